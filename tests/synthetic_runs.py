@@ -1,0 +1,96 @@
+"""Finished runs made without training, through the writers of a real run, for the tests of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from transferkit import recipe as recipes
+from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
+from transferkit.images import Images
+from transferkit.outputs import Outputs
+from transferkit.run_directory import Run
+
+NAMES = ("cat", "dog", "ship", "truck")
+
+
+def outputs(
+    names: Sequence[str] = NAMES, per_class: int = 10, wrong: int = 3, labels: Sequence[int] | None = None
+) -> Outputs:
+    """Outputs in which the first `wrong` images of every class are called the next class."""
+    classes = len(names)
+    truth = np.repeat(np.arange(classes), per_class) if labels is None else np.asarray(labels)
+    position = np.concatenate([np.arange((truth == label).sum()) for label in range(classes)])
+    predicted = np.where(position < wrong, (truth + 1) % classes, truth)
+    logits = np.zeros((len(truth), classes), np.float32)
+    logits[np.arange(len(truth)), predicted] = 1 + 0.1 * position
+    ids = tuple(f"test/{label}/{number}.png" for label, number in zip(truth, position, strict=True))
+    features = np.zeros((len(truth), 8), np.float32)
+    return Outputs(features, logits, truth.astype(np.int64), ids, tuple(names))
+
+
+def pictures(test: Outputs, side: int = 12) -> Images:
+    """One picture for every row of the outputs, each of another colour."""
+    colours = np.random.default_rng(0).integers(0, 256, (len(test), 3, 1, 1), dtype=np.uint8)
+    pixels = np.broadcast_to(colours, (len(test), 3, side, side)).copy()
+    return Images.from_pixels(pixels, test.labels, test.class_names, test.ids)
+
+
+def finished_run(folder: Path, test: Outputs | None = None, data: str = "cifar10", method: str = "finetune") -> Run:
+    """A folder with everything that a run leaves, but the weights and the report."""
+    test = test if test is not None else outputs()
+    run = Run(folder)
+    folder.mkdir(parents=True)
+    run.write_recipe(
+        recipes.parse({"data": data, "backbone": {"name": "resnet18"}, "method": {"name": method, "size": 64}})
+    )
+    run.write_json("model", MODEL | {"class_names": list(test.class_names)})
+    run.write_json("facts", FACTS)
+    run.write_json("environment", {"python": "3.12.1", "device": "CPU", "packages": {"torch": "2.6.0"}})
+    run.write_history(
+        [HISTORY | {"epoch": epoch, "loss": 1 / epoch, "val_accuracy": 0.5 + 0.1 * epoch} for epoch in (1, 2)]
+    )
+    run.save_outputs({"val": test, "test": test})
+    chosen = thumbnail_choice(test)
+    run.write_thumbnails(chosen, thumbnails(pictures(test), chosen))
+    run.write_json("evaluation", evaluate(test, test))
+    return run
+
+
+MODEL = {
+    "input": {"size": 64, "interpolation": "bilinear"},
+    "weights": {"source": "torchvision", "tag": "IMAGENET1K_V1", "sha256": "5c106cde", "licence": "BSD-3-Clause"},
+    "parameters": 11_181_642,
+}
+FACTS = {
+    "format": 1,
+    "command": "transferkit finetune resnet18 --epochs 2",
+    "started": "2026-01-02T03:04:05+00:00",
+    "seconds": {"data": 1.0, "fit": 61.5, "evaluate": 2.0},
+    "notes": ["CPU, fp32, 2 threads", "3 unreadable files were left out"],
+    "data": {
+        "name": "cifar10",
+        "fingerprint": {"train": "aa" * 32, "val": "bb" * 32, "test": "cc" * 32},
+        "n": {"train": 100, "val": 40, "test": 40},
+        "size_px": [12, 12],
+    },
+    "test_openings": 1,
+    "parameter_groups": [
+        {
+            "stage": "stem",
+            "parameters": 9536,
+            "trainable": False,
+            "lr": None,
+            "weight_decay": None,
+            "batchnorm": "eval",
+        },
+        {"stage": "head", "parameters": 5130, "trainable": True, "lr": 0.01, "weight_decay": 5e-4, "batchnorm": "-"},
+    ],
+    "images_per_second": 123.4,
+    "frozen_verified": True,
+    "trained_parameters": 5130,
+    "probe": None,
+}
+HISTORY = {"step": 10, "lr": 0.01, "gradient_norm": 1.5, "images_per_second": 123.4, "seconds": 30.0}

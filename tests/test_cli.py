@@ -1,0 +1,323 @@
+"""The command line as a person meets it: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from transferkit import cli, recipe
+from transferkit.doctor import Finding, mended_torchvision
+from transferkit.errors import TransferkitError
+
+SMALL = ["--data", "digits", "--weights", "none", "--limit-per-class", "6", "--threads", "1"]
+
+
+@dataclass
+class Result:
+    """What a command printed, and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def transferkit(*arguments: str, cwd: Path, **environment: str) -> Result:
+    """Run the command in this process, which has torch loaded already."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    code: object = 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["transferkit", *arguments])
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+    assert isinstance(code, int)
+    return Result(code, stdout.getvalue(), stderr.getvalue())
+
+
+def image(path: Path, value: int, side: int = 8) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(value).integers(0, 60, (side, side, 3))
+    Image.fromarray((noise + value).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Twelve pictures of each of two classes, set apart in train and test."""
+    for part, count in (("train", 8), ("test", 4)):
+        for number in range(count):
+            image(tmp_path / "pets" / part / "cat" / f"{number}.png", 10)
+            image(tmp_path / "pets" / part / "dog" / f"{number}.png", 150)
+    return tmp_path / "pets"
+
+
+@pytest.mark.parametrize("arguments", [[], ["finetune"], ["recipes"], ["run"]], ids=" ".join)
+def test_help_imports_nothing_slow(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['transferkit', *sys.argv[1:], '--help']\n"
+        "from transferkit.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "slow = {'torch', 'torchvision', 'timm', 'numpy', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_import_of_the_package_imports_no_torch() -> None:
+    code = "import transferkit, sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_command_ends_with_json_on_stdout_and_prose_on_stderr(tmp_path: Path) -> None:
+    result = transferkit("probe", "resnet20", *SMALL, "--json", "--out", "run", cwd=tmp_path)
+
+    document = json.loads(result.stdout)
+    assert result.returncode == 0, result.stderr
+    assert document["run"] == "run"
+    assert document["test"]["n"] == 898
+    low, high = document["test"]["interval"]
+    assert low < document["test"]["accuracy"] < high
+    assert document["seconds"] > 0
+    assert "The test set was opened once." in result.stderr
+    assert "Report: run/report.html" in result.stderr
+    assert max(map(len, result.stderr.splitlines())) <= 120
+
+
+def test_the_recipe_of_a_dry_run_is_the_command(tmp_path: Path) -> None:
+    command = ["finetune", "resnet20", *SMALL, "--epochs", "1", "--seed", "2"]
+    dry = transferkit(*command, "--dry-run", cwd=tmp_path)
+    (tmp_path / "same.yaml").write_text(dry.stdout)
+
+    assert dry.returncode == 0, dry.stderr
+    assert "Estimate: 60 labelled and 898 test images, 1 epochs at 8 px" in dry.stderr.replace("\n", " ")
+    first = transferkit(*command, "--json", "--out", "a", cwd=tmp_path)
+    second = transferkit("run", "same.yaml", "--json", "--out", "b", cwd=tmp_path)
+    assert json.loads(first.stdout)["test"] == json.loads(second.stdout)["test"]
+
+
+def test_a_folder_of_pictures_is_enough(pets: Path, tmp_path: Path) -> None:
+    result = transferkit(
+        *["finetune", "resnet20", "--data", f"folder:{pets}", "--weights", "none", "--epochs", "2"],
+        *["--json", "--out", "run"],
+        cwd=tmp_path,
+    )
+    named = transferkit("predict", "run", str(pets / "test" / "dog" / "0.png"), "--json", cwd=tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["test"]["n"] == 8
+    assert json.loads(named.stdout)[0]["name"] in ("cat", "dog")
+
+
+def refused(result: Result, exit_code: int = 2) -> str:
+    assert result.returncode == exit_code, (result.returncode, result.stderr)
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    return " ".join(result.stderr.split())
+
+
+def test_unknown_backbone(tmp_path: Path) -> None:
+    message = refused(transferkit("finetune", "resnet8", *SMALL, cwd=tmp_path))
+
+    assert "Unknown backbone 'resnet8'. Did you mean 'resnet18'?" in message
+    assert "timm/<name>" in message
+
+
+def test_unknown_data_set(tmp_path: Path) -> None:
+    assert "unknown data 'cifar1'. Did you mean 'cifar10'?" in refused(
+        transferkit("probe", "resnet18", "--data", "cifar1", cwd=tmp_path)
+    )
+
+
+def test_unknown_key_of_an_override(tmp_path: Path) -> None:
+    assert "unknown key 'method.epoch'. Did you mean 'epochs'?" in refused(
+        transferkit("finetune", "resnet18", "method.epoch=3", cwd=tmp_path)
+    )
+
+
+def test_unknown_stage(tmp_path: Path) -> None:
+    result = transferkit("finetune", "resnet20", *SMALL, "--freeze-to", "stag2", "--out", "run", cwd=tmp_path)
+
+    assert "Unknown stage 'stag2'. Did you mean 'stage2'?" in refused(result)
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    message = refused(transferkit("probe", "resnet20", "--data", "folder:no/such", "--weights", "none", cwd=tmp_path))
+
+    assert "no/such" in message
+
+
+def test_classes_that_differ_between_train_and_test(pets: Path, tmp_path: Path) -> None:
+    (pets / "test" / "dog").rename(pets / "test" / "hound")
+
+    message = refused(transferkit("probe", "resnet20", "--data", f"folder:{pets}", "--weights", "none", cwd=tmp_path))
+
+    assert "'hound'" in message
+    assert "'dog'" in message
+
+
+def test_unreadable_pictures_stop_the_run_or_are_listed(pets: Path, tmp_path: Path) -> None:
+    (pets / "train" / "cat" / "empty.jpg").touch()
+    command = ["probe", "resnet20", "--data", f"folder:{pets}", "--weights", "none", "--out", "run"]
+
+    message = refused(transferkit(*command, cwd=tmp_path))
+    skipped = transferkit(*command, "--skip-bad", cwd=tmp_path)
+
+    assert "empty.jpg" in message
+    assert "--skip-bad" in message
+    assert skipped.returncode == 0, skipped.stderr
+    assert "empty.jpg" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'exploded'}",)
+
+    torch.save({"weight": Bomb()}, tmp_path / "weights.pth")
+
+    message = refused(
+        transferkit("probe", "resnet18", "--data", "digits", "--weights", "weights.pth", "--size", "32", cwd=tmp_path)
+    )
+
+    assert "weights.pth" in message
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    import torchvision
+
+    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "weights.pth")
+
+    message = refused(
+        transferkit("probe", "resnet18", "--data", "digits", "--weights", "weights.pth", "--size", "32", cwd=tmp_path)
+    )
+
+    assert "resnet34" in message
+    assert "layer1.2.conv1.weight" in message
+
+
+def test_a_text_file_is_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_text("hello")
+
+    assert "weights.pth" in refused(
+        transferkit("probe", "resnet18", "--data", "digits", "--weights", "weights.pth", "--size", "32", cwd=tmp_path)
+    )
+
+
+def test_size_too_small_for_alexnet_names_one_that_works(tmp_path: Path) -> None:
+    message = refused(transferkit("probe", "alexnet", *SMALL, "--size", "48", cwd=tmp_path))
+
+    assert "63" in message
+
+
+def test_weights_that_cannot_be_downloaded_name_the_file_and_the_alternatives(tmp_path: Path) -> None:
+    proxy = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    message = refused(transferkit("probe", "resnet18", "--data", "digits", "--size", "32", cwd=tmp_path, **proxy), 1)
+
+    assert "resnet18-f37072fd.pth" in message
+    assert "--weights FILE" in message
+    assert "--weights none" in message
+
+
+def test_a_finished_run_is_kept(tmp_path: Path) -> None:
+    command = ["probe", "resnet20", *SMALL, "--out", "run"]
+    transferkit(*command, cwd=tmp_path)
+
+    assert "run already holds this run." in refused(transferkit(*command, cwd=tmp_path))
+
+
+def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "transferkit.cli",
+        "scratch",
+        "resnet20",
+        *SMALL,
+        "--epochs",
+        "2000",
+        "--out",
+        "run",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert "continue with the same command and --resume" in " ".join(errors.split())
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(TransferkitError, match="Unknown backbone"):
+        transferkit("probe", "resnet8", "--debug", "--data", "digits", cwd=tmp_path)
+
+
+def test_report_rebuilds_the_page_and_draws_figures(tmp_path: Path) -> None:
+    transferkit("probe", "resnet20", *SMALL, "--out", "run", cwd=tmp_path)
+    (tmp_path / "run" / "report.html").unlink()
+
+    rebuilt = transferkit("report", "run", cwd=tmp_path)
+    drawn = transferkit("report", "run", "--figure", "confusion", "--out", "figure.svg", cwd=tmp_path)
+
+    assert rebuilt.returncode == drawn.returncode == 0, rebuilt.stderr + drawn.stderr
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
+
+
+def test_lists_of_backbones_and_data_sets(tmp_path: Path) -> None:
+    backbones = json.loads(transferkit("backbones", "resnet", "--json", cwd=tmp_path).stdout)
+    datasets = transferkit("datasets", cwd=tmp_path, COLUMNS="80").stdout
+
+    assert {"resnet18", "resnet34", "resnet50", "resnet101", "resnet152"} <= {card["name"] for card in backbones}
+    assert "cifar10" in datasets
+    assert max(map(len, datasets.splitlines())) <= 80
+
+
+def test_a_recipe_is_copied_and_validated(tmp_path: Path) -> None:
+    transferkit("recipes", "copy", "my-folder", "mine.yaml", cwd=tmp_path)
+
+    assert transferkit("recipes", "validate", "mine.yaml", cwd=tmp_path).stdout == "mine.yaml: valid\n"
+
+
+def test_schema_is_json(tmp_path: Path) -> None:
+    assert json.loads(transferkit("recipes", "schema", cwd=tmp_path).stdout) == json.loads(json.dumps(recipe.schema()))
+
+
+def test_doctor_names_this_machine(tmp_path: Path) -> None:
+    result = transferkit("doctor", "--json", cwd=tmp_path)
+
+    findings = {finding["what"]: finding for finding in json.loads(result.stdout)}
+    assert result.returncode == 0
+    assert findings["torch"]["found"] == torch.__version__
+    assert findings["torch"]["state"] == "ok"
+
+
+def test_doctor_says_what_to_type_when_torch_and_torchvision_do_not_match() -> None:
+    broken = Finding("torchvision", "broken", "RuntimeError: operator torchvision::nms does not exist")
+
+    assert "pip install --force-reinstall torch torchvision" in mended_torchvision(broken, "2.13.0+cpu").advice

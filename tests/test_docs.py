@@ -1,0 +1,67 @@
+"""Every Python block of README and docs runs, and every command in them exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from transferkit.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+NEEDS_YOUR_IMAGES = "my-images", "transform(images)"  # a reader's own files, which are not here
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_blocks_of_a_page_run_one_after_the_other(page: Path) -> None:
+    names: dict[str, object] = {}
+
+    for block in blocks(page, "python"):
+        exec(block, names)  # the project's own pages
+
+
+def test_pages_hold_python_blocks() -> None:
+    assert sum(len(blocks(page, "python")) for page in PAGES) >= 4
+
+
+def test_python_blocks_of_the_readme_run_or_need_your_images() -> None:
+    for block in blocks(ROOT / "README.md", "python"):
+        compile(block, "README.md", "exec")
+        assert any(name in block for name in NEEDS_YOUR_IMAGES)
+
+
+def test_console_commands_of_the_pages_work() -> None:
+    commands = [
+        line.removeprefix("$ transferkit ")
+        for page in PAGES
+        for block in blocks(page, "console")
+        for line in block.splitlines()
+        if line.startswith("$ transferkit ")
+    ]
+
+    for command in commands:
+        result = CliRunner().invoke(app, shlex.split(command))
+        assert result.exit_code == 0, (command, result.output, result.exception)
+    assert len(commands) >= 3
+
+
+def test_readme_names_every_command() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    registered = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+
+    assert {name for name in registered if not re.search(rf"`(transferkit )?{name}\b", text)} - {"merge"} == set()
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "README.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), (page.name, target)

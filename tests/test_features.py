@@ -1,0 +1,631 @@
+"""Features come from any layer of any network, equal those of the plain network, and fit into scikit-learn."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from torch import nn
+from torchvision import models
+
+from transferkit import features as module
+from transferkit import inference
+from transferkit.classifier import Classifier, InputSpec
+from transferkit.errors import MachineError, TransferkitError
+from transferkit.features import FeatureExtractor, stored_features
+from transferkit.images import Images
+from transferkit.inference import HookedLayers, LayerNetwork, fold_batchnorm
+from transferkit.runtime import Runtime
+from transferkit.screen import SILENT, Screen
+
+CPU = Runtime(torch.device("cpu"), "fp32", 2)
+BF16 = Runtime(torch.device("cpu"), "bf16", 2)
+DATA = Path(os.environ.get("TRANSFERKIT_TEST_DATA", "~/.cache/transferkit-test-data")).expanduser()
+TINY_IMAGENET = DATA / "weights" / "resnet18-tiny-imagenet.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+
+
+def classifier_of(body: nn.Module, size: int) -> Classifier:
+    spec = InputSpec(size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    stages = {"all": tuple(name for name, _ in body.named_children())}
+    return Classifier(body, 1, ("-",), stages, spec).eval()
+
+
+def with_statistics(body: nn.Module, seed: int = 0) -> nn.Module:
+    """BatchNorm as after training: no mean is 0, no variance 1, so that a fold that forgets one of them shows."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in body.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for value in (norm.running_var, norm.weight.data):
+                value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+            for value in (norm.running_mean, norm.bias.data):
+                value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
+    return body
+
+
+def resnet18(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    body = models.resnet18(weights=None)
+    body.fc = nn.Identity()
+    return with_statistics(body)
+
+
+def batch(count: int, side: int) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+def arrays(count: int = 6, side: int = 32) -> np.ndarray:
+    return batch(count, side).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def extractor(**settings: Any) -> FeatureExtractor:
+    return FeatureExtractor("resnet-mini", **{"weights": "none", "size": 32, "store": False, **settings})
+
+
+def plain_outputs(body: nn.Module, names: list[str], images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The independent source: hooks on the whole, unfolded network; in-place layers made harmless by copies."""
+    found: dict[str, torch.Tensor] = {}
+    handles = [
+        body.get_submodule(name).register_forward_hook(lambda _m, _i, out, name=name: found.update({name: out.clone()}))
+        for name in names
+    ]
+    with torch.no_grad():
+        found["penultimate"] = body.eval()(images)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- layers of all networks
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, str]] = {
+    "alexnet": (lambda: models.alexnet(weights=None), 64, "features.8"),
+    "vgg11_bn": (lambda: models.vgg11_bn(weights=None), 32, "features.9"),
+    "densenet121": (lambda: models.densenet121(weights=None), 32, "features.denseblock2"),
+    "mobilenet_v3_small": (lambda: models.mobilenet_v3_small(weights=None), 32, "features.3"),
+    "shufflenet_v2_x0_5": (lambda: models.shufflenet_v2_x0_5(weights=None), 32, "stage3"),
+    "squeezenet1_1": (lambda: models.squeezenet1_1(weights=None), 64, "features.6"),
+    "googlenet": (lambda: models.googlenet(weights=None, init_weights=False), 64, "inception4b"),
+    "regnet_x_400mf": (lambda: models.regnet_x_400mf(weights=None), 32, "trunk_output.block2"),
+    "convnext_tiny": (lambda: models.convnext_tiny(weights=None), 32, "features.3"),
+    "swin_t": (lambda: models.swin_t(weights=None), 64, "features.3"),
+    "vit_b_32": (lambda: models.vit_b_32(weights=None, image_size=64), 64, "encoder.layers.encoder_layer_2"),
+    "timm resnet10t": (lambda: timm.create_model("resnet10t", num_classes=0), 32, "layer2"),
+    "timm efficientnet": (lambda: timm.create_model("test_efficientnet", num_classes=0), 64, "blocks.1"),
+    "timm vit": (lambda: timm.create_model("test_vit", num_classes=0), 160, "blocks.2"),
+    "timm convnext": (lambda: timm.create_model("test_convnext", num_classes=0), 64, "stages.1"),
+    "timm mobilenetv4": (lambda: timm.create_model("mobilenetv4_conv_small", num_classes=0), 64, "blocks.2"),
+    "timm ghostnet": (lambda: timm.create_model("ghostnet_050", num_classes=0), 64, "blocks.3"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_layers_of_every_kind_of_network_equal_those_of_the_whole_network(name: str) -> None:
+    build, size, layer = NETWORKS[name]
+    torch.manual_seed(0)
+    body = with_statistics(build()).eval()
+    classifier, images = classifier_of(body, size), batch(2, size)
+    expected = plain_outputs(body, [layer], classifier.prepare(images))
+
+    network = LayerNetwork(classifier, [layer, "penultimate"], "none", CPU, SILENT)
+    found = network(images)
+
+    maps = found[layer] if not network.layers[0].is_channels_last else found[layer].permute(0, 2, 3, 1)
+    for ours, theirs in ((maps, expected[layer]), (found["penultimate"], expected["penultimate"])):
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+
+
+def test_batchnorm_of_a_resnet_is_folded_away_and_its_features_stay() -> None:
+    body = resnet18().eval()
+    classifier, images = classifier_of(body, 64), batch(3, 64)
+
+    network = LayerNetwork(classifier, ["penultimate"], "avg", CPU, SILENT)
+
+    with torch.no_grad():
+        expected = classifier.features(images)
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in body.modules()) == 20
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.network.modules())
+    assert torch.allclose(network(images)["penultimate"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_convolution_whose_output_is_used_twice_keeps_its_batchnorm() -> None:
+    class Forked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            maps = self.conv(x)
+            return (self.norm(maps) + maps).mean((2, 3))
+
+    graph = inference.cut_graph(with_statistics(Forked()).eval(), [""])
+
+    assert fold_batchnorm(graph) == 0
+
+
+def test_timms_joined_batchnorm_and_activation_is_folded_and_keeps_its_activation() -> None:
+    body = with_statistics(timm.create_model("test_efficientnet", num_classes=0)).eval()
+
+    graph = inference.cut_graph(inference.inference_copy(body, CPU.device), [""])
+    folded = fold_batchnorm(graph)
+
+    images = torch.randn(2, 3, 64, 64)
+    assert folded > 5
+    assert torch.allclose(graph(images)[""], body(images), atol=1e-4)
+
+
+def test_bf16_features_point_where_those_of_fp32_do() -> None:
+    """At least 0.9999 cosine per image, for trained-like statistics and images that differ."""
+    classifier = classifier_of(resnet18(), 64)
+    images = batch(16, 64)
+
+    exact = LayerNetwork(classifier, ["penultimate"], "avg", CPU, SILENT)(images)["penultimate"]
+    rounded = LayerNetwork(classifier, ["penultimate"], "avg", BF16, SILENT)(images)["penultimate"]
+
+    cosines = torch.cosine_similarity(exact, rounded)
+    assert not torch.equal(exact, rounded)
+    assert float(cosines.min()) >= 0.9999
+
+
+def test_the_pass_ends_at_the_deepest_layer_asked_for() -> None:
+    classifier = classifier_of(resnet18(), 32)
+
+    graph = LayerNetwork(classifier, ["layer1", "layer2"], "avg", CPU, SILENT)
+
+    names = {name.partition(".")[0] for name, _ in graph.network.named_modules()} - {""}
+    assert names == {"conv1", "bn1", "relu", "maxpool", "layer1", "layer2"}
+
+
+class Untraceable(nn.Module):
+    """Control flow on values, which torch.fx cannot follow; counts how often its last layer runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.ran = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.first(x)
+        maps = maps if maps.sum() > 0 else -maps
+        maps += 1  # in place: overwrites the output of the layer before
+        self.ran += 1
+        return self.second(maps).mean((2, 3))
+
+
+def test_a_network_that_does_not_trace_runs_by_hooks_ends_early_and_says_so() -> None:
+    body = Untraceable().eval()
+    stream = io.StringIO()
+    expected = plain_outputs(body, ["first"], classifier_of(body, 8).prepare(batch(3, 8)))["first"]
+
+    network = LayerNetwork(classifier_of(body, 8), ["first"], "none", CPU, Screen(stream=stream))
+    found = network(batch(3, 8))["first"]
+
+    assert isinstance(network.network, HookedLayers)
+    assert "features by hooks" in stream.getvalue()
+    assert torch.equal(found, expected)
+    assert network.network.body.ran == body.ran + 1  # in the watched pass, and not again
+
+
+def test_a_module_that_is_called_again_gives_its_last_output() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.shared(self.shared(x)).mean((2, 3))
+
+    body = Twice().eval()
+    classifier, images = classifier_of(body, 8), batch(2, 8)
+    expected = body.shared(body.shared(classifier.prepare(images)))
+
+    network = LayerNetwork(classifier, ["shared"], "none", CPU, SILENT)
+
+    assert network.is_graph
+    assert torch.allclose(network(images)["shared"], expected, atol=1e-6)
+    assert torch.allclose(HookedLayers(body, {"shared": 2}, "shared")(classifier.prepare(images))["shared"], expected)
+
+
+def test_making_a_layer_network_leaves_the_classifier_as_it_was() -> None:
+    classifier = classifier_of(resnet18(), 32).train()
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+
+    LayerNetwork(classifier, ["layer4"], "avg", CPU, SILENT)(batch(4, 32))
+
+    assert classifier.training
+    assert classifier.body.relu.inplace
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+
+
+def test_pooling_reduces_maps_and_tokens_as_written() -> None:
+    maps = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])  # (1, 1, 2, 2)
+    tokens = torch.tensor([[[1.0, 10.0], [3.0, 30.0]]])  # (1, 2 tokens, 2)
+
+    assert inference.pooled(maps, "avg").tolist() == [[3.0]]
+    assert inference.pooled(maps, "max").tolist() == [[6.0]]
+    assert inference.pooled(maps, "flatten").tolist() == [[1.0, 2.0, 3.0, 6.0]]
+    assert inference.pooled(maps, "none") is maps
+    assert inference.pooled(tokens, "avg").tolist() == [[2.0, 20.0]]
+    assert inference.pooled(torch.ones(1, 3), "max").tolist() == [[1.0, 1.0, 1.0]]
+
+
+# ------------------------------------------------------------------------------------------------------- bad layers
+
+
+def layer_error(body: nn.Module, layer: str) -> str:
+    with pytest.raises(TransferkitError) as caught:
+        LayerNetwork(classifier_of(body, 32), [layer], "avg", CPU, SILENT)
+    return str(caught.value)
+
+
+def test_an_unknown_layer_names_the_nearest_one() -> None:
+    assert "Unknown layer 'layer5'. Did you mean 'layer4'?" in layer_error(resnet18(), "layer5")
+
+
+def test_a_layer_that_gives_no_tensor_names_the_one_around_it() -> None:
+    body = models.vit_b_32(weights=None, image_size=32)
+    around = "encoder.layers.encoder_layer_0"
+
+    assert f"gives a tuple, not a tensor. Choose the layer around it, '{around}'" in layer_error(
+        body, f"{around}.self_attention"
+    )
+
+
+def test_a_layer_that_the_pass_never_reaches_is_refused() -> None:
+    body = resnet18()
+    body.spare = nn.Linear(2, 2)
+
+    assert "'spare' is never called" in layer_error(body, "spare")
+
+
+def test_a_layer_without_one_row_per_image_is_refused() -> None:
+    class Windows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x.reshape(-1, 3, 8, 8)).reshape(len(x), -1)
+
+    assert "which is not one row per image" in layer_error(Windows(), "inner")
+
+
+def test_features_that_are_not_finite_name_layer_and_image() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with torch.no_grad():
+        body[0].weight.fill_(2e36)  # the sum over 64 white pixels overflows, that over grey ones does not
+    pixels = np.full((3, 3, 8, 8), 124, np.uint8)
+    pixels[1] = 255
+    images = Images.from_pixels(pixels, [0, 0, 0], ("a",), ids=("fine", "broken", "fine too"))
+
+    with pytest.raises(MachineError, match=r"'penultimate' gives features that are not finite .* first broken"):
+        stored_features(classifier_of(body, 8), images, CPU, SILENT, "features")
+
+
+# ------------------------------------------------------------------------------------------------ images of any kind
+
+
+def test_arrays_of_either_layout_images_paths_and_pil_give_the_same_features(tmp_path: Path) -> None:
+    pixels = arrays()
+    paths = [tmp_path / f"{number}.png" for number in range(len(pixels))]
+    for path, image in zip(paths, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    channels_first = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    kinds = {
+        "NCHW": channels_first,
+        "tensor": torch.from_numpy(channels_first),
+        "Images": Images.from_pixels(channels_first, [0] * 6, ("a",)),
+        "list of arrays": list(pixels),
+        "paths": paths,
+        "text": [str(path) for path in paths],
+        "array of text": np.array([str(path) for path in paths]),
+        "PIL": [Image.fromarray(image) for image in pixels],
+        "folder": tmp_path,
+    }
+    expected = extractor().transform(pixels)
+
+    found = {name: extractor().transform(images) for name, images in kinds.items()}
+
+    assert expected.shape == (6, 128)
+    assert expected.dtype == np.float32
+    assert all(np.allclose(features, expected, atol=1e-6) for features in found.values())
+    assert len(found) == 9
+
+
+def test_rectangular_files_of_mixed_sizes_become_squares(tmp_path: Path) -> None:
+    for number, size in enumerate([(40, 20), (20, 60), (33, 33)]):
+        Image.new("RGB", size, (10 * number, 50, 90)).save(tmp_path / f"{number}.jpg")
+
+    assert extractor().transform(tmp_path).shape == (3, 128)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 8, 8, 3), np.float32), r"found float32 \(2, 8, 8, 3\). Multiply images in \[0, 1\] by 255"),
+        (np.zeros((2, 8, 8, 4), np.uint8), r"Expected uint8 images .* found uint8 \(2, 8, 8, 4\)"),
+        ([np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)], r"mixed sizes: \(8, 8, 3\), \(9, 8, 3\)"),
+        ([], "No images. Expected"),
+        (["nowhere.jpg"], "Cannot read nowhere.jpg: there is no such file"),
+        (Path("no/such/folder"), "There is no file or folder no/such/folder"),
+        ([3.5], "Cannot read an image from a float"),
+        (7, "Cannot read an image from a int"),
+    ],
+)
+def test_images_that_cannot_be_used_are_refused_with_the_reason(images: Any, message: str) -> None:
+    with pytest.raises(TransferkitError, match=message):
+        extractor().transform(images)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+
+    with pytest.raises(TransferkitError, match="holds no images"):
+        extractor().transform(tmp_path)
+
+
+# -------------------------------------------------------------------------------------------------------- extractor
+
+
+def test_several_layers_come_in_one_pass_and_stage_names_mean_their_last_module() -> None:
+    layers = ["stem", "stage2", "penultimate", "stage3.0"]
+
+    found = extractor().extract(arrays(), layers)
+
+    assert {name: features.shape for name, features in found.items()} == {
+        "stem": (6, 32),
+        "stage2": (6, 64),
+        "penultimate": (6, 128),
+        "stage3.0": (6, 128),
+    }
+    assert np.allclose(found["stage3.0"], found["penultimate"], atol=1e-6)  # the body averages stage3
+    assert all(np.allclose(extractor(layer=name).transform(arrays()), found[name], atol=1e-5) for name in layers)
+
+
+def test_unpooled_maps_have_the_layers_shape_and_average_to_the_pooled_features() -> None:
+    maps = extractor(pool="none", layer="stage2").transform(arrays())
+
+    assert maps.shape == (6, 64, 16, 16)
+    assert np.allclose(maps.mean((2, 3)), extractor(layer="stage2").transform(arrays()), atol=1e-5)
+    assert np.array_equal(maps.reshape(6, -1), extractor(pool="flatten", layer="stage2").transform(arrays()))
+
+
+def test_iterating_never_takes_more_than_the_batch_in_hand_and_the_next() -> None:
+    largest: list[int] = []
+
+    class Watched(Images):
+        def take(self, indices: Any) -> np.ndarray:
+            largest.append(int(indices[-1]))
+            return super().take(indices)
+
+    pixels = np.ascontiguousarray(arrays(20).transpose(0, 3, 1, 2))
+    images = Watched.from_pixels(pixels, [0] * 20, ("a",))
+
+    batches: Iterator[dict[str, np.ndarray]] = extractor(batch_size=4).iterate(images, ["stage1", "stage2"])
+    first = next(batches)
+
+    assert {name: features.shape for name, features in first.items()} == {"stage1": (4, 32), "stage2": (4, 64)}
+    assert max(largest) < 8
+    rest = [first, *batches]
+    assert len(rest) == 5
+    assert np.allclose(
+        np.concatenate([part["stage2"] for part in rest]), extractor(layer="stage2").transform(images), atol=1e-5
+    )
+
+
+def test_stored_features_of_files_need_no_second_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, image in enumerate(arrays(4)):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    decoded: list[Any] = []
+    plain = module.decode
+    monkeypatch.setattr(module, "decode", lambda *arguments: (decoded.append(arguments), plain(*arguments))[1])
+
+    first = extractor(store=True).transform(tmp_path)
+    (tmp_path / "2.png").write_bytes((tmp_path / "3.png").read_bytes())
+    second = extractor(store=True).transform(tmp_path)
+
+    assert len(decoded) == 4  # the changed file has the content of another one, which is stored
+    assert np.array_equal(second, first[[0, 1, 3, 3]])
+
+
+def test_random_weights_come_from_the_seed_and_leave_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+
+    same = [extractor(seed=3).transform(arrays()) for _ in range(2)]
+    module.loaded.cache_clear()
+    module.layer_network.cache_clear()
+    same.append(extractor(seed=3).transform(arrays()))
+
+    assert np.array_equal(same[0], same[2])
+    assert not np.allclose(same[0], extractor(seed=4).transform(arrays()))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_extractor_pickles_and_clones_as_settings_alone() -> None:
+    used = extractor(layer="stage2", seed=2)
+    features = used.transform(arrays())
+
+    pickled = pickle.dumps(used)
+
+    assert len(pickled) < 1000
+    assert pickle.loads(pickled).get_params() == used.get_params() == clone(used).get_params()
+    assert np.array_equal(pickle.loads(pickled).transform(arrays()), features)
+
+
+def test_the_extractor_works_in_a_pipeline_and_a_grid_search() -> None:
+    pixels = np.concatenate([arrays(12) // 2, arrays(12) // 2 + 128])  # dark and bright images
+    labels = np.repeat([0, 1], 12)
+    pipeline = make_pipeline(extractor(), LogisticRegression(max_iter=500))
+
+    search = GridSearchCV(pipeline, {"featureextractor__layer": ["stage1", "stage3"]}, cv=2).fit(pixels, labels)
+
+    assert search.best_score_ == 1.0
+    assert pipeline.fit(pixels, labels).predict(pixels).tolist() == labels.tolist()
+
+
+def test_feature_names_number_the_layers_features_and_make_a_table() -> None:
+    table = extractor(layer="stage2").set_output(transform="pandas").transform(arrays())
+
+    assert extractor().get_feature_names_out()[[0, -1]].tolist() == ["penultimate_0", "penultimate_127"]
+    assert list(table.columns[:2]) == ["stage2_0", "stage2_1"]
+    assert table.shape == (6, 64)
+
+
+def test_maps_have_no_columns_to_name() -> None:
+    with pytest.raises(TransferkitError, match=r"Features of shape \(64, 16, 16\) have no columns"):
+        extractor(layer="stage2", pool="none").get_feature_names_out()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pool": "mean"}, "Unknown pool 'mean'"),
+        ({"batch_size": 0}, "Unknown batch_size 0. Expected auto or a positive number"),
+        ({"layer": "stage4"}, "Unknown layer 'stage4'. Did you mean 'stage"),
+        ({"backbone": "resnet19"}, "Unknown backbone 'resnet19'. Did you mean 'resnet1"),
+    ],
+)
+def test_wrong_settings_are_refused_with_the_nearest_right_one(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(TransferkitError, match=message):
+        extractor().set_params(**settings).transform(arrays())
+
+
+def test_the_automatic_batch_holds_the_same_number_of_pixels_at_any_size() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 2, 3, stride=4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    networks = {
+        side: LayerNetwork(classifier_of(body, side), ["0"], "avg", CPU, SILENT) for side in (64, 112, 224, 600)
+    }
+
+    sizes = {side: module.chosen_batch_size("auto", network) for side, network in networks.items()}
+
+    assert sizes == {64: 256, 112: 128, 224: 32, 600: 8}
+
+
+# -------------------------------------------------------------------------------------------------------- compiling
+
+
+def test_a_missing_compiler_is_said_aloud_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "has_cpp_compiler", lambda: False)
+    stream = io.StringIO()
+    network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", CPU, Screen(stream=stream))
+
+    network.compile(batch(4, 32))
+
+    assert "not compiled: there is no C++ compiler here" in stream.getvalue()
+    assert network(batch(4, 32))["layer1"].shape == (4, 64)
+
+
+def test_a_compiler_that_fails_is_said_aloud_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("internal compiler error")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(inference, "has_cpp_compiler", lambda: True)
+    stream = io.StringIO()
+    network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", CPU, Screen(stream=stream))
+
+    network.compile(batch(4, 32))
+
+    assert "not compiled: RuntimeError: internal compiler error" in stream.getvalue()
+    assert not network.is_compiled
+
+
+def test_it_compiles_only_when_enough_seconds_lie_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[float] = []
+    monkeypatch.setattr(LayerNetwork, "compile", lambda *_: compiled.append(1))
+    network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", BF16, SILENT)
+
+    network.compile_if_it_pays(batch(4, 32), seconds_left=179)
+    assert compiled == []
+    network.compile_if_it_pays(batch(4, 32), seconds_left=181)
+
+    assert compiled == [1]
+
+
+@pytest.mark.parametrize(("factor", "is_kept"), [(1.0, True), (-1.0, False)])
+def test_a_compiled_network_is_kept_only_if_it_gives_the_same(
+    factor: float, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", CPU, SILENT)
+    eager = network.network
+    monkeypatch.setattr(inference, "has_cpp_compiler", lambda: True)
+    monkeypatch.setattr(
+        torch, "compile", lambda *_, **__: lambda x: {name: factor * value for name, value in eager(x).items()}
+    )
+    monkeypatch.setattr(LayerNetwork, "_gain", lambda *_: 1.5)
+
+    network.compile(batch(4, 32))
+
+    assert network.is_compiled == is_kept
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not inference.has_cpp_compiler(), reason="needs a C++ compiler")
+def test_features_of_a_really_compiled_network_equal_the_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "LEAST_GAIN", 0.0)
+    classifier, images = classifier_of(resnet18(), 64), batch(8, 64)
+    network = LayerNetwork(classifier, ["layer2"], "avg", CPU, SILENT)
+    expected = network(images)["layer2"]
+
+    network.compile(images)
+
+    assert network.is_compiled
+    assert torch.allclose(network(images)["layer2"], expected, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(network(images[:3])["layer2"], expected[:3], rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------------- real data
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not TINY_IMAGENET.exists(), reason=f"{TINY_IMAGENET} is missing; set TRANSFERKIT_TEST_DATA")
+def test_textures_are_told_apart_by_features_of_trained_weights_and_worse_by_random_ones() -> None:
+    settings: dict[str, Any] = {"size": 64, "layer": "layer3", "store": False}
+    files = sorted((DATA / "textures").glob("*/*.jpg"))[::3]
+    labels = [path.parent.name for path in files]
+    halves = slice(0, None, 2), slice(1, None, 2)
+    scores = {}
+
+    for weights in (str(TINY_IMAGENET), "none"):
+        features = FeatureExtractor("resnet18", weights=weights, **settings).transform(files)
+        features = (features - features.mean(0)) / (features.std(0) + 1e-6)
+        learner = LogisticRegression(C=0.01, max_iter=200).fit(features[halves[0]], labels[halves[0]])
+        scores[weights] = learner.score(features[halves[1]], labels[halves[1]])
+
+    assert len(files) == 400
+    assert scores[str(TINY_IMAGENET)] > scores["none"] + 0.05
+    assert scores[str(TINY_IMAGENET)] > 0.5  # of ten classes, 200 images to learn from
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not TINY_IMAGENET.exists(), reason=f"{TINY_IMAGENET} is missing; set TRANSFERKIT_TEST_DATA")
+def test_bf16_features_of_trained_weights_point_where_those_of_fp32_do() -> None:
+    files = sorted((DATA / "textures").glob("*/*.jpg"))[::40]
+    settings: dict[str, Any] = {"weights": str(TINY_IMAGENET), "size": 64, "store": False}
+
+    exact, rounded = (
+        FeatureExtractor("resnet18", precision=precision, **settings).transform(files) for precision in ("fp32", "bf16")
+    )
+
+    cosines = (exact * rounded).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
+    assert len(files) == 30
+    assert cosines.min() >= 0.9999

@@ -1,0 +1,57 @@
+"""Imports point downwards only; the plan of the house is in the list below."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "transferkit"
+FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
+    {"__init__", "cli", "cli_features"},
+    {"api", "command_options", "doctor", "estimate", "listings", "study"},
+    {"run"},
+    {"report", "comparison", "prediction", "extraction", "caches"},
+    {"evaluation"},
+    {"methods", "metrics", "statistics", "ood", "defaults"},
+    {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields"},
+    {"batches", "checkpoint", "feature_store", "feature_files"},
+    {"datasets", "backbones", "corruptions"},
+    {"weights", "download", "decoding"},
+    {"images", "classifier", "recipe", "recipe_book", "runtime", "screen"},
+    {"errors"},
+]
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "transferkit":
+            rooms |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("transferkit."):
+            rooms.add(str(node.module).split(".")[1])
+    return rooms - {room(path), "__version__"}
+
+
+def test_every_import_points_downwards() -> None:
+    floor = {name: depth for depth, names in enumerate(FLOORS) for name in names}
+    files = sorted(PACKAGE.rglob("*.py"))
+
+    upward = [
+        f"{path.relative_to(PACKAGE)} imports {other}"
+        for path in files
+        for other in imported_rooms(path)
+        if floor[other] < floor[room(path)]
+    ]
+
+    assert len(files) > 30
+    assert upward == []
+
+
+def test_no_room_has_a_name_that_means_nothing() -> None:
+    names = {path.stem for path in PACKAGE.rglob("*.py")}
+
+    assert not names & {"utils", "common", "helpers", "base", "core", "misc"}

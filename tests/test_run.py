@@ -1,0 +1,257 @@
+"""The whole machine on small data: what a run leaves behind, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import transferkit
+from transferkit import checkpoint, defaults, run_directory, training
+from transferkit.errors import MachineError, TransferkitError
+from transferkit.outputs import Outputs
+from transferkit.recipe import FinetuneSettings, Recipe, from_options
+from transferkit.run import run
+from transferkit.run_directory import Run, open_run
+from transferkit.screen import SILENT
+
+FILES = {
+    "recipe.yaml",
+    "model.safetensors",
+    "model.json",
+    "history.jsonl",
+    "outputs",
+    "facts.json",
+    "evaluation.json",
+    "environment.json",
+    "report.html",
+    "report.md",
+    "confusion.csv",
+}
+
+
+def digits(method: str = "finetune", **options: object) -> Recipe:
+    chosen = {"weights": "none", "limit_per_class": 8, "threads": 1, **options}
+    if method != "probe":
+        chosen = {"epochs": 2, "batch_size": 32, **chosen}
+    return from_options(method, "resnet20", "digits", chosen, ())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run(
+        digits(), tmp_path_factory.mktemp("runs") / "finished", screen=SILENT, command="transferkit finetune resnet20"
+    )
+
+
+def test_a_run_leaves_its_files_and_no_temporary_ones(finished: Run) -> None:
+    assert {path.name for path in finished.path.iterdir()} == FILES
+    assert {path.name for path in (finished.path / "outputs").iterdir()} == {
+        "val.safetensors",
+        "test.safetensors",
+        "thumbnails.safetensors",
+    }
+
+
+def test_the_resolved_recipe_has_no_open_default(finished: Run) -> None:
+    method = finished.recipe.method
+
+    assert isinstance(method, FinetuneSettings)
+    assert method.size == 8  # the side of a digit, as resnet20 sees small images as they are
+    assert [method.lr, method.head_lr, method.optimizer, method.flip, method.ema] == [0.01, 0.01, "sgd", False, True]
+
+
+def test_running_the_resolved_recipe_again_gives_the_same_test_outputs(finished: Run, tmp_path: Path) -> None:
+    again = run(finished.recipe, tmp_path / "again", screen=SILENT)
+
+    assert np.array_equal(again.outputs("test").logits, finished.outputs("test").logits)
+
+
+def test_the_test_set_is_opened_once_and_counted(finished: Run) -> None:
+    assert finished.facts["test_openings"] == 1
+
+
+def test_the_reported_accuracy_is_that_of_the_stored_outputs(finished: Run) -> None:
+    outputs = finished.outputs("test")
+
+    accuracy = float((outputs.logits.argmax(1) == outputs.labels).mean())
+    assert finished.evaluation["test"]["accuracy"] == pytest.approx(accuracy)
+    assert finished.evaluation["test"]["n"] == 898
+
+
+def test_stored_outputs_hold_the_heads_input(finished: Run) -> None:
+    outputs = finished.outputs("test")
+    tensors, _ = checkpoint.read_tensors(finished.path / "model.safetensors")
+
+    logits = outputs.features @ tensors["head.weight"].numpy().T + tensors["head.bias"].numpy()
+    assert np.allclose(logits, outputs.logits, atol=1e-4)
+
+
+def test_a_loaded_run_predicts_what_the_run_predicted(finished: Run) -> None:
+    outputs = finished.outputs("test")
+    from transferkit import datasets
+
+    images = datasets.load(finished.recipe.data, SILENT).test.open()
+    predictions = transferkit.load(finished.path, device="cpu").predict(images)
+
+    names = [finished.model["class_names"][index] for index in outputs.predictions]
+    assert [prediction.name for prediction in predictions] == names
+    assert sum(predictions[0].probabilities.values()) == pytest.approx(1.0)
+
+
+def test_prediction_takes_paths_pil_images_and_arrays_alike(finished: Run, tmp_path: Path) -> None:
+    model = transferkit.load(finished.path, device="cpu")
+    array = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "image.png")
+
+    from_path, from_image, from_array = (
+        model.predict(each)[0].probability for each in (tmp_path / "image.png", Image.fromarray(array), array)
+    )
+
+    assert from_path == from_image == from_array
+
+
+def test_lp_ft_starts_at_the_accuracy_of_its_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start: list[float] = []
+    train = training.train
+
+    def train_after_a_look(classifier, images, val, *rest):  # type: ignore[no-untyped-def]
+        with torch.inference_mode():
+            predictions = classifier.eval()(torch.from_numpy(val.pixels)).argmax(1).numpy()
+        start.append(float((predictions == val.labels).mean()))
+        return train(classifier, images, val, *rest)
+
+    monkeypatch.setattr("transferkit.methods.finetune.train", train_after_a_look)
+    tuned = run(digits(limit_per_class=40), tmp_path / "tuned", screen=SILENT)
+
+    probe = tuned.facts["probe"]
+    assert start == [pytest.approx(probe["validation_accuracy"][probe["grid"].index(probe["C"])])]
+
+
+def test_a_probe_leaves_the_backbone_bit_for_bit(tmp_path: Path) -> None:
+    source = run(digits("scratch", epochs=1), tmp_path / "source", screen=SILENT)
+
+    probed = run(digits("probe", weights=str(source.path)), tmp_path / "probed", screen=SILENT)
+
+    before, _ = checkpoint.read_tensors(source.path / "model.safetensors")
+    after, _ = checkpoint.read_tensors(probed.path / "model.safetensors")
+    body = [name for name in before if name.startswith("body.")]
+    assert len(body) > 100
+    assert all(torch.equal(before[name], after[name]) for name in body)
+    assert probed.model["weights"]["source"] == "run"
+
+
+def test_a_probes_val_outputs_come_from_a_head_that_has_not_seen_val(tmp_path: Path) -> None:
+    probed = run(digits("probe"), tmp_path / "probed", screen=SILENT)
+
+    tensors, _ = checkpoint.read_tensors(probed.path / "model.safetensors")
+    val = probed.outputs("val")
+    final = val.features @ tensors["head.weight"].numpy().T + tensors["head.bias"].numpy()
+    assert not np.allclose(final, val.logits, atol=1e-2)
+
+
+def test_a_finished_run_is_not_overwritten_unasked(finished: Run) -> None:
+    before = (finished.path / "evaluation.json").stat().st_mtime_ns
+
+    with pytest.raises(TransferkitError, match=r"already holds this run. Look at .*report.html, choose another folder"):
+        run(digits(), finished.path, screen=SILENT)
+    assert (finished.path / "evaluation.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_with_other_files_is_never_written_to_even_with_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+
+    with pytest.raises(TransferkitError, match="holds other files and is no run"):
+        run(digits(), tmp_path, overwrite=True, screen=SILENT)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_overwrite_keeps_the_old_run_until_data_and_weights_are_loaded(finished: Run) -> None:
+    with pytest.raises(TransferkitError, match="no-such-file"):
+        run(digits(weights="no-such-file.pth"), finished.path, overwrite=True, screen=SILENT)
+
+    assert open_run(finished.path).is_finished
+
+
+def test_an_interrupted_run_resumes_to_the_same_outputs(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = training._save
+
+    def save_then_stop(state: training.Training, folder: Path | None) -> None:
+        save(state, folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_save", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(digits(), tmp_path / "run", screen=SILENT)
+    monkeypatch.setattr(training, "_save", save)
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+    resumed = run(digits(), tmp_path / "run", resume=True, screen=SILENT)
+
+    assert np.array_equal(resumed.outputs("test").logits, finished.outputs("test").logits)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
+    run_directory.begin(Run(tmp_path / "run"), digits(), resume=False)
+
+    with pytest.raises(TransferkitError, match=r"holds an unfinished run. Continue it with --resume"):
+        run(digits(), tmp_path / "run", screen=SILENT)
+
+
+def test_resuming_with_another_recipe_is_refused(tmp_path: Path) -> None:
+    run_directory.begin(Run(tmp_path / "run"), digits(seed=5), resume=False)
+
+    with pytest.raises(TransferkitError, match="an unfinished run of another recipe"):
+        run(digits(), tmp_path / "run", resume=True, screen=SILENT)
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "replace", full)
+    with pytest.raises(MachineError, match=r"the disk is full. Free some space, or choose another folder with --out"):
+        checkpoint.write_text(tmp_path / "file.txt", "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_survive_a_round_trip(tmp_path: Path) -> None:
+    outputs = Outputs(
+        np.ones((2, 3), np.float32), np.eye(2, dtype=np.float32), np.array([0, 1]), ("a", "ü"), ("x", "<y>")
+    )
+
+    outputs.save(tmp_path / "outputs.safetensors")
+
+    loaded = Outputs.load(tmp_path / "outputs.safetensors")
+    assert loaded.ids == ("a", "ü")
+    assert loaded.class_names == ("x", "<y>")
+    assert np.array_equal(loaded.logits, outputs.logits)
+
+
+def test_history_has_one_line_per_epoch(finished: Run) -> None:
+    lines = (finished.path / "history.jsonl").read_text().splitlines()
+
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_defaults_follow_family_budget_and_device() -> None:
+    vgg = from_options("finetune", "vgg16_bn", "cifar10", {"epochs": 3}, ())
+
+    on_cpu = defaults.resolved(vgg, "cpu", 45_000, 32).method
+    on_gpu = defaults.resolved(vgg, "cuda", 45_000, 32).method
+
+    assert isinstance(on_cpu, FinetuneSettings)
+    assert (on_cpu.size, on_gpu.size) == (64, 128)
+    assert (on_cpu.lr, on_cpu.head_lr, on_cpu.clip_norm, on_cpu.ema, on_cpu.flip) == (0.005, 0.005, 5.0, True, True)
+
+
+def test_a_network_from_scratch_gets_a_stem_for_small_images_at_their_own_size() -> None:
+    resolved = defaults.resolved(from_options("scratch", "resnet18", "cifar10", {}, ()), "cpu", 45_000, 32)
+
+    assert (resolved.backbone.stem, resolved.backbone.weights, resolved.method.size) == ("cifar", "none", 32)

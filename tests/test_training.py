@@ -1,0 +1,269 @@
+"""The training loop: groups, schedule, averages, resuming, and what stops it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from transferkit import runtime, training
+from transferkit.classifier import Classifier, InputSpec
+from transferkit.errors import MachineError, TransferkitError
+from transferkit.images import Images
+from transferkit.recipe import FinetuneSettings
+from transferkit.screen import SILENT
+from transferkit.training import parameter_groups, rate_share, train
+
+MACHINE = runtime.Runtime(torch.device("cpu"), "fp32", torch.get_num_threads())
+
+
+class Body(nn.Module):
+    """Three stages: a convolution with BatchNorm, a second one, a dense layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.middle = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.dense = nn.Linear(8, 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled: Tensor = self.middle(self.stem(images)).mean((2, 3))
+        dense: Tensor = self.dense(pooled)
+        return dense
+
+
+def classifier(seed: int = 0) -> Classifier:
+    torch.manual_seed(seed)
+    spec = InputSpec(8, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    stages = {"stem": ("stem",), "middle": ("middle",), "dense": ("dense",)}
+    return Classifier(Body(), 6, ("dark", "light"), stages, spec)
+
+
+def images(count: int = 48, seed: int = 0) -> Images:
+    """Dark and light noise: easy to tell apart."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    pixels = generator.integers(0, 100, (count, 3, 8, 8)) + 120 * labels[:, None, None, None]
+    return Images.from_pixels(pixels.astype(np.uint8), labels, ("dark", "light"))
+
+
+def settings(**changes: Any) -> FinetuneSettings:
+    values = {
+        "epochs": 3,
+        "batch_size": 16,
+        "lr": 0.02,
+        "head_lr": 0.1,
+        "weight_decay": 0.0,
+        "flip": True,
+        "ema": False,
+    }
+    return FinetuneSettings(name="finetune", **{**values, **changes})
+
+
+def trained(
+    chosen: FinetuneSettings, seed: int = 0, folder: Path | None = None
+) -> tuple[Classifier, list[dict[str, Any]]]:
+    network = classifier()
+    if chosen.freeze_to:
+        network.freeze(network.stages_up_to(chosen.freeze_to))
+    network.batchnorm_frozen = chosen.batchnorm == "eval"
+    groups = parameter_groups(network, chosen)
+    return network, train(network, images(), images(16, 1), chosen, groups, MACHINE, SILENT, seed, folder)
+
+
+def tensors_of(network: Classifier, stage: str) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items() if network.stage_of(name) == stage}
+
+
+def test_training_learns_to_tell_dark_from_light() -> None:
+    _, history = trained(settings(epochs=12, lr=0.1))
+
+    assert history[-1]["val_accuracy"] == 1.0
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_gives_others() -> None:
+    first, _ = trained(settings())
+    second, _ = trained(settings())
+    other, _ = trained(settings(), seed=1)
+
+    assert first.digest(["stem", "head"]) == second.digest(["stem", "head"])
+    assert first.digest(["stem", "head"]) != other.digest(["stem", "head"])
+
+
+def test_frozen_stages_keep_every_tensor_batchnorm_statistics_included() -> None:
+    before = tensors_of(classifier(), "stem")
+
+    network, _ = trained(settings(freeze_to="stem"))
+
+    after = tensors_of(network, "stem")
+    assert len(after) == 7
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not torch.equal(tensors_of(network, "dense")["body.dense.weight"], classifier().body.dense.weight)
+
+
+def test_batchnorm_eval_keeps_statistics_while_weights_are_trained() -> None:
+    before = tensors_of(classifier(), "stem")
+
+    network, _ = trained(settings(batchnorm="eval"))
+
+    after = tensors_of(network, "stem")
+    assert torch.equal(after["body.stem.1.running_mean"], before["body.stem.1.running_mean"])
+    assert not torch.equal(after["body.stem.0.weight"], before["body.stem.0.weight"])
+
+
+def test_average_covers_buffers_too() -> None:
+    averaged, _ = trained(settings(ema=True, epochs=4))
+    last, _ = trained(settings(ema=False, epochs=4))
+
+    mean = "body.stem.1.running_mean"
+    assert not torch.equal(averaged.state_dict()[mean], last.state_dict()[mean])
+
+
+def test_val_accuracy_of_the_last_epoch_is_that_of_the_resulting_weights() -> None:
+    network, history = trained(settings(ema=True, epochs=2))
+
+    val = images(16, 1)
+    with torch.inference_mode():
+        predictions = network(torch.from_numpy(val.pixels)).argmax(1).numpy()
+    assert history[-1]["val_accuracy"] == pytest.approx(float((predictions == val.labels).mean()))
+
+
+def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, whole_history = trained(settings(ema=True, mixup=0.2))
+    save = training._save
+
+    def save_then_stop(state: training.Training, folder: Path | None) -> None:
+        save(state, folder)
+        if len(state.history) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_save", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        trained(settings(ema=True, mixup=0.2), folder=tmp_path)
+    monkeypatch.setattr(training, "_save", save)
+    resumed, history = trained(settings(ema=True, mixup=0.2), folder=tmp_path)
+
+    assert [record["loss"] for record in history] == [record["loss"] for record in whole_history]
+    stages = ["stem", "middle", "dense", "head"]
+    assert resumed.digest(stages) == whole.digest(stages)
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_what_to_try() -> None:
+    with pytest.raises(MachineError, match=r"The loss became (nan|inf) at step \d+. Try a smaller --lr"):
+        trained(settings(lr=1e12, head_lr=1e12))
+
+
+def test_every_trainable_parameter_is_in_exactly_one_optimiser_group() -> None:
+    network = classifier()
+    groups = parameter_groups(network, settings())
+
+    listed = [
+        id(value)
+        for group in groups
+        for option in training._optimizer_groups(network, group)
+        for value in option["params"]
+    ]
+
+    assert sorted(listed) == sorted(id(value) for value in network.parameters())
+
+
+def test_norms_and_biases_have_no_weight_decay() -> None:
+    network = classifier()
+    group = parameter_groups(network, settings(weight_decay=0.1))[0]
+
+    decays = {
+        value.ndim > 1: option["weight_decay"]
+        for option in training._optimizer_groups(network, group)
+        for value in option["params"]
+    }
+
+    assert decays == {True: 0.1, False: 0.0}
+
+
+def test_rate_falls_by_layer_decay_per_stage_and_rises_with_the_batch() -> None:
+    groups = parameter_groups(classifier(), settings(lr=0.1, head_lr=0.2, layer_decay=0.5, batch_size=256))
+
+    rates = {group.stage: group.lr for group in groups}
+
+    # twice the batch doubles every rate; dense is next to the head, middle one below it, stem two
+    assert rates == pytest.approx({"stem": 0.05, "middle": 0.1, "dense": 0.2, "head": 0.4})
+
+
+def test_table_of_groups_tells_frozen_stages_and_batchnorm_state() -> None:
+    network = classifier()
+    network.freeze(["stem"])
+
+    groups = parameter_groups(network, settings())
+
+    states = [(group.stage, group.is_trained, group.batchnorm) for group in groups]
+    assert states == [("stem", False, "eval"), ("middle", True, "train"), ("dense", True, "-"), ("head", True, "-")]
+
+
+def test_gradual_unfreezing_wakes_one_stage_an_epoch_from_the_head_down() -> None:
+    before = {stage: tensors_of(classifier(), stage) for stage in ("stem", "middle", "dense")}
+
+    network, _ = trained(settings(gradual_unfreezing=True, epochs=2))
+
+    unchanged = [
+        stage
+        for stage, old in before.items()
+        if all(torch.equal(tensors_of(network, stage)[name], old[name]) for name in old)
+    ]
+    assert unchanged == ["stem", "middle"]
+
+
+def test_l2_sp_keeps_the_backbone_nearer_to_its_start() -> None:
+    def distance(alpha: float) -> float:
+        network, _ = trained(settings(l2_sp=alpha, momentum=0.0, lr=0.05, epochs=10))
+        start = classifier().state_dict()
+        return math.sqrt(
+            sum(
+                float(((value - start[name]) ** 2).sum())
+                for name, value in network.state_dict().items()
+                if "body.dense" in name
+            )
+        )
+
+    assert distance(10.0) < 0.8 * distance(0.0)
+
+
+def test_everything_frozen_is_refused() -> None:
+    network = classifier()
+    network.freeze(["stem", "middle", "dense", "head"])
+
+    with pytest.raises(TransferkitError, match="Every stage is frozen, so nothing would be trained"):
+        train(network, images(), images(16), settings(), parameter_groups(network, settings()), MACHINE, SILENT, 0)
+
+
+def test_rate_rises_linearly_then_follows_a_cosine_to_zero() -> None:
+    shares = [rate_share(step, 100, 0.1) for step in (0, 4, 9, 10, 55, 100)]
+
+    # ten rising steps; half of the remaining ninety is step 55, where the cosine stands at one half
+    assert shares == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 0.0])
+
+
+def test_cutmix_pastes_one_box_and_reports_the_share_that_remains() -> None:
+    first, second = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
+
+    mixed = training.cut_and_pasted(first, second, share=0.75)
+
+    # a quarter of 8 x 8 is a box of 4 x 4
+    assert mixed[0, 0].sum() == 16
+    assert training.pasted_share(first, 0.75) == 0.75
+
+
+def test_mixed_loss_of_two_equal_labels_equals_the_plain_loss() -> None:
+    network = classifier().eval()
+    batch = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
+    labels = torch.zeros(8, dtype=torch.int64)
+
+    mixed = training._loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(mixup=0.4), MACHINE)
+    plain = training._loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(), MACHINE)
+
+    assert mixed.item() == pytest.approx(plain.item(), rel=1e-5)

@@ -1,0 +1,34 @@
+"""Transfer learning with evidence: fine-tune, probe and compare image classifiers, and see their limits."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transferkit.api import finetune, probe, scratch
+    from transferkit.errors import TransferkitError
+    from transferkit.prediction import load
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "finetune": "transferkit.api",
+    "probe": "transferkit.api",
+    "scratch": "transferkit.api",
+    "load": "transferkit.prediction",
+    "TransferkitError": "transferkit.errors",
+}
+
+__all__ = ["TransferkitError", "finetune", "load", "probe", "scratch"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import transferkit` itself is instant."""
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'transferkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

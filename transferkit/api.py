@@ -1,0 +1,70 @@
+"""The Python calls, with the words of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transferkit.recipe import from_options
+from transferkit.run import run
+from transferkit.run_directory import Run
+from transferkit.screen import Screen
+
+
+def finetune(
+    backbone: str,
+    data: str = "cifar10",
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Run:
+    """Fine-tune a pretrained backbone; the run as `transferkit finetune BACKBONE --data DATA ...` leaves it.
+
+    Args:
+        backbone: Such as `resnet18` or `timm/vit_tiny_patch16_224`.
+        data: A data set's name, or `folder:PATH`.
+        out: The run's folder; default runs/<recipe>-<hash>.
+        overwrite: Replace a finished run in that folder.
+        quiet: Print nothing.
+        **options: Any key of the recipe: `epochs=3, size=64, weights="none", limit_per_class=50, seed=1` ...
+
+    Raises:
+        TransferkitError: For wrong options or data, before any work.
+    """
+    return _run("finetune", backbone, data, out, overwrite, quiet, options)
+
+
+def probe(
+    backbone: str,
+    data: str = "cifar10",
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Run:
+    """Fit a linear probe on a frozen backbone; arguments as for `finetune`."""
+    return _run("probe", backbone, data, out, overwrite, quiet, options)
+
+
+def scratch(
+    backbone: str,
+    data: str = "cifar10",
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Run:
+    """Train the same network from random weights; arguments as for `finetune`."""
+    return _run("scratch", backbone, data, out, overwrite, quiet, options)
+
+
+def _run(
+    method: str, backbone: str, data: str, out: Path | str | None, overwrite: bool, quiet: bool, options: dict[str, Any]
+) -> Run:
+    recipe = from_options(method, backbone, data, options, ())
+    folder = Path(out) if out is not None else None
+    return run(recipe, folder, overwrite=overwrite, screen=Screen(quiet=quiet), command=f"transferkit.{method}(...)")

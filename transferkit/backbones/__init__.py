@@ -1,0 +1,89 @@
+"""The menu of backbones: each source is a module with `load(settings, class_names, size, screen) -> Classifier`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from transferkit.backbones.cards import CARDS, Card
+from transferkit.errors import TransferkitError, did_you_mean
+
+if TYPE_CHECKING:
+    from transferkit.classifier import Classifier
+    from transferkit.recipe import BackboneSettings
+    from transferkit.screen import Screen
+
+# Module names, not modules: a family or a list of names is known without importing torch.
+SOURCES = {
+    "torchvision": "transferkit.backbones.torchvision_models",
+    "timm": "transferkit.backbones.timm_models",
+    "small": "transferkit.backbones.small_cnns",
+}
+TIMM = "timm/"
+
+
+def load(settings: BackboneSettings, class_names: Sequence[str], size: int, screen: Screen) -> Classifier:
+    """A classifier for these classes: the backbone without its old classification layer, below a new random head.
+
+    Args:
+        settings: Which network, and where its weights come from.
+        class_names: One per output of the new head; a head found in a file or run is dropped, same names or not.
+        size: Side in px that images are resized to.
+        screen: Hears about downloads and about sizes that do not suit the network.
+
+    Raises:
+        TransferkitError: If backbone, weights or size do not exist or do not go together.
+        MachineError: If weights would have to be downloaded and cannot be.
+    """
+    module = import_module(SOURCES[source(settings.name)])
+    loader: Callable[..., Classifier] = module.load
+    return loader(settings, class_names, size, screen)
+
+
+def source(name: str) -> str:
+    """The source of a backbone: torchvision, timm or small.
+
+    Raises:
+        TransferkitError: If there is no such backbone; names the nearest one.
+    """
+    if name.startswith(TIMM):
+        return "timm"
+    if name not in CARDS:
+        known = did_you_mean(name, CARDS, limit=len(CARDS))
+        raise TransferkitError(f"Unknown backbone {name!r}. {known} For timm models write timm/<name>.")
+    return CARDS[name].source
+
+
+def family(name: str) -> str:
+    """The backbones that share hyper-parameters with this one: resnet, resnet-deep, vgg, vgg_bn, alexnet, small, timm.
+
+    Example:
+        >>> family("resnet101"), family("vgg16_bn"), family("timm/vit_tiny_patch16_224")
+        ('resnet-deep', 'vgg_bn', 'timm')
+
+    Raises:
+        TransferkitError: If there is no such backbone.
+    """
+    return "timm" if source(name) == "timm" else CARDS[name].family
+
+
+def names(pattern: str = "") -> list[Card]:
+    """The backbones whose name holds `pattern`, or matches it where it has a `*`; timm's only after `timm`.
+
+    Example:
+        >>> [card.name for card in names("resnet1*")]
+        ['resnet101', 'resnet152', 'resnet18']
+    """
+    if pattern.startswith("timm"):
+        from transferkit.backbones.timm_models import names as timm_names
+
+        return timm_names(as_wildcard(pattern.removeprefix("timm").removeprefix("/")))
+    wildcard = as_wildcard(pattern.lower())
+    return [CARDS[name] for name in sorted(CARDS) if fnmatchcase(name, wildcard)]
+
+
+def as_wildcard(pattern: str) -> str:
+    """A pattern with wildcards as it is, a plain word as anything that holds it."""
+    return pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"

@@ -1,0 +1,54 @@
+"""What is known of each backbone before anything is imported: family, size, accuracy, source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Card:
+    """One line of `transferkit backbones`.
+
+    Attributes:
+        name: What `backbone.name` takes.
+        family: Backbones that share hyper-parameters.
+        parameters: Of the published network, classification layer included; None where only building it would tell.
+        top1: ImageNet top-1 accuracy in [0, 1] of the pinned weights, one 224 px centre crop; None without a source.
+        source: torchvision, timm or small.
+    """
+
+    name: str
+    family: str
+    parameters: int | None
+    top1: float | None
+    source: str
+
+
+# Parameters and top-1: torchvision 0.29.2, `meta` of each IMAGENET1K_V1; a test compares them with the installed one.
+TORCHVISION = (
+    Card("alexnet", "alexnet", 61_100_840, 0.56522, "torchvision"),
+    Card("resnet18", "resnet", 11_689_512, 0.69758, "torchvision"),
+    Card("resnet34", "resnet", 21_797_672, 0.73314, "torchvision"),
+    Card("resnet50", "resnet", 25_557_032, 0.76130, "torchvision"),
+    Card("resnet101", "resnet-deep", 44_549_160, 0.77374, "torchvision"),
+    Card("resnet152", "resnet-deep", 60_192_808, 0.78312, "torchvision"),
+    Card("vgg11", "vgg", 132_863_336, 0.69020, "torchvision"),
+    Card("vgg13", "vgg", 133_047_848, 0.69928, "torchvision"),
+    Card("vgg16", "vgg", 138_357_544, 0.71592, "torchvision"),
+    Card("vgg19", "vgg", 143_667_240, 0.72376, "torchvision"),
+    Card("vgg11_bn", "vgg_bn", 132_868_840, 0.70370, "torchvision"),
+    Card("vgg13_bn", "vgg_bn", 133_053_736, 0.71586, "torchvision"),
+    Card("vgg16_bn", "vgg_bn", 138_365_992, 0.73360, "torchvision"),
+    Card("vgg19_bn", "vgg_bn", 143_678_248, 0.74218, "torchvision"),
+)
+
+# Parameters with a head of ten classes, as He et al. 2016, table 6 counts them; a test compares them with the networks.
+SMALL = (
+    Card("plain20", "small", 269_722, None, "small"),
+    Card("plain56", "small", 853_018, None, "small"),
+    Card("resnet-mini", "small", 298_026, None, "small"),
+    Card("resnet20", "small", 269_722, None, "small"),
+    Card("resnet56", "small", 853_018, None, "small"),
+)
+
+CARDS = {card.name: card for card in (*TORCHVISION, *SMALL)}

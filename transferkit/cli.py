@@ -1,0 +1,351 @@
+"""The command line: arguments become a recipe, and the recipe is run. torch is imported inside commands only."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transferkit import cli_features, recipe_book
+from transferkit import recipe as recipes
+from transferkit.command_options import method_options
+from transferkit.errors import MachineError, TransferkitError
+
+if TYPE_CHECKING:
+    from transferkit.run_directory import Run
+
+app = typer.Typer(
+    help="Transfer learning with evidence: fine-tune, probe and compare image classifiers, and see their limits.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Any command takes --debug, which shows the traceback of an error.",
+)
+recipe_app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
+app.add_typer(recipe_app, name="recipes")
+cli_features.register(app)
+
+BACKBONE_COLUMNS = ("name", "family", "parameters", "top1", "source")
+DATASET_COLUMNS = ("name", "classes", "images", "size", "offline", "terms")
+
+Backbone = Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key.path=value, any key of the recipe.", show_default=False)
+]
+Data = Annotated[
+    str, typer.Option(help="A data set's name, or folder:PATH with your own images.", rich_help_panel="Data")
+]
+Out = Annotated[Path | None, typer.Option(help="The run's folder. (default: runs/<recipe>-<hash>)", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that is in the folder.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in the folder.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estimate time and memory, and stop.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+@app.command()
+@method_options(recipes.FinetuneSettings)
+def finetune(
+    backbone: Backbone,
+    overrides: Overrides = None,
+    data: Data = "cifar10",
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    **options: Any,
+) -> None:
+    """Train a pretrained backbone further on your images."""
+    recipe = recipes.from_options("finetune", backbone, data, options, overrides or [])
+    _run_recipe(recipe, out, overwrite, resume, dry_run, json)
+
+
+@app.command()
+@method_options(recipes.ProbeSettings)
+def probe(
+    backbone: Backbone,
+    overrides: Overrides = None,
+    data: Data = "cifar10",
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    **options: Any,
+) -> None:
+    """Fit a linear classifier on the features of a frozen backbone."""
+    recipe = recipes.from_options("probe", backbone, data, options, overrides or [])
+    _run_recipe(recipe, out, overwrite, resume, dry_run, json)
+
+
+@app.command()
+@method_options(recipes.ScratchSettings)
+def scratch(
+    backbone: Backbone,
+    overrides: Overrides = None,
+    data: Data = "cifar10",
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    **options: Any,
+) -> None:
+    """Train the same network from random weights, for comparison."""
+    recipe = recipes.from_options("scratch", backbone, data, options, overrides or [])
+    _run_recipe(recipe, out, overwrite, resume, dry_run, json)
+
+
+@app.command("run")
+def run_command(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Run a recipe, or a study of several."""
+    loaded = recipes.load(recipe_book.find(recipe), overrides or [])
+    if isinstance(loaded, recipes.Study):
+        _run_study(loaded, out, overwrite, dry_run, json)
+    else:
+        named = loaded if loaded.name else loaded.model_copy(update={"name": recipe_book.find(recipe).stem})
+        _run_recipe(named, out, overwrite, resume, dry_run, json)
+
+
+@app.command()
+def quickstart(
+    overrides: Overrides = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """See a transfer study on built-in images: no download, under two minutes."""
+    run_command("quickstart", overrides, out, overwrite, False, dry_run, json)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    figure: Annotated[str | None, typer.Option(help="Draw one figure instead, such as confusion.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The figure's file: .pdf, .svg or .png.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build a run's page again from its stored outputs, or draw a figure for a paper."""
+    from transferkit import report as reports
+    from transferkit.run_directory import open_run
+    from transferkit.screen import Screen
+
+    place = open_run(run)
+    if figure is None:
+        reports.write(place)
+        Screen().show(reports.verdict(place))
+        return
+    target = out or Path(f"{figure}.pdf")
+    if target.exists() and not overwrite:
+        raise TransferkitError(f"{target} exists. Choose another file with --out, or replace it with --overwrite.")
+    reports.figure(place, figure, target)
+    print(target)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    json: Json = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+) -> None:
+    """Name what is in your pictures, with the model of a run."""
+    from transferkit.prediction import load
+
+    predictions = load(run, device).predict(images)
+    if json:
+        rows = [{"image": str(path), **vars(found)} for path, found in zip(images, predictions, strict=True)]
+        _print_json(rows)
+        return
+    for path, found in zip(images, predictions, strict=True):
+        print(f"{path}\t{found.name}\t{found.probability:.3f}")
+
+
+@app.command()
+def backbones(
+    pattern: Annotated[str, typer.Argument(help="Part of a name; `timm/resnet` searches timm.")] = "",
+    json: Json = False,
+) -> None:
+    """List the backbones."""
+    from transferkit import backbones as menu
+    from transferkit.listings import listing
+    from transferkit.screen import Screen
+
+    cards = menu.names(pattern)
+    if not cards:
+        raise TransferkitError(f"No backbone matches {pattern!r}. `transferkit backbones` lists all of them.")
+    _list(
+        [vars(card) for card in cards], lambda: Screen(stream=sys.stdout).show(listing(cards, BACKBONE_COLUMNS)), json
+    )
+
+
+@app.command()
+def datasets(json: Json = False) -> None:
+    """List the data sets."""
+    from transferkit import datasets as menu
+    from transferkit.listings import listing
+    from transferkit.screen import Screen
+
+    cards = menu.cards()
+    _list([vars(card) for card in cards], lambda: Screen(stream=sys.stdout).show(listing(cards, DATASET_COLUMNS)), json)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check this machine: Python, torch, device, threads, caches, and what is downloaded."""
+    from transferkit.doctor import examine, show
+    from transferkit.screen import Screen
+
+    findings = examine()
+    _list([vars(finding) for finding in findings], lambda: show(findings, Screen(stream=sys.stdout)), json)
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
+
+
+@recipe_app.command("list")
+def list_recipes() -> None:
+    """List the shipped recipes."""
+    for name in recipe_book.names():
+        print(f"{name:28} {recipe_book.about(recipe_book.find(name))}")
+
+
+@recipe_app.command("show")
+def show_recipe(name: str) -> None:
+    """Print a recipe."""
+    print(recipe_book.find(name).read_text(encoding="utf-8"), end="")
+
+
+@recipe_app.command("copy")
+def copy_recipe(name: str, file: Path) -> None:
+    """Copy a recipe to a file of your own."""
+    print(f"Wrote {recipe_book.copy(name, file)}. Run it with: transferkit run {file}", file=sys.stderr)
+
+
+@recipe_app.command("validate")
+def validate_recipe(files: list[str]) -> None:
+    """Check recipes without running them."""
+    for name in files:
+        recipes.load(recipe_book.find(name))
+        print(f"{name}: valid")
+
+
+@recipe_app.command("schema")
+def print_schema() -> None:
+    """Print the JSON Schema of recipe files, for editors."""
+    _print_json(recipes.schema())
+
+
+def _run_recipe(
+    recipe: recipes.Recipe, out: Path | None, overwrite: bool, resume: bool, dry_run: bool, as_json: bool
+) -> None:
+    from transferkit.screen import Screen
+
+    screen = Screen()
+    if dry_run:
+        from transferkit.estimate import estimate
+
+        print(recipes.dump(recipe), end="")
+        screen.line(estimate(recipe))
+        return
+    screen.line("Starting (loading torch takes a few seconds) ...")
+    from transferkit import report as reports
+    from transferkit.run import run
+
+    with _interruptible():
+        place = run(recipe, out, overwrite=overwrite, resume=resume, screen=screen, command=_command())
+    screen.show(reports.verdict(place))
+    if as_json:
+        _print_json(_summary(place))
+
+
+def _run_study(study: recipes.Study, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+    from transferkit.screen import Screen
+
+    if dry_run:
+        print(recipes.dump(study), end="")
+        return
+    screen = Screen()
+    screen.line("Starting (loading torch takes a few seconds) ...")
+    from transferkit import report as reports
+    from transferkit.study import run_study
+
+    with _interruptible():
+        comparison = run_study(study, out, overwrite=overwrite, screen=screen, command=_command())
+    screen.show(reports.comparison_verdict(comparison))
+    if as_json:
+        _print_json(comparison)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends a run with a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise MachineError(
+            "Stopped. The last complete epoch and the log are kept; continue with the same command and --resume."
+        ) from None
+
+
+def _summary(place: Run) -> dict[str, Any]:
+    test = place.evaluation["test"]
+    seconds = round(sum(place.facts["seconds"].values()), 3)
+    keys = ("accuracy", "interval", "n", "macro_recall")
+    return {"run": str(place.path), "test": {key: test[key] for key in keys}, "seconds": seconds}
+
+
+def _list(rows: list[dict[str, Any]], show: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json(rows)
+    else:
+        show()
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["transferkit", *sys.argv[1:]])
+
+
+def main() -> None:
+    """The console script: errors become one message and an exit code, 2 for the user's mistake, 1 for ours."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        app()
+    except TransferkitError as error:
+        if debug:
+            raise
+        sys.exit(_failed(str(error), error.exit_code))
+    except Exception as error:
+        if debug:
+            raise
+        hint = "Run the command again with --debug to see where, and please report it."
+        sys.exit(_failed(f"A fault of transferkit: {type(error).__name__}: {error}. {hint}", 1))
+
+
+def _failed(message: str, exit_code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The commands that work with features: extract, merge, and cache. torch is imported inside commands only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+cache_app = typer.Typer(help="See and clear what is kept: features, decoded images, downloads.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(extract)
+    app.command()(merge)
+    app.add_typer(cache_app, name="cache")
+
+
+def extract(
+    backbone: Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")],
+    images: Annotated[
+        str, typer.Argument(help="A data set, a folder, a quoted glob, or a CSV with columns path[,label].")
+    ],
+    out: Annotated[Path, typer.Option(help=".npy, .safetensors, .csv or .parquet.", show_default=False)],
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="A module or a stage; may be repeated. (default: penultimate, the head's input)"),
+    ] = None,
+    pool: Annotated[
+        Literal["avg", "max", "none", "flatten"], typer.Option(help="How maps (C, H, W) become rows.")
+    ] = "avg",
+    weights: Annotated[
+        str, typer.Option(help="imagenet, none, a .safetensors or .pth file, or a run's folder.")
+    ] = "imagenet",
+    size: Annotated[
+        int | None, typer.Option(help="Input side in px. (default: that of the weights)", min=8, show_default=False)
+    ] = None,
+    resize: Annotated[
+        Literal["squash", "crop"], typer.Option(help="How a rectangular file becomes a square.")
+    ] = "squash",
+    part: Annotated[
+        Literal["train", "val", "trainval", "test"], typer.Option(help="Of a data set; the index says which is which.")
+    ] = "trainval",
+    shard: Annotated[str, typer.Option(help="Do one of several equal parts, such as 3/16; see `merge`.")] = "1/1",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files out and list them.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where the hardware has it.")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per forward pass. (default: by device and size)", min=1)
+    ] = None,
+    compile: Annotated[
+        Literal["auto", "on", "off"], typer.Option(help="auto: when so much is ahead that it pays.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+) -> None:
+    """Write the features of images to a file; the same command goes on where it was stopped."""
+    from transferkit.screen import Screen
+
+    screen = Screen()
+    screen.line("Starting (loading torch takes a few seconds) ...")
+    from transferkit import extraction
+
+    settings = extraction.ExtractSettings(
+        backbone,
+        tuple(layer or ["penultimate"]),
+        pool,
+        weights,
+        size,
+        resize,
+        part,
+        extraction.parsed_shard(shard),
+        skip_bad,
+        device,
+        precision,
+        threads,
+        batch_size or "auto",
+        compile,
+        seed,
+    )
+    extraction.extract(settings, images, out, screen, overwrite=overwrite)
+
+
+def merge(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The whole: .npy, .safetensors, .csv or .parquet.")],
+    shards: Annotated[list[Path], typer.Argument(help="All shards, in any order.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Put the shards of an extraction together, in the order of the images."""
+    from transferkit import extraction
+    from transferkit.screen import Screen
+
+    extraction.merge(out, shards, Screen(), overwrite=overwrite)
+
+
+@cache_app.command("list")
+def list_cache() -> None:
+    """List what is kept, each with its size."""
+    from transferkit import caches
+
+    for line in caches.listing():
+        print(line)
+
+
+@cache_app.command("size")
+def size_of_cache() -> None:
+    """Print how large each cache is."""
+    from transferkit import caches
+
+    for line in caches.sizes():
+        print(line)
+
+
+@cache_app.command("clear")
+def clear_cache(
+    what: Annotated[
+        Literal["features", "images", "downloads", "all"],
+        typer.Argument(help="downloads: data sets and weights. Caches of torch and timm are left alone."),
+    ],
+) -> None:
+    """Remove a cache; it is filled again when it is needed."""
+    from transferkit import caches
+
+    for name, freed in caches.clear(what).items():
+        print(f"{name}: {freed / 1e6:,.1f} MB freed")

@@ -1,0 +1,73 @@
+"""Command-line options made from the recipe's models, so that both have one vocabulary."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from transferkit.recipe import BackboneSettings, DataSettings, FolderData, Recipe, Settings
+
+NOT_OPTIONS = {"name", "path", "data", "backbone", "method", "root"}
+
+
+def with_options(*models: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command one option per key of these models; the command receives them as keyword arguments."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        parameters = [*own, *(parameter for model in models for parameter in _parameters(model))]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return add
+
+
+def method_options(model: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of a command that runs one method."""
+    return with_options(model, BackboneSettings, FolderData, Recipe)
+
+
+def _parameters(model: type[Settings]) -> Iterator[inspect.Parameter]:
+    panels = {BackboneSettings: "Backbone", FolderData: "Data", DataSettings: "Data", Recipe: "Run"}
+    for name, field in model.model_fields.items():
+        if name not in NOT_OPTIONS:
+            kind = _type(field.annotation)
+            annotation: Any = Annotated[kind, _option(name, field, panels.get(model, "Method"))]
+            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _option(name: str, field: FieldInfo, panel: str) -> Any:
+    flag = "--C" if name == "C" else "--" + name.replace("_", "-")
+    if bool in _alternatives(field.annotation):
+        flag = f"{flag}/--no-{flag[2:]}"
+    return typer.Option(flag, help=_help(field), rich_help_panel=panel, show_default=False)
+
+
+def _help(field: FieldInfo) -> str:
+    described = field.description or ""
+    default = field.default
+    if default is None or isinstance(default, bool):
+        return described
+    return f"{described} (default: {default})".strip()
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for member in get_args(annotation) if member is not type(None)]
+    return [annotation]
+
+
+def _type(annotation: Any) -> Any:
+    """The type Typer reads an option as; mixtures are read as text and checked by the recipe."""
+    members = _alternatives(annotation)
+    only = members[0] if len(members) == 1 else str
+    is_readable = only in (int, float, bool, Path) or get_origin(only) is Literal
+    return Optional[only if is_readable else str]  # noqa: UP045 - the type is a value here

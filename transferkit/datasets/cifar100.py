@@ -1,0 +1,33 @@
+"""CIFAR-100: 60,000 images of 32 x 32 px in a hundred classes (Krizhevsky 2009), with their fine labels."""
+
+from __future__ import annotations
+
+from transferkit.datasets.cifar_batches import Archive, load_archive
+from transferkit.images import Splits
+from transferkit.recipe import Cifar100Data
+from transferkit.screen import Screen
+
+ARCHIVE = Archive(
+    title="CIFAR-100",
+    urls=(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        "https://huggingface.co/datasets/cnak47/cv-datasets/resolve/"
+        "6931f66584bf3a507711a644f6803fa5f419faf1/cifar-100-python.tar.gz",  # its LFS record states this SHA-256
+    ),
+    sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    folder="cifar-100-python",
+    train=("train",),
+    test=("test",),
+    names=("meta", b"fine_label_names"),
+    labels=b"fine_labels",
+)
+
+
+def load(settings: Cifar100Data, screen: Screen) -> Splits:
+    """Images in the publisher's split, downloaded once.
+
+    Raises:
+        TransferkitError: If `root` holds no such archive, or it is damaged.
+        MachineError: If it cannot be downloaded.
+    """
+    return load_archive(ARCHIVE, settings, screen)

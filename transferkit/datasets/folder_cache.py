@@ -1,0 +1,144 @@
+"""Files decoded once into a folder of the cache, from which later loads map them into memory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from transferkit.datasets.folder_layout import File
+from transferkit.datasets.folder_workers import Job, decode_into
+from transferkit.decoding import decode_many, short_side
+from transferkit.errors import MachineError
+from transferkit.images import Pixels
+from transferkit.runtime import cache_folder, usable_cores
+from transferkit.screen import Screen
+
+FORMAT = 1  # counts up whenever the same files would be decoded to other pixels
+DIGEST_BYTES = 16
+SMALLEST_PX, LARGEST_PX, SAMPLED_FILES = 8, 256, 1000
+ABANDONED_SECONDS = 24 * 3600.0
+
+Storage = int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """All files of a data set at one size.
+
+    Attributes:
+        pixels: (M, 3, S, S) uint8, memory-mapped, one row per file.
+        digests: (M, 16) uint8, the digest of each row.
+        unreadable: The reason for each row that could not be read; its pixels are black and of no use.
+    """
+
+    pixels: Pixels
+    digests: Pixels
+    unreadable: dict[int, str]
+
+
+def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str, screen: Screen) -> Decoded:
+    """The pixels of the files, from the cache where they are unchanged since they were last decoded.
+
+    Raises:
+        MachineError: If the disk has too little space.
+    """
+    place = cache_folder() / "images" / _key(root, files, storage, fit)
+    facts = _facts(place, len(files))
+    if facts is None or _is_mended(root, files, facts):
+        shutil.rmtree(place, ignore_errors=True)
+        _build(place, root, files, storage, fit, screen)
+        facts = _facts(place, len(files))
+    if facts is None:
+        raise MachineError(f"The decoded images in {place} are incomplete. Delete that folder and run again.")
+    shape = (len(files), 3, facts["size_px"], facts["size_px"])
+    pixels: Pixels = np.memmap(place / "pixels.u8", dtype=np.uint8, mode="r", shape=shape)
+    digests = np.fromfile(place / "digests.u8", dtype=np.uint8).reshape(len(files), DIGEST_BYTES)
+    return Decoded(pixels, digests, dict(facts["unreadable"]))
+
+
+def automatic_size(paths: Sequence[str]) -> int:
+    """The median short side of up to 1,000 evenly spaced files, at least 8 and at most 256 px."""
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), SAMPLED_FILES)).astype(int))
+    sides = [side for side in (short_side(paths[index]) for index in chosen) if side is not None]
+    return int(np.clip(np.median(sides), SMALLEST_PX, LARGEST_PX)) if sides else SMALLEST_PX
+
+
+def _key(root: Path, files: Iterable[File], storage: Storage, fit: str) -> str:
+    """Names the content: any file added, removed, renamed or changed gives another key.
+
+    The root enters too: files of one size and one time, as in unpacked archives of uncompressed images, would else
+    pass for those of another folder.
+    """
+    digest = hashlib.sha256(repr((FORMAT, str(root.resolve()), storage, fit)).encode("utf-8", "surrogateescape"))
+    for file in files:
+        line = f"{file.path}\0{file.size}\0{file.mtime_ns}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def _facts(place: Path, count: int) -> dict[str, Any] | None:
+    """What was written beside the pixels; None unless everything is there in full length."""
+    try:
+        facts: dict[str, Any] = json.loads((place / "facts.json").read_text(encoding="utf-8"))
+        is_complete = (place / "pixels.u8").stat().st_size == count * 3 * facts["size_px"] ** 2 and (
+            place / "digests.u8"
+        ).stat().st_size == count * DIGEST_BYTES
+    except (OSError, ValueError, KeyError):
+        return None
+    return facts if is_complete else None
+
+
+def _is_mended(root: Path, files: Sequence[File], facts: dict[str, Any]) -> bool:
+    """Whether a file that could not be read can be read now, as after a change of its permissions alone."""
+    paths = [str(root / files[row].path) for row, _ in facts["unreadable"]]
+    return bool(paths) and len(decode_many(paths, SMALLEST_PX, "squash")[2]) < len(paths)
+
+
+def _build(place: Path, root: Path, files: Sequence[File], storage: Storage, fit: str, screen: Screen) -> None:
+    """Decode in a folder beside `place` and rename it; whoever comes second keeps what the first one made."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(place)
+    paths = [str(root / file.path) for file in files]
+    size = automatic_size(paths) if storage == "auto" else storage
+    _require_space(place.parent, len(files) * (3 * size * size + DIGEST_BYTES), len(files), size)
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
+        finished = Path(scratch) / "finished"
+        finished.mkdir()
+        job = Job(str(finished / "pixels.u8"), str(finished / "digests.u8"), size, fit)
+        for name in (job.pixels, job.digests):
+            Path(name).touch()
+        num_bytes = sum(file.size for file in files)
+        unreadable = decode_into(job, paths, num_bytes, usable_cores(), screen)
+        facts = {"root": ascii(str(root)), "size_px": size, "fit": fit, "unreadable": sorted(unreadable)}
+        (finished / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        with contextlib.suppress(OSError):
+            os.rename(finished, place)
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Folders that a killed process left half written."""
+    for left in place.parent.glob(f".{place.name}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _require_space(folder: Path, needed: int, count: int, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise MachineError(
+            f"{count:,} images of {size} x {size} px need {needed / 1e6:,.0f} MB in {folder}, which has "
+            f"{free / 1e6:,.0f} MB free. Free some space, set TRANSFERKIT_CACHE to a folder on another disk, or choose "
+            f"a smaller --storage."
+        )

@@ -1,0 +1,137 @@
+"""The defaults of a method for a family of backbones, a budget and a machine; every one can be set in the recipe.
+
+Anchored on the recipes of BiT (Kolesnikov et al. 2020), ssl-transfer (Ericsson et al. 2021), torchvision and fastai.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from transferkit.backbones import family
+from transferkit.checkpoint import read_json
+from transferkit.recipe import (
+    BackboneSettings,
+    FinetuneSettings,
+    Method,
+    ProbeSettings,
+    Recipe,
+    ScratchSettings,
+    TrainingSettings,
+)
+
+SMALL_PX = 64  # up to this side, images are small: from scratch, the network gets a stem for them
+MANY_IMAGES = 20_000
+NOT_MIRRORED = {"digits", "glyphs", "svhn"}  # a mirrored letter is another sign
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What suits one family: rates at batch 128, decay, gradient limit (0 is off), optimiser."""
+
+    lr: float
+    head_lr_random: float
+    head_lr_probe: float
+    weight_decay: float
+    clip_norm: float
+    scratch_lr: float
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    layer_decay: float | None = None
+
+
+FAMILIES = {
+    "resnet": Rates(0.01, 0.1, 0.01, 5e-4, 0.0, scratch_lr=0.1),
+    "resnet-deep": Rates(0.005, 0.05, 0.005, 5e-4, 0.0, scratch_lr=0.1),
+    "vgg_bn": Rates(0.005, 0.05, 0.005, 5e-4, 5.0, scratch_lr=0.05),
+    "vgg": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
+    "alexnet": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
+    "small": Rates(0.01, 0.1, 0.01, 5e-4, 0.0, scratch_lr=0.1),
+    "timm": Rates(5e-5, 5e-5, 5e-5, 0.05, 1.0, scratch_lr=5e-4, optimizer="adamw", layer_decay=0.75),
+}
+
+
+def resolved(recipe: Recipe, device_type: str, num_images: int, native_px: int) -> Recipe:
+    """The recipe with every default written out, for this many training images of this side."""
+    backbone = resolved_backbone(recipe.backbone, recipe.method, native_px)
+    size = input_px(recipe, backbone, device_type, native_px)
+    method = recipe.method.model_copy(update={"size": size})
+    if not isinstance(method, ProbeSettings):
+        filled = training_defaults(method, backbone.name, num_images)
+        flip = recipe.data.name not in NOT_MIRRORED
+        method = method.model_copy(update=missing(method, {**filled, "flip": flip}))
+    return recipe.model_copy(update={"name": recipe.title, "backbone": backbone, "method": method})
+
+
+def resolved_backbone(backbone: BackboneSettings, method: Method, native_px: int) -> BackboneSettings:
+    """The backbone with random weights and, for small images, a small stem where it is trained from scratch."""
+    if isinstance(method, ScratchSettings):
+        backbone = backbone.model_copy(update={"weights": "none"})
+    if backbone.stem != "auto":
+        return backbone
+    if facts := run_facts(backbone):
+        return backbone.model_copy(update={"stem": facts["backbone"]["stem"]})
+    has_small_stem = family(backbone.name) in ("resnet", "resnet-deep", "vgg", "vgg_bn")
+    small = isinstance(method, ScratchSettings) and native_px <= SMALL_PX and has_small_stem
+    return backbone.model_copy(update={"stem": "cifar" if small else "imagenet"})
+
+
+def input_px(recipe: Recipe, backbone: BackboneSettings, device_type: str, native_px: int) -> int:
+    """The side of the network's input.
+
+    Networks for small images and those with a small stem see images as they are; weights of a run bring their size
+    along; others see 64 px on a CPU and 128 px (160 px from ten epochs on) elsewhere.
+    """
+    if isinstance(recipe.method.size, int):
+        return recipe.method.size
+    if facts := run_facts(backbone):
+        return int(facts["input"]["size"])
+    if backbone.stem == "cifar" or family(backbone.name) == "small":
+        return native_px
+    if device_type == "cpu":
+        return 64
+    return 160 if (getattr(recipe.method, "epochs", None) or 0) >= 10 else 128
+
+
+def run_facts(backbone: BackboneSettings) -> dict[str, Any] | None:
+    """What the run whose weights are taken says of its model; None where they come from elsewhere."""
+    path = Path(backbone.weights) / "model.json"
+    return dict(read_json(path)) if path.is_file() else None
+
+
+def default_epochs(method: TrainingSettings, num_images: int) -> int:
+    """More passes where there are fewer images; a network from scratch needs more than a pretrained one."""
+    passes = 3 if num_images >= MANY_IMAGES else 10 if num_images >= 2_000 else 30
+    return passes if isinstance(method, FinetuneSettings) else 30
+
+
+def default_batch(num_images: int) -> int:
+    """128 images, fewer where an epoch would have less than ten steps; never below 16."""
+    return max(16, min(128, 1 << max(0, (num_images // 10).bit_length() - 1)))
+
+
+def training_defaults(method: FinetuneSettings | ScratchSettings, name: str, num_images: int) -> dict[str, Any]:
+    """Defaults of FinetuneSettings or ScratchSettings by family and budget."""
+    rates = FAMILIES[family(name)]
+    epochs = method.epochs or default_epochs(method, num_images)
+    long = epochs >= 10
+    common: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": default_batch(num_images),
+        "optimizer": rates.optimizer,
+        "weight_decay": rates.weight_decay,
+        "warmup": 0.1 if epochs == 1 else 0.05,
+        "ema": epochs > 1,
+        "clip_norm": rates.clip_norm,
+        "mixup": 0.1 if long and num_images >= MANY_IMAGES else 0.0,
+        "label_smoothing": 0.05 if long else 0.0,
+    }
+    if isinstance(method, ScratchSettings):
+        return {**common, "lr": rates.scratch_lr}
+    head_lr = rates.head_lr_probe if method.head == "probe" else rates.head_lr_random
+    return {**common, "lr": rates.lr, "head_lr": head_lr, "layer_decay": rates.layer_decay}
+
+
+def missing(settings: TrainingSettings, values: dict[str, Any]) -> dict[str, Any]:
+    """The values for keys that the settings leave open."""
+    return {key: value for key, value in values.items() if getattr(settings, key) is None}

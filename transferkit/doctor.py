@@ -1,0 +1,113 @@
+"""What this machine has, what is wrong with it, and what to type."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from transferkit.screen import Screen
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do where it is not well."""
+
+    what: str
+    state: Literal["ok", "note", "broken"]
+    found: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Every finding; nothing here needs the network, and a broken torch is itself a finding."""
+    findings = [_python(), *_packages()]
+    if not any(finding.state == "broken" for finding in findings):
+        findings += [*_machine(), *_caches()]
+    return findings
+
+
+def show(findings: list[Finding], screen: Screen) -> None:
+    """Print the findings, the advice under each."""
+    marks = {"ok": "  ok  ", "note": " note ", "broken": "BROKEN"}
+    for finding in findings:
+        screen.line(f"{marks[finding.state]} {finding.what}: {finding.found}")
+        if finding.advice:
+            screen.line(f"       {finding.advice}")
+
+
+def _python() -> Finding:
+    return Finding("Python", "ok", f"{platform.python_version()} at {sys.executable}")
+
+
+def _packages() -> Iterator[Finding]:
+    torch_version = _version_of("torch")
+    yield torch_version
+    vision = _version_of("torchvision")
+    yield mended_torchvision(vision, torch_version.found)
+    for name in ("timm", "sklearn"):
+        yield _version_of(name)
+
+
+def mended_torchvision(vision: Finding, torch_version: str) -> Finding:
+    """The finding with advice, where torchvision fails because torch is another build than it was made for."""
+    mismatch = "torchvision::nms" in vision.found or "nms does not exist" in vision.found
+    if vision.state != "broken" or not mismatch:
+        return vision
+    advice = (
+        f"torch {torch_version} and torchvision are builds that do not belong together. Type: "
+        "pip install --force-reinstall torch torchvision"
+    )
+    return Finding(vision.what, "broken", vision.found, advice)
+
+
+def _version_of(name: str) -> Finding:
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # whatever an import of a broken build raises
+        advice = f"Type: pip install --force-reinstall {'scikit-learn' if name == 'sklearn' else name}"
+        return Finding(name, "broken", f"{type(error).__name__}: {error}", advice)
+    return Finding(name, "ok", str(module.__version__))
+
+
+def _machine() -> Iterator[Finding]:
+    from transferkit import runtime
+
+    machine = runtime.start()
+    yield Finding("device", "ok", runtime.device_name(machine.device))
+    slow = "" if machine.precision == "bf16" else "No fast bf16 here; runs use fp32."
+    yield Finding("precision", "ok" if not slow else "note", machine.precision, slow)
+    yield Finding("threads", "ok", f"{machine.threads} of {os.cpu_count()} cores usable")
+
+
+def _caches() -> Iterator[Finding]:
+    from transferkit import runtime
+
+    folder = runtime.cache_folder()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    yield Finding("cache", "ok" if free > 5 else "note", f"{folder}, {free:.0f} GB free")
+    for name in ("downloads", "images", "features", "weights"):
+        yield Finding(f"cache, {name}", "ok", _contents(folder / name))
+    yield Finding("torchvision weights", "ok", _contents(_torch_hub() / "checkpoints"))
+
+
+def _torch_hub() -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir())
+
+
+def _contents(folder: Path) -> str:
+    if not folder.is_dir():
+        return "empty"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    return f"{len(files)} files, {size / 1e6:,.0f} MB" if files else "empty"

@@ -1,0 +1,117 @@
+"""Time and memory of a run before it starts, from one timed step on this machine; nothing is downloaded."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from transferkit import backbones, defaults, runtime
+from transferkit.classifier import Classifier
+from transferkit.datasets import folder_layout
+from transferkit.recipe import Data, FolderData, GlyphsData, ProbeSettings, Recipe
+from transferkit.screen import SILENT
+
+TIMED_IMAGES = 32
+CLASSES = 10  # of the timed head; its size hardly matters
+KNOWN = {  # labelled and test images, side in px
+    "cifar10": (50_000, 10_000, 32),
+    "cifar100": (50_000, 10_000, 32),
+    "svhn": (73_257, 26_032, 32),
+    "digits": (899, 898, 8),
+}
+
+
+def estimate(recipe: Recipe) -> str:
+    """One paragraph: how many images, how long, how much memory.
+
+    Raises:
+        TransferkitError: If the folder, the backbone or the device is not there.
+    """
+    machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
+    labelled, tested, side = outline(recipe.data)
+    full = defaults.resolved(recipe, machine.device.type, labelled, side)
+    size = full.method.size
+    assert isinstance(size, int)
+    bare = full.backbone.model_copy(update={"weights": "none"})
+    names = [str(label) for label in range(CLASSES)]
+    classifier = backbones.load(bare, names, size, SILENT).to(machine.device)
+    forward, step = seconds_per_image(classifier, side, machine)
+    epochs = 0 if isinstance(full.method, ProbeSettings) else full.method.epochs or 0
+    probed = isinstance(full.method, ProbeSettings) or getattr(full.method, "head", "") == "probe"
+    seconds = labelled * epochs * step + (labelled * probed + tested) * forward
+    parameters = sum(parameter.numel() for parameter in classifier.parameters())
+    gigabytes = (parameters * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
+    return (
+        f"Estimate: {labelled:,} labelled and {tested:,} test images, {epochs} epochs at {size} px, "
+        f"about {duration(seconds)} on {runtime.device_name(machine.device)}; {gigabytes:.1f} GB for weights, optimiser "
+        "state and pixels, and what one batch of activations takes. Timed on one small batch, so expect a factor of two."
+    )
+
+
+def outline(data: Data) -> tuple[int, int, int]:
+    """Labelled images (train and val), test images and the side in px, without decoding or downloading anything."""
+    if isinstance(data, FolderData):
+        labelled, tested, side = _folder_outline(data)
+    elif isinstance(data, GlyphsData):
+        images = 26 * data.per_class
+        labelled, tested, side = round(images * (1 - data.test_fraction)), round(images * data.test_fraction), data.size
+    else:
+        labelled, tested, side = KNOWN[data.name]
+    classes = 100 if data.name == "cifar100" else 10
+    limit = data.limit_per_class
+    return (min(labelled, limit * classes) if limit else labelled), tested, side
+
+
+def _folder_outline(data: FolderData) -> tuple[int, int, int]:
+    layout = folder_layout.find(data.path)
+    tested = len(layout.test.files) if layout.test else 0
+    labelled = len(layout.files) - tested
+    if not tested:
+        tested = round(labelled * data.test_fraction)
+        labelled -= tested
+    side = data.storage if isinstance(data.storage, int) else 128
+    return labelled, tested, side
+
+
+def seconds_per_image(classifier: Classifier, side: int, machine: runtime.Runtime) -> tuple[float, float]:
+    """Seconds of a forward pass and of a whole training step, per image."""
+    images = torch.randint(0, 256, (TIMED_IMAGES, 3, side, side), dtype=torch.uint8, device=machine.device)
+
+    def forward() -> None:
+        with torch.inference_mode(), machine.autocast():
+            classifier.eval()(images)
+
+    def step() -> None:
+        with machine.autocast():
+            loss = classifier.train()(images).float().logsumexp(1).mean()
+        loss.backward()
+
+    return _timed(forward, machine), _timed(step, machine)
+
+
+def _timed(work: object, machine: runtime.Runtime) -> float:
+    assert callable(work)
+    work()
+    _wait(machine)
+    started = time.perf_counter()
+    work()
+    _wait(machine)
+    return (time.perf_counter() - started) / TIMED_IMAGES
+
+
+def _wait(machine: runtime.Runtime) -> None:
+    if machine.device.type == "cuda":
+        torch.cuda.synchronize(machine.device)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    Example:
+        >>> duration(20), duration(400), duration(9000)
+        ('20 s', '7 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,32 @@
+"""What every method gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transferkit.outputs import Outputs
+from transferkit.training import ParameterGroup
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a fit went.
+
+    Attributes:
+        val: Outputs on val of a classifier that has not learnt from val; None where there is no val.
+        history: One record per epoch; empty for a probe.
+        groups: Every stage with its rate.
+        facts: What else the report shows, for JSON.
+    """
+
+    val: Outputs | None
+    groups: Sequence[ParameterGroup]
+    history: Sequence[dict[str, Any]] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(group.parameters for group in self.groups if group.is_trained)

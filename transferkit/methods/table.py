@@ -1,0 +1,26 @@
+"""The table of parameter groups, shown before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transferkit.screen import Screen
+from transferkit.training import ParameterGroup
+
+
+def show_groups(groups: Sequence[ParameterGroup], screen: Screen) -> None:
+    """Print which stages are trained, at which rate, and in which state BatchNorm is."""
+    if screen.quiet:
+        return
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("stage", "parameters", "state", "lr", "weight decay", "BatchNorm"):
+        table.add_column(title, justify="right" if title in ("parameters", "lr", "weight decay") else "left")
+    for group in groups:
+        state = (
+            "frozen" if not group.is_trained else f"from epoch {group.wakes_at + 1}" if group.wakes_at else "trained"
+        )
+        rate, decay = (f"{group.lr:.2g}", f"{group.weight_decay:.2g}") if group.is_trained else ("-", "-")
+        table.add_row(group.stage, f"{group.parameters:,}", state, rate, decay, group.batchnorm)
+    screen.show(table)

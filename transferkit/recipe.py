@@ -1,0 +1,490 @@
+"""One experiment as data: the recipe's models, how it is read from YAML, overridden and written back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from transferkit.errors import TransferkitError, did_you_mean
+
+
+class Settings(BaseModel):
+    """A group of a recipe's keys: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --------------------------------------------------------------------------------------------------- data
+
+
+class DataSettings(Settings):
+    """Keys that every data set has."""
+
+    limit_per_class: int | None = Field(None, ge=1, description="Keep at most this many labels per class.")
+    val_fraction: float = Field(0.1, ge=0, lt=1, description="Share of the labels that becomes val.")
+    split_seed: int = Field(0, ge=0, description="Seed of the split and of the limit; runs to be compared share it.")
+
+
+class Cifar10Data(DataSettings):
+    """CIFAR-10: 60,000 images of 32 x 32 px in ten classes (Krizhevsky 2009)."""
+
+    name: Literal["cifar10"]
+    root: Path | None = Field(None, description="Folder with the official archive or its files.")
+
+
+class Cifar100Data(DataSettings):
+    """CIFAR-100: 60,000 images of 32 x 32 px in a hundred classes (Krizhevsky 2009)."""
+
+    name: Literal["cifar100"]
+    root: Path | None = Field(None, description="Folder with the official archive or its files.")
+
+
+class SvhnData(DataSettings):
+    """SVHN: house-number digits of 32 x 32 px (Netzer et al. 2011)."""
+
+    name: Literal["svhn"]
+    root: Path | None = Field(None, description="Folder with train_32x32.mat and test_32x32.mat.")
+
+
+class DigitsData(DataSettings):
+    """scikit-learn's 1,797 handwritten digits of 8 x 8 px, shipped with it."""
+
+    name: Literal["digits"]
+    test_fraction: float = Field(0.5, gt=0, lt=1, description="Share of every class that is sealed as test.")
+
+
+class GlyphsData(DataSettings):
+    """Letters drawn from the fonts that ship with matplotlib: affine, colour and noise at random, from one seed."""
+
+    name: Literal["glyphs"]
+    per_class: int = Field(400, ge=2, description="Images drawn for each of the letters, test included.")
+    size: int = Field(16, ge=8, le=128, description="Side of an image in px.")
+    drawing_seed: int = Field(0, ge=0)
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that is sealed as test.")
+
+
+class FolderData(DataSettings):
+    """Your own images: train/[val/]test/ with class folders, class folders alone, or a CSV of path,label."""
+
+    name: Literal["folder"]
+    path: Path = Field(description="The folder, or the CSV file.")
+    storage: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
+        "auto", description="Side in px at which images are decoded and kept."
+    )
+    fit: Literal["squash", "crop"] = Field("squash", description="How a rectangle becomes a square.")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="Share sealed as test where there is no test part.")
+    skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
+
+
+DATA_MODELS = (Cifar10Data, Cifar100Data, SvhnData, DigitsData, GlyphsData, FolderData)
+
+
+def _expanded_data(value: Any) -> Any:
+    """`cifar10` and `folder:PATH` are short for a mapping with a name."""
+    if isinstance(value, str):
+        name, _, path = value.partition(":")
+        return {"name": name, "path": path} if path else {"name": name}
+    if isinstance(value, Mapping) and str(value.get("name", "")).startswith("folder:"):
+        return {**value, "name": "folder", "path": str(value["name"]).partition(":")[2]}
+    return value
+
+
+Data: TypeAlias = Annotated[
+    Annotated[
+        Cifar10Data | Cifar100Data | SvhnData | DigitsData | GlyphsData | FolderData,
+        Field(discriminator="name"),
+    ],
+    BeforeValidator(_expanded_data),
+]
+
+
+# ----------------------------------------------------------------------------------------------- backbone
+
+
+class BackboneSettings(Settings):
+    """Which network, and where its weights come from."""
+
+    name: str = Field(description="resnet18, vgg16_bn, alexnet ..., or timm/<name>.")
+    weights: str = Field("imagenet", description="imagenet, none, a .safetensors or .pth file, or a run's folder.")
+    stem: Literal["auto", "imagenet", "cifar"] = Field(
+        "auto",
+        description="cifar: 3x3 convolution without pooling, for small images; auto: cifar from scratch only.",
+    )
+    dropout: float | None = Field(None, ge=0, lt=1, description="Rate of the network's dropout layers.")
+
+
+# ------------------------------------------------------------------------------------------------- method
+
+
+class ProbeSettings(Settings):
+    """A linear classifier on frozen features, found by convex optimisation."""
+
+    name: Literal["probe"]
+    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
+    sweep: Literal["coarse", "full"] = Field("coarse", description="coarse-to-fine grid of C, or all 45 values.")
+    C: float | None = Field(None, gt=0, description="Inverse L2 strength (scikit-learn's C); None chooses on val.")
+    class_weight: Literal["balanced"] | None = None
+    batch_size: int = Field(256, ge=1)
+
+
+class TrainingSettings(Settings):
+    """Keys of every method that trains by gradient steps; None means the default of the backbone's family."""
+
+    epochs: int | None = Field(None, ge=1)
+    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
+    batch_size: int | None = Field(None, ge=1)
+    optimizer: Literal["sgd", "adamw"] | None = None
+    lr: float | None = Field(None, gt=0, description="Peak rate of the backbone at batch 128; scaled with the batch.")
+    weight_decay: float | None = Field(None, ge=0, description="Not applied to norms and biases.")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    warmup: float | None = Field(None, ge=0, lt=1, description="Share of the steps with a rising rate.")
+    label_smoothing: float | None = Field(None, ge=0, lt=1)
+    mixup: float | None = Field(None, ge=0, description="alpha of the Beta distribution; 0 is off.")
+    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta distribution; 0 is off.")
+    ema: bool | None = Field(None, description="Average weights and buffers over the last steps.")
+    clip_norm: float | None = Field(None, ge=0, description="Largest gradient norm; 0 is off.")
+    flip: bool | None = Field(None, description="Mirror at random; None: not for digits and letters.")
+    shift: float = Field(
+        0.125, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side."
+    )
+
+
+class FinetuneSettings(TrainingSettings):
+    """Train a pretrained backbone further, by default from a probe-initialised head (LP-FT, Kumar et al. 2022)."""
+
+    name: Literal["finetune"]
+    head: Literal["probe", "random"] = "probe"
+    head_lr: float | None = Field(None, gt=0)
+    freeze_to: str | None = Field(None, description="Freeze every stage up to and including this one.")
+    layer_decay: float | None = Field(None, gt=0, le=1, description="Rate of a stage relative to the next one.")
+    gradual_unfreezing: bool = Field(False, description="Wake one more stage each epoch, from the head down.")
+    batchnorm: Literal["train", "eval"] = Field("train", description="eval keeps the running statistics as they are.")
+    l2_sp: float = Field(0.0, ge=0, description="Pull towards the starting weights (Li et al. 2018), alpha.")
+
+
+class ScratchSettings(TrainingSettings):
+    """Train the same network from random weights, with defaults of its own."""
+
+    name: Literal["scratch"]
+
+
+METHOD_MODELS: dict[str, type[Settings]] = {
+    "probe": ProbeSettings,
+    "finetune": FinetuneSettings,
+    "scratch": ScratchSettings,
+}
+Method: TypeAlias = Annotated[ProbeSettings | FinetuneSettings | ScratchSettings, Field(discriminator="name")]
+
+
+# ------------------------------------------------------------------------------------------------- recipe
+
+
+class Recipe(Settings):
+    """One experiment."""
+
+    name: str = Field("", pattern=r"^[\w.-]*$", description="Names the run's folder; default: method-backbone.")
+    data: Data
+    backbone: BackboneSettings
+    method: Method
+    seed: int = Field(0, ge=0)
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = Field(None, ge=1)
+
+    @property
+    def title(self) -> str:
+        """The name of the run's folder, without its hash."""
+        return self.name or f"{self.method.name}-{self.backbone.name}".replace("/", "-")
+
+    @property
+    def short_hash(self) -> str:
+        """Eight hex digits over everything that decides the result."""
+        return _hash(self.model_dump(mode="json", exclude={"threads", "device"}))
+
+
+class Study(Settings):
+    """Several recipes on the same images, compared: what the arms share, and what each arm changes.
+
+    Attributes:
+        before: Recipes made once, first; an arm takes their weights as `backbone: {weights: run:NAME}`.
+        common: Keys of a recipe that all arms share.
+        arms: Keys of a recipe, per arm, laid over `common`.
+        seeds: How many seeds each arm runs with: 0, 1, ...
+        reference: The arm the others are compared with.
+    """
+
+    name: str = Field("study", pattern=r"^[\w.-]+$")
+    before: dict[str, Recipe] = Field(default_factory=dict)
+    common: dict[str, Any] = Field(default_factory=dict)
+    arms: dict[str, dict[str, Any]] = Field(min_length=2)
+    seeds: int = Field(3, ge=1)
+    reference: str
+
+    @property
+    def short_hash(self) -> str:
+        """Eight hex digits over the whole study."""
+        return _hash(self.model_dump(mode="json"))
+
+    def recipes(self) -> Iterator[tuple[str, int, Recipe]]:
+        """Arm, seed and complete recipe of every run of the study."""
+        for arm, changes in self.arms.items():
+            for seed in range(self.seeds):
+                values = merged(merged(self.common, changes), {"seed": seed, "name": f"{arm}-seed{seed}"})
+                yield arm, seed, parse(values, f"{self.name}, arm {arm}")
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+# ---------------------------------------------------------------------------------------- read and write
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's scalars: 1e-3 is a number; yes, no, on and off are words."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what the loader above would read as something else."""
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The values in a YAML text.
+
+    Raises:
+        TransferkitError: With file, line and column.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise TransferkitError(f"{source}{where} is not YAML: {getattr(error, 'problem', error)}.") from error
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study:
+    """The recipe or study in a YAML file, with `key.path=value` overrides applied.
+
+    Raises:
+        TransferkitError: All mistakes at once, each with file, key path and nearest key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TransferkitError(f"Cannot read the recipe {path}: {error}.") from error
+    values = parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise TransferkitError(
+            f"{path} holds no recipe. Expected keys data, backbone and method; see `transferkit recipes list`."
+        )
+    return parse_any(overridden(values, overrides), str(path))
+
+
+def parse_any(values: Mapping[str, Any], source: str) -> Recipe | Study:
+    """A study where there are arms, else a recipe."""
+    return parse_study(values, source) if "arms" in values else parse(values, source)
+
+
+def parse(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """A checked recipe.
+
+    Raises:
+        TransferkitError: All mistakes at once.
+    """
+    return _checked(Recipe, values, source)
+
+
+def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
+    """A study of which every arm is a checked recipe.
+
+    Raises:
+        TransferkitError: All mistakes at once; an unknown reference names the arms.
+    """
+    study = _checked(Study, values, source)
+    if study.reference not in study.arms:
+        raise TransferkitError(
+            f"{source}: reference {study.reference!r} is no arm. {did_you_mean(study.reference, study.arms)}"
+        )
+    list(study.recipes())
+    return study
+
+
+def dump(recipe: Recipe | Study) -> str:
+    """YAML that `load` reads back as the same recipe."""
+    values = _name_first(recipe.model_dump(mode="json", exclude_none=True))
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _name_first(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    keys = sorted(value, key=lambda key: key != "name")
+    return {key: _name_first(value[key]) for key in keys}
+
+
+def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The values with each `key.path=value` laid over them; a value may contain `=`.
+
+    Example:
+        >>> overridden({"method": {"name": "finetune"}}, ["method.lr=1e-3"])
+        {'method': {'name': 'finetune', 'lr': 0.001}}
+    """
+    result = dict(values)
+    for override in overrides:
+        keys, equals, text = override.partition("=")
+        if not equals or not keys:
+            raise TransferkitError(
+                f"Cannot read the override {override!r}. Expected key.path=value, as in method.epochs=5."
+            )
+        change: Any = parse_yaml(text, f"override {override!r}") if text else None
+        for key in reversed(keys.split(".")):
+            change = {key: change}
+        result = merged(result, change)
+    return result
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` laid over `base`, mapping by mapping; another `name` in a group starts that group afresh."""
+    result = dict(base)
+    for key, change in changes.items():
+        below = result.get(key)
+        if isinstance(below, str) and key == "data" and isinstance(change, Mapping):
+            below = _expanded_data(below)
+        if isinstance(below, Mapping) and isinstance(change, Mapping) and not _renamed(below, change):
+            change = merged(below, change)
+        result[key] = change
+    return result
+
+
+def _renamed(below: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+    return "name" in change and "name" in below and bool(change["name"] != below["name"])
+
+
+def from_options(method: str, backbone: str, data: str, options: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
+    """The recipe that a command or a Python call means; every option is a key of the recipe.
+
+    Args:
+        method: `finetune`, `probe` or `scratch`.
+        backbone: Name of the backbone.
+        data: Name of a data set, or `folder:PATH`.
+        options: Keys of data, backbone, method or recipe with their values; None stands for not given.
+        overrides: `key.path=value`, applied last.
+
+    Raises:
+        TransferkitError: For all mistakes at once.
+    """
+    values: dict[str, Any] = {"data": _expanded_data(data), "backbone": {"name": backbone}, "method": {"name": method}}
+    for key, value in options.items():
+        if value is not None:
+            group = option_group(key, method)
+            values = merged(values, {group: {key: value}} if group else {key: value})
+    return parse(overridden(values, overrides), f"transferkit {method}")
+
+
+def option_group(key: str, method: str) -> str | None:
+    """The group of the recipe that an option of a method's command belongs to; None for the recipe itself."""
+    if key in BackboneSettings.model_fields:
+        return "backbone"
+    if key in METHOD_MODELS[method].model_fields:
+        return "method"
+    if any(key in model.model_fields for model in DATA_MODELS):
+        return "data"
+    return None if key in Recipe.model_fields else "method"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe file, for editors."""
+    return TypeAdapter(Recipe | Study).json_schema()
+
+
+_Model = TypeVar("_Model", bound=Settings)
+
+
+def _checked(model: type[_Model], values: Mapping[str, Any], source: str) -> _Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(model, detail) for detail in error.errors(include_url=False)]
+        raise TransferkitError("\n".join(f"{source}: {problem}" for problem in dict.fromkeys(problems))) from error
+
+
+def _problem(model: type[Settings], detail: Any) -> str:
+    """One sentence for one of pydantic's errors: key path, what came, what was expected."""
+    keys, group = _walk(model, detail["loc"])
+    path = ".".join(keys)
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"unknown key {path!r}. {did_you_mean(keys[-1], group)}"
+        case "missing":
+            return f"key {path!r} is missing."
+        case "union_tag_invalid":
+            expected = re.findall(r"'([^']+)'", detail["ctx"]["expected_tags"])
+            return f"unknown {path} {detail['ctx']['tag']!r}. {did_you_mean(detail['ctx']['tag'], expected)}"
+        case "union_tag_not_found":
+            return f"key {path + '.name'!r} is missing: it says which {path} to use."
+        case _:
+            message = detail["msg"][0].lower() + detail["msg"][1:]
+            return f"{path or 'recipe'}: {message}; found {detail['input']!r}."
+
+
+def _walk(model: type[Settings], location: Sequence[str | int]) -> tuple[list[str], list[str]]:
+    """The key path a user wrote, without pydantic's union tags, and the valid keys of its last group."""
+    keys: list[str] = []
+    group: Any = model
+    valid: list[str] = list(model.model_fields)
+    for item in location:
+        if group is None or (get_origin(group) in (Union, UnionType) and not _members(group)):
+            break
+        members = [member for member in _members(group) if _tag(member) == item]
+        if members:
+            group = members[0]
+            valid = list(group.model_fields)
+            continue
+        keys.append(str(item))
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            valid = list(group.model_fields)
+            group = group.model_fields[str(item)].annotation if str(item) in group.model_fields else None
+        else:
+            group = next(iter(get_args(group)[1:]), None)
+    return keys, valid
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The models of a (perhaps annotated) union."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    return [member for member in get_args(annotation) if isinstance(member, type) and issubclass(member, BaseModel)]
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("name")
+    return next(iter(get_args(field.annotation)), None) if field else None

@@ -1,0 +1,56 @@
+"""The recipes that ship with transferkit: listed, found by name, copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transferkit.errors import TransferkitError, did_you_mean
+
+
+def folder() -> Path:
+    """Where the shipped recipes lie: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "recipes"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
+
+
+def names() -> list[str]:
+    """The shipped recipes, sorted."""
+    return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def find(name_or_path: str) -> Path:
+    """The file of a shipped recipe or of the user's own.
+
+    Raises:
+        TransferkitError: Names the nearest recipe.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise TransferkitError(
+                f"There is no recipe file {path}. `transferkit recipes list` shows the shipped ones."
+            )
+        return path
+    shipped = folder() / f"{name_or_path}.yaml"
+    if not shipped.is_file():
+        raise TransferkitError(f"Unknown recipe {name_or_path!r}. {did_you_mean(name_or_path, names())}")
+    return shipped
+
+
+def about(path: Path) -> str:
+    """What a recipe shows: the first line of its header comment."""
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def copy(name: str, to: Path) -> Path:
+    """Copy a recipe to a new file.
+
+    Raises:
+        TransferkitError: If the file exists.
+    """
+    if to.exists():
+        raise TransferkitError(f"{to} exists. Choose another file name; nothing is overwritten.")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(find(name).read_text(encoding="utf-8"), encoding="utf-8")
+    return to

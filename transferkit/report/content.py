@@ -1,0 +1,276 @@
+"""What a report says, gathered once from a run's files, for the page, the Markdown and the terminal alike."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit import recipe as recipes
+from transferkit.errors import TransferkitError
+from transferkit.outputs import Outputs
+from transferkit.report.published import Published, published
+from transferkit.run_directory import Run
+
+_Value = TypeVar("_Value")
+
+METHODS_IN_WORDS = {
+    "finetune": "Fine-tuned {}",
+    "probe": "A linear probe on {}",
+    "scratch": "{} trained from scratch",
+}
+
+
+@dataclass(frozen=True)
+class Content:
+    """The parts of a run that were there, and one sentence for each part that was not.
+
+    Attributes:
+        name: Of the run's folder.
+        recipe: As resolved, {} where missing; likewise `model`, `facts`, `environment` and `evaluation`.
+        recipe_yaml: The recipe as text.
+        history: One mapping per epoch.
+        test: The stored outputs of the test set.
+        thumbnails: Pictures (3, h, w) by position in the test outputs.
+        missing: What is not there and how to make it, by the name of the part.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    recipe_yaml: str
+    model: dict[str, Any]
+    facts: dict[str, Any]
+    environment: dict[str, Any]
+    evaluation: dict[str, Any]
+    history: list[dict[str, Any]]
+    test: Outputs | None
+    thumbnails: dict[int, npt.NDArray[np.uint8]]
+    missing: dict[str, str]
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """The test set's part of the evaluation; {} where it is missing or there was no test image."""
+        scores = dict(self.evaluation.get("test") or {})
+        return scores if scores.get("n") else {}
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes, from the evaluation."""
+        return [row["name"] for row in self.scores.get("per_class", [])]
+
+    @cached_property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """(C, C), rows true and columns predicted; (0, 0) without an evaluation."""
+        rows = self.scores.get("confusion") or np.zeros((0, 0))
+        return np.asarray(rows, dtype=np.int64)
+
+    @property
+    def published(self) -> Published | str:
+        """Published figures for the same backbone, or why there are none."""
+        return published(self.recipe, self.model)
+
+    @property
+    def backbone(self) -> str:
+        """The backbone's name."""
+        return str(self.recipe.get("backbone", {}).get("name") or "the network")
+
+    @property
+    def data_name(self) -> str:
+        """The data set's name; of a folder, its path."""
+        data = self.recipe.get("data", {})
+        return str(data.get("path") or data.get("name") or "its data")
+
+    @property
+    def subject(self) -> str:
+        """The method and the backbone in words."""
+        words = METHODS_IN_WORDS.get(str(self.recipe.get("method", {}).get("name")), "{}")
+        subject = words.format(self.backbone)
+        return subject[0].upper() + subject[1:] if subject.startswith("the ") else subject
+
+
+def gather(run: Run) -> Content:
+    """Everything a report needs, from the stored files alone; a missing or damaged file becomes a sentence."""
+    missing: dict[str, str] = {}
+    again = f"Run the recipe again to make it: transferkit run {run.path / 'recipe.yaml'} --out ANOTHER_FOLDER"
+
+    def read(part: str, reader: Callable[[], _Value], empty: _Value) -> _Value:
+        try:
+            return reader()
+        except (TransferkitError, ValueError, KeyError, AssertionError) as error:
+            missing[part] = f"{error} {again}" if str(error) else again
+            return empty
+
+    nothing: dict[int, npt.NDArray[np.uint8]] = {}
+    thumbnails = read("pictures", run.thumbnails, nothing)
+    if not thumbnails:
+        missing.setdefault("pictures", f"No pictures were kept with this run (outputs/thumbnails.safetensors). {again}")
+    no_lines: list[dict[str, Any]] = []
+    history = read("history", lambda: run.history, no_lines)
+    if not history:
+        missing.setdefault("history", again)
+    return Content(
+        name=run.path.resolve().name,
+        recipe=read("recipe", lambda: run.recipe.model_dump(mode="json"), {}),
+        recipe_yaml=read("recipe", lambda: recipes.dump(run.recipe), ""),
+        model=read("model", lambda: run.model, {}),
+        facts=read("facts", lambda: run.facts, {}),
+        environment=read("environment", lambda: run.environment, {}),
+        evaluation=read("evaluation", lambda: run.evaluation, {}),
+        history=history,
+        test=read("outputs", lambda: run.outputs("test"), None),
+        thumbnails=thumbnails,
+        missing=missing,
+    )
+
+
+def headline(content: Content) -> str:
+    """The verdict in one sentence, with n."""
+    scores = content.scores
+    if not scores:
+        return f"{content.subject} has not been evaluated."
+    return f"{content.subject} gets {percent(scores['accuracy'])} of {scores['n']:,} test images right."
+
+
+def explanation(content: Content) -> list[str]:
+    """The sentences after the headline: interval, best and worst class, commonest confusion, what guessing gives."""
+    scores = content.scores
+    if not scores:
+        return [content.missing.get("evaluation", "There was no test image.")]
+    low, high = scores["interval"]
+    sentences = [f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}."]
+    known = [row for row in scores["per_class"] if row["recall"] is not None]
+    if len(known) >= 2:
+        best, worst = max(known, key=_recall), min(known, key=_recall)
+        sentences.append(
+            f"It finds “{best['name']}” best ({percent(best['recall'])} of {best['n']:,}) "
+            f"and “{worst['name']}” worst ({percent(worst['recall'])} of {worst['n']:,})."
+        )
+        sentences.append(f"Always answering the commonest class would give {percent(guessing(scores))}.")
+    return sentences
+
+
+def _recall(row: Mapping[str, Any]) -> float:
+    return float(row["recall"])
+
+
+def guessing(scores: Mapping[str, Any]) -> float:
+    """The accuracy of always answering the test set's commonest class."""
+    return float(max(row["n"] for row in scores["per_class"]) / scores["n"])
+
+
+def command(content: Content) -> str:
+    """The command that makes this run again: the one typed, or else the one that runs its stored recipe."""
+    stored = f"transferkit run {shlex.quote(content.name + '/recipe.yaml')} --out ANOTHER_FOLDER"
+    return str(content.facts.get("command") or stored)
+
+
+def openings(content: Content) -> str:
+    """How often the test set was opened, and what that means."""
+    count = content.facts.get("test_openings")
+    if count is None:
+        return "How often the test set was opened is not recorded (facts.json)."
+    if count == 1:
+        return "The test set was opened once."
+    times = "never" if count == 0 else f"{count} times"
+    return f"The test set was opened {times}; choices made after an opening can make the result too good."
+
+
+def confusions_in_words(content: Content) -> list[str]:
+    """The most confused pairs as sentences."""
+    return [
+        f"“{pair['true']}” was called “{pair['predicted']}” {pair['n']:,} times ({percent(pair['share'])} of it)."
+        for pair in content.scores.get("most_confused", [])
+    ]
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as per cent, for reading.
+
+    Example:
+        >>> percent(0.8512)
+        '85.1 %'
+    """
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def percent_interval(interval: Sequence[float] | None) -> str:
+    """An interval of shares as per cent, for reading.
+
+    Example:
+        >>> percent_interval((0.844, 0.858))
+        '84.4–85.8'
+    """
+    return "" if interval is None else f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}"
+
+
+def spread(arm: Mapping[str, Any]) -> str:
+    """An arm's mean accuracy over seeds with their standard deviation, in per cent.
+
+    Example:
+        >>> spread({"mean": 0.851, "sd": 0.004, "seeds": 3})
+        '85.1 ± 0.4 (3)'
+    """
+    deviation = "" if arm.get("sd") is None else f" ± {100 * arm['sd']:.1f}"
+    return f"{100 * arm['mean']:.1f}{deviation} ({arm['seeds']})"
+
+
+def points(difference: Mapping[str, Any]) -> str:
+    """A difference in accuracy with its interval, in points.
+
+    Example:
+        >>> points({"mean": 0.031, "interval": [0.012, 0.05]})
+        '+3.1 (+1.2 to +5.0)'
+    """
+    low, high = (100 * bound for bound in difference["interval"])
+    return f"{100 * difference['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def p_value(p: float) -> str:
+    """A p-value for reading.
+
+    Example:
+        >>> p_value(0.0312), p_value(1e-9)
+        ('0.031', '< 0.001')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for reading.
+
+    Example:
+        >>> duration(3.21), duration(255), duration(8000)
+        ('3.2 s', '4 min 15 s', '2 h 13 min')
+    """
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min {int(seconds % 60)} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def similarity_order(confusion: npt.NDArray[np.int64]) -> list[int]:
+    """An order of the classes in which those often confused are neighbours, so that blocks show.
+
+    Average linkage with optimal leaf order (Bar-Joseph et al. 2001) on 1 - the symmetrised row shares.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(confusion) < 3:
+        return list(range(len(confusion)))
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    likeness = np.sqrt(shares + shares.T)
+    np.fill_diagonal(likeness, 0)
+    distance = likeness.max(initial=0) - likeness
+    np.fill_diagonal(distance, 0)
+    order: list[int] = leaves_list(linkage(squareform(distance), "average", optimal_ordering=True)).tolist()
+    return order

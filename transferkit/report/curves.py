@@ -1,0 +1,187 @@
+"""Lines over axes as inline SVG: classes only, coloured by the page's style sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+WIDTH, HEIGHT = 360, 190
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 30
+DOTTED_UP_TO = 40  # points of a line that are marked one by one
+COLOURS = 8  # lines the style sheet can tell apart
+
+Written = Callable[[float], str]
+Drawn = tuple[str, Markup]  # title and drawing
+
+# key of history.jsonl, title, factor, how a value is written
+LOGGED: tuple[tuple[str, str, float, Written], ...] = (
+    ("loss", "Training loss", 1, "{:.3g}".format),
+    ("val_accuracy", "Validation accuracy, %", 100, "{:.4g}".format),
+    ("lr", "Largest learning rate at the epoch's end", 1, "{:.2g}".format),
+    ("gradient_norm", "Gradient norm at the epoch's last step", 1, "{:.3g}".format),
+    ("images_per_second", "Training images per second", 1, "{:,.0f}".format),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points to be joined, by rising x."""
+
+    xs: Sequence[float]
+    ys: Sequence[float]
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The ranges of the two axes, and where a point lies in px."""
+
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Px from the left and from the top."""
+        (x_low, x_high), (y_low, y_high) = self.x_range, self.y_range
+        across = (x - x_low) / (x_high - x_low)
+        up = (y - y_low) / (y_high - y_low)
+        return round(LEFT + across * (WIDTH - LEFT - RIGHT), 1), round(
+            HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1
+        )
+
+    def axes(self, xs: Sequence[float], ys: Sequence[float], x_title: str, written: Written) -> Markup:
+        """Ticks with numbers; horizontal ones go on as grid lines."""
+        tick = Markup('<text class="tick" x="{}" y="{}" text-anchor="{}">{}</text>')
+        parts = [_segment("grid", self.place(self.x_range[0], y), self.place(self.x_range[1], y)) for y in ys]
+        parts += [tick.format(LEFT - 6, self.place(0, y)[1] + 4, "end", written(y)) for y in ys]
+        parts += [tick.format(self.place(x, 0)[0], HEIGHT - BOTTOM + 15, "middle", f"{x:.4g}") for x in xs]
+        parts.append(tick.format(WIDTH - RIGHT, HEIGHT - 2, "end", x_title))
+        return Markup("").join(parts)
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round values that cover low..high in about `count` steps.
+
+    Example:
+        >>> ticks(0.0, 0.87)
+        [0.0, 0.25, 0.5, 0.75]
+    """
+    raw = (high - low) / count
+    magnitude = 10 ** math.floor(math.log10(raw))
+    step = magnitude * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * magnitude >= raw * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def curve(lines: Sequence[Line], title: str, written: Written = "{:g}".format, x_title: str = "epoch") -> Markup:
+    """Lines over round ticks; where their points are few, each has a dot that tells its value."""
+    xs = [x for line in lines for x in line.xs]
+    frame = Frame(_padded(min(xs), max(xs)), _y_range([y for line in lines for y in line.ys]))
+    whole = all(x == int(x) for x in xs)
+    across = [x for x in ticks(*frame.x_range, count=5) if not whole or x == int(x)]
+    parts = [frame.axes(across, ticks(*frame.y_range), x_title, written)]
+    parts += [_line(line, frame, number % COLOURS, x_title, written) for number, line in enumerate(lines)]
+    last = ", ".join(f"{line.name} {written(line.ys[-1])}".strip() for line in lines)
+    return _svg(f"{title}; at the last {x_title}: {last}", parts)
+
+
+def _line(line: Line, frame: Frame, colour: int, x_title: str, written: Written) -> Markup:
+    points = [frame.place(x, y) for x, y in zip(line.xs, line.ys, strict=True)]
+    drawn = Markup('<polyline class="line" points="{}"/>').format(" ".join(f"{x},{y}" for x, y in points))
+    if len(points) <= DOTTED_UP_TO:
+        told = [f"{line.name} {x_title} {x:.4g}: {written(y)}".strip() for x, y in zip(line.xs, line.ys, strict=True)]
+        drawn += Markup("").join(_dot(point, text) for point, text in zip(points, told, strict=True))
+    return Markup('<g class="s{}">{}</g>').format(colour, drawn)
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    return (low, high) if high > low else (low - 1, high + 1)
+
+
+def _y_range(ys: Sequence[float]) -> tuple[float, float]:
+    """A little air around the values; from 0 where they come near it."""
+    low, high = min(ys), max(ys)
+    air = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return (0.0 if 0 <= low < 0.35 * high else low - air), high + air
+
+
+def _segment(kind: str, start: tuple[float, float], end: tuple[float, float]) -> Markup:
+    return Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(kind, *start, *end)
+
+
+def _dot(point: tuple[float, float], words: str) -> Markup:
+    return Markup('<circle class="dot" cx="{}" cy="{}" r="3.2"><title>{}</title></circle>').format(*point, words)
+
+
+def _svg(label: str, parts: Sequence[Markup]) -> Markup:
+    opening = Markup('<svg class="curve" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, label)
+    return opening + Markup("").join(parts) + Markup("</svg>")
+
+
+# ---- training ----
+
+
+def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Drawn]:
+    """Everything the logs hold, one drawing each: loss, val accuracy, rate, gradient norm, throughput.
+
+    Args:
+        histories: The log of each run by its name; with one run the name may be empty.
+    """
+    drawn = []
+    for key, title, factor, written in LOGGED:
+        lines = [line for name, history in histories.items() if (line := _logged(name, history, key, factor)).xs]
+        if lines:
+            drawn.append((title, curve(lines, title, written)))
+    return drawn
+
+
+def _logged(name: str, history: Sequence[Mapping[str, Any]], key: str, factor: float) -> Line:
+    known = [line for line in history if line.get(key) is not None]
+    return Line([float(line["epoch"]) for line in known], [factor * float(line[key]) for line in known], name)
+
+
+def probe_curve(probe: Mapping[str, Any]) -> list[Drawn]:
+    """Validation accuracy over C, where the probe's facts hold the sweep."""
+    grid, accuracies = probe.get("grid") or [], probe.get("validation_accuracy") or []
+    if len(grid) < 2 or len(grid) != len(accuracies):
+        return []
+    pairs = sorted(zip(grid, accuracies, strict=True))
+    line = Line([math.log10(C) for C, _ in pairs], [100 * accuracy for _, accuracy in pairs])
+    title = "Probe: validation accuracy over C, %"
+    return [(title, curve([line], title, "{:.4g}".format, "log10 C"))]
+
+
+# ---- calibration ----
+
+
+def calibration_drawings(scores: Mapping[str, Any]) -> list[Drawn]:
+    """What the evaluation holds of it: the reliability diagram and the risk-coverage curve."""
+    drawn = []
+    if bins := (scores.get("calibration") or {}).get("reliability"):
+        drawn.append(("Accuracy over confidence, %, with 95 % intervals", reliability(bins)))
+    if (selective := scores.get("selective") or {}).get("coverage"):
+        drawn.append(("Error rate, %, if only the most confident are answered", risk_coverage(selective)))
+    return drawn
+
+
+def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup:
+    """Accuracy over confidence with intervals; dots on the diagonal keep what the classifier promises."""
+    frame = Frame((0, 100), (0, 100))
+    quarters = (0, 25, 50, 75, 100)
+    parts = [frame.axes(quarters, quarters, "confidence, %", "{:g}".format)]
+    parts.append(_segment("diagonal", frame.place(0, 0), frame.place(100, 100)))
+    for group in bins:
+        low, high = (100 * bound for bound in group["interval"])
+        x, y = 100 * group["confidence"], 100 * group["accuracy"]
+        parts.append(_segment("range", frame.place(x, low), frame.place(x, high)))
+        parts.append(_dot(frame.place(x, y), f"confidence {x:.1f} %, accuracy {y:.1f} %, n = {group['n']:,}"))
+    return _svg(f"Reliability diagram of {len(bins)} bins", [Markup('<g class="s0">'), *parts, Markup("</g>")])
+
+
+def risk_coverage(selective: Mapping[str, Any]) -> Markup:
+    """Error rate among the images answered, over the share of images answered."""
+    line = Line([100 * share for share in selective["coverage"]], [100 * risk for risk in selective["risk"]])
+    return curve([line], "Error rate of the images answered, %", "{:.3g}".format, "answered, %")

@@ -1,0 +1,142 @@
+"""The same facts as Markdown, and the confusion matrix as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from transferkit.report import content as words
+from transferkit.report.content import Content
+from transferkit.report.page import calibration, done, environment
+
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # with these a spreadsheet takes a cell for a formula (OWASP)
+
+
+def markdown(content: Content) -> str:
+    """The report as Markdown."""
+    parts = [f"# {escaped(words.headline(content))}", escaped(" ".join(words.explanation(content)))]
+    if content.scores:
+        parts += _scores(content)
+    parts += ["## What was done", code_block(words.command(content)), _bullets(done(content))]
+    notes = [words.openings(content), *content.facts.get("notes", []), *content.missing.values()]
+    parts += ["## Notes", "\n".join(f"- {escaped(note)}" for note in notes)]
+    if content.history:
+        parts += ["## Training", _history(content.history)]
+    if groups := content.facts.get("parameter_groups"):
+        parts += ["## Parameter groups", _groups(groups)]
+    parts += ["## Published figures", _published(content)]
+    if content.environment:
+        parts += ["## Environment", _bullets(environment(content.environment))]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _scores(content: Content) -> list[str]:
+    scores, val = content.scores, content.evaluation.get("val")
+    rows = [
+        ["test accuracy", words.percent(scores["accuracy"]), words.percent_interval(scores["interval"]), scores["n"]]
+    ]
+    rows.append(["macro recall", words.percent(scores["macro_recall"]), "", scores["n"]])
+    if val:
+        rows.append(["val accuracy", words.percent(val["accuracy"]), words.percent_interval(val["interval"]), val["n"]])
+    classes = [
+        [
+            row["name"],
+            row["n"],
+            *(_with_interval(row, key) for key in ("recall", "precision", "f1")),
+            f"{row['top_confusion']['name']} ({row['top_confusion']['n']})" if row["top_confusion"] else "–",
+        ]
+        for row in scores["per_class"]
+    ]
+    header = ["class", "n", "recall, %", "precision, %", "F1, %", "most often taken for"]
+    pairs = "\n".join(f"{rank}. {escaped(text)}" for rank, text in enumerate(words.confusions_in_words(content), 1))
+    mistakes = [
+        [row["id"], row["true"], row["predicted"], words.percent(row["confidence"])]
+        for row in scores["most_confident_mistakes"]
+    ]
+    return [
+        table(["", "value", "95 % interval", "n"], rows),
+        *(["## Most confused pairs", pairs] if pairs else []),
+        "## Per class",
+        table(header, classes),
+        *(
+            ["## Most confident mistakes", table(["image", "true", "predicted", "confidence"], mistakes)]
+            * bool(mistakes)
+        ),
+        "## Calibration",
+        _bullets(calibration(scores)),
+    ]
+
+
+def _with_interval(row: dict[str, Any], key: str) -> str:
+    if row[key] is None:
+        return "–"
+    return f"{100 * row[key]:.1f} ({words.percent_interval(row[f'{key}_interval'])})"
+
+
+def _history(history: Sequence[dict[str, Any]]) -> str:
+    keys = ("epoch", "step", "loss", "val_accuracy", "lr", "gradient_norm", "images_per_second", "seconds")
+    shown = [key for key in keys if any(line.get(key) is not None for line in history)]
+    rows = [["–" if line.get(key) is None else f"{line[key]:.4g}" for key in shown] for line in history]
+    return table([key.replace("_", " ") for key in shown], rows)
+
+
+def _groups(groups: Sequence[dict[str, Any]]) -> str:
+    keys = ("stage", "parameters", "trainable", "lr", "weight_decay", "batchnorm")
+    rows = [["–" if group.get(key) is None else group[key] for key in keys] for group in groups]
+    return table([key.replace("_", " ") for key in keys], rows)
+
+
+def _published(content: Content) -> str:
+    figures = content.published
+    return escaped(figures if isinstance(figures, str) else f"Published: {figures.range} % ({figures.source}).")
+
+
+def _bullets(pairs: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {escaped(name)}: {escaped(text)}" for name, text in pairs)
+
+
+def code_block(command: str) -> str:
+    """A block with a fence longer than any run of backticks inside."""
+    longest = max((len(run) for run in re.findall("`+", command)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{command}\n{fence}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table of escaped cells."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(escaped(str(cell)) for cell in line) + " |" for line in lines)
+
+
+def escaped(text: str) -> str:
+    r"""The text without meaning for Markdown or HTML.
+
+    Example:
+        >>> escaped("a|b <script> *c*")
+        'a\\|b &lt;script&gt; \\*c\\*'
+    """
+    one_line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", one_line)
+
+
+def confusion_csv(content: Content) -> str:
+    """The counts with a header of predicted classes and a first column of true ones."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = [plain_cell(name) for name in content.class_names]
+    writer.writerow(["true \\ predicted", *names])
+    writer.writerows([name, *row] for name, row in zip(names, content.confusion.tolist(), strict=True))
+    return file.getvalue()
+
+
+def plain_cell(name: str) -> str:
+    """The name, behind an apostrophe where a spreadsheet would take it for a formula.
+
+    Example:
+        >>> plain_cell("=1+1"), plain_cell("cat")
+        ("'=1+1", 'cat')
+    """
+    return f"'{name}" if name.startswith(FORMULA_SIGNS) else name

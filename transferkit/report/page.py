@@ -1,0 +1,252 @@
+"""The HTML page: one file that loads nothing, with every name escaped and every script hashed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader, select_autoescape
+from markupsafe import Markup
+
+from transferkit.evaluation import thumbnail_choice
+from transferkit.report import content as words
+from transferkit.report import curves, plots
+from transferkit.report.content import Content
+from transferkit.report.pictures import data_uris
+
+FOLDER = Path(__file__).parent
+LISTED = 5_000  # test images a page lists by id; with more, mistakes first and a sample of hits
+
+
+def page(content: Content) -> str:
+    """The report as HTML."""
+    pictures = data_uris(content.thumbnails)
+    images = listed_images(content, pictures)
+    scores = content.scores
+    return rendered(
+        "page.html.jinja",
+        content=content,
+        title=f"{words.headline(content)} · transferkit",
+        headline=words.headline(content),
+        explanation=words.explanation(content),
+        command=words.command(content),
+        opened=opened(content),
+        openings=words.openings(content),
+        notes=content.facts.get("notes", []),
+        scores=scores,
+        sections=sections(content),
+        total_seconds=total_seconds(content),
+        calibration_words=calibration_words(scores),
+        calibration=calibration(scores),
+        calibration_drawings=curves.calibration_drawings(scores),
+        done=done(content),
+        matrix=plots.confusion_svg(content.confusion, content.class_names) if scores else "",
+        position={name: index for index, name in enumerate(content.class_names)},
+        pictures=pictures,
+        listed=len(images["id"]),
+        numbered_up_to=plots.NUMBERED_UP_TO,
+        sampled=len(pictures) < scores.get("n", 0),
+        curves=drawings(content),
+        groups=content.facts.get("parameter_groups", []),
+        published=content.published,
+        environment=environment(content.environment),
+        data={
+            "names": content.class_names,
+            "confusion": content.confusion.tolist(),
+            "order": words.similarity_order(content.confusion),
+            "images": images,
+        },
+    )
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A template of this folder, filled, with the style sheet and the script inside and a policy that admits these."""
+    style, script = (Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
+    policy += "; base-uri 'none'; form-action 'none'"
+    return _environment().get_template(template).render(style=style, script=script, policy=policy, **values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=ChainableUndefined,  # a run of an earlier version may lack a key
+        trim_blocks=True,
+    )
+    shown: tuple[Callable[..., str], ...] = (
+        words.percent,
+        words.percent_interval,
+        words.duration,
+        words.spread,
+        words.points,
+        words.p_value,
+        plots.whisker,
+        plots.difference_whisker,
+    )
+    environment.globals.update({function.__name__: function for function in shown})
+    environment.filters.update({"unbroken": unbroken, "basename": basename})
+    return environment
+
+
+def _hash(text: str) -> str:
+    """A source expression of the content security policy (CSP level 3, section 2.3.1)."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def unbroken(text: str) -> str:
+    """The text with its per cent signs held to their numbers."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def basename(path: str) -> str:
+    """The last part of an image's path, or its id where that is no path."""
+    return path.replace("\\", "/").rpartition("/")[2] or path
+
+
+def sections(content: Content) -> list[tuple[str, str]]:
+    """Anchor and words of each section, for the navigation."""
+    scored = [
+        ("classes", "Per class"),
+        ("mistakes", "Mistakes"),
+        ("hits", "Near misses"),
+        ("calibration", "Calibration"),
+    ]
+    after = [("training", "Training"), ("published", "Published"), ("made", "Making"), ("environment", "Environment")]
+    return [("confusion", "Confusion matrix"), *(scored if content.scores else []), *after]
+
+
+def opened(content: Content) -> dict[str, Any]:
+    """The tile about the openings of the test set."""
+    count = content.facts.get("test_openings")
+    if count is None:
+        return {"count": "–", "words": "not recorded", "is_warning": True}
+    times = {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {"count": times, "words": "as it should be" if count == 1 else "see the notes", "is_warning": count != 1}
+
+
+def listed_images(content: Content, pictures: Mapping[int, str]) -> dict[str, list[Any]]:
+    """The images the matrix opens onto, as columns: those with pictures, then mistakes and a sample of hits."""
+    columns: dict[str, list[Any]] = {"true": [], "predicted": [], "confidence": [], "id": [], "picture": []}
+    test = content.test
+    if test is None:
+        return columns
+    predictions, confidences = test.predictions.tolist(), test.confidences.tolist()
+    chosen = dict.fromkeys([*pictures, *thumbnail_choice(test, LISTED).tolist()])
+    for index in [index for index in chosen if index < len(test)]:
+        columns["true"].append(int(test.labels[index]))
+        columns["predicted"].append(predictions[index])
+        columns["confidence"].append(round(confidences[index], 4))
+        columns["id"].append(test.ids[index])
+        columns["picture"].append(pictures.get(index, 0))
+    return columns
+
+
+def total_seconds(content: Content) -> float | None:
+    """The time of the whole run."""
+    seconds = content.facts.get("seconds") or {}
+    return sum(seconds.values()) if seconds else None
+
+
+def drawings(content: Content) -> list[curves.Drawn]:
+    """The training curves, after the probe's sweep where there was one."""
+    return [*curves.probe_curve(content.facts.get("probe") or {}), *curves.training_curves({"": content.history})]
+
+
+def done(content: Content) -> list[tuple[str, str]]:
+    """What was done, as pairs of name and words; what is not known is left out."""
+    facts, data, weights = content.facts, content.facts.get("data") or {}, content.model.get("weights") or {}
+    pairs = [
+        ("backbone", _backbone(content)),
+        ("weights", " · ".join(str(weights[key]) for key in ("source", "tag") if weights.get(key))),
+        ("weights SHA-256", str(weights.get("sha256") or "")),
+        ("licence", str(weights.get("licence") or "")),
+        ("method", _method(content.recipe.get("method") or {})),
+        ("input", _input(content.model.get("input") or {})),
+        ("data", content.data_name if content.recipe else str(data.get("name", ""))),
+        ("images", " · ".join(f"{count:,} {name}" for name, count in (data.get("n") or {}).items())),
+        ("image size", " x ".join(str(side) for side in data.get("size_px") or []) + (" px" * ("size_px" in data))),
+        ("seed", str(content.recipe.get("seed", ""))),
+        ("probe", _probe(facts.get("probe") or {})),
+        ("trained", f"{facts['trained_parameters']:,} parameters" if facts.get("trained_parameters") else ""),
+        ("started", str(facts.get("started") or "").replace("T", " ").replace("+00:00", " UTC")),
+        ("time", " · ".join(f"{part} {words.duration(time)}" for part, time in (facts.get("seconds") or {}).items())),
+    ]
+    pairs += [(f"fingerprint of {part}", str(digest)[:16]) for part, digest in (data.get("fingerprint") or {}).items()]
+    return [(name, text) for name, text in pairs if text]
+
+
+def _backbone(content: Content) -> str:
+    parameters = content.model.get("parameters")
+    return content.backbone + (f" · {parameters / 1e6:.1f} M parameters" if parameters else "")
+
+
+def _method(method: Mapping[str, Any]) -> str:
+    shown = [f"{key} {method[key]}" for key in ("epochs", "batch_size", "optimizer", "lr") if method.get(key)]
+    return " · ".join([str(method.get("name") or ""), *(text.replace("_", " ") for text in shown)])
+
+
+def _input(spec: Mapping[str, Any]) -> str:
+    return f"{spec['size']} px, {spec.get('interpolation', '')}" if "size" in spec else ""
+
+
+def _probe(probe: Mapping[str, Any]) -> str:
+    if "C" not in probe:
+        return ""
+    warning = "; the best value lies on the grid's boundary" if probe.get("on_boundary") else ""
+    return f"C = {probe['C']:.3g}, chosen by {probe.get('chosen_by', 'val')}{warning}"
+
+
+def environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Versions, device, precision and threads as pairs of name and words."""
+    flat = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
+    packages = facts.get("packages") or {}
+    return [(name, str(value)) for name, value in {**flat, **packages}.items()]
+
+
+def calibration_words(scores: Mapping[str, Any]) -> str:
+    """Whether the calibration error differs from that of a calibrated classifier."""
+    band = (scores.get("calibration") or {}).get("ece_if_calibrated")
+    if not band:
+        return "ECE, 15 bins"
+    inside = scores["ece"] <= band[1]
+    return "not distinguishable from calibrated" if inside else f"a calibrated one stays below {words.percent(band[1])}"
+
+
+def calibration(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The numbers about confidence as pairs of name and words."""
+    more, selective = scores.get("calibration") or {}, scores.get("selective") or {}
+    pairs = [
+        ("ECE, 15 bins", _ece(scores), scores.get("ece")),
+        ("ECE, equal mass", words.percent(more.get("ece_equal_mass")), more.get("ece_equal_mass")),
+        ("over-confidence", _points(more.get("signed_overconfidence")), more.get("signed_overconfidence")),
+        ("NLL", _number(scores.get("nll"), " nats"), scores.get("nll")),
+        ("Brier score", _number(scores.get("brier"), " of 2"), scores.get("brier")),
+        ("temperature", _temperature(more), more.get("temperature")),
+        ("AURC", _number(selective.get("aurc"), ", area under the error rate below"), selective.get("aurc")),
+        ("AUGRC", _number(selective.get("augrc"), ""), selective.get("augrc")),
+    ]
+    return [(name, text) for name, text, value in pairs if value is not None]
+
+
+def _ece(scores: Mapping[str, Any]) -> str:
+    return "" if scores.get("ece") is None else f"{words.percent(scores['ece'])}, {calibration_words(scores)}"
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.3g}{unit}"
+
+
+def _points(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:+.1f} points (mean confidence - accuracy)"
+
+
+def _temperature(more: Mapping[str, Any]) -> str:
+    if more.get("temperature") is None:
+        return ""
+    return f"{more['temperature']:.2f}, fitted on val; with it ECE is {words.percent(more.get('ece_with_temperature'))}"

@@ -1,0 +1,146 @@
+"""The confusion matrix and the whiskers as inline SVG: classes only, coloured by the style sheet, names escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+LABELLED_UP_TO = 40  # classes whose names fit beside the matrix
+NUMBERED_UP_TO = 20  # classes whose counts fit into the cells
+LEVELS = 9  # shades of a cell
+SHORT_NAME = 14  # characters of a name beside the matrix
+
+
+def shortened(name: str, limit: int = SHORT_NAME) -> str:
+    """The name, cut in the middle where it is longer than `limit` characters.
+
+    Example:
+        >>> shortened("a_very_long_class_name", 9)
+        'a_ve…name'
+    """
+    if len(name) <= limit:
+        return name
+    head = limit // 2
+    return f"{name[:head]}…{name[len(name) - (limit - 1 - head) :]}"
+
+
+def shade(share: float) -> int:
+    """The shade 0..9 of a cell by its share of the true class; the root makes a few per cent visible.
+
+    Example:
+        >>> shade(0.0), shade(0.01), shade(0.25), shade(1.0)
+        (0, 1, 5, 9)
+    """
+    return min(LEVELS, math.ceil(LEVELS * math.sqrt(share) - 1e-9))
+
+
+def confusion_svg(confusion: npt.NDArray[np.int64], names: Sequence[str]) -> Markup:
+    """The confusion matrix: rows are true classes, columns predicted ones, empty cells are not drawn.
+
+    The page's script finds a cell by its `data-cell` ("true,predicted") and a name by its `data-row` or `data-column`.
+    """
+    side = cell_px(len(names))
+    left, top = _label_room(names, side)
+    extent = side * len(names)
+    width, height = left + extent + (24 if left else 0), top + extent
+    labelled = "labelled" if left else "dense"
+    opening = Markup(
+        '<svg class="matrix {}" viewBox="0 0 {} {}" width="{}" height="{}" data-side="{}" data-left="{}" data-top="{}" '
+        'role="img" aria-label="Confusion matrix of {} classes">'
+    ).format(labelled, width, height, width, height, side, left, top, len(names))
+    ground = Markup('<rect class="ground" x="{}" y="{}" width="{}" height="{}"/>').format(left, top, extent, extent)
+    cells = _cells(confusion, side, left, top)
+    labels = _labels(names, side, left, top) if left else Markup("")
+    return opening + ground + cells + labels + _pointer(side, left, top, extent) + Markup("</svg>")
+
+
+def _pointer(side: float, left: float, top: float, extent: float) -> Markup:
+    """The frame of the cell the reader is at, and bands along its row and its column; the script moves them."""
+    shape = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}" visibility="hidden"/>')
+    row, column = ("band", left, top, extent, side), ("band", left, top, side, extent)
+    return Markup("").join(shape.format(*place) for place in (row, column, ("cursor", left, top, side, side)))
+
+
+def cell_px(classes: int) -> float:
+    """The side of a cell: roomy for a few classes, 3 px for hundreds."""
+    if classes <= LABELLED_UP_TO:
+        return max(18, min(max(46, 240 // max(classes, 1)), 560 // max(classes, 1)))
+    return max(3.0, round(680 / classes, 1))
+
+
+def _label_room(names: Sequence[str], side: float) -> tuple[float, float]:
+    """Room left of and above the cells, in px; none where names would not fit."""
+    if len(names) > LABELLED_UP_TO:
+        return 0, 0
+    longest = max(len(shortened(name)) for name in names)
+    font = _font_px(side)
+    return 14 + round(longest * font * 0.62), 14 + round(longest * font * 0.46)
+
+
+def _font_px(side: float) -> float:
+    return 14 if side >= 26 else 11
+
+
+def _cells(confusion: npt.NDArray[np.int64], side: float, left: float, top: float) -> Markup:
+    totals = np.maximum(confusion.sum(axis=1), 1)
+    gap = 1.5 if side >= 18 else 0
+    rows, columns = np.nonzero(confusion)
+    parts = []
+    for true, predicted in zip(rows.tolist(), columns.tolist(), strict=True):
+        count = int(confusion[true, predicted])
+        level = shade(count / totals[true])
+        x, y = left + predicted * side, top + true * side
+        kind = "h" if true == predicted else "m"
+        parts.append(
+            f'<rect class="{kind}{level}" data-cell="{true},{predicted}" x="{x:g}" y="{y:g}" '
+            f'width="{side - gap:g}" height="{side - gap:g}"/>'
+        )
+        if len(confusion) <= NUMBERED_UP_TO:
+            strong = " strong" if level >= 6 else ""
+            parts.append(
+                f'<text class="count{strong}" data-cell="{true},{predicted}" x="{x + (side - gap) / 2:g}" '
+                f'y="{y + (side - gap) / 2:g}">{count}</text>'
+            )
+    return Markup('<g class="cells">' + "".join(parts) + "</g>")
+
+
+def _labels(names: Sequence[str], side: float, left: float, top: float) -> Markup:
+    font = _font_px(side)
+    parts = []
+    for index, name in enumerate(names):
+        middle = index * side + side / 2
+        title = Markup("<title>{}</title>{}").format(name, shortened(name))
+        row = Markup('<text class="name row" data-row="{}" x="{}" y="{}" font-size="{}">{}</text>')
+        parts.append(row.format(index, left - 8, top + middle, font, title))
+        column = Markup(
+            '<g data-column="{}" transform="translate({} {})"><text class="name column" transform="rotate(-45)" '
+            'font-size="{}">{}</text></g>'
+        )
+        parts.append(column.format(index, left + middle, top - 8, font, title))
+    return Markup("").join(parts)
+
+
+def whisker(value: float, interval: Sequence[float]) -> Markup:
+    """A share in [0, 1] as a dot with its interval, on a track from 0 to 1."""
+    low, high = (100 * bound for bound in interval)
+    return Markup(
+        '<svg class="whisker" viewBox="0 0 100 10" width="84" height="9" preserveAspectRatio="none" aria-hidden="true">'
+        '<line class="track" x1="0" y1="5" x2="100" y2="5"/>'
+        '<line class="range" x1="{:.1f}" y1="5" x2="{:.1f}" y2="5"/>'
+        '<line class="dot" x1="{:.1f}" y1="1" x2="{:.1f}" y2="9"/></svg>'
+    ).format(low, high, 100 * value, 100 * value)
+
+
+def difference_whisker(value: float, interval: Sequence[float], extent: float) -> Markup:
+    """A difference as a dot with its interval, on a track from -extent to +extent with zero in the middle."""
+    low, middle, high = (50 + 50 * max(-1.0, min(1.0, bound / extent)) for bound in (interval[0], value, interval[1]))
+    return Markup(
+        '<svg class="whisker" viewBox="0 0 100 10" width="140" height="12" preserveAspectRatio="none" '
+        'aria-hidden="true"><line class="track" x1="0" y1="5" x2="100" y2="5"/>'
+        '<line class="zero" x1="50" y1="0" x2="50" y2="10"/><line class="range" x1="{:.1f}" y1="5" x2="{:.1f}" y2="5"/>'
+        '<line class="dot" x1="{:.1f}" y1="1" x2="{:.1f}" y2="9"/></svg>'
+    ).format(low, high, middle, middle)

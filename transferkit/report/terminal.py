@@ -1,0 +1,111 @@
+"""The verdict on the terminal: at most 40 lines of 80 columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from transferkit.report import content as words
+from transferkit.report.content import Content
+from transferkit.report.plots import shortened
+
+TABLE_UP_TO = 20  # classes; of more, the worst ones are shown
+WORST = 10
+MATRIX_UP_TO = 12  # classes whose matrix fits into 80 columns
+BOTH_UP_TO = 10  # classes for which table and matrix fit into 40 lines together
+
+
+def verdict(content: Content, path: str) -> RenderableType:
+    """One sentence, the classes, the matrix, the confusions, and where the page is."""
+    parts: list[RenderableType] = [Text(plain(words.headline(content)), style="bold")]
+    scores = content.scores
+    parts.append(Text(plain(" ".join(words.explanation(content)))))
+    if scores:
+        classes = len(scores["per_class"])
+        parts += [Text(), class_table(scores["per_class"])]
+        if classes > TABLE_UP_TO:
+            parts.append(Text(f"The {WORST} classes with the lowest recall, of {classes:,}.", style="dim"))
+        if classes <= MATRIX_UP_TO:
+            parts += [Text(), matrix_table(content.confusion, content.class_names)]
+        parts += [Text(), *(Text(line) for line in pairs(content))]
+    parts.append(Text(plain(words.openings(content))))
+    parts.append(Text(f"Report: {plain(path)}"))
+    return Group(*parts)
+
+
+def pairs(content: Content) -> list[str]:
+    """The most confused pairs in words; short where table and matrix leave little room."""
+    classes = len(content.class_names)
+    limit = 1 if BOTH_UP_TO < classes <= MATRIX_UP_TO else 3
+    found = content.scores["most_confused"][:limit]
+    return [
+        f"“{plain(pair['true'], 20)}” called “{plain(pair['predicted'], 20)}”: "
+        f"{pair['n']:,} ({words.percent(pair['share'])})"
+        for pair in found
+    ] or ["No class was ever taken for another one."]
+
+
+def class_table(rows: list[dict[str, Any]]) -> Table:
+    """n, recall, precision and F1 of every class, or of the worst ones."""
+    if len(rows) > TABLE_UP_TO:
+        rows = sorted(rows, key=lambda row: 2.0 if row["recall"] is None else row["recall"])[:WORST]
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("class", no_wrap=True, max_width=20)
+    for title in ("n", "recall, %", "precision, %", "F1, %"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        shares = (_share(row, key) for key in ("recall", "precision", "f1"))
+        table.add_row(Text(plain(row["name"], 20)), f"{row['n']:,}", *shares)
+    return table
+
+
+def _share(row: dict[str, Any], key: str) -> Text:
+    if row[key] is None:
+        return Text("–", style="dim")
+    interval = words.percent_interval(row[f"{key}_interval"])
+    return Text.assemble(f"{100 * row[key]:.1f} ", (interval, "dim"))
+
+
+def matrix_table(confusion: npt.NDArray[np.int64], names: list[str]) -> Table:
+    """The confusion matrix; columns are the predicted classes in the order of the rows."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    table.add_column("true \\ called", no_wrap=True, max_width=14)
+    for title in column_titles(names):
+        table.add_column(Text(title), justify="right", no_wrap=True)
+    for index, (name, counts) in enumerate(zip(names, confusion.tolist(), strict=True)):
+        cells = [Text(_count(n), style=_style(index == column, n)) for column, n in enumerate(counts)]
+        table.add_row(Text(plain(name, 14)), *cells)
+    return table
+
+
+def column_titles(names: list[str]) -> list[str]:
+    """Four letters of each name where these tell the classes apart, else numbers.
+
+    Example:
+        >>> column_titles(["airplane", "automobile"]), column_titles(["class 1", "class 2"])
+        (['airp', 'auto'], ['1', '2'])
+    """
+    short = [plain(name)[:4].strip() for name in names]
+    wide = any(Text(title).cell_len > 4 for title in short)
+    if len(set(short)) == len(names) and all(short) and not wide:
+        return short
+    return [str(index + 1) for index in range(len(names))]
+
+
+def _count(n: int) -> str:
+    return "·" if n == 0 else (str(n) if n < 10_000 else f"{n // 1000}k")
+
+
+def _style(is_hit: bool, n: int) -> str:
+    return "dim" if n == 0 else ("bold" if is_hit else "")
+
+
+def plain(text: str, limit: int | None = None) -> str:
+    """The text without anything that moves a terminal's cursor or hides what follows, cut in the middle if long."""
+    safe = "".join(letter if letter.isprintable() else "�" for letter in text)
+    return safe if limit is None else shortened(safe, limit)

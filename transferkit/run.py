@@ -1,0 +1,121 @@
+"""The whole machine: a recipe becomes images, a classifier, a fit, outputs, an evaluation and a report."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from transferkit import backbones, datasets, defaults, methods, report, run_directory, runtime
+from transferkit.checkpoint import write_tensors
+from transferkit.classifier import Classifier
+from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
+from transferkit.images import Images, SealedImages, Splits
+from transferkit.methods.fitted import Fitted
+from transferkit.outputs import collect
+from transferkit.recipe import Recipe
+from transferkit.run_directory import Run
+from transferkit.screen import Screen
+
+
+def run(
+    recipe: Recipe,
+    out: Path | None = None,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    screen: Screen | None = None,
+    command: str = "",
+) -> Run:
+    """Carry out a recipe and leave a finished run in its folder.
+
+    Raises:
+        TransferkitError: If the recipe, the data or the folder do not allow it; nothing is lost.
+    """
+    screen = screen or Screen()
+    clock = Clock()
+    place = run_directory.claim(out or default_folder(recipe), overwrite=overwrite, resume=resume)
+    machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
+    runtime.seed_everything(recipe.seed)
+
+    splits = datasets.load(recipe.data, screen)
+    clock.lap("data")
+
+    recipe = defaults.resolved(recipe, machine.device.type, len(splits.train), min(splits.train.size_px))
+    assert isinstance(recipe.method.size, int)
+    classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, screen)
+    methods.require(classifier, recipe.method)
+    run_directory.begin(place, recipe, resume=resume)
+
+    fitted = methods.fit(classifier, splits, recipe.method, machine, screen, recipe.seed, place.path)
+    clock.lap("fit")
+
+    test_images = splits.test.open()
+    test = collect(classifier, test_images, machine, screen, "test")
+    clock.lap("evaluate")
+
+    save_model(place, classifier, recipe)
+    place.write_history(fitted.history)
+    place.save_outputs({"val": fitted.val, "test": test})
+    chosen = thumbnail_choice(test)
+    place.write_thumbnails(chosen, thumbnails(test_images, chosen))
+    place.write_json("environment", runtime.environment(machine))
+    place.write_json("facts", facts(recipe, splits, fitted, machine, clock, command))
+    place.write_json("evaluation", evaluate(test, fitted.val))
+    place.remove_checkpoint()
+    report.write(place)
+    return place
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """runs/<title>-<short hash>: the same recipe goes to the same folder."""
+    return Path("runs") / f"{recipe.title}-{recipe.short_hash}"
+
+
+def save_model(place: Run, classifier: Classifier, recipe: Recipe) -> None:
+    """The weights and the facts that are needed to use them."""
+    write_tensors(place.path / "model.safetensors", classifier.state_dict())
+    place.write_json("model", {"backbone": recipe.backbone.model_dump(mode="json"), **classifier.describe()})
+
+
+def facts(
+    recipe: Recipe, splits: Splits, fitted: Fitted, machine: runtime.Runtime, clock: Clock, command: str
+) -> dict[str, Any]:
+    """What the report says about how the run was made."""
+    rates = [epoch["images_per_second"] for epoch in fitted.history]
+    parts: dict[str, Images | SealedImages] = {"train": splits.train, "val": splits.val, "test": splits.test}
+    return {
+        "format": run_directory.FORMAT,
+        "command": command,
+        "started": clock.started_at,
+        "seconds": clock.laps,
+        "notes": [*machine.notes, *splits.notes],
+        "data": {
+            "name": recipe.data.name,
+            "fingerprint": {name: part.fingerprint for name, part in parts.items()},
+            "n": {name: len(part) for name, part in parts.items()},
+            "size_px": list(splits.train.size_px),
+        },
+        "test_openings": splits.test.openings,
+        "parameter_groups": [group.as_dict() for group in fitted.groups],
+        "images_per_second": sum(rates) / len(rates) if rates else None,
+        "frozen_verified": any(not group.is_trained for group in fitted.groups),
+        "trained_parameters": fitted.trained_parameters,
+        **fitted.facts,
+    }
+
+
+class Clock:
+    """Seconds of each part of a run."""
+
+    def __init__(self) -> None:
+        self.started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """The part called `name` ends now."""
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now

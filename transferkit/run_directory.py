@@ -1,0 +1,192 @@
+"""A run's folder: what is in it, and how it is made and read without losing anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit import recipe as recipes
+from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_json, write_text
+from transferkit.errors import TransferkitError
+from transferkit.outputs import Outputs
+
+FORMAT = 1  # of the files below; readers refuse a newer one
+RUN_FILES = (
+    "evaluation.json",
+    "recipe.yaml",
+    "model.safetensors",
+    "model.json",
+    "checkpoint.safetensors",
+    "history.jsonl",
+    "facts.json",
+    "environment.json",
+    "report.html",
+    "report.md",
+    "confusion.csv",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run; complete without the code that made it, no pickle anywhere.
+
+    Files: recipe.yaml (resolved), model.safetensors and model.json, history.jsonl (one line per epoch),
+    outputs/<set>.safetensors, outputs/thumbnails.safetensors, facts.json, evaluation.json, environment.json,
+    report.html, report.md, confusion.csv; checkpoint.safetensors only while training is unfinished.
+    """
+
+    path: Path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / "evaluation.json").exists()
+
+    @property
+    def exists(self) -> bool:
+        """Whether this folder is a run at all."""
+        return (self.path / "recipe.yaml").exists()
+
+    @cached_property
+    def recipe(self) -> recipes.Recipe:
+        """The resolved recipe."""
+        recipe = recipes.load(self.path / "recipe.yaml")
+        assert isinstance(recipe, recipes.Recipe)
+        return recipe
+
+    @cached_property
+    def model(self) -> dict[str, Any]:
+        """What model.json says: class names, input, stages, weights, parameters."""
+        return dict(read_json(self.path / "model.json"))
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What facts.json says: command, started, seconds, notes, data, openings of the test set, parameter groups."""
+        return dict(read_json(self.path / "facts.json"))
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, device, precision, threads."""
+        return dict(read_json(self.path / "environment.json"))
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """What evaluation.json says: every number of the report."""
+        return dict(read_json(self.path / "evaluation.json"))
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One mapping per finished epoch; empty for a probe."""
+        path = self.path / "history.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def outputs(self, image_set: str) -> Outputs:
+        """The stored outputs of `val` or `test`."""
+        return Outputs.load(self.path / "outputs" / f"{image_set}.safetensors")
+
+    def thumbnails(self) -> dict[int, npt.NDArray[np.uint8]]:
+        """Small pictures (3, h, w) of some test images, by their position in the test outputs; may be empty."""
+        path = self.path / "outputs" / "thumbnails.safetensors"
+        if not path.exists():
+            return {}
+        arrays, _ = read_arrays(path)
+        return dict(zip(arrays["indices"].tolist(), arrays["pixels"], strict=True))
+
+    def write_thumbnails(self, indices: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8]) -> None:
+        """Keep pictures (M, 3, h, w) of the test images at `indices`."""
+        write_arrays(self.path / "outputs" / "thumbnails.safetensors", {"indices": indices, "pixels": pixels})
+
+    def save_outputs(self, outputs: Mapping[str, Outputs | None]) -> None:
+        """Keep the outputs of each image set that there is."""
+        for name, value in outputs.items():
+            if value is not None:
+                value.save(self.path / "outputs" / f"{name}.safetensors")
+
+    def remove_checkpoint(self) -> None:
+        """A finished run needs no state to go on from."""
+        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    def write_history(self, history: Sequence[dict[str, Any]]) -> None:
+        """The log of all finished epochs."""
+        write_text(self.path / "history.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """One of the JSON files."""
+        write_json(self.path / f"{name}.json", value)
+
+    def write_recipe(self, recipe: recipes.Recipe) -> None:
+        """The resolved recipe, with the command that runs it again."""
+        header = f"# transferkit run {self.path / 'recipe.yaml'} --out ANOTHER_FOLDER\n"
+        write_text(self.path / "recipe.yaml", header + recipes.dump(recipe))
+
+
+def open_run(path: Path) -> Run:
+    """A finished run.
+
+    Raises:
+        TransferkitError: If there is none at `path`, it is unfinished, or a newer version wrote it.
+    """
+    run = Run(Path(path))
+    if not run.exists:
+        raise TransferkitError(
+            f"{path} is no run: it has no recipe.yaml. Expected a folder that a transferkit command made."
+        )
+    if not run.is_finished:
+        raise TransferkitError(f"The run {path} did not finish. Continue it with the same command and --resume.")
+    if run.facts.get("format", 0) > FORMAT:
+        raise TransferkitError(f"A newer transferkit wrote {path}. Upgrade with: pip install --upgrade transferkit")
+    return run
+
+
+def claim(path: Path, *, overwrite: bool = False, resume: bool = False) -> Run:
+    """Check that a run may be written to `path`, before any work; nothing is changed yet.
+
+    Raises:
+        TransferkitError: If the folder holds something that would be lost.
+    """
+    run = Run(path)
+    if path.exists() and not path.is_dir():
+        raise TransferkitError(f"{path} is a file. Choose a folder with --out.")
+    if path.exists() and any(path.iterdir()) and not run.exists:
+        raise TransferkitError(f"{path} holds other files and is no run. Choose another folder with --out.")
+    if run.exists and run.is_finished and not overwrite:
+        raise TransferkitError(
+            f"{path} already holds this run. Look at {path / 'report.html'}, choose another folder with --out, "
+            "or replace it with --overwrite."
+        )
+    if run.exists and not run.is_finished and not (overwrite or resume):
+        raise TransferkitError(
+            f"{path} holds an unfinished run. Continue it with --resume, or start again with --overwrite."
+        )
+    return run
+
+
+def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> None:
+    """Make the folder and write the resolved recipe; without `resume`, what an earlier run left there is removed.
+
+    Raises:
+        TransferkitError: If the unfinished run to continue has another recipe.
+    """
+    if run.exists and resume:
+        if recipes.load(run.path / "recipe.yaml") != recipe:
+            raise TransferkitError(
+                f"{run.path} holds an unfinished run of another recipe, so it cannot be continued with this one. "
+                "Choose another folder with --out, or start again with --overwrite."
+            )
+        return
+    _remove(run)
+    (run.path / "outputs").mkdir(parents=True, exist_ok=True)
+    run.write_recipe(recipe)
+
+
+def _remove(run: Run) -> None:
+    """Remove what a run wrote, and nothing else that lies in its folder."""
+    for path in [*(run.path / name for name in RUN_FILES), *(run.path / "outputs").glob("*.safetensors")]:
+        path.unlink(missing_ok=True)

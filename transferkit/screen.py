@@ -1,0 +1,113 @@
+"""What a person watching a run sees, on stderr: lines, progress bars, the live training display."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+@dataclass
+class Screen:
+    """Progress and prose. A terminal gets live bars; a file or a pipe gets plain lines."""
+
+    quiet: bool = False
+    stream: TextIO | None = None
+    seconds_between_lines: float = 10.0
+    _console: Console | None = field(default=None, repr=False)
+
+    @property
+    def console(self) -> Console:
+        """The rich console behind this screen, made at first use."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(file=self.stream or sys.stderr, quiet=self.quiet, highlight=False)
+        return self._console
+
+    def line(self, text: str) -> None:
+        """One line of prose, printed as it is: names and paths are never read as markup."""
+        if not self.quiet:
+            self.console.print(text, markup=False, soft_wrap=not self.console.is_terminal)
+
+    def show(self, renderable: RenderableType) -> None:
+        """A table or another renderable of rich."""
+        self.console.print(renderable)
+
+    @contextmanager
+    def progress(self, title: str, total: int, unit: str = "img") -> Iterator[Progress]:
+        """A bar over `total` units with rate and time left."""
+        bar = Progress(self, title, total, unit)
+        with bar:
+            yield bar
+
+
+class Progress:
+    """One running bar; `advance` moves it and `describe` changes the words beside it."""
+
+    def __init__(self, screen: Screen, title: str, total: int, unit: str) -> None:
+        self.screen, self.title, self.total, self.unit = screen, title, total, unit
+        self.done = 0
+        self.words = ""
+        self.started = self.last_line = time.perf_counter()
+        self._live: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        if self.screen.console.is_terminal and not self.screen.quiet:
+            self._live = self._make_live()
+            self._live.start()
+            self._task = self._live.add_task(self.title, total=self.total, words="", rate="")
+        return self
+
+    def _make_live(self) -> Any:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Live
+
+        columns = ("{task.description}", "{task.fields[words]}", "{task.fields[rate]}")
+        title, words, rate = (TextColumn(column, markup=False) for column in columns)
+        bar = BarColumn(bar_width=16)
+        left = TimeRemainingColumn(compact=True)
+        return Live(title, bar, words, rate, left, console=self.screen.console, transient=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self.done and not self.screen.quiet:
+            self.screen.line(self.summary())
+
+    def advance(self, units: int, words: str | None = None) -> None:
+        """Move on by `units`, and say `words` (the latest loss, say) beside the bar."""
+        self.done += units
+        self.words = self.words if words is None else words
+        if self._live is not None:
+            self._live.update(self._task, completed=self.done, words=self.words, rate=f"{self.rate:,.0f} {self.unit}/s")
+        elif self.done < self.total and time.perf_counter() - self.last_line > self.screen.seconds_between_lines:
+            self.last_line = time.perf_counter()
+            self.screen.line(f"{self.summary()}, {self.seconds_left:.0f} s left")
+
+    @property
+    def rate(self) -> float:
+        """Units per second so far."""
+        return self.done / max(time.perf_counter() - self.started, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds to the end at this rate."""
+        return (self.total - self.done) / max(self.rate, 1e-9)
+
+    def summary(self) -> str:
+        """The bar in words, for a log."""
+        seconds = time.perf_counter() - self.started
+        words = f" | {self.words}" if self.words else ""
+        done = f"{self.done:,}/{self.total:,} {self.unit}"
+        return f"{self.title}: {done} in {seconds:.1f} s ({self.rate:,.0f} {self.unit}/s){words}"
+
+
+SILENT = Screen(quiet=True)

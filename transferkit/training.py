@@ -1,0 +1,411 @@
+"""The one training loop: parameter groups, schedule, moving average, and epochs that can be resumed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transferkit.batches import Augmentation, TrainingBatches, in_order
+from transferkit.checkpoint import read_tensors, write_tensors
+from transferkit.classifier import Classifier, as_unit_range
+from transferkit.errors import MachineError, TransferkitError
+from transferkit.images import Images
+from transferkit.recipe import FinetuneSettings, ScratchSettings
+from transferkit.runtime import Runtime, seed_everything
+from transferkit.screen import Progress, Screen
+
+STEPS_BETWEEN_LOOKS = 25  # the loss is read from the device only this often
+EMA_HALF_LIFE = 0.05  # of the run
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """One stage in the optimiser's eyes; a frozen stage is listed too, with rate 0.
+
+    Attributes:
+        stage: Name of the stage.
+        parameters: How many numbers it holds.
+        lr: Peak rate; 0 where frozen.
+        weight_decay: Of its weights; norms and biases have none.
+        batchnorm: `train`, `eval`, or `-` where the stage has none.
+        wakes_at: Epoch from which it is trained (gradual unfreezing); 0 from the start.
+    """
+
+    stage: str
+    parameters: int
+    lr: float
+    weight_decay: float
+    batchnorm: str
+    wakes_at: int = 0
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the optimiser changes it."""
+        return self.lr > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        decay = self.weight_decay if self.is_trained else None
+        rate = self.lr if self.is_trained else None
+        counted = {"stage": self.stage, "parameters": self.parameters, "trainable": self.is_trained}
+        return {**counted, "lr": rate, "weight_decay": decay, "batchnorm": self.batchnorm, "wakes_at": self.wakes_at}
+
+
+@dataclass
+class Training:
+    """What changes while a classifier trains, and what is saved after each epoch."""
+
+    classifier: Classifier
+    optimizer: torch.optim.Optimizer
+    peak_rates: list[float]
+    average: dict[str, Tensor] | None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+
+
+def train(
+    classifier: Classifier,
+    images: Images,
+    val: Images,
+    settings: FinetuneSettings | ScratchSettings,
+    groups: Sequence[ParameterGroup],
+    runtime: Runtime,
+    screen: Screen,
+    seed: int,
+    folder: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Change the classifier by gradient steps and return one record per epoch.
+
+    The weights of the last epoch, or their moving average, are the result; no epoch is chosen. With a folder, the
+    state after each epoch is kept there, and an unfinished training found there goes on where it stopped.
+
+    Raises:
+        MachineError: If the loss is not finite; says at which step and what to try.
+    """
+    assert settings.epochs is not None
+    assert settings.batch_size is not None
+    augmentation = Augmentation(settings.shift, bool(settings.flip))
+    batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, seed)
+    total_steps = settings.epochs * batches.steps_per_epoch
+    training = _started(classifier, settings, groups, runtime)
+    _resume(training, folder)
+    anchor = {name: value.detach().clone() for name, value in classifier.body.named_parameters()}
+    for epoch in range(len(training.history), settings.epochs):
+        seed_everything(seed * 7919 + epoch)  # dropout and mixing repeat after a resume
+        _wake(classifier, groups, epoch)
+        title = f"epoch {epoch + 1}/{settings.epochs}"
+        with screen.progress(title, batches.steps_per_epoch * batches.batch_size) as progress:
+            record = _epoch(training, batches.epoch(epoch), settings, total_steps, anchor, runtime, progress)
+            record["val_accuracy"] = _val_accuracy(training, val, runtime)
+            progress.advance(0, _words(record))
+        training.history.append({"epoch": epoch + 1, "step": training.step, **record})
+        _save(training, folder)
+    if training.average is not None:
+        classifier.load_state_dict(training.average)
+    classifier.eval()
+    return training.history
+
+
+def parameter_groups(classifier: Classifier, settings: FinetuneSettings | ScratchSettings) -> list[ParameterGroup]:
+    """One group per stage in the order of the forward pass, with the rates the settings give it.
+
+    The rate is proportional to the batch (Goyal et al. 2017), and falls by `layer_decay` per stage below the head.
+    """
+    assert settings.lr is not None
+    assert settings.batch_size is not None
+    assert settings.weight_decay is not None
+    scale = settings.batch_size / 128
+    head_rate = settings.head_lr if isinstance(settings, FinetuneSettings) and settings.head_lr else settings.lr
+    decay = (settings.layer_decay or 1.0) if isinstance(settings, FinetuneSettings) else 1.0
+    names = [*classifier.stages, "head"]
+    gradual = isinstance(settings, FinetuneSettings) and settings.gradual_unfreezing
+    groups = []
+    for depth, name in enumerate(reversed(names)):
+        rate = scale * (head_rate if name == "head" else settings.lr * decay ** (depth - 1))
+        rate = 0.0 if name in classifier.frozen else rate
+        count = sum(value.numel() for value in classifier.stage_parameters(name).values())
+        state = _batchnorm_state(classifier, name)
+        groups.append(ParameterGroup(name, count, rate, settings.weight_decay, state, depth if gradual else 0))
+    return groups[::-1]
+
+
+def _batchnorm_state(classifier: Classifier, stage: str) -> str:
+    roots = [module for _, module in classifier.stage_modules(stage)]
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for root in roots for module in root.modules()):
+        return "-"
+    return "eval" if stage in classifier.frozen or classifier.batchnorm_frozen else "train"
+
+
+def _started(
+    classifier: Classifier,
+    settings: FinetuneSettings | ScratchSettings,
+    groups: Sequence[ParameterGroup],
+    runtime: Runtime,
+) -> Training:
+    classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    options = [option for group in groups if group.is_trained for option in _optimizer_groups(classifier, group)]
+    optimizer = _optimizer(options, settings, runtime)
+    average = {name: value.clone() for name, value in classifier.state_dict().items()} if settings.ema else None
+    return Training(classifier, optimizer, [option["lr"] for option in options], average)
+
+
+def _optimizer_groups(classifier: Classifier, group: ParameterGroup) -> Iterator[dict[str, Any]]:
+    """The stage's weights with decay, its norms and biases (everything of one dimension) without."""
+    parameters = list(classifier.stage_parameters(group.stage).values())
+    for chosen, decay in (
+        ([value for value in parameters if value.ndim > 1], group.weight_decay),
+        ([value for value in parameters if value.ndim <= 1], 0.0),
+    ):
+        if chosen:
+            yield {"params": chosen, "lr": group.lr, "weight_decay": decay}
+
+
+def _optimizer(
+    options: list[dict[str, Any]], settings: FinetuneSettings | ScratchSettings, runtime: Runtime
+) -> torch.optim.Optimizer:
+    if not options:
+        raise TransferkitError("Every stage is frozen, so nothing would be trained. Choose an earlier --freeze-to.")
+    fused = runtime.device.type in ("cpu", "cuda")
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(options, fused=fused)
+    nesterov = settings.momentum > 0
+    return torch.optim.SGD(options, lr=0.1, momentum=settings.momentum, nesterov=nesterov, fused=fused)
+
+
+def _wake(classifier: Classifier, groups: Sequence[ParameterGroup], epoch: int) -> None:
+    """Gradual unfreezing (Howard and Ruder 2018): stages that wake later are frozen until their epoch."""
+    if any(group.wakes_at for group in groups):
+        asleep = [group.stage for group in groups if group.wakes_at > epoch or not group.is_trained]
+        classifier.freeze(asleep)
+
+
+def _epoch(
+    training: Training,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    settings: FinetuneSettings | ScratchSettings,
+    total_steps: int,
+    anchor: dict[str, Tensor],
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
+    """One pass of steps; returns mean loss, rate, gradient norm and throughput."""
+    training.classifier.train()
+    losses: list[Tensor] = []
+    norm = torch.zeros(())
+    started = time.perf_counter()
+    seen = 0
+    for images, labels in batches:
+        _set_rates(training, total_steps, settings.warmup or 0.0)
+        losses.append(_loss(training.classifier, images, labels, settings, runtime).detach())
+        _pull_to_start(training.classifier, anchor, settings)
+        norm = _clip(training, settings.clip_norm or math.inf)
+        training.optimizer.step()
+        training.optimizer.zero_grad(set_to_none=True)
+        training.step += 1
+        _update_average(training, total_steps)
+        seen += len(images)
+        if len(losses) % STEPS_BETWEEN_LOOKS == 0:
+            progress.advance(seen - progress.done, f"loss {_finite(losses, training.step)[-1]:.3f}")
+    values = _finite(losses, training.step)
+    progress.advance(seen - progress.done)
+    seconds = time.perf_counter() - started
+    return {
+        "loss": sum(values) / len(values),
+        "lr": max(group["lr"] for group in training.optimizer.param_groups),
+        "gradient_norm": float(norm),
+        "images_per_second": seen / seconds,
+        "seconds": seconds,
+    }
+
+
+def _loss(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    settings: FinetuneSettings | ScratchSettings,
+    runtime: Runtime,
+) -> Tensor:
+    """Cross-entropy of the logits in fp32, with its gradient already propagated."""
+    mixed, other, share = _mixed(as_unit_range(images), labels, settings)
+    with runtime.autocast():
+        logits = classifier(mixed)
+    smoothing = settings.label_smoothing or 0.0
+    loss = share * F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    if share < 1:
+        loss = loss + (1 - share) * F.cross_entropy(logits.float(), other, label_smoothing=smoothing)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss
+
+
+def _mixed(
+    images: Tensor, labels: Tensor, settings: FinetuneSettings | ScratchSettings
+) -> tuple[Tensor, Tensor, float]:
+    """Images mixed with others of the batch, the others' labels, and the share of the first.
+
+    mixup: Zhang et al. 2018 (arXiv:1710.09412). CutMix: Yun et al. 2019 (arXiv:1905.04899). With both, a coin decides.
+    """
+    mixup, cutmix = settings.mixup or 0.0, settings.cutmix
+    if not mixup and not cutmix:
+        return images, labels, 1.0
+    use_cutmix = cutmix > 0 and (mixup == 0 or torch.rand(()) < 0.5)
+    alpha = cutmix if use_cutmix else mixup
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    order = torch.randperm(len(images)).to(images.device)
+    if not use_cutmix:
+        return share * images + (1 - share) * images[order], labels[order], share
+    return cut_and_pasted(images, images[order], share), labels[order], pasted_share(images, share)
+
+
+def cut_and_pasted(images: Tensor, others: Tensor, share: float) -> Tensor:
+    """Images (B, 3, H, W) with a box of the others pasted at one random place; the box keeps 1 - share of the area."""
+    height, width = _box(images, share)
+    top = int(torch.randint(0, images.shape[2] - height + 1, ()))
+    left = int(torch.randint(0, images.shape[3] - width + 1, ()))
+    pasted = images.clone()
+    pasted[:, :, top : top + height, left : left + width] = others[:, :, top : top + height, left : left + width]
+    return pasted
+
+
+def pasted_share(images: Tensor, share: float) -> float:
+    """The share that really remains of the first image, once the box has whole pixels."""
+    height, width = _box(images, share)
+    return 1 - height * width / (images.shape[2] * images.shape[3])
+
+
+def _box(images: Tensor, share: float) -> tuple[int, int]:
+    side = math.sqrt(1 - share)
+    return round(images.shape[2] * side), round(images.shape[3] * side)
+
+
+def _pull_to_start(
+    classifier: Classifier, anchor: dict[str, Tensor], settings: FinetuneSettings | ScratchSettings
+) -> None:
+    """L2-SP (Li et al. 2018, eq. 2): the gradient of alpha/2 |w - w_start|^2, for the backbone alone."""
+    if not isinstance(settings, FinetuneSettings) or not settings.l2_sp:
+        return
+    for name, value in classifier.body.named_parameters():
+        if value.grad is not None:
+            value.grad.add_(value.detach() - anchor[name], alpha=settings.l2_sp)
+
+
+def _clip(training: Training, largest: float) -> Tensor:
+    """The gradient's norm, before it is cut to at most `largest`."""
+    parameters = [value for group in training.optimizer.param_groups for value in group["params"]]
+    return nn.utils.clip_grad_norm_(parameters, largest)
+
+
+def rate_share(step: int, total_steps: int, warmup: float) -> float:
+    """The share of the peak rate at a step: a linear rise, then a cosine to zero (Loshchilov and Hutter 2017).
+
+    Example:
+        >>> [round(rate_share(step, 10, 0.2), 3) for step in (0, 1, 2, 6, 10)]
+        [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    rising = round(warmup * total_steps)
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total_steps - rising)))
+
+
+def _set_rates(training: Training, total_steps: int, warmup: float) -> None:
+    share = rate_share(training.step, total_steps, warmup)
+    for group, peak in zip(training.optimizer.param_groups, training.peak_rates, strict=True):
+        group["lr"] = peak * share
+
+
+@torch.no_grad()
+def _update_average(training: Training, total_steps: int) -> None:
+    """Move the average towards the weights; its half-life is 5 % of the run, shorter at the beginning."""
+    if training.average is None:
+        return
+    steps = max(1.0, min(EMA_HALF_LIFE * total_steps, training.step / 4))
+    share = 1 - 0.5 ** (1 / steps)
+    averages, values = [], []
+    for name, value in training.classifier.state_dict().items():
+        if value.is_floating_point():
+            averages.append(training.average[name])
+            values.append(value)
+        else:
+            training.average[name].copy_(value)
+    torch._foreach_lerp_(averages, values, share)
+
+
+def _finite(losses: list[Tensor], step: int) -> list[float]:
+    values: list[float] = torch.stack(losses).float().cpu().tolist()
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            raise MachineError(
+                f"The loss became {value} at step {step - len(values) + index + 1}. Try a smaller --lr, "
+                "a gradient limit with --clip-norm 1, or --precision fp32."
+            )
+    return values
+
+
+@torch.inference_mode()
+def _val_accuracy(training: Training, val: Images, runtime: Runtime) -> float | None:
+    """Accuracy on val of the weights that would be the result now: the average where there is one."""
+    if not len(val):
+        return None
+    classifier = training.classifier.eval()
+    current = {name: value.clone() for name, value in classifier.state_dict().items()}
+    if training.average is not None:
+        classifier.load_state_dict(training.average)
+    predictions = []
+    for batch in in_order(val, 256, runtime.device):
+        with runtime.autocast():
+            predictions.append(classifier(batch).argmax(1).cpu())
+    classifier.load_state_dict(current)
+    return float((torch.cat(predictions) == torch.from_numpy(val.labels)).float().mean())
+
+
+def _words(record: dict[str, Any]) -> str:
+    val = record["val_accuracy"]
+    return f"loss {record['loss']:.3f}" + (f", val {100 * val:.1f} %" if val is not None else "")
+
+
+def _save(training: Training, folder: Path | None) -> None:
+    """Keep weights, average, optimiser state and log, so that a stopped run loses at most one epoch."""
+    if folder is None:
+        return
+    tensors = {f"model.{name}": value for name, value in training.classifier.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in (training.average or {}).items()}
+    for index, state in training.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
+    facts = {"step": training.step, "history": training.history}
+    write_tensors(folder / CHECKPOINT, tensors, facts)
+
+
+def _resume(training: Training, folder: Path | None) -> None:
+    """Go on from the checkpoint in the folder, if there is one."""
+    if folder is None or not (folder / CHECKPOINT).exists():
+        return
+    tensors, facts = read_tensors(folder / CHECKPOINT)
+    training.step, training.history = facts["step"], facts["history"]
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    training.classifier.load_state_dict(parts["model"])
+    for name, value in parts["average"].items():
+        assert training.average is not None
+        training.average[name].copy_(value)
+    _restore_optimizer(training.optimizer, parts["optimizer"])
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back momentum and the like, each in its parameter's memory layout, which fused steps rely on."""
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        like = torch.empty_like(parameter) if tensor.shape == parameter.shape else torch.empty_like(tensor)
+        optimizer.state[parameter][key] = like.copy_(tensor)
