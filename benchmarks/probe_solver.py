@@ -95,7 +95,7 @@ def pooled_features(n: int, d: int, classes: int, positions: int = 4, seed: int 
 
 def ours(features: Tensor, labels: Tensor, classes: int, grid: tuple[float, ...], tolerance: float) -> Heads:
     """Heads for standardised features, so that both are judged on the same ones."""
-    mean, scale = features.mean(0, dtype=torch.float64), features.double().std(0, unbiased=False)
+    mean, scale = features.mean(0).double(), features.std(0, unbiased=False).double()
     fits = fit_linear(features, labels, classes, grid, scale=scale, tolerance=tolerance)
     weight, bias = fits.weight.double(), fits.bias.double()
     folded = weight * scale, bias + weight @ mean

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,30 +96,56 @@ def plain_outputs(body: nn.Module, names: list[str], images: torch.Tensor) -> di
 
 # ---------------------------------------------------------------------------------------------- layers of all networks
 
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, str]] = {
-    "alexnet": (lambda: models.alexnet(weights=None), 64, "features.8"),
-    "vgg11_bn": (lambda: models.vgg11_bn(weights=None), 32, "features.9"),
-    "densenet121": (lambda: models.densenet121(weights=None), 32, "features.denseblock2"),
-    "mobilenet_v3_small": (lambda: models.mobilenet_v3_small(weights=None), 32, "features.3"),
-    "shufflenet_v2_x0_5": (lambda: models.shufflenet_v2_x0_5(weights=None), 32, "stage3"),
-    "squeezenet1_1": (lambda: models.squeezenet1_1(weights=None), 64, "features.6"),
-    "googlenet": (lambda: models.googlenet(weights=None, init_weights=False), 64, "inception4b"),
-    "regnet_x_400mf": (lambda: models.regnet_x_400mf(weights=None), 32, "trunk_output.block2"),
-    "convnext_tiny": (lambda: models.convnext_tiny(weights=None), 32, "features.3"),
-    "swin_t": (lambda: models.swin_t(weights=None), 64, "features.3"),
-    "vit_b_32": (lambda: models.vit_b_32(weights=None, image_size=64), 64, "encoder.layers.encoder_layer_2"),
-    "timm resnet10t": (lambda: timm.create_model("resnet10t", num_classes=0), 32, "layer2"),
-    "timm efficientnet": (lambda: timm.create_model("test_efficientnet", num_classes=0), 64, "blocks.1"),
-    "timm vit": (lambda: timm.create_model("test_vit", num_classes=0), 160, "blocks.2"),
-    "timm convnext": (lambda: timm.create_model("test_convnext", num_classes=0), 64, "stages.1"),
-    "timm mobilenetv4": (lambda: timm.create_model("mobilenetv4_conv_small", num_classes=0), 64, "blocks.2"),
-    "timm ghostnet": (lambda: timm.create_model("ghostnet_050", num_classes=0), 64, "blocks.3"),
-}
+
+def small_vit() -> nn.Module:
+    return models.VisionTransformer(32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=32, mlp_dim=64)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_layers_of_every_kind_of_network_equal_those_of_the_whole_network(name: str) -> None:
-    build, size, layer = NETWORKS[name]
+def small_swin() -> nn.Module:
+    return models.SwinTransformer([4, 4], 16, [2, 2], [2, 4], [4, 4])
+
+
+def small_densenet() -> nn.Module:
+    return models.DenseNet(growth_rate=8, block_config=(2, 2, 2), num_init_features=16)
+
+
+def small_convnext() -> nn.Module:
+    from torchvision.models.convnext import CNBlockConfig
+
+    return models.ConvNeXt([CNBlockConfig(16, 32, 1), CNBlockConfig(32, None, 1)])
+
+
+def of_timm(name: str) -> Callable[[], nn.Module]:
+    return lambda: timm.create_model(name, num_classes=0)
+
+
+slow = pytest.mark.slow
+NETWORKS = [  # builder, side in px, layer
+    pytest.param(small_vit, 32, "encoder.layers.encoder_layer_1", id="vit"),
+    pytest.param(small_swin, 32, "features.1", id="swin"),
+    pytest.param(small_densenet, 32, "features.denseblock2", id="densenet"),
+    pytest.param(small_convnext, 32, "features.1", id="convnext"),
+    pytest.param(partial(models.mobilenet_v3_small, weights=None), 32, "features.3", id="mobilenet"),
+    pytest.param(partial(models.shufflenet_v2_x0_5, weights=None), 32, "stage3", id="shufflenet"),
+    pytest.param(partial(models.squeezenet1_1, weights=None), 64, "features.6", id="squeezenet"),
+    pytest.param(of_timm("resnet10t"), 32, "layer2", id="timm-resnet"),
+    pytest.param(of_timm("test_efficientnet"), 64, "blocks.1", id="timm-efficientnet"),
+    pytest.param(of_timm("test_vit"), 160, "blocks.2", id="timm-vit"),
+    pytest.param(of_timm("test_convnext"), 64, "stages.1", id="timm-convnext"),
+    pytest.param(of_timm("ghostnet_050"), 64, "blocks.3", id="timm-ghostnet"),
+    pytest.param(partial(models.alexnet, weights=None), 64, "features.8", id="alexnet", marks=slow),
+    pytest.param(partial(models.vgg11_bn, weights=None), 32, "features.9", id="vgg", marks=slow),
+    pytest.param(partial(models.googlenet, weights=None, init_weights=False), 64, "inception4b", marks=slow),
+    pytest.param(partial(models.regnet_x_400mf, weights=None), 32, "trunk_output.block2", id="regnet", marks=slow),
+    pytest.param(of_timm("mobilenetv4_conv_small"), 64, "blocks.2", id="timm-mobilenetv4", marks=slow),
+    pytest.param(of_timm("swin_tiny_patch4_window7_224"), 224, "layers.1", id="timm-swin", marks=slow),
+]
+
+
+@pytest.mark.parametrize(("build", "size", "layer"), NETWORKS)
+def test_layers_of_every_kind_of_network_equal_those_of_the_whole_network(
+    build: Callable[[], nn.Module], size: int, layer: str
+) -> None:
     torch.manual_seed(0)
     body = with_statistics(build()).eval()
     classifier, images = classifier_of(body, size), batch(2, size)
@@ -280,7 +307,7 @@ def test_an_unknown_layer_names_the_nearest_one() -> None:
 
 
 def test_a_layer_that_gives_no_tensor_names_the_one_around_it() -> None:
-    body = models.vit_b_32(weights=None, image_size=32)
+    body = small_vit()
     around = "encoder.layers.encoder_layer_0"
 
     assert f"gives a tuple, not a tensor. Choose the layer around it, '{around}'" in layer_error(

@@ -42,15 +42,14 @@ def estimate(recipe: Recipe) -> str:
     seconds = labelled * epochs * step + (labelled * probed + tested) * forward
     parameters = sum(parameter.numel() for parameter in classifier.parameters())
     gigabytes = (parameters * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
-    return (
-        f"Estimate: {labelled:,} labelled and {tested:,} test images, {epochs} epochs at {size} px, "
-        f"about {duration(seconds)} on {runtime.device_name(machine.device)}; {gigabytes:.1f} GB for weights, optimiser "
-        "state and pixels, and what one batch of activations takes. Timed on one small batch, so expect a factor of two."
-    )
+    work = f"{labelled:,} labelled and {tested:,} test images, {epochs} epochs at {size} px"
+    where = f"about {duration(seconds)} on {runtime.device_name(machine.device)}"
+    memory = f"{gigabytes:.1f} GB for weights, optimiser state and pixels, besides one batch of activations"
+    return f"Estimate: {work}, {where}; {memory}. Timed on one small batch, so expect a factor of two."
 
 
 def outline(data: Data) -> tuple[int, int, int]:
-    """Labelled images (train and val), test images and the side in px, without decoding or downloading anything."""
+    """Labelled images (train and val), test images and the side in px, without decoding or downloading."""
     if isinstance(data, FolderData):
         labelled, tested, side = _folder_outline(data)
     elif isinstance(data, GlyphsData):

@@ -142,7 +142,7 @@ class TrainingSettings(Settings):
     size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
     batch_size: int | None = Field(None, ge=1)
     optimizer: Literal["sgd", "adamw"] | None = None
-    lr: float | None = Field(None, gt=0, description="Peak rate of the backbone at batch 128; scaled with the batch.")
+    lr: float | None = Field(None, gt=0, description="Peak rate of the backbone at batch 128.")
     weight_decay: float | None = Field(None, ge=0, description="Not applied to norms and biases.")
     momentum: float = Field(0.9, ge=0, lt=1)
     warmup: float | None = Field(None, ge=0, lt=1, description="Share of the steps with a rising rate.")

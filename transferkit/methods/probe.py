@@ -19,6 +19,8 @@ from transferkit.screen import Screen
 from transferkit.solvers import LinearHead, ProbeFit, fit_probe
 from transferkit.training import ParameterGroup
 
+ENOUGH_TO_CHOOSE = 500  # val images; with fewer, accuracies on val differ by chance more than by C
+
 
 def fit(
     classifier: Classifier,
@@ -40,8 +42,10 @@ def fit(
         train = features_of(classifier, splits.train, settings.batch_size, runtime, screen, "features of train")
         val = features_of(classifier, splits.val, settings.batch_size, runtime, screen, "features of val")
     chosen = solve(train, val, settings, seed, runtime)
-    honest = solve(train, None, settings.model_copy(update={"C": chosen.C}), seed, runtime)
-    classifier.set_head(chosen.head.weight, chosen.head.bias)
+    given = settings.model_copy(update={"C": chosen.C})
+    honest = solve(train, None, given, seed, runtime)
+    final = solve(joined(train, val), None, given, seed, runtime)
+    classifier.set_head(final.head.weight, final.head.bias)
     _tell(chosen, screen)
     return Fitted(_with_head(val, honest.head), groups, facts={"probe": probe_facts(chosen)})
 
@@ -62,10 +66,8 @@ def start_head(
     val = features_of(classifier, splits.val, 256, runtime, screen, "features of val")
     probe = ProbeSettings(name="probe")
     chosen = solve(train, val, probe, seed, runtime)
-    if len(splits.val):
-        start = solve(train, None, probe.model_copy(update={"C": chosen.C}), seed, runtime)
-        chosen = replace(chosen, head=start.head)
-    classifier.set_head(chosen.head.weight, chosen.head.bias)
+    start = solve(train, None, probe.model_copy(update={"C": chosen.C}), seed, runtime)
+    classifier.set_head(start.head.weight, start.head.bias)
     _tell(chosen, screen)
     return chosen
 
@@ -82,8 +84,8 @@ def features_of(
 
 
 def solve(train: Outputs, val: Outputs | None, settings: ProbeSettings, seed: int, runtime: Runtime) -> ProbeFit:
-    """The probe's head from stored features."""
-    rest = val if val is not None else _none_of(train)
+    """The probe's head from stored features; C is chosen on val, or by cross-validation on train where val is small."""
+    rest = val if val is not None and len(val) >= ENOUGH_TO_CHOOSE else _none_of(train)
     arrays = (train.features, train.labels, rest.features, rest.labels)
     train_features, train_labels, val_features, val_labels = (
         torch.from_numpy(array).to(runtime.device) for array in arrays
@@ -121,6 +123,17 @@ def _tell(probe: ProbeFit, screen: Screen) -> None:
         screen.line("probe: the best C lies on the boundary of the grid; set method.C or method.sweep=full.")
     if not probe.converged:
         screen.line("probe: the solver stopped before it converged; the head may be improvable.")
+
+
+def joined(first: Outputs, second: Outputs) -> Outputs:
+    """The outputs of both image sets, one after the other."""
+    return Outputs(
+        np.concatenate([first.features, second.features]),
+        np.concatenate([first.logits, second.logits]),
+        np.concatenate([first.labels, second.labels]),
+        first.ids + second.ids,
+        first.class_names,
+    )
 
 
 def _none_of(outputs: Outputs) -> Outputs:

@@ -1,0 +1,103 @@
+"""Every entry of every menu keeps its promise, whoever adds it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from transferkit import backbones, datasets, methods, runtime
+from transferkit.datasets import DATASETS
+from transferkit.images import Images, Splits, split
+from transferkit.methods import METHODS
+from transferkit.recipe import DATA_MODELS, METHOD_MODELS, BackboneSettings, Method, from_options
+from transferkit.screen import SILENT
+
+BUILT_IN = {"digits": {}, "glyphs": {"per_class": 10}}
+MACHINE = runtime.Runtime(torch.device("cpu"), "fp32", 1)
+SMALL = ["alexnet", "vgg11", "vgg11_bn", "resnet18", "resnet20", "plain20", "resnet-mini"]
+
+
+def data_settings(name: str) -> object:
+    return from_options("probe", "resnet20", name, BUILT_IN[name], ()).data
+
+
+def test_every_menu_has_settings_and_every_setting_a_menu_entry() -> None:
+    assert {model.model_fields["name"].annotation.__args__[0] for model in DATA_MODELS} == set(DATASETS)  # type: ignore[union-attr]
+    assert set(METHOD_MODELS) == set(METHODS)
+    assert {card.name for card in datasets.cards()} >= set(DATASETS) - {"folder"}
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_data_set_gives_disjoint_splits_with_names_and_the_same_fingerprint_twice(name: str) -> None:
+    first, second = (datasets.load(data_settings(name), SILENT) for _ in range(2))  # type: ignore[arg-type]
+
+    test = first.test.open()
+    ids = [set(part.ids) for part in (first.train, first.val, test)]
+    assert sum(map(len, ids)) == len(set.union(*ids)) == len(first.train) + len(first.val) + len(test)
+    assert set(first.train.labels) == set(range(len(first.class_names)))
+    assert first.train.fingerprint == second.train.fingerprint
+    assert first.test.fingerprint == second.test.fingerprint
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_backbone_measures_its_width_covers_its_parameters_once_and_learns_everywhere(name: str) -> None:
+    classifier = backbones.load(BackboneSettings(name=name, weights="none"), ["a", "b", "c"], 64, SILENT)
+    images = torch.randint(0, 256, (4, 3, 40, 48), dtype=torch.uint8)
+
+    features = classifier.eval().features(images)
+    stages = [classifier.stage_of(parameter) for parameter, _ in classifier.named_parameters()]
+    torch.manual_seed(0)
+    classifier(images).logsumexp(1).sum().backward()
+
+    assert features.shape == (4, classifier.num_features)
+    assert torch.allclose(classifier(images), classifier.head(features), atol=1e-5)
+    assert set(stages) == {*classifier.stages, "head"}
+    assert all(value.grad is not None for value in classifier.parameters())
+
+
+def noise() -> Splits:
+    """Three classes of noise of three brightnesses."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    pixels = (generator.integers(0, 90, (90, 3, 16, 16)) + 80 * labels[:, None, None, None]).astype(np.uint8)
+    pool = Images.from_pixels(pixels, labels, ["dark", "grey", "light"])
+    return split(pool, pool, val_fraction=0.2, limit_per_class=None, seed=0)
+
+
+def settings_of(name: str) -> Method:
+    options = {} if name == "probe" else {"epochs": 1, "batch_size": 16}
+    recipe = from_options(name, "resnet20", "digits", {"weights": "none", "size": 16, **options}, ())
+    from transferkit.defaults import resolved
+
+    return resolved(recipe, "cpu", 60, 16).method
+
+
+def digest_after(name: str, seed: int) -> str:
+    runtime.seed_everything(seed)
+    classifier = backbones.load(
+        BackboneSettings(name="resnet20", weights="none"), ["dark", "grey", "light"], 16, SILENT
+    )
+    methods.fit(classifier, noise(), settings_of(name), MACHINE, SILENT, seed)
+    return classifier.digest([*classifier.stages, "head"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_gives_the_same_weights_for_the_same_seed_and_others_for_another(name: str) -> None:
+    assert digest_after(name, 0) == digest_after(name, 0)
+    assert digest_after(name, 0) != digest_after(name, 1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_tells_its_groups_and_its_outputs_on_val(name: str) -> None:
+    classifier = backbones.load(
+        BackboneSettings(name="resnet20", weights="none"), ["dark", "grey", "light"], 16, SILENT
+    )
+    splits = noise()
+
+    fitted = methods.fit(classifier, splits, settings_of(name), MACHINE, SILENT, 0)
+
+    assert [group.stage for group in fitted.groups] == [*classifier.stages, "head"]
+    assert fitted.val is not None
+    assert fitted.val.ids == splits.val.ids
+    assert splits.test.openings == 0
