@@ -298,6 +298,16 @@ def test_lists_of_backbones_and_data_sets(tmp_path: Path) -> None:
     assert max(map(len, datasets.splitlines())) <= 80
 
 
+def test_layers_show_the_receptive_field_growing(tmp_path: Path) -> None:
+    facts = json.loads(transferkit("layers", "resnet18", "--json", cwd=tmp_path).stdout)
+
+    # the table of computed receptive fields and strides: conv1 7/2, pool 11/4, layer1 43/4 ... layer4 435/32
+    fields = {fact["name"]: (fact["receptive_field"], fact["stride"]) for fact in facts}
+    assert fields["conv1"] == (7, 2)
+    assert fields["layer1"] == (43, 4)
+    assert fields["layer4"] == (435, 32)
+
+
 def test_a_recipe_is_copied_and_validated(tmp_path: Path) -> None:
     transferkit("recipes", "copy", "my-folder", "mine.yaml", cwd=tmp_path)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transferkit.api import finetune, probe, scratch
     from transferkit.errors import TransferkitError
+    from transferkit.features import FeatureExtractor
     from transferkit.prediction import load
 
 __version__ = "0.1.0"
@@ -17,10 +18,11 @@ _PLACES = {
     "probe": "transferkit.api",
     "scratch": "transferkit.api",
     "load": "transferkit.prediction",
+    "FeatureExtractor": "transferkit.features",
     "TransferkitError": "transferkit.errors",
 }
 
-__all__ = ["TransferkitError", "finetune", "load", "probe", "scratch"]
+__all__ = ["FeatureExtractor", "TransferkitError", "finetune", "load", "probe", "scratch"]
 
 
 def __getattr__(name: str) -> Any:

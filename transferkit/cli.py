@@ -31,6 +31,7 @@ app.add_typer(recipe_app, name="recipes")
 cli_features.register(app)
 
 BACKBONE_COLUMNS = ("name", "family", "parameters", "top1", "source")
+LAYER_COLUMNS = ("name", "kind", "shape", "receptive_field", "stride", "parameters", "flops")
 DATASET_COLUMNS = ("name", "classes", "images", "size", "offline", "terms")
 
 Backbone = Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")]
@@ -191,6 +192,23 @@ def backbones(
     _list(
         [vars(card) for card in cards], lambda: Screen(stream=sys.stdout).show(listing(cards, BACKBONE_COLUMNS)), json
     )
+
+
+@app.command()
+def layers(
+    backbone: Backbone,
+    size: Annotated[int, typer.Option(help="Input side in px.")] = 224,
+    json: Json = False,
+) -> None:
+    """List a backbone's layers: output shape, receptive field, stride, parameters, FLOPs."""
+    from transferkit import backbones as menu
+    from transferkit.listings import listing
+    from transferkit.receptive_fields import layers as layers_of
+    from transferkit.screen import Screen
+
+    settings = recipes.BackboneSettings(name=backbone, weights="none", stem="imagenet")
+    facts = layers_of(menu.load(settings, ["one", "two"], size, Screen()), size)
+    _list([vars(fact) for fact in facts], lambda: Screen(stream=sys.stdout).show(listing(facts, LAYER_COLUMNS)), json)
 
 
 @app.command()

@@ -23,14 +23,18 @@ def listing(cards: Sequence[Any], columns: Sequence[str]) -> Table:
 
 
 def cell(value: Any) -> str:
-    """A value as a reader writes it.
+    """A value as a reader writes it; fractions are accuracies.
 
     Example:
-        >>> cell(11689512), cell(69.76), cell(None), cell(True)
-        ('11,689,512', '69.76', '-', 'yes')
+        >>> cell(11689512), cell(0.6976), cell(None), cell(True), cell((64, 55, 55))
+        ('11,689,512', '69.8 %', '-', 'yes', '64x55x55')
     """
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    if isinstance(value, float):
+        return f"{100 * value:.1f} %"
     return f"{value:,}" if isinstance(value, int) else str(value)
