@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
+SECONDS_BETWEEN_WORDS = 1.0
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a file's name must not steer the terminal.
+
+    Example:
+        >>> printable("cat\\x1b[2J.jpg")
+        'cat?[2J.jpg'
+    """
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
+
+
 @dataclass
 class Screen:
     """Progress and prose. A terminal gets live bars; a file or a pipe gets plain lines."""
@@ -34,7 +47,7 @@ class Screen:
     def line(self, text: str) -> None:
         """One line of prose, printed as it is: names and paths are never read as markup."""
         if not self.quiet:
-            self.console.print(text, markup=False, soft_wrap=not self.console.is_terminal)
+            self.console.print(printable(text), markup=False, soft_wrap=not self.console.is_terminal)
 
     def show(self, renderable: RenderableType) -> None:
         """A table or another renderable of rich."""
@@ -55,7 +68,7 @@ class Progress:
         self.screen, self.title, self.total, self.unit = screen, title, total, unit
         self.done = 0
         self.words = ""
-        self.started = self.last_line = time.perf_counter()
+        self.started = self.last_line = self.last_told = time.perf_counter()
         self._live: Any = None
         self._task: Any = None
 
@@ -87,10 +100,18 @@ class Progress:
         self.done += units
         self.words = self.words if words is None else words
         if self._live is not None:
-            self._live.update(self._task, completed=self.done, words=self.words, rate=f"{self.rate:,.0f} {self.unit}/s")
+            rate = f"{self.rate:,.0f} {self.unit}/s"
+            self._live.update(self._task, description=self.title, completed=self.done, words=self.words, rate=rate)
         elif self.done < self.total and time.perf_counter() - self.last_line > self.screen.seconds_between_lines:
             self.last_line = time.perf_counter()
             self.screen.line(f"{self.summary()}, {self.seconds_left:.0f} s left")
+
+    def tell(self, text: str, always: bool = False) -> None:
+        """A line that stays above the bar; dropped where the last one is less than a second old, unless `always`."""
+        now = time.perf_counter()
+        if always or now - self.last_told >= SECONDS_BETWEEN_WORDS:
+            self.last_told = now
+            self.screen.line(text)
 
     @property
     def rate(self) -> float:

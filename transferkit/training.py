@@ -38,6 +38,7 @@ class ParameterGroup:
         weight_decay: Of its weights; norms and biases have none.
         batchnorm: `train`, `eval`, or `-` where the stage has none.
         wakes_at: Epoch from which it is trained (gradual unfreezing); 0 from the start.
+        is_solved: Whether it is found by convex optimisation, without rate or steps.
     """
 
     stage: str
@@ -46,16 +47,26 @@ class ParameterGroup:
     weight_decay: float
     batchnorm: str
     wakes_at: int = 0
+    is_solved: bool = False
 
     @property
     def is_trained(self) -> bool:
-        """Whether the optimiser changes it."""
-        return self.lr > 0
+        """Whether the fit changes it."""
+        return self.lr > 0 or self.is_solved
+
+    @property
+    def state(self) -> str:
+        """In a word: frozen, trained, solved, or from which epoch it is trained."""
+        if self.is_solved:
+            return "solved"
+        if not self.is_trained:
+            return "frozen"
+        return f"from epoch {self.wakes_at + 1}" if self.wakes_at else "trained"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        decay = self.weight_decay if self.is_trained else None
-        rate = self.lr if self.is_trained else None
+        decay = self.weight_decay if self.lr else None
+        rate = self.lr or None
         counted = {"stage": self.stage, "parameters": self.parameters, "trainable": self.is_trained}
         return {**counted, "lr": rate, "weight_decay": decay, "batchnorm": self.batchnorm, "wakes_at": self.wakes_at}
 
@@ -99,16 +110,18 @@ def train(
     training = _started(classifier, settings, groups, runtime)
     _resume(training, folder)
     anchor = {name: value.detach().clone() for name, value in classifier.body.named_parameters()}
-    for epoch in range(len(training.history), settings.epochs):
-        seed_everything(seed * 7919 + epoch)  # dropout and mixing repeat after a resume
-        _wake(classifier, groups, epoch)
-        title = f"epoch {epoch + 1}/{settings.epochs}"
-        with screen.progress(title, batches.steps_per_epoch * batches.batch_size) as progress:
+    epochs = range(len(training.history), settings.epochs)
+    with screen.progress("training", len(epochs) * batches.steps_per_epoch * batches.batch_size) as progress:
+        for epoch in epochs:
+            seed_everything(seed * 7919 + epoch)  # dropout and mixing repeat after a resume
+            _wake(classifier, groups, epoch)
+            progress.title = f"epoch {epoch + 1}/{settings.epochs}"
             record = _epoch(training, batches.epoch(epoch), settings, total_steps, anchor, runtime, progress)
             record["val_accuracy"] = _val_accuracy(training, val, runtime)
-            progress.advance(0, _words(record))
-        training.history.append({"epoch": epoch + 1, "step": training.step, **record})
-        _save(training, folder)
+            training.history.append({"epoch": epoch + 1, "step": training.step, **record})
+            _save(training, folder)
+            progress.tell(f"{progress.title}: {_words(record)}", always=epoch + 1 == settings.epochs)
+        progress.title, progress.words = "training", ""
     if training.average is not None:
         classifier.load_state_dict(training.average)
     classifier.eval()
@@ -206,7 +219,7 @@ def _epoch(
     losses: list[Tensor] = []
     norm = torch.zeros(())
     started = time.perf_counter()
-    seen = 0
+    seen = reported = 0
     for images, labels in batches:
         _set_rates(training, total_steps, settings.warmup or 0.0)
         losses.append(_loss(training.classifier, images, labels, settings, runtime).detach())
@@ -218,9 +231,11 @@ def _epoch(
         _update_average(training, total_steps)
         seen += len(images)
         if len(losses) % STEPS_BETWEEN_LOOKS == 0:
-            progress.advance(seen - progress.done, f"loss {_finite(losses, training.step)[-1]:.3f}")
+            words = f"step {training.step:,}/{total_steps:,}, loss {_finite(losses, training.step)[-1]:.3f}"
+            progress.advance(seen - reported, words)
+            reported = seen
     values = _finite(losses, training.step)
-    progress.advance(seen - progress.done)
+    progress.advance(seen - reported)
     seconds = time.perf_counter() - started
     return {
         "loss": sum(values) / len(values),
@@ -373,7 +388,8 @@ def _val_accuracy(training: Training, val: Images, runtime: Runtime) -> float | 
 
 def _words(record: dict[str, Any]) -> str:
     val = record["val_accuracy"]
-    return f"loss {record['loss']:.3f}" + (f", val {100 * val:.1f} %" if val is not None else "")
+    accuracy = f", val {100 * val:.1f} %" if val is not None else ""
+    return f"loss {record['loss']:.3f}{accuracy}, {record['images_per_second']:,.0f} img/s"
 
 
 def _save(training: Training, folder: Path | None) -> None:

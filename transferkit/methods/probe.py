@@ -150,12 +150,10 @@ def _with_head(outputs: Outputs, head: LinearHead) -> Outputs | None:
 
 
 def _groups(classifier: Classifier) -> list[ParameterGroup]:
-    """All stages frozen; the head is solved, not stepped, so it has no rate and no decay to show."""
-    counts = {
-        name: sum(value.numel() for value in classifier.stage_parameters(name).values()) for name in classifier.stages
-    }
-    frozen = [ParameterGroup(name, count, 0.0, 0.0, "eval") for name, count in counts.items()]
-    return [
-        *frozen,
-        ParameterGroup("head", sum(value.numel() for value in classifier.head.parameters()), 1.0, 0.0, "-"),
-    ]
+    """All stages frozen, and the head solved."""
+
+    def count(stage: str) -> int:
+        return sum(value.numel() for value in classifier.stage_parameters(stage).values())
+
+    frozen = [ParameterGroup(stage, count(stage), 0.0, 0.0, "eval") for stage in classifier.stages]
+    return [*frozen, ParameterGroup("head", count("head"), 0.0, 0.0, "-", is_solved=True)]

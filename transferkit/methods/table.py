@@ -18,9 +18,6 @@ def show_groups(groups: Sequence[ParameterGroup], screen: Screen) -> None:
     for title in ("stage", "parameters", "state", "lr", "weight decay", "BatchNorm"):
         table.add_column(title, justify="right" if title in ("parameters", "lr", "weight decay") else "left")
     for group in groups:
-        state = (
-            "frozen" if not group.is_trained else f"from epoch {group.wakes_at + 1}" if group.wakes_at else "trained"
-        )
-        rate, decay = (f"{group.lr:.2g}", f"{group.weight_decay:.2g}") if group.is_trained else ("-", "-")
-        table.add_row(group.stage, f"{group.parameters:,}", state, rate, decay, group.batchnorm)
+        rate, decay = (f"{group.lr:.2g}", f"{group.weight_decay:.2g}") if group.lr else ("-", "-")
+        table.add_row(group.stage, f"{group.parameters:,}", group.state, rate, decay, group.batchnorm)
     screen.show(table)

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from transferkit.report.page import rendered
 from transferkit.report.plots import shortened
+from transferkit.screen import printable
 
 _ROW, _WIDTH, _LEFT = 34, 560, 130  # px
 
@@ -90,10 +91,10 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> RenderableType:
     for title in ("arm", "accuracy", "seeds", "difference, points", "p (Holm)", "time to fit"):
         table.add_column(title, justify="left" if title == "arm" else "right")
     for row in comparison["arms"]:
-        table.add_row(*_cells(row))
-    failures = [Text(f"Failed: {failure}") for failure in comparison["failures"]]
-    page = Text(f"Report: {comparison['folder']}/report.html")
-    return Group(Text(comparison["verdict"], style="bold"), Text(), table, *failures, Text(), page)
+        table.add_row(*(printable(cell) for cell in _cells(row)))
+    failures = [Text(printable(f"Failed: {failure}")) for failure in comparison["failures"]]
+    page = Text(printable(f"Report: {comparison['folder']}/report.html"))
+    return Group(Text(printable(comparison["verdict"]), style="bold"), Text(), table, *failures, Text(), page)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
