@@ -126,10 +126,15 @@ def test_lp_ft_starts_at_the_accuracy_of_its_probe(tmp_path: Path, monkeypatch: 
         return train(classifier, images, val, *rest)
 
     monkeypatch.setattr("transferkit.methods.finetune.train", train_after_a_look)
+    monkeypatch.setattr("transferkit.methods.probe.ENOUGH_TO_CHOOSE", 1)  # so that the probe's accuracy is that on val
     tuned = run(digits(limit_per_class=40), tmp_path / "tuned", screen=SILENT)
 
     probe = tuned.facts["probe"]
     assert start == [pytest.approx(probe["validation_accuracy"][probe["grid"].index(probe["C"])])]
+
+
+def test_c_is_chosen_by_cross_validation_where_val_is_small(finished: Run) -> None:
+    assert finished.facts["probe"]["chosen_by"] == "5-fold cross-validation"
 
 
 def test_a_probe_leaves_the_backbone_bit_for_bit(tmp_path: Path) -> None:

@@ -101,9 +101,9 @@ def merge(
 def list_cache() -> None:
     """List what is kept, each with its size."""
     from transferkit import caches
+    from transferkit.runtime import cache_folder
 
-    for line in caches.listing():
-        print(line)
+    print("\n".join(caches.listing()) or f"Nothing is kept in {cache_folder()}.")
 
 
 @cache_app.command("size")
