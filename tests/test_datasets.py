@@ -330,16 +330,6 @@ def test_a_nearest_centroid_of_clean_letters_reads_the_glyphs_far_above_chance()
     assert (guessed == labels).mean() > 0.25  # chance is 0.04; shifts and rotations cost the rest
 
 
-@pytest.mark.slow
-def test_glyphs_of_the_quickstart_are_drawn_in_three_seconds() -> None:
-    glyphs.fonts()
-    start = time.perf_counter()
-
-    glyphs.drawn(400, 16, 0)
-
-    assert time.perf_counter() - start < 3
-
-
 # -------------------------------------------------------------------------------------------------- folders
 
 
@@ -828,17 +818,14 @@ def real(name: str) -> Path:
 
 
 @pytest.mark.real
-def test_real_cifar10_folders_are_read_in_full_and_fast_the_second_time() -> None:
+def test_real_cifar10_folders_are_read_in_full_and_alike_the_second_time() -> None:
     first = load(real("cifar10"))
-    start = time.perf_counter()
     second = load(real("cifar10"))
-    seconds = time.perf_counter() - start
 
     assert (len(first.train), len(first.val), len(first.test)) == (45_000, 5_000, 10_000)
     assert first.train.size_px == (32, 32)
     assert np.bincount(first.train.labels).tolist() == [4_500] * 10
     assert first.train.fingerprint == second.train.fingerprint
-    assert seconds < 5
     mean = first.train.pixels[::10].mean(axis=(0, 2, 3)) / 255
     assert np.allclose(mean, (0.4914, 0.4822, 0.4465), atol=0.01)  # known mean of CIFAR-10
 
