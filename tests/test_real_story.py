@@ -38,9 +38,9 @@ def test_a_probe_on_500_labels_reaches_the_reference(probed: Run) -> None:
 
 
 def test_fine_tuning_adds_to_the_probe(probed: Run, options: dict[str, object], tmp_path: Path) -> None:
-    tuned = transferkit.finetune("resnet18", out=tmp_path / "tuned", epochs=5, **options)  # type: ignore[arg-type]
+    tuned = transferkit.finetune("resnet18", out=tmp_path / "tuned", epochs=10, lr=0.04, **options)  # type: ignore[arg-type]
 
-    # the same script gained 4.7 points by ten epochs of LP-FT
+    # the same script gained 4.7 points by ten epochs of LP-FT; a batch of 32 makes this a rate of 0.01
     assert tuned.evaluation["test"]["accuracy"] > probed.evaluation["test"]["accuracy"] + 0.02
 
 

@@ -131,16 +131,12 @@ def train(
 def parameter_groups(classifier: Classifier, settings: FinetuneSettings | ScratchSettings) -> list[ParameterGroup]:
     """One group per stage in the order of the forward pass, with the rates the settings give it.
 
-    The rate is proportional to the batch (Goyal et al. 2017), but fine-tuning keeps it below 128 images: there, few
-    labels make few steps, and pretrained weights stand the larger ones. It falls by `layer_decay` per stage below the
-    head.
+    The rate is proportional to the batch (Goyal et al. 2017), and falls by `layer_decay` per stage below the head.
     """
     assert settings.lr is not None
     assert settings.batch_size is not None
     assert settings.weight_decay is not None
     scale = settings.batch_size / 128
-    if isinstance(settings, FinetuneSettings):
-        scale = max(1.0, scale)
     head_rate = settings.head_lr if isinstance(settings, FinetuneSettings) and settings.head_lr else settings.lr
     decay = (settings.layer_decay or 1.0) if isinstance(settings, FinetuneSettings) else 1.0
     names = [*classifier.stages, "head"]
