@@ -11,7 +11,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"api", "command_options", "doctor", "estimate", "listings", "study"},
     {"run"},
     {"report", "comparison", "prediction", "extraction", "caches"},
-    {"evaluation"},
+    {"evaluation", "rejection"},
     {"methods", "metrics", "statistics", "ood", "defaults"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields"},
     {"batches", "checkpoint", "feature_store", "feature_files"},
