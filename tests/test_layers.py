@@ -7,9 +7,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
-    {"__init__", "cli", "cli_features"},
+    {"__init__", "cli", "cli_features", "cli_limits"},
     {"api", "command_options", "doctor", "estimate", "listings", "study"},
-    {"run"},
+    {"run", "limitations"},
     {"report", "comparison", "prediction", "extraction", "caches"},
     {"evaluation", "rejection"},
     {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults"},

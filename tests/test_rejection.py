@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -122,6 +124,8 @@ def test_without_threshold_nothing_is_unknown_and_the_reason_is_said() -> None:
 def test_candidates_come_likeliest_first(val: Outputs) -> None:
     logits = np.log([[0.3, 0.7]]).astype(np.float32)
 
-    found = predictions(logits, ("cat", "dog"), Rejection(100, rejection.fit(val).percentiles, None, 0.2), 0.95)
+    found = predictions(
+        logits, ("cat", "dog"), Rejection(100, rejection.fit(val).percentiles, None, -math.log(0.2)), 0.95
+    )
 
     assert found[0].candidates == ("dog", "cat")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import metrics
+from transferkit import conformal, metrics
 from transferkit.errors import TransferkitError
 from transferkit.outputs import Outputs
 
@@ -20,7 +20,6 @@ SCORE = "msp"
 ACCEPTANCE = 0.95  # of images like those of val; the field's convention, Hendrycks and Gimpel 2017 (arXiv:1610.02136)
 FEWEST_FOR_THRESHOLD = 20  # val images; with fewer, 95 % of them is all of them
 CANDIDATES_MISS = 0.1  # alpha of the candidate sets: they hold the true class for 90 % of images
-FEWEST_FOR_CANDIDATES = 9  # (n + 1) * 0.9 <= n; Angelopoulos and Bates 2021 (arXiv:2107.07511), section 1
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,13 @@ class Rejection:
         n: Val images it was learnt from.
         percentiles: 101 scores; percentiles[a] accepts at least a % of the val images. Empty below 20 images.
         temperature: Divides the logits before a probability is believed; None below 100 images.
-        candidate_cut: Least probability of a class that belongs to the candidate set; None below 9 images.
+        candidate_quantile: Largest -log p of a class that belongs to the candidate set; None below 9 images.
     """
 
     n: int
     percentiles: tuple[float, ...]
     temperature: float | None
-    candidate_cut: float | None
+    candidate_quantile: float | None
 
     @property
     def reason(self) -> str:
@@ -63,9 +62,8 @@ class Rejection:
 
     def candidates(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
         """(N, C) which classes are in the candidate set of each image; all of them where val is too small."""
-        cut = -np.inf if self.candidate_cut is None else self.candidate_cut
-        members: npt.NDArray[np.bool_] = np.exp(outputs.log_probabilities) >= cut - 1e-12
-        return members
+        quantile = math.inf if self.candidate_quantile is None else self.candidate_quantile
+        return conformal.lac_sets(conformal.Calibration(CANDIDATES_MISS, quantile, self.n, None), outputs)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -74,7 +72,7 @@ class Rejection:
             "n": self.n,
             "percentiles": list(self.percentiles),
             "temperature": self.temperature,
-            "candidate_cut": self.candidate_cut,
+            "candidate_quantile": self.candidate_quantile,
         }
 
     @classmethod
@@ -82,14 +80,14 @@ class Rejection:
         """What `as_dict` gave; None for a run made before there were thresholds."""
         if not values or values.get("score") != SCORE:
             return None
-        return cls(values["n"], tuple(values["percentiles"]), values["temperature"], values["candidate_cut"])
+        return cls(values["n"], tuple(values["percentiles"]), values["temperature"], values["candidate_quantile"])
 
 
 def fit(val: Outputs | None) -> Rejection:
     """Thresholds from the outputs of a classifier that has not learnt from these val images."""
     if val is None or not len(val):
         return Rejection(0, (), None, None)
-    return Rejection(len(val), _percentiles(score(val)), metrics.fit_temperature(val), _candidate_cut(val))
+    return Rejection(len(val), _percentiles(score(val)), metrics.fit_temperature(val), _candidate_quantile(val))
 
 
 def score(outputs: Outputs) -> Floats:
@@ -110,14 +108,6 @@ def _percentiles(scores: Floats) -> tuple[float, ...]:
     return tuple(np.sort(scores)[ranks - 1].tolist())
 
 
-def _candidate_cut(val: Outputs) -> float | None:
-    """1 - q, q the ceil((n + 1) * 0.9)-th smallest of 1 - p(true class).
-
-    Split conformal prediction with the LAC score (Sadinle et al., JASA 114 (2019), 223).
-    """
-    n = len(val)
-    if n < FEWEST_FOR_CANDIDATES:
-        return None
-    misses = 1 - np.exp(val.log_probabilities[np.arange(n), val.labels])
-    rank = math.ceil((n + 1) * (1 - CANDIDATES_MISS) - 1e-9)
-    return float(1 - np.sort(misses)[rank - 1])
+def _candidate_quantile(val: Outputs) -> float | None:
+    found = conformal.calibrate_lac(val, CANDIDATES_MISS)
+    return None if found.reason else found.quantile

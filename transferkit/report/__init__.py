@@ -49,6 +49,23 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> RenderableType:
     return comparisons.comparison_verdict(comparison)
 
 
+def write_limits(folder: Path) -> None:
+    """Make limits.html and limits.md from limits.json alone."""
+    from transferkit.report.limits import limits_page
+    from transferkit.report.limits_markdown import limits_markdown
+
+    report = read_json(folder / "limits.json")
+    write_text(folder / "limits.html", limits_page(report))
+    write_text(folder / "limits.md", limits_markdown(report))
+
+
+def limits_verdict(report: Mapping[str, Any]) -> RenderableType:
+    """What the terminal shows of a limits report."""
+    from transferkit.report import limits
+
+    return limits.limits_verdict(report)
+
+
 def figure(run: Run, name: str, path: Path) -> None:
     """Draw one figure of a run for a paper, as .pdf, .svg or .png."""
     from transferkit.report.figures import figure as draw
