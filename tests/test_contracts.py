@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from transferkit import backbones, datasets, methods, runtime
+from transferkit import backbones, datasets, methods, ood, runtime
 from transferkit.datasets import DATASETS
 from transferkit.images import Images, Splits, split
 from transferkit.methods import METHODS
+from transferkit.outputs import Outputs
 from transferkit.recipe import DATA_MODELS, METHOD_MODELS, BackboneSettings, Method, from_options
 from transferkit.screen import SILENT
+from transferkit.solvers import LinearHead
 
 BUILT_IN = {"digits": {}, "glyphs": {"per_class": 10}}
 MACHINE = runtime.Runtime(torch.device("cpu"), "fp32", 1)
@@ -101,3 +105,71 @@ def test_a_method_tells_its_groups_and_its_outputs_on_val(name: str) -> None:
     assert fitted.val is not None
     assert fitted.val.ids == splits.val.ids
     assert splits.test.openings == 0
+
+
+def scattered(n: int, near_classes: bool, head: LinearHead) -> Outputs:
+    """Features as a ReLU leaves them: strong where one class lives, or weak and where no class lives."""
+    generator = np.random.default_rng(n)
+    labels = np.arange(n) % 4
+    features = np.abs(generator.standard_normal((n, 24))) / 4
+    columns = 4 * labels if near_classes else np.full(n, 16)
+    for offset in range(4):
+        features[np.arange(n), columns + offset] += 3 if near_classes else 1
+    features = features.astype(np.float32)
+    logits = head.logits(torch.from_numpy(features)).numpy()
+    return Outputs(features, logits, labels, tuple(map(str, range(n))), ("a", "b", "c", "d"))
+
+
+@pytest.fixture(scope="module")
+def detectors() -> tuple[dict[str, ood.Score], Outputs, Outputs]:
+    """All of the menu, fitted; known and unknown test images."""
+    head = LinearHead(torch.eye(6, 6).repeat_interleave(4, 1)[:4], torch.zeros(4))
+    train, val, known = (scattered(n, True, head) for n in (240, 60, 61))
+    fitted, off = ood.fit_all(ood.DETECTORS, train, val, head)
+    assert off == {}
+    return fitted, known, scattered(50, False, head)
+
+
+@pytest.mark.parametrize("name", ood.DETECTORS)
+def test_a_detector_scores_far_images_higher(
+    name: str, detectors: tuple[dict[str, ood.Score], Outputs, Outputs]
+) -> None:
+    fitted, known, unknown = detectors
+
+    assert fitted[name](unknown).min() > np.quantile(fitted[name](known), 0.95)
+
+
+@pytest.mark.parametrize("name", ood.DETECTORS)
+def test_a_detector_gives_every_image_a_number_whatever_stands_beside_it(
+    name: str, detectors: tuple[dict[str, ood.Score], Outputs, Outputs]
+) -> None:
+    score, known, _ = detectors[0][name], *detectors[1:]
+    order = np.random.default_rng(0).permutation(len(known))[:17]
+    part = Outputs(
+        known.features[order],
+        known.logits[order],
+        known.labels[order],
+        tuple(known.ids[i] for i in order),
+        known.class_names,
+    )
+
+    values = score(known)
+
+    assert values.shape == (len(known),)
+    assert values.dtype == np.float64
+    assert np.isfinite(values).all()
+    assert np.allclose(score(part), values[order], atol=1e-5)
+    assert np.ptp(values) > 0
+
+
+def test_every_default_detector_is_on_the_menu_and_every_file_is_too() -> None:
+    files = {path.stem for path in Path(ood.__file__).parent.glob("*.py")}
+
+    assert set(ood.DEFAULTS) <= set(ood.DETECTORS)
+    assert set(ood.SUMMARY_ORDER) <= set(ood.DETECTORS)
+    assert {name.replace("-", "_") for name in ood.DETECTORS} == files - {
+        "__init__",
+        "contract",
+        "gaussians",
+        "softmax",
+    }

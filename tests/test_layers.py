@@ -12,7 +12,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"run"},
     {"report", "comparison", "prediction", "extraction", "caches"},
     {"evaluation"},
-    {"methods", "metrics", "statistics", "ood", "defaults"},
+    {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields"},
     {"batches", "checkpoint", "feature_store", "feature_files"},
     {"datasets", "backbones", "corruptions"},

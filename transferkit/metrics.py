@@ -36,7 +36,7 @@ class Proportion:
         hits: How many.
         n: Of how many.
         value: hits / n; NaN if n is 0.
-        interval: Wilson's 95 % interval; 0 to 1 if n is 0.
+        interval: 95 %, Wilson's unless said otherwise; 0 to 1 if n is 0.
     """
 
     hits: int

@@ -1,0 +1,148 @@
+"""Gaussians with a shared covariance, fitted to features: what `mds` and `rmds` measure distances with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transferkit.ood.contract import CHUNK_ROWS, NotApplicable, Rows, chunks, training_features
+from transferkit.outputs import Outputs
+
+ENOUGH_ROWS_PER_COLUMN = 5  # below, the covariance is shrunk
+FEWEST_OF_CLASS = 2  # a class with one image is its own mean and has no spread
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """G Gaussians with one covariance.
+
+    Attributes:
+        centre: (D,), subtracted first, so that no digits are lost.
+        whitener: (D, R), maps centred features to where the covariance is the identity.
+        means: (G, R), whitened.
+        notes: What was left out or shrunk.
+    """
+
+    centre: Tensor
+    whitener: Tensor
+    means: Tensor
+    notes: tuple[str, ...]
+
+    def squared_distances(self, features: Tensor) -> Tensor:
+        """(n, G) squared Mahalanobis distances of (n, D) float64 features."""
+        white = (features - self.centre) @ self.whitener  # (n, R)
+        squares = white.square().sum(1, keepdim=True) + self.means.square().sum(1)
+        return (squares - 2 * white @ self.means.T).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Training features with the group of each row: its class, or one group for all."""
+
+    rows: Rows
+    group: Tensor  # (N,) int64, 0..G-1
+    notes: tuple[str, ...] = ()
+
+
+def by_class(train: Outputs) -> Grouped:
+    """The training images of classes that have at least two.
+
+    Raises:
+        NotApplicable: If there is no such class.
+    """
+    rows = training_features(train)
+    counts = np.bincount(train.labels, minlength=len(train.class_names))
+    enough = counts >= FEWEST_OF_CLASS
+    if not enough.any():
+        raise NotApplicable("No class has two training images, so there is no spread to measure with.")
+    kept = enough[train.labels]
+    group = (np.cumsum(enough) - 1)[train.labels[kept]]
+    return Grouped(rows[kept] if not kept.all() else rows, torch.from_numpy(group), _skipped(train, enough))
+
+
+def _skipped(train: Outputs, enough: np.ndarray) -> tuple[str, ...]:
+    names = [name for name, has in zip(train.class_names, enough, strict=True) if not has]
+    if not names:
+        return ()
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (f"leaves out {len(names)} of {len(enough)} classes with fewer than two training images: {shown}",)
+
+
+def together(grouped: Grouped) -> Grouped:
+    """The same images as one group."""
+    return Grouped(grouped.rows, torch.zeros_like(grouped.group))
+
+
+def fit_gaussians(grouped: Grouped) -> Gaussians:
+    """One mean per group, and the covariance around them; shrunk where the images are few.
+
+    The covariance divides by N (Lee et al., eq. 1). Directions without variance are ignored, as a pseudo-inverse does.
+
+    Raises:
+        NotApplicable: If no feature varies within a group.
+    """
+    means = _means(grouped)
+    covariance, shrinkage = _covariance(grouped, means)
+    values, vectors = torch.linalg.eigh(covariance)
+    varies = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
+    if not values[-1] > 0:
+        raise NotApplicable(
+            "The training features do not vary within the classes, so there is nothing to measure with."
+        )
+    whitener = vectors[:, varies] / values[varies].sqrt()
+    centre = means.mean(dim=0)
+    notes = (*grouped.notes, *_notes(grouped, shrinkage, int(varies.sum())))
+    return Gaussians(centre, whitener, (means - centre) @ whitener, notes)
+
+
+def _means(grouped: Grouped) -> Tensor:
+    """(G, D) float64."""
+    groups = int(grouped.group.max()) + 1
+    sums = torch.zeros(groups, grouped.rows.shape[1], dtype=torch.float64)
+    for chunk, group in _chunks(grouped):
+        sums.index_add_(0, group, chunk)
+    return sums / grouped.group.bincount(minlength=groups)[:, None]
+
+
+def _covariance(grouped: Grouped, means: Tensor) -> tuple[Tensor, float]:
+    """(D, D) around the means and its shrinkage in [0, 1].
+
+    Shrinkage towards a multiple of the identity by Ledoit and Wolf, J. Multivariate Analysis 88 (2004) 365, lemma 3.2,
+    with sum_i ||x_i x_i' - S||^2 = sum_i ||x_i||^4 - n ||S||^2; only if n < 5 D.
+    """
+    n, width = grouped.rows.shape
+    scatter, fourth = torch.zeros(width, width, dtype=torch.float64), 0.0
+    for chunk, group in _chunks(grouped):
+        centred = chunk - means[group]
+        scatter.addmm_(centred.T, centred)
+        fourth += float(centred.square().sum(1).square().sum())
+    covariance = scatter / n
+    if n >= ENOUGH_ROWS_PER_COLUMN * width:
+        return covariance, 0.0
+    return _shrunk(covariance, fourth / n, n)
+
+
+def _shrunk(covariance: Tensor, fourth_moment: float, n: int) -> tuple[Tensor, float]:
+    target = torch.eye(len(covariance), dtype=torch.float64) * covariance.diagonal().mean()
+    distance = float((covariance - target).square().sum())
+    noise = max(0.0, fourth_moment - float(covariance.square().sum())) / n
+    shrinkage = min(1.0, noise / distance) if distance > 0 else 0.0
+    return (1 - shrinkage) * covariance + shrinkage * target, shrinkage
+
+
+def _chunks(grouped: Grouped) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(chunks(grouped.rows), torch.split(grouped.group, CHUNK_ROWS), strict=True)
+
+
+def _notes(grouped: Grouped, shrinkage: float, rank: int) -> list[str]:
+    n, width = grouped.rows.shape
+    notes = []
+    if n < ENOUGH_ROWS_PER_COLUMN * width:
+        notes.append(f"{n:,} images for {width:,} features: covariance shrunk by {shrinkage:.2f} (Ledoit-Wolf)")
+    if rank < width:
+        notes.append(f"ignores {width - rank:,} of {width:,} directions in which the training images do not vary")
+    return notes

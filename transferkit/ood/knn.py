@@ -1,0 +1,80 @@
+"""Distance to the k-th nearest training image, features at unit length.
+
+Sun et al., ICML 2022 (arXiv:2204.06507), eq. 3 and algorithm 1. k = 50, their value for CIFAR-10, or a twentieth of the
+training images if that is less; never tuned on out-of-distribution images.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transferkit.ood.contract import Floats, OodSettings, Rows, Score, as_float64, fitted, training_features
+from transferkit.outputs import Outputs
+
+if TYPE_CHECKING:
+    from transferkit.solvers import LinearHead
+
+MOST_NEIGHBOURS = 50
+SIMILARITIES = 2**24  # held at once, 64 MB
+SHORTEST = 1e-12  # a feature vector of length 0 stays 0
+
+
+def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
+    """Keep the training features, or `settings.max_train_rows` of them drawn with the seed.
+
+    Raises:
+        NotApplicable: Without training images.
+    """
+    rows = training_features(train)
+    kept, notes = _kept(rows, settings)
+    bank = unit_length(as_float64(kept)).float().to(settings.device)
+    k = neighbours(len(rows))
+    return fitted("knn", train, lambda outputs: distances(bank, outputs.features, k), notes)
+
+
+def neighbours(n_train: int) -> int:
+    """k of n training images.
+
+    Example:
+        >>> neighbours(1), neighbours(200), neighbours(45_000)
+        (1, 10, 50)
+    """
+    return min(MOST_NEIGHBOURS, max(1, n_train // 20))
+
+
+def _kept(rows: Rows, settings: OodSettings) -> tuple[Rows, list[str]]:
+    if len(rows) <= settings.max_train_rows:
+        return rows, []
+    drawn = np.random.default_rng(settings.seed).choice(len(rows), settings.max_train_rows, replace=False)
+    note = (
+        f"compares with {settings.max_train_rows:,} of {len(rows):,} training images, drawn with seed {settings.seed}"
+    )
+    return rows[np.sort(drawn)], [note]
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """(N, D) rows of length 1; a row of zeros stays as it is."""
+    length: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+    return features / length.clamp(min=SHORTEST)
+
+
+def distances(bank: Tensor, features: Rows, k: int) -> Floats:
+    """(N,) Euclidean distances in [0, 2] to the k-th nearest row of the bank (M, D), which is float32.
+
+    float32 finds the neighbour; its distance is then measured in float64 from the kept vectors.
+    """
+    step = max(1, SIMILARITIES // len(bank))
+    parts = [_distances(bank, features[start : start + step], k) for start in range(0, len(features), step)]
+    scores: Floats = torch.cat(parts).numpy() if parts else np.empty(0)
+    return scores
+
+
+def _distances(bank: Tensor, features: Rows, k: int) -> Tensor:
+    queries = unit_length(as_float64(features)).float().to(bank.device)
+    kth = (queries @ bank.T).topk(k, dim=1).indices[:, -1]
+    distance: Tensor = torch.linalg.vector_norm(queries.double() - bank[kth].double(), dim=1)
+    return distance.cpu()

@@ -1,0 +1,30 @@
+"""Mahalanobis distance to the nearest class mean: min_c (f - mu_c)' Sigma^-1 (f - mu_c).
+
+Lee et al., NeurIPS 2018 (arXiv:1807.03888), eq. 2, on the head's input and without input perturbation. Sigma is shared
+by the classes and shrunk (Ledoit-Wolf) if there are fewer than five images per feature.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferkit.ood.contract import Floats, OodSettings, Score, fitted, row_by_row
+from transferkit.ood.gaussians import by_class, fit_gaussians
+from transferkit.outputs import Outputs
+
+if TYPE_CHECKING:
+    from transferkit.solvers import LinearHead
+
+
+def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
+    """Class means and covariance of the training features.
+
+    Raises:
+        NotApplicable: If no class has two images, or no feature varies.
+    """
+    classes = fit_gaussians(by_class(train))
+
+    def score(outputs: Outputs) -> Floats:
+        return row_by_row(lambda f: classes.squared_distances(f).amin(dim=1), outputs.features)
+
+    return fitted("mds", train, score, classes.notes)

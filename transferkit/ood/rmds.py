@@ -1,0 +1,39 @@
+"""Relative Mahalanobis distance: min_c (f - mu_c)' Sigma^-1 (f - mu_c) - (f - mu_0)' Sigma_0^-1 (f - mu_0).
+
+Ren et al., 2021 (arXiv:2106.09022), eqs. 2 and 3: mu_0 and Sigma_0 belong to one Gaussian around all training images.
+What is rare for every class alike, and so says nothing about classes, cancels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from transferkit.ood.contract import Floats, NotApplicable, OodSettings, Score, fitted, row_by_row
+from transferkit.ood.gaussians import by_class, fit_gaussians, together
+from transferkit.outputs import Outputs
+
+if TYPE_CHECKING:
+    from transferkit.solvers import LinearHead
+
+
+def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
+    """The class Gaussians of `mds` and one around all training images.
+
+    Raises:
+        NotApplicable: If fewer than two classes have two images, or no feature varies.
+    """
+    grouped = by_class(train)
+    classes = fit_gaussians(grouped)
+    if len(classes.means) < 2:
+        raise NotApplicable("It compares classes with all images together, and only one class has two images.")
+    background = fit_gaussians(together(grouped))
+
+    def relative(features: Tensor) -> Tensor:
+        return classes.squared_distances(features).amin(dim=1) - background.squared_distances(features)[:, 0]
+
+    def score(outputs: Outputs) -> Floats:
+        return row_by_row(relative, outputs.features)
+
+    return fitted("rmds", train, score, classes.notes)
