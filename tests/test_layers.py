@@ -15,7 +15,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields"},
     {"batches", "checkpoint", "feature_store", "feature_files"},
-    {"datasets", "backbones", "corruptions"},
+    {"datasets", "backbones", "corruptions", "nonsense", "nuisance"},
     {"weights", "download", "decoding"},
     {"images", "classifier", "recipe", "recipe_book", "runtime", "screen"},
     {"errors"},
