@@ -90,6 +90,16 @@ def test_a_second_opening_of_the_test_set_is_said_everywhere(tmp_path: Path) -> 
     assert "opened 3 times" in " ".join(terminal_lines(run))
 
 
+def test_a_listed_image_stands_beside_what_the_network_compared_it_with_and_where_it_looked(tmp_path: Path) -> None:
+    page = html.unescape(page_of(finished_run(tmp_path / "run")))
+
+    mistakes = page.split('id="mistakes"', 1)[1].split("</section>", 1)[0]
+    assert "among 1,000 of 5,000" in mistakes
+    assert "Grad-CAM of layer4, a map of 2 x 2 px" in mistakes
+    assert mistakes.count('alt="where the network looked"') == 12
+    assert mistakes.count('alt="training image, cat, cosine 0.90"') == 3
+
+
 def test_similar_classes_become_neighbours() -> None:
     confusion = np.array([[9, 0, 4, 0], [0, 9, 0, 4], [4, 0, 9, 0], [0, 4, 0, 9]])
 
@@ -180,6 +190,7 @@ def test_names_of_any_script_and_length_are_shown_whole_in_a_title(tmp_path: Pat
         ("environment.json", "environment was not recorded"),
         ("outputs/test.safetensors", "stored outputs are not there"),
         ("outputs/thumbnails.safetensors", "No pictures were kept"),
+        ("outputs/explanations.safetensors", "no nearest training images"),
         ("evaluation.json", "There is no evaluation"),
         ("model.json", "Fine-tuned resnet18 gets"),
         ("recipe.yaml", "recipe cannot be shown"),

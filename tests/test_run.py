@@ -54,6 +54,7 @@ def test_a_run_leaves_its_files_and_no_temporary_ones(finished: Run) -> None:
         "val.safetensors",
         "test.safetensors",
         "thumbnails.safetensors",
+        "explanations.safetensors",
     }
 
 

@@ -154,7 +154,7 @@ def thumbnail_choice(test: Outputs, limit: int = THUMBNAILS, seed: int = 0) -> n
     Returns:
         (M,), M <= limit, positions in the test outputs, each once.
     """
-    listed = np.concatenate([metrics.most_confident_mistakes(test, SHOWN), metrics.least_confident_hits(test, SHOWN)])
+    listed = listed_one_by_one(test)
     rest = max(0, limit - len(listed))
     wrong = _without(metrics.most_confident_mistakes(test, len(test)), listed)
     cells = test.labels[wrong] * len(test.class_names) + test.predictions[wrong]
@@ -164,6 +164,11 @@ def thumbnail_choice(test: Outputs, limit: int = THUMBNAILS, seed: int = 0) -> n
     most = max(round(MISTAKES_SHARE * rest), rest - len(hits))
     mistakes = _in_turns(wrong, cells, PICTURES_IN_A_TURN)[:most]
     return np.concatenate([listed, _side_by_side(mistakes, hits[: rest - len(mistakes)])])[:limit]
+
+
+def listed_one_by_one(test: Outputs) -> npt.NDArray[np.int64]:
+    """(M,), positions of the images the report lists: the most confident mistakes, then the least confident hits."""
+    return np.concatenate([metrics.most_confident_mistakes(test, SHOWN), metrics.least_confident_hits(test, SHOWN)])
 
 
 def _without(indices: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

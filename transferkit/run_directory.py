@@ -38,8 +38,9 @@ class Run:
     """The folder of one run; complete without the code that made it, no pickle anywhere.
 
     Files: recipe.yaml (resolved), model.safetensors and model.json, history.jsonl (one line per epoch),
-    outputs/<set>.safetensors, outputs/thumbnails.safetensors, facts.json, evaluation.json, environment.json,
-    report.html, report.md, confusion.csv; checkpoint.safetensors only while training is unfinished.
+    outputs/<set>.safetensors, outputs/thumbnails.safetensors, outputs/explanations.safetensors, facts.json,
+    evaluation.json, environment.json, report.html, report.md, confusion.csv; checkpoint.safetensors only while training
+    is unfinished.
     """
 
     path: Path
@@ -90,6 +91,11 @@ class Run:
     def outputs(self, image_set: str) -> Outputs:
         """The stored outputs of `val` or `test`."""
         return Outputs.load(self.path / "outputs" / f"{image_set}.safetensors")
+
+    @property
+    def explanations_path(self) -> Path:
+        """Where the nearest training images and the class-activation maps of the listed images are."""
+        return self.path / "outputs" / "explanations.safetensors"
 
     def thumbnails(self) -> dict[int, npt.NDArray[np.uint8]]:
         """Small pictures (3, h, w) of some test images, by their position in the test outputs; may be empty."""

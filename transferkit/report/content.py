@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from transferkit import recipe as recipes
 from transferkit.errors import TransferkitError
+from transferkit.explanations import Explanations
 from transferkit.outputs import Outputs
 from transferkit.report.published import Published, published
 from transferkit.run_directory import Run
@@ -37,6 +38,7 @@ class Content:
         history: One mapping per epoch.
         test: The stored outputs of the test set.
         thumbnails: Pictures (3, h, w) by position in the test outputs.
+        explanations: Nearest training images and class-activation maps of the images listed one by one.
         missing: What is not there and how to make it, by the name of the part.
     """
 
@@ -50,6 +52,7 @@ class Content:
     history: list[dict[str, Any]]
     test: Outputs | None
     thumbnails: dict[int, npt.NDArray[np.uint8]]
+    explanations: Explanations | None
     missing: dict[str, str]
 
     @property
@@ -124,6 +127,7 @@ def gather(run: Run) -> Content:
         history=history,
         test=read("outputs", lambda: run.outputs("test"), None),
         thumbnails=thumbnails,
+        explanations=read("explanations", lambda: Explanations.load(run.explanations_path), None),
         missing=missing,
     )
 

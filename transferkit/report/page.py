@@ -16,6 +16,7 @@ from transferkit.evaluation import thumbnail_choice
 from transferkit.report import content as words
 from transferkit.report import curves, plots
 from transferkit.report.content import Content
+from transferkit.report.explained import explained, explained_words
 from transferkit.report.pictures import data_uris
 
 FOLDER = Path(__file__).parent
@@ -47,6 +48,8 @@ def page(content: Content) -> str:
         matrix=plots.confusion_svg(content.confusion, content.class_names) if scores else "",
         position={name: index for index, name in enumerate(content.class_names)},
         pictures=pictures,
+        explained=explained(content),
+        explained_words=explained_words(content),
         listed=len(images["id"]),
         numbered_up_to=plots.NUMBERED_UP_TO,
         sampled=len(pictures) < scores.get("n", 0),
