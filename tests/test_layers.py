@@ -7,12 +7,12 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
-    {"__init__", "cli", "cli_features"},
-    {"api", "command_options", "doctor", "estimate", "listings", "study"},
+    {"__init__", "cli", "cli_features", "cli_rank"},
+    {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking"},
     {"run"},
     {"report", "comparison", "prediction", "extraction", "caches"},
-    {"evaluation", "explanations"},
-    {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults"},
+    {"evaluation", "explanations", "backbone_scores"},
+    {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults", "logme"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields", "gradcam"},
     {"batches", "checkpoint", "feature_store", "feature_files"},
     {"datasets", "backbones", "corruptions", "nonsense", "nuisance"},

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, Recipe, Settings
 
-NOT_OPTIONS = {"name", "path", "data", "backbone", "method", "root"}
+NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root"}
 
 
 def with_options(*models: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -49,6 +49,22 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> RenderableType:
     return comparisons.comparison_verdict(comparison)
 
 
+def write_ranking(folder: Path) -> None:
+    """Make report.html and report.md of a ranking from its ranking.json alone."""
+    from transferkit.report import ranking
+
+    content = read_json(folder / "ranking.json")
+    write_text(folder / "report.html", ranking.ranking_page(content))
+    write_text(folder / "report.md", ranking.ranking_markdown(content))
+
+
+def ranking_verdict(ranking: Mapping[str, Any]) -> RenderableType:
+    """What the terminal shows of a ranking."""
+    from transferkit.report import ranking as rankings
+
+    return rankings.ranking_verdict(ranking)
+
+
 def figure(run: Run, name: str, path: Path) -> None:
     """Draw one figure of a run for a paper, as .pdf, .svg or .png."""
     from transferkit.report.figures import figure as draw
