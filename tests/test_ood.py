@@ -111,6 +111,14 @@ def test_knn_measures_angles_to_the_kth_image():
     assert scores("knn", train, test).tolist() == pytest.approx([np.sqrt(2), 0.0])
 
 
+def test_knn_heeds_no_length_but_zero():
+    train = outputs(np.array([[0.0, 1e-30], [0.0, 1e30], [0.0, 0.0]], np.float32), np.zeros((3, 3), np.float32))
+    test = outputs(np.array([[1e-20, 0.0], [0.0, 2.0], [0.0, 0.0]], np.float32), np.zeros((3, 3), np.float32))
+
+    # k = 1: nearest to (1, 0) is the row of zeros at distance 1
+    assert scores("knn", train, test).tolist() == pytest.approx([1.0, 0.0, 0.0])
+
+
 def test_mahalanobis_distance_worked_by_hand():
     # two classes at x = -10 and 10, each with offsets +-1 in x and +-2 in y: variances 1/2 and 2
     cross, right = np.array([[1, 0], [-1, 0], [0, 2], [0, -2]]), np.array([10, 0])
@@ -260,6 +268,29 @@ def test_directions_without_variance_are_ignored_and_counted():
 
     assert score.notes == ("ignores 1 of 25 directions in which the training images do not vary",)
     assert np.allclose(score(dead), scores("mds", train, train))
+
+
+def test_far_images_do_not_look_near_because_the_covariance_was_shrunk():
+    few = random_outputs(3 * WIDTH, 0)
+    far = 1e4 * torch.randn(100, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = gaussians.moments(few)
+
+    to_class = gaussians.class_gaussians(found).squared_distances(far).amin(dim=1)
+    to_background = gaussians.background_gaussian(found).squared_distances(far)[:, 0]
+
+    assert "covariance shrunk by" in found.notes[0]
+    # the background is wider in every direction: far out, its distance is never the larger one
+    assert (to_background < 1.01 * to_class).all()
+
+
+def test_the_background_is_the_covariance_of_all_images_if_nothing_is_shrunk():
+    train = random_outputs(400, 0)
+    background = gaussians.background_gaussian(gaussians.moments(train))
+
+    rows = train.features.astype(np.float64)
+    centred = rows - rows.mean(axis=0)
+    expected = np.einsum("nd,de,ne->n", centred, np.linalg.inv(centred.T @ centred / 400), centred)
+    assert np.allclose(background.squared_distances(torch.from_numpy(rows))[:, 0].numpy(), expected)
 
 
 # ---- the rank ensemble ----

@@ -251,8 +251,14 @@ def aupr_out(id_scores: Floats, ood_scores: Floats, prevalence: float = 0.5, see
     known, unknown = _finite(id_scores, "in-distribution"), _finite(ood_scores, "out-of-distribution")
     result = _estimate(_weighted_aupr(known, unknown, prevalence), len(known), len(unknown), seed)
     if result.value is None or np.ptp(np.concatenate([known, unknown])) > 0:
-        return result
+        return _without_false_certainty(result)
     return replace(result, value=prevalence, interval=None, reason="constant: every image has the same score")
+
+
+def _without_false_certainty(result: Estimate) -> Estimate:
+    if result.interval is None or result.interval.low < 1:
+        return result
+    return replace(result, interval=None, reason="the sets do not overlap; see the bound of the AUROC")
 
 
 def _estimate(statistic: Statistic, n_id: int, n_ood: int, seed: int) -> Estimate:
@@ -262,8 +268,6 @@ def _estimate(statistic: Statistic, n_id: int, n_ood: int, seed: int) -> Estimat
     if min(n_id, n_ood) == 1:
         return Estimate(value, None, n_id, n_ood, "one image has no spread")
     draws = stratified_bootstrap(statistic, n_id, n_ood, seed)
-    if value == 1 and np.ptp(draws) == 0:
-        return Estimate(value, None, n_id, n_ood, "every resample gives 1; see the bound of the AUROC")
     return Estimate(value, percentile_interval(draws), n_id, n_ood, None)
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 MOST_NEIGHBOURS = 50
 SIMILARITIES = 2**24  # held at once, 64 MB
-SHORTEST = 1e-12  # a feature vector of length 0 stays 0
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
@@ -59,7 +58,7 @@ def _kept(rows: Rows, settings: OodSettings) -> tuple[Rows, list[str]]:
 def unit_length(features: Tensor) -> Tensor:
     """(N, D) rows of length 1; a row of zeros stays as it is."""
     length: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    return features / length.clamp(min=SHORTEST)
+    return features / length.where(length > 0, 1.0)
 
 
 def distances(bank: Tensor, features: Rows, k: int) -> Floats:
@@ -75,6 +74,7 @@ def distances(bank: Tensor, features: Rows, k: int) -> Floats:
 
 def _distances(bank: Tensor, features: Rows, k: int) -> Tensor:
     queries = unit_length(as_float64(features)).float().to(bank.device)
-    kth = (queries @ bank.T).topk(k, dim=1).indices[:, -1]
+    nearness = torch.addmm(-bank.square().sum(dim=1) / 2, queries, bank.T)  # falls with the distance
+    kth = nearness.topk(k, dim=1).indices[:, -1]
     distance: Tensor = torch.linalg.vector_norm(queries.double() - bank[kth].double(), dim=1)
     return distance.cpu()

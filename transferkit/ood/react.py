@@ -58,5 +58,5 @@ def _clip(rows: Rows) -> float:
         )
     clip = float(np.percentile(rows, PERCENTILE))
     if clip == 0:
-        raise NotApplicable(f"{PERCENTILE} % of the features are 0, so clipping there would leave nothing.")
+        raise NotApplicable(f"At least {PERCENTILE} % of the features are 0, so clipping there would leave nothing.")
     return clip
