@@ -271,7 +271,10 @@ def test_directions_without_variance_are_ignored_and_counted():
 
 
 def test_far_images_do_not_look_near_because_the_covariance_was_shrunk():
-    few = random_outputs(3 * WIDTH, 0)
+    # two classes far apart: shrunk alone, their spread is shrunk by .89 and that of all images by .001: ratio 3.7
+    features = np.random.default_rng(0).standard_normal((40, WIDTH))
+    features[:, 0] += np.where(np.arange(40) % 2, 30, -30)
+    few = outputs(features, np.zeros((40, 2)), np.arange(40) % 2)
     far = 1e4 * torch.randn(100, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = gaussians.moments(few)
 
