@@ -281,7 +281,15 @@ def test_an_impossible_prevalence_is_refused(prevalence):
 def test_an_estimate_of_empty_sets_is_missing_with_a_reason(measure):
     assert measure(np.empty(0), np.ones(2)).reason == "no in-distribution images"
     assert measure(np.ones(2), np.empty(0)).reason == "no out-of-distribution images"
-    assert measure(np.zeros(2), np.ones(1)).interval is None
+    assert measure(np.zeros(2), np.ones(1)).reason == "one image has no spread"
+
+
+@pytest.mark.parametrize("measure", [fpr95_openood, aupr_out])
+def test_an_estimate_without_resamples_has_the_same_value_and_no_interval(measure):
+    sets = normal_scores(40, 30, 1.0, seed=13)
+
+    assert measure(*sets, resamples=0).value == measure(*sets).value
+    assert measure(*sets, resamples=0).interval is None
 
 
 # ---- differences and bootstraps ----

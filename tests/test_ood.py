@@ -428,6 +428,16 @@ def test_knn_of_a_subsample_says_so_and_repeats():
     assert first(train).tolist() == second(train).tolist()
 
 
+@pytest.mark.gpu
+def test_knn_on_a_gpu_gives_the_distances_of_the_cpu():
+    train, test = random_outputs(400, 0), random_outputs(60, 1)
+
+    on_gpu = ood.fit("knn", train, None, None, ood.OodSettings(device="cuda"))(test)
+
+    # TF32 may take another neighbour at nearly the same distance
+    assert np.allclose(on_gpu, scores("knn", train, test), atol=2e-3)
+
+
 def test_a_score_is_computed_once_per_image_set_and_forgotten_with_it():
     calls = []
     score = replace(

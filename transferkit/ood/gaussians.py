@@ -152,7 +152,7 @@ def _means(grouped: Grouped) -> Tensor:
 def _covariance(grouped: Grouped, means: Tensor) -> tuple[Tensor, float]:
     """(D, D) around the means and its shrinkage in [0, 1].
 
-    Shrinkage towards a multiple of the identity by Ledoit and Wolf, J. Multivariate Analysis 88 (2004) 365, lemma 3.2,
+    Shrinkage towards a multiple of the identity by Ledoit and Wolf, J. Multivariate Analysis 88 (2004) 365,
     with sum_i ||x_i x_i' - S||^2 = sum_i ||x_i||^4 - n ||S||^2; only if n < 5 D.
     """
     n, width = grouped.rows.shape

@@ -1,6 +1,6 @@
 """Distance to the k-th nearest training image, features at unit length.
 
-Sun et al., ICML 2022 (arXiv:2204.06507), eq. 3 and algorithm 1. k = 50, their value for CIFAR-10, or a twentieth of the
+Sun et al., ICML 2022 (arXiv:2204.06507). k = 50, their value for CIFAR-10, or a twentieth of the
 training images if that is less; never tuned on out-of-distribution images.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.ood.contract import Floats, OodSettings, Rows, Score, as_float64, fitted, training_features
+from transferkit.ood.contract import Floats, OodSettings, Rows, Score, as_float64, chunks, fitted, training_features
 from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: 
     """
     rows = training_features(train)
     kept, notes = _kept(rows, settings)
-    bank = unit_length(as_float64(kept)).float().to(settings.device)
+    bank = torch.cat([unit_length(chunk).float() for chunk in chunks(kept)]).to(settings.device)
     k = neighbours(len(rows))
     return fitted("knn", train, lambda outputs: distances(bank, outputs.features, k), notes)
 

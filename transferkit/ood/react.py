@@ -1,6 +1,6 @@
 """Energy of rectified activations: -log sum_c exp z_c, where z = W min(f, r) + b and r is the 90th percentile of f.
 
-Sun, Guo and Li, NeurIPS 2021 (arXiv:2111.12797), eqs. 3 and 4, with their p = 90 over all activations of the training
+Sun, Guo and Li, NeurIPS 2021 (arXiv:2111.12797), with their p = 90 over all activations of the training
 images. It assumes features that are 0 or above, as a ReLU leaves them; for other backbones it can be worse than chance.
 """
 

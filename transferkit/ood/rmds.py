@@ -1,6 +1,6 @@
 """Relative Mahalanobis distance: min_c (f - mu_c)' Sigma^-1 (f - mu_c) - (f - mu_0)' Sigma_0^-1 (f - mu_0).
 
-Ren et al., 2021 (arXiv:2106.09022), eqs. 2 and 3: mu_0 and Sigma_0 belong to one Gaussian around all training images.
+Ren et al., 2021 (arXiv:2106.09022): mu_0 and Sigma_0 belong to one Gaussian around all training images.
 What is rare for every class alike, and so says nothing about classes, cancels.
 """
 
