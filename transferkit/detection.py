@@ -196,7 +196,7 @@ class Estimate:
 
     Attributes:
         value: In [0, 1]; None if one of the sets is empty.
-        interval: 95 %, by bootstrap of both sets; None where it would be made up.
+        interval: 95 %, by bootstrap of both sets; None where it would be made up or was not asked for.
         n_id: Known images.
         n_ood: Unknown images.
         reason: Why value or interval is missing or special; None otherwise.
@@ -209,7 +209,7 @@ class Estimate:
     reason: str | None
 
 
-def fpr95_openood(id_scores: Floats, ood_scores: Floats, seed: int = 0) -> Estimate:
+def fpr95_openood(id_scores: Floats, ood_scores: Floats, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """Share of known images flagged where at least 95 % of the unknown ones are; ties flag more.
 
     The threshold is the ceil(.95 n1)-th largest unknown score. It needs unknown images, which nobody has beforehand:
@@ -218,19 +218,22 @@ def fpr95_openood(id_scores: Floats, ood_scores: Floats, seed: int = 0) -> Estim
     Args:
         id_scores: (n0,) of known images.
         ood_scores: (n1,) of unknown images.
-        seed: Of the bootstrap; 1,000 resamples of both sets.
+        seed: Of the bootstrap.
+        resamples: Of both sets; 0 leaves the interval out.
 
     Raises:
         TransferkitError: If scores are not finite.
     """
     known, unknown = _finite(id_scores, "in-distribution"), _finite(ood_scores, "out-of-distribution")
-    result = _estimate(_weighted_fpr(known, unknown), len(known), len(unknown), seed)
+    result = _estimate(_weighted_fpr(known, unknown), len(known), len(unknown), seed, resamples)
     if result.value not in (0, 1) or result.interval is None:
         return result
     return replace(result, interval=clopper_pearson(round(result.value * len(known)), len(known), CONFIDENCE))
 
 
-def aupr_out(id_scores: Floats, ood_scores: Floats, prevalence: float = 0.5, seed: int = 0) -> Estimate:
+def aupr_out(
+    id_scores: Floats, ood_scores: Floats, prevalence: float = 0.5, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
     """Area under precision and recall with unknown images positive, at a stated share of unknown images.
 
     Precision is prevalence * TPR / (prevalence * TPR + (1 - prevalence) * FPR). Trapezoids from (recall 0, precision
@@ -241,7 +244,8 @@ def aupr_out(id_scores: Floats, ood_scores: Floats, prevalence: float = 0.5, see
         id_scores: (n0,) of known images.
         ood_scores: (n1,) of unknown images.
         prevalence: Share of unknown images among all, in (0, 1).
-        seed: Of the bootstrap; 1,000 resamples of both sets.
+        seed: Of the bootstrap.
+        resamples: Of both sets; 0 leaves the interval out.
 
     Raises:
         TransferkitError: If prevalence is no such share, or scores are not finite.
@@ -249,21 +253,27 @@ def aupr_out(id_scores: Floats, ood_scores: Floats, prevalence: float = 0.5, see
     if not 0 < prevalence < 1:
         raise TransferkitError(f"prevalence is {prevalence}; expected a share between 0 and 1, such as 0.1.")
     known, unknown = _finite(id_scores, "in-distribution"), _finite(ood_scores, "out-of-distribution")
-    result = _estimate(_weighted_aupr(known, unknown, prevalence), len(known), len(unknown), seed)
+    result = _estimate(_weighted_aupr(known, unknown, prevalence), len(known), len(unknown), seed, resamples)
     if result.value is None or np.ptp(np.concatenate([known, unknown])) > 0:
-        return result
+        return _without_false_certainty(result)
     return replace(result, value=prevalence, interval=None, reason="constant: every image has the same score")
 
 
-def _estimate(statistic: Statistic, n_id: int, n_ood: int, seed: int) -> Estimate:
+def _without_false_certainty(result: Estimate) -> Estimate:
+    if result.interval is None or result.interval.low < 1:
+        return result
+    return replace(result, interval=None, reason="the sets do not overlap; see the bound of the AUROC")
+
+
+def _estimate(statistic: Statistic, n_id: int, n_ood: int, seed: int, resamples: int) -> Estimate:
     if not n_id or not n_ood:
         return Estimate(None, None, n_id, n_ood, f"no {'out-of-' if n_id else 'in-'}distribution images")
     value = float(statistic(np.ones((1, n_id)), np.ones((1, n_ood)))[0])
     if min(n_id, n_ood) == 1:
         return Estimate(value, None, n_id, n_ood, "one image has no spread")
-    draws = stratified_bootstrap(statistic, n_id, n_ood, seed)
-    if value == 1 and np.ptp(draws) == 0:
-        return Estimate(value, None, n_id, n_ood, "every resample gives 1; see the bound of the AUROC")
+    if not resamples:
+        return Estimate(value, None, n_id, n_ood, None)
+    draws = stratified_bootstrap(statistic, n_id, n_ood, seed, resamples=resamples)
     return Estimate(value, percentile_interval(draws), n_id, n_ood, None)
 
 
