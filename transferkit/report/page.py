@@ -13,8 +13,8 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader, select_aut
 from markupsafe import Markup
 
 from transferkit.evaluation import thumbnail_choice
+from transferkit.report import calibrated, curves, plots
 from transferkit.report import content as words
-from transferkit.report import curves, plots
 from transferkit.report.content import Content
 from transferkit.report.explained import explained, explained_words
 from transferkit.report.pictures import data_uris
@@ -41,8 +41,12 @@ def page(content: Content) -> str:
         scores=scores,
         sections=sections(content),
         total_seconds=total_seconds(content),
-        calibration_words=calibration_words(scores),
-        calibration=calibration(scores),
+        calibration_words=calibrated.calibration_words(scores),
+        calibration=calibrated.calibration_table(scores),
+        temperature=calibrated.temperature_words(scores, (content.evaluation.get("val") or {}).get("n")),
+        gaps=calibrated.confidence_rows(scores),
+        selective=calibrated.selective(scores),
+        guarantees=calibrated.guarantees(scores),
         calibration_drawings=curves.calibration_drawings(scores),
         done=done(content),
         matrix=plots.confusion_svg(content.confusion, content.class_names) if scores else "",
@@ -119,6 +123,7 @@ def sections(content: Content) -> list[tuple[str, str]]:
         ("mistakes", "Mistakes"),
         ("hits", "Near misses"),
         ("calibration", "Calibration"),
+        ("selective", "Abstaining"),
     ]
     after = [("training", "Training"), ("published", "Published"), ("made", "Making"), ("environment", "Environment")]
     return [("confusion", "Confusion matrix"), *(scored if content.scores else []), *after]
@@ -210,46 +215,3 @@ def environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     flat = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
     packages = facts.get("packages") or {}
     return [(name, str(value)) for name, value in {**flat, **packages}.items()]
-
-
-def calibration_words(scores: Mapping[str, Any]) -> str:
-    """Whether the calibration error differs from that of a calibrated classifier."""
-    band = (scores.get("calibration") or {}).get("ece_if_calibrated")
-    if not band:
-        return "ECE, 15 bins"
-    inside = scores["ece"] <= band[1]
-    return "not distinguishable from calibrated" if inside else f"a calibrated one stays below {words.percent(band[1])}"
-
-
-def calibration(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The numbers about confidence as pairs of name and words."""
-    more, selective = scores.get("calibration") or {}, scores.get("selective") or {}
-    pairs = [
-        ("ECE, 15 bins", _ece(scores), scores.get("ece")),
-        ("ECE, equal mass", words.percent(more.get("ece_equal_mass")), more.get("ece_equal_mass")),
-        ("over-confidence", _points(more.get("signed_overconfidence")), more.get("signed_overconfidence")),
-        ("NLL", _number(scores.get("nll"), " nats"), scores.get("nll")),
-        ("Brier score", _number(scores.get("brier"), " of 2"), scores.get("brier")),
-        ("temperature", _temperature(more), more.get("temperature")),
-        ("AURC", _number(selective.get("aurc"), ", area under the error rate below"), selective.get("aurc")),
-        ("AUGRC", _number(selective.get("augrc"), ""), selective.get("augrc")),
-    ]
-    return [(name, text) for name, text, value in pairs if value is not None]
-
-
-def _ece(scores: Mapping[str, Any]) -> str:
-    return "" if scores.get("ece") is None else f"{words.percent(scores['ece'])}, {calibration_words(scores)}"
-
-
-def _number(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:.3g}{unit}"
-
-
-def _points(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:+.1f} points (mean confidence - accuracy)"
-
-
-def _temperature(more: Mapping[str, Any]) -> str:
-    if more.get("temperature") is None:
-        return ""
-    return f"{more['temperature']:.2f}, fitted on val; with it ECE is {words.percent(more.get('ece_with_temperature'))}"
