@@ -100,6 +100,36 @@ def test_a_listed_image_stands_beside_what_the_network_compared_it_with_and_wher
     assert mistakes.count('alt="training image, cat, cosine 0.90"') == 3
 
 
+def test_the_map_has_a_dot_for_every_place_and_rings_the_mistakes(tmp_path: Path) -> None:
+    page = page_of(finished_run(tmp_path / "run"))
+
+    drawn = page.split('class="map"', 1)[1].split("</svg>", 1)[0]
+    images = embedded(page)["images"]
+    dots = re.findall(r'<circle class="(k\d)( miss)?" data-image="(\d+)" data-class="(\d+)"', drawn)
+    assert len(dots) == 40
+    for colour, miss, row, label in dots:
+        assert colour == f"k{label}"
+        assert images["true"][int(row)] == int(label)
+        assert bool(miss) == (images["predicted"][int(row)] != int(label))
+    assert "Features of all 40 test images" in page
+
+
+def test_many_classes_share_one_colour_on_the_map(tmp_path: Path) -> None:
+    page = page_of(finished_run(tmp_path / "run", outputs(names=tuple(f"class {label}" for label in range(11)))))
+
+    assert set(re.findall(r'<circle class="(k\d*)', page)) == {"k"}
+
+
+def test_the_first_report_makes_the_map_and_the_run_keeps_it(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    run.map_path.unlink()
+
+    page = page_of(run)
+
+    assert "There is no map: the features of these images lie on one line." in page  # the made-up ones are all zero
+    assert run.map_path.exists()
+
+
 def test_calibration_stands_beside_its_temperature_and_what_chance_gives(tmp_path: Path) -> None:
     test = outputs(per_class=100, wrong=30)
     run = finished_run(tmp_path / "run", test)

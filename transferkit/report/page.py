@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from transferkit.report import calibrated, curves, plots
 from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.explained import explained, explained_words
+from transferkit.report.mapped import COLOURED_UP_TO, map_svg, map_words
 from transferkit.report.pictures import data_uris
 
 FOLDER = Path(__file__).parent
@@ -26,7 +27,8 @@ LISTED = 5_000  # test images a page lists by id; with more, mistakes first and 
 def page(content: Content) -> str:
     """The report as HTML."""
     pictures = data_uris(content.thumbnails)
-    images = listed_images(content, pictures)
+    rows = listed(content, pictures)
+    images = listed_images(content, rows, pictures)
     scores = content.scores
     return rendered(
         "page.html.jinja",
@@ -54,7 +56,10 @@ def page(content: Content) -> str:
         pictures=pictures,
         explained=explained(content),
         explained_words=explained_words(content),
-        listed=len(images["id"]),
+        listed=len(rows),
+        map=map_svg(content, {index: row for row, index in enumerate(rows)}),
+        map_words=map_words(content),
+        mapped_colours=COLOURED_UP_TO,
         numbered_up_to=plots.NUMBERED_UP_TO,
         sampled=len(pictures) < scores.get("n", 0),
         curves=drawings(content),
@@ -122,6 +127,7 @@ def sections(content: Content) -> list[tuple[str, str]]:
         ("classes", "Per class"),
         ("mistakes", "Mistakes"),
         ("hits", "Near misses"),
+        ("map", "Map"),
         ("calibration", "Calibration"),
         ("selective", "Abstaining"),
     ]
@@ -138,15 +144,23 @@ def opened(content: Content) -> dict[str, Any]:
     return {"count": times, "words": "as it should be" if count == 1 else "see the notes", "is_warning": count != 1}
 
 
-def listed_images(content: Content, pictures: Mapping[int, str]) -> dict[str, list[Any]]:
-    """The images the matrix opens onto, as columns: those with pictures, then mistakes and a sample of hits."""
+def listed(content: Content, pictures: Mapping[int, str]) -> list[int]:
+    """Positions of the images the matrix opens onto: those with pictures, then mistakes and a sample of hits."""
+    test = content.test
+    if test is None:
+        return []
+    chosen = dict.fromkeys([*pictures, *thumbnail_choice(test, LISTED).tolist()])
+    return [index for index in chosen if index < len(test)]
+
+
+def listed_images(content: Content, rows: Sequence[int], pictures: Mapping[int, str]) -> dict[str, list[Any]]:
+    """These images as columns."""
     columns: dict[str, list[Any]] = {"true": [], "predicted": [], "confidence": [], "id": [], "picture": []}
     test = content.test
     if test is None:
         return columns
     predictions, confidences = test.predictions.tolist(), test.confidences.tolist()
-    chosen = dict.fromkeys([*pictures, *thumbnail_choice(test, LISTED).tolist()])
-    for index in [index for index in chosen if index < len(test)]:
+    for index in rows:
         columns["true"].append(int(test.labels[index]))
         columns["predicted"].append(predictions[index])
         columns["confidence"].append(round(confidences[index], 4))
