@@ -12,10 +12,11 @@ from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.errors import TransferkitError
 from transferkit.outputs import Outputs
 
-POINTS = 800  # at most: enough to see the classes, few enough for a second or two of one core
+POINTS = 600  # at most: enough to see the classes, few enough for a second of one core
 FEWEST = 10
 AXES = 50  # principal axes that t-SNE starts from; van der Maaten and Hinton 2008, section 4.2, take 30
-ROUNDS = 400  # of t-SNE; the first 250 are scikit-learn's early exaggeration
+PERPLEXITY = 30.0  # scikit-learn's default
+ROUNDS = 350  # of t-SNE; the first 250 are scikit-learn's early exaggeration
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -83,7 +84,7 @@ def _places(features: npt.NDArray[np.float64]) -> Floats:
     from sklearn.manifold import TSNE
 
     axes = PCA(min(AXES, *features.shape), random_state=0).fit_transform(features)
-    perplexity = min(30.0, (len(axes) - 1) / 3)
+    perplexity = min(PERPLEXITY, (len(axes) - 1) / 3)
     places = TSNE(init="pca", perplexity=perplexity, max_iter=ROUNDS, random_state=0).fit_transform(axes)
     low, high = places.min(axis=0), places.max(axis=0)
     scaled: Floats = ((places - low) / np.maximum(high - low, 1e-12)).astype(np.float32)

@@ -72,5 +72,5 @@ def map_words(content: Content) -> str:
     among = f"{len(found.indices):,} of {n:,}" if len(found.indices) < n else f"all {n:,}"
     return (
         f"Features of {among} test images, hits and mistakes in their true proportion, laid out by t-SNE: neighbours "
-        "are alike to the network; distances between groups mean nothing. Coloured by label; mistakes have a dark rim."
+        "are alike to the network; distances between groups mean nothing. Coloured by label; mistakes have a rim."
     )
