@@ -10,6 +10,7 @@ import numpy as np
 from transferkit import recipe as recipes
 from transferkit.evaluation import evaluate, listed_one_by_one, thumbnail_choice, thumbnails
 from transferkit.explanations import Explanations
+from transferkit.feature_map import FeatureMap
 from transferkit.images import Images
 from transferkit.outputs import Outputs
 from transferkit.run_directory import Run
@@ -61,6 +62,7 @@ def finished_run(folder: Path, test: Outputs | None = None, data: str = "cifar10
     chosen = thumbnail_choice(test)
     run.write_thumbnails(chosen, thumbnails(pictures(test), chosen))
     explanations(test).save(run.explanations_path)
+    feature_map(test).save(run.map_path)
     run.write_json("evaluation", evaluate(test, test))
     return run
 
@@ -83,6 +85,13 @@ def explanations(test: Outputs) -> Explanations:
         crop=1.0,
         no_maps_because="",
     )
+
+
+def feature_map(test: Outputs) -> FeatureMap:
+    """The first images on a grid, twenty to a row."""
+    places = np.stack([np.arange(400) % 20, np.arange(400) // 20], axis=1).astype(np.float32) / 19
+    indices = thumbnail_choice(test, 400)
+    return FeatureMap(indices, places[: len(indices)])
 
 
 MODEL = {

@@ -11,7 +11,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking"},
     {"run"},
     {"report", "comparison", "prediction", "extraction", "caches"},
-    {"evaluation", "explanations", "backbone_scores"},
+    {"evaluation", "explanations", "feature_map", "backbone_scores"},
     {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults", "logme"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields", "gradcam"},
     {"batches", "checkpoint", "feature_store", "feature_files"},

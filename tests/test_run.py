@@ -55,6 +55,7 @@ def test_a_run_leaves_its_files_and_no_temporary_ones(finished: Run) -> None:
         "test.safetensors",
         "thumbnails.safetensors",
         "explanations.safetensors",
+        "map.safetensors",
     }
 
 
