@@ -107,6 +107,7 @@ FACTS = {
     "notes": ["CPU, fp32, 2 threads", "3 unreadable files were left out"],
     "data": {
         "name": "cifar10",
+        "terms": "cite the authors",
         "fingerprint": {"train": "aa" * 32, "val": "bb" * 32, "test": "cc" * 32},
         "n": {"train": 100, "val": 40, "test": 40},
         "size_px": [12, 12],

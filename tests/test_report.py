@@ -65,6 +65,7 @@ def test_page_markdown_and_csv_tell_the_same_facts(tmp_path: Path) -> None:
         assert "3 unreadable files were left out" in text
         assert "The test set was opened once." in text
         assert "5c106cde" in text
+        assert "cite the authors" in text
         assert "93.8 to 95.7" in text
     with (run.path / "confusion.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))

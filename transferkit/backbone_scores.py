@@ -171,11 +171,17 @@ def published_top1(backbone: BackboneSettings) -> float | None:
 
 
 def images_per_second(classifier: Classifier, images: Images, machine: Runtime, screen: Screen) -> float:
-    """Measured throughput of feature extraction from uint8 images in memory, uncompiled, after one batch to warm up."""
+    """Measured throughput of feature extraction from uint8 images in memory, uncompiled: the fastest batch of a second.
+
+    The fastest, because what else the machine does can only slow a batch down.
+    """
     network = LayerNetwork(classifier, [PENULTIMATE], "avg", machine, replace(screen, quiet=True))
     pixels = images.take(slice(0, chosen_batch_size("auto", network)))
     pace = Pace(network, TIMED_BATCHES, "off")
     pace.timed(pixels)
+    fastest = float("inf")
     while pace.done == 1 or (pace.seconds < TIMED_SECONDS and pace.done <= TIMED_BATCHES):
+        before = pace.seconds
         pace.timed(pixels)
-    return len(pixels) * (pace.done - 1) / pace.seconds
+        fastest = min(fastest, pace.seconds - before)
+    return len(pixels) / fastest

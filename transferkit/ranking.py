@@ -24,7 +24,7 @@ from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
 from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap, rank_ranges, wilson
 
-ALPHA = 0.05  # bound of the probability that any difference claimed in the whole table is none
+ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
 NO_FILE_SIGNS = re.compile(r"[^\w.=-]+")
 
 

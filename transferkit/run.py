@@ -97,6 +97,7 @@ def facts(
         "notes": [*machine.notes, *splits.notes],
         "data": {
             "name": recipe.data.name,
+            "terms": datasets.terms(recipe.data.name),
             "fingerprint": {name: part.fingerprint for name, part in parts.items()},
             "n": {name: len(part) for name, part in parts.items()},
             "size_px": list(splits.train.size_px),

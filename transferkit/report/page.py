@@ -191,6 +191,7 @@ def done(content: Content) -> list[tuple[str, str]]:
         ("method", _method(content.recipe.get("method") or {})),
         ("input", _input(content.model.get("input") or {})),
         ("data", content.data_name if content.recipe else str(data.get("name", ""))),
+        ("terms of the data", str(data.get("terms") or "")),
         ("images", " · ".join(f"{count:,} {name}" for name, count in (data.get("n") or {}).items())),
         ("image size", " x ".join(str(side) for side in data.get("size_px") or []) + (" px" * ("size_px" in data))),
         ("seed", str(content.recipe.get("seed", ""))),

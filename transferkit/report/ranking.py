@@ -25,6 +25,7 @@ NO_TOP1 = {
     "run": "weights of a run",
     "timm": "timm's metadata on this machine state no accuracy",
 }
+WIDTH_WITH_TICKS = 0.75  # log10 of a range in which at least two of the ticks 1, 2, 5, 10 ... lie
 NAMES_FROM_RIGHT = 0.6  # of the drawing's width: from here on a point's name stands left of it
 
 
@@ -66,12 +67,13 @@ def notes(ranking: Row) -> list[str]:
         f"{data['of']:,} training images of {data['name']}; C is chosen without the images that are answered. "
         "Neither val nor test was looked at.",
         f"Always answering the commonest class gives {words.percent(data['guessing'])}.",
-        "Intervals are Wilson's, 95 %, over images; another set of training images would move the numbers further.",
+        "Intervals are Wilson's, 95 %, over images. Folds share training images, of which intervals and tests know "
+        "nothing: another training set would move the numbers further, and a p just below 0.05 is weak evidence.",
         "Ranks: pairs are compared on the same images (McNemar's mid-p, Holm over all pairs, level 5 %); a tie is a "
         "difference that is not shown.",
         f"kNN: {min(row['neighbours'] for row in rows)} nearest images by cosine, in the same folds. LogME: higher = "
         "the features explain the labels better; comparable within this table only.",
-        f"GFLOPs: per image, two operations per multiply-add, without the head. img/s: measured once on "
+        f"GFLOPs: per image, two operations per multiply-add, without the head. img/s: the fastest of a few batches on "
         f"{ranking['device']}, {ranking['precision']}, {ranking['threads']} threads, images in memory, uncompiled.",
         "A probe ranks features as they are; fine-tuned, the order can change.",
     ]
@@ -96,12 +98,13 @@ def ranking_verdict(ranking: Row) -> RenderableType:
         table.add_column(title, justify="right", no_wrap=True)
     for row in ranking["rows"]:
         table.add_row(*(printable(cell) for cell in _cells(row)))
-    shown = f"Tie: not told apart on these images (n = {ranking['n']:,}; McNemar, Holm, 5 %)."
+    is_tied = any(row["ranks"][0] < row["ranks"][1] for row in ranking["rows"])
+    tie = f"Tie: not told apart on these images (n = {ranking['n']:,}; McNemar, Holm, 5 %)."
     seen = f"Cross-validated on {ranking['data']['n']:,} training images; val and test stay closed."
     failed = [Text(printable(f"Failed: {failure}")) for failure in ranking["failures"]]
     verdict = Text(printable(ranking["verdict"]), style="bold")
     page = Text(printable(f"Report: {ranking['folder']}/report.html"))
-    return Group(verdict, Text(), table, *failed, Text(), Text(shown), Text(seen), page)
+    return Group(verdict, Text(), table, *failed, Text(), *([Text(tie)] if is_tied else []), Text(seen), page)
 
 
 def _cells(row: Row) -> list[str]:
@@ -186,7 +189,9 @@ def accuracy_over_cost(rows: Sequence[Row]) -> Markup:
     """Inline SVG: accuracy with its interval over the logarithm of the operations per image."""
     costs = [math.log10(row["flops"]) for row in rows]
     bounds = [100 * bound for row in rows for bound in row["interval"]]
-    air, room = 0.08 * (max(bounds) - min(bounds)), 0.15 * (max(costs) - min(costs)) or 0.5
+    air = 0.08 * (max(bounds) - min(bounds))
+    span = max(costs) - min(costs)
+    room = max(0.15 * span, (WIDTH_WITH_TICKS - span) / 2)
     frame = curves.Frame((min(costs) - room, max(costs) + room), (min(bounds) - air, max(bounds) + air))
     parts = [frame.axes([], curves.ticks(*frame.y_range), "operations per image, GFLOPs (log)", "{:g}".format)]
     parts += [_cost_tick(frame, 10.0**power * step) for power in range(5, 15) for step in (1, 2, 5)]
