@@ -7,10 +7,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
-    {"__init__", "cli", "cli_features"},
+    {"__init__", "cli", "cli_corrupt", "cli_features"},
     {"api", "command_options", "doctor", "estimate", "listings", "study"},
     {"run"},
-    {"report", "comparison", "prediction", "extraction", "caches"},
+    {"report", "comparison", "prediction", "extraction", "caches", "corrupted_files"},
     {"evaluation"},
     {"methods", "metrics", "statistics", "ood", "defaults"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields"},
