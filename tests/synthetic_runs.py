@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from transferkit import recipe as recipes
-from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
+from transferkit.evaluation import evaluate, listed_one_by_one, thumbnail_choice, thumbnails
+from transferkit.explanations import Explanations
+from transferkit.feature_map import FeatureMap
 from transferkit.images import Images
 from transferkit.outputs import Outputs
 from transferkit.run_directory import Run
@@ -17,7 +19,11 @@ NAMES = ("cat", "dog", "ship", "truck")
 
 
 def outputs(
-    names: Sequence[str] = NAMES, per_class: int = 10, wrong: int = 3, labels: Sequence[int] | None = None
+    names: Sequence[str] = NAMES,
+    per_class: int = 10,
+    wrong: int = 3,
+    labels: Sequence[int] | None = None,
+    width: int = 8,
 ) -> Outputs:
     """Outputs in which the first `wrong` images of every class are called the next class."""
     classes = len(names)
@@ -27,7 +33,7 @@ def outputs(
     logits = np.zeros((len(truth), classes), np.float32)
     logits[np.arange(len(truth)), predicted] = 1 + 0.1 * position
     ids = tuple(f"test/{label}/{number}.png" for label, number in zip(truth, position, strict=True))
-    features = np.zeros((len(truth), 8), np.float32)
+    features = np.zeros((len(truth), width), np.float32)
     return Outputs(features, logits, truth.astype(np.int64), ids, tuple(names))
 
 
@@ -55,8 +61,37 @@ def finished_run(folder: Path, test: Outputs | None = None, data: str = "cifar10
     run.save_outputs({"val": test, "test": test})
     chosen = thumbnail_choice(test)
     run.write_thumbnails(chosen, thumbnails(pictures(test), chosen))
+    explanations(test).save(run.explanations_path)
+    feature_map(test).save(run.map_path)
     run.write_json("evaluation", evaluate(test, test))
     return run
+
+
+def explanations(test: Outputs) -> Explanations:
+    """Each listed image with three training images of its own class, and a map that is bright at the left."""
+    indices = listed_one_by_one(test)
+    labels = np.repeat(np.arange(len(test.class_names)), 3)
+    return Explanations(
+        indices=indices,
+        neighbours=3 * test.labels[indices][:, None] + np.arange(3),
+        similarities=np.tile(np.array([0.9, 0.8, 0.7], np.float32), (len(indices), 1)),
+        pictures=np.full((len(labels), 3, 12, 12), 90, np.uint8),
+        labels=labels,
+        ids=tuple(f"train/{label}/{number}.png" for number, label in enumerate(labels)),
+        searched=1000,
+        train_images=5000,
+        maps=np.tile(np.array([[255, 0], [255, 0]], np.uint8), (len(indices), 1, 1)),
+        layer="layer4",
+        crop=1.0,
+        no_maps_because="",
+    )
+
+
+def feature_map(test: Outputs) -> FeatureMap:
+    """The first images on a grid, twenty to a row."""
+    places = np.stack([np.arange(400) % 20, np.arange(400) // 20], axis=1).astype(np.float32) / 19
+    indices = thumbnail_choice(test, 400)
+    return FeatureMap(indices, places[: len(indices)])
 
 
 MODEL = {
@@ -72,6 +107,7 @@ FACTS = {
     "notes": ["CPU, fp32, 2 threads", "3 unreadable files were left out"],
     "data": {
         "name": "cifar10",
+        "terms": "cite the authors",
         "fingerprint": {"train": "aa" * 32, "val": "bb" * 32, "test": "cc" * 32},
         "n": {"train": 100, "val": 40, "test": 40},
         "size_px": [12, 12],

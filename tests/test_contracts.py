@@ -61,10 +61,10 @@ def test_a_backbone_measures_its_width_covers_its_parameters_once_and_learns_eve
 
 
 def noise() -> Splits:
-    """Three classes of noise of three brightnesses."""
+    """Three classes of noise of slightly different brightness, which no line separates."""
     generator = np.random.default_rng(0)
     labels = np.arange(90) % 3
-    pixels = (generator.integers(0, 90, (90, 3, 16, 16)) + 80 * labels[:, None, None, None]).astype(np.uint8)
+    pixels = (generator.integers(0, 90, (90, 3, 16, 16)) + 4 * labels[:, None, None, None]).astype(np.uint8)
     pool = Images.from_pixels(pixels, labels, ["dark", "grey", "light"])
     return split(pool, pool, val_fraction=0.2, limit_per_class=None, seed=0)
 

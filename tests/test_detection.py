@@ -95,7 +95,7 @@ def test_the_interval_covers_the_truth_about_95_percent_of_the_time(n, shift):
     intervals = [auroc(*normal_scores(n, n, shift, seed)).interval for seed in range(2000)]
 
     covered = np.mean([i.low <= truth <= i.high for i in intervals])
-    assert 0.94 <= covered <= 0.99  # OOD.md: .98 at n = 20 and AUROC .96, where Wald has .83
+    assert 0.94 <= covered <= 0.99  # a Wald interval has .83 at n = 20 and AUROC .96
 
 
 def test_sets_that_do_not_overlap_have_a_one_sided_bound():
@@ -230,6 +230,12 @@ def test_fpr95_openood_of_nothing_flagged_is_not_certain():
     assert (result.value, result.interval.high) == (0.0, pytest.approx(1 - 0.025 ** (1 / 50)))
 
 
+def test_constant_scores_flag_every_known_image():
+    result = fpr95_openood(np.zeros(50), np.zeros(60))
+
+    assert (result.value, result.interval.low, result.interval.high) == (1.0, pytest.approx(0.025 ** (1 / 50)), 1.0)
+
+
 # ---- AUPR ----
 
 
@@ -262,6 +268,7 @@ def test_aupr_interval_holds_the_value_and_perfect_sets_have_none():
 
     assert result.interval.low < result.value < result.interval.high
     assert (perfect.value, perfect.interval) == (pytest.approx(1.0), None)
+    assert perfect.reason == "the sets do not overlap; see the bound of the AUROC"
 
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, 5.0])
@@ -274,7 +281,15 @@ def test_an_impossible_prevalence_is_refused(prevalence):
 def test_an_estimate_of_empty_sets_is_missing_with_a_reason(measure):
     assert measure(np.empty(0), np.ones(2)).reason == "no in-distribution images"
     assert measure(np.ones(2), np.empty(0)).reason == "no out-of-distribution images"
-    assert measure(np.zeros(2), np.ones(1)).interval is None
+    assert measure(np.zeros(2), np.ones(1)).reason == "one image has no spread"
+
+
+@pytest.mark.parametrize("measure", [fpr95_openood, aupr_out])
+def test_an_estimate_without_resamples_has_the_same_value_and_no_interval(measure):
+    sets = normal_scores(40, 30, 1.0, seed=13)
+
+    assert measure(*sets, resamples=0).value == measure(*sets).value
+    assert measure(*sets, resamples=0).interval is None
 
 
 # ---- differences and bootstraps ----

@@ -6,8 +6,11 @@ import hashlib
 import http.server
 import io
 import shutil
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +37,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.seen.append((self.path, self.headers.get("Range")))  # type: ignore[attr-defined]
         if self.path == "/missing":
             self.send_error(404)
+        elif self.path == "/held":
+            self.server.gate.asked.set()  # type: ignore[attr-defined]
+            self.server.gate.open.wait(10)  # type: ignore[attr-defined]
+            self._send(*self._asked())
         elif self.path == "/elsewhere":
             self.send_response(302)
             self.send_header("Location", "ftp://127.0.0.1/file")
@@ -64,6 +71,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Gate:
+    """Holds the answer to `/held` back until it is opened."""
+
+    def __init__(self) -> None:
+        self.asked, self.open = threading.Event(), threading.Event()
+
+
 class QuietServer(http.server.ThreadingHTTPServer):
     """Says nothing of clients that hang up."""
 
@@ -77,12 +91,14 @@ class Server:
     def __init__(self, server: http.server.ThreadingHTTPServer) -> None:
         self.address = f"http://127.0.0.1:{server.server_address[1]}"
         self.seen: list[tuple[str, str | None]] = server.seen  # type: ignore[attr-defined]
+        self.gate: Gate = server.gate  # type: ignore[attr-defined]
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     running = QuietServer(("127.0.0.1", 0), Handler)
     running.seen = []  # type: ignore[attr-defined]
+    running.gate = Gate()  # type: ignore[attr-defined]
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield Server(running)
@@ -108,6 +124,53 @@ def test_a_file_that_is_there_is_verified_and_not_fetched_again(server: Server, 
     get(tmp_path / "file.bin", f"{server.address}/file")
 
     assert server.seen == []
+
+
+@pytest.mark.parametrize("sha256", [SHA256, None])
+def test_two_downloads_of_one_file_become_one(server: Server, tmp_path: Path, sha256: str | None) -> None:
+    gate = server.gate
+    waiting = io.StringIO()
+    first = threading.Thread(
+        target=get, args=(tmp_path / "file.bin", f"{server.address}/held"), kwargs={"sha256": sha256}
+    )
+    second = threading.Thread(
+        target=get,
+        args=(tmp_path / "file.bin", f"{server.address}/held"),
+        kwargs={"sha256": sha256, "screen": Screen(stream=waiting)},
+    )
+
+    first.start()
+    gate.asked.wait(10)
+    second.start()
+    wait_for(lambda: "Another process is downloading the file; waiting for it." in waiting.getvalue())
+    gate.open.set()
+    first.join(10)
+    second.join(10)
+
+    assert server.seen == [("/held", None)]
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_what_a_killed_download_left_does_not_lock_the_next_one(server: Server, tmp_path: Path) -> None:
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom transferkit import download, screen\n"
+        "with download._alone(Path(sys.argv[1]), 'it', screen.SILENT):\n    os.kill(os.getpid(), 9)\n"
+    )
+    path = tmp_path / "file.bin"
+    killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+
+    get(path, f"{server.address}/file")
+
+    assert killed.returncode == -9
+    assert path.read_bytes() == CONTENT
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Return when the condition holds; fail where it never does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def test_a_file_put_there_by_hand_that_is_another_one_is_refused_and_kept(tmp_path: Path) -> None:

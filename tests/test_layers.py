@@ -7,13 +7,13 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
-    {"__init__", "cli", "cli_features", "cli_limits"},
-    {"api", "command_options", "doctor", "estimate", "listings", "study"},
+    {"__init__", "cli", "cli_features", "cli_rank", "cli_corrupt", "cli_limits"},
+    {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking"},
     {"run", "limitations"},
-    {"report", "comparison", "prediction", "extraction", "caches"},
-    {"evaluation", "rejection"},
-    {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults"},
-    {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields"},
+    {"report", "comparison", "prediction", "extraction", "caches", "corrupted_files"},
+    {"evaluation", "explanations", "feature_map", "backbone_scores", "rejection"},
+    {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults", "logme"},
+    {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields", "gradcam"},
     {"batches", "checkpoint", "feature_store", "feature_files"},
     {"datasets", "backbones", "corruptions", "nonsense", "nuisance"},
     {"weights", "download", "decoding"},

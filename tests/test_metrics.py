@@ -299,6 +299,74 @@ def test_a_temperature_of_zero_is_refused():
         metrics.with_temperature(EMPTY, 0.0)
 
 
+def test_equal_mass_band_lies_below_that_of_equal_width():
+    outputs = two_class(np.random.default_rng(0).beta(19, 1, 2_000).clip(0.5, 1).tolist(), [True] * 2_000)
+
+    by_mass = metrics.ece_equal_mass_if_calibrated(outputs, seed=0)
+
+    plain = chance_gaps(outputs.confidences, bins=15)
+    assert (by_mass.low, by_mass.high) == pytest.approx(tuple(np.quantile(plain, [0.025, 0.975])), rel=0.15)
+
+
+def chance_gaps(confidences, bins):
+    """ECE over equal-mass bins of hits drawn with the confidences, by a plain loop."""
+    generator, ordered = np.random.default_rng(1), np.sort(confidences)
+    return [
+        sum(abs(part.sum()) for part in np.array_split((generator.random(len(ordered)) < ordered) - ordered, bins))
+        / len(ordered)
+        for _ in range(400)
+    ]
+
+
+def test_debiased_error_worked_by_hand():
+    outputs = two_class([0.6, 0.6, 0.9, 0.9], [False, True, False, False])
+
+    # bin of .6: (.6 - .5)^2 - .25 / 1 = -.24; bin of .9: (.9 - 0)^2 - 0 = .81; half of each: .285
+    assert metrics.debiased_rms_calibration_error(outputs, bins=2) == pytest.approx(math.sqrt(0.285), abs=1e-6)
+
+
+def test_debiased_error_is_zero_where_chance_explains_the_gap():
+    # one bin of ten: (.75 - .8)^2 = .0025, less .8 * .2 / 9 = .018
+    outputs = two_class([0.75] * 10, [True] * 8 + [False] * 2)
+
+    assert metrics.debiased_rms_calibration_error(outputs) == 0.0
+
+
+def test_classwise_error_worked_by_hand():
+    outputs = two_class([0.6, 0.8], [True, False])
+
+    # two images, one bin: mean p of class 1 is .7 (of class 0 .3), its share is .5: gaps .2 and .2
+    assert metrics.classwise_ece(outputs, bins=1) == pytest.approx(0.2, abs=1e-6)
+
+
+def test_confidence_by_class_counts_the_images_given_a_class():
+    outputs = outputs_of([[0.0, math.log(9.0), -50], [0.0, math.log(4.0), -50], [math.log(3.0), 0.0, -50]], [1, 0, 0])
+
+    rows = metrics.confidence_by_class(outputs)
+
+    assert [(row.accuracy.hits, row.accuracy.n) for row in rows] == [(1, 1), (1, 2)]  # class 2 was never said
+    assert [row.gap for row in rows] == pytest.approx([0.75 - 1, 0.85 - 0.5])
+
+
+def test_temperature_interval_agrees_with_refitting_every_resample():
+    outputs = random_outputs(n=300)
+    generator = np.random.default_rng(1)
+
+    interval = metrics.temperature_interval(outputs, seed=0)
+
+    refitted = [metrics.fit_temperature(outputs_at(outputs, generator.integers(0, 300, 300))) for _ in range(60)]
+    assert interval.low < metrics.fit_temperature(outputs) < interval.high
+    assert interval.high - interval.low == pytest.approx(np.ptp(np.quantile(refitted, [0.025, 0.975])), rel=0.35)
+
+
+def outputs_at(outputs, rows):
+    return outputs_of(outputs.logits[rows], outputs.labels[rows])
+
+
+def test_temperature_has_no_interval_below_a_hundred_images():
+    assert metrics.temperature_interval(random_outputs(n=99), seed=0) is None
+
+
 # ---- selective prediction ----
 
 
@@ -335,3 +403,52 @@ def test_augrc_of_the_best_and_the_worst_order(wrong_first, expected):
 
     # Traub 2024: e^2 / 2 for the best order of e = 0.2; mirrored, e - e^2 / 2 for the worst; 1/n for the steps
     assert metrics.augrc(two_class(confidences.tolist(), right.tolist())) == pytest.approx(expected, abs=1e-3)
+
+
+def test_error_auroc_equals_scikit_learn_with_ties():
+    confidences = np.random.default_rng(0).integers(55, 99, 200) / 100
+    right = np.random.default_rng(1).random(200) < confidences
+    outputs = two_class(confidences.tolist(), right.tolist())
+
+    assert metrics.error_auroc(outputs) == pytest.approx(sk.roc_auc_score(right, confidences), abs=1e-6)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_error_auroc_is_not_defined_without_hits_or_mistakes(right):
+    assert math.isnan(metrics.error_auroc(two_class([0.6, 0.9], [right, right])))
+
+
+def test_guaranteed_point_is_the_largest_coverage_below_the_target():
+    confidences = np.linspace(0.99, 0.51, 1_000)
+    outputs = two_class(confidences.tolist(), (np.arange(1_000) < 900).tolist())
+
+    point = metrics.guaranteed_point(outputs, 0.05)
+
+    # upper bounds at .05 / 20: of 0 in 900 errors .0066, of 50 in 950 .075: 90 % is the largest coverage that holds
+    assert (point.answered.hits, point.answered.n, point.coverage) == (0, 900, 0.9)
+    assert point.bound == pytest.approx(1 - (0.05 / 20) ** (1 / 900))
+    assert point.threshold == pytest.approx(confidences[899])
+
+
+def test_no_coverage_may_be_the_answer():
+    assert metrics.guaranteed_point(two_class([0.9] * 20, [True] * 20), 0.01) is None  # 20 images show too little
+
+
+def test_images_as_confident_as_the_last_one_are_answered_too():
+    outputs = two_class([0.9] * 600 + [0.6] * 400, [True] * 600 + [False] * 400)
+
+    point = metrics.guaranteed_point(outputs, 0.1)
+
+    assert (point.answered.n, point.threshold) == (600, pytest.approx(0.9))
+
+
+def test_a_guarantee_is_kept():
+    """Of 100 samples of a classifier with a known error rate at every coverage, at most 5 % break the promise."""
+    generator = np.random.default_rng(0)
+    broken = 0
+    for _ in range(100):
+        confidences = generator.uniform(0.5, 1, 500)
+        outputs = two_class(confidences.tolist(), (generator.random(500) < confidences).tolist())
+        point = metrics.guaranteed_point(outputs, 0.15)
+        broken += point is not None and 1 - (point.threshold + 1) / 2 > 0.15  # error = 1 - mean confidence above it
+    assert broken <= 5

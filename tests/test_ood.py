@@ -111,6 +111,14 @@ def test_knn_measures_angles_to_the_kth_image():
     assert scores("knn", train, test).tolist() == pytest.approx([np.sqrt(2), 0.0])
 
 
+def test_knn_heeds_no_length_but_zero():
+    train = outputs(np.array([[0.0, 1e-30], [0.0, 1e30], [0.0, 0.0]], np.float32), np.zeros((3, 3), np.float32))
+    test = outputs(np.array([[1e-20, 0.0], [0.0, 2.0], [0.0, 0.0]], np.float32), np.zeros((3, 3), np.float32))
+
+    # k = 1: nearest to (1, 0) is the row of zeros at distance 1
+    assert scores("knn", train, test).tolist() == pytest.approx([1.0, 0.0, 0.0])
+
+
 def test_mahalanobis_distance_worked_by_hand():
     # two classes at x = -10 and 10, each with offsets +-1 in x and +-2 in y: variances 1/2 and 2
     cross, right = np.array([[1, 0], [-1, 0], [0, 2], [0, -2]]), np.array([10, 0])
@@ -262,6 +270,32 @@ def test_directions_without_variance_are_ignored_and_counted():
     assert np.allclose(score(dead), scores("mds", train, train))
 
 
+def test_far_images_do_not_look_near_because_the_covariance_was_shrunk():
+    # two classes far apart: shrunk alone, their spread is shrunk by .89 and that of all images by .001: ratio 3.7
+    features = np.random.default_rng(0).standard_normal((40, WIDTH))
+    features[:, 0] += np.where(np.arange(40) % 2, 30, -30)
+    few = outputs(features, np.zeros((40, 2)), np.arange(40) % 2)
+    far = 1e4 * torch.randn(100, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = gaussians.moments(few)
+
+    to_class = gaussians.class_gaussians(found).squared_distances(far).amin(dim=1)
+    to_background = gaussians.background_gaussian(found).squared_distances(far)[:, 0]
+
+    assert "covariance shrunk by" in found.notes[0]
+    # the background is wider in every direction: far out, its distance is never the larger one
+    assert (to_background < 1.01 * to_class).all()
+
+
+def test_the_background_is_the_covariance_of_all_images_if_nothing_is_shrunk():
+    train = random_outputs(400, 0)
+    background = gaussians.background_gaussian(gaussians.moments(train))
+
+    rows = train.features.astype(np.float64)
+    centred = rows - rows.mean(axis=0)
+    expected = np.einsum("nd,de,ne->n", centred, np.linalg.inv(centred.T @ centred / 400), centred)
+    assert np.allclose(background.squared_distances(torch.from_numpy(rows))[:, 0].numpy(), expected)
+
+
 # ---- the rank ensemble ----
 
 
@@ -392,6 +426,16 @@ def test_knn_of_a_subsample_says_so_and_repeats():
 
     assert first.notes == ("compares with 100 of 200 training images, drawn with seed 3",)
     assert first(train).tolist() == second(train).tolist()
+
+
+@pytest.mark.gpu
+def test_knn_on_a_gpu_gives_the_distances_of_the_cpu():
+    train, test = random_outputs(400, 0), random_outputs(60, 1)
+
+    on_gpu = ood.fit("knn", train, None, None, ood.OodSettings(device="cuda"))(test)
+
+    # TF32 may take another neighbour at nearly the same distance
+    assert np.allclose(on_gpu, scores("knn", train, test), atol=2e-3)
 
 
 def test_a_score_is_computed_once_per_image_set_and_forgotten_with_it():

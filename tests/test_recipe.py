@@ -179,7 +179,7 @@ def test_copy_never_overwrites(tmp_path: Path) -> None:
     assert file.read_text() == "precious"
 
 
-def test_schema_describes_both_recipes_and_studies() -> None:
+def test_schema_describes_recipes_studies_and_rankings() -> None:
     definitions = recipe.schema()["$defs"]
 
-    assert {"Recipe", "Study", "FinetuneSettings", "FolderData"} <= set(definitions)
+    assert {"Recipe", "Study", "Ranking", "FinetuneSettings", "FolderData"} <= set(definitions)

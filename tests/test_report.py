@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from synthetic_runs import FACTS, finished_run, outputs
 
-from transferkit import report
+from transferkit import metrics, report
 from transferkit.errors import TransferkitError
 from transferkit.outputs import Outputs
 from transferkit.report import content, curves, pictures, plots
@@ -65,6 +65,7 @@ def test_page_markdown_and_csv_tell_the_same_facts(tmp_path: Path) -> None:
         assert "3 unreadable files were left out" in text
         assert "The test set was opened once." in text
         assert "5c106cde" in text
+        assert "cite the authors" in text
         assert "93.8 to 95.7" in text
     with (run.path / "confusion.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
@@ -88,6 +89,79 @@ def test_a_second_opening_of_the_test_set_is_said_everywhere(tmp_path: Path) -> 
     assert "opened 3 times" in page_of(run)
     assert "opened 3 times" in (run.path / "report.md").read_text(encoding="utf-8")
     assert "opened 3 times" in " ".join(terminal_lines(run))
+
+
+def test_a_listed_image_stands_beside_what_the_network_compared_it_with_and_where_it_looked(tmp_path: Path) -> None:
+    page = html.unescape(page_of(finished_run(tmp_path / "run")))
+
+    mistakes = page.split('id="mistakes"', 1)[1].split("</section>", 1)[0]
+    assert "among 1,000 of 5,000" in mistakes
+    assert "Grad-CAM of layer4, a map of 2 x 2 px" in mistakes
+    assert mistakes.count('alt="where the network looked"') == 12
+    assert mistakes.count('alt="training image, cat, cosine 0.90"') == 3
+
+
+def test_the_map_has_a_dot_for_every_place_and_rings_the_mistakes(tmp_path: Path) -> None:
+    page = page_of(finished_run(tmp_path / "run"))
+
+    drawn = page.split('class="map"', 1)[1].split("</svg>", 1)[0]
+    images = embedded(page)["images"]
+    dots = re.findall(r'<circle class="(k\d)( miss)?" data-image="(\d+)" data-class="(\d+)"', drawn)
+    assert len(dots) == 40
+    for colour, miss, row, label in dots:
+        assert colour == f"k{label}"
+        assert images["true"][int(row)] == int(label)
+        assert bool(miss) == (images["predicted"][int(row)] != int(label))
+    assert "Features of all 40 test images" in page
+
+
+def test_many_classes_share_one_colour_on_the_map(tmp_path: Path) -> None:
+    page = page_of(finished_run(tmp_path / "run", outputs(names=tuple(f"class {label}" for label in range(11)))))
+
+    assert set(re.findall(r'<circle class="(k\d*)', page)) == {"k"}
+
+
+def test_the_first_report_makes_the_map_and_the_run_keeps_it(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    run.map_path.unlink()
+
+    page = page_of(run)
+
+    assert "There is no map: the features of these images lie on one line." in page  # the made-up ones are all zero
+    assert run.map_path.exists()
+
+
+def test_calibration_stands_beside_its_temperature_and_what_chance_gives(tmp_path: Path) -> None:
+    test = outputs(per_class=100, wrong=30)
+    run = finished_run(tmp_path / "run", test)
+
+    page = html.unescape(page_of(run)).replace("\N{NO-BREAK SPACE}", " ")
+    markdown = (run.path / "report.md").read_text(encoding="utf-8")
+
+    temperature = metrics.fit_temperature(test)
+    assert temperature is not None
+    for text in (page, markdown):
+        assert f"Temperature T = {temperature:.2f} (95 % interval" in text
+        assert "fitted on val, n = 400" in text
+        assert f"{100 * metrics.ece(test):.1f} %" in text
+        assert f"{100 * metrics.ece(metrics.with_temperature(test, temperature)):.1f} %" in text
+        assert "none: no coverage guarantees it" in text
+    assert page.count("Which answers promise too much") == 1
+
+
+def test_no_temperature_is_fitted_on_few_images_and_the_report_says_why(tmp_path: Path) -> None:
+    page = page_of(finished_run(tmp_path / "run"))
+
+    assert "No temperature: it needs at least 100 val images, and there are 40." in page
+
+
+def test_a_promise_names_coverage_threshold_errors_and_bound(tmp_path: Path) -> None:
+    page = html.unescape(page_of(finished_run(tmp_path / "run", outputs(per_class=500, wrong=0))))
+
+    promised = page.replace("\N{NO-BREAK SPACE}", " ").split("What can be promised", 1)[1]
+    assert "errors ≤ 1 %" in promised
+    assert "answer 100.0 %, those with confidence" in promised
+    assert "(0 errors in 2,000, bound 0.3 %)" in promised  # 1 - (.05 / 20)^(1 / 2,000)
 
 
 def test_similar_classes_become_neighbours() -> None:
@@ -180,6 +254,7 @@ def test_names_of_any_script_and_length_are_shown_whole_in_a_title(tmp_path: Pat
         ("environment.json", "environment was not recorded"),
         ("outputs/test.safetensors", "stored outputs are not there"),
         ("outputs/thumbnails.safetensors", "No pictures were kept"),
+        ("outputs/explanations.safetensors", "no nearest training images"),
         ("evaluation.json", "There is no evaluation"),
         ("model.json", "Fine-tuned resnet18 gets"),
         ("recipe.yaml", "recipe cannot be shown"),

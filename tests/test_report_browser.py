@@ -214,6 +214,60 @@ def test_headings_sort_the_table_both_ways_and_say_so(browser: Any, pages: dict[
     assert find(browser, "table.sortable th").get_attribute("aria-sort") == "descending"
 
 
+def test_a_dot_of_the_map_shows_its_image_by_pointing(browser: Any, pages: dict[str, str]) -> None:
+    from selenium.webdriver import ActionChains
+
+    opened(browser, pages["four"])
+    dot = find(browser, ".map .miss")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", dot)
+
+    ActionChains(browser).move_to_element(dot).perform()
+
+    row = int(dot.get_attribute("data-image"))
+    images = browser.execute_script("return JSON.parse(document.getElementById('data').textContent).images")
+    assert find(browser, "#spot img").get_attribute("src") == images["picture"][row]
+    assert images["id"][row].split("/")[-1] in find(browser, "#spot").text
+    assert "label:" in find(browser, "#spot").text
+    assert browser.get_log("browser") == []
+
+
+def test_the_arrow_keys_walk_over_the_map(browser: Any, pages: dict[str, str]) -> None:
+    from selenium.webdriver import Keys
+
+    opened(browser, pages["four"])
+    browser.execute_script("document.getElementById('places').focus()")
+
+    def at() -> tuple[float, float]:
+        ring = find(browser, ".map .here")
+        return float(ring.get_attribute("cx")), float(ring.get_attribute("cy"))
+
+    press(browser, Keys.ARROW_RIGHT)
+    start = at()
+    press(browser, Keys.ARROW_RIGHT)
+    right = at()
+    press(browser, Keys.ARROW_DOWN)
+    below = at()
+
+    assert right[0] > start[0] or below[1] > right[1]  # at the border there is nothing farther on one side
+    assert find(browser, ".map .here").get_attribute("visibility") == "visible"
+    assert find(browser, "#spot img").is_displayed()
+
+
+def test_one_class_of_the_map_can_be_shown_alone(browser: Any, pages: dict[str, str]) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    opened(browser, pages["many"])
+
+    Select(find(browser, "#only")).select_by_visible_text("class number 3")
+
+    away = browser.execute_script(
+        "return [...document.querySelectorAll('.map [data-class]')]"
+        ".map((dot) => [dot.dataset.class, dot.classList.contains('away')])"
+    )
+    assert any(label == "3" for label, _ in away)
+    assert all(hidden == (label != "3") for label, hidden in away)
+
+
 def test_dark_mode_is_dark_and_light_mode_is_light(browser: Any, pages: dict[str, str]) -> None:
     def brightness(scheme: str) -> float:
         opened(browser, pages["four"], scheme=scheme)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,8 @@ def test_a_run_leaves_its_files_and_no_temporary_ones(finished: Run) -> None:
         "val.safetensors",
         "test.safetensors",
         "thumbnails.safetensors",
+        "explanations.safetensors",
+        "map.safetensors",
     }
 
 
@@ -260,3 +263,22 @@ def test_a_network_from_scratch_gets_a_stem_for_small_images_at_their_own_size()
     resolved = defaults.resolved(from_options("scratch", "resnet18", "cifar10", {}, ()), "cpu", 45_000, 32)
 
     assert (resolved.backbone.stem, resolved.backbone.weights, resolved.method.size) == ("cifar", "none", 32)
+
+
+def test_a_resnet_of_timm_is_trained_like_a_resnet_and_a_transformer_is_not() -> None:
+    def method(backbone: str) -> Any:
+        return defaults.resolved(from_options("finetune", backbone, "cifar10", {}, ()), "cpu", 45_000, 32).method
+
+    resnet, deep, transformer = (
+        method(f"timm/{name}") for name in ("resnet50.a1_in1k", "resnext101_64x4d", "deit3_small")
+    )
+
+    assert (resnet.optimizer, resnet.lr, resnet.layer_decay) == ("sgd", method("resnet50").lr, None)
+    assert (deep.optimizer, deep.lr) == ("sgd", method("resnet101").lr)
+    assert (transformer.optimizer, transformer.layer_decay) == ("adamw", 0.75)
+
+
+def test_a_resnet_of_timm_from_scratch_keeps_the_only_stem_it_has() -> None:
+    recipe = from_options("scratch", "timm/resnet18", "cifar10", {}, ())
+
+    assert defaults.resolved(recipe, "cpu", 45_000, 32).backbone.stem == "imagenet"

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transferkit.api import finetune, probe, scratch
+    from transferkit.api import finetune, probe, rank, scratch
     from transferkit.errors import TransferkitError
     from transferkit.features import FeatureExtractor
     from transferkit.prediction import load
@@ -17,12 +17,13 @@ _PLACES = {
     "finetune": "transferkit.api",
     "probe": "transferkit.api",
     "scratch": "transferkit.api",
+    "rank": "transferkit.api",
     "load": "transferkit.prediction",
     "FeatureExtractor": "transferkit.features",
     "TransferkitError": "transferkit.errors",
 }
 
-__all__ = ["FeatureExtractor", "TransferkitError", "finetune", "load", "probe", "scratch"]
+__all__ = ["FeatureExtractor", "TransferkitError", "finetune", "load", "probe", "rank", "scratch"]
 
 
 def __getattr__(name: str) -> Any:

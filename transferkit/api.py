@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transferkit.recipe import from_options
+from transferkit.recipe import from_options, ranking_from_options
 from transferkit.run import run
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
@@ -60,6 +61,43 @@ def scratch(
 ) -> Run:
     """Train the same network from random weights; arguments as for `finetune`."""
     return _run("scratch", backbone, data, out, overwrite, quiet, options)
+
+
+def rank(
+    backbones: Sequence[str],
+    data: str = "cifar10",
+    *,
+    weights: str | Sequence[str] = (),
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Compare backbones by a cross-validated linear probe on training images; `transferkit rank` in Python.
+
+    Args:
+        backbones: Each `NAME` or `NAME=WEIGHTS`, such as `resnet18` or `resnet18=none`.
+        data: A data set's name, or `folder:PATH`.
+        weights: For those that have none of their own: imagenet (the default), none, a file or a run's folder.
+        out: The ranking's folder; default runs/rank-DATA-<hash>.
+        overwrite: Replace a finished ranking in that folder.
+        quiet: Print nothing.
+        **options: `images=5000, size=64, seed=1, limit_per_class=50` ...
+
+    Returns:
+        What ranking.json holds: `rows`, best accuracy first, `pairs` and `verdict`.
+
+    Raises:
+        TransferkitError: For wrong options, backbones or data, before any work.
+    """
+    from transferkit import ranking
+
+    shared = (weights,) if isinstance(weights, str) else tuple(weights)
+    wanted = ranking_from_options(backbones, data, shared, options)
+    folder = Path(out) if out is not None else None
+    return ranking.rank(
+        wanted, folder, overwrite=overwrite, screen=Screen(quiet=quiet), command="transferkit.rank(...)"
+    )
 
 
 def _run(

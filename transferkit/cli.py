@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit import cli_features, cli_limits, recipe_book
+from transferkit import cli_corrupt, cli_features, cli_limits, cli_rank, recipe_book
 from transferkit import recipe as recipes
 from transferkit.command_options import method_options
 from transferkit.errors import MachineError, TransferkitError
@@ -29,6 +29,8 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipes")
 cli_features.register(app)
+cli_rank.register(app)
+cli_corrupt.register(app)
 cli_limits.register(app)
 
 BACKBONE_COLUMNS = ("name", "family", "parameters", "top1", "source")
@@ -113,10 +115,12 @@ def run_command(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Run a recipe, or a study of several."""
+    """Run a recipe, a study of several, or a ranking."""
     loaded = recipes.load(recipe_book.find(recipe), overrides or [])
     if isinstance(loaded, recipes.Study):
         _run_study(loaded, out, overwrite, dry_run, json)
+    elif isinstance(loaded, recipes.Ranking):
+        cli_rank.run_ranking(loaded, out, overwrite, dry_run, json)
     else:
         named = loaded if loaded.name else loaded.model_copy(update={"name": recipe_book.find(recipe).stem})
         _run_recipe(named, out, overwrite, resume, dry_run, json)

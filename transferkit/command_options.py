@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origi
 import typer
 from pydantic.fields import FieldInfo
 
-from transferkit.recipe import BackboneSettings, DataSettings, FolderData, Recipe, Settings
+from transferkit.recipe import BackboneSettings, DataSettings, FolderData, Ranking, Recipe, Settings
 
-NOT_OPTIONS = {"name", "path", "data", "backbone", "method", "root"}
+NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root"}
 
 
 def with_options(*models: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -36,7 +36,7 @@ def method_options(model: type[Settings]) -> Callable[[Callable[..., Any]], Call
 
 
 def _parameters(model: type[Settings]) -> Iterator[inspect.Parameter]:
-    panels = {BackboneSettings: "Backbone", FolderData: "Data", DataSettings: "Data", Recipe: "Run"}
+    panels = {BackboneSettings: "Backbone", FolderData: "Data", DataSettings: "Data", Recipe: "Run", Ranking: "Run"}
     for name, field in model.model_fields.items():
         if name not in NOT_OPTIONS:
             kind = _type(field.annotation)

@@ -61,6 +61,21 @@ def decode(source: Source, size: int, fit: str) -> Pixels:
         raise TransferkitError(f"Cannot read {_name(source)}: {reason(error)}.") from error
 
 
+def decode_whole(path: Path) -> Pixels:
+    """The pixels (3, H, W) of an image file at its own size and proportions; otherwise as `decode`.
+
+    Raises:
+        TransferkitError: If the image cannot be read; says why.
+    """
+    try:
+        with _opened(path) as image:
+            return _upright(_rgb(image), image)
+    except MemoryError:
+        raise
+    except Exception as error:  # as in decode
+        raise TransferkitError(f"Cannot read {path}: {reason(error)}.") from error
+
+
 def decode_many(paths: Sequence[str | Path], size: int, fit: str) -> tuple[Pixels, Pixels, list[tuple[int, str]]]:
     """Pixels and digests of several files, and what is wrong with those that cannot be read.
 
@@ -136,10 +151,15 @@ def _opened(source: Path | str | IO[bytes]) -> Image.Image:
 
 def _square(image: Image.Image, size: int, fit: str) -> Pixels:
     colour = _rgb(image)
-    orientation = _orientation(image)  # after loading, in which Pillow turns TIFFs upright by itself
     box = _centre_square(colour.size) if fit == "crop" else None
     if colour.size != (size, size):
         colour = colour.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    return _upright(colour, image)
+
+
+def _upright(colour: Image.Image, image: Image.Image) -> Pixels:
+    """(3, H, W), the colours of a loaded image turned as its orientation asks."""
+    orientation = _orientation(image)  # after loading, in which Pillow turns TIFFs upright by itself
     if orientation in UPRIGHT:
         colour = colour.transpose(UPRIGHT[orientation])
     return np.ascontiguousarray(np.asarray(colour).transpose(2, 0, 1))  # (H, W, 3) -> (3, H, W)

@@ -196,7 +196,7 @@ class Estimate:
 
     Attributes:
         value: In [0, 1]; None if one of the sets is empty.
-        interval: 95 %, by bootstrap of both sets; None where it would be made up.
+        interval: 95 %, by bootstrap of both sets; None where it would be made up or was not asked for.
         n_id: Known images.
         n_ood: Unknown images.
         reason: Why value or interval is missing or special; None otherwise.
@@ -218,8 +218,8 @@ def fpr95_openood(id_scores: Floats, ood_scores: Floats, seed: int = 0, resample
     Args:
         id_scores: (n0,) of known images.
         ood_scores: (n1,) of unknown images.
-        seed: Of the bootstrap of both sets.
-        resamples: How many; 0 gives the value alone.
+        seed: Of the bootstrap.
+        resamples: Of both sets; 0 leaves the interval out.
 
     Raises:
         TransferkitError: If scores are not finite.
@@ -244,8 +244,8 @@ def aupr_out(
         id_scores: (n0,) of known images.
         ood_scores: (n1,) of unknown images.
         prevalence: Share of unknown images among all, in (0, 1).
-        seed: Of the bootstrap of both sets.
-        resamples: How many; 0 gives the value alone.
+        seed: Of the bootstrap.
+        resamples: Of both sets; 0 leaves the interval out.
 
     Raises:
         TransferkitError: If prevalence is no such share, or scores are not finite.
@@ -255,8 +255,14 @@ def aupr_out(
     known, unknown = _finite(id_scores, "in-distribution"), _finite(ood_scores, "out-of-distribution")
     result = _estimate(_weighted_aupr(known, unknown, prevalence), len(known), len(unknown), seed, resamples)
     if result.value is None or np.ptp(np.concatenate([known, unknown])) > 0:
-        return result
+        return _without_false_certainty(result)
     return replace(result, value=prevalence, interval=None, reason="constant: every image has the same score")
+
+
+def _without_false_certainty(result: Estimate) -> Estimate:
+    if result.interval is None or result.interval.low < 1:
+        return result
+    return replace(result, interval=None, reason="the sets do not overlap; see the bound of the AUROC")
 
 
 def _estimate(statistic: Statistic, n_id: int, n_ood: int, seed: int, resamples: int) -> Estimate:
@@ -266,10 +272,8 @@ def _estimate(statistic: Statistic, n_id: int, n_ood: int, seed: int, resamples:
     if min(n_id, n_ood) == 1:
         return Estimate(value, None, n_id, n_ood, "one image has no spread")
     if not resamples:
-        return Estimate(value, None, n_id, n_ood, "no interval asked for")
+        return Estimate(value, None, n_id, n_ood, None)
     draws = stratified_bootstrap(statistic, n_id, n_ood, seed, resamples=resamples)
-    if value == 1 and np.ptp(draws) == 0:
-        return Estimate(value, None, n_id, n_ood, "every resample gives 1; see the bound of the AUROC")
     return Estimate(value, percentile_interval(draws), n_id, n_ood, None)
 
 

@@ -14,10 +14,13 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NoReturn
+
+from filelock import FileLock, Timeout
 
 from transferkit import __version__
 from transferkit.errors import MachineError, TransferkitError
@@ -61,6 +64,7 @@ def fetch(
 ) -> Path:
     """Download a file from the first URL that delivers it; a file already there is verified and kept.
 
+    Two processes that want the same file do not disturb each other: one downloads, the other waits and takes what came.
     Bytes arrive in `<to>.part`. With a checksum, a later call goes on where an earlier one was cut off, at another
     mirror too; without one it starts afresh. A mirror that is much too slow makes way for the next one.
 
@@ -85,12 +89,45 @@ def fetch(
     if to.exists():
         _require_same(to, checksum)
         return to
+    with _alone(to, title, screen):
+        if not to.exists():
+            _download(urls, to, checksum, title, screen, offline)
+        else:
+            _require_same(to, checksum)  # another process was faster
+    return to
+
+
+@contextmanager
+def _alone(to: Path, title: str, screen: Screen) -> Iterator[None]:
+    """Inside, no other process downloads to `to`; a lock of the system, which ends with the process that holds it."""
     to.parent.mkdir(parents=True, exist_ok=True)
+    path = to.with_name(f".{to.name}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        screen.line(f"Another process is downloading {title}; waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # whoever waited for it looks for the downloaded file first
+        lock.release()
+
+
+def _download(
+    urls: Sequence[str], to: Path, checksum: _Checksum | None, title: str, screen: Screen, offline: str
+) -> None:
+    """From the first URL that delivers.
+
+    Raises:
+        MachineError: Lists each failure.
+    """
     failures = []
     for number, url in enumerate(urls, start=1):
         try:
             _fetch_one(url, to, checksum, title, screen, is_last=number == len(urls))
-            return to
+            return
         except _Failed as failure:
             failures.append(f"{url}: {failure}")
             screen.line(f"{title}: {failures[-1]}")

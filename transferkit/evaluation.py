@@ -18,6 +18,7 @@ SCHEMA = 1  # of evaluation.json
 SHOWN = 24  # mistakes and hits listed one by one
 PAIRS = 10  # confused pairs put into words
 CURVE_POINTS = 60  # of the risk-coverage curve
+TARGETS = (0.01, 0.02, 0.05, 0.1)  # error rates somebody may have to promise
 THUMBNAILS = 2_000  # pictures kept of a test set, at most
 MISTAKES_SHARE = 0.75  # of the pictures, at most, so that hits are seen too
 PICTURES_IN_A_TURN = 12  # of a cell of the confusion matrix, before any cell gets more
@@ -30,8 +31,7 @@ def evaluate(test: Outputs, val: Outputs | None = None) -> dict[str, Any]:
     The temperature is fitted on val; everything else of the test part sees the test outputs alone.
     """
     val = val if val is not None and len(val) else None
-    temperature = metrics.fit_temperature(val) if val is not None else None
-    parts = {"calibration": _calibration(test, temperature), "selective": _selective(test)}
+    parts = {"calibration": _calibration(test, val), "selective": _selective(test)}
     evaluation = {"schema": SCHEMA, "test": _scores(test) | parts, "val": _accuracy(val) if val else None}
     return {name: without_nan(part) for name, part in evaluation.items()}
 
@@ -98,17 +98,18 @@ def _image_rows(test: Outputs, indices: npt.NDArray[np.int64]) -> list[dict[str,
     ]
 
 
-def _calibration(test: Outputs, temperature: float | None) -> dict[str, Any]:
+def _calibration(test: Outputs, val: Outputs | None) -> dict[str, Any]:
     """How far confidence can be believed, before and after the temperature that val asks for."""
+    temperature = metrics.fit_temperature(val) if val is not None else None
     scaled = metrics.with_temperature(test, temperature) if temperature else None
     return {
-        "ece": metrics.ece(test),
+        **_gaps(test),
         "ece_if_calibrated": _bounds(metrics.ece_if_calibrated(test, seed=0)),
-        "ece_equal_mass": metrics.ece_equal_mass(test),
-        "signed_overconfidence": metrics.signed_overconfidence(test),
+        "ece_equal_mass_if_calibrated": _bounds(metrics.ece_equal_mass_if_calibrated(test, seed=0)),
         "temperature": temperature,
-        "ece_with_temperature": metrics.ece(scaled) if scaled else None,
-        "nll_with_temperature": metrics.nll(scaled) if scaled else None,
+        "temperature_interval": _bounds(metrics.temperature_interval(val, seed=0) if val is not None else None),
+        "temperature_needs": metrics.FEWEST_FOR_TEMPERATURE,
+        **({f"{name}_with_temperature": value for name, value in _gaps(scaled).items()} if scaled else {}),
         "reliability": [
             {
                 "low": group.low,
@@ -120,6 +121,30 @@ def _calibration(test: Outputs, temperature: float | None) -> dict[str, Any]:
             }
             for group in metrics.reliability(test)
         ],
+        "by_class": [
+            {
+                "name": row.name,
+                "n": row.accuracy.n,
+                "confidence": row.confidence,
+                "accuracy": row.accuracy.value,
+                "interval": _bounds(row.accuracy.interval),
+                "gap": row.gap,
+            }
+            for row in metrics.confidence_by_class(test)
+        ],
+    }
+
+
+def _gaps(outputs: Outputs) -> dict[str, float]:
+    """The numbers that a temperature can change."""
+    return {
+        "nll": metrics.nll(outputs),
+        "brier": metrics.brier(outputs),
+        "ece": metrics.ece(outputs),
+        "ece_equal_mass": metrics.ece_equal_mass(outputs),
+        "debiased_rms": metrics.debiased_rms_calibration_error(outputs),
+        "classwise_ece": metrics.classwise_ece(outputs),
+        "signed_overconfidence": metrics.signed_overconfidence(outputs),
     }
 
 
@@ -128,7 +153,23 @@ def _selective(test: Outputs) -> dict[str, Any]:
     curve = metrics.risk_coverage(test)
     at = np.unique(np.linspace(0, max(len(test) - 1, 0), CURVE_POINTS).round().astype(int))[: len(test)]
     points = {"coverage": curve.coverage[at].tolist(), "risk": curve.risk[at].tolist()}
-    return {"aurc": metrics.aurc(test), "augrc": metrics.augrc(test), **points}
+    areas = {"aurc": metrics.aurc(test), "augrc": metrics.augrc(test), "error_auroc": metrics.error_auroc(test)}
+    return {**areas, "guaranteed": [_guaranteed(test, target) for target in TARGETS], **points}
+
+
+def _guaranteed(test: Outputs, target: float) -> dict[str, Any]:
+    """The largest coverage that guarantees an error rate, or only the target where none does."""
+    point = metrics.guaranteed_point(test, target)
+    if point is None:
+        return {"target": target, "coverage": None}
+    return {
+        "target": target,
+        "coverage": point.coverage,
+        "n": point.answered.n,
+        "errors": point.answered.hits,
+        "bound": point.bound,
+        "threshold": point.threshold,
+    }
 
 
 def _bounds(interval: Interval | None) -> list[float] | None:
@@ -154,7 +195,7 @@ def thumbnail_choice(test: Outputs, limit: int = THUMBNAILS, seed: int = 0) -> n
     Returns:
         (M,), M <= limit, positions in the test outputs, each once.
     """
-    listed = np.concatenate([metrics.most_confident_mistakes(test, SHOWN), metrics.least_confident_hits(test, SHOWN)])
+    listed = listed_one_by_one(test)
     rest = max(0, limit - len(listed))
     wrong = _without(metrics.most_confident_mistakes(test, len(test)), listed)
     cells = test.labels[wrong] * len(test.class_names) + test.predictions[wrong]
@@ -164,6 +205,11 @@ def thumbnail_choice(test: Outputs, limit: int = THUMBNAILS, seed: int = 0) -> n
     most = max(round(MISTAKES_SHARE * rest), rest - len(hits))
     mistakes = _in_turns(wrong, cells, PICTURES_IN_A_TURN)[:most]
     return np.concatenate([listed, _side_by_side(mistakes, hits[: rest - len(mistakes)])])[:limit]
+
+
+def listed_one_by_one(test: Outputs) -> npt.NDArray[np.int64]:
+    """(M,), positions of the images the report lists: the most confident mistakes, then the least confident hits."""
+    return np.concatenate([metrics.most_confident_mistakes(test, SHOWN), metrics.least_confident_hits(test, SHOWN)])
 
 
 def _without(indices: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -265,9 +265,8 @@ def default_px(backbone: str, weights: str) -> int:
     facts = Path(weights).expanduser() / "model.json"
     if facts.is_file():
         return int(read_json(facts)["input"]["size"])
-    family = backbones.family(backbone)
-    if family != "timm":
-        return SMALL_PX if family == "small" else IMAGENET_PX
+    if backbones.source(backbone) != "timm":
+        return SMALL_PX if backbones.source(backbone) == "small" else IMAGENET_PX
     from timm.models import get_pretrained_cfg
 
     found = get_pretrained_cfg(backbone.removeprefix("timm/"))

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
+from scipy import optimize, stats
 
 from transferkit.errors import TransferkitError
 from transferkit.outputs import Outputs
-from transferkit.statistics import Interval, wilson
+from transferkit.statistics import Interval, clopper_pearson, wilson
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 BINS = 15  # Guo et al., ICML 2017 (arXiv:1706.04599), section 5
 FEWEST_FOR_TEMPERATURE = 100  # with T = 2 its standard deviation is .13 at n = 200, .23 at 50; OOD.md, 5.2
+COVERAGES = 20  # that a guarantee is looked for, fixed beforehand
+TEMPERATURE_GRID = 81
 TEMPERATURES = (0.05, 20.0)  # OOD.md, 5.2
 
 
@@ -191,7 +194,7 @@ def _proportion(hits: int, n: int) -> Proportion:
 
 def nll(outputs: Outputs) -> float:
     """Mean negative log-probability of the label, in nats; 0 is best, log(C) is a uniform guess."""
-    return _mean(-outputs.log_probabilities[np.arange(len(outputs)), outputs.labels])
+    return _mean(_losses(outputs))
 
 
 def brier(outputs: Outputs) -> float:
@@ -297,10 +300,23 @@ def ece_if_calibrated(outputs: Outputs, seed: int, draws: int = 200, bins: int =
     Hits are drawn with the stated confidences as probabilities (Broecker and Smith, Weather and Forecasting 22
     (2007), consistency resampling). An ECE inside is not distinguishable from calibrated.
     """
-    if not len(outputs):
+    member = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], outputs.confidences, side="left")
+    return _if_calibrated(outputs.confidences, member, seed, draws)
+
+
+def ece_equal_mass_if_calibrated(outputs: Outputs, seed: int, draws: int = 200, bins: int = BINS) -> Interval:
+    """The same for `ece_equal_mass`."""
+    order = np.argsort(outputs.confidences, kind="stable")
+    member = np.empty(len(order), np.int64)
+    for number, part in enumerate(_equal_mass(order, outputs.confidences[order], bins)):
+        member[part] = number
+    return _if_calibrated(outputs.confidences, member, seed, draws)
+
+
+def _if_calibrated(confidences: Floats, member: npt.NDArray[np.integer[Any]], seed: int, draws: int) -> Interval:
+    """The 95 % of gaps over these bins when hits are drawn with the confidences as probabilities."""
+    if not len(confidences):
         return Interval(float("nan"), float("nan"))
-    confidences = outputs.confidences
-    member = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], confidences, side="left")
     generator = np.random.default_rng(seed)
     values = [
         np.abs(np.bincount(member, (generator.random(len(member)) < confidences) - confidences)).sum() / len(member)
@@ -308,6 +324,71 @@ def ece_if_calibrated(outputs: Outputs, seed: int, draws: int = 200, bins: int =
     ]
     low, high = np.quantile(values, [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def debiased_rms_calibration_error(outputs: Outputs, bins: int = BINS) -> float:
+    """Root mean square gap over bins of equal mass, less what chance adds to it; 0 where chance explains all of it.
+
+    Kumar, Liang and Ma, NeurIPS 2019 (arXiv:1909.10155), section 5: sqrt of sum n_b / n [(conf_b - acc_b)^2 -
+    acc_b (1 - acc_b) / (n_b - 1)]. Bins of one image cannot be corrected and are left out; NaN without others.
+    """
+    known = [b for b in reliability_equal_mass(outputs, bins) if b.n > 1]
+    n = sum(b.n for b in known)
+    if not n:
+        return float("nan")
+    gaps = [
+        b.n * ((b.confidence - b.accuracy.value) ** 2 - b.accuracy.value * (1 - b.accuracy.value) / (b.n - 1))
+        for b in known
+    ]
+    return float(np.sqrt(max(0.0, sum(gaps) / n)))
+
+
+def classwise_ece(outputs: Outputs, bins: int = BINS) -> float:
+    """Mean over classes of the gap between a class's probability and its share, over bins of equal mass.
+
+    Nixon et al., CVPR workshops 2019 (arXiv:1904.01685), section 3.
+    """
+    if not len(outputs):
+        return float("nan")
+    probabilities = np.exp(outputs.log_probabilities)
+    return _mean(np.array([_class_gap(outputs.labels == k, p, bins) for k, p in enumerate(probabilities.T)]))
+
+
+def _class_gap(is_class: npt.NDArray[np.bool_], probability: Floats, bins: int) -> float:
+    order = np.argsort(probability, kind="stable")
+    parts = _equal_mass(order, probability[order], bins)
+    return float(sum(abs((probability[part] - is_class[part]).sum()) for part in parts) / len(order))
+
+
+@dataclass(frozen=True)
+class ClassConfidence:
+    """How far the answers with one class keep their promise.
+
+    Attributes:
+        name: Class name.
+        confidence: Mean confidence of the images given this class.
+        accuracy: Share of them that is right, with n and interval.
+        gap: confidence - accuracy; above 0 the answers promise too much.
+    """
+
+    name: str
+    confidence: float
+    accuracy: Proportion
+    gap: float
+
+
+def confidence_by_class(outputs: Outputs) -> tuple[ClassConfidence, ...]:
+    """One row for every class that was predicted, in class order."""
+    classes = len(outputs.class_names)
+    given = np.bincount(outputs.predictions, minlength=classes)
+    right = np.bincount(outputs.predictions, _hits(outputs), classes)
+    total = np.bincount(outputs.predictions, outputs.confidences, classes)
+    rows = []
+    for label in np.flatnonzero(given):
+        accuracy = _proportion(int(right[label]), int(given[label]))
+        confidence = float(total[label] / given[label])
+        rows.append(ClassConfidence(outputs.class_names[label], confidence, accuracy, confidence - accuracy.value))
+    return tuple(rows)
 
 
 def fit_temperature(val: Outputs) -> float | None:
@@ -326,6 +407,39 @@ def fit_temperature(val: Outputs) -> float | None:
         options={"xatol": 1e-6},
     )
     return float(np.exp(found.x))
+
+
+def temperature_interval(val: Outputs, seed: int, draws: int = 200) -> Interval | None:
+    """The 95 % percentile bootstrap interval of `fit_temperature` over images; None below 100 images.
+
+    The loss of every image is taken once on a grid of temperatures around the fitted one, a factor of 4 to each side;
+    a resample's T is the vertex of the parabola through its best value and the two beside it. A resample that wants to
+    go farther stays at the grid's end.
+    """
+    fitted = fit_temperature(val)
+    if fitted is None:
+        return None
+    log_t = np.log(fitted) + np.linspace(-1, 1, TEMPERATURE_GRID) * np.log(4)
+    losses = np.stack([_losses(with_temperature(val, float(np.exp(value)))) for value in log_t], axis=1)  # (N, G)
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(len(val), np.full(len(val), 1 / len(val)), draws)  # (draws, N)
+    low, high = np.quantile(np.exp(_vertices(log_t, counts @ losses)), [0.025, 0.975])
+    return Interval(float(low), float(high))
+
+
+def _losses(outputs: Outputs) -> Floats:
+    losses: Floats = -outputs.log_probabilities[np.arange(len(outputs)), outputs.labels]
+    return losses
+
+
+def _vertices(xs: Floats, rows: Floats) -> Floats:
+    """(R,), where the parabola through the smallest value of each row (R, G) and its neighbours is lowest."""
+    middle = np.clip(rows.argmin(axis=1), 1, len(xs) - 2)
+    left, best, right = (rows[np.arange(len(rows)), middle + step] for step in (-1, 0, 1))
+    bend = left - 2 * best + right
+    shift = np.divide(left - right, 2 * bend, out=np.zeros_like(bend), where=bend > 0)
+    vertices: Floats = xs[middle] + (xs[1] - xs[0]) * np.clip(shift, -1, 1)
+    return vertices
 
 
 def with_temperature(outputs: Outputs, temperature: float) -> Outputs:
@@ -381,3 +495,59 @@ def _expected_errors(outputs: Outputs) -> Floats:
     _, group, sizes = np.unique(-outputs.confidences, return_inverse=True, return_counts=True)
     wrong = np.bincount(group, ~_hits(outputs), minlength=len(sizes))
     return np.repeat(wrong / sizes, sizes)
+
+
+def error_auroc(outputs: Outputs) -> float:
+    """The chance that a random hit is more confident than a random mistake, ties counting half; NaN without either.
+
+    Hendrycks and Gimpel, ICLR 2017 (arXiv:1610.02136), section 2: success against error. By the rank sum.
+    """
+    hits = _hits(outputs)
+    right, wrong = int(hits.sum()), int((~hits).sum())
+    if not right or not wrong:
+        return float("nan")
+    ranks = stats.rankdata(outputs.confidences)
+    return float((ranks[hits].sum() - right * (right + 1) / 2) / (right * wrong))
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Answering the images of at least some confidence, and what that guarantees.
+
+    Attributes:
+        target: The error rate that must not be exceeded.
+        coverage: Share of images answered.
+        threshold: Least confidence of an image answered.
+        answered: The images answered, and the errors among them as `hits`.
+        bound: Upper bound of the error rate.
+    """
+
+    target: float
+    coverage: float
+    threshold: float
+    answered: Proportion
+    bound: float
+
+
+def guaranteed_point(outputs: Outputs, target: float, delta: float = 0.05) -> OperatingPoint | None:
+    """The largest of 20 coverages whose error rate stays below `target` with probability 1 - delta; None if none does.
+
+    The bound is Clopper and Pearson's one-sided one, at delta / 20, so that all 20 hold together (Bonferroni). The
+    coverages 5 %, 10 %, ..., 100 % are fixed beforehand (Geifman and El-Yaniv, NeurIPS 2017, arXiv:1705.08500, search
+    them instead); images as confident as the last one answered are answered too.
+    It holds for images like these alone.
+    """
+    confidences = -np.sort(-outputs.confidences)
+    errors = np.cumsum(_expected_errors(outputs))
+    for share in range(COVERAGES, 0, -1):
+        wanted = int(np.ceil(share / COVERAGES * len(outputs) - 1e-9))
+        if not wanted:
+            continue
+        n = int(np.searchsorted(-confidences, -confidences[wanted - 1], side="right"))
+        wrong = round(float(errors[n - 1]))
+        bound = clopper_pearson(wrong, n, 1 - 2 * delta / COVERAGES).high
+        if bound <= target:
+            return OperatingPoint(
+                target, n / len(outputs), float(confidences[n - 1]), _proportion(wrong, n), float(bound)
+            )
+    return None

@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from transferkit.errors import TransferkitError, did_you_mean
 
@@ -241,6 +241,69 @@ class Study(Settings):
                 yield arm, seed, parse(values, f"{self.name}, arm {arm}")
 
 
+class Ranking(Settings):
+    """Backbones to choose from: each is frozen and probed on the same training images; val and test stay closed.
+
+    Attributes:
+        backbones: Each as in a recipe, or short: `resnet18`, `resnet18=none`, `resnet18=FILE`.
+    """
+
+    name: str = Field("", pattern=r"^[\w.-]*$", description="Names the ranking's folder; default: rank-DATA.")
+    data: Data
+    backbones: tuple[BackboneSettings, ...] = Field(min_length=1)
+    images: int = Field(5000, ge=10, description="Use at most this many training images, the same for all.")
+    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
+    seed: int = Field(0, ge=0)
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = Field(None, ge=1)
+
+    @field_validator("backbones", mode="before")
+    @classmethod
+    def _expanded(cls, value: Any) -> Any:
+        return [_expanded_backbone(item) for item in value] if isinstance(value, list | tuple) else value
+
+    @property
+    def title(self) -> str:
+        """The name of the ranking's folder, without its hash."""
+        return self.name or f"rank-{self.data.name}"
+
+    @property
+    def short_hash(self) -> str:
+        """Eight hex digits over everything that decides the result."""
+        return _hash(self.model_dump(mode="json", exclude={"threads", "device"}))
+
+    def recipes(self) -> dict[str, Recipe]:
+        """The probe of each backbone, by a label that tells it from the others."""
+        shared = {key: getattr(self, key) for key in ("data", "seed", "device", "precision", "threads")}
+        method = ProbeSettings(name="probe", size=self.size)
+        return {
+            label: Recipe(backbone=backbone, method=method, **shared)
+            for label, backbone in zip(self.labels, self.backbones, strict=True)
+        }
+
+    @property
+    def labels(self) -> list[str]:
+        """The backbones as the user types them, files and runs by their name alone where that is enough."""
+        short = [_backbone_label(backbone, Path(backbone.weights).name) for backbone in self.backbones]
+        return [
+            label if short.count(label) == 1 else _backbone_label(backbone, backbone.weights)
+            for label, backbone in zip(short, self.backbones, strict=True)
+        ]
+
+
+def _expanded_backbone(value: Any) -> Any:
+    """`resnet18` and `resnet18=none` are short for a mapping with a name and perhaps weights."""
+    if not isinstance(value, str):
+        return value
+    name, _, weights = value.partition("=")
+    return {"name": name, "weights": weights} if weights else {"name": name}
+
+
+def _backbone_label(backbone: BackboneSettings, weights: str) -> str:
+    return backbone.name if backbone.weights == "imagenet" else f"{backbone.name}={weights}"
+
+
 def _hash(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -291,8 +354,8 @@ def parse_yaml(text: str, source: str) -> Any:
         raise TransferkitError(f"{source}{where} is not YAML: {getattr(error, 'problem', error)}.") from error
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study:
-    """The recipe or study in a YAML file, with `key.path=value` overrides applied.
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | Ranking:
+    """The recipe, study or ranking in a YAML file, with `key.path=value` overrides applied.
 
     Raises:
         TransferkitError: All mistakes at once, each with file, key path and nearest key.
@@ -309,8 +372,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study:
     return parse_any(overridden(values, overrides), str(path))
 
 
-def parse_any(values: Mapping[str, Any], source: str) -> Recipe | Study:
-    """A study where there are arms, else a recipe."""
+def parse_any(values: Mapping[str, Any], source: str) -> Recipe | Study | Ranking:
+    """A study where there are arms, a ranking where there are backbones, else a recipe."""
+    if "backbones" in values:
+        return parse_ranking(values, source)
     return parse_study(values, source) if "arms" in values else parse(values, source)
 
 
@@ -348,7 +413,23 @@ def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
     return study
 
 
-def dump(recipe: Recipe | Study) -> str:
+def parse_ranking(values: Mapping[str, Any], source: str = "ranking") -> Ranking:
+    """A checked ranking.
+
+    Raises:
+        TransferkitError: All mistakes at once; names a backbone that is there twice.
+    """
+    ranking = _checked(Ranking, values, source)
+    labels = ranking.labels
+    if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
+        raise TransferkitError(
+            f"{source}: {', '.join(twice)} is there twice. To rank one backbone with several weights write "
+            "NAME=WEIGHTS, as in: resnet18 resnet18=none resnet18=my.safetensors."
+        )
+    return ranking
+
+
+def dump(recipe: Recipe | Study | Ranking) -> str:
     """YAML that `load` reads back as the same recipe."""
     values = _name_first(recipe.model_dump(mode="json", exclude_none=True))
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -420,6 +501,39 @@ def from_options(method: str, backbone: str, data: str, options: Mapping[str, An
     return parse(overridden(values, overrides), f"transferkit {method}")
 
 
+def ranking_from_options(
+    backbones: Sequence[str], data: str, weights: Sequence[str], options: Mapping[str, Any]
+) -> Ranking:
+    """The ranking that the command or the Python call means.
+
+    Args:
+        backbones: Each `NAME` or `NAME=WEIGHTS`.
+        data: Name of a data set, or `folder:PATH`.
+        weights: `NAME=WEIGHTS` for one backbone; anything else for all that have none of their own.
+        options: Keys of data or ranking with their values; None stands for not given.
+
+    Raises:
+        TransferkitError: For all mistakes at once.
+    """
+    entries = [_expanded_backbone(entry) for entry in backbones]
+    names = {entry["name"] for entry in entries}
+    own = dict(given.split("=", 1) for given in weights if given.partition("=")[0] in names)
+    shared = [given for given in weights if given.partition("=")[0] not in names]
+    if len(shared) > 1:
+        raise TransferkitError(
+            f"--weights {shared[1]}: the backbones without weights of their own can have one kind only, and "
+            f"{shared[0]} was given too. Write NAME=WEIGHTS for one backbone."
+        )
+    default = {"weights": shared[0]} if shared else {}
+    entries = [default | ({"weights": own[e["name"]]} if e["name"] in own else {}) | e for e in entries]
+    values: dict[str, Any] = {"data": _expanded_data(data), "backbones": entries}
+    for key, value in options.items():
+        if value is not None:
+            in_data = key not in Ranking.model_fields and any(key in model.model_fields for model in DATA_MODELS)
+            values = merged(values, {"data": {key: value}} if in_data else {key: value})
+    return parse_ranking(values, "transferkit rank")
+
+
 def option_group(key: str, method: str) -> str | None:
     """The group of the recipe that an option of a method's command belongs to; None for the recipe itself."""
     if key in BackboneSettings.model_fields:
@@ -433,7 +547,7 @@ def option_group(key: str, method: str) -> str | None:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a recipe file, for editors."""
-    return TypeAdapter(Recipe | Study).json_schema()
+    return TypeAdapter(Recipe | Study | Ranking).json_schema()
 
 
 _Model = TypeVar("_Model", bound=Settings)
@@ -484,7 +598,7 @@ def _walk(model: type[Settings], location: Sequence[str | int]) -> tuple[list[st
             valid = list(group.model_fields)
             group = group.model_fields[str(item)].annotation if str(item) in group.model_fields else None
         else:
-            group = next(iter(get_args(group)[1:]), None)
+            group = next(iter(get_args(group)[not isinstance(item, int) :]), None)  # of a tuple, or of a mapping
     return keys, valid
 
 

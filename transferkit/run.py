@@ -11,6 +11,7 @@ from transferkit import backbones, datasets, defaults, methods, rejection, repor
 from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
+from transferkit.explanations import explain
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.methods.fitted import Fitted
 from transferkit.outputs import collect
@@ -54,10 +55,13 @@ def run(
     test_images = splits.test.open()
     test = collect(classifier, test_images, machine, screen, "test")
     clock.lap("evaluate")
+    explanations = explain(classifier, splits.train, test_images, test, machine, screen, recipe.seed)
+    clock.lap("explain")
 
     save_model(place, classifier, recipe, rejection.fit(fitted.val))
     place.write_history(fitted.history)
     place.save_outputs({"val": fitted.val, "test": test})
+    explanations.save(place.explanations_path)
     chosen = thumbnail_choice(test)
     place.write_thumbnails(chosen, thumbnails(test_images, chosen))
     place.write_json("environment", runtime.environment(machine))
@@ -94,6 +98,7 @@ def facts(
         "notes": [*machine.notes, *splits.notes],
         "data": {
             "name": recipe.data.name,
+            "terms": datasets.terms(recipe.data.name),
             "fingerprint": {name: part.fingerprint for name, part in parts.items()},
             "n": {name: len(part) for name, part in parts.items()},
             "size_px": list(splits.train.size_px),

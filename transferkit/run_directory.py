@@ -38,8 +38,9 @@ class Run:
     """The folder of one run; complete without the code that made it, no pickle anywhere.
 
     Files: recipe.yaml (resolved), model.safetensors and model.json, history.jsonl (one line per epoch),
-    outputs/<set>.safetensors, outputs/thumbnails.safetensors, facts.json, evaluation.json, environment.json,
-    report.html, report.md, confusion.csv; checkpoint.safetensors only while training is unfinished.
+    outputs/<set>.safetensors, outputs/thumbnails.safetensors, outputs/explanations.safetensors, facts.json,
+    evaluation.json, environment.json, report.html, report.md, confusion.csv; checkpoint.safetensors only while training
+    is unfinished.
     """
 
     path: Path
@@ -89,7 +90,21 @@ class Run:
 
     def outputs(self, image_set: str) -> Outputs:
         """The stored outputs of `val` or `test`."""
-        return Outputs.load(self.path / "outputs" / f"{image_set}.safetensors")
+        return Outputs.load(self.outputs_path(image_set))
+
+    def outputs_path(self, image_set: str) -> Path:
+        """Where the outputs of an image set are, if there are any."""
+        return self.path / "outputs" / f"{image_set}.safetensors"
+
+    @property
+    def explanations_path(self) -> Path:
+        """Where the nearest training images and the class-activation maps of the listed images are."""
+        return self.path / "outputs" / "explanations.safetensors"
+
+    @property
+    def map_path(self) -> Path:
+        """Where the places of the test images on the report's map are; made by the first report."""
+        return self.path / "outputs" / "map.safetensors"
 
     def thumbnails(self) -> dict[int, npt.NDArray[np.uint8]]:
         """Small pictures (3, h, w) of some test images, by their position in the test outputs; may be empty."""
@@ -107,7 +122,7 @@ class Run:
         """Keep the outputs of each image set that there is."""
         for name, value in outputs.items():
             if value is not None:
-                value.save(self.path / "outputs" / f"{name}.safetensors")
+                value.save(self.outputs_path(name))
 
     def remove_checkpoint(self) -> None:
         """A finished run needs no state to go on from."""

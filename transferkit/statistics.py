@@ -7,6 +7,7 @@ Which question each answers:
 - `paired_bootstrap`, `mcnemar_exact`, `mcnemar_mid_p`: do two models differ on the *same* images?
 - `hierarchical_bootstrap`: do two recipes differ, if both the seeds and the images were drawn again?
 - `holm`: which of several such answers survive having asked several times?
+- `rank_ranges`: which places in an order do the answers that survive leave to each?
 """
 
 from __future__ import annotations
@@ -301,6 +302,26 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
     return tuple(adjusted.tolist())
+
+
+def rank_ranges(is_better: Bools) -> list[tuple[int, int]]:
+    """The ranks that each of k may have: behind all that are shown to be better, before all shown to be worse.
+
+    If all claims hold together with a certainty, as after `holm`, so do all ranges. The relation need not be an order:
+    a may tie with b and b with c where a is better than c.
+
+    Args:
+        is_better: (k, k), row i column j: i is shown to be better than j.
+
+    Returns:
+        k pairs (highest rank, lowest rank), 1 = best; (1, k) where nothing is shown.
+
+    Example:
+        >>> rank_ranges(np.array([[False, False, True], [False, False, True], [False, False, False]]))
+        [(1, 2), (1, 2), (3, 3)]
+    """
+    above, below = is_better.sum(axis=0).tolist(), is_better.sum(axis=1).tolist()
+    return [(1 + better, len(is_better) - worse) for better, worse in zip(above, below, strict=True)]
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:

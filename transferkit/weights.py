@@ -117,7 +117,8 @@ def local_or_downloaded(file: str, urls: Sequence[str], title: str, screen: Scre
             if digest.startswith(expected):
                 return path, digest
             screen.line(f"{path} is damaged (SHA-256 {digest[:8]}..., expected {expected}...) and not used.")
-    ours.unlink(missing_ok=True)
+            if path == ours:
+                ours.unlink(missing_ok=True)
     fetch(urls, ours, title=title, screen=screen, offline=OFFLINE)
     digest = sha256_of(ours)
     if not digest.startswith(expected):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from importlib import import_module
@@ -22,6 +23,10 @@ SOURCES = {
     "small": "transferkit.backbones.small_cnns",
 }
 TIMM = "timm/"
+TIMM_RESNET = re.compile(
+    r"(?:legacy_|wide_|se|eca|sk)*resne[sx]?t(?:aa|blur|rs|v2_)?(?P<depth>\d+)(?!.*_clip)"
+)  # CLIP's: attention
+DEEPEST_RESNET = 50  # whose rates are not those of the deep ones, FAMILIES in defaults.py
 
 
 def load(settings: BackboneSettings, class_names: Sequence[str], size: int, screen: Screen) -> Classifier:
@@ -59,14 +64,24 @@ def source(name: str) -> str:
 def family(name: str) -> str:
     """The backbones that share hyper-parameters with this one: resnet, resnet-deep, vgg, vgg_bn, alexnet, small, timm.
 
+    The networks of timm that are built like a ResNet or a VGG belong to these; `timm` is all others.
+
     Example:
         >>> family("resnet101"), family("vgg16_bn"), family("timm/vit_tiny_patch16_224")
         ('resnet-deep', 'vgg_bn', 'timm')
+        >>> family("timm/resnet50d.ra2_in1k"), family("timm/wide_resnet101_2"), family("timm/vgg16.tv_in1k")
+        ('resnet', 'resnet-deep', 'vgg')
 
     Raises:
         TransferkitError: If there is no such backbone.
     """
-    return "timm" if source(name) == "timm" else CARDS[name].family
+    if source(name) != "timm":
+        return CARDS[name].family
+    architecture = name.removeprefix(TIMM).partition(".")[0]
+    if re.match(r"vgg\d", architecture):
+        return "vgg_bn" if architecture.endswith("_bn") else "vgg"
+    resnet = TIMM_RESNET.match(architecture)
+    return "timm" if resnet is None else "resnet-deep" if int(resnet["depth"]) > DEEPEST_RESNET else "resnet"
 
 
 def names(pattern: str = "") -> list[Card]:

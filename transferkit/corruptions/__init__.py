@@ -37,6 +37,8 @@ __all__ = [
     "corrupt",
     "corrupted",
     "load_cifar10c",
+    "require_known",
+    "require_pixels",
     "with_frost_photographs",
 ]
 
@@ -133,7 +135,10 @@ def corrupt(
     Raises:
         TransferkitError: If name, severity, shape or type is not as above, or a side is below 8 px.
     """
-    entry = _checked(pixels, name, severity, menu)
+    entry = require_known(name, menu)
+    require_pixels(pixels)
+    if severity not in SEVERITIES:
+        raise TransferkitError(f"Severity is 1, 2, 3, 4 or 5; got {severity!r}.")
     constants = (entry.imagenet if min(pixels.shape[-2:]) >= LARGE_PX else entry.cifar)[severity - 1]
     changed = torch.empty_like(pixels)
     for rows, draws in chunked(pixels, f"{name}/{severity}", seed, first):
@@ -171,11 +176,23 @@ def corrupted(
     return replace(images, storage=pixels, rows=np.arange(len(images), dtype=np.int64), storage_digests=None)
 
 
-def _checked(pixels: Tensor, name: str, severity: int, menu: Menu) -> Corruption:
+def require_known(name: str, menu: Menu = CORRUPTIONS) -> Corruption:
+    """The entry of a menu.
+
+    Raises:
+        TransferkitError: If there is none of that name.
+    """
     if name not in menu:
         raise TransferkitError(f"Unknown corruption {name!r}. {did_you_mean(name, menu, limit=len(menu))}")
-    if severity not in SEVERITIES:
-        raise TransferkitError(f"Severity is 1, 2, 3, 4 or 5; got {severity!r}.")
+    return menu[name]
+
+
+def require_pixels(pixels: Tensor) -> None:
+    """Refuse what cannot be corrupted.
+
+    Raises:
+        TransferkitError: If it is not (N, 3, H, W) uint8, or a side is below 8 px.
+    """
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
         raise TransferkitError(
             f"Corruptions need uint8 pixels of shape (N, 3, H, W); got {pixels.dtype} {tuple(pixels.shape)}."
@@ -185,4 +202,3 @@ def _checked(pixels: Tensor, name: str, severity: int, menu: Menu) -> Corruption
             f"Corruptions need images of at least {LEAST_PX} px on both sides; got {tuple(pixels.shape[-2:])}. "
             "Resize them first."
         )
-    return menu[name]

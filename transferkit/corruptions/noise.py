@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ def shot_noise(x: Tensor, photons: float, draws: Draws) -> Tensor:
     return sample.to(x.dtype) / photons
 
 
+@lru_cache(maxsize=16)
 def poisson_table(photons: float) -> tuple[Tensor, int]:
     """The distribution functions of Poisson(level / 255 * photons) for levels 0..255, one after another.
 

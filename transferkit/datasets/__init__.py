@@ -60,6 +60,16 @@ def load(settings: Data, screen: Screen) -> Splits:
     return splits
 
 
+def terms(name: str) -> str:
+    """Licence or terms of use of a data set.
+
+    Example:
+        >>> terms("svhn")
+        'non-commercial use only; cite Netzer et al. (2011)'
+    """
+    return next(card.terms for card in cards() if card.name.partition(":")[0] == name)
+
+
 def cards() -> tuple[Card, ...]:
     """One card per data set, in the order of the menu; needs none of the libraries that load them."""
     cite = "no licence stated; the authors ask to cite Krizhevsky (2009)"

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from transferkit.datasets.carving import carved
 from transferkit.download import extract, fetch
 from transferkit.errors import TransferkitError
-from transferkit.images import Images, Splits, split
+from transferkit.images import Images, Splits
 from transferkit.recipe import Cifar10Data, Cifar100Data
 from transferkit.runtime import cache_folder
 from transferkit.screen import Screen
@@ -76,13 +77,7 @@ def load_archive(archive: Archive, settings: Cifar10Data | Cifar100Data, screen:
         _images(archive, read, batches, names, part)
         for part, batches in (("train", archive.train), ("test", archive.test))
     )
-    return split(
-        train,
-        test,
-        val_fraction=settings.val_fraction,
-        limit_per_class=settings.limit_per_class,
-        seed=settings.split_seed,
-    )
+    return carved(train, test, settings)
 
 
 def _downloaded(archive: Archive, screen: Screen) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferkit.images import Images, Pixels, Splits, hold_out, split
+from transferkit.datasets.carving import carved
+from transferkit.images import Images, Pixels, Splits, hold_out
 from transferkit.recipe import DigitsData
 from transferkit.screen import Screen
 
@@ -20,13 +21,7 @@ def load(settings: DigitsData, screen: Screen) -> Splits:  # noqa: ARG001 - noth
     ids = [f"digit-{index:04d}" for index in range(len(data.target))]
     images = Images.from_pixels(as_rgb(data.images), data.target, CLASS_NAMES, ids)
     pool, test = hold_out(images, settings.test_fraction, settings.split_seed)
-    return split(
-        pool,
-        test,
-        val_fraction=settings.val_fraction,
-        limit_per_class=settings.limit_per_class,
-        seed=settings.split_seed,
-    )
+    return carved(pool, test, settings)
 
 
 def as_rgb(grey: np.ndarray) -> Pixels:

@@ -10,8 +10,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.datasets.carving import carved
 from transferkit.errors import MachineError
-from transferkit.images import Images, Pixels, Splits, hold_out, split
+from transferkit.images import Images, Pixels, Splits, hold_out
 from transferkit.recipe import GlyphsData
 from transferkit.screen import Screen
 
@@ -52,13 +53,7 @@ def load(settings: GlyphsData, screen: Screen) -> Splits:  # noqa: ARG001 - noth
     pool, test = hold_out(
         Images.from_pixels(pixels, labels, CLASS_NAMES, ids), settings.test_fraction, settings.split_seed
     )
-    return split(
-        pool,
-        test,
-        val_fraction=settings.val_fraction,
-        limit_per_class=settings.limit_per_class,
-        seed=settings.split_seed,
-    )
+    return carved(pool, test, settings)
 
 
 def drawn(per_class: int, size: int, seed: int) -> tuple[Pixels, list[str]]:

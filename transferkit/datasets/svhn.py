@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from transferkit.datasets.carving import carved
 from transferkit.download import fetch
 from transferkit.errors import TransferkitError
-from transferkit.images import Images, Splits, split
+from transferkit.images import Images, Splits
 from transferkit.recipe import SvhnData
 from transferkit.runtime import cache_folder
 from transferkit.screen import Screen
@@ -30,13 +31,7 @@ def load(settings: SvhnData, screen: Screen) -> Splits:
         TransferkitError: If a file is missing or is no SVHN file.
     """
     train, test = (_images(_file(settings.root, part, screen), part) for part in ("train", "test"))
-    return split(
-        train,
-        test,
-        val_fraction=settings.val_fraction,
-        limit_per_class=settings.limit_per_class,
-        seed=settings.split_seed,
-    )
+    return carved(train, test, settings)
 
 
 def _file(root: Path | None, part: str, screen: Screen) -> Path:

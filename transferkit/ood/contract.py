@@ -86,7 +86,7 @@ class Score:
             )
         require_finite(outputs.logits, "logits", outputs.ids)
         require_finite(outputs.features, "features", outputs.ids)
-        scores = np.asarray(self.function(outputs), dtype=np.float64)
+        scores = np.asarray(self.function(outputs), dtype=np.float64) + 0.0  # a copy, without -0.0
         require_finite(scores[:, None], f"{self.name} scores", outputs.ids)
         scores.flags.writeable = False
         return scores

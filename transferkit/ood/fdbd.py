@@ -1,6 +1,6 @@
 """Distance to the decision boundaries over that to the mean: -mean_c (z_k - z_c) / ||w_k - w_c|| / ||f - mu||.
 
-Liu and Qin, ICML 2024 (arXiv:2312.11536), eqs. 4 and 6; k is the predicted class, c runs over the others and mu is the
+Liu and Qin, ICML 2024 (arXiv:2312.11536); k is the predicted class, c runs over the others and mu is the
 mean of the training features.
 """
 

@@ -41,7 +41,7 @@ class Gaussians:
 
 @dataclass(frozen=True)
 class Grouped:
-    """Training features with the group of each row: its class, or one group for all."""
+    """Training features with the class of each row, counted without the classes left out."""
 
     rows: Rows
     group: Tensor  # (N,) int64, 0..G-1
@@ -72,31 +72,72 @@ def _skipped(train: Outputs, enough: np.ndarray) -> tuple[str, ...]:
     return (f"leaves out {len(names)} of {len(enough)} classes with fewer than two training images: {shown}",)
 
 
-def together(grouped: Grouped) -> Grouped:
-    """The same images as one group."""
-    return Grouped(grouped.rows, torch.zeros_like(grouped.group))
+@dataclass(frozen=True)
+class Moments:
+    """What training features say about their classes.
+
+    Attributes:
+        counts: (G,) images.
+        means: (G, D) float64.
+        within: (D, D) covariance around the class means, divided by N (Lee et al., eq. 1), shrunk if images are few.
+        notes: What was left out or shrunk.
+    """
+
+    counts: Tensor
+    means: Tensor
+    within: Tensor
+    notes: tuple[str, ...]
 
 
-def fit_gaussians(grouped: Grouped) -> Gaussians:
-    """One mean per group, and the covariance around them; shrunk where the images are few.
-
-    The covariance divides by N (Lee et al., eq. 1). Directions without variance are ignored, as a pseudo-inverse does.
+def moments(train: Outputs) -> Moments:
+    """Means and covariance of the classes with two training images or more.
 
     Raises:
-        NotApplicable: If no feature varies within a group.
+        NotApplicable: If there is no such class.
     """
+    grouped = by_class(train)
     means = _means(grouped)
-    covariance, shrinkage = _covariance(grouped, means)
+    within, shrinkage = _covariance(grouped, means)
+    return Moments(grouped.group.bincount(), means, within, (*grouped.notes, *_notes(grouped, shrinkage)))
+
+
+def class_gaussians(found: Moments) -> Gaussians:
+    """One Gaussian per class.
+
+    Raises:
+        NotApplicable: If no feature varies within a class.
+    """
+    return _gaussians(found.means, found.within, found.notes)
+
+
+def background_gaussian(found: Moments) -> Gaussians:
+    """One Gaussian around all images: covariance within plus between classes.
+
+    Without shrinkage this is the covariance of all images. With it, the two Gaussians are shrunk alike; shrunk each by
+    its own amount, they differ in directions that say nothing about classes, and far images look near.
+
+    Raises:
+        NotApplicable: If no feature varies within a class.
+    """
+    shares = found.counts.double() / found.counts.sum()
+    mean = shares @ found.means
+    apart = found.means - mean
+    return _gaussians(mean[None], found.within + (shares[:, None] * apart).T @ apart, ())
+
+
+def _gaussians(means: Tensor, covariance: Tensor, notes: tuple[str, ...]) -> Gaussians:
+    """Directions without variance are ignored, as by a pseudo-inverse, and counted."""
     values, vectors = torch.linalg.eigh(covariance)
-    varies = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
     if not values[-1] > 0:
         raise NotApplicable(
             "The training features do not vary within the classes, so there is nothing to measure with."
         )
+    varies = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
     whitener = vectors[:, varies] / values[varies].sqrt()
     centre = means.mean(dim=0)
-    notes = (*grouped.notes, *_notes(grouped, shrinkage, int(varies.sum())))
-    return Gaussians(centre, whitener, (means - centre) @ whitener, notes)
+    still = int((~varies).sum())
+    ignored = f"ignores {still:,} of {len(values):,} directions in which the training images do not vary"
+    return Gaussians(centre, whitener, (means - centre) @ whitener, (*notes, ignored) if still else notes)
 
 
 def _means(grouped: Grouped) -> Tensor:
@@ -111,7 +152,7 @@ def _means(grouped: Grouped) -> Tensor:
 def _covariance(grouped: Grouped, means: Tensor) -> tuple[Tensor, float]:
     """(D, D) around the means and its shrinkage in [0, 1].
 
-    Shrinkage towards a multiple of the identity by Ledoit and Wolf, J. Multivariate Analysis 88 (2004) 365, lemma 3.2,
+    Shrinkage towards a multiple of the identity by Ledoit and Wolf, J. Multivariate Analysis 88 (2004) 365,
     with sum_i ||x_i x_i' - S||^2 = sum_i ||x_i||^4 - n ||S||^2; only if n < 5 D.
     """
     n, width = grouped.rows.shape
@@ -138,11 +179,8 @@ def _chunks(grouped: Grouped) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(chunks(grouped.rows), torch.split(grouped.group, CHUNK_ROWS), strict=True)
 
 
-def _notes(grouped: Grouped, shrinkage: float, rank: int) -> list[str]:
+def _notes(grouped: Grouped, shrinkage: float) -> list[str]:
     n, width = grouped.rows.shape
-    notes = []
-    if n < ENOUGH_ROWS_PER_COLUMN * width:
-        notes.append(f"{n:,} images for {width:,} features: covariance shrunk by {shrinkage:.2f} (Ledoit-Wolf)")
-    if rank < width:
-        notes.append(f"ignores {width - rank:,} of {width:,} directions in which the training images do not vary")
-    return notes
+    if n >= ENOUGH_ROWS_PER_COLUMN * width:
+        return []
+    return [f"{n:,} images for {width:,} features: covariance shrunk by {shrinkage:.2f} (Ledoit-Wolf)"]

@@ -1,6 +1,6 @@
 """Generalised entropy: sum over the M most probable classes of p^gamma (1 - p)^gamma.
 
-Liu, Lochman and Zach, CVPR 2023, eq. 4, with their gamma = 0.1 and M = 100. The sum is taken from log p in float64: in
+Liu, Lochman and Zach, CVPR 2023, with their gamma = 0.1 and M = 100. The sum is taken from log p in float64: in
 float32 the p of a confident network underflow, and gamma = 0.1 makes much of just those.
 """
 

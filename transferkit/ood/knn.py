@@ -1,6 +1,6 @@
 """Distance to the k-th nearest training image, features at unit length.
 
-Sun et al., ICML 2022 (arXiv:2204.06507), eq. 3 and algorithm 1. k = 50, their value for CIFAR-10, or a twentieth of the
+Sun et al., ICML 2022 (arXiv:2204.06507). k = 50, their value for CIFAR-10, or a twentieth of the
 training images if that is less; never tuned on out-of-distribution images.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.ood.contract import Floats, OodSettings, Rows, Score, as_float64, fitted, training_features
+from transferkit.ood.contract import Floats, OodSettings, Rows, Score, as_float64, chunks, fitted, training_features
 from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 MOST_NEIGHBOURS = 50
 SIMILARITIES = 2**24  # held at once, 64 MB
-SHORTEST = 1e-12  # a feature vector of length 0 stays 0
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
@@ -31,7 +30,7 @@ def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: 
     """
     rows = training_features(train)
     kept, notes = _kept(rows, settings)
-    bank = unit_length(as_float64(kept)).float().to(settings.device)
+    bank = torch.cat([unit_length(chunk).float() for chunk in chunks(kept)]).to(settings.device)
     k = neighbours(len(rows))
     return fitted("knn", train, lambda outputs: distances(bank, outputs.features, k), notes)
 
@@ -59,7 +58,7 @@ def _kept(rows: Rows, settings: OodSettings) -> tuple[Rows, list[str]]:
 def unit_length(features: Tensor) -> Tensor:
     """(N, D) rows of length 1; a row of zeros stays as it is."""
     length: Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    return features / length.clamp(min=SHORTEST)
+    return features / length.where(length > 0, 1.0)
 
 
 def distances(bank: Tensor, features: Rows, k: int) -> Floats:
@@ -75,6 +74,7 @@ def distances(bank: Tensor, features: Rows, k: int) -> Floats:
 
 def _distances(bank: Tensor, features: Rows, k: int) -> Tensor:
     queries = unit_length(as_float64(features)).float().to(bank.device)
-    kth = (queries @ bank.T).topk(k, dim=1).indices[:, -1]
+    nearness = torch.addmm(-bank.square().sum(dim=1) / 2, queries, bank.T)  # falls with the distance
+    kth = nearness.topk(k, dim=1).indices[:, -1]
     distance: Tensor = torch.linalg.vector_norm(queries.double() - bank[kth].double(), dim=1)
     return distance.cpu()

@@ -1,6 +1,6 @@
 """Maximum logit: -max_c z_c.
 
-Hendrycks et al., ICML 2022 (arXiv:1911.11132), section 3. Depends on the scale of the logits: compare image sets of one
+Hendrycks et al., ICML 2022 (arXiv:1911.11132). Depends on the scale of the logits: compare image sets of one
 model with it, never models.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transferkit.ood.contract import Floats, OodSettings, Score, fitted, row_by_row
-from transferkit.ood.gaussians import by_class, fit_gaussians
+from transferkit.ood.gaussians import class_gaussians, moments
 from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: 
     Raises:
         NotApplicable: If no class has two images, or no feature varies.
     """
-    classes = fit_gaussians(by_class(train))
+    classes = class_gaussians(moments(train))
 
     def score(outputs: Outputs) -> Floats:
         return row_by_row(lambda f: classes.squared_distances(f).amin(dim=1), outputs.features)

@@ -1,6 +1,6 @@
 """Energy of rectified activations: -log sum_c exp z_c, where z = W min(f, r) + b and r is the 90th percentile of f.
 
-Sun, Guo and Li, NeurIPS 2021 (arXiv:2111.12797), eqs. 3 and 4, with their p = 90 over all activations of the training
+Sun, Guo and Li, NeurIPS 2021 (arXiv:2111.12797), with their p = 90 over all activations of the training
 images. It assumes features that are 0 or above, as a ReLU leaves them; for other backbones it can be worse than chance.
 """
 
@@ -58,5 +58,5 @@ def _clip(rows: Rows) -> float:
         )
     clip = float(np.percentile(rows, PERCENTILE))
     if clip == 0:
-        raise NotApplicable(f"{PERCENTILE} % of the features are 0, so clipping there would leave nothing.")
+        raise NotApplicable(f"At least {PERCENTILE} % of the features are 0, so clipping there would leave nothing.")
     return clip

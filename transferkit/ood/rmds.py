@@ -1,6 +1,6 @@
 """Relative Mahalanobis distance: min_c (f - mu_c)' Sigma^-1 (f - mu_c) - (f - mu_0)' Sigma_0^-1 (f - mu_0).
 
-Ren et al., 2021 (arXiv:2106.09022), eqs. 2 and 3: mu_0 and Sigma_0 belong to one Gaussian around all training images.
+Ren et al., 2021 (arXiv:2106.09022): mu_0 and Sigma_0 belong to one Gaussian around all training images.
 What is rare for every class alike, and so says nothing about classes, cancels.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from transferkit.ood.contract import Floats, NotApplicable, OodSettings, Score, fitted, row_by_row
-from transferkit.ood.gaussians import by_class, fit_gaussians, together
+from transferkit.ood.gaussians import background_gaussian, class_gaussians, moments
 from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -24,11 +24,10 @@ def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: 
     Raises:
         NotApplicable: If fewer than two classes have two images, or no feature varies.
     """
-    grouped = by_class(train)
-    classes = fit_gaussians(grouped)
-    if len(classes.means) < 2:
+    found = moments(train)
+    if len(found.means) < 2:
         raise NotApplicable("It compares classes with all images together, and only one class has two images.")
-    background = fit_gaussians(together(grouped))
+    classes, background = class_gaussians(found), background_gaussian(found)
 
     def relative(features: Tensor) -> Tensor:
         return classes.squared_distances(features).amin(dim=1) - background.squared_distances(features)[:, 0]

@@ -1,6 +1,6 @@
 """Simplified Hopfield energy: -f' S, with S the mean features of training images rightly given the predicted class.
 
-Zhang et al., ICLR 2023 (openreview KkazG4lgKL), eq. 8. A long feature vector scores low wherever it points.
+Zhang et al., ICLR 2023 (openreview KkazG4lgKL). A long feature vector scores low wherever it points.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Virtual-logit matching: alpha ||P (f - u)|| - log sum_c exp z_c.
 
-Wang et al., CVPR 2022 (arXiv:2203.10807), eqs. 4 to 8: u = -W^+ b is the point whose logits are 0, P projects onto the
+Wang et al., CVPR 2022 (arXiv:2203.10807): u = -W^+ b is the point whose logits are 0, P projects onto the
 directions in which training features vary least, and alpha makes the norm as large as the largest logit on average.
 The dimension d of what P leaves out is that of OpenOOD.
 """

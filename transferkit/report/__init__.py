@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.checkpoint import read_json, write_text
+from transferkit.errors import TransferkitError
 from transferkit.run_directory import Run
 
 if TYPE_CHECKING:
@@ -19,11 +21,24 @@ def write(run: Run) -> None:
     from transferkit.report.markdown import confusion_csv, markdown
     from transferkit.report.page import page
 
+    _map(run)
     content = gather(run)
     write_text(run.path / "report.html", page(content))
     write_text(run.path / "report.md", markdown(content))
     if content.scores:
         write_text(run.path / "confusion.csv", confusion_csv(content))
+
+
+def _map(run: Run) -> None:
+    """Lay out the map of the test features once; it takes a second or two, and the run keeps it."""
+    from transferkit.evaluation import thumbnail_choice
+    from transferkit.feature_map import feature_map
+
+    if run.map_path.exists() or not run.outputs_path("test").exists():
+        return
+    with contextlib.suppress(TransferkitError):  # damaged outputs; the page says so where it needs them
+        test = run.outputs("test")
+        feature_map(test, thumbnail_choice(test)).save(run.map_path)
 
 
 def verdict(run: Run) -> RenderableType:
@@ -64,6 +79,22 @@ def limits_verdict(report: Mapping[str, Any]) -> RenderableType:
     from transferkit.report import limits
 
     return limits.limits_verdict(report)
+
+
+def write_ranking(folder: Path) -> None:
+    """Make report.html and report.md of a ranking from its ranking.json alone."""
+    from transferkit.report import ranking
+
+    content = read_json(folder / "ranking.json")
+    write_text(folder / "report.html", ranking.ranking_page(content))
+    write_text(folder / "report.md", ranking.ranking_markdown(content))
+
+
+def ranking_verdict(ranking: Mapping[str, Any]) -> RenderableType:
+    """What the terminal shows of a ranking."""
+    from transferkit.report import ranking as rankings
+
+    return rankings.ranking_verdict(ranking)
 
 
 def figure(run: Run, name: str, path: Path) -> None:

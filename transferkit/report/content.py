@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from transferkit import recipe as recipes
 from transferkit.errors import TransferkitError
+from transferkit.explanations import Explanations
+from transferkit.feature_map import FeatureMap
 from transferkit.outputs import Outputs
 from transferkit.report.published import Published, published
 from transferkit.run_directory import Run
@@ -37,6 +39,8 @@ class Content:
         history: One mapping per epoch.
         test: The stored outputs of the test set.
         thumbnails: Pictures (3, h, w) by position in the test outputs.
+        explanations: Nearest training images and class-activation maps of the images listed one by one.
+        feature_map: Places of some test images in the plane.
         missing: What is not there and how to make it, by the name of the part.
     """
 
@@ -50,6 +54,8 @@ class Content:
     history: list[dict[str, Any]]
     test: Outputs | None
     thumbnails: dict[int, npt.NDArray[np.uint8]]
+    explanations: Explanations | None
+    feature_map: FeatureMap | None
     missing: dict[str, str]
 
     @property
@@ -124,6 +130,8 @@ def gather(run: Run) -> Content:
         history=history,
         test=read("outputs", lambda: run.outputs("test"), None),
         thumbnails=thumbnails,
+        explanations=read("explanations", lambda: Explanations.load(run.explanations_path), None),
+        feature_map=read("map", lambda: FeatureMap.load(run.map_path), None),
         missing=missing,
     )
 

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from transferkit.report import calibrated
 from transferkit.report import content as words
 from transferkit.report.content import Content
-from transferkit.report.page import calibration, done, environment
+from transferkit.report.page import done, environment
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # with these a spreadsheet takes a cell for a formula (OWASP)
 
@@ -66,7 +67,10 @@ def _scores(content: Content) -> list[str]:
             * bool(mistakes)
         ),
         "## Calibration",
-        _bullets(calibration(scores)),
+        table(["", "value", "with temperature", ""], calibrated.calibration_table(scores)),
+        escaped(calibrated.temperature_words(scores, (val or {}).get("n"))),
+        "## Answering only when sure",
+        _bullets([*calibrated.selective(scores), *calibrated.guarantees(scores)]),
     ]
 
 

@@ -226,4 +226,71 @@
       open(...cell, true);
     });
   }
+
+  /* ---- the map ---- */
+  const places = document.getElementById("places");
+  if (!places) return;
+  const plan = places.querySelector("svg"), here = plan.querySelector(".here"), spot = document.getElementById("spot");
+  const dots = [...plan.querySelectorAll("[data-image]")].map((shape) => ({
+    shape, row: Number(shape.dataset.image), label: Number(shape.dataset.class),
+    x: Number(shape.getAttribute("cx")), y: Number(shape.getAttribute("cy")),
+  }));
+  let chosen = null, only = "";
+  const within = (dot) => only === "" || dot.label === Number(only);
+
+  function choose(dot) {
+    chosen = dot;
+    here.setAttribute("cx", dot.x);
+    here.setAttribute("cy", dot.y);
+    here.setAttribute("visibility", "visible");
+    const images = data.images, isHit = images.true[dot.row] === images.predicted[dot.row];
+    let picture;
+    if (images.picture[dot.row]) {
+      picture = element("img");
+      picture.src = images.picture[dot.row];
+      picture.alt = "the image at this dot";
+    } else {
+      picture = element("span", "nopicture", "no picture kept");
+    }
+    const words = [element("b", "", named(images.predicted[dot.row])), ` ${percent(images.confidence[dot.row])}`];
+    if (!isHit) words.push(element("br"), element("span", "failed", "label: ", named(images.true[dot.row])));
+    const id = element("p", "soft", element("bdi", "", images.id[dot.row].split(/[\\/]/).pop()));
+    id.title = images.id[dot.row];
+    spot.replaceChildren(picture, element("div", "", element("p", "", ...words), id));
+  }
+
+  function nearest(x, y, candidates, reach) {
+    let best = null, least = reach * reach;
+    for (const dot of candidates) {
+      const distance = (dot.x - x) ** 2 + (dot.y - y) ** 2;
+      if (distance < least) { best = dot; least = distance; }
+    }
+    return best;
+  }
+  const look = (event) => {
+    const box = plan.getBoundingClientRect(), scale = plan.viewBox.baseVal.width / box.width;
+    const dot = nearest((event.clientX - box.left) * scale, (event.clientY - box.top) * scale, dots.filter(within), 18);
+    if (dot && dot !== chosen) choose(dot);
+  };
+  plan.addEventListener("pointermove", look);
+  plan.addEventListener("click", look);
+  places.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const free = dots.filter(within);
+    if (!chosen) { if (free.length) choose(free[0]); return; }
+    const onward = free.filter((dot) => {
+      const along = (dot.x - chosen.x) * step[0] + (dot.y - chosen.y) * step[1];
+      const across = Math.abs((dot.x - chosen.x) * step[1]) + Math.abs((dot.y - chosen.y) * step[0]);
+      return along > 0 && across <= along;
+    });
+    const dot = nearest(chosen.x, chosen.y, onward, Infinity);
+    if (dot) choose(dot);
+  });
+  const select = document.getElementById("only");
+  select.addEventListener("change", () => {
+    only = select.value;
+    for (const dot of dots) dot.shape.classList.toggle("away", !within(dot));
+  });
 })();

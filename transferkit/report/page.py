@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader, select_aut
 from markupsafe import Markup
 
 from transferkit.evaluation import thumbnail_choice
+from transferkit.report import calibrated, curves, plots
 from transferkit.report import content as words
-from transferkit.report import curves, plots
 from transferkit.report.content import Content
+from transferkit.report.explained import explained, explained_words
+from transferkit.report.mapped import COLOURED_UP_TO, map_svg, map_words
 from transferkit.report.pictures import data_uris
 
 FOLDER = Path(__file__).parent
@@ -25,7 +27,8 @@ LISTED = 5_000  # test images a page lists by id; with more, mistakes first and 
 def page(content: Content) -> str:
     """The report as HTML."""
     pictures = data_uris(content.thumbnails)
-    images = listed_images(content, pictures)
+    rows = listed(content, pictures)
+    images = listed_images(content, rows, pictures)
     scores = content.scores
     return rendered(
         "page.html.jinja",
@@ -40,14 +43,23 @@ def page(content: Content) -> str:
         scores=scores,
         sections=sections(content),
         total_seconds=total_seconds(content),
-        calibration_words=calibration_words(scores),
-        calibration=calibration(scores),
+        calibration_words=calibrated.calibration_words(scores),
+        calibration=calibrated.calibration_table(scores),
+        temperature=calibrated.temperature_words(scores, (content.evaluation.get("val") or {}).get("n")),
+        gaps=calibrated.confidence_rows(scores),
+        selective=calibrated.selective(scores),
+        guarantees=calibrated.guarantees(scores),
         calibration_drawings=curves.calibration_drawings(scores),
         done=done(content),
         matrix=plots.confusion_svg(content.confusion, content.class_names) if scores else "",
         position={name: index for index, name in enumerate(content.class_names)},
         pictures=pictures,
-        listed=len(images["id"]),
+        explained=explained(content),
+        explained_words=explained_words(content),
+        listed=len(rows),
+        map=map_svg(content, {index: row for row, index in enumerate(rows)}),
+        map_words=map_words(content),
+        mapped_colours=COLOURED_UP_TO,
         numbered_up_to=plots.NUMBERED_UP_TO,
         sampled=len(pictures) < scores.get("n", 0),
         curves=drawings(content),
@@ -117,7 +129,9 @@ def sections(content: Content) -> list[tuple[str, str]]:
         ("classes", "Per class"),
         ("mistakes", "Mistakes"),
         ("hits", "Near misses"),
+        ("map", "Map"),
         ("calibration", "Calibration"),
+        ("selective", "Abstaining"),
     ]
     after = [("training", "Training"), ("published", "Published"), ("made", "Making"), ("environment", "Environment")]
     return [("confusion", "Confusion matrix"), *(scored if content.scores else []), *after]
@@ -132,15 +146,23 @@ def opened(content: Content) -> dict[str, Any]:
     return {"count": times, "words": "as it should be" if count == 1 else "see the notes", "is_warning": count != 1}
 
 
-def listed_images(content: Content, pictures: Mapping[int, str]) -> dict[str, list[Any]]:
-    """The images the matrix opens onto, as columns: those with pictures, then mistakes and a sample of hits."""
+def listed(content: Content, pictures: Mapping[int, str]) -> list[int]:
+    """Positions of the images the matrix opens onto: those with pictures, then mistakes and a sample of hits."""
+    test = content.test
+    if test is None:
+        return []
+    chosen = dict.fromkeys([*pictures, *thumbnail_choice(test, LISTED).tolist()])
+    return [index for index in chosen if index < len(test)]
+
+
+def listed_images(content: Content, rows: Sequence[int], pictures: Mapping[int, str]) -> dict[str, list[Any]]:
+    """These images as columns."""
     columns: dict[str, list[Any]] = {"true": [], "predicted": [], "confidence": [], "id": [], "picture": []}
     test = content.test
     if test is None:
         return columns
     predictions, confidences = test.predictions.tolist(), test.confidences.tolist()
-    chosen = dict.fromkeys([*pictures, *thumbnail_choice(test, LISTED).tolist()])
-    for index in [index for index in chosen if index < len(test)]:
+    for index in rows:
         columns["true"].append(int(test.labels[index]))
         columns["predicted"].append(predictions[index])
         columns["confidence"].append(round(confidences[index], 4))
@@ -171,6 +193,7 @@ def done(content: Content) -> list[tuple[str, str]]:
         ("method", _method(content.recipe.get("method") or {})),
         ("input", _input(content.model.get("input") or {})),
         ("data", content.data_name if content.recipe else str(data.get("name", ""))),
+        ("terms of the data", str(data.get("terms") or "")),
         ("images", " · ".join(f"{count:,} {name}" for name, count in (data.get("n") or {}).items())),
         ("image size", " x ".join(str(side) for side in data.get("size_px") or []) + (" px" * ("size_px" in data))),
         ("seed", str(content.recipe.get("seed", ""))),
@@ -209,46 +232,3 @@ def environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     flat = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
     packages = facts.get("packages") or {}
     return [(name, str(value)) for name, value in {**flat, **packages}.items()]
-
-
-def calibration_words(scores: Mapping[str, Any]) -> str:
-    """Whether the calibration error differs from that of a calibrated classifier."""
-    band = (scores.get("calibration") or {}).get("ece_if_calibrated")
-    if not band:
-        return "ECE, 15 bins"
-    inside = scores["ece"] <= band[1]
-    return "not distinguishable from calibrated" if inside else f"a calibrated one stays below {words.percent(band[1])}"
-
-
-def calibration(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The numbers about confidence as pairs of name and words."""
-    more, selective = scores.get("calibration") or {}, scores.get("selective") or {}
-    pairs = [
-        ("ECE, 15 bins", _ece(scores), scores.get("ece")),
-        ("ECE, equal mass", words.percent(more.get("ece_equal_mass")), more.get("ece_equal_mass")),
-        ("over-confidence", _points(more.get("signed_overconfidence")), more.get("signed_overconfidence")),
-        ("NLL", _number(scores.get("nll"), " nats"), scores.get("nll")),
-        ("Brier score", _number(scores.get("brier"), " of 2"), scores.get("brier")),
-        ("temperature", _temperature(more), more.get("temperature")),
-        ("AURC", _number(selective.get("aurc"), ", area under the error rate below"), selective.get("aurc")),
-        ("AUGRC", _number(selective.get("augrc"), ""), selective.get("augrc")),
-    ]
-    return [(name, text) for name, text, value in pairs if value is not None]
-
-
-def _ece(scores: Mapping[str, Any]) -> str:
-    return "" if scores.get("ece") is None else f"{words.percent(scores['ece'])}, {calibration_words(scores)}"
-
-
-def _number(value: float | None, unit: str) -> str:
-    return "" if value is None else f"{value:.3g}{unit}"
-
-
-def _points(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:+.1f} points (mean confidence - accuracy)"
-
-
-def _temperature(more: Mapping[str, Any]) -> str:
-    if more.get("temperature") is None:
-        return ""
-    return f"{more['temperature']:.2f}, fitted on val; with it ECE is {words.percent(more.get('ece_with_temperature'))}"

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 BUDGET_BYTES = 3_000_000  # of base64 text; leaves room for numbers in a page below 5 MB
+DARKEST = 0.12  # brightness left where a map is 0
 LOSSLESS_UP_TO_PX = 16  # tiny pictures lose their edges in lossy formats, and cost little without
 
 
@@ -24,6 +25,28 @@ def data_uris(thumbnails: Mapping[int, npt.NDArray[np.uint8]], budget_bytes: int
             break
         uris[index] = uri
     return uris
+
+
+def spotlit(picture: npt.NDArray[np.uint8], places: npt.NDArray[np.uint8], crop: float = 1.0) -> npt.NDArray[np.uint8]:
+    """A picture (3, h, w) darkened where a map (h', w') of the same scene is low, and where the network saw nothing.
+
+    Args:
+        picture: RGB.
+        places: 255 where the picture keeps its brightness.
+        crop: Share of the sides around the centre that the map covers.
+    """
+    from PIL import Image
+
+    height, width = picture.shape[1:]
+    seen = (max(1, round(width * crop)), max(1, round(height * crop)))
+    light = Image.new("L", (width, height))
+    light.paste(
+        Image.fromarray(places).resize(seen, Image.Resampling.BILINEAR),
+        ((width - seen[0]) // 2, (height - seen[1]) // 2),
+    )
+    strength = DARKEST + (1 - DARKEST) * np.asarray(light, np.float32) / 255
+    lit: npt.NDArray[np.uint8] = np.round(picture * strength).astype(np.uint8)
+    return lit
 
 
 def data_uri(picture: npt.NDArray[np.uint8]) -> str:

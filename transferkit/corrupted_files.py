@@ -1,0 +1,83 @@
+"""Corrupted copies of picture files, for a person to look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from transferkit.corruptions import corrupt, require_known, require_pixels
+from transferkit.decoding import decode, decode_whole
+from transferkit.errors import MachineError, TransferkitError
+
+
+def write_copies(
+    pictures: Sequence[Path], names: Sequence[str], severities: Sequence[int], out: Path, size: int | None, seed: int
+) -> list[Path]:
+    """Write `<picture>-<corruption>-<severity>.png` for all of them.
+
+    Args:
+        pictures: Image files.
+        names: Of corruptions.
+        severities: 1 to 5.
+        out: Folder, made where it is missing.
+        size: Side in px of the square that pictures are squashed to first; None keeps them as they are.
+        seed: Of the noise.
+
+    Returns:
+        The files, in order.
+
+    Raises:
+        TransferkitError: If a file is there already, a picture cannot be read, or there is no such corruption; nothing
+            is overwritten.
+        MachineError: If a file cannot be written.
+    """
+    for name in names:
+        require_known(name)
+    versions = [(name, severity) for name in dict.fromkeys(names) for severity in dict.fromkeys(severities)]
+    _require_distinct(pictures)
+    targets = {path: [out / f"{path.stem}-{name}-{severity}.png" for name, severity in versions] for path in pictures}
+    _require_free([target for copies in targets.values() for target in copies])
+    for place, picture in enumerate(pictures):
+        pixels = _read(picture, size)
+        for target, (name, severity) in zip(targets[picture], versions, strict=True):
+            _write(target, corrupt(pixels, name, severity, seed, place)[0])
+    return [target for copies in targets.values() for target in copies]
+
+
+def _read(picture: Path, size: int | None) -> Tensor:
+    """(1, 3, H, W) uint8."""
+    pixels = torch.from_numpy(decode_whole(picture) if size is None else decode(picture, size, "squash"))[None]
+    try:
+        require_pixels(pixels)
+    except TransferkitError as error:
+        raise TransferkitError(f"{picture}: {error}") from error
+    return pixels
+
+
+def _require_distinct(pictures: Sequence[Path]) -> None:
+    stem, count = Counter(path.stem for path in pictures).most_common(1)[0]
+    if count > 1:
+        raise TransferkitError(
+            f"{count} pictures are named {stem!r} and would be written to the same files. Give them one at a time, "
+            "each with its own --out."
+        )
+
+
+def _require_free(targets: Sequence[Path]) -> None:
+    taken = [target for target in targets if target.exists()]
+    if taken:
+        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise TransferkitError(f"{taken[0]}{more} would be overwritten. Choose another folder with --out.")
+
+
+def _write(target: Path, pixels: Tensor) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.movedim(0, -1).contiguous().numpy()).save(target)
+    except OSError as error:
+        raise MachineError(f"Cannot write {target}: {error.strerror or error}.") from error

@@ -1,0 +1,254 @@
+"""A ranking: several backbones probed on the same training images, compared pairwise, in one table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit import backbones, datasets, defaults, report, runtime, weights
+from transferkit.backbone_scores import FOLDS, Score, sample, score
+from transferkit.backbones.cards import CARDS
+from transferkit.checkpoint import read_json, write_json, write_text
+from transferkit.errors import MachineError, TransferkitError
+from transferkit.features import stamp
+from transferkit.images import Images, Labels, Splits
+from transferkit.recipe import BackboneSettings, Ranking, Recipe, dump, load
+from transferkit.runtime import Runtime
+from transferkit.screen import SILENT, Screen
+from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap, rank_ranges, wilson
+
+ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
+NO_FILE_SIGNS = re.compile(r"[^\w.=-]+")
+
+
+def rank(
+    ranking: Ranking,
+    out: Path | None = None,
+    *,
+    overwrite: bool = False,
+    screen: Screen | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Score every backbone that is not scored yet, compare all, and leave ranking.json and a report.
+
+    A backbone that fails is reported and the others go on; starting again does only what is missing.
+
+    Returns:
+        The content of ranking.json: `rows`, best accuracy first, and `pairs`.
+
+    Raises:
+        TransferkitError: Before any work, if a backbone is unknown or the folder holds something else.
+        MachineError: If no backbone came to an end.
+    """
+    screen = screen or Screen()
+    for backbone in ranking.backbones:
+        require_known(backbone)
+    folder = claim(out or Path("runs") / f"{ranking.title}-{ranking.short_hash}", ranking, overwrite)
+    machine = runtime.start(ranking.device, ranking.precision, ranking.threads)
+    splits = datasets.load(ranking.data, screen)
+    images = sample(splits.train, ranking.images, ranking.seed)
+    scores, failures = all_scores(ranking, images, machine, folder, screen)
+    if not scores:
+        raise MachineError("No backbone came to an end:\n" + "\n".join(failures))
+    result = ranked(scores, images.labels, ranking.seed) | {
+        "name": ranking.title,
+        "data": data_facts(ranking, splits, images),
+        "device": runtime.device_name(machine.device),
+        "precision": machine.precision,
+        "threads": machine.threads,
+        "seed": ranking.seed,
+        "notes": list(splits.notes),
+        "failures": failures,
+        "command": command,
+        "folder": str(folder),
+    }
+    write_json(folder / "ranking.json", result)
+    report.write_ranking(folder)
+    return result
+
+
+def require_known(backbone: BackboneSettings) -> None:
+    """Refuse what cannot work, before any work.
+
+    Raises:
+        TransferkitError: If there is no such backbone, it has no such weights, or their file is not there.
+    """
+    if backbones.source(backbone.name) == "timm":
+        from transferkit.backbones.timm_models import require_model
+
+        require_model(backbone.name.removeprefix(backbones.TIMM))
+    elif backbone.weights == "imagenet" and CARDS[backbone.name].top1 is None:
+        raise TransferkitError(
+            f"{backbone.name} has no ImageNet weights. Write {backbone.name}=none to rank it with random ones, or "
+            f"{backbone.name}=FILE."
+        )
+    if backbone.weights not in ("imagenet", "none") and not Path(backbone.weights).expanduser().exists():
+        weights.opened(backbone.weights, backbone.name, SILENT)  # says what was expected
+
+
+def claim(folder: Path, ranking: Ranking, overwrite: bool) -> Path:
+    """The ranking's folder, with the ranking written into it; what is scored already stays unless overwritten.
+
+    Raises:
+        TransferkitError: If it holds something else, or this ranking is finished.
+    """
+    path = folder / "ranking.yaml"
+    if folder.is_file():
+        raise TransferkitError(f"{folder} is a file. Choose a folder with --out.")
+    if folder.exists() and any(folder.iterdir()) and not path.exists():
+        raise TransferkitError(f"{folder} holds other files and is no ranking. Choose another folder with --out.")
+    if path.exists() and not overwrite:
+        if load(path) != ranking:
+            raise TransferkitError(
+                f"{folder} holds another ranking. Choose another folder with --out, or use --overwrite."
+            )
+        finished = folder / "ranking.json"
+        if finished.exists() and not read_json(finished)["failures"]:
+            raise TransferkitError(
+                f"{folder} already holds this ranking. Look at {folder / 'report.html'}, choose another folder with "
+                "--out, or replace it with --overwrite."
+            )
+    for old in folder.glob("backbones/*.safetensors") if overwrite else ():
+        old.unlink()
+    write_text(path, dump(ranking))
+    (folder / "ranking.json").unlink(missing_ok=True)
+    return folder
+
+
+# --------------------------------------------------------------------------------------------------------- scores
+
+
+def all_scores(
+    ranking: Ranking, images: Images, machine: Runtime, folder: Path, screen: Screen
+) -> tuple[dict[str, Score], list[str]]:
+    """The score of each backbone by its label, and a sentence for each that failed."""
+    scores: dict[str, Score] = {}
+    failures: list[str] = []
+    device, side = machine.device.type, min(images.size_px)
+    for number, (label, recipe) in enumerate(ranking.recipes().items(), start=1):
+        screen.line(f"{label} ({number} of {len(ranking.backbones)})")
+        try:
+            place = folder / "backbones" / f"{number}-{NO_FILE_SIGNS.sub('-', label)}.safetensors"
+            scores[label] = kept_or_made(
+                place, defaults.resolved(recipe, device, len(images), side), images, machine, screen
+            )
+        except TransferkitError as error:
+            failures.append(f"{label}: {error}")
+            screen.line(f"failed: {failures[-1]}")
+    return scores, failures
+
+
+def kept_or_made(place: Path, recipe: Recipe, images: Images, machine: Runtime, screen: Screen) -> Score:
+    """The score in the file if it is of the same images, weights and machine settings; else made and written."""
+    made_of = {
+        "images": images.fingerprint,
+        "weights_stamp": list(stamp(recipe.backbone.weights)),
+        "recipe": recipe.model_dump(mode="json"),
+        "precision": machine.precision,
+    }
+    if place.exists():
+        kept = Score.load(place)
+        if kept.facts["made_of"] == made_of:
+            screen.line("finished earlier, not done again")
+            return kept
+    found = score(recipe, images, machine, screen)
+    made = replace(found, facts={**found.facts, "made_of": made_of})
+    made.save(place)
+    return made
+
+
+# ----------------------------------------------------------------------------------------------------- comparison
+
+
+def ranked(scores: Mapping[str, Score], labels: Labels, seed: int = 0) -> dict[str, Any]:
+    """Rows with the ranks that the tests allow, all pairs, and the verdict: what is statistics in ranking.json.
+
+    Every pair is compared on the same images: the difference with its bootstrap interval, McNemar's mid-p, and Holm's
+    adjustment over all pairs. A difference counts as shown where the adjusted p is at most ALPHA.
+    """
+    order = sorted(scores, key=lambda label: (scores[label].probe == labels).mean(), reverse=True)
+    correct = {label: scores[label].probe == labels for label in order}
+    pairs = [pair(a, b, correct[a], correct[b], seed) for a, b in combinations(order, 2)]
+    for one, p in zip(pairs, holm([one["p"] for one in pairs]), strict=True):
+        one |= {"p_holm": float(p), "shown": p <= ALPHA}
+    is_better = np.zeros((len(order), len(order)), dtype=bool)
+    for one in pairs:  # a comes before b in the order, so a is the better one
+        is_better[order.index(one["a"]), order.index(one["b"])] = one["shown"]
+    ranges = rank_ranges(is_better)
+    rows = [row(label, scores[label], labels, ranks) for label, ranks in zip(order, ranges, strict=True)]
+    n = len(labels)
+    return {"schema": 1, "n": n, "folds": FOLDS, "rows": rows, "pairs": pairs, "verdict": verdict(rows, n)}
+
+
+def pair(
+    a: str, b: str, correct_a: npt.NDArray[np.bool_], correct_b: npt.NDArray[np.bool_], seed: int
+) -> dict[str, Any]:
+    """How two backbones differ on the same images."""
+    found = paired_bootstrap(correct_a, correct_b, seed)
+    only_a, only_b = int((correct_a & ~correct_b).sum()), int((~correct_a & correct_b).sum())
+    return {
+        "a": a,
+        "b": b,
+        "mean": found.difference,
+        "interval": [found.interval.low, found.interval.high],
+        "discordant": [only_a, only_b],
+        "p": mcnemar_mid_p(only_a, only_b),
+    }
+
+
+def row(label: str, found: Score, labels: Labels, ranks: tuple[int, int]) -> dict[str, Any]:
+    """One backbone's line of the table."""
+    facts = {key: value for key, value in found.facts.items() if key != "made_of"}
+    return {"label": label, "ranks": list(ranks), **accuracies("", found.probe, labels)} | {
+        **accuracies("knn_", found.knn, labels),
+        **facts,
+    }
+
+
+def accuracies(prefix: str, answers: Labels, labels: Labels) -> dict[str, Any]:
+    """Accuracy and Wilson interval under keys with this prefix."""
+    right = int((answers == labels).sum())
+    interval = wilson(right, len(labels))
+    return {f"{prefix}accuracy": right / len(labels), f"{prefix}interval": [interval.low, interval.high]}
+
+
+def verdict(rows: list[dict[str, Any]], n: int) -> str:
+    """What to choose, in one or two sentences; names a best backbone only where it is shown."""
+    best = rows[0]
+    low, high = (100 * bound for bound in best["interval"])
+    measured = f"{100 * best['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}, n = {n:,})"
+    if len(rows) == 1:
+        return f"{best['label']} gets {measured}; with one backbone there is nothing to compare."
+    first = [row for row in rows if row["ranks"][0] == 1]
+    if len(first) == 1:
+        return f"{best['label']} is the best of {len(rows)} for a linear probe: {measured}."
+    tied = ", ".join(row["label"] for row in first[:-1]) + f" and {first[-1]['label']}"
+    cheapest = min(first, key=lambda row: row["flops"])
+    cost = f"{cheapest['flops'] / 1e9:.2g} GFLOPs"
+    advice = f" Of these, {cheapest['label']} needs the fewest operations ({cost} per image)."
+    same_cost = sum(row["flops"] == cheapest["flops"] for row in first) > 1
+    return f"No single best is shown: {tied} tie for the first rank; {best['label']} gets {measured}." + (
+        "" if same_cost else advice
+    )
+
+
+def data_facts(ranking: Ranking, splits: Splits, images: Images) -> dict[str, Any]:
+    """Which images the ranking was made on."""
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    return {
+        "name": str(getattr(ranking.data, "path", ranking.data.name)),
+        "n": len(images),
+        "of": len(splits.train),
+        "classes": len(images.class_names),
+        "size_px": list(images.size_px),
+        "fingerprint": images.fingerprint,
+        "guessing": float(counts.max() / counts.sum()),
+        "test_openings": splits.test.openings,
+    }
