@@ -47,6 +47,7 @@ def limits(
         Literal["auto", "all", "none", "full"],
         typer.Option(help="Hold out its own classes: auto and all refit the head; full trains again."),
     ] = "auto",
+    sweeps: Annotated[bool, typer.Option(help="Move, scale, turn, crop and cover its test images.")] = True,
     target_risk: Annotated[float, typer.Option(help="Error rate you accept among accepted images.")] = 0.02,
     prevalence: Annotated[
         list[float] | None,
@@ -58,7 +59,10 @@ def limits(
     max_images: Annotated[int, typer.Option(help="Most images of a set; of more, a sample.")] = 10_000,
     train_images: Annotated[int, typer.Option(help="Most train images that detectors are fitted on.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of samples and resampling.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder. (default: RUN/limits)", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder. (default: RUN/limits; of several runs, limits-comparison)", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report that is there.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print limits.json on stdout.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -71,6 +75,7 @@ def limits(
     from transferkit import report as reports
     from transferkit.limitations.settings import PREVALENCES, Rules, Settings
     from transferkit.limitations.story import make
+    from transferkit.limitations.versus import compare
     from transferkit.run_directory import open_run
 
     settings = Settings(
@@ -81,6 +86,7 @@ def limits(
         cifar10c=cifar10c,
         field=field,
         leave_out=leave_out,
+        sweeps=sweeps,
         target_risk=target_risk,
         prevalence=tuple(prevalence or PREVALENCES),
         seed=seed,
@@ -89,7 +95,13 @@ def limits(
         rules=Rules().changed(rule or ()),
     )
     command = shlex.join(["transferkit", *sys.argv[1:]])
-    found = make(open_run(runs[0]), settings, out, overwrite=overwrite, device=device, screen=screen, command=command)
-    screen.show(reports.limits_verdict(found))
+    places = [open_run(run) for run in runs]
+    if len(places) == 1:
+        found = make(places[0], settings, out, overwrite=overwrite, device=device, screen=screen, command=command)
+        screen.show(reports.limits_verdict(found))
+    else:
+        folder = out or Path("limits-comparison")
+        found = compare(places, settings, folder, overwrite=overwrite, device=device, screen=screen, command=command)
+        screen.show(reports.limits_comparison_verdict(found))
     if json:
         print(json_text.dumps(found, indent=1, ensure_ascii=False))

@@ -54,10 +54,12 @@ PUBLISHED = {
 }
 
 
-def corrupted(subject: Subject, settings: Settings, screen: Screen) -> dict[str, Any]:
-    """Accuracy, silent failures and breaking point of every corruption."""
+def corrupted(
+    subject: Subject, settings: Settings, screen: Screen
+) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Accuracy, silent failures and breaking point of every corruption; and per image, how often it was right."""
     if settings.corruptions == "none":
-        return {"reason": "not asked for (--corruptions none)"}
+        return {"reason": "not asked for (--corruptions none)"}, {}
     fast = settings.corruptions == "fast"
     names, severities = (
         (corruptions.FAST, corruptions.FAST_SEVERITIES) if fast else (corruptions.FIFTEEN, corruptions.SEVERITIES)
@@ -74,7 +76,7 @@ def corrupted(subject: Subject, settings: Settings, screen: Screen) -> dict[str,
         {"corruption": name, "severity": severity, **_cell(subject, part, clean)}
         for (name, severity), part in found.items()
     ]
-    return {
+    report = {
         "recipe": recipe_words(subject, settings),
         "is_fast": fast,
         "drop": DROP,
@@ -88,6 +90,8 @@ def corrupted(subject: Subject, settings: Settings, screen: Screen) -> dict[str,
         "published": PUBLISHED if is_cifar10(subject) else None,
         "checksum": checksum(images, names, settings.seed),
     }
+    right = np.mean([part.predictions == part.labels for part in found.values()], axis=0)
+    return report, {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
 
 
 def one(subject: Subject, images: Images, name: str, severity: int, settings: Settings) -> Outputs:

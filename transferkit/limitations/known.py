@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from transferkit import conformal, metrics, rejection
 from transferkit.evaluation import evaluate
@@ -18,8 +17,7 @@ from transferkit.rejection import Rejection
 
 ACCEPTANCES = (1.0, 0.99, 0.95, 0.9, 0.8)
 TARGETS = (0.05, 0.02, 0.01, 0.005)
-COVERAGES = tuple(step / 20 for step in range(1, 21))  # fixed beforehand, so that choosing among them can be paid for
-DELTA = 0.05  # chance that a promise about risk is wrong, over all of COVERAGES
+DELTA = 0.05  # of guaranteed_point: the chance that a promise is wrong
 
 
 def contract(subject: Subject) -> dict[str, Any]:
@@ -75,19 +73,19 @@ def duplicates(subject: Subject) -> dict[str, Any]:
 
 def calibration(subject: Subject) -> dict[str, Any]:
     """Whether confidence can be believed, raw and with the temperature that val asks for."""
-    test, temperature = subject.test, subject.limits.temperature
-    rows = {"raw": _calibration_row(test)}
+    found = evaluate(subject.test, subject.val)["test"]["calibration"]
+    temperature = subject.limits.temperature
+    rows = {"raw": _calibration_row(subject.test)}
     if temperature is not None:
-        rows["with temperature"] = _calibration_row(metrics.with_temperature(test, temperature))
-    found = evaluate(test, subject.val)["test"]["calibration"]
-    raw = rows["raw"]
+        rows["with temperature"] = _calibration_row(metrics.with_temperature(subject.test, temperature))
     return {
         "temperature": temperature,
+        "temperature_interval": found["temperature_interval"],
         "temperature_reason": "" if temperature else f"{len(subject.val)} val images; a temperature needs 100",
         "rows": rows,
         "reliability": found["reliability"],
-        "verdict": calibration_verdict(raw),
-        "per_class": _class_gaps(test),
+        "verdict": calibration_verdict(rows["raw"]),
+        "by_class": found["by_class"],
     }
 
 
@@ -99,6 +97,7 @@ def _calibration_row(outputs: Outputs) -> dict[str, Any]:
         "ece": metrics.ece(outputs),
         "ece_if_calibrated": [band.low, band.high],
         "ece_equal_mass": metrics.ece_equal_mass(outputs),
+        "debiased_rms": metrics.debiased_rms_calibration_error(outputs),
         "overconfidence": metrics.signed_overconfidence(outputs),
         "n": len(outputs),
     }
@@ -110,17 +109,6 @@ def calibration_verdict(row: dict[str, Any]) -> str:
         return "not distinguishable from calibrated"
     kind = "overconfident" if row["overconfidence"] > 0 else "underconfident"
     return f"{kind} by {100 * abs(row['overconfidence']):.1f} points"
-
-
-def _class_gaps(test: Outputs) -> list[dict[str, Any]]:
-    """Mean confidence minus accuracy among the images that were given each class."""
-    rows = []
-    for label, name in enumerate(test.class_names):
-        given = test.predictions == label
-        if given.any():
-            gap = test.confidences[given].mean() - (test.labels[given] == label).mean()
-            rows.append({"name": name, "n": int(given.sum()), "overconfidence": float(gap)})
-    return rows
 
 
 # ---- abstaining ----
@@ -135,7 +123,6 @@ def selective(val: Outputs, test: Outputs, limits: Rejection, target: float) -> 
         "n": len(test),
         "error": share_of(wrong),
         "oracle_aurc": oracle_aurc(wrong),
-        "auroc_of_errors": auroc_of_errors(scores, wrong),
         "acceptances": [_acceptance_row(limits, acceptance, scores, wrong) for acceptance in ACCEPTANCES],
         "targets": [promise(val, test, goal) for goal in dict.fromkeys((*TARGETS, target))],
         "promise": promise(val, test, target),
@@ -159,37 +146,23 @@ def _acceptance_row(
 
 
 def promise(val: Outputs, test: Outputs, target: float) -> dict[str, Any]:
-    """The largest coverage at which the error rate is at most `target`, with 95 % confidence, learnt on val.
+    """The largest coverage at which val guarantees an error rate of at most `target`, and what test then shows.
 
-    Of 20 coverages fixed beforehand, those whose one-sided Clopper-Pearson bound on val, at 0.05 / 20 each, stays
-    below the target hold together with 95 % confidence (Bonferroni). "None" is a legal answer.
+    "None" is a legal answer; then it is said how many val images it takes without any error.
     """
-    order = np.argsort(rejection.score(val), kind="stable")
-    wrong = (val.predictions != val.labels)[order]
-    scores = rejection.score(val)[order]
-    found = None
-    for coverage in COVERAGES:
-        answered = int(np.ceil(coverage * len(val) - 1e-9))
-        if answered and risk_bound(int(wrong[:answered].sum()), answered, DELTA / len(COVERAGES)) <= target:
-            found = coverage, float(scores[answered - 1])
-    if found is None:
-        needed = int(np.ceil(np.log(DELTA / len(COVERAGES)) / np.log1p(-target)))
+    point = metrics.guaranteed_point(val, target)
+    if point is None:
+        needed = int(np.ceil(np.log(DELTA / metrics.COVERAGES) / np.log1p(-target)))
         return {"target": target, "coverage": None, "n_val": len(val), "needs": needed}
-    accepted = rejection.score(test) <= found[1]
-    error = share_of((test.predictions != test.labels)[accepted])
+    accepted = test.confidences >= point.threshold
     return {
         "target": target,
-        "coverage": found[0],
-        "threshold": found[1],
+        "coverage": point.coverage,
+        "threshold": point.threshold,
         "n_val": len(val),
         "accepted": share_of(accepted),
-        "error": error,
+        "error": share_of((test.predictions != test.labels)[accepted]),
     }
-
-
-def risk_bound(errors: int, n: int, delta: float) -> float:
-    """Upper bound of an error rate that holds with probability 1 - delta (Clopper and Pearson, one-sided)."""
-    return 1.0 if errors >= n else float(stats.beta.isf(delta, errors + 1, n - errors))
 
 
 def oracle_aurc(wrong: npt.NDArray[np.bool_]) -> float | None:
@@ -199,15 +172,6 @@ def oracle_aurc(wrong: npt.NDArray[np.bool_]) -> float | None:
         return None
     answered = np.arange(1, n + 1)
     return float((np.maximum(0, answered - (n - errors)) / answered).mean())
-
-
-def auroc_of_errors(scores: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]) -> float | None:
-    """The chance that a wrong image is more unusual than a right one, ties half; None without both kinds."""
-    n, errors = len(wrong), int(wrong.sum())
-    if errors in (0, n):
-        return None
-    ranks = stats.rankdata(scores)
-    return float((ranks[wrong].sum() - errors * (errors + 1) / 2) / (errors * (n - errors)))
 
 
 def conformal_rows(subject: Subject, alphas: Sequence[float] = (0.1, 0.05)) -> list[dict[str, Any]]:

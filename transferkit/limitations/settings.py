@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from transferkit.errors import TransferkitError, did_you_mean
 
@@ -81,6 +81,7 @@ class Settings:
         cifar10c: Folder with the authors' CIFAR-10-C files, used in place of our own corruptions.
         field: Folder of unlabelled images from where the model is to be used.
         leave_out: Hold out classes of the run itself; `full` trains the whole network again each time.
+        sweeps: Move, scale, turn, crop and cover the test images.
         target_risk: Error rate that the user can accept among accepted images.
         prevalence: Shares of unknown images to reckon with.
         seed: Of every sample and resampling.
@@ -96,6 +97,7 @@ class Settings:
     cifar10c: Path | None = None
     field: Path | None = None
     leave_out: LeaveOut = "auto"
+    sweeps: bool = True
     target_risk: float = 0.02
     prevalence: tuple[float, ...] = PREVALENCES
     seed: int = 0
@@ -111,3 +113,10 @@ class Settings:
             raise TransferkitError(f"--prevalence is {wrong or 'empty'}; expected shares in (0, 1), such as .05.")
         if min(self.max_images, self.train_images) < 1:
             raise TransferkitError("--max-images and --train-images must be at least 1.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        values = asdict(self)
+        paths = {"cifar10c": self.cifar10c, "field": self.field}
+        lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
+        return {**values, **lists, **{name: str(path) if path else None for name, path in paths.items()}}

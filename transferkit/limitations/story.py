@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit import detection, ood
-from transferkit.checkpoint import write_atomically, write_json
+from transferkit.checkpoint import write_arrays, write_atomically, write_json
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import without_nan
-from transferkit.limitations import image_sets, known, unknown
+from transferkit.limitations import field, gallery, image_sets, known, shifted, unknown
 from transferkit.limitations.corrupted import corrupted
+from transferkit.limitations.image_sets import ImageSet
 from transferkit.limitations.leave_out import leave_out
+from transferkit.limitations.meaningless import meaningless
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds
 from transferkit.limitations.subject import Subject, open_subject
 from transferkit.limitations.summary import summary
+from transferkit.limitations.sweeps import sweeps
 from transferkit.limitations.unknown import Detectors, Told, accepted_of
 from transferkit.outputs import Outputs
 from transferkit.report import write_limits
@@ -29,16 +33,39 @@ from transferkit.run_directory import Run
 from transferkit.screen import Screen
 
 SCHEMA = 1  # of limits.json
-FILES = ("limits.json", "limits.html", "limits.md", "scores.npz")
+FILES = ("limits.json", "limits.html", "limits.md", "scores.npz", "pictures.safetensors")
 
 Floats = npt.NDArray[np.float64]
 Own = Mapping[str, Mapping[str, Floats]]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the network and the detectors said about every image set: all that is counted later.
+
+    Attributes:
+        detectors: Fitted on train.
+        own: Scores of the run's val and test images.
+        told: Sets of unknown images.
+        shifts: Other images of the run's classes, counted, with their outputs.
+        corruptions: The section, and per image how often it was right.
+        field: The section about unlabelled images, if there are any.
+        notes: Lines that the report must show.
+    """
+
+    detectors: Detectors
+    own: Own
+    told: list[Told]
+    shifts: list[tuple[dict[str, Any], Outputs]]
+    corruptions: tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
+    field: dict[str, Any] | None
+    notes: list[str]
+
+
 def make(
     run: Run, settings: Settings, out: Path | None, *, overwrite: bool, device: str, screen: Screen, command: str = ""
 ) -> dict[str, Any]:
-    """Test a finished run, and leave limits.json and scores.npz in a folder; outputs are stored there too.
+    """Test a finished run, and leave limits.json, pages, scores and pictures in a folder; outputs are stored there too.
 
     Raises:
         TransferkitError: If the run, its images or the images to test with do not allow it.
@@ -46,39 +73,58 @@ def make(
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     folder = claim(out or run.path / "limits", overwrite)
     subject = open_subject(run, folder, settings.train_images, settings.seed, device, screen)
-    sets = unknown_sets(subject, settings, screen)
-    detectors = unknown.fit_detectors(subject)
-    own = {"val": detectors.of(subject.val, "val"), "test": detectors.of(subject.test, "test")}
-    told = [tell(found, subject, detectors) for found in sets]
-
+    seen = look(subject, settings, screen)
+    pictures = gallery.album(subject, seen.told)
     report = {
         "schema": SCHEMA,
         "command": command,
         "made": started,
         "seed": settings.seed,
+        "settings": settings.as_dict(),
         "rules": settings.rules.as_dict(),
-        "notes": [*subject.notes, *(note for found in sets for note in found.notes)],
+        **count(subject, seen, settings, screen),
+        "gallery": pictures.groups,
+    }
+    report["summary"] = summary(report, settings.rules)
+    report["seconds"] = round(time.perf_counter() - clock, 1)
+    report = without_nan(report)
+    write_json(folder / "limits.json", report)
+    write_arrays(folder / "pictures.safetensors", {"pixels": pictures.pixels})
+    write_scores(folder / "scores.npz", subject, seen)
+    write_limits(folder)
+    return {**report, "folder": str(folder)}
+
+
+def look(subject: Subject, settings: Settings, screen: Screen) -> Seen:
+    """Load all images, so that a slip shows at once; then ask the network about them, and the detectors."""
+    sets, shifts, field_set = image_sets_of(subject, settings, screen)
+    detectors = unknown.fit_detectors(subject)
+    own = {"val": detectors.of(subject.val, "val"), "test": detectors.of(subject.test, "test")}
+    told = [tell(found, subject, detectors) for found in sets]
+    shifted_rows = [shifted.report(shift, subject) for shift in shifts]
+    in_the_field = field_report(field_set, [row for row, _ in shifted_rows], subject, settings)
+    notes = [*subject.notes, *notes_of(sets, shifts, field_set)]
+    return Seen(detectors, own, told, shifted_rows, corrupted(subject, settings, screen), in_the_field, notes)
+
+
+def count(subject: Subject, seen: Seen, settings: Settings, screen: Screen) -> dict[str, Any]:
+    """Every section of limits.json but the summary."""
+    return {
+        "notes": seen.notes,
         "contract": known.contract(subject),
         "test": known.own_test(subject),
         "calibration": known.calibration(subject),
         "selective": known.selective(subject.val, subject.test, subject.limits, settings.target_risk),
         "conformal": known.conformal_rows(subject),
-        "corruptions": corrupted(subject, settings, screen),
-        "shift": [],
-        "unknown": unknown_report(told, subject, detectors, own),
+        "corruptions": seen.corruptions[0],
+        "shift": [row for row, _ in seen.shifts],
+        "unknown": unknown_report(seen.told, subject, seen.detectors, seen.own),
         "leave_out": leave_out(subject, settings.leave_out, settings.seed, screen),
-        "nonsense": [],
-        "nuisance": None,
-        "field": None,
+        "nonsense": meaningless(subject, seen.detectors, thresholds(seen.own), settings.seed),
+        "nuisance": sweeps(subject, settings.seed, screen) if settings.sweeps else None,
+        "open_world": open_world_report(seen.told, subject, seen.own, settings),
+        "field": seen.field,
     }
-    report["open_world"] = open_world_report(told, subject, own, settings)
-    report["summary"] = summary(report, settings.rules)
-    report["seconds"] = round(time.perf_counter() - clock, 1)
-    report = without_nan(report)
-    write_json(folder / "limits.json", report)
-    write_scores(folder / "scores.npz", subject, own, told)
-    write_limits(folder)
-    return {**report, "folder": str(folder)}
 
 
 def claim(folder: Path, overwrite: bool) -> Path:
@@ -100,7 +146,36 @@ def claim(folder: Path, overwrite: bool) -> Path:
     return folder
 
 
-def unknown_sets(subject: Subject, settings: Settings, screen: Screen) -> list[image_sets.ImageSet]:
+def image_sets_of(
+    subject: Subject, settings: Settings, screen: Screen
+) -> tuple[list[ImageSet], list[shifted.Shift], ImageSet | None]:
+    """Everything from elsewhere, loaded before the network looks at anything: a slip shows at once."""
+    sets = unknown_sets(subject, settings, screen)
+    shifts = [shifted.load(source, subject, settings, screen) for source in settings.shift]
+    field_set = None
+    if settings.field is not None:
+        folder, limit = settings.field, settings.max_images
+        field_set = image_sets.load_folder(folder, folder.resolve().name, subject.side_px, limit, settings.seed, screen)
+    return sets, shifts, field_set
+
+
+def notes_of(sets: list[ImageSet], shifts: list[shifted.Shift], field_set: ImageSet | None) -> list[str]:
+    """What was noticed while the images were loaded."""
+    found = [*sets, *(shift.found for shift in shifts), *([field_set] if field_set else [])]
+    return [note for each in found for note in each.notes]
+
+
+def field_report(
+    found: ImageSet | None, shifts: list[dict[str, Any]], subject: Subject, settings: Settings
+) -> dict[str, Any] | None:
+    """What is seen in images from the field; None where none were given."""
+    if found is None:
+        return None
+    outputs = subject.store.outputs(found.images, found.name)
+    return field.report(found, outputs, subject, shifts, settings.seed)
+
+
+def unknown_sets(subject: Subject, settings: Settings, screen: Screen) -> list[ImageSet]:
     """The sets of unknown images, at the run's size, without dropped classes and without the run's own images.
 
     Raises:
@@ -117,7 +192,7 @@ def unknown_sets(subject: Subject, settings: Settings, screen: Screen) -> list[i
     return [unknown.without_own_images(image_sets.without_classes(each, dropped), subject) for each in found]
 
 
-def tell(found: image_sets.ImageSet, subject: Subject, detectors: Detectors) -> Told:
+def tell(found: ImageSet, subject: Subject, detectors: Detectors) -> Told:
     """What the network and the detectors say about a set, at the run's size and in its own."""
     outputs = subject.store.outputs(found.images, found.name)
     native = None
@@ -189,20 +264,20 @@ def open_world_row(
     }
 
 
-def write_scores(path: Path, subject: Subject, own: Own, told: list[Told]) -> None:
+def write_scores(path: Path, subject: Subject, seen: Seen) -> None:
     """Every score, label, prediction and id, for readers who want to compute something else."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, npt.NDArray[Any]] = dict(seen.corruptions[1])
     parts: list[tuple[str, Outputs, Mapping[str, Floats]]] = [
-        ("val", subject.val, own["val"]),
-        ("test", subject.test, own["test"]),
-        *((each.name, each.outputs, each.scores) for each in told),
+        ("val", subject.val, seen.own["val"]),
+        ("test", subject.test, seen.own["test"]),
+        *((each.name, each.outputs, each.scores) for each in seen.told),
+        *((f"shift: {row['name']}", outputs, {}) for row, outputs in seen.shifts),
     ]
     for name, outputs, scores in parts:
         arrays |= {f"{name}.{score}": values for score, values in scores.items()}
         arrays |= {f"{name}.prediction": outputs.predictions, f"{name}.ids": np.array(outputs.ids)}
-    labelled = {"val": subject.val.labels, "test": subject.test.labels}
-    labelled |= {each.name: each.found.images.labels for each in told}
-    arrays |= {f"{name}.label": labels for name, labels in labelled.items()}
+        arrays[f"{name}.label"] = outputs.labels
+    arrays |= {f"{each.name}.label": each.found.images.labels for each in seen.told}
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as file:

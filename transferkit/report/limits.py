@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,6 +16,7 @@ from rich.text import Text
 from transferkit.report import curves
 from transferkit.report.curves import Drawn, Frame, Line, ticks
 from transferkit.report.page import rendered
+from transferkit.report.pictures import data_uris
 from transferkit.report.plots import LEVELS, shortened
 from transferkit.screen import printable
 
@@ -23,8 +26,8 @@ SETS_ON_SCREEN = 12
 GROUPS = ("right", "wrong", "unknown")
 
 
-def limits_page(report: Report) -> str:
-    """limits.json as one HTML file that loads nothing."""
+def limits_page(report: Report, pixels: npt.NDArray[np.uint8]) -> str:
+    """limits.json and its pictures (M, 3, h, w) as one HTML file that loads nothing."""
     return rendered(
         "limits.html.jinja",
         extra_style="limits.css",
@@ -40,6 +43,7 @@ def limits_page(report: Report) -> str:
         heat=heat_rows(report["corruptions"]),
         histograms={row["name"]: histogram(row["histogram"]) for row in report["unknown"]["sets"]},
         facts=facts(report["contract"]),
+        pictures=data_uris(dict(enumerate(pixels))),
     )
 
 
