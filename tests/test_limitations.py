@@ -417,7 +417,15 @@ def test_of_many_lines_ten_remain_and_every_rule_keeps_its_first() -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("limits") / "run"
     return transferkit.probe(
-        "resnet-mini", "digits", weights="none", size=16, test_fraction=0.2, out=folder, quiet=True
+        "resnet-mini",
+        "digits",
+        weights="none",
+        size=8,
+        C=1.0,
+        limit_per_class=60,
+        test_fraction=0.2,
+        out=folder,
+        quiet=True,
     )
 
 

@@ -14,10 +14,11 @@ from scipy import stats
 from transferkit import rejection
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
-from transferkit.limitations import corrupted, field, shifted, sweeps
+from transferkit.limitations import corrupted, field, gallery, shifted, sweeps, versus
 from transferkit.limitations.image_sets import ImageSet
 from transferkit.limitations.settings import Settings
 from transferkit.outputs import Outputs
+from transferkit.report.limits_comparison import limits_comparison_page
 from transferkit.screen import SILENT
 
 NAMES = ("airplane", "automobile", "bird")
@@ -245,3 +246,83 @@ def test_published_row_stands_beside_the_same_task_alone() -> None:
     )
     assert set(corrupted.PUBLISHED["by_corruption"]) == set(corrupted.corruptions.FIFTEEN)
     assert np.mean(list(corrupted.PUBLISHED["by_corruption"].values())) == pytest.approx(0.7346, abs=0.005)
+
+
+# ---- several runs ----
+
+
+def limits_of(name: str, right: Any, unknown: Any, held_out: Any, ids: int = 200) -> versus.Limits:
+    """A run that is right on some test images and gives unknown images the scores stated; known ones score 0..1."""
+    known = np.linspace(0, 1, ids)
+    rows = [{"held_out": [str(c)], "scores": {"knn": {"auroc": value}}} for c, value in enumerate(held_out)]
+    report = {
+        "contract": {"backbone": "resnet18", "method": "linear probe"},
+        "unknown": {"summary_score": "knn", "sets": [{"name": "stones"}]},
+        "leave_out": {"score": "knn", "rows": rows},
+    }
+    scores = {
+        "test.ids": np.arange(ids).astype(str),
+        "test.prediction": np.asarray(right, dtype=np.int64),
+        "test.label": np.ones(ids, np.int64),
+        "test.knn": known,
+        "stones.ids": np.arange(len(unknown)).astype(str),
+        "stones.knn": np.asarray(unknown, dtype=np.float64),
+    }
+    return versus.Limits(name, report, scores)
+
+
+def test_runs_are_compared_to_the_first_on_the_same_images() -> None:
+    first = limits_of("ft", np.arange(200) < 100, np.linspace(0, 1, 100), [0.5] * 6)
+    second = limits_of("lp-ft", np.arange(200) < 160, np.linspace(0.5, 1.5, 100), [0.9] * 6)
+
+    found = versus.compared([first, second], seed=0)
+
+    by_name = {row["name"]: row for row in found["rows"]}
+    assert by_name["own test images"]["values"] == [0.5, 0.8]
+    assert by_name["own test images"]["differences"][1]["difference"] == pytest.approx(0.3)
+    assert by_name["stones"]["values"] == pytest.approx([0.5, 0.875], abs=0.01)
+    assert by_name["held-out classes"]["differences"][1]["difference"] == pytest.approx(0.4)
+    assert found["verdict"] == [
+        "lp-ft is better than ft on own test images, stones, held-out classes (3 measures, Holm)."
+    ]
+
+
+def test_where_nothing_differs_nothing_is_claimed() -> None:
+    first = limits_of("ft", np.arange(200) < 100, np.linspace(0, 1, 100), [0.5, 0.6, 0.7])
+    second = limits_of("lp-ft", np.arange(200) < 101, np.linspace(0, 1, 100), [0.5, 0.6, 0.7])
+
+    found = versus.compared([first, second], seed=0)
+
+    assert found["verdict"] == ["No difference was shown between lp-ft and ft (3 measures, Holm)."]
+
+
+def test_runs_on_different_images_are_not_compared() -> None:
+    first = limits_of("ft", np.ones(200), [1.0, 2.0], [0.5])
+    second = limits_of("other", np.ones(100), [1.0, 2.0], [0.5], ids=100)
+
+    with pytest.raises(TransferkitError, match="ft and other were tested on different images"):
+        versus.compared([first, second], seed=0)
+
+
+def test_a_run_named_twice_is_refused_and_equal_names_get_their_parents(tmp_path: Path) -> None:
+    with pytest.raises(TransferkitError, match="named twice"):
+        versus.distinct_names([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+
+    assert versus.distinct_names([tmp_path / "x" / "run", tmp_path / "y" / "run"]) == ["x/run", "y/run"]
+
+
+def test_comparison_page_shows_differences_and_escapes_names() -> None:
+    first = limits_of("ft", np.arange(200) < 100, np.linspace(0, 1, 100), [0.5] * 6)
+    second = limits_of("<b>evil</b>", np.arange(200) < 160, np.linspace(0.5, 1.5, 100), [0.9] * 6)
+
+    page = limits_comparison_page(versus.compared([first, second], seed=0))
+
+    assert "<b>evil" not in page
+    assert "+30.0 (" in page
+
+
+def test_nearest_train_images_go_by_cosine() -> None:
+    train = outputs_of([[1, 0, 0], [0, 1, 0], [9, 1, 0], [1, 1, 0]], [0, 1, 0, 1])
+    unknown = outputs_of([[5, 0, 0]], [0])
+
+    assert gallery.nearest(unknown, train, np.array([0])).tolist() == [[0, 2, 3]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,30 @@ from transferkit.limitations.shares import share_of
 from transferkit.limitations.subject import Subject
 from transferkit.limitations.unknown import Detectors, accepted_of
 from transferkit.ood import SUMMARY_SCORE
+from transferkit.outputs import Outputs
+from transferkit.screen import SILENT, Screen
 
 IMAGES = 200  # of each kind
 KEPT_MEANING = ("inverted", "rotated_180")  # still pictures of something
 
 
 def meaningless(
-    subject: Subject, detectors: Detectors, thresholds: dict[str, float | None], seed: int
+    subject: Subject, detectors: Detectors, thresholds: dict[str, float | None], seed: int, screen: Screen
 ) -> list[dict[str, Any]]:
     """One row per kind of image: how many the shipped threshold accepts, and what they are called."""
     sets = nonsense.image_sets(subject.images["test"], seed, IMAGES)
-    return [_row(name, images, subject, detectors, thresholds) for name, images in sets.items()]
+    quiet = replace(subject.store, screen=SILENT)
+    rows = []
+    with screen.progress("meaningless images", sum(map(len, sets.values()))) as progress:
+        for name, images in sets.items():
+            rows.append(_row(name, quiet.outputs(images, name), subject, detectors, thresholds))
+            progress.advance(len(images), name.replace("_", " "))
+    return rows
 
 
 def _row(
-    name: str, images: Any, subject: Subject, detectors: Detectors, thresholds: dict[str, float | None]
+    name: str, outputs: Outputs, subject: Subject, detectors: Detectors, thresholds: dict[str, float | None]
 ) -> dict[str, Any]:
-    outputs = subject.store.outputs(images, f"nonsense: {name}")
     accepted, _ = accepted_of(subject, outputs)
     called = np.bincount(outputs.predictions, minlength=len(outputs.class_names))
     most = int(called.argmax())
@@ -44,7 +52,7 @@ def _row(
 
 
 def _accepted_by(
-    name: str, outputs: Any, detectors: Detectors, thresholds: dict[str, float | None]
+    name: str, outputs: Outputs, detectors: Detectors, thresholds: dict[str, float | None]
 ) -> dict[str, Any] | None:
     threshold = thresholds.get(name)
     if threshold is None or name not in detectors.scores:

@@ -120,3 +120,17 @@ class Settings:
         paths = {"cifar10c": self.cifar10c, "field": self.field}
         lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
         return {**values, **lists, **{name: str(path) if path else None for name, path in paths.items()}}
+
+
+def from_options(**options: Any) -> Settings:
+    """Settings from keyword arguments; lists become tuples.
+
+    Raises:
+        TransferkitError: If there is no such option; names the nearest.
+    """
+    names = [field.name for field in fields(Settings)]
+    for name in options:
+        if name not in names:
+            raise TransferkitError(f"limits has no option {name!r}. {did_you_mean(name, names)}")
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    return Settings(**values)

@@ -88,9 +88,9 @@ def make(
     report["summary"] = summary(report, settings.rules)
     report["seconds"] = round(time.perf_counter() - clock, 1)
     report = without_nan(report)
-    write_json(folder / "limits.json", report)
     write_arrays(folder / "pictures.safetensors", {"pixels": pictures.pixels})
     write_scores(folder / "scores.npz", subject, seen)
+    write_json(folder / "limits.json", report)
     write_limits(folder)
     return {**report, "folder": str(folder)}
 
@@ -120,7 +120,7 @@ def count(subject: Subject, seen: Seen, settings: Settings, screen: Screen) -> d
         "shift": [row for row, _ in seen.shifts],
         "unknown": unknown_report(seen.told, subject, seen.detectors, seen.own),
         "leave_out": leave_out(subject, settings.leave_out, settings.seed, screen),
-        "nonsense": meaningless(subject, seen.detectors, thresholds(seen.own), settings.seed),
+        "nonsense": meaningless(subject, seen.detectors, thresholds(seen.own), settings.seed, screen),
         "nuisance": sweeps(subject, settings.seed, screen) if settings.sweeps else None,
         "open_world": open_world_report(seen.told, subject, seen.own, settings),
         "field": seen.field,

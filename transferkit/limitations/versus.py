@@ -201,8 +201,10 @@ def _auroc(name: str, score: str, limits: Sequence[Limits], seed: int) -> dict[s
     if not _is_common(f"{name}.ids", limits) or any(f"{name}.{score}" not in each.scores for each in limits):
         return None
     pairs = [(each.scores[f"test.{score}"], each.scores[f"{name}.{score}"]) for each in limits]
-    row = _row(name, f"AUROC, {score}", pairs, _auroc_difference, seed)
-    return row | {"values": [detection.auroc(*pair).value for pair in pairs], "n": len(pairs[0][1])}
+    values = [detection.auroc(*pair).value for pair in pairs]
+    differences = [None, *(vars(_auroc_difference(pair, pairs[0], seed)) for pair in pairs[1:])]
+    n = len(pairs[0][1])
+    return {"name": name, "unit": f"AUROC, {score}", "n": n, "values": values, "differences": differences}
 
 
 def _held_out(limits: Sequence[Limits], seed: int) -> dict[str, Any] | None:
