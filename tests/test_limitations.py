@@ -333,6 +333,7 @@ def calm() -> dict[str, Any]:
         "shift": [],
         "unknown": {"sets": [stones], "summary_score": "knn"},
         "leave_out": {"reason": "not asked for"},
+        "nuisance": None,
         "field": None,
     }
 
@@ -611,3 +612,13 @@ def test_a_run_made_now_ships_its_threshold(run: Run) -> None:
     found = model.predict(np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8))
 
     assert all(isinstance(each.unknown, bool) for each in found)
+
+
+@pytest.mark.slow
+def test_leaving_out_in_full_trains_again_without_each_class(subject: Subject) -> None:
+    found = leave_out.leave_out(subject, "full", 0, SILENT)
+
+    assert found["clean"]
+    assert len(found["rows"]) == 10
+    assert all(len(row["held_out"]) == 1 and row["n"] > 30 for row in found["rows"])
+    assert 0.5 < found["mean"]["ensemble-rank"]["auroc"] < 1

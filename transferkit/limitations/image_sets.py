@@ -74,18 +74,51 @@ def load(source: str, side_px: int, limit: int, seed: int, screen: Screen) -> Im
     Raises:
         TransferkitError: If there is no such data set or folder, or it holds no image that can be read.
     """
+    place = require(source)
+    if isinstance(place.what, Path):
+        return load_folder(place.what, place.name, side_px, limit, seed, screen)
+    return _load_dataset(place.what, place.root, side_px, limit, seed, screen)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where images are to come from: a folder, or the name of a data set with its root (or none)."""
+
+    name: str
+    what: Path | str
+    root: str = ""
+
+
+def require(source: str) -> Place:
+    """What a source means, checked without reading an image.
+
+    Raises:
+        TransferkitError: If there is no such data set or folder.
+    """
     name, _, path = source.partition("=")
     if path and not Path(source).exists():
-        return load_folder(Path(path), name, side_px, limit, seed, screen)
+        return Place(name, existing(Path(path)))
     dataset, _, root = source.partition(":")
     if dataset in datasets.DATASETS and dataset != "folder" and not (Path(source).is_dir() and os.sep in source):
-        return _load_dataset(dataset, root, side_px, limit, seed, screen)
+        return Place(dataset, dataset, root)
     folder = Path(root if dataset == "folder" else source)
     if not folder.exists() and os.sep not in source:
         raise TransferkitError(
             f"{source} is neither a folder nor a data set. {did_you_mean(source, datasets.DATASETS)}"
         )
-    return load_folder(folder, folder.resolve().name, side_px, limit, seed, screen)
+    return Place(folder.resolve().name, existing(folder))
+
+
+def existing(folder: Path) -> Path:
+    """The folder.
+
+    Raises:
+        TransferkitError: If it is none.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise TransferkitError(f"{folder} {what}. Expected a folder with images, in class folders or not.")
+    return folder
 
 
 def _load_dataset(name: str, root: str, side_px: int, limit: int, seed: int, screen: Screen) -> ImageSet:
@@ -112,7 +145,7 @@ def load_folder(folder: Path, name: str, side_px: int, limit: int, seed: int, sc
     Raises:
         TransferkitError: If there is no such folder, or no image in it can be read.
     """
-    root, notes = _part_of(folder)
+    root, notes = _part_of(existing(folder))
     files = image_files(root)
     chosen = _sampled(len(files), limit, seed)
     files = [files[index] for index in chosen]
@@ -127,9 +160,6 @@ def load_folder(folder: Path, name: str, side_px: int, limit: int, seed: int, sc
 
 
 def _part_of(folder: Path) -> tuple[Path, tuple[str, ...]]:
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise TransferkitError(f"{folder} {what}. Expected a folder with images, in class folders or not.")
     below = {entry.name: Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()}
     if {"train", "test"} <= set(below) and set(below) <= set(PARTS):
         return below["test"], (f"{folder}: its test folder was taken",)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from transferkit import conformal, metrics, rejection
-from transferkit.evaluation import evaluate
 from transferkit.limitations.shares import as_dict, share_of
 from transferkit.limitations.subject import Subject
 from transferkit.outputs import Outputs
 from transferkit.rejection import Rejection
+
+Scores = Mapping[str, Any]  # the test part of evaluation.json
 
 ACCEPTANCES = (1.0, 0.99, 0.95, 0.9, 0.8)
 TARGETS = (0.05, 0.02, 0.01, 0.005)
@@ -53,9 +54,8 @@ def method_words(method: dict[str, Any]) -> str:
     return {"probe": "linear probe", "scratch": "trained from scratch"}[method["name"]]
 
 
-def own_test(subject: Subject) -> dict[str, Any]:
+def own_test(subject: Subject, scores: Scores) -> dict[str, Any]:
     """Accuracy and classes on the test images, the worst class, and what remains without duplicates of train."""
-    scores = evaluate(subject.test, subject.val)["test"]
     known = [row for row in scores["per_class"] if row["recall"] is not None]
     worst = min(known, key=lambda row: row["recall"]) if known else None
     keys = ("n", "accuracy", "interval", "macro_recall", "per_class", "confusion")
@@ -71,9 +71,9 @@ def duplicates(subject: Subject) -> dict[str, Any]:
     return {"exact": int(same.sum()), "n": len(same), "accuracy_without": kept}
 
 
-def calibration(subject: Subject) -> dict[str, Any]:
+def calibration(subject: Subject, scores: Scores) -> dict[str, Any]:
     """Whether confidence can be believed, raw and with the temperature that val asks for."""
-    found = evaluate(subject.test, subject.val)["test"]["calibration"]
+    found = scores["calibration"]
     temperature = subject.limits.temperature
     rows = {"raw": _calibration_row(subject.test)}
     if temperature is not None:
@@ -114,12 +114,11 @@ def calibration_verdict(row: dict[str, Any]) -> str:
 # ---- abstaining ----
 
 
-def selective(val: Outputs, test: Outputs, limits: Rejection, target: float) -> dict[str, Any]:
+def selective(val: Outputs, test: Outputs, limits: Rejection, target: float, evaluated: Scores) -> dict[str, Any]:
     """What answering only familiar images gives; thresholds come from val, results from test."""
     scores, wrong = rejection.score(test), test.predictions != test.labels
-    curve = evaluate(test)["test"]["selective"]
     return {
-        **curve,
+        **evaluated["selective"],
         "n": len(test),
         "error": share_of(wrong),
         "oracle_aurc": oracle_aurc(wrong),

@@ -58,9 +58,8 @@ def load(source: str, subject: Subject, settings: Settings, screen: Screen) -> S
     Raises:
         TransferkitError: If there is no shared class, or the images are missing or damaged.
     """
-    name, _, path = source.partition("=")
-    folder = Path(path) if path and not Path(source).exists() else Path(source)
-    title = name if path and not Path(source).exists() else folder.resolve().name
+    place = image_sets.require(source)
+    folder, title = Path(place.what), place.name
     version = next((v for v in CIFAR101_VERSIONS if (folder / f"cifar10.1_{v}_data.npy").is_file()), None)
     if version:
         found = _from_arrays(f"CIFAR-10.1 {version}", folder, *cifar101(folder, version), CIFAR10, subject, settings)

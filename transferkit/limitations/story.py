@@ -15,9 +15,9 @@ import numpy.typing as npt
 from transferkit import detection, ood
 from transferkit.checkpoint import write_arrays, write_atomically, write_json
 from transferkit.errors import TransferkitError
-from transferkit.evaluation import without_nan
+from transferkit.evaluation import evaluate, without_nan
 from transferkit.limitations import field, gallery, image_sets, known, shifted, unknown
-from transferkit.limitations.corrupted import corrupted
+from transferkit.limitations.corrupted import corrupted, is_cifar10
 from transferkit.limitations.image_sets import ImageSet
 from transferkit.limitations.leave_out import leave_out
 from transferkit.limitations.meaningless import meaningless
@@ -72,6 +72,7 @@ def make(
     """
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     folder = claim(out or run.path / "limits", overwrite)
+    require_sources(settings)
     subject = open_subject(run, folder, settings.train_images, settings.seed, device, screen)
     seen = look(subject, settings, screen)
     pictures = gallery.album(subject, seen.told)
@@ -95,6 +96,19 @@ def make(
     return {**report, "folder": str(folder)}
 
 
+def require_sources(settings: Settings) -> None:
+    """Check every name and folder before any work.
+
+    Raises:
+        TransferkitError: If there is no such data set or folder.
+    """
+    for source in (*settings.ood, *settings.shift):
+        image_sets.require(source)
+    for folder in (settings.field, settings.cifar10c):
+        if folder is not None:
+            image_sets.existing(folder)
+
+
 def look(subject: Subject, settings: Settings, screen: Screen) -> Seen:
     """Load all images, so that a slip shows at once; then ask the network about them, and the detectors."""
     sets, shifts, field_set = image_sets_of(subject, settings, screen)
@@ -109,12 +123,13 @@ def look(subject: Subject, settings: Settings, screen: Screen) -> Seen:
 
 def count(subject: Subject, seen: Seen, settings: Settings, screen: Screen) -> dict[str, Any]:
     """Every section of limits.json but the summary."""
+    scores = evaluate(subject.test, subject.val)["test"]
     return {
         "notes": seen.notes,
         "contract": known.contract(subject),
-        "test": known.own_test(subject),
-        "calibration": known.calibration(subject),
-        "selective": known.selective(subject.val, subject.test, subject.limits, settings.target_risk),
+        "test": known.own_test(subject, scores),
+        "calibration": known.calibration(subject, scores),
+        "selective": known.selective(subject.val, subject.test, subject.limits, settings.target_risk, scores),
         "conformal": known.conformal_rows(subject),
         "corruptions": seen.corruptions[0],
         "shift": [row for row, _ in seen.shifts],
@@ -212,6 +227,7 @@ def unknown_report(told: list[Told], subject: Subject, detectors: Detectors, own
         "notes": {name: list(score.notes) for name, score in detectors.scores.items() if score.notes},
         "sets": sets,
         "means": unknown.means(sets, names),
+        "published": unknown.PUBLISHED if is_cifar10(subject) else None,
     }
 
 

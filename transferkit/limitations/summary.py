@@ -316,6 +316,8 @@ def _not_tested(report: Report) -> Iterator[str]:
         yield f"held-out classes of its own: {report['leave_out'].get('reason', 'not run')}"
     elif not report["leave_out"]["clean"]:
         yield "held-out classes that the body has never seen (--leave-out full)"
+    if not report["nuisance"]:
+        yield "moved, scaled, turned, cropped and covered images (--sweeps)"
     if not report["field"]:
         yield "images from where it will be used (--field FOLDER)"
     yield "images made to deceive it (adversarial examples)"

@@ -202,6 +202,7 @@ def limits_verdict(report: Report) -> RenderableType:
     parts: list[RenderableType] = [Text(printable(headline(report)), style="bold"), Text(), summary_table(report)]
     if report["unknown"]["sets"]:
         parts += [Text(), sets_table(report)]
+    parts += [Text(), *other_lines(report)] if report["shift"] or report["field"] else []
     untested = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for number_of, item in enumerate(report["summary"]["not_tested"]):
         untested.add_row(Text("" if number_of else "Not tested:", style="bold"), Text(printable(item), style="dim"))
@@ -233,6 +234,24 @@ def sets_table(report: Report) -> Table:
         kind = "near" if row["near"] else "far"
         table.add_row(shortened(printable(row["name"]), 20), f"{row['n']:,}", kind, auroc, share)
     return table
+
+
+def other_lines(report: Report) -> list[Text]:
+    """One line per set of other images, and one about the field."""
+    lines = [
+        f"{row['name']}: {100 * row['accuracy']['value']:.1f} % right {_range(row['accuracy']['interval'], 100, 1)}, "
+        f"{100 * row['own']['value']:.1f} % of its own test images of these classes; n = {row['n']:,}"
+        for row in report["shift"]
+    ]
+    if report["field"]:
+        found, rejected = report["field"], report["field"]["rejected"]
+        share = (
+            ""
+            if rejected is None
+            else f" {100 * rejected['value']:.1f} % rejected {_range(rejected['interval'], 100, 1)},"
+        )
+        lines.append(f"field:{share} n = {found['n']:,}. {found['test_words']}")
+    return [Text(printable(line)) for line in lines]
 
 
 def _range(interval: Sequence[float] | None, factor: float, digits: int) -> str:
