@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_runs import finished_run
 
 from transferkit import metrics, rejection
 from transferkit.errors import TransferkitError
 from transferkit.outputs import Outputs
-from transferkit.prediction import Model, in_words, no_threshold, predictions
+from transferkit.prediction import Model, in_words, limits_of, no_threshold, predictions
 from transferkit.rejection import Rejection
 
 NAMES = ("cat", "dog", "ship")
@@ -98,8 +100,18 @@ def test_limits_survive_their_way_through_json(val: Outputs) -> None:
     assert Rejection.from_dict(limits.as_dict()) == limits
 
 
-def test_a_run_of_an_earlier_version_has_no_limits() -> None:
-    assert Rejection.from_dict(None) is None
+def test_a_run_of_an_earlier_version_learns_its_limits_from_its_stored_val_outputs(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+
+    assert "rejection" not in run.model
+    assert limits_of(run) == rejection.fit(run.outputs("val"))
+
+
+def test_without_stored_val_outputs_there_are_no_limits(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    run.outputs_path("val").unlink()
+
+    assert limits_of(run) is None
 
 
 def test_an_unusual_image_is_unknown_and_keeps_its_would_be_class(val: Outputs) -> None:
@@ -118,7 +130,7 @@ def test_without_threshold_nothing_is_unknown_and_the_reason_is_said() -> None:
 
     model = Model(None, None, 32, "squash")  # type: ignore[arg-type]
     assert (found[0].unknown, found[0].percentile, found[0].candidates) == (None, None, None)
-    assert "an earlier version made it" in no_threshold(model)
+    assert "no outputs of val to learn it from" in no_threshold(model)
 
 
 def test_candidates_come_likeliest_first(val: Outputs) -> None:

@@ -143,10 +143,8 @@ def in_words(found: Prediction) -> str:
 def no_threshold(model: Model) -> str:
     """Why this model never answers "unknown"; empty where it can."""
     if model.rejection is None:
-        return (
-            "This run holds no threshold for `unknown`: an earlier version made it. Every image gets a class; "
-            "`transferkit limits RUN` adds the threshold."
-        )
+        missing = "no threshold for `unknown` and no outputs of val to learn it from"
+        return f"This run holds {missing}. Every image gets a class."
     if model.rejection.reason:
         return f"No image can be called unknown: {model.rejection.reason}. Every image gets a class."
     return ""
@@ -163,8 +161,15 @@ def load(run: Path | str, device: str = "auto") -> Model:
     classifier = load_classifier(place).to(machine.device).eval()
     data = place.recipe.data
     fit = data.fit if isinstance(data, FolderData) else "squash"
-    limits = Rejection.from_dict(place.model.get("rejection"))
-    return Model(classifier, machine, int(min(place.facts["data"]["size_px"])), fit, limits)
+    return Model(classifier, machine, int(min(place.facts["data"]["size_px"])), fit, limits_of(place))
+
+
+def limits_of(run: Run) -> Rejection | None:
+    """The thresholds that a run ships; of a run of an earlier version, those that its stored val outputs give."""
+    shipped = Rejection.from_dict(run.model.get("rejection"))
+    if shipped is not None or not run.outputs_path("val").exists():
+        return shipped
+    return rejection.fit(run.outputs("val"))
 
 
 def load_classifier(run: Run) -> Classifier:

@@ -19,7 +19,7 @@ from transferkit.errors import TransferkitError
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.limitations.image_sets import sample
 from transferkit.outputs import Outputs, collect
-from transferkit.prediction import load_classifier
+from transferkit.prediction import limits_of, load_classifier
 from transferkit.rejection import Rejection
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
@@ -158,9 +158,9 @@ def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: s
         images["val"] = images["test"].subset([half[name] for name in val.ids])
         images["test"] = images["test"].subset([half[name] for name in test.ids])
         notes.append(note)
-    shipped = Rejection.from_dict(run.model.get("rejection"))
+    shipped = limits_of(run)
     if shipped is None or not shipped.n:
-        notes.append("the run ships no threshold for `unknown`; the one used here comes from its val images now")
+        notes.append("the run has no val images, so that `predict` never answers unknown; the threshold here does")
         shipped = rejection.fit(val)
     return Subject(run, classifier, machine, images, train, val, test, shipped, tuple(notes), store)
 
