@@ -20,7 +20,7 @@ from transferkit import corruptions
 from transferkit.corruptions import CORRUPTIONS, EXTRAS, FAMILIES, FAST, FIFTEEN, SEVERITIES, blur, corrupt, corrupted
 from transferkit.corruptions.constants import CIFAR, IMAGENET
 from transferkit.corruptions.digital import affine_sources
-from transferkit.corruptions.draws import Draws
+from transferkit.corruptions.draws import Draws, chunk_length
 from transferkit.corruptions.noise import poisson_table
 from transferkit.corruptions.weather import frost_texture, plasma
 from transferkit.errors import TransferkitError
@@ -214,6 +214,11 @@ def test_pieces_of_a_set_are_corrupted_as_the_whole(name: str, photographs: Tens
     pieces = [corrupt(images[start : start + 400], name, 4, first=start) for start in (0, 400, 800, 1_200)]
 
     assert torch.equal(torch.cat(pieces), whole)
+
+
+@pytest.mark.parametrize(("side", "length"), [(32, 1_000), (64, 1_000), (65, 50), (512, 50), (513, 1)])
+def test_fewer_large_images_share_a_generator(side: int, length: int) -> None:
+    assert chunk_length(side, side) == length
 
 
 def test_one_image_does_not_change_the_noise_of_the_next(photographs: Tensor) -> None:
