@@ -10,7 +10,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"__init__", "cli", "cli_features", "cli_rank", "cli_corrupt"},
     {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking"},
     {"run"},
-    {"report", "comparison", "prediction", "extraction", "caches", "corrupted_files"},
+    {"report", "comparison", "prediction", "extraction", "caches", "corrupted_files", "tracking"},
     {"evaluation", "explanations", "feature_map", "backbone_scores"},
     {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults", "logme"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields", "gradcam"},

@@ -198,6 +198,7 @@ class Recipe(Settings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = Field(None, ge=1)
+    track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
 
     @property
     def title(self) -> str:
@@ -207,7 +208,7 @@ class Recipe(Settings):
     @property
     def short_hash(self) -> str:
         """Eight hex digits over everything that decides the result."""
-        return _hash(self.model_dump(mode="json", exclude={"threads", "device"}))
+        return _hash(self.model_dump(mode="json", exclude={"threads", "device", "track"}))
 
 
 class Study(Settings):

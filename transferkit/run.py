@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transferkit import backbones, datasets, defaults, methods, report, run_directory, runtime
+from transferkit import backbones, datasets, defaults, methods, report, run_directory, runtime, tracking
 from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
@@ -35,6 +35,7 @@ def run(
         TransferkitError: If the recipe, the data or the folder do not allow it; nothing is lost.
     """
     screen = screen or Screen()
+    tracking.require(recipe.track)
     clock = Clock()
     place = run_directory.claim(out or default_folder(recipe), overwrite=overwrite, resume=resume)
     machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
@@ -69,6 +70,7 @@ def run(
     place.write_json("evaluation", evaluate(test, fitted.val))
     place.remove_checkpoint()
     report.write(place)
+    tracking.write(place)
     return place
 
 

@@ -203,5 +203,6 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> None:
 
 def _remove(run: Run) -> None:
     """Remove what a run wrote, and nothing else that lies in its folder."""
-    for path in [*(run.path / name for name in RUN_FILES), *(run.path / "outputs").glob("*.safetensors")]:
+    tracked = (run.path / "tensorboard").glob("events.out.tfevents.*")
+    for path in [*(run.path / name for name in RUN_FILES), *(run.path / "outputs").glob("*.safetensors"), *tracked]:
         path.unlink(missing_ok=True)

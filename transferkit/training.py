@@ -210,17 +210,17 @@ def _epoch(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
-    """One pass of steps; returns mean loss, rate, gradient norm and throughput."""
+    """One pass of steps; returns mean loss, rate, mean gradient norm before clipping, and throughput."""
     training.classifier.train()
     losses: list[Tensor] = []
-    norm = torch.zeros(())
+    norms: list[Tensor] = []  # read from the device once, at the epoch's end
     started = time.perf_counter()
     seen = reported = 0
     for images, labels in batches:
         _set_rates(training, total_steps, settings.warmup or 0.0)
         losses.append(_loss(training.classifier, images, labels, settings, runtime).detach())
         _pull_to_start(training.classifier, anchor, settings)
-        norm = _clip(training, settings.clip_norm or math.inf)
+        norms.append(_clip(training, settings.clip_norm or math.inf))
         training.optimizer.step()
         training.optimizer.zero_grad(set_to_none=True)
         training.step += 1
@@ -236,7 +236,7 @@ def _epoch(
     return {
         "loss": sum(values) / len(values),
         "lr": max(group["lr"] for group in training.optimizer.param_groups),
-        "gradient_norm": float(norm),
+        "gradient_norm": float(torch.stack(norms).mean()),
         "images_per_second": seen / seconds,
         "seconds": seconds,
     }

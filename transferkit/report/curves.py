@@ -22,7 +22,7 @@ LOGGED: tuple[tuple[str, str, float, Written], ...] = (
     ("loss", "Training loss", 1, "{:.3g}".format),
     ("val_accuracy", "Validation accuracy, %", 100, "{:.4g}".format),
     ("lr", "Largest learning rate at the epoch's end", 1, "{:.2g}".format),
-    ("gradient_norm", "Gradient norm at the epoch's last step", 1, "{:.3g}".format),
+    ("gradient_norm", "Gradient norm, mean over the epoch", 1, "{:.3g}".format),
     ("images_per_second", "Training images per second", 1, "{:,.0f}".format),
 )
 
