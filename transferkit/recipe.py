@@ -132,7 +132,7 @@ class ProbeSettings(Settings):
     sweep: Literal["coarse", "full"] = Field("coarse", description="coarse-to-fine grid of C, or all 45 values.")
     C: float | None = Field(None, gt=0, description="Inverse L2 strength (scikit-learn's C); None chooses on val.")
     class_weight: Literal["balanced"] | None = None
-    batch_size: int = Field(256, ge=1)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="Images per forward pass.")
 
 
 class TrainingSettings(Settings):

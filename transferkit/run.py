@@ -12,9 +12,9 @@ from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
 from transferkit.explanations import explain
+from transferkit.features import outputs_of
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.methods.fitted import Fitted
-from transferkit.outputs import collect
 from transferkit.recipe import Recipe
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
@@ -54,7 +54,7 @@ def run(
     clock.lap("fit")
 
     test_images = splits.test.open()
-    test = collect(classifier, test_images, machine, screen, "test")
+    test = outputs_of(classifier, test_images, machine, screen, "test")
     clock.lap("evaluate")
     explanations = explain(classifier, splits.train, test_images, test, machine, screen, recipe.seed)
     clock.lap("explain")
