@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit import cli_corrupt, cli_features, cli_rank, recipe_book
+from transferkit import cli_corrupt, cli_features, cli_labels, cli_rank, recipe_book
 from transferkit import recipe as recipes
 from transferkit.command_options import method_options
 from transferkit.errors import MachineError, TransferkitError
@@ -29,6 +29,7 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipes")
 cli_features.register(app)
+cli_labels.register(app)
 cli_rank.register(app)
 cli_corrupt.register(app)
 

@@ -30,6 +30,8 @@ RUN_FILES = (
     "report.html",
     "report.md",
     "confusion.csv",
+    "labels.json",
+    "labels.csv",
 )
 
 
@@ -100,6 +102,25 @@ class Run:
     def explanations_path(self) -> Path:
         """Where the nearest training images and the class-activation maps of the listed images are."""
         return self.path / "outputs" / "explanations.safetensors"
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What `transferkit labels` found: likely label errors and duplicates; {} before it ran."""
+        path = self.path / "labels.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    @property
+    def label_pictures_path(self) -> Path:
+        """Where the pictures of likely label errors and duplicates are."""
+        return self.path / "outputs" / "label_pictures.safetensors"
+
+    def label_pictures(self) -> dict[str, dict[int, npt.NDArray[np.uint8]]]:
+        """Small pictures (3, h, w) of these images, by part (`train`, `test`) and position in it."""
+        arrays, _ = read_arrays(self.label_pictures_path)
+        return {
+            part: dict(zip(arrays[f"{part}_indices"].tolist(), arrays[f"{part}_pixels"], strict=True))
+            for part in ("train", "test")
+        }
 
     @property
     def map_path(self) -> Path:

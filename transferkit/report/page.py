@@ -17,6 +17,7 @@ from transferkit.report import calibrated, curves, plots
 from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.explained import explained, explained_words
+from transferkit.report.labelled import labelled
 from transferkit.report.mapped import COLOURED_UP_TO, map_svg, map_words
 from transferkit.report.pictures import data_uris
 
@@ -62,6 +63,7 @@ def page(content: Content) -> str:
         mapped_colours=COLOURED_UP_TO,
         numbered_up_to=plots.NUMBERED_UP_TO,
         sampled=len(pictures) < scores.get("n", 0),
+        labelled=labelled(content),
         curves=drawings(content),
         groups=content.facts.get("parameter_groups", []),
         published=content.published,
@@ -130,6 +132,7 @@ def sections(content: Content) -> list[tuple[str, str]]:
         ("map", "Map"),
         ("calibration", "Calibration"),
         ("selective", "Abstaining"),
+        ("labels", "Labels"),
     ]
     after = [("training", "Training"), ("published", "Published"), ("made", "Making"), ("environment", "Environment")]
     return [("confusion", "Confusion matrix"), *(scored if content.scores else []), *after]
