@@ -202,6 +202,7 @@ def backbones(
 @app.command()
 def layers(
     backbone: Backbone,
+    overrides: Overrides = None,
     size: Annotated[int, typer.Option(help="Input side in px.")] = 224,
     json: Json = False,
 ) -> None:
@@ -211,7 +212,8 @@ def layers(
     from transferkit.receptive_fields import layers as layers_of
     from transferkit.screen import Screen
 
-    settings = recipes.BackboneSettings(name=backbone, weights="none", stem="imagenet")
+    options = {"weights": "none", "stem": "imagenet"}
+    settings = recipes.from_options("probe", backbone, "digits", options, overrides or []).backbone
     facts = layers_of(menu.load(settings, ["one", "two"], size, Screen()), size)
     _list([vars(fact) for fact in facts], lambda: Screen(stream=sys.stdout).show(listing(facts, LAYER_COLUMNS)), json)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from transferkit.backbones import family, source
+from transferkit.backbones import family, source, with_shape
 from transferkit.checkpoint import read_json
 from transferkit.recipe import (
     BackboneSettings,
@@ -50,6 +50,8 @@ FAMILIES = {
     "vgg": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
     "alexnet": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
     "small": Rates(0.01, 0.1, 0.01, 5e-4, 0.0, scratch_lr=0.1),
+    "classical": Rates(0.01, 0.05, 0.01, 5e-4, 1.0, scratch_lr=0.05),
+    "speed": Rates(0.01, 0.1, 0.01, 1.3e-3, 0.0, scratch_lr=0.1875),  # 1.5 at batch 1,024 (Jordan 2024)
     "timm": Rates(5e-5, 5e-5, 5e-5, 0.05, 1.0, scratch_lr=5e-4, optimizer="adamw", layer_decay=0.75),
 }
 
@@ -70,7 +72,8 @@ def resolved_backbone(backbone: BackboneSettings, method: Method, native_px: int
     """The backbone with random weights and, for small images, a small stem where it is trained from scratch."""
     if isinstance(method, ScratchSettings):
         backbone = backbone.model_copy(update={"weights": "none"})
-    if backbone.stem != "auto":
+    backbone = with_shape(backbone)
+    if backbone.stem != "auto" or source(backbone.name) == "small":
         return backbone
     if facts := run_facts(backbone):
         return backbone.model_copy(update={"stem": facts["backbone"]["stem"]})
@@ -89,7 +92,7 @@ def input_px(recipe: Recipe, backbone: BackboneSettings, device_type: str, nativ
         return recipe.method.size
     if facts := run_facts(backbone):
         return int(facts["input"]["size"])
-    if backbone.stem == "cifar" or family(backbone.name) == "small":
+    if backbone.stem == "cifar" or source(backbone.name) == "small":
         return native_px
     if device_type == "cpu":
         return 64

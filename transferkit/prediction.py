@@ -18,7 +18,7 @@ from transferkit.classifier import Classifier, InputSpec
 from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Pixels
-from transferkit.recipe import BackboneSettings, FolderData
+from transferkit.recipe import FolderData, backbone_settings
 from transferkit.run_directory import Run, open_run
 from transferkit.screen import SILENT
 
@@ -93,7 +93,7 @@ def load(run: Path | str, device: str = "auto") -> Model:
 def load_classifier(run: Run) -> Classifier:
     """The classifier of a run, from its files alone; no weights are looked up elsewhere."""
     facts = run.model
-    settings = BackboneSettings(**{**facts["backbone"], "weights": "none"})
+    settings = backbone_settings({**facts["backbone"], "weights": "none"})
     spec = InputSpec(**{**facts["input"], "mean": tuple(facts["input"]["mean"]), "std": tuple(facts["input"]["std"])})
     classifier = backbones.load(settings, facts["class_names"], spec.size, SILENT)
     classifier = Classifier(
