@@ -7,11 +7,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
-    {"__init__", "cli", "cli_features", "cli_labels", "cli_rank", "cli_corrupt"},
+    {"__init__", "cli", "cli_corrupt", "cli_features", "cli_labels", "cli_limits", "cli_rank"},
     {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking"},
-    {"run"},
-    {"report", "comparison", "prediction", "extraction", "caches", "corrupted_files", "tracking"} | {"label_quality"},
-    {"evaluation", "explanations", "feature_map", "backbone_scores"},
+    {"run", "limitations"},
+    {"report", "comparison", "prediction", "extraction", "caches", "corrupted_files", "tracking", "label_quality"},
+    {"evaluation", "explanations", "feature_map", "backbone_scores", "rejection"},
     {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults", "logme"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields", "gradcam"},
     {"batches", "checkpoint", "feature_store", "feature_files", "duplicates"},

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transferkit.api import finetune, probe, rank, scratch
+    from transferkit.api import finetune, limits, probe, rank, scratch
     from transferkit.errors import TransferkitError
     from transferkit.features import FeatureExtractor
     from transferkit.prediction import load
@@ -18,12 +18,13 @@ _PLACES = {
     "probe": "transferkit.api",
     "scratch": "transferkit.api",
     "rank": "transferkit.api",
+    "limits": "transferkit.api",
     "load": "transferkit.prediction",
     "FeatureExtractor": "transferkit.features",
     "TransferkitError": "transferkit.errors",
 }
 
-__all__ = ["FeatureExtractor", "TransferkitError", "finetune", "load", "probe", "rank", "scratch"]
+__all__ = ["FeatureExtractor", "TransferkitError", "finetune", "limits", "load", "probe", "rank", "scratch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from transferkit.errors import TransferkitError
 from transferkit.recipe import from_options, ranking_from_options
 from transferkit.run import run
-from transferkit.run_directory import Run
+from transferkit.run_directory import Run, open_run
 from transferkit.screen import Screen
 
 
@@ -98,6 +99,51 @@ def rank(
     return ranking.rank(
         wanted, folder, overwrite=overwrite, screen=Screen(quiet=quiet), command="transferkit.rank(...)"
     )
+
+
+def limits(
+    *runs: Run | Path | str,
+    ood: Sequence[Path | str] = (),
+    shift: Sequence[Path | str] = (),
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    device: str = "auto",
+    **options: Any,
+) -> dict[str, Any]:
+    """Find where not to trust a run, as `transferkit limits RUN ...` does; several runs are compared.
+
+    Args:
+        *runs: Finished runs, or their folders.
+        ood: Images of classes the model does not know: names of data sets, folders, or NAME=FOLDER.
+        shift: Other images of its own classes, likewise.
+        out: The report's folder; default RUN/limits, of several runs limits-comparison.
+        overwrite: Replace a report in that folder; what the network said is kept.
+        quiet: Print nothing.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        **options: `corruptions="full", leave_out="none", target_risk=0.05, rules=Rules(auroc=0.9)` ...: the fields of
+            `transferkit.limitations.settings.Settings`.
+
+    Returns:
+        What limits.json holds, with its folder as `folder`; of several runs, what limits-comparison.json holds.
+
+    Raises:
+        TransferkitError: For wrong options, runs or images.
+    """
+    from transferkit.limitations import settings as limit_settings
+    from transferkit.limitations.story import make
+    from transferkit.limitations.versus import compare
+
+    settings = limit_settings.from_options(ood=tuple(map(str, ood)), shift=tuple(map(str, shift)), **options)
+    places = [run if isinstance(run, Run) else open_run(Path(run)) for run in runs]
+    screen, command = Screen(quiet=quiet), "transferkit.limits(...)"
+    folder = Path(out) if out is not None else None
+    if len(places) > 1:
+        target = folder or Path("limits-comparison")
+        return compare(places, settings, target, overwrite=overwrite, device=device, screen=screen, command=command)
+    if not places:
+        raise TransferkitError("Name at least one finished run, as in transferkit.limits('runs/my-run').")
+    return make(places[0], settings, folder, overwrite=overwrite, device=device, screen=screen, command=command)
 
 
 def _run(

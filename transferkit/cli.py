@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit import cli_corrupt, cli_features, cli_labels, cli_rank, recipe_book
+from transferkit import cli_corrupt, cli_features, cli_labels, cli_limits, cli_rank, recipe_book
 from transferkit import recipe as recipes
 from transferkit.command_options import method_options
 from transferkit.errors import MachineError, TransferkitError
@@ -32,6 +32,7 @@ cli_features.register(app)
 cli_labels.register(app)
 cli_rank.register(app)
 cli_corrupt.register(app)
+cli_limits.register(app)
 
 BACKBONE_COLUMNS = ("name", "family", "parameters", "top1", "source")
 LAYER_COLUMNS = ("name", "kind", "shape", "receptive_field", "stride", "parameters", "flops")
@@ -166,19 +167,25 @@ def report(
 def predict(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    acceptance: Annotated[
+        float, typer.Option(help="Share of familiar images that are not to be called unknown.", min=0.5, max=1.0)
+    ] = 0.95,
     json: Json = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
-    """Name what is in your pictures, with the model of a run."""
-    from transferkit.prediction import load
+    """Name what is in your pictures, or say `unknown`, with the model of a run."""
+    from transferkit.prediction import in_words, load, no_threshold
 
-    predictions = load(run, device).predict(images)
+    model = load(run, device)
+    predictions = model.predict(images, acceptance=acceptance)
     if json:
         rows = [{"image": str(path), **vars(found)} for path, found in zip(images, predictions, strict=True)]
         _print_json(rows)
         return
     for path, found in zip(images, predictions, strict=True):
-        print(f"{path}\t{found.name}\t{found.probability:.3f}")
+        print(f"{path}\t{in_words(found)}")
+    if reason := no_threshold(model):
+        print(reason, file=sys.stderr)
 
 
 @app.command()

@@ -33,7 +33,7 @@ def evaluate(test: Outputs, val: Outputs | None = None) -> dict[str, Any]:
     val = val if val is not None and len(val) else None
     parts = {"calibration": _calibration(test, val), "selective": _selective(test)}
     evaluation = {"schema": SCHEMA, "test": _scores(test) | parts, "val": _accuracy(val) if val else None}
-    return {name: _without_nan(part) for name, part in evaluation.items()}
+    return {name: without_nan(part) for name, part in evaluation.items()}
 
 
 def _accuracy(outputs: Outputs) -> dict[str, Any]:
@@ -176,12 +176,12 @@ def _bounds(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [float(interval.low), float(interval.high)]
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """The same with None for numbers that are not defined, because JSON has no NaN."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

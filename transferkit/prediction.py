@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferkit import backbones, runtime
+from transferkit import backbones, rejection, runtime
 from transferkit.batches import to_device
 from transferkit.checkpoint import read_tensors
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Pixels
+from transferkit.outputs import Outputs
 from transferkit.recipe import FolderData, backbone_settings
+from transferkit.rejection import ACCEPTANCE, Rejection
 from transferkit.run_directory import Run, open_run
 from transferkit.screen import SILENT
 
@@ -28,11 +30,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says about one image; `probabilities` sum to 1, in the order of the class names."""
+    """What the model says about one image.
+
+    Attributes:
+        name: The likeliest of its classes, also where the image is `unknown`.
+        probability: Of that class, as the network states it.
+        probabilities: Of every class, in the order of the class names; they sum to 1.
+        unknown: Whether the image is more unusual than the model accepts; None if the run holds no threshold.
+        score: How unusual it is, from 0 up: minus the log of `probability`.
+        percentile: Per cent of the run's val images that are no more unusual; None if the run holds no threshold.
+        candidates: Classes that hold the true one for at least 90 % of images like those of val, likeliest first; may
+            be empty for an unusual image. None if the run holds no threshold.
+    """
 
     name: str
     probability: float
     probabilities: dict[str, float]
+    unknown: bool | None
+    score: float
+    percentile: int | None
+    candidates: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -43,37 +60,96 @@ class Model:
     machine: runtime.Runtime
     storage_px: int
     fit: str
+    rejection: Rejection | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The only answers this model can give."""
+        """The classes it can name; besides these it can answer "unknown"."""
         return self.classifier.class_names
 
-    def predict(self, images: Any, batch_size: int = 128) -> list[Prediction]:
+    def predict(self, images: Any, batch_size: int = 128, acceptance: float = ACCEPTANCE) -> list[Prediction]:
         """One prediction per image.
 
         Args:
             images: A path or a list of paths, PIL images, a uint8 array (N, H, W, 3) or (N, 3, H, W), or `Images`.
             batch_size: Images per forward pass.
+            acceptance: Share of images like those of val that are not to be called unknown, in [0.5, 1].
 
         Raises:
             TransferkitError: If the images cannot be read.
         """
         pixels = as_pixels(images, self.storage_px, self.fit)
-        rows = np.concatenate(
-            [self._probabilities(pixels[at : at + batch_size]) for at in range(0, len(pixels), batch_size)]
-        )
-        names = self.class_names
-        return [
-            Prediction(names[row.argmax()], float(row.max()), dict(zip(names, map(float, row), strict=True)))
-            for row in rows
-        ]
+        starts = range(0, len(pixels), batch_size)
+        logits = np.concatenate([self._logits(pixels[at : at + batch_size]) for at in starts])
+        return predictions(logits, self.class_names, self.rejection, acceptance)
 
-    def _probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+    def _logits(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         with torch.inference_mode(), self.machine.autocast():
             logits = self.classifier(to_device(np.ascontiguousarray(pixels), self.machine.device))
-        probabilities: npt.NDArray[np.float32] = logits.float().softmax(1).cpu().numpy()
-        return probabilities
+        found: npt.NDArray[np.float32] = logits.float().cpu().numpy()
+        return found
+
+
+def predictions(
+    logits: npt.NDArray[np.float32], class_names: tuple[str, ...], limits: Rejection | None, acceptance: float
+) -> list[Prediction]:
+    """Logits (N, C) as predictions; unknown are those more unusual than that share of val."""
+    nothing = np.zeros((len(logits), 0), np.float32)
+    outputs = Outputs(nothing, logits, np.zeros(len(logits), np.int64), ("",) * len(logits), class_names)
+    scores = rejection.score(outputs)
+    shares = np.exp(outputs.log_probabilities)
+    verdicts = _verdicts(outputs, scores, limits, acceptance)
+    return [
+        Prediction(
+            class_names[best],
+            float(row[best]),
+            dict(zip(class_names, map(float, row), strict=True)),
+            score=float(score),
+            **verdict,
+        )
+        for best, row, score, verdict in zip(outputs.predictions, shares, scores, verdicts, strict=True)
+    ]
+
+
+def _verdicts(
+    outputs: Outputs, scores: npt.NDArray[np.float64], limits: Rejection | None, acceptance: float
+) -> list[dict[str, Any]]:
+    """What a run's limits say about each image; nothing where the run holds none."""
+    threshold = limits.threshold(acceptance) if limits else None
+    if limits is None or threshold is None:
+        return [{"unknown": None, "percentile": None, "candidates": None}] * len(outputs)
+    members = limits.candidates(outputs)
+    by_rank = np.argsort(-outputs.logits, axis=1, kind="stable")
+    return [
+        {
+            "unknown": bool(score > threshold),
+            "percentile": int(percentile),
+            "candidates": tuple(outputs.class_names[index] for index in order if member[index]),
+        }
+        for score, percentile, order, member in zip(scores, limits.percentile(scores), by_rank, members, strict=True)
+    ]
+
+
+def in_words(found: Prediction) -> str:
+    """A prediction in columns: name, probability, and what would have been said of an unknown image."""
+    if not found.unknown:
+        return f"{found.name}\t{found.probability:.3f}"
+    return (
+        f"unknown\t{found.probability:.3f}\twould be {found.name}; "
+        f"more unusual than {found.percentile} % of the validation images"
+    )
+
+
+def no_threshold(model: Model) -> str:
+    """Why this model never answers "unknown"; empty where it can."""
+    if model.rejection is None:
+        return (
+            "This run holds no threshold for `unknown`: an earlier version made it. Every image gets a class; "
+            "`transferkit limits RUN` adds the threshold."
+        )
+    if model.rejection.reason:
+        return f"No image can be called unknown: {model.rejection.reason}. Every image gets a class."
+    return ""
 
 
 def load(run: Path | str, device: str = "auto") -> Model:
@@ -87,7 +163,8 @@ def load(run: Path | str, device: str = "auto") -> Model:
     classifier = load_classifier(place).to(machine.device).eval()
     data = place.recipe.data
     fit = data.fit if isinstance(data, FolderData) else "squash"
-    return Model(classifier, machine, int(min(place.facts["data"]["size_px"])), fit)
+    limits = Rejection.from_dict(place.model.get("rejection"))
+    return Model(classifier, machine, int(min(place.facts["data"]["size_px"])), fit, limits)
 
 
 def load_classifier(run: Run) -> Classifier:

@@ -467,6 +467,16 @@ def parse_any(values: Mapping[str, Any], source: str) -> Recipe | Study | Rankin
     return parse_study(values, source) if "arms" in values else parse(values, source)
 
 
+def parse_data(value: str | Mapping[str, Any]) -> Data:
+    """The settings of a data set, from its name or from its keys.
+
+    Raises:
+        TransferkitError: All mistakes at once.
+    """
+    group = parse({"data": value, "backbone": {"name": "resnet18"}, "method": {"name": "probe"}}, "data")
+    return group.data
+
+
 def parse(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
     """A checked recipe.
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transferkit import backbones, datasets, defaults, methods, report, run_directory, runtime, tracking
+from transferkit import backbones, datasets, defaults, methods, rejection, report, run_directory, runtime, tracking
 from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
@@ -59,7 +59,7 @@ def run(
     explanations = explain(classifier, splits.train, test_images, test, machine, screen, recipe.seed)
     clock.lap("explain")
 
-    save_model(place, classifier, recipe)
+    save_model(place, classifier, recipe, rejection.fit(fitted.val))
     place.write_history(fitted.history)
     place.save_outputs({"val": fitted.val, "test": test})
     explanations.save(place.explanations_path)
@@ -79,10 +79,11 @@ def default_folder(recipe: Recipe) -> Path:
     return Path("runs") / f"{recipe.title}-{recipe.short_hash}"
 
 
-def save_model(place: Run, classifier: Classifier, recipe: Recipe) -> None:
-    """The weights and the facts that are needed to use them."""
+def save_model(place: Run, classifier: Classifier, recipe: Recipe, limits: rejection.Rejection) -> None:
+    """The weights and the facts that are needed to use them, "unknown" included."""
     write_tensors(place.path / "model.safetensors", classifier.state_dict())
-    place.write_json("model", {"backbone": recipe.backbone.model_dump(mode="json"), **classifier.describe()})
+    described = {"backbone": recipe.backbone.model_dump(mode="json"), **classifier.describe()}
+    place.write_json("model", {**described, "rejection": limits.as_dict()})
 
 
 def facts(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.checkpoint import read_json, write_text
+from transferkit.checkpoint import read_arrays, read_json, write_text
 from transferkit.errors import TransferkitError
 from transferkit.run_directory import Run
 
@@ -64,6 +64,24 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> RenderableType:
     return comparisons.comparison_verdict(comparison)
 
 
+def write_limits(folder: Path) -> None:
+    """Make limits.html and limits.md from limits.json and pictures.safetensors alone."""
+    from transferkit.report.limits import limits_page
+    from transferkit.report.limits_markdown import limits_markdown
+
+    report = read_json(folder / "limits.json")
+    pictures, _ = read_arrays(folder / "pictures.safetensors")
+    write_text(folder / "limits.html", limits_page(report, pictures["pixels"]))
+    write_text(folder / "limits.md", limits_markdown(report))
+
+
+def limits_verdict(report: Mapping[str, Any]) -> RenderableType:
+    """What the terminal shows of a limits report."""
+    from transferkit.report import limits
+
+    return limits.limits_verdict(report)
+
+
 def write_ranking(folder: Path) -> None:
     """Make report.html and report.md of a ranking from its ranking.json alone."""
     from transferkit.report import ranking
@@ -78,6 +96,21 @@ def ranking_verdict(ranking: Mapping[str, Any]) -> RenderableType:
     from transferkit.report import ranking as rankings
 
     return rankings.ranking_verdict(ranking)
+
+
+def write_limits_comparison(folder: Path) -> None:
+    """Make limits-comparison.html from limits-comparison.json alone."""
+    from transferkit.report.limits_comparison import limits_comparison_page
+
+    found = read_json(folder / "limits-comparison.json")
+    write_text(folder / "limits-comparison.html", limits_comparison_page(found))
+
+
+def limits_comparison_verdict(found: Mapping[str, Any]) -> RenderableType:
+    """What the terminal shows of a comparison of limits."""
+    from transferkit.report import limits_comparison
+
+    return limits_comparison.limits_comparison_verdict(found)
 
 
 def figure(run: Run, name: str, path: Path) -> None:

@@ -77,9 +77,11 @@ def page(content: Content) -> str:
     )
 
 
-def rendered(template: str, **values: Any) -> str:
+def rendered(template: str, extra_style: str = "", **values: Any) -> str:
     """A template of this folder, filled, with the style sheet and the script inside and a policy that admits these."""
     style, script = (Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
+    if extra_style:
+        style += Markup((FOLDER / extra_style).read_text(encoding="utf-8"))
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
     policy += "; base-uri 'none'; form-action 'none'"
     return _environment().get_template(template).render(style=style, script=script, policy=policy, **values)

@@ -1,0 +1,107 @@
+"""The command `limits`. torch is imported inside it only."""
+
+from __future__ import annotations
+
+import json as json_text
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Names = list[str] | None
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command()(limits)
+
+
+def limits(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs; several are compared.")
+    ],
+    ood: Annotated[
+        Names,
+        typer.Option(help="Classes it does not know: a data set, a folder or NAME=FOLDER. May be repeated."),
+    ] = None,
+    shift: Annotated[
+        Names, typer.Option(help="Other images of its classes: a folder or data set. May be repeated.")
+    ] = None,
+    drop_classes: Annotated[
+        Names,
+        typer.Option(help="Classes of --ood sets that it knows: names with commas, or a file. May be repeated."),
+    ] = None,
+    corruptions: Annotated[
+        Literal["none", "fast", "full"],
+        typer.Option(help="fast: 5 corruptions x 3 severities on 1,000 images; full: 15 x 5 on all."),
+    ] = "fast",
+    cifar10c: Annotated[
+        Path | None, typer.Option(help="Folder with the authors' CIFAR-10-C files.", show_default=False)
+    ] = None,
+    field: Annotated[
+        Path | None, typer.Option(help="Unlabelled images from where it will be used.", show_default=False)
+    ] = None,
+    leave_out: Annotated[
+        Literal["auto", "all", "none", "full"],
+        typer.Option(help="Hold out its own classes: auto and all refit the head; full trains again."),
+    ] = "auto",
+    sweeps: Annotated[bool, typer.Option(help="Move, scale, turn, crop and cover its test images.")] = True,
+    target_risk: Annotated[float, typer.Option(help="Error rate you accept among accepted images.")] = 0.02,
+    prevalence: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of unknown inputs. May be repeated. (default: .01 .05 .1 .25 .5)", show_default=False),
+    ] = None,
+    rule: Annotated[
+        Names, typer.Option(help="Threshold of the summary, as auroc=0.9. May be repeated.", show_default=False)
+    ] = None,
+    max_images: Annotated[int, typer.Option(help="Most images of a set; of more, a sample.")] = 10_000,
+    train_images: Annotated[int, typer.Option(help="Most train images that detectors are fitted on.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Of samples and resampling.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder. (default: RUN/limits; of several runs, limits-comparison)", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report that is there.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print limits.json on stdout.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+) -> None:
+    """Find where not to trust a run: unknown, meaningless, corrupted and other images."""
+    from transferkit.screen import Screen
+
+    screen = Screen()
+    screen.line("Starting (loading torch takes a few seconds) ...")
+    from transferkit import report as reports
+    from transferkit.limitations.settings import PREVALENCES, Rules, Settings
+    from transferkit.limitations.story import make
+    from transferkit.limitations.versus import compare
+    from transferkit.run_directory import open_run
+
+    settings = Settings(
+        ood=tuple(ood or ()),
+        shift=tuple(shift or ()),
+        drop_classes=tuple(drop_classes or ()),
+        corruptions=corruptions,
+        cifar10c=cifar10c,
+        field=field,
+        leave_out=leave_out,
+        sweeps=sweeps,
+        target_risk=target_risk,
+        prevalence=tuple(prevalence or PREVALENCES),
+        seed=seed,
+        max_images=max_images,
+        train_images=train_images,
+        rules=Rules().changed(rule or ()),
+    )
+    command = shlex.join(["transferkit", *sys.argv[1:]])
+    places = [open_run(run) for run in runs]
+    if len(places) == 1:
+        found = make(places[0], settings, out, overwrite=overwrite, device=device, screen=screen, command=command)
+        screen.show(reports.limits_verdict(found))
+    else:
+        folder = out or Path("limits-comparison")
+        found = compare(places, settings, folder, overwrite=overwrite, device=device, screen=screen, command=command)
+        screen.show(reports.limits_comparison_verdict(found))
+    if json:
+        print(json_text.dumps(found, indent=1, ensure_ascii=False))

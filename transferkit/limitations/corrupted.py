@@ -1,0 +1,200 @@
+"""Noise, blur, weather and compression: from which severity on is the model not to be used?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit import corruptions, metrics
+from transferkit.detection import percentile_interval
+from transferkit.images import Images
+from transferkit.limitations.image_sets import sample
+from transferkit.limitations.settings import Settings
+from transferkit.limitations.shares import bounds, share_of
+from transferkit.limitations.subject import Subject, rows
+from transferkit.limitations.unknown import accepted_of
+from transferkit.outputs import Outputs
+from transferkit.screen import Screen
+
+Bools = npt.NDArray[np.bool_]
+
+FAST_IMAGES = 1_000
+DROP = 0.1  # of accuracy; the severity where more is lost is the breaking point
+RESAMPLES = 1_000
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+# Standard WRN-28-10 on the authors' CIFAR-10-C files, mean accuracy over severities; RobustBench model zoo.
+PUBLISHED = {
+    "source": "standard WRN-28-10 trained on CIFAR-10, on the authors' CIFAR-10-C files (RobustBench)",
+    "clean": 0.9478,
+    "mca": 0.7346,
+    "by_severity": {"1": 0.869, "2": 0.813, "3": 0.749, "4": 0.676, "5": 0.565},
+    "by_corruption": {
+        "gaussian_noise": 0.470,
+        "shot_noise": 0.588,
+        "impulse_noise": 0.553,
+        "defocus_blur": 0.815,
+        "glass_blur": 0.510,
+        "motion_blur": 0.777,
+        "zoom_blur": 0.756,
+        "snow": 0.819,
+        "frost_synthetic": 0.750,  # with photographs of frost there
+        "fog": 0.888,
+        "brightness": 0.933,
+        "contrast": 0.826,
+        "elastic_transform": 0.838,
+        "pixelate": 0.720,
+        "jpeg_compression": 0.776,
+    },
+}
+
+
+def corrupted(
+    subject: Subject, settings: Settings, screen: Screen
+) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Accuracy, silent failures and breaking point of every corruption; and per image, how often it was right."""
+    if settings.corruptions == "none":
+        return {"reason": "not asked for (--corruptions none)"}, {}
+    fast = settings.corruptions == "fast"
+    names, severities = (
+        (corruptions.FAST, corruptions.FAST_SEVERITIES) if fast else (corruptions.FIFTEEN, corruptions.SEVERITIES)
+    )
+    images = sample(subject.images["test"], FAST_IMAGES if fast else settings.max_images, settings.seed)
+    clean = outputs_of(subject.test, images)
+    found: dict[tuple[str, int], Outputs] = {}
+    with screen.progress("corruptions", len(names) * len(severities) * len(images)) as progress:
+        for name in names:
+            for severity in severities:
+                found[name, severity] = one(subject, images, name, severity, settings)
+                progress.advance(len(images), f"{name} {severity}")
+    cells = [
+        {"corruption": name, "severity": severity, **_cell(subject, part, clean)}
+        for (name, severity), part in found.items()
+    ]
+    report = {
+        "recipe": recipe_words(subject, settings),
+        "is_fast": fast,
+        "drop": DROP,
+        "n": len(images),
+        "severities": list(severities),
+        "clean": share_of(clean.predictions == clean.labels),
+        "cells": cells,
+        "corruptions": [_corruption(name, cells, clean) for name in names],
+        "families": _families(cells),
+        **_means(found, clean, settings.seed),
+        "published": PUBLISHED if is_cifar10(subject) else None,
+        "checksum": checksum(images, names, settings.seed),
+    }
+    right = np.mean([part.predictions == part.labels for part in found.values()], axis=0)
+    return report, {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
+
+
+def one(subject: Subject, images: Images, name: str, severity: int, settings: Settings) -> Outputs:
+    """What the network says about images under one corruption at one severity."""
+    if settings.cifar10c is not None:
+        return authors_images(subject, settings.cifar10c, name, severity)
+    words = f"{corruptions.RECIPE}, {name}, severity {severity}, seed {settings.seed}"
+
+    def change(pixels: Any, first: int) -> Any:
+        return corruptions.corrupt(pixels, name, severity, settings.seed, first)
+
+    return subject.store.changed(images, change, words)
+
+
+def authors_images(subject: Subject, folder: Path, name: str, severity: int) -> Outputs:
+    """The same for the authors' own files."""
+    stored = corruptions.load_cifar10c(folder, name.removesuffix("_synthetic"), severity, subject.images["test"])
+    return subject.store.outputs(stored, f"{name} {severity}")
+
+
+def recipe_words(subject: Subject, settings: Settings) -> str:
+    """What these images are called: never CIFAR-10-C unless they are the authors' files."""
+    if settings.cifar10c is not None:
+        return f"CIFAR-10-C, the authors' files in {settings.cifar10c}"
+    small = subject.side_px < corruptions.LARGE_PX
+    return corruptions.RECIPE if small else corruptions.RECIPE.replace("CIFAR-10-C", "ImageNet-C")
+
+
+def is_cifar10(subject: Subject) -> bool:
+    """Whether the published row shows the same task."""
+    return subject.test.class_names == CIFAR10 and subject.side_px == 32
+
+
+def outputs_of(test: Outputs, images: Images) -> Outputs:
+    """The stored outputs of some test images."""
+    position = {name: index for index, name in enumerate(test.ids)}
+    return rows(test, np.array([position[name] for name in images.ids], dtype=np.int64))
+
+
+def _cell(subject: Subject, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
+    right = outputs.predictions == outputs.labels
+    accepted, _ = accepted_of(subject, outputs)
+    before = float((clean.predictions == clean.labels).mean())
+    return {
+        "accuracy": share_of(right),
+        "retention": float(right.mean()) / before if before else None,
+        "ece": metrics.ece(outputs),
+        "silent": share_of(~right & accepted),
+        "silent_of_errors": share_of(accepted[~right]) if (~right).any() else None,
+        "rejected": share_of(~accepted),
+    }
+
+
+def _corruption(name: str, cells: Sequence[Mapping[str, Any]], clean: Outputs) -> dict[str, Any]:
+    mine = [cell for cell in cells if cell["corruption"] == name]
+    before = float((clean.predictions == clean.labels).mean())
+    broken = [cell["severity"] for cell in mine if cell["accuracy"]["value"] < before - DROP]
+    return {
+        "name": name,
+        "family": corruptions.CORRUPTIONS[name].family,
+        "accuracy": float(np.mean([cell["accuracy"]["value"] for cell in mine])),
+        "breaking_point": min(broken) if broken else None,
+        "silent": max(mine, key=lambda cell: float(cell["silent"]["value"]))["silent"],
+    }
+
+
+def _families(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean accuracy by family and severity."""
+    families: dict[str, dict[str, list[float]]] = {}
+    for cell in cells:
+        family = corruptions.CORRUPTIONS[cell["corruption"]].family
+        families.setdefault(family, {}).setdefault(str(cell["severity"]), []).append(cell["accuracy"]["value"])
+    return {
+        family: {severity: float(np.mean(values)) for severity, values in by_severity.items()}
+        for family, by_severity in families.items()
+    }
+
+
+def _means(found: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) -> dict[str, Any]:
+    """Mean accuracy over all versions; its interval draws images, because versions of one image are no new evidence."""
+    right = np.stack([part.predictions == part.labels for part in found.values()])  # (V, N)
+    per_image = right.mean(axis=0)
+    n = right.shape[1]
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+    severities = sorted({severity for _, severity in found})
+    by_severity = {
+        str(severity): float(np.mean([right[index].mean() for index, key in enumerate(found) if key[1] == severity]))
+        for severity in severities
+    }
+    before = float((clean.predictions == clean.labels).mean())
+    mca = float(per_image.mean())
+    return {
+        "mca": mca,
+        "mca_interval": bounds(percentile_interval(weights @ per_image)),
+        "retention": mca / before if before else None,
+        "by_severity": by_severity,
+    }
+
+
+def checksum(images: Images, names: Sequence[str], seed: int) -> str:
+    """SHA-256 over the first eight images under the first corruption: the same here and there, or not."""
+    import torch
+
+    pixels = torch.from_numpy(images.take(slice(0, 8)))
+    changed = corruptions.corrupt(pixels, names[0], 3, seed)
+    return hashlib.sha256(changed.numpy().tobytes()).hexdigest()[:16]

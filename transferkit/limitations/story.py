@@ -1,0 +1,302 @@
+"""The whole limits report: a finished run, images from elsewhere, one pass of the network, then arithmetic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit import detection, ood
+from transferkit.checkpoint import write_arrays, write_atomically, write_json
+from transferkit.errors import TransferkitError
+from transferkit.evaluation import evaluate, without_nan
+from transferkit.limitations import field, gallery, image_sets, known, shifted, unknown
+from transferkit.limitations.corrupted import corrupted, is_cifar10
+from transferkit.limitations.image_sets import ImageSet
+from transferkit.limitations.leave_out import leave_out
+from transferkit.limitations.meaningless import meaningless
+from transferkit.limitations.settings import Settings
+from transferkit.limitations.shares import bounds
+from transferkit.limitations.subject import Subject, open_subject
+from transferkit.limitations.summary import summary
+from transferkit.limitations.sweeps import sweeps
+from transferkit.limitations.unknown import Detectors, Told, accepted_of
+from transferkit.outputs import Outputs
+from transferkit.report import write_limits
+from transferkit.run_directory import Run
+from transferkit.screen import Screen
+
+SCHEMA = 1  # of limits.json
+FILES = ("limits.json", "limits.html", "limits.md", "scores.npz", "pictures.safetensors")
+
+Floats = npt.NDArray[np.float64]
+Own = Mapping[str, Mapping[str, Floats]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network and the detectors said about every image set: all that is counted later.
+
+    Attributes:
+        detectors: Fitted on train.
+        own: Scores of the run's val and test images.
+        told: Sets of unknown images.
+        shifts: Other images of the run's classes, counted, with their outputs.
+        corruptions: The section, and per image how often it was right.
+        field: The section about unlabelled images, if there are any.
+        notes: Lines that the report must show.
+    """
+
+    detectors: Detectors
+    own: Own
+    told: list[Told]
+    shifts: list[tuple[dict[str, Any], Outputs]]
+    corruptions: tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
+    field: dict[str, Any] | None
+    notes: list[str]
+
+
+def make(
+    run: Run, settings: Settings, out: Path | None, *, overwrite: bool, device: str, screen: Screen, command: str = ""
+) -> dict[str, Any]:
+    """Test a finished run, and leave limits.json, pages, scores and pictures in a folder; outputs are stored there too.
+
+    Raises:
+        TransferkitError: If the run, its images or the images to test with do not allow it.
+    """
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    folder = claim(out or run.path / "limits", overwrite)
+    require_sources(settings)
+    subject = open_subject(run, folder, settings.train_images, settings.seed, device, screen)
+    seen = look(subject, settings, screen)
+    pictures = gallery.album(subject, seen.told)
+    report = {
+        "schema": SCHEMA,
+        "command": command,
+        "made": started,
+        "seed": settings.seed,
+        "settings": settings.as_dict(),
+        "rules": settings.rules.as_dict(),
+        **count(subject, seen, settings, screen),
+        "gallery": pictures.groups,
+    }
+    report["summary"] = summary(report, settings.rules)
+    report["seconds"] = round(time.perf_counter() - clock, 1)
+    report = without_nan(report)
+    write_arrays(folder / "pictures.safetensors", {"pixels": pictures.pixels})
+    write_scores(folder / "scores.npz", subject, seen)
+    write_json(folder / "limits.json", report)
+    write_limits(folder)
+    return {**report, "folder": str(folder)}
+
+
+def require_sources(settings: Settings) -> None:
+    """Check every name and folder before any work.
+
+    Raises:
+        TransferkitError: If there is no such data set or folder.
+    """
+    for source in (*settings.ood, *settings.shift):
+        image_sets.require(source)
+    for folder in (settings.field, settings.cifar10c):
+        if folder is not None:
+            image_sets.existing(folder)
+
+
+def look(subject: Subject, settings: Settings, screen: Screen) -> Seen:
+    """Load all images, so that a slip shows at once; then ask the network about them, and the detectors."""
+    sets, shifts, field_set = image_sets_of(subject, settings, screen)
+    detectors = unknown.fit_detectors(subject)
+    own = {"val": detectors.of(subject.val, "val"), "test": detectors.of(subject.test, "test")}
+    told = [tell(found, subject, detectors) for found in sets]
+    shifted_rows = [shifted.report(shift, subject) for shift in shifts]
+    in_the_field = field_report(field_set, [row for row, _ in shifted_rows], subject, settings)
+    notes = [*subject.notes, *notes_of(sets, shifts, field_set)]
+    return Seen(detectors, own, told, shifted_rows, corrupted(subject, settings, screen), in_the_field, notes)
+
+
+def count(subject: Subject, seen: Seen, settings: Settings, screen: Screen) -> dict[str, Any]:
+    """Every section of limits.json but the summary."""
+    scores = evaluate(subject.test, subject.val)["test"]
+    return {
+        "notes": seen.notes,
+        "contract": known.contract(subject),
+        "test": known.own_test(subject, scores),
+        "calibration": known.calibration(subject, scores),
+        "selective": known.selective(subject.val, subject.test, subject.limits, settings.target_risk, scores),
+        "conformal": known.conformal_rows(subject),
+        "corruptions": seen.corruptions[0],
+        "shift": [row for row, _ in seen.shifts],
+        "unknown": unknown_report(seen.told, subject, seen.detectors, seen.own),
+        "leave_out": leave_out(subject, settings.leave_out, settings.seed, screen),
+        "nonsense": meaningless(subject, seen.detectors, thresholds(seen.own), settings.seed, screen),
+        "nuisance": sweeps(subject, settings.seed, screen) if settings.sweeps else None,
+        "open_world": open_world_report(seen.told, subject, seen.own, settings),
+        "field": seen.field,
+    }
+
+
+def claim(folder: Path, overwrite: bool) -> Path:
+    """The folder of the report; stored outputs in it are kept.
+
+    Raises:
+        TransferkitError: If it holds something that would be lost.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise TransferkitError(f"{folder} is a file. Choose a folder with --out.")
+    held = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    if held - {*FILES, "outputs", "figs"}:
+        raise TransferkitError(f"{folder} holds other files and is no limits report. Choose another folder with --out.")
+    if "limits.json" in held and not overwrite:
+        raise TransferkitError(
+            f"{folder} already holds a limits report. Look at {folder / 'limits.html'}, choose another folder with "
+            "--out, or replace it with --overwrite; what the network said is kept and not computed again."
+        )
+    return folder
+
+
+def image_sets_of(
+    subject: Subject, settings: Settings, screen: Screen
+) -> tuple[list[ImageSet], list[shifted.Shift], ImageSet | None]:
+    """Everything from elsewhere, loaded before the network looks at anything: a slip shows at once."""
+    sets = unknown_sets(subject, settings, screen)
+    shifts = [shifted.load(source, subject, settings, screen) for source in settings.shift]
+    field_set = None
+    if settings.field is not None:
+        folder, limit = settings.field, settings.max_images
+        field_set = image_sets.load_folder(folder, folder.resolve().name, subject.side_px, limit, settings.seed, screen)
+    return sets, shifts, field_set
+
+
+def notes_of(sets: list[ImageSet], shifts: list[shifted.Shift], field_set: ImageSet | None) -> list[str]:
+    """What was noticed while the images were loaded."""
+    found = [*sets, *(shift.found for shift in shifts), *([field_set] if field_set else [])]
+    return [note for each in found for note in each.notes]
+
+
+def field_report(
+    found: ImageSet | None, shifts: list[dict[str, Any]], subject: Subject, settings: Settings
+) -> dict[str, Any] | None:
+    """What is seen in images from the field; None where none were given."""
+    if found is None:
+        return None
+    outputs = subject.store.outputs(found.images, found.name)
+    return field.report(found, outputs, subject, shifts, settings.seed)
+
+
+def unknown_sets(subject: Subject, settings: Settings, screen: Screen) -> list[ImageSet]:
+    """The sets of unknown images, at the run's size, without dropped classes and without the run's own images.
+
+    Raises:
+        TransferkitError: If two sets have the same name, or a class to drop is in none of them.
+    """
+    dropped = image_sets.dropped_classes(settings.drop_classes)
+    found = [
+        image_sets.load(source, subject.side_px, settings.max_images, settings.seed, screen) for source in settings.ood
+    ]
+    names = [each.name for each in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise TransferkitError(f"Two sets are called {sorted(twice)[0]!r}. Name them, as in --ood NAME=FOLDER.")
+    image_sets.require_dropped(found, dropped)
+    return [unknown.without_own_images(image_sets.without_classes(each, dropped), subject) for each in found]
+
+
+def tell(found: ImageSet, subject: Subject, detectors: Detectors) -> Told:
+    """What the network and the detectors say about a set, at the run's size and in its own."""
+    outputs = subject.store.outputs(found.images, found.name)
+    native = None
+    if found.native is not None and len(found.native):
+        native = detectors.of(subject.store.outputs(found.native, f"{found.name}, own size"), found.name)
+    return Told(found.name, found, outputs, detectors.of(outputs, found.name), native)
+
+
+def unknown_report(told: list[Told], subject: Subject, detectors: Detectors, own: Own) -> dict[str, Any]:
+    """All sets of unknown images with every score, and the means over near and far ones."""
+    names = list(detectors.scores)
+    sets = [unknown.external(each, subject, detectors, own) for each in told]
+    return {
+        "scores": names,
+        "summary_score": ood.summary_score(names),
+        "off": dict(detectors.off),
+        "notes": {name: list(score.notes) for name, score in detectors.scores.items() if score.notes},
+        "sets": sets,
+        "means": unknown.means(sets, names),
+        "published": unknown.PUBLISHED if is_cifar10(subject) else None,
+    }
+
+
+def thresholds(own: Own) -> dict[str, float | None]:
+    """The threshold of every detector that accepts 95 % of val."""
+    return {name: detection.threshold_at(scores) for name, scores in own["val"].items()}
+
+
+def open_world_report(told: list[Told], subject: Subject, own: Own, settings: Settings) -> dict[str, Any]:
+    """The decision table for every set, with the threshold that the run ships and with that of the summary score."""
+    score = ood.summary_score(own["test"])
+    wrong = subject.test.predictions != subject.test.labels
+    tables: dict[str, Any] = {"target": settings.target_risk, "prevalence": list(settings.prevalence), "tables": []}
+    for name, threshold in {"shipped": None, score: thresholds(own)}.items():
+        limit = subject.limits.threshold() if threshold is None else threshold[name]
+        if limit is None:
+            continue
+        accepted = accepted_of(subject, subject.test)[0] if threshold is None else own["test"][name] <= limit
+        members = {
+            each.name: accepted_of(subject, each.outputs)[0] if threshold is None else each.scores[name] <= limit
+            for each in told
+        }
+        rows = [open_world_row(name_, accepted, wrong, each, settings) for name_, each in members.items()]
+        tables["tables"].append({"score": name, "known_accepted": float(accepted.mean()), "rows": rows})
+    return tables
+
+
+def open_world_row(
+    name: str,
+    accepted: npt.NDArray[np.bool_],
+    wrong: npt.NDArray[np.bool_],
+    members: npt.NDArray[np.bool_],
+    settings: Settings,
+) -> dict[str, Any]:
+    """The error among accepted images at each share of unknown inputs, and the largest share that is safe."""
+    found = detection.open_world(accepted, ~wrong, members, settings.prevalence, settings.target_risk, settings.seed)
+    cells = [
+        {"prevalence": share, "error": error[0], "interval": bounds(error[1])}
+        if error
+        else {"prevalence": share, "error": None, "interval": None}
+        for share, error in found.error.items()
+    ]
+    return {
+        "set": name,
+        "n": len(members),
+        "accepted_unknown": found.ood_accepted.value,
+        "cells": cells,
+        "safe_prevalence": found.safe_prevalence,
+        "safe_interval": bounds(found.safe_interval),
+    }
+
+
+def write_scores(path: Path, subject: Subject, seen: Seen) -> None:
+    """Every score, label, prediction and id, for readers who want to compute something else."""
+    arrays: dict[str, npt.NDArray[Any]] = dict(seen.corruptions[1])
+    parts: list[tuple[str, Outputs, Mapping[str, Floats]]] = [
+        ("val", subject.val, seen.own["val"]),
+        ("test", subject.test, seen.own["test"]),
+        *((each.name, each.outputs, each.scores) for each in seen.told),
+        *((f"shift: {row['name']}", outputs, {}) for row, outputs in seen.shifts),
+    ]
+    for name, outputs, scores in parts:
+        arrays |= {f"{name}.{score}": values for score, values in scores.items()}
+        arrays |= {f"{name}.prediction": outputs.predictions, f"{name}.ids": np.array(outputs.ids)}
+        arrays[f"{name}.label"] = outputs.labels
+    arrays |= {f"{each.name}.label": each.found.images.labels for each in seen.told}
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+    write_atomically(path, save)

@@ -1,0 +1,415 @@
+"""Images of classes the model does not know: are they told apart, accepted, and what are they called?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from transferkit import detection, ood, rejection
+from transferkit.errors import TransferkitError
+from transferkit.images import Images, Pixels
+from transferkit.limitations.image_sets import ImageSet
+from transferkit.limitations.shares import as_dict, bounds, share_of
+from transferkit.limitations.subject import Subject, rows
+from transferkit.outputs import Outputs
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+AUPR_PREVALENCE = 0.5
+NEAR_BELOW = 95  # median percentile of the k-NN score under val; OOD.md 7, section 7a
+CLOSE_QUANTILE = 0.05  # of the distances of val images to their nearest train image
+CLOSE_SHARE = 0.05  # of an unknown set that may lie so close by chance
+ROWS = 40  # unknown classes listed in the matrix, largest first
+FLOWS = 10  # put into words
+FEWEST_IN_FLOW = 5  # images of an unknown class before it is put into words
+HISTOGRAM_BINS = 40
+LOGIT_TWINS = ("entropy", "margin", "gen")  # with two classes these rank images exactly as msp does
+SYNONYMS = {"automobile": {"car"}, "airplane": {"aeroplane", "plane", "airliner"}, "truck": {"lorry"}}
+SYNONYMS |= {"ship": {"boat", "liner"}, "car": {"automobile"}, "bike": {"bicycle"}}
+
+
+# OpenOOD v1.5, results/cifar10.csv: means over three seeds.
+PUBLISHED = {
+    "source": "ResNet-18 from scratch, 95 % on CIFAR-10 (OpenOOD v1.5); near: CIFAR-100 and Tiny ImageNet; "
+    "far: MNIST, SVHN, textures and Places365",
+    "near": {
+        "msp": 0.8803,
+        "maxlogit": 0.8752,
+        "energy": 0.8758,
+        "gen": 0.8820,
+        "knn": 0.9064,
+        "mds": 0.8420,
+        "rmds": 0.8980,
+        "vim": 0.8868,
+        "react": 0.8711,
+        "she": 0.8154,
+    },
+    "far": {
+        "msp": 0.9073,
+        "maxlogit": 0.9110,
+        "energy": 0.9121,
+        "gen": 0.9135,
+        "knn": 0.9296,
+        "mds": 0.8972,
+        "rmds": 0.9220,
+        "vim": 0.9348,
+        "react": 0.9042,
+        "she": 0.8532,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Detectors:
+    """Fitted scores, larger = more out-of-distribution, and why others are off."""
+
+    scores: Mapping[str, ood.Score]
+    off: Mapping[str, str]
+
+    def of(self, outputs: Outputs, where: str) -> dict[str, Floats]:
+        """Every score of some images.
+
+        Raises:
+            TransferkitError: If a score is not finite; they are never dropped.
+        """
+        found = {name: np.asarray(score(outputs), dtype=np.float64) for name, score in self.scores.items()}
+        for name, values in found.items():
+            require_finite(values, name, where)
+        return found
+
+
+def require_finite(values: Floats, name: str, where: str) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        TransferkitError: With their number.
+    """
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise TransferkitError(
+            f"The score {name} is not finite for {bad} of {len(values)} images of {where}. Nothing is dropped in "
+            "silence: the outputs are damaged; run the limits again with --overwrite."
+        )
+
+
+def fit_detectors(subject: Subject, names: Sequence[str] = ood.DEFAULTS) -> Detectors:
+    """The default detectors, fitted on train and calibrated on val alone."""
+    wanted, off = list(names), {}
+    if len(subject.test.class_names) == 2:
+        off = {name: "with two classes it ranks images exactly as msp does" for name in names if name in LOGIT_TWINS}
+        wanted = [name for name in names if name not in off]
+    settings = ood.OodSettings()
+    scores, reasons = ood.fit_all(wanted, subject.train, subject.val, subject.head, settings)
+    return Detectors(scores, {**off, **reasons})
+
+
+# ---- sets from outside ----
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known about one set of unknown images before anything is counted."""
+
+    name: str
+    found: ImageSet
+    outputs: Outputs
+    scores: Mapping[str, Floats]
+    native_scores: Mapping[str, Floats] | None
+
+
+def without_own_images(found: ImageSet, subject: Subject) -> ImageSet:
+    """The set without images whose very pixels are among the run's own, and a note that counts and lists them.
+
+    Raises:
+        TransferkitError: If no image is left.
+    """
+    own = {digest.tobytes() for part in subject.images.values() for digest in part.digests}
+    same = np.array([digest.tobytes() in own for digest in found.images.digests], dtype=bool)
+    if not same.any():
+        return found
+    if same.all():
+        raise TransferkitError(
+            f"All {len(same)} images of {found.name} are the run's own images. For other images of its own classes use "
+            "--shift."
+        )
+    listed = ", ".join(found.images.ids[index] for index in np.flatnonzero(same)[:5])
+    return found.subset(~same, f"{found.name}: {int(same.sum())} images are the run's own and were removed: {listed}")
+
+
+def external(
+    told: Told, subject: Subject, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
+) -> dict[str, Any]:
+    """Everything about one set of unknown images.
+
+    Args:
+        told: The set.
+        subject: The run under test.
+        detectors: Fitted.
+        own: Scores of the run's `val` and `test` images by detector.
+    """
+    low_level, statistic = low_level_auroc(subject.images["test"], told.found.images)
+    guard = overlap(told, subject)
+    table = {name: score_row(own["val"][name], own["test"][name], told.scores[name]) for name in detectors.scores}
+    native = {name: native_auroc(own["test"][name], told.native_scores, name) for name in detectors.scores}
+    accepted, scores = accepted_of(subject, told.outputs)
+    return {
+        "name": told.name,
+        "source": told.found.source,
+        "n": len(told.found),
+        "classes": len(told.found.images.class_names),
+        "native_px": told.found.native_px,
+        "n_native": len(told.found.native) if told.found.native is not None else 0,
+        "notes": list(told.found.notes),
+        "near": is_near(own["val"], told.scores),
+        "scores": {name: {**row, "auroc_native": native[name]} for name, row in table.items()},
+        "accepted": share_of(accepted) if subject.limits.percentiles else None,
+        "confidence": float(told.outputs.confidences.mean()),
+        "low_level": {"auroc": low_level, "statistic": statistic},
+        "overlap": {**guard.facts, "without": without_suspects(guard.suspects, told, detectors, own)},
+        "calls": calls(told.found.images, told.outputs, accepted),
+        "histogram": histogram(subject, scores),
+    }
+
+
+def score_row(val: Floats, test: Floats, unknown: Floats) -> dict[str, Any]:
+    """AUROC, the share of unknown images accepted at val's 95 %, and the literature's FPR95, with intervals."""
+    auroc, fpr = detection.auroc(test, unknown), detection.fpr95_id(val, test, unknown)
+    openood = detection.fpr95_openood(test, unknown, resamples=0)
+    return {
+        "auroc": auroc.value,
+        "auroc_interval": bounds(auroc.interval),
+        "constant": auroc.constant,
+        "threshold": fpr.threshold,
+        "fpr95_id": fpr.ood_accepted.value if fpr.ood_accepted else None,
+        "fpr95_id_interval": bounds(fpr.ood_accepted.interval) if fpr.ood_accepted else None,
+        "id_accepted": as_dict(fpr.id_accepted) if fpr.id_accepted else None,
+        "fpr95_openood": openood.value,
+        "aupr_out": detection.aupr_out(test, unknown, AUPR_PREVALENCE, resamples=0).value,
+    }
+
+
+def native_auroc(test: Floats, native: Mapping[str, Floats] | None, name: str) -> float | None:
+    """The AUROC of the same images in their own size; sharper than upsampled ones, they are told apart by that."""
+    return None if native is None else detection.auroc(test, native[name]).value
+
+
+def accepted_of(subject: Subject, outputs: Outputs) -> tuple[Bools, Floats]:
+    """Which images the shipped threshold accepts, and their shipped scores; all where there is no threshold."""
+    scores = rejection.score(outputs)
+    threshold = subject.limits.threshold()
+    return (np.ones(len(scores), dtype=bool) if threshold is None else scores <= threshold), scores
+
+
+def is_near(val: Mapping[str, Floats], scores: Mapping[str, Floats]) -> bool:
+    """Whether the set is near by rule: its median k-NN score lies below the 95th percentile of val's.
+
+    The rule needs k-NN; where that is off, the summary score stands in.
+    """
+    name = next(name for name in ("knn", ood.SUMMARY_SCORE, "msp") if name in scores)
+    return bool(np.mean(val[name] <= np.median(scores[name])) * 100 < NEAR_BELOW)
+
+
+# ---- could something simpler tell them apart? ----
+
+
+def low_level_auroc(own: Images, unknown: Images) -> tuple[float, str]:
+    """The best two-sided AUROC of four image statistics, and which: a detector must beat it to mean anything."""
+    mine, theirs = low_level_statistics(own), low_level_statistics(unknown)
+    found = {name: detection.auroc(mine[name], theirs[name]).value for name in mine}
+    aurocs = {name: 0.5 if value is None else value for name, value in found.items()}
+    best = max(aurocs, key=lambda name: max(aurocs[name], 1 - aurocs[name]))
+    return max(aurocs[best], 1 - aurocs[best]), best
+
+
+def low_level_statistics(images: Images) -> dict[str, Floats]:
+    """Brightness, contrast, sharpness and saturation of every image, from its pixels alone."""
+    parts = [_statistics(chunk) for chunk in images.chunks(512)]
+    names = ("brightness", "contrast", "sharpness", "saturation")
+    return {name: np.concatenate([part[index] for part in parts]) for index, name in enumerate(names)}
+
+
+def _statistics(pixels: Pixels) -> tuple[Floats, Floats, Floats, Floats]:
+    values = pixels.astype(np.float32) / 255
+    grey = values.mean(axis=1)  # (B, H, W)
+    inner = grey[:, 1:-1, 1:-1]
+    laplacian = 4 * inner - grey[:, :-2, 1:-1] - grey[:, 2:, 1:-1] - grey[:, 1:-1, :-2] - grey[:, 1:-1, 2:]
+    saturation = (values.max(axis=1) - values.min(axis=1)).mean(axis=(1, 2))
+    found = (grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), laplacian.var(axis=(1, 2)), saturation)
+    first, second, third, fourth = (part.astype(np.float64) for part in found)
+    return first, second, third, fourth
+
+
+# ---- could they show known classes? ----
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Images that may show known classes, and what makes them suspect."""
+
+    suspects: Bools
+    facts: dict[str, Any]
+
+
+def overlap(told: Told, subject: Subject) -> Guard:
+    """Classes with known names, and images closer to a train image than all but 5 % of val images."""
+    images = told.found.images
+    same_names = known_names(subject.test.class_names, images.class_names)
+    by_name = np.isin(images.labels, [images.class_names.index(theirs) for theirs, _ in same_names])
+    limit = np.quantile(nearest_distances(subject.val.features, subject.train.features), CLOSE_QUANTILE)
+    distances = nearest_distances(told.outputs.features, subject.train.features)
+    close = distances < limit
+    is_warning = bool(same_names) or bool(close.mean() > CLOSE_SHARE)
+    closest = np.argsort(distances, kind="stable")[:12]
+    facts = {
+        "names": [{"theirs": theirs, "ours": ours} for theirs, ours in same_names],
+        "n_by_name": int(by_name.sum()),
+        "close": share_of(close),
+        "is_warning": is_warning,
+        "closest": [images.ids[index] for index in closest] if is_warning else [],
+    }
+    return Guard((by_name | close) if is_warning else np.zeros(len(close), dtype=bool), facts)
+
+
+def known_names(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of an unknown and a known class whose names agree in their last word, or mean the same.
+
+    Example:
+        >>> known_names(["cat", "automobile"], ["Egyptian cat", "catfish", "sports car, sport car"])
+        [('Egyptian cat', 'cat'), ('sports car, sport car', 'automobile')]
+    """
+    meanings = {name: {_words(name)} | {_words(other) for other in SYNONYMS.get(name.lower(), ())} for name in ours}
+    pairs = []
+    for title in theirs:
+        parts = [_words(part) for part in title.split(",")]
+        for name, known in meanings.items():
+            if any(words and part[-len(words) :] == words for part in parts for words in known):
+                pairs.append((title, name))
+                break
+    return pairs
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """Lower case, without a plural s."""
+    return tuple(
+        word[:-1] if len(word) > 3 and word.endswith("s") else word
+        for word in re.findall(r"\w+", name.lower().replace("_", " "))
+    )
+
+
+def nearest_distances(features: npt.NDArray[np.float32], train: npt.NDArray[np.float32]) -> Floats:
+    """(N,) Euclidean distance to the nearest train image, all features scaled to length 1."""
+    bank = torch.nn.functional.normalize(torch.from_numpy(train), dim=1)
+    parts = [
+        (torch.nn.functional.normalize(chunk, dim=1) @ bank.T).amax(dim=1)
+        for chunk in torch.split(torch.from_numpy(features), 1024)
+    ]
+    nearest: Floats = (2 - 2 * torch.cat(parts).double()).clamp(min=0).sqrt().numpy()
+    return nearest
+
+
+def without_suspects(
+    suspects: Bools, told: Told, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
+) -> dict[str, Any] | None:
+    """The table again without the images that may show known classes; None where there are none, or no others."""
+    if not suspects.any() or suspects.all():
+        return None
+    table = {
+        name: score_row(own["val"][name], own["test"][name], told.scores[name][~suspects]) for name in detectors.scores
+    }
+    return {"n": int((~suspects).sum()), "scores": table}
+
+
+# ---- what are they called? ----
+
+
+def calls(images: Images, outputs: Outputs, accepted: Bools) -> dict[str, Any]:
+    """What each unknown class is called where it is accepted, and the largest flows in words."""
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    shown = np.argsort(-counts, kind="stable")[:ROWS]
+    table = [_call_row(images, outputs, accepted, int(index)) for index in shown if counts[index]]
+    flows = sorted((flow for row in table for flow in _flows(row)), key=lambda flow: (-flow["hits"], flow["class"]))
+    called = np.bincount(outputs.predictions[accepted], minlength=len(outputs.class_names))
+    return {
+        "rows": table,
+        "more_classes": int((counts > 0).sum()) - len(table),
+        "flows": flows[:FLOWS],
+        "called": {name: int(n) for name, n in zip(outputs.class_names, called, strict=True)},
+    }
+
+
+def _call_row(images: Images, outputs: Outputs, accepted: Bools, label: int) -> dict[str, Any]:
+    member = images.labels == label
+    answered = member & accepted
+    counts = np.bincount(outputs.predictions[answered], minlength=len(outputs.class_names))
+    confidence = [
+        float(outputs.confidences[answered & (outputs.predictions == index)].mean()) if count else None
+        for index, count in enumerate(counts)
+    ]
+    return {
+        "class": images.class_names[label],
+        "n": int(member.sum()),
+        "accepted": int(answered.sum()),
+        "called": {
+            outputs.class_names[index]: {"n": int(counts[index]), "confidence": confidence[index]}
+            for index in np.argsort(-counts, kind="stable")
+            if counts[index]
+        },
+    }
+
+
+def _flows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if row["n"] < FEWEST_IN_FLOW:
+        return []
+    return [
+        {
+            "class": row["class"],
+            "called": name,
+            "hits": told["n"],
+            "value": told["n"] / row["n"],
+            "n": row["n"],
+            "confidence": told["confidence"],
+        }
+        for name, told in row["called"].items()
+    ]
+
+
+def histogram(subject: Subject, unknown: Floats) -> dict[str, Any]:
+    """The shipped score of right, wrong and unknown images in common bins, as shares."""
+    scores = rejection.score(subject.test)
+    right = subject.test.predictions == subject.test.labels
+    groups = {"right": scores[right], "wrong": scores[~right], "unknown": unknown}
+    top = float(np.quantile(np.concatenate([scores, unknown]), 0.999)) or 1.0
+    edges = np.linspace(0, top, HISTOGRAM_BINS + 1)
+    shares = {
+        name: (np.histogram(np.minimum(values, top), edges)[0] / max(len(values), 1)).tolist()
+        for name, values in groups.items()
+    }
+    return {"edges": edges.tolist(), "shares": shares, "threshold": subject.limits.threshold()}
+
+
+def means(sets: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """The unweighted mean AUROC over near and over far sets, by score."""
+    found: dict[str, Any] = {}
+    for kind, near in (("near", True), ("far", False)):
+        members = [row for row in sets if row["near"] is near]
+        values = {
+            name: [row["scores"][name]["auroc"] for row in members if row["scores"][name]["auroc"] is not None]
+            for name in names
+        }
+        found[kind] = {"sets": [row["name"] for row in members]}
+        found[kind] |= {"auroc": {name: float(np.mean(each)) if each else None for name, each in values.items()}}
+    return found
+
+
+def some(outputs: Outputs, limit: int, seed: int) -> Outputs:
+    """At most `limit` rows, drawn at random, in their order."""
+    if len(outputs) <= limit:
+        return outputs
+    return rows(outputs, np.sort(np.random.default_rng(seed).choice(len(outputs), limit, replace=False)))
