@@ -379,6 +379,21 @@ def test_every_cell_with_images_is_drawn_and_no_other() -> None:
     assert sorted(set(re.findall(r'data-cell="(\d,\d)"', drawn))) == ["0,0", "1,0", "1,1"]
 
 
+def test_of_many_classes_the_cells_of_one_shade_are_one_path() -> None:
+    confusion = np.diag([3] * 50)
+    confusion[4, 7] = 1
+
+    drawn = plots.confusion_svg(confusion, [f"class {label}" for label in range(50)])
+
+    side = plots.cell_px(50)
+    paths = dict(re.findall(r'data-shade="(\w\d)" d="([^"]*)"', drawn))
+    assert len(paths) == 18
+    assert paths["h9"].count("M") == 49  # all right
+    assert paths["h8"].count("M") == 1  # 3 of 4: sqrt(.75) of nine shades is 7.8
+    assert paths["m5"] == f"M{7 * side:g} {4 * side:g}h{side:g}v{side:g}h-{side:g}z"  # 1 of 4
+    assert "data-cell" not in drawn
+
+
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.3, 0.31), (-5, 1234), (1e-6, 2e-6)])
 def test_ticks_are_few_and_inside(low: float, high: float) -> None:
     found = curves.ticks(low, high)
