@@ -119,6 +119,7 @@ def test_many_classes_share_one_colour_on_the_map(tmp_path: Path) -> None:
     page = page_of(finished_run(tmp_path / "run", outputs(names=tuple(f"class {label}" for label in range(11)))))
 
     assert set(re.findall(r'<circle class="(k\d*)', page)) == {"k"}
+    assert "The dots of one label light up together" in page
 
 
 def test_the_first_report_makes_the_map_and_the_run_keeps_it(tmp_path: Path) -> None:

@@ -256,6 +256,7 @@
 
   function choose(dot) {
     chosen = dot;
+    for (const other of dots) other.shape.classList.toggle("same", other.label === dot.label);
     here.setAttribute("cx", dot.x);
     here.setAttribute("cy", dot.y);
     here.setAttribute("visibility", "visible");

@@ -18,7 +18,7 @@ from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.explained import explained, explained_words
 from transferkit.report.labelled import labelled
-from transferkit.report.mapped import COLOURED_UP_TO, map_svg, map_words
+from transferkit.report.mapped import map_svg, map_words
 from transferkit.report.pictures import data_uris
 
 FOLDER = Path(__file__).parent
@@ -60,7 +60,6 @@ def page(content: Content) -> str:
         listed=len(rows),
         map=map_svg(content, {index: row for row, index in enumerate(rows)}),
         map_words=map_words(content),
-        mapped_colours=COLOURED_UP_TO,
         numbered_up_to=plots.NUMBERED_UP_TO,
         sampled=len(pictures) < scores.get("n", 0),
         labelled=labelled(content),
