@@ -311,6 +311,35 @@ def test_two_classes_and_classes_without_test_images_are_shown(tmp_path: Path, n
     assert len(terminal_lines(run)) <= 40
 
 
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_test_images_of_one_class_alone_are_reported(tmp_path: Path, wrong: int) -> None:
+    run = finished_run(tmp_path / "run", outputs(labels=[1] * 120, wrong=wrong))
+
+    page = html.unescape(page_of(run))
+
+    assert f"gets {100 * (120 - wrong) / 120:.1f}\N{NO-BREAK SPACE}% of 120 test images right" in page
+    assert ("not defined: it needs hits and mistakes" in page) == (wrong == 0)
+    assert len(terminal_lines(run)) <= 40
+
+
+def test_a_single_class_is_reported(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", outputs(names=("only",), wrong=0))
+
+    page = html.unescape(page_of(run))
+
+    assert "100.0\N{NO-BREAK SPACE}% of 10 test images right" in page
+    assert "There is no mistake to show." in page
+
+
+def test_no_test_image_at_all_is_said(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", outputs(labels=[]))
+
+    page = html.unescape(page_of(run))
+
+    assert "has not been evaluated" in page
+    assert "There was no test image." in page
+
+
 # ---- weight ----
 
 

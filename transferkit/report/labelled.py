@@ -76,6 +76,7 @@ def _duplicate_words(found: Mapping[str, Any]) -> str:
     )
     among = f" (looked for among {found['train']['n']:,} training images)"
     how = (
-        ". A near-duplicate is close by difference hash or by features, and correlates with its like in grey at 16 px."
+        ". A near-duplicate is close by difference hash or by features, and correlates with its like in grey at 16 px; "
+        "simple drawings, such as digits, can be so without being copies."
     )
     return f"{len(pairs):,} of {n:,} test images{f': {kinds}' if kinds else ''}{among}{how} Test left, train right."
