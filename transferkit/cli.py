@@ -283,6 +283,9 @@ def _run_recipe(
         print(recipes.dump(recipe), end="")
         screen.line(estimate(recipe))
         return
+    from transferkit.backbones import source
+
+    source(recipe.backbone.name)  # an unknown one is told before torch is loaded
     screen.line("Starting (loading torch takes a few seconds) ...")
     from transferkit import report as reports
     from transferkit.run import run

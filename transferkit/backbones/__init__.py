@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit.backbones.cards import CARDS, Card
@@ -45,6 +46,22 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, scre
     module = import_module(SOURCES[source(settings.name)])
     loader: Callable[..., Classifier] = module.load
     return loader(settings, class_names, size, screen)
+
+
+def require(settings: BackboneSettings, screen: Screen) -> None:
+    """Check what can be known before any work: that there are such a backbone and such a file of weights.
+
+    Raises:
+        TransferkitError: If not; names the nearest backbone.
+    """
+    if source(settings.name) == "timm":
+        from transferkit.backbones.timm_models import require_model
+
+        require_model(settings.name.removeprefix(TIMM))
+    if settings.weights not in ("imagenet", "none") and not Path(settings.weights).expanduser().exists():
+        from transferkit import weights
+
+        weights.opened(settings.weights, settings.name, screen)  # says what was expected
 
 
 def source(name: str) -> str:
