@@ -241,8 +241,13 @@ def doctor(json: Json = False) -> None:
 @recipe_app.command("list")
 def list_recipes() -> None:
     """List the shipped recipes."""
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
     for name in recipe_book.names():
-        print(f"{name:28} {recipe_book.about(recipe_book.find(name))}")
+        about = f"{name:18} {recipe_book.about(recipe_book.find(name))}"
+        print(textwrap.fill(about, width, subsequent_indent=" " * 19))
 
 
 @recipe_app.command("show")
