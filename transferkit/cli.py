@@ -251,8 +251,13 @@ def doctor(json: Json = False) -> None:
 @recipe_app.command("list")
 def list_recipes() -> None:
     """List the shipped recipes."""
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
     for name in recipe_book.names():
-        print(f"{name:28} {recipe_book.about(recipe_book.find(name))}")
+        about = f"{name:18} {recipe_book.about(recipe_book.find(name))}"
+        print(textwrap.fill(about, width, subsequent_indent=" " * 19))
 
 
 @recipe_app.command("show")
@@ -293,6 +298,9 @@ def _run_recipe(
         print(recipes.dump(recipe), end="")
         screen.line(estimate(recipe))
         return
+    from transferkit.backbones import source
+
+    source(recipe.backbone.name)  # an unknown one is told before torch is loaded
     screen.line("Starting (loading torch takes a few seconds) ...")
     from transferkit import report as reports
     from transferkit.run import run

@@ -127,7 +127,9 @@ class BackboneSettings(Settings):
     """Which network, and where its weights come from."""
 
     name: str = Field(description="resnet18, vgg16_bn, alexnet ..., or timm/<name>.")
-    weights: str = Field("imagenet", description="imagenet, none, a .safetensors or .pth file, or a run's folder.")
+    weights: str = Field(
+        "imagenet", min_length=1, description="imagenet, none, a .safetensors or .pth file, or a run's folder."
+    )
     stem: Literal["auto", "imagenet", "cifar"] = Field(
         "auto",
         description="cifar: 3x3 convolution without pooling, for small images; auto: cifar from scratch only.",

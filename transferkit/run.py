@@ -37,6 +37,7 @@ def run(
     screen = screen or Screen()
     tracking.require(recipe.track)
     clock = Clock()
+    backbones.require(recipe.backbone, screen)
     place = run_directory.claim(out or default_folder(recipe), overwrite=overwrite, resume=resume)
     machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
     runtime.seed_everything(recipe.seed)

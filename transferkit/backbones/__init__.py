@@ -67,6 +67,22 @@ def _backbone_of_run(folder: Path) -> dict[str, Any]:
         return {}
 
 
+def require(settings: BackboneSettings, screen: Screen) -> None:
+    """Check what can be known before any work: that there are such a backbone and such a file of weights.
+
+    Raises:
+        TransferkitError: If not; names the nearest backbone.
+    """
+    if source(settings.name) == "timm":
+        from transferkit.backbones.timm_models import require_model
+
+        require_model(settings.name.removeprefix(TIMM))
+    if settings.weights not in ("imagenet", "none") and not Path(settings.weights).expanduser().exists():
+        from transferkit import weights
+
+        weights.opened(settings.weights, settings.name, screen)  # says what was expected
+
+
 def source(name: str) -> str:
     """The source of a backbone: torchvision, timm or small.
 
