@@ -18,6 +18,7 @@ from transferkit.checkpoint import read_tensors, write_tensors
 from transferkit.classifier import Classifier, as_unit_range
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.images import Images
+from transferkit.logit_checks import check_start
 from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime import Runtime, seed_everything
 from transferkit.screen import Progress, Screen
@@ -101,6 +102,7 @@ def train(
 
     Raises:
         MachineError: If the loss is not finite; says at which step and what to try.
+        TransferkitError: If the network gives something else than logits.
     """
     assert settings.epochs is not None
     assert settings.batch_size is not None
@@ -109,6 +111,8 @@ def train(
     total_steps = settings.epochs * batches.steps_per_epoch
     training = _started(classifier, settings, groups, runtime)
     _resume(training, folder)
+    has_random_head = training.step == 0 and getattr(settings, "head", "random") == "random"
+    check_start(classifier, images, runtime.device, screen, has_random_head=has_random_head)
     anchor = {name: value.detach().clone() for name, value in classifier.body.named_parameters()}
     epochs = range(len(training.history), settings.epochs)
     with screen.progress("training", len(epochs) * batches.steps_per_epoch * batches.batch_size) as progress:
