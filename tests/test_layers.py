@@ -12,12 +12,12 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"run"},
     {"report", "comparison", "prediction", "extraction", "caches", "corrupted_files"},
     {"evaluation", "explanations", "feature_map", "backbone_scores"},
-    {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults", "logme"},
+    {"methods", "metrics", "statistics", "ood", "detection", "conformal", "costs", "defaults", "logme"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields", "gradcam"},
     {"batches", "checkpoint", "feature_store", "feature_files"},
     {"datasets", "backbones", "corruptions", "nonsense", "nuisance"},
     {"weights", "download", "decoding"},
-    {"images", "classifier", "recipe", "recipe_book", "runtime", "screen"},
+    {"images", "classifier", "recipe", "budget", "recipe_book", "runtime", "screen"},
     {"errors"},
 ]
 

@@ -8,11 +8,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from transferkit import budget as budgets
 from transferkit.errors import TransferkitError, did_you_mean
 
 
@@ -31,6 +42,12 @@ class DataSettings(Settings):
     limit_per_class: int | None = Field(None, ge=1, description="Keep at most this many labels per class.")
     val_fraction: float = Field(0.1, ge=0, lt=1, description="Share of the labels that becomes val.")
     split_seed: int = Field(0, ge=0, description="Seed of the split and of the limit; runs to be compared share it.")
+    subset_seed: int | None = Field(None, ge=0, description="Seed of the limit and of val alone; default: split_seed.")
+
+    @property
+    def carving_seed(self) -> int:
+        """The seed that decides which labels are kept and which of them are val; test does not depend on it."""
+        return self.split_seed if self.subset_seed is None else self.subset_seed
 
 
 class Cifar10Data(DataSettings):
@@ -135,10 +152,22 @@ class ProbeSettings(Settings):
     batch_size: int = Field(256, ge=1)
 
 
+def _readable(text: str) -> str:
+    try:
+        budgets.read(text)
+    except TransferkitError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+BudgetText: TypeAlias = Annotated[str, AfterValidator(_readable)]
+
+
 class TrainingSettings(Settings):
     """Keys of every method that trains by gradient steps; None means the default of the backbone's family."""
 
     epochs: int | None = Field(None, ge=1)
+    budget: BudgetText | None = Field(None, description="Instead of epochs: 500steps, 10min or 1e15flops.")
     size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
     batch_size: int | None = Field(None, ge=1)
     optimizer: Literal["sgd", "adamw"] | None = None
@@ -155,6 +184,12 @@ class TrainingSettings(Settings):
     shift: float = Field(
         0.125, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side."
     )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.epochs and self.budget:
+            raise ValueError(f"epochs {self.epochs} and budget {self.budget!r} are two lengths. Give one of them.")
+        return self
 
 
 class FinetuneSettings(TrainingSettings):
@@ -565,6 +600,8 @@ def _problem(model: type[Settings], detail: Any) -> str:
             return f"unknown {path} {detail['ctx']['tag']!r}. {did_you_mean(detail['ctx']['tag'], expected)}"
         case "union_tag_not_found":
             return f"key {path + '.name'!r} is missing: it says which {path} to use."
+        case "value_error":
+            return f"{path or 'recipe'}: {detail['ctx']['error']}"
         case _:
             message = detail["msg"][0].lower() + detail["msg"][1:]
             return f"{path or 'recipe'}: {message}; found {detail['input']!r}."
