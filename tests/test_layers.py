@@ -7,10 +7,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
-    {"__init__", "cli", "cli_features", "cli_rank", "cli_corrupt"},
-    {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking"},
+    {"__init__", "cli", "cli_features", "cli_compare", "cli_rank", "cli_corrupt"},
+    {"api", "command_options", "study_options", "doctor", "estimate", "listings", "study", "ranking"},
     {"run"},
-    {"report", "comparison", "prediction", "extraction", "caches", "corrupted_files"},
+    {"report", "label_curve", "comparison", "same_data", "prediction", "extraction", "caches", "corrupted_files"},
     {"evaluation", "explanations", "feature_map", "backbone_scores"},
     {"methods", "metrics", "statistics", "ood", "detection", "conformal", "costs", "defaults", "logme"},
     {"training", "outputs", "features", "inference", "solvers", "run_directory", "receptive_fields", "gradcam"},

@@ -222,7 +222,10 @@ def test_models_kept_leave_a_narrower_interval_than_models_drawn_again() -> None
     spread = np.stack([images < 900 + shift for shift in (-60, -20, 20, 60)])
     other = np.stack([images < 880] * 4)
 
-    kept, drawn = image_bootstrap(spread, other, seed=0).interval, hierarchical_bootstrap(spread, other, seed=0).interval
+    kept, drawn = (
+        image_bootstrap(spread, other, seed=0).interval,
+        hierarchical_bootstrap(spread, other, seed=0).interval,
+    )
 
     assert kept.high - kept.low < 0.7 * (drawn.high - drawn.low)
 

@@ -86,7 +86,7 @@ def require_known(backbone: BackboneSettings) -> None:
         require_model(backbone.name.removeprefix(backbones.TIMM))
     elif backbone.weights == "imagenet" and CARDS[backbone.name].top1 is None:
         raise TransferkitError(
-            f"{backbone.name} has no ImageNet weights. Write {backbone.name}=none to rank it with random ones, or "
+            f"{backbone.name} has no ImageNet weights. Write {backbone.name}=none for random ones, or "
             f"{backbone.name}=FILE."
         )
     if backbone.weights not in ("imagenet", "none") and not Path(backbone.weights).expanduser().exists():

@@ -39,6 +39,15 @@ def figure(run: Run, name: str, path: Path) -> None:
     """
     if name not in FIGURES:
         raise TransferkitError(f"Unknown figure {name!r}. {did_you_mean(name, FIGURES)}")
+    drawn_to(path, lambda: FIGURES[name](gather(run)))
+
+
+def drawn_to(path: Path, draw: Callable[[], Any]) -> None:
+    """Write what `draw` makes into a file; its suffix decides the format.
+
+    Raises:
+        TransferkitError: If the format is unknown.
+    """
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in SUFFIXES:
         raise TransferkitError(
@@ -48,7 +57,7 @@ def figure(run: Run, name: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with mpl.rc_context(STYLE):
-        drawn = FIGURES[name](gather(run))
+        drawn = draw()
         FigureCanvasAgg(drawn)
         write_atomically(path, lambda temporary: drawn.savefig(temporary, format=suffix, bbox_inches="tight"))
 
