@@ -7,12 +7,23 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
-    {"__init__", "cli", "cli_corrupt", "cli_features", "cli_labels", "cli_limits", "cli_rank"},
-    {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking"},
+    {"__init__", "cli", "cli_corrupt", "cli_features", "cli_labels", "cli_limits", "cli_rank", "cli_compare"},
+    {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking", "study_options"},
     {"run", "limitations"},
-    {"report", "comparison", "prediction", "extraction", "caches", "corrupted_files", "tracking", "label_quality"},
+    {
+        "report",
+        "comparison",
+        "prediction",
+        "extraction",
+        "caches",
+        "corrupted_files",
+        "tracking",
+        "label_quality",
+        "label_curve",
+        "same_data",
+    },
     {"evaluation", "explanations", "feature_map", "backbone_scores", "rejection"},
-    {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults", "logme"},
+    {"methods", "metrics", "statistics", "ood", "detection", "conformal", "defaults", "logme", "costs"},
     {
         "training",
         "outputs",
@@ -27,7 +38,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"batches", "checkpoint", "feature_store", "feature_files", "duplicates"},
     {"datasets", "backbones", "corruptions", "nonsense", "nuisance"},
     {"weights", "download", "decoding"},
-    {"images", "classifier", "recipe", "recipe_book", "runtime", "screen"},
+    {"images", "classifier", "recipe", "recipe_book", "runtime", "screen", "budget"},
     {"errors"},
 ]
 

@@ -83,7 +83,7 @@ def require_known(backbone: BackboneSettings) -> None:
     backbones.require(backbone, SILENT)
     if backbone.name in CARDS and backbone.weights == "imagenet" and CARDS[backbone.name].top1 is None:
         raise TransferkitError(
-            f"{backbone.name} has no ImageNet weights. Write {backbone.name}=none to rank it with random ones, or "
+            f"{backbone.name} has no ImageNet weights. Write {backbone.name}=none for random ones, or "
             f"{backbone.name}=FILE."
         )
 

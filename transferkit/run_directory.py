@@ -217,12 +217,12 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> None:
                 "Choose another folder with --out, or start again with --overwrite."
             )
         return
-    _remove(run)
+    remove(run)
     (run.path / "outputs").mkdir(parents=True, exist_ok=True)
     run.write_recipe(recipe)
 
 
-def _remove(run: Run) -> None:
+def remove(run: Run) -> None:
     """Remove what a run wrote, and nothing else that lies in its folder."""
     tracked = (run.path / "tensorboard").glob("events.out.tfevents.*")
     for path in [*(run.path / name for name in RUN_FILES), *(run.path / "outputs").glob("*.safetensors"), *tracked]:

@@ -87,9 +87,9 @@ def _with_val(train: Images, test: Images, val: Images | None, settings: FolderD
         test,
         val_fraction=settings.val_fraction if val is None else 0.0,
         limit_per_class=settings.limit_per_class,
-        seed=settings.split_seed,
+        seed=settings.carving_seed,
     )
-    return splits if val is None else replace(splits, val=limited(val, settings.limit_per_class, settings.split_seed))
+    return splits if val is None else replace(splits, val=limited(val, settings.limit_per_class, settings.carving_seed))
 
 
 def limited(images: Images, limit_per_class: int | None, seed: int) -> Images:

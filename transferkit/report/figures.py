@@ -37,6 +37,15 @@ def figure(run: Run, name: str, path: Path) -> None:
     Raises:
         TransferkitError: If the figure or the format is unknown, or the run lacks what the figure shows.
     """
+    drawn_to(path, lambda: drawn(run, name))
+
+
+def drawn_to(path: Path, draw: Callable[[], Any]) -> None:
+    """Write what `draw` makes into a file; its suffix decides the format.
+
+    Raises:
+        TransferkitError: If the format is unknown.
+    """
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in SUFFIXES:
         raise TransferkitError(
@@ -45,9 +54,9 @@ def figure(run: Run, name: str, path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = drawn(run, name)
-    FigureCanvasAgg(figure)
     with mpl.rc_context(STYLE):
+        figure = draw()
+        FigureCanvasAgg(figure)
         write_atomically(path, lambda temporary: figure.savefig(temporary, format=suffix, bbox_inches="tight"))
 
 
