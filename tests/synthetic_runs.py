@@ -27,7 +27,7 @@ def outputs(
 ) -> Outputs:
     """Outputs in which the first `wrong` images of every class are called the next class."""
     classes = len(names)
-    truth = np.repeat(np.arange(classes), per_class) if labels is None else np.asarray(labels)
+    truth = np.repeat(np.arange(classes), per_class) if labels is None else np.asarray(labels, np.int64)
     position = np.concatenate([np.arange((truth == label).sum()) for label in range(classes)])
     predicted = np.where(position < wrong, (truth + 1) % classes, truth)
     logits = np.zeros((len(truth), classes), np.float32)

@@ -31,6 +31,9 @@ CHEAP = {
     "plain20": (8, 64),
     "resnet20": (8, 64),
     "resnet-mini": (8, 128),
+    "lenet": (16, 84),
+    "simple-cnn": (8, 128),
+    "speednet": (9, 256),
     "timm/resnet18": (32, 512),
     "timm/vit_tiny_patch16_224": (32, 192),
     "timm/convnext_atto": (32, 320),
@@ -186,7 +189,7 @@ def test_unknown_timm_name_and_tag_name_the_nearest() -> None:
 def test_names_matches_words_and_wildcards_and_asks_timm_only_for_timm() -> None:
     assert [card.name for card in backbones.names("vgg16")] == ["vgg16", "vgg16_bn"]
     assert [card.name for card in backbones.names("resnet?8")] == ["resnet18"]
-    assert len(backbones.names()) == len(CARDS) == 19
+    assert len(backbones.names()) == len(CARDS) == 24
     assert "timm/resnet18.a1_in1k" in [card.name for card in backbones.names("timm/resnet18*")]
 
 

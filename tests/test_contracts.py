@@ -19,7 +19,7 @@ from transferkit.solvers import LinearHead
 
 BUILT_IN = {"digits": {}, "glyphs": {"per_class": 10}}
 MACHINE = runtime.Runtime(torch.device("cpu"), "fp32", 1)
-SMALL = ["alexnet", "vgg11", "vgg11_bn", "resnet18", "resnet20", "plain20", "resnet-mini"]
+SMALL = ["alexnet", "vgg11", "vgg11_bn", "resnet18", *(card.name for card in backbones.cards.SMALL)]
 
 
 def data_settings(name: str) -> object:

@@ -69,12 +69,15 @@ def test_bad_pictures_and_names_are_named(picture: Path, tmp_path: Path) -> None
     text = tmp_path / "notes.png"
     text.write_text("no image")
     Image.new("RGB", (5, 40)).save(tmp_path / "thin.png")
+    Image.new("RGB", (1_025, 10)).save(tmp_path / "wide.png")
 
     for pictures, names, message in (
         ([text], ["fog"], rf"Cannot read {re.escape(str(text))}: not an image"),
         ([tmp_path / "none.png"], ["fog"], "none.png: there is no such file"),
         ([picture, twin], ["fog"], "2 pictures are named 'cat' and would be written to the same files"),
         ([tmp_path / "thin.png"], ["fog"], r"thin.png: Corruptions need images of at least 8 px .* got \(40, 5\)"),
+        ([tmp_path / "wide.png"], ["fog"], "wide.png is 1025 x 10 px. .* give --size 224"),
+        ([tmp_path / "other"], ["fog"], r"other is a folder. Give image files, such as .*other/\*.jpg"),
         ([picture], ["rain"], "Unknown corruption 'rain'"),
     ):
         with pytest.raises(TransferkitError, match=message):

@@ -20,7 +20,7 @@ from transferkit import corruptions
 from transferkit.corruptions import CORRUPTIONS, EXTRAS, FAMILIES, FAST, FIFTEEN, SEVERITIES, blur, corrupt, corrupted
 from transferkit.corruptions.constants import CIFAR, IMAGENET
 from transferkit.corruptions.digital import affine_sources
-from transferkit.corruptions.draws import Draws
+from transferkit.corruptions.draws import Draws, chunk_length
 from transferkit.corruptions.noise import poisson_table
 from transferkit.corruptions.weather import frost_texture, plasma
 from transferkit.errors import TransferkitError
@@ -208,12 +208,17 @@ def test_a_seed_gives_the_same_pixels_on_every_day() -> None:
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_pieces_of_a_set_are_corrupted_as_the_whole(name: str, photographs: Tensor) -> None:
-    images = photographs[:, :, ::4, ::4].repeat(63, 1, 1, 1)[:1_500]  # 8 px; a chunk of 1,000 and half of another
+    images = photographs[:, :, ::4, ::4].repeat(46, 1, 1, 1)  # 1,104 of 8 px; a chunk of 1,000 and some
     whole = corrupt(images, name, 4)
 
-    pieces = [corrupt(images[start : start + 400], name, 4, first=start) for start in (0, 400, 800, 1_200)]
+    pieces = [corrupt(images[start : start + 700], name, 4, first=start) for start in (0, 700)]
 
     assert torch.equal(torch.cat(pieces), whole)
+
+
+@pytest.mark.parametrize(("side", "length"), [(32, 1_000), (64, 1_000), (65, 50), (512, 50), (513, 1)])
+def test_fewer_large_images_share_a_generator(side: int, length: int) -> None:
+    assert chunk_length(side, side) == length
 
 
 def test_one_image_does_not_change_the_noise_of_the_next(photographs: Tensor) -> None:
@@ -454,10 +459,10 @@ def test_zoom_blur_equals_scipy_zoom(severity: int, photographs: Tensor) -> None
     factors = np.arange(1, [1.06, 1.11, 1.16, 1.21, 1.26][severity - 1], 0.01)
 
     expected = [
-        (x + sum(clipped_zoom(x, factor) for factor in factors)) / (len(factors) + 1) for x in unit(photographs)
+        (x + sum(clipped_zoom(x, factor) for factor in factors)) / (len(factors) + 1) for x in unit(photographs[::3])
     ]
 
-    assert furthest(corrupt(photographs, "zoom_blur", severity), cut(np.stack(expected))) <= 1
+    assert furthest(corrupt(photographs[::3], "zoom_blur", severity), cut(np.stack(expected))) <= 1
 
 
 # ------------------------------------------------------------------------------------------------- weather
@@ -540,7 +545,7 @@ def literal_plasma(side: int, decay: float, generator: np.random.Generator) -> A
 @pytest.mark.parametrize("decay", [3, 1.75])
 def test_the_clouds_of_fog_have_the_statistics_of_the_literal_algorithm(decay: float) -> None:
     generator = np.random.default_rng(0)
-    expected = np.stack([literal_plasma(16, decay, generator) for _ in range(120)])
+    expected = np.stack([literal_plasma(16, decay, generator) for _ in range(60)])
     found = plasma(draws(2_000), 16, decay).double().numpy()
 
     for statistic in (np.mean, np.std, lambda cloud: np.abs(np.diff(cloud, axis=-1)).mean()):
@@ -620,16 +625,16 @@ def test_jpeg_is_that_of_pillow_bit_by_bit(severity: int, photographs: Tensor) -
     assert torch.equal(found, torch.from_numpy(np.stack(expected)).movedim(-1, 1))
 
 
-def test_the_affine_part_of_elastic_moves_three_points_within_their_shift() -> None:
-    found = affine_sources(draws(500), 32, 32, shift=0.0)
+def test_the_affine_part_of_elastic_without_shift_changes_nothing() -> None:
+    found = affine_sources(draws(5), 32, 32, shift=0.0)
 
     rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
     torch.testing.assert_close(found, torch.stack([columns, rows], -1).expand_as(found), atol=1e-4, rtol=0)
 
 
 def test_the_affine_part_of_elastic_undoes_the_shift_of_its_three_points() -> None:
-    shifts = draws(50).uniform(3, 2, low=-2.56, high=2.56).double().numpy()
-    sources = affine_sources(draws(50), 32, 32, shift=2.56).double().numpy()
+    shifts = draws(10).uniform(3, 2, low=-2.56, high=2.56).double().numpy()
+    sources = affine_sources(draws(10), 32, 32, shift=2.56).double().numpy()
     points = np.array([[26, 26], [26, 6], [6, 6]])  # centre 16, a third of the side is 10; x before y
 
     for shift, source in zip(shifts, sources, strict=True):
@@ -662,12 +667,11 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like the unpacked CIFAR-10-C; the value of image i at severity s is i + s, modulo 256."""
+    """A folder like the unpacked CIFAR-10-C; one value of image 7 at severity s is 7 + s."""
     folder = tmp_path_factory.mktemp("CIFAR-10-C")
     labels = np.tile(np.arange(10_000) % 10, 5)
-    values = (np.arange(10_000)[None] + np.arange(1, 6)[:, None]).astype(np.uint8).reshape(-1)
     file = np.lib.format.open_memmap(folder / "fog.npy", "w+", np.uint8, (50_000, 32, 32, 3))
-    file[:, 3, 5, 1] = values
+    file[7::10_000, 3, 5, 1] = 7 + np.arange(1, 6)  # the rest is a hole in the file
     file.flush()
     np.save(folder / "labels.npy", labels)
     return folder

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.backbones import small_cnns, timm_models
+from transferkit.backbones.cifar_resnets import ResidualBlock
 from transferkit.backbones.torchvision_models import architecture, build
-from transferkit.classifier import Classifier, InputSpec
 from transferkit.receptive_fields import LayerFacts, layers
+from transferkit.recipe import BackboneSettings
+from transferkit.screen import SILENT
 
 
 def body_of(name: str) -> nn.Module:
@@ -86,7 +88,7 @@ def test_receptive_field_and_stride_are_those_of_the_literature(name: str) -> No
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_receptive_field_is_what_the_gradient_reaches(stride: int) -> None:
-    body = nn.Sequential(small_cnns.ResidualBlock(3, 4, stride), small_cnns.ResidualBlock(4, 4, 1))
+    body = nn.Sequential(ResidualBlock(3, 4, stride), ResidualBlock(4, 4, 1))
     images = torch.rand(1, 3, 41, 41, requires_grad=True)
     with torch.no_grad():
         for parameter in body.parameters():
@@ -143,9 +145,8 @@ def test_layers_stand_in_the_order_in_which_they_finish() -> None:
 
 
 def test_a_classifier_ends_with_its_head_and_keeps_its_mode() -> None:
-    body = small_cnns.NETWORKS["resnet-mini"]()
-    spec = InputSpec(16, (0, 0, 0), (1, 1, 1))
-    classifier = Classifier(body, 128, ("a", "b"), small_cnns.STAGES, spec).train()
+    settings = BackboneSettings(name="resnet-mini", weights="none")
+    classifier = small_cnns.load(settings, ("a", "b"), 16, SILENT).train()
 
     head = layers(classifier, 16)[-1]
 

@@ -119,6 +119,7 @@ def test_many_classes_share_one_colour_on_the_map(tmp_path: Path) -> None:
     page = page_of(finished_run(tmp_path / "run", outputs(names=tuple(f"class {label}" for label in range(11)))))
 
     assert set(re.findall(r'<circle class="(k\d*)', page)) == {"k"}
+    assert "The dots of one label light up together" in page
 
 
 def test_the_first_report_makes_the_map_and_the_run_keeps_it(tmp_path: Path) -> None:
@@ -310,6 +311,35 @@ def test_two_classes_and_classes_without_test_images_are_shown(tmp_path: Path, n
     assert len(terminal_lines(run)) <= 40
 
 
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_test_images_of_one_class_alone_are_reported(tmp_path: Path, wrong: int) -> None:
+    run = finished_run(tmp_path / "run", outputs(labels=[1] * 120, wrong=wrong))
+
+    page = html.unescape(page_of(run))
+
+    assert f"gets {100 * (120 - wrong) / 120:.1f}\N{NO-BREAK SPACE}% of 120 test images right" in page
+    assert ("not defined: it needs hits and mistakes" in page) == (wrong == 0)
+    assert len(terminal_lines(run)) <= 40
+
+
+def test_a_single_class_is_reported(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", outputs(names=("only",), wrong=0))
+
+    page = html.unescape(page_of(run))
+
+    assert "100.0\N{NO-BREAK SPACE}% of 10 test images right" in page
+    assert "There is no mistake to show." in page
+
+
+def test_no_test_image_at_all_is_said(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", outputs(labels=[]))
+
+    page = html.unescape(page_of(run))
+
+    assert "has not been evaluated" in page
+    assert "There was no test image." in page
+
+
 # ---- weight ----
 
 
@@ -377,6 +407,21 @@ def test_every_cell_with_images_is_drawn_and_no_other() -> None:
     drawn = plots.confusion_svg(np.array([[5, 0], [2, 3]]), ["a", "b"])
 
     assert sorted(set(re.findall(r'data-cell="(\d,\d)"', drawn))) == ["0,0", "1,0", "1,1"]
+
+
+def test_of_many_classes_the_cells_of_one_shade_are_one_path() -> None:
+    confusion = np.diag([3] * 50)
+    confusion[4, 7] = 1
+
+    drawn = plots.confusion_svg(confusion, [f"class {label}" for label in range(50)])
+
+    side = plots.cell_px(50)
+    paths = dict(re.findall(r'data-shade="(\w\d)" d="([^"]*)"', drawn))
+    assert len(paths) == 18
+    assert paths["h9"].count("M") == 49  # all right
+    assert paths["h8"].count("M") == 1  # 3 of 4: sqrt(.75) of nine shades is 7.8
+    assert paths["m5"] == f"M{7 * side:g} {4 * side:g}h{side:g}v{side:g}h-{side:g}z"  # 1 of 4
+    assert "data-cell" not in drawn
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.3, 0.31), (-5, 1234), (1e-6, 2e-6)])

@@ -180,15 +180,21 @@ def test_numbers_change_to_shares_and_back(browser: Any, pages: dict[str, str]) 
 
 def test_another_order_moves_cells_and_opens_the_same_images(browser: Any, pages: dict[str, str]) -> None:
     opened(browser, pages["many"])
-    before = browser.execute_script("return document.querySelector('[data-cell=\"7,8\"]').getAttribute('y')")
+    shape = "return document.querySelector('[data-shade=m6]').getAttribute('d')"  # 2 of 5 are called the next class
+    before = browser.execute_script(shape)
     data = browser.execute_script("return JSON.parse(document.getElementById('data').textContent).order")
 
     find(browser, "input[value=similar]").click()
     click_cell(browser, data.index(7), data.index(8))
 
-    after = browser.execute_script("return document.querySelector('[data-cell=\"7,8\"]').getAttribute('y')")
-    assert data.index(7) == 7 or before != after
+    after = browser.execute_script(shape)
+    side = float(find(browser, ".matrix").get_attribute("data-side"))
+    moved = f"M{round(data.index(8) * side, 2):g} {round(data.index(7) * side, 2):g}h"
+    assert len(before.split("M")) == len(after.split("M")) == 203
+    assert moved in after
     assert find(browser, "#behind h3").text == "class number 7 called class number 8"
+    find(browser, "input[value=given]").click()
+    assert set(browser.execute_script(shape).split("M")) == set(before.split("M"))
 
 
 def test_a_class_is_found_among_two_hundred(browser: Any, pages: dict[str, str]) -> None:

@@ -129,7 +129,9 @@ def test_lp_ft_starts_at_the_accuracy_of_its_probe(tmp_path: Path, monkeypatch: 
         return train(classifier, images, val, *rest)
 
     monkeypatch.setattr("transferkit.methods.finetune.train", train_after_a_look)
-    monkeypatch.setattr("transferkit.methods.probe.ENOUGH_TO_CHOOSE", 1)  # so that the probe's accuracy is that on val
+    monkeypatch.setattr(
+        "transferkit.methods.probe_heads.ENOUGH_TO_CHOOSE", 1
+    )  # so that the probe's accuracy is that on val
     tuned = run(digits(limit_per_class=40), tmp_path / "tuned", screen=SILENT)
 
     probe = tuned.facts["probe"]

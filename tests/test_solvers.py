@@ -336,17 +336,21 @@ def split() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def test_full_sweep_has_45_values_from_a_millionth_to_a_hundred_thousand():
     fit = fit_probe(*split(), 4, sweep="full")
 
-    assert (len(fit.grid), fit.grid[0], fit.grid[-1]) == (45, pytest.approx(1e-6), pytest.approx(1e5))
-    assert list(fit.grid) == sorted(fit.grid)
+    assert (len(fit.choice.grid), fit.choice.grid[0], fit.choice.grid[-1]) == (
+        45,
+        pytest.approx(1e-6),
+        pytest.approx(1e5),
+    )
+    assert list(fit.choice.grid) == sorted(fit.choice.grid)
 
 
 def test_coarse_sweep_refines_around_the_best():
     fit = fit_probe(*split(), 4)
 
     # 8 values 1.5 decades apart, then 4 half a decade apart; the best has a neighbour half a decade away
-    at = fit.grid.index(fit.C)
-    assert len(fit.grid) == 12
-    assert min(fit.grid[at + 1] / fit.C, fit.C / fit.grid[at - 1]) == pytest.approx(10**0.5)
+    at = fit.choice.grid.index(fit.C)
+    assert len(fit.choice.grid) == 12
+    assert min(fit.choice.grid[at + 1] / fit.C, fit.C / fit.choice.grid[at - 1]) == pytest.approx(10**0.5)
 
 
 def test_validation_accuracies_equal_scikit_learn_on_standardised_train():
@@ -354,8 +358,8 @@ def test_validation_accuracies_equal_scikit_learn_on_standardised_train():
 
     fit = fit_probe(train, train_labels, val, val_labels, 4)
 
-    assert len(fit.validation_accuracy) == 12
-    for C, accuracy in zip(fit.grid, fit.validation_accuracy, strict=True):
+    assert len(fit.choice.validation_accuracy) == 12
+    for C, accuracy in zip(fit.choice.grid, fit.choice.validation_accuracy, strict=True):
         oracle = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-6, max_iter=10_000))
         expected = oracle.fit(train.numpy(), train_labels.numpy()).score(val.numpy(), val_labels.numpy())
         assert accuracy == pytest.approx(expected, abs=0.011)  # one of 100 images may lie on the edge
@@ -364,8 +368,8 @@ def test_validation_accuracies_equal_scikit_learn_on_standardised_train():
 def test_the_most_accurate_C_is_chosen_on_val():
     fit = fit_probe(*split(), 4)
 
-    assert fit.validation_accuracy[fit.grid.index(fit.C)] == max(fit.validation_accuracy)
-    assert fit.chosen_by == "val"
+    assert fit.choice.validation_accuracy[fit.choice.grid.index(fit.C)] == max(fit.choice.validation_accuracy)
+    assert fit.choice.chosen_by == "val"
 
 
 def test_ties_in_accuracy_go_to_the_lower_loss_and_then_to_the_smaller_C():
@@ -391,7 +395,13 @@ def test_final_head_is_scikit_learns_on_train_and_val_together():
 def test_a_given_C_is_used_without_a_sweep():
     fit = fit_probe(*split(), 4, C=0.3)
 
-    assert (fit.C, fit.chosen_by, fit.grid, fit.validation_accuracy, fit.on_boundary) == (0.3, "given", (), (), False)
+    assert (fit.C, fit.choice.chosen_by, fit.choice.grid, fit.choice.validation_accuracy, fit.choice.on_boundary) == (
+        0.3,
+        "given",
+        (),
+        (),
+        False,
+    )
 
 
 def test_the_boundary_is_told_when_the_smallest_C_is_best():
@@ -404,7 +414,7 @@ def test_the_boundary_is_told_when_the_smallest_C_is_best():
     fit = fit_probe(train, labels, val, labels, 2)
 
     assert math.isclose(fit.C, 1e-6)
-    assert fit.on_boundary
+    assert fit.choice.on_boundary
 
 
 def test_without_val_C_is_chosen_by_five_folds():
@@ -412,8 +422,8 @@ def test_without_val_C_is_chosen_by_five_folds():
 
     fit = fit_probe(train, train_labels, train[:0], train_labels[:0], 4)
 
-    assert fit.chosen_by == "5-fold cross-validation"
-    assert len(fit.validation_accuracy) == 12
+    assert fit.choice.chosen_by == "5-fold cross-validation"
+    assert len(fit.choice.validation_accuracy) == 12
 
 
 def test_cross_validation_accuracy_equals_fitting_each_fold_apart():
@@ -428,7 +438,7 @@ def test_cross_validation_accuracy_equals_fitting_each_fold_apart():
         oracle = LogisticRegression(C=fit.C, tol=1e-6, max_iter=10_000)
         oracle.fit(standardised[~out], train_labels.numpy()[~out])
         hits += int((oracle.predict(standardised[out]) == train_labels.numpy()[out]).sum())
-    accuracy = fit.validation_accuracy[fit.grid.index(fit.C)]
+    accuracy = fit.choice.validation_accuracy[fit.choice.grid.index(fit.C)]
     assert accuracy == pytest.approx(hits / 300, abs=2 / 300 + 1e-9)  # images on the edge
 
 
@@ -447,7 +457,7 @@ def test_a_class_with_three_images_allows_three_folds():
 
     fit = fit_probe(features[rare], labels[rare], *NONE, 4)
 
-    assert fit.chosen_by == "3-fold cross-validation"
+    assert fit.choice.chosen_by == "3-fold cross-validation"
 
 
 def test_the_only_image_of_a_class_is_never_held_out():
@@ -459,7 +469,7 @@ def test_one_image_per_class_takes_the_default_C_and_says_so():
 
     fit = fit_probe(features, torch.arange(4), *NONE, 4)
 
-    assert (fit.C, fit.chosen_by, fit.grid) == (1.0, "default, no class has two images", ())
+    assert (fit.C, fit.choice.chosen_by, fit.choice.grid) == (1.0, "default, no class has two images", ())
 
 
 def test_the_same_seed_gives_the_same_probe():
@@ -468,7 +478,7 @@ def test_the_same_seed_gives_the_same_probe():
     first, second = (fit_probe(train, train_labels, train[:0], train_labels[:0], 4, seed=1) for _ in range(2))
 
     assert torch.equal(first.head.weight, second.head.weight)
-    assert first.validation_accuracy == second.validation_accuracy
+    assert first.choice.validation_accuracy == second.choice.validation_accuracy
 
 
 def test_a_feature_that_never_varies_gets_no_weight():

@@ -14,8 +14,10 @@ from transferkit.statistics import (
     clopper_pearson,
     hierarchical_bootstrap,
     holm,
+    image_bootstrap,
     mcnemar_exact,
     mcnemar_mid_p,
+    mean_accuracy_interval,
     mean_and_sd,
     newcombe,
     paired_bootstrap,
@@ -199,6 +201,90 @@ def test_seeds_that_differ_widen_the_interval():
 def test_arms_on_different_images_are_refused_with_their_shapes():
     with pytest.raises(TransferkitError, match=r"found shapes \(2, 4\) and \(2, 5\)"):
         hierarchical_bootstrap(np.ones((2, 4), bool), np.ones((2, 5), bool), seed=0)
+
+
+def test_with_the_models_kept_only_the_images_are_drawn() -> None:
+    generator = np.random.default_rng(5)
+    a = generator.random((3, 80)) < np.linspace(0.6, 0.95, 80)
+    b = generator.random((2, 80)) < np.linspace(0.5, 0.95, 80)
+
+    result = image_bootstrap(a, b, seed=0, resamples=20_000)
+
+    differences = a.mean(0) - b.mean(0)
+    expected = stats.bootstrap((differences,), np.mean, n_resamples=20_000, method="percentile", rng=1)
+    assert result.difference == pytest.approx(differences.mean())
+    low, high = expected.confidence_interval
+    assert (result.interval.low, result.interval.high) == pytest.approx((low, high), abs=0.006)
+
+
+def test_models_kept_leave_a_narrower_interval_than_models_drawn_again() -> None:
+    images = np.arange(1_000)
+    spread = np.stack([images < 900 + shift for shift in (-60, -20, 20, 60)])
+    other = np.stack([images < 880] * 4)
+
+    kept, drawn = (
+        image_bootstrap(spread, other, seed=0).interval,
+        hierarchical_bootstrap(spread, other, seed=0).interval,
+    )
+
+    assert kept.high - kept.low < 0.7 * (drawn.high - drawn.low)
+
+
+def test_the_paired_bootstrap_equals_scipys() -> None:
+    a, b = pair(only_a=30, only_b=12, both=140, neither=18)
+
+    result = paired_bootstrap(a, b, seed=0, resamples=20_000)
+
+    expected = stats.bootstrap((a * 1.0 - b,), np.mean, n_resamples=20_000, method="percentile", rng=1)
+    low, high = expected.confidence_interval
+    assert (result.interval.low, result.interval.high) == pytest.approx((low, high), abs=0.0051)  # one step of 1/200
+
+
+# ---- the mean of several models ----
+
+
+def test_the_interval_of_one_model_is_wilsons() -> None:
+    correct = np.arange(263) < 81
+
+    interval = mean_accuracy_interval(correct[None])
+
+    expected = wilson(81, 263)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_the_same_model_three_times_knows_no_more_than_once() -> None:
+    correct = np.arange(263) < 81
+
+    interval = mean_accuracy_interval(np.stack([correct] * 3))
+
+    expected = wilson(81, 263)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_models_without_common_errors_count_as_more_images() -> None:
+    correct = np.random.default_rng(0).random((4, 20_000)) < 0.8
+
+    interval = mean_accuracy_interval(correct)
+
+    expected = wilson(int(correct.sum()), correct.size)  # as if each answer came from an image of its own
+    assert interval.high - interval.low == pytest.approx(expected.high - expected.low, rel=0.03)
+
+
+def test_models_that_never_err_still_leave_room_for_error() -> None:
+    # of 10 images: 1 / (1 + z^2 / 10) = 0.7225, whatever the number of models
+    assert mean_accuracy_interval(np.ones((3, 10), bool)).low == pytest.approx(0.7225, abs=1e-4)
+
+
+def test_the_interval_of_the_mean_covers_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    covered = []
+    for _ in range(400):
+        difficulty = generator.beta(4, 1, 300)  # shared by three models; its mean is 0.8
+        interval = mean_accuracy_interval(generator.random((3, 300)) < difficulty)
+        covered.append(interval.low <= 0.8 <= interval.high)
+
+    # 95 % of 400 is 380; four standard deviations of the count are 17
+    assert 363 <= sum(covered) <= 397
 
 
 # ---- tests ----

@@ -136,6 +136,7 @@ def test_val_accuracy_of_the_last_epoch_is_that_of_the_resulting_weights() -> No
 
 def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, whole_history = trained(settings(ema=True, mixup=0.2))
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_SAVES", 0.0)
     save = training._save
 
     def save_then_stop(state: training.Training, folder: Path | None) -> None:

@@ -21,7 +21,7 @@ from transferkit.features import Pace, chosen_batch_size, stored_features
 from transferkit.images import Images, Labels
 from transferkit.inference import PENULTIMATE, LayerNetwork
 from transferkit.logme import logme
-from transferkit.methods.probe import ENOUGH_TO_CHOOSE
+from transferkit.methods.probe_heads import ENOUGH_TO_CHOOSE
 from transferkit.receptive_fields import total_flops
 from transferkit.recipe import BackboneSettings, Recipe
 from transferkit.runtime import Runtime, seed_everything

@@ -162,6 +162,11 @@ class Classifier(nn.Module):
             parameter.requires_grad_(self.stage_of(name) not in self.frozen)
         self.train(self.training)
 
+    @property
+    def has_frozen_body(self) -> bool:
+        """Whether every stage below the head stays as it is, so that features of an image stay the same."""
+        return bool(self.stages) and set(self.stages) <= set(self.frozen)
+
     def stages_up_to(self, stage: str) -> tuple[str, ...]:
         """The stages from the images up to and including `stage`."""
         self.require_stage(stage)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit import cli_corrupt, cli_features, cli_limits, cli_rank, recipe_book
+from transferkit import cli_compare, cli_corrupt, cli_features, cli_labels, cli_limits, cli_rank, recipe_book
 from transferkit import recipe as recipes
 from transferkit.command_options import method_options
 from transferkit.errors import MachineError, TransferkitError
@@ -29,7 +29,9 @@ app = typer.Typer(
 recipe_app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipes")
 cli_features.register(app)
+cli_labels.register(app)
 cli_rank.register(app)
+cli_compare.register(app)
 cli_corrupt.register(app)
 cli_limits.register(app)
 
@@ -118,7 +120,7 @@ def run_command(
     """Run a recipe, a study of several, or a ranking."""
     loaded = recipes.load(recipe_book.find(recipe), overrides or [])
     if isinstance(loaded, recipes.Study):
-        _run_study(loaded, out, overwrite, dry_run, json)
+        cli_compare.run_study(loaded, out, overwrite, dry_run, json)
     elif isinstance(loaded, recipes.Ranking):
         cli_rank.run_ranking(loaded, out, overwrite, dry_run, json)
     else:
@@ -140,17 +142,21 @@ def quickstart(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
-    figure: Annotated[str | None, typer.Option(help="Draw one figure instead, such as confusion.")] = None,
+    run: Annotated[Path, typer.Argument(help="The folder of a run, a comparison or a label curve.")],
+    figure: Annotated[str | None, typer.Option(help="Draw one figure instead: confusion, recall, curve ...")] = None,
     out: Annotated[Path | None, typer.Option(help="The figure's file: .pdf, .svg or .png.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Build a run's page again from its stored outputs, or draw a figure for a paper."""
     from transferkit import report as reports
-    from transferkit.run_directory import open_run
+    from transferkit.run_directory import Run, open_run
     from transferkit.screen import Screen
 
-    place = open_run(run)
+    is_comparison = (run / "comparison.json").exists()
+    if figure is None and is_comparison:
+        Screen().show(reports.comparison_verdict(reports.write_comparison(run)))
+        return
+    place = Run(run) if is_comparison else open_run(run)
     if figure is None:
         reports.write(place)
         Screen().show(reports.verdict(place))
@@ -158,7 +164,8 @@ def report(
     target = out or Path(f"{figure}.pdf")
     if target.exists() and not overwrite:
         raise TransferkitError(f"{target} exists. Choose another file with --out, or replace it with --overwrite.")
-    reports.figure(place, figure, target)
+    draw = reports.comparison_figure if is_comparison else reports.figure
+    draw(place, figure, target)
     print(target)
 
 
@@ -208,6 +215,7 @@ def backbones(
 @app.command()
 def layers(
     backbone: Backbone,
+    overrides: Overrides = None,
     size: Annotated[int, typer.Option(help="Input side in px.")] = 224,
     json: Json = False,
 ) -> None:
@@ -217,7 +225,8 @@ def layers(
     from transferkit.receptive_fields import layers as layers_of
     from transferkit.screen import Screen
 
-    settings = recipes.BackboneSettings(name=backbone, weights="none", stem="imagenet")
+    options = {"weights": "none", "stem": "imagenet"}
+    settings = recipes.from_options("probe", backbone, "digits", options, overrides or []).backbone
     facts = layers_of(menu.load(settings, ["one", "two"], size, Screen()), size)
     _list([vars(fact) for fact in facts], lambda: Screen(stream=sys.stdout).show(listing(facts, LAYER_COLUMNS)), json)
 
@@ -248,8 +257,13 @@ def doctor(json: Json = False) -> None:
 @recipe_app.command("list")
 def list_recipes() -> None:
     """List the shipped recipes."""
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
     for name in recipe_book.names():
-        print(f"{name:28} {recipe_book.about(recipe_book.find(name))}")
+        about = f"{name:18} {recipe_book.about(recipe_book.find(name))}"
+        print(textwrap.fill(about, width, subsequent_indent=" " * 19))
 
 
 @recipe_app.command("show")
@@ -290,6 +304,9 @@ def _run_recipe(
         print(recipes.dump(recipe), end="")
         screen.line(estimate(recipe))
         return
+    from transferkit.backbones import source
+
+    source(recipe.backbone.name)  # an unknown one is told before torch is loaded
     screen.line("Starting (loading torch takes a few seconds) ...")
     from transferkit import report as reports
     from transferkit.run import run
@@ -299,24 +316,6 @@ def _run_recipe(
     screen.show(reports.verdict(place))
     if as_json:
         _print_json(_summary(place))
-
-
-def _run_study(study: recipes.Study, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
-    from transferkit.screen import Screen
-
-    if dry_run:
-        print(recipes.dump(study), end="")
-        return
-    screen = Screen()
-    screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit import report as reports
-    from transferkit.study import run_study
-
-    with _interruptible():
-        comparison = run_study(study, out, overwrite=overwrite, screen=screen, command=_command())
-    screen.show(reports.comparison_verdict(comparison))
-    if as_json:
-        _print_json(comparison)
 
 
 @contextmanager

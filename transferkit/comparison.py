@@ -1,75 +1,90 @@
-"""Many finished runs become one verdict: accuracy per arm, and paired differences to a reference arm."""
+"""Many finished runs become one verdict: accuracy and cost of every arm, and the paired differences between them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import combinations
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from transferkit import budget as budgets
 from transferkit.errors import TransferkitError
-from transferkit.outputs import Outputs
+from transferkit.recipe import ProbeSettings
 from transferkit.run_directory import Run
-from transferkit.statistics import hierarchical_bootstrap, holm, mcnemar_mid_p, wilson
+from transferkit.same_data import require_same_images
+from transferkit.statistics import (
+    hierarchical_bootstrap,
+    holm,
+    image_bootstrap,
+    mcnemar_exact,
+    mcnemar_mid_p,
+    mean_accuracy_interval,
+)
 
-Correct = npt.NDArray[np.bool_]  # (S, N), one row per seed
+Correct: TypeAlias = npt.NDArray[np.bool_]  # (S, N), one row per seed
+Floats: TypeAlias = npt.NDArray[np.float64]
+Over: TypeAlias = Literal["seeds", "images"]
+
+ALPHA = 0.05  # bound of the probability that any difference claimed in the whole table is none
 
 
-def compare(arms: Mapping[str, Sequence[Run]], reference: str, seed: int = 0) -> dict[str, Any]:
-    """The content of comparison.json: one entry per arm, the reference first.
+def compare(
+    arms: Mapping[str, Sequence[Run]], reference: str, over: Over | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """The content of comparison.json: one entry per arm, the reference first, and one per pair of arms.
 
-    Each arm's accuracy has a mean and a standard deviation over seeds (does another training give the same?) and a
-    Wilson interval over images for the first seed (do other test images give the same?). The difference to the
-    reference has a bootstrap interval over seeds and images together.
+    Args:
+        arms: The runs of each arm, one per seed.
+        reference: The arm that the others' differences are shown to.
+        over: What the intervals of differences count as drawn by chance: `images`, or `seeds` and images; None takes
+            the seeds in where every arm has at least two.
+        seed: Of the bootstrap.
 
     Raises:
-        TransferkitError: If the arms were tested on different images.
+        TransferkitError: If the arms were tested on other images, or an interval over seeds has too few of them.
     """
-    outputs = {name: [run.outputs("test") for run in runs] for name, runs in arms.items()}
-    require_same_images(outputs)
-    correct = {name: _correct(sets) for name, sets in outputs.items()}
+    sets = {name: [run.outputs("test") for run in runs] for name, runs in arms.items()}
+    require_same_images(sets)
+    correct = {name: np.stack([one.predictions == one.labels for one in found]) for name, found in sets.items()}
+    over = over or chosen_over(correct)
+    require_seeds(correct, over)
+    labels = next(iter(sets.values()))[0].labels
+    class_names = next(iter(sets.values()))[0].class_names
+    pairs = all_pairs(correct, over, seed)
     names = [reference, *(name for name in arms if name != reference)]
-    rows = [_row(name, arms[name], correct[name]) for name in names]
-    differences = {name: _difference(correct[name], correct[reference], seed) for name in names[1:]}
-    adjusted = holm([difference["p"] for difference in differences.values()])
-    for row, (name, difference), p in zip(rows[1:], differences.items(), adjusted, strict=True):
-        row["difference"] = {
-            **difference,
-            "p_holm": float(p),
-            "shown": difference["interval"][0] * difference["interval"][1] > 0,
-        }
-        assert row["name"] == name
-    n = len(next(iter(outputs.values()))[0])
-    return {"schema": 1, "reference": reference, "n": n, "arms": rows, "verdict": verdict(rows, reference, n)}
+    rows = [row(name, arms[name], correct[name], labels, len(class_names)) for name in names]
+    for one in rows[1:]:
+        one["difference"] = seen_from(one["name"], reference, pairs)
+    ranked = sorted(names, key=lambda name: correct[name].mean(), reverse=True)
+    return {
+        "schema": 2,
+        "kind": "comparison",
+        "reference": reference,
+        "n": len(labels),
+        "over": over,
+        "class_names": list(class_names),
+        "arms": rows,
+        "pairs": pairs,
+        "leaders": leaders(ranked, pairs),
+        "agreement": {"names": names, "shares": agreement([~correct[name] for name in names])},
+        "verdict": verdict(rows, pairs, leaders(ranked, pairs), reference, over, len(labels)),
+        "notes": notes(arms),
+    }
 
 
-def require_same_images(outputs: Mapping[str, Sequence[Outputs]]) -> None:
-    """Refuse arms that were not tested on the same images with the same labels.
-
-    Raises:
-        TransferkitError: Names the first arm that differs.
-    """
-    first_name, first_sets = next(iter(outputs.items()))
-    first = first_sets[0]
-    for name, sets in outputs.items():
-        for other in sets:
-            same = other.ids == first.ids and np.array_equal(other.labels, first.labels)
-            if not same or other.class_names != first.class_names:
-                raise TransferkitError(
-                    f"{name} and {first_name} were tested on different images ({len(other)} and {len(first)}), so they "
-                    "cannot be compared. Make both runs with the same --data and split seed."
-                )
+# ---------------------------------------------------------------------------------------------------- an arm
 
 
-def _correct(sets: Sequence[Outputs]) -> Correct:
-    return np.stack([outputs.predictions == outputs.labels for outputs in sets])
-
-
-def _row(name: str, runs: Sequence[Run], correct: Correct) -> dict[str, Any]:
+def row(
+    name: str, runs: Sequence[Run], correct: Correct, labels: npt.NDArray[np.int64], classes: int
+) -> dict[str, Any]:
+    """One arm: how good, how sure, how costly. What its runs do not know is None."""
     accuracies = correct.mean(axis=1)
-    interval = wilson(int(correct[0].sum()), correct.shape[1])
+    interval = mean_accuracy_interval(correct)
     facts = [run.facts for run in runs]
+    costs = [fact.get("costs") or {} for fact in facts]
     return {
         "name": name,
         "runs": [str(run.path) for run in runs],
@@ -78,38 +93,216 @@ def _row(name: str, runs: Sequence[Run], correct: Correct) -> dict[str, Any]:
         "mean": float(accuracies.mean()),
         "sd": float(accuracies.std(ddof=1)) if len(runs) > 1 else None,
         "interval": [interval.low, interval.high],
+        "recalls": [_share(correct[:, labels == label]) for label in range(classes)],
+        "length": length_in_words(runs[0]),
         "trained_parameters": facts[0].get("trained_parameters"),
-        "fit_seconds": float(np.mean([fact["seconds"]["fit"] for fact in facts])),
+        "steps": costs[0].get("steps"),
+        "flops_per_image": costs[0].get("flops_per_image"),
+        "training_flops": _mean([cost.get("training_flops") for cost in costs]),
+        "fit_seconds": _mean([fact["seconds"]["fit"] for fact in facts]),
+        "predicted_images_per_second": _mean([cost.get("predicted_images_per_second") for cost in costs]),
+        "peak_memory_bytes": max((cost.get("peak_memory_bytes") or 0 for cost in costs), default=0) or None,
         "test_openings": sum(fact["test_openings"] for fact in facts),
+        "history": logged(runs[0]),
     }
 
 
-def _difference(arm: Correct, reference: Correct, seed: int) -> dict[str, Any]:
-    """Mean difference in accuracy, its 95 % interval over seeds and images, McNemar's mid-p for the first seed."""
-    result = hierarchical_bootstrap(arm, reference, seed=seed)
-    only_arm = int((arm[0] & ~reference[0]).sum())
-    only_reference = int((~arm[0] & reference[0]).sum())
-    p = mcnemar_mid_p(only_arm, only_reference)
-    interval = [result.interval.low, result.interval.high]
-    return {"mean": result.difference, "interval": interval, "p": p, "discordant": [only_arm, only_reference]}
+def _share(correct: Correct) -> float | None:
+    return float(correct.mean()) if correct.size else None
 
 
-def verdict(rows: Sequence[Mapping[str, Any]], reference: str, n: int) -> str:
-    """One sentence that names a winner only where the interval of the difference excludes zero."""
-    by_size = sorted(rows[1:], key=lambda row: row["difference"]["mean"], reverse=True)
-    sentences = []
-    for row in by_size:
-        low, high = (100 * bound for bound in row["difference"]["interval"])
-        points = 100 * row["difference"]["mean"]
-        seeds = row["seeds"]
-        evidence = (
-            f"95 % interval {low:+.1f} to {high:+.1f} over seeds and images, n = {n:,}, {seeds} seed{'s'[: seeds != 1]}"
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def length_in_words(run: Run) -> str:
+    """How long a run trained, as its recipe says it.
+
+    A probe is solved; all others have epochs, steps or time.
+    """
+    method = run.recipe.method
+    if isinstance(method, ProbeSettings):
+        return "solved"
+    if method.budget is None:
+        return f"{method.epochs} epoch{'s' if method.epochs != 1 else ''}"
+    budget = budgets.read(method.budget)
+    return budgets.clock(budget.amount) if budget.kind == "seconds" else f"{budget.amount:,.0f} steps"
+
+
+def logged(run: Run) -> list[dict[str, Any]]:
+    """What the page draws of a run's log: epoch, step, seconds of steps so far, loss, val accuracy."""
+    seconds = np.cumsum([epoch.get("seconds") or 0.0 for epoch in run.history])
+    kept = ("epoch", "step", "loss", "val_accuracy")
+    return [
+        {**{key: epoch.get(key) for key in kept}, "seconds": float(so_far)}
+        for epoch, so_far in zip(run.history, seconds, strict=True)
+    ]
+
+
+# --------------------------------------------------------------------------------------------------- pairs
+
+
+def chosen_over(correct: Mapping[str, Correct]) -> Over:
+    """Seeds and images where every arm has two seeds, else images alone."""
+    return "seeds" if all(len(found) > 1 for found in correct.values()) else "images"
+
+
+def require_seeds(correct: Mapping[str, Correct], over: Over) -> None:
+    """Refuse an interval over seeds from one seed.
+
+    Raises:
+        TransferkitError: Names the arm.
+    """
+    alone = [name for name, found in correct.items() if len(found) < 2]
+    if over == "seeds" and alone:
+        raise TransferkitError(
+            f"An interval over seeds needs at least two seeds of every arm; {alone[0]} has one. "
+            "Use --seeds 3, or --over images."
         )
-        if row["difference"]["shown"]:
-            beats = "is better than" if points > 0 else "is worse than"
-            sentences.append(f"{row['name']} {beats} {reference} by {abs(points):.1f} points ({evidence}).")
-        else:
-            sentences.append(
-                f"No difference shown between {row['name']} and {reference}: {points:+.1f} points ({evidence})."
-            )
-    return " ".join(sentences)
+
+
+def all_pairs(correct: Mapping[str, Correct], over: Over, seed: int) -> list[dict[str, Any]]:
+    """How each two arms differ, the better mean first, with p-values adjusted over all pairs."""
+    ranked = sorted(correct, key=lambda name: correct[name].mean(), reverse=True)
+    pairs = [pair(a, b, correct[a], correct[b], over, seed) for a, b in combinations(ranked, 2)]
+    for one, p in zip(pairs, holm([one["p"] for one in pairs]), strict=True):
+        one["p_holm"] = float(p)
+        one["shown"] = bool(p <= ALPHA and one["interval"][0] * one["interval"][1] > 0)
+    return pairs
+
+
+def pair(a: str, b: str, correct_a: Correct, correct_b: Correct, over: Over, seed: int) -> dict[str, Any]:
+    """Mean difference in accuracy with its interval, and McNemar's tests for the first seed of each."""
+    resampled = hierarchical_bootstrap if over == "seeds" else image_bootstrap
+    found = resampled(correct_a, correct_b, seed=seed)
+    only_a = int((correct_a[0] & ~correct_b[0]).sum())
+    only_b = int((~correct_a[0] & correct_b[0]).sum())
+    return {
+        "a": a,
+        "b": b,
+        "mean": found.difference,
+        "interval": [found.interval.low, found.interval.high],
+        "discordant": [only_a, only_b],
+        "p": mcnemar_exact(only_a, only_b),
+        "p_mid": mcnemar_mid_p(only_a, only_b),
+    }
+
+
+def seen_from(name: str, reference: str, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The difference of an arm to the reference, from the pair of the two."""
+    one = next(one for one in pairs if {one["a"], one["b"]} == {name, reference})
+    kept = {key: one[key] for key in ("p", "p_mid", "p_holm", "shown")}
+    if one["a"] == name:
+        return {"mean": one["mean"], "interval": one["interval"], "discordant": one["discordant"], **kept}
+    low, high = one["interval"]
+    return {"mean": -one["mean"], "interval": [-high, -low], "discordant": one["discordant"][::-1], **kept}
+
+
+def leaders(ranked: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The arms that no other is shown to be better than, best mean first; one of them alone is the winner."""
+    beaten = {one["b"] for one in pairs if one["shown"]}
+    return [name for name in ranked if name not in beaten]
+
+
+def agreement(wrong: Sequence[Correct]) -> list[list[float | None]]:
+    """Of the images that a run of the row's arm gets wrong, the share that a run of the column's arm gets wrong too.
+
+    The mean over pairs of runs. On the diagonal it is that of two seeds of one arm, None with a single seed: as much as
+    can be expected of arms that differ by chance alone. None where the row's arm makes no error.
+
+    Args:
+        wrong: (S, N) per arm.
+    """
+    return [[_shared_errors(a, b, a is b) for b in wrong] for a in wrong]
+
+
+def _shared_errors(a: Correct, b: Correct, is_same_arm: bool) -> float | None:
+    both: Floats = (a.astype(np.float64) @ b.T) / np.maximum(a.sum(axis=1, keepdims=True), 1)  # (S, T)
+    errs: Correct = a.sum(axis=1) > 0
+    counted: Correct = np.tile(errs[:, None], (1, len(b)))
+    if is_same_arm:
+        np.fill_diagonal(counted, False)
+    return float(both[counted].mean()) if counted.any() else None
+
+
+# --------------------------------------------------------------------------------------------------- words
+
+
+def notes(arms: Mapping[str, Sequence[Run]]) -> list[str]:
+    """What a reader must know of how the runs were made: other versions, other machines."""
+    environments = [run.environment for runs in arms.values() for run in runs]
+    versions = sorted({str((one.get("packages") or {}).get("transferkit", "unknown")) for one in environments})
+    machines = sorted(
+        {f"{one.get('device')}, {one.get('precision')}, {one.get('threads')} threads" for one in environments}
+    )
+    lines = [f"Made with several versions of transferkit: {', '.join(versions)}."] * (len(versions) > 1)
+    if len(machines) > 1:
+        return [*lines, f"Made on several machines, so times and memory do not compare: {'; '.join(machines)}."]
+    return [*lines, f"Times and memory: {machines[0]}."]
+
+
+def verdict(
+    rows: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Mapping[str, Any]],
+    first: Sequence[str],
+    reference: str,
+    over: Over,
+    n: int,
+) -> str:
+    """Who wins, if that is shown, and how the others stand to the reference where they are few."""
+    evidence = evidence_in_words(rows, over, n)
+    if not pairs:
+        return f"{rows[0]['name']} gets {100 * rows[0]['mean']:.1f} %; with one arm there is nothing to compare."
+    if len(rows) == 2:
+        return f"{difference_in_words(rows[1]['name'], reference, rows[1]['difference'])} ({evidence})."
+    differences = [
+        difference_in_words(row["name"], reference, row["difference"]) + "."
+        for row in sorted(rows[1:], key=lambda row: float(row["difference"]["mean"]), reverse=True)
+    ]
+    told = differences if len(rows) <= 4 else []
+    return " ".join([f"{winner_in_words(first, pairs, len(rows))} ({evidence}).", *told])
+
+
+def winner_in_words(first: Sequence[str], pairs: Sequence[Mapping[str, Any]], count: int) -> str:
+    """The winner, or those that share the first place."""
+    if len(first) == 1:
+        nearest = next(one for one in pairs if one["a"] == first[0])
+        return f"{first[0]} is the best of {count}, {in_points(nearest)} before {nearest['b']}"
+    gap = next(one for one in pairs if {one["a"], one["b"]} <= set(first))
+    tied = f"{', '.join(first[:-1])} and {first[-1]}"
+    return f"No winner is shown: {tied} share the first place; {gap['a']} is {in_points(gap)} before {gap['b']}"
+
+
+def difference_in_words(name: str, reference: str, difference: Mapping[str, Any]) -> str:
+    """A difference to the reference, as far as it is shown."""
+    if not difference["shown"]:
+        return f"No difference shown between {name} and {reference}: {in_points(difference)}"
+    better = "better" if difference["mean"] > 0 else "worse"
+    return f"{name} is {better} than {reference}: {in_points(difference)}"
+
+
+def in_points(difference: Mapping[str, Any]) -> str:
+    """A difference with its interval.
+
+    Example:
+        >>> in_points({"mean": 0.031, "interval": [0.012, 0.05]})
+        '+3.1 points (+1.2 to +5.0)'
+    """
+    low, high = (100 * bound for bound in difference["interval"])
+    return f"{100 * difference['mean']:+.1f} points ({low:+.1f} to {high:+.1f})"
+
+
+def evidence_in_words(rows: Sequence[Mapping[str, Any]], over: Over, n: int) -> str:
+    """What the intervals rest on.
+
+    Example:
+        >>> evidence_in_words([{"seeds": 3}, {"seeds": 3}], "seeds", 10_000)
+        '95 % intervals over seeds and images, n = 10,000, 3 seeds'
+    """
+    counts = sorted({int(row["seeds"]) for row in rows})
+    seeds = (
+        f"{counts[0]} seed{'s' if counts[0] > 1 else ''}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+    )
+    drawn = "seeds and images" if over == "seeds" else "images"
+    return f"95 % intervals over {drawn}, n = {n:,}, {seeds}"

@@ -14,6 +14,8 @@ from transferkit.corruptions import corrupt, require_known, require_pixels
 from transferkit.decoding import decode, decode_whole
 from transferkit.errors import MachineError, TransferkitError
 
+LARGEST_PX = 1_024
+
 
 def write_copies(
     pictures: Sequence[Path], names: Sequence[str], severities: Sequence[int], out: Path, size: int | None, seed: int
@@ -51,11 +53,18 @@ def write_copies(
 
 def _read(picture: Path, size: int | None) -> Tensor:
     """(1, 3, H, W) uint8."""
+    if picture.is_dir():
+        raise TransferkitError(f"{picture} is a folder. Give image files, such as {picture}/*.jpg.")
     pixels = torch.from_numpy(decode_whole(picture) if size is None else decode(picture, size, "squash"))[None]
     try:
         require_pixels(pixels)
     except TransferkitError as error:
         raise TransferkitError(f"{picture}: {error}") from error
+    if max(pixels.shape[-2:]) > LARGEST_PX:
+        raise TransferkitError(
+            f"{picture} is {pixels.shape[-1]} x {pixels.shape[-2]} px. Corruptions are made for 32 and for 224 px "
+            f"and hardly show beyond {LARGEST_PX} px; give --size 224, or the size that your model takes."
+        )
     return pixels
 
 

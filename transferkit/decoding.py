@@ -111,6 +111,8 @@ def reason(error: Exception) -> str:
     """Why an image could not be read, in a few words."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder; name the files in it"
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if isinstance(error, _EmptyFile):

@@ -5,12 +5,17 @@ Anchored on the recipes of BiT (Kolesnikov et al. 2020), ssl-transfer (Ericsson 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from transferkit.backbones import family, source
+from transferkit import backbones
+from transferkit import budget as budgets
+from transferkit.backbones import family, source, with_shape
 from transferkit.checkpoint import read_json
+from transferkit.errors import TransferkitError
+from transferkit.receptive_fields import total_flops
 from transferkit.recipe import (
     BackboneSettings,
     FinetuneSettings,
@@ -20,6 +25,7 @@ from transferkit.recipe import (
     ScratchSettings,
     TrainingSettings,
 )
+from transferkit.screen import SILENT
 
 SMALL_PX = 64  # up to this side, images are small: from scratch, the network gets a stem for them
 MANY_IMAGES = 20_000
@@ -50,27 +56,65 @@ FAMILIES = {
     "vgg": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
     "alexnet": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
     "small": Rates(0.01, 0.1, 0.01, 5e-4, 0.0, scratch_lr=0.1),
+    "classical": Rates(0.01, 0.05, 0.01, 5e-4, 1.0, scratch_lr=0.05),
+    "speed": Rates(0.01, 0.1, 0.01, 1.3e-3, 0.0, scratch_lr=0.1875),  # 1.5 at batch 1,024 (Jordan 2024)
     "timm": Rates(5e-5, 5e-5, 5e-5, 0.05, 1.0, scratch_lr=5e-4, optimizer="adamw", layer_decay=0.75),
 }
 
 
 def resolved(recipe: Recipe, device_type: str, num_images: int, native_px: int) -> Recipe:
     """The recipe with every default written out, for this many training images of this side."""
+    recipe = recipe.model_copy(update={"method": in_epochs(recipe.method)})
     backbone = resolved_backbone(recipe.backbone, recipe.method, native_px)
     size = input_px(recipe, backbone, device_type, native_px)
     method = recipe.method.model_copy(update={"size": size})
     if not isinstance(method, ProbeSettings):
+        method = in_steps(method, backbone, size, num_images)
         filled = training_defaults(method, backbone.name, num_images)
         flip = recipe.data.name not in NOT_MIRRORED
         method = method.model_copy(update=missing(method, {**filled, "flip": flip}))
     return recipe.model_copy(update={"name": recipe.title, "backbone": backbone, "method": method})
 
 
+def in_epochs(method: Method) -> Method:
+    """The method with a budget of epochs written as its epochs; `converged` leaves them to the defaults."""
+    if isinstance(method, ProbeSettings) or method.budget is None:
+        return method
+    budget = budgets.read(method.budget)
+    if budget.kind == "epochs":
+        return method.model_copy(update={"epochs": int(budget.amount), "budget": None})
+    return method.model_copy(update={"budget": None}) if budget.kind == "converged" else method
+
+
+def in_steps(
+    method: FinetuneSettings | ScratchSettings, backbone: BackboneSettings, size_px: int, num_images: int
+) -> FinetuneSettings | ScratchSettings:
+    """The method with a budget of operations written as the gradient steps that it buys, at three forward passes each.
+
+    Raises:
+        TransferkitError: If it buys no step; says what one costs.
+    """
+    budget = budgets.read(method.budget) if method.budget else None
+    if budget is None or budget.kind != "flops":
+        return method
+    bare = backbone.model_copy(update={"weights": "none"})
+    forward = total_flops(backbones.load(bare, ("one", "two"), size_px, SILENT).body, size_px)
+    batch = min(method.batch_size or default_batch(num_images), num_images)
+    step = 3 * forward * batch
+    if budget.amount < step:
+        raise TransferkitError(
+            f"The budget {method.budget!r} buys no step: one step of {backbone.name} takes {step:.3g} operations "
+            f"(3 x forward x {batch} images of {size_px} px). Give at least {step:.2g}flops."
+        )
+    return method.model_copy(update={"budget": f"{int(budget.amount // step)}steps"})
+
+
 def resolved_backbone(backbone: BackboneSettings, method: Method, native_px: int) -> BackboneSettings:
     """The backbone with random weights and, for small images, a small stem where it is trained from scratch."""
     if isinstance(method, ScratchSettings):
         backbone = backbone.model_copy(update={"weights": "none"})
-    if backbone.stem != "auto":
+    backbone = with_shape(backbone)
+    if backbone.stem != "auto" or source(backbone.name) == "small":
         return backbone
     if facts := run_facts(backbone):
         return backbone.model_copy(update={"stem": facts["backbone"]["stem"]})
@@ -89,7 +133,7 @@ def input_px(recipe: Recipe, backbone: BackboneSettings, device_type: str, nativ
         return recipe.method.size
     if facts := run_facts(backbone):
         return int(facts["input"]["size"])
-    if backbone.stem == "cifar" or family(backbone.name) == "small":
+    if backbone.stem == "cifar" or source(backbone.name) == "small":
         return native_px
     if device_type == "cpu":
         return 64
@@ -108,6 +152,14 @@ def default_epochs(method: TrainingSettings, num_images: int) -> int:
     return passes if isinstance(method, FinetuneSettings) else 30
 
 
+def expected_epochs(method: FinetuneSettings | ScratchSettings, num_images: int, batch_size: int) -> int:
+    """The passes that a budget of steps makes, begun ones included; the default where the clock decides."""
+    budget = budgets.read(method.budget) if method.budget else None
+    if budget is None or budget.kind != "steps":
+        return default_epochs(method, num_images)
+    return math.ceil(budget.amount / max(1, num_images // batch_size))
+
+
 def default_batch(num_images: int) -> int:
     """128 images, fewer where an epoch would have less than ten steps; never below 16."""
     return max(16, min(128, 1 << max(0, (num_images // 10).bit_length() - 1)))
@@ -116,11 +168,12 @@ def default_batch(num_images: int) -> int:
 def training_defaults(method: FinetuneSettings | ScratchSettings, name: str, num_images: int) -> dict[str, Any]:
     """Defaults of FinetuneSettings or ScratchSettings by family and budget."""
     rates = FAMILIES[family(name)]
-    epochs = method.epochs or default_epochs(method, num_images)
+    batch = method.batch_size or default_batch(num_images)
+    epochs = method.epochs or expected_epochs(method, num_images, batch)
     long = epochs >= 10
     common: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": default_batch(num_images),
+        "epochs": None if method.budget else epochs,
+        "batch_size": batch,
         "optimizer": rates.optimizer,
         "weight_decay": rates.weight_decay,
         "warmup": 0.1 if epochs == 1 else 0.05,

@@ -7,9 +7,10 @@ import time
 import torch
 
 from transferkit import backbones, defaults, runtime
+from transferkit import budget as budgets
 from transferkit.classifier import Classifier
 from transferkit.datasets import folder_layout
-from transferkit.recipe import Data, FolderData, GlyphsData, ProbeSettings, Recipe
+from transferkit.recipe import Data, FolderData, GlyphsData, Method, ProbeSettings, Recipe
 from transferkit.screen import SILENT
 
 TIMED_IMAGES = 32
@@ -37,15 +38,34 @@ def estimate(recipe: Recipe) -> str:
     names = [str(label) for label in range(CLASSES)]
     classifier = backbones.load(bare, names, size, SILENT).to(machine.device)
     forward, step = seconds_per_image(classifier, side, machine)
-    epochs = 0 if isinstance(full.method, ProbeSettings) else full.method.epochs or 0
+    shown, length = training_length(full.method, labelled)
     probed = isinstance(full.method, ProbeSettings) or getattr(full.method, "head", "") == "probe"
-    seconds = labelled * epochs * step + (labelled * probed + tested) * forward
+    seconds = (length if shown is None else shown * step) + (labelled * probed + tested) * forward
     parameters = sum(parameter.numel() for parameter in classifier.parameters())
     gigabytes = (parameters * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
-    work = f"{labelled:,} labelled and {tested:,} test images, {epochs} epochs at {size} px"
+    work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {size} px"
     where = f"about {duration(seconds)} on {runtime.device_name(machine.device)}"
     memory = f"{gigabytes:.1f} GB for weights, optimiser state and pixels, besides one batch of activations"
     return f"Estimate: {work}, {where}; {memory}. Timed on one small batch, so expect a factor of two."
+
+
+def training_length(method: Method, num_images: int) -> tuple[float | None, float]:
+    """The images that a training shows; None where the clock decides, and then the seconds it is given."""
+    if isinstance(method, ProbeSettings):
+        return 0, 0
+    budget = budgets.read(method.budget) if method.budget else None
+    if budget is None:
+        return num_images * (method.epochs or 0), 0
+    if budget.kind == "seconds":
+        return None, budget.amount
+    return budget.amount * min(method.batch_size or num_images, num_images), 0
+
+
+def in_words(method: Method) -> str:
+    """The length of a method, as the recipe says it."""
+    if isinstance(method, ProbeSettings):
+        return "0 epochs"
+    return method.budget or f"{method.epochs} epochs"
 
 
 def outline(data: Data) -> tuple[int, int, int]:

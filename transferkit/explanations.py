@@ -14,9 +14,10 @@ from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import listed_one_by_one, thumbnails
+from transferkit.features import outputs_of
 from transferkit.gradcam import CamLayer, cam_layer, gradcam
 from transferkit.images import Images
-from transferkit.outputs import Outputs, collect
+from transferkit.outputs import Outputs
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
 
@@ -100,7 +101,7 @@ def explain(
     """
     indices = listed_one_by_one(test)
     pool = train.subset(searched(len(train), len(test), seed))
-    seen = collect(classifier, pool, runtime, screen, "train images to compare with")
+    seen = outputs_of(classifier, pool, runtime, screen, "train images to compare with")
     nearest, similarities = nearest_rows(test.features[indices], seen.features, NEIGHBOURS)
     shown, neighbours = np.unique(nearest, return_inverse=True)
     layer = cam_layer(classifier)

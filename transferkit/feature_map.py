@@ -82,10 +82,13 @@ def _none(reason: str) -> FeatureMap:
 def _places(features: npt.NDArray[np.float64]) -> Floats:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     axes = PCA(min(AXES, *features.shape), random_state=0).fit_transform(features)
     perplexity = min(PERPLEXITY, (len(axes) - 1) / 3)
-    places = TSNE(init="pca", perplexity=perplexity, max_iter=ROUNDS, random_state=0).fit_transform(axes)
+    layout = TSNE(init="pca", perplexity=perplexity, max_iter=ROUNDS, random_state=0)
+    with threadpool_limits(1):  # so few points gain nothing from threads, which wait for each other on a busy machine
+        places = layout.fit_transform(axes)
     low, high = places.min(axis=0), places.max(axis=0)
     scaled: Floats = ((places - low) / np.maximum(high - low, 1e-12)).astype(np.float32)
     return scaled

@@ -27,6 +27,7 @@ from transferkit.errors import MachineError, TransferkitError
 from transferkit.feature_store import Features
 from transferkit.images import Images, Labels, Pixels, image_digest
 from transferkit.inference import PENULTIMATE, Compile, LayerNetwork, Pool, require_pool
+from transferkit.outputs import Outputs, collect, require_finite_logits
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime import Runtime
 from transferkit.screen import Progress, Screen
@@ -39,6 +40,8 @@ BATCH_PIXELS = {"cpu": 32 * 224**2, "cuda": 256 * 224**2}  # per batch; on a CPU
 LARGEST_BATCH = {"cpu": 256, "cuda": 1024}
 LOOK_AFTER = 4  # batches whose time is measured before it is decided whether to compile
 DIGEST_ROWS = 4096
+HEAD_ROWS = 4096  # features that pass through a head at once
+TRAINED_BATCH = 256  # images per pass through a classifier as it is
 
 
 class Pictures(Protocol):
@@ -308,7 +311,11 @@ def stored_features(
         width = classifier.num_features if layer == PENULTIMATE else network.value.layers[0].shape_after(pool)[0]
         return np.zeros((0, width), np.float32)
 
+    computed_images = 0
+
     def compute(missing: Pictures, _: Sequence[str]) -> dict[str, Features]:
+        nonlocal computed_images
+        computed_images = len(missing)
         size = chosen_batch_size(batch_size, network.value)
         with screen.progress(title, len(missing)) as progress:
             pace = Pace(network.value, -(-len(missing) // size))
@@ -320,7 +327,54 @@ def stored_features(
     digest = feature_store.weights_digest(classifier.body)
     place = machine.device.type
     key = feature_store.key_of(digest, classifier.input_spec, images.size_px, layer, pool, machine.precision, place)
-    return served(store, {layer: key}, images, compute)[layer]
+    features = served(store, {layer: key}, images, compute)[layer]
+    if computed_images < len(images):
+        known = len(images) - computed_images
+        screen.line(f"{title}: {known:,} of {len(images):,} img from the feature store, without a pass")
+    return features
+
+
+def outputs_of(
+    classifier: Classifier,
+    images: Images,
+    machine: Runtime,
+    screen: Screen,
+    title: str,
+    batch_size: BatchSize = "auto",
+) -> Outputs:
+    """What a classifier says of images; where its body is frozen as a whole, features come from the store.
+
+    Features of a frozen body are those of `stored_features`, whose BatchNorm is folded: they differ from a pass through
+    the classifier by rounding.
+
+    Raises:
+        MachineError: If a feature or logit is not finite; names an image.
+    """
+    if not classifier.has_frozen_body:
+        size = TRAINED_BATCH if batch_size == "auto" else batch_size
+        return collect(classifier, images, machine, screen, title, size)
+    features = stored_features(classifier, images, machine, screen, title, batch_size)
+    return under_head(classifier.eval().head, features, images, machine.device)
+
+
+@torch.inference_mode()
+def under_head(head: Callable[[Tensor], Tensor], features: Features, images: Images, device: torch.device) -> Outputs:
+    """The outputs of images whose features (N, D) are known, in fp32, under a head that lies on the device.
+
+    Raises:
+        MachineError: If a logit is not finite; names the first such image.
+    """
+    rows = (torch.from_numpy(chunk).to(device) for chunk in in_chunks(features))
+    chunks = [head(chunk).cpu().numpy() for chunk in rows]
+    width = len(images.class_names)
+    logits = np.concatenate([np.zeros((0, width), np.float32), *chunks])
+    require_finite_logits(logits, images.ids)
+    return Outputs(np.asarray(features), logits, images.labels, images.ids, images.class_names)
+
+
+def in_chunks(features: Features) -> Iterator[Features]:
+    """Rows in order, a few thousand at a time."""
+    return (features[start : start + HEAD_ROWS] for start in range(0, len(features), HEAD_ROWS))
 
 
 Value = TypeVar("Value")

@@ -228,16 +228,25 @@ def aligned(images: Images, class_names: Sequence[str]) -> Images:
     """
     if images.class_names == tuple(class_names):
         return images
-    unknown = sorted(set(images.class_names) - set(class_names))
+    require_known_classes(images.class_names, class_names)
+    position = {name: index for index, name in enumerate(class_names)}
+    mapping = np.array([position[name] for name in images.class_names], dtype=np.int64)
+    return replace(images, labels=mapping[images.labels], class_names=tuple(class_names))
+
+
+def require_known_classes(found: Sequence[str], class_names: Sequence[str]) -> None:
+    """Refuse names that train does not have.
+
+    Raises:
+        TransferkitError: Shows the difference.
+    """
+    unknown = sorted(set(found) - set(class_names))
     if unknown:
-        missing = sorted(set(class_names) - set(images.class_names))
+        missing = sorted(set(class_names) - set(found))
         raise TransferkitError(
             f"Class names differ. Only here: {_listed(unknown)}; only in train: {_listed(missing)}. "
             "Rename the class folders so that every part of the data uses the names of train."
         )
-    position = {name: index for index, name in enumerate(class_names)}
-    mapping = np.array([position[name] for name in images.class_names], dtype=np.int64)
-    return replace(images, labels=mapping[images.labels], class_names=tuple(class_names))
 
 
 def require_every_class(class_names: Sequence[str], counts: Sequence[int]) -> None:

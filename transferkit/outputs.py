@@ -117,11 +117,16 @@ def collect(
             logits.append(batch_logits.float().cpu())
             progress.advance(len(batch))
     all_logits = torch.cat(logits).numpy()
-    _require_finite(all_logits, images.ids)
+    require_finite_logits(all_logits, images.ids)
     return Outputs(torch.cat(features).numpy(), all_logits, images.labels, images.ids, images.class_names)
 
 
-def _require_finite(logits: npt.NDArray[np.float32], ids: tuple[str, ...]) -> None:
+def require_finite_logits(logits: npt.NDArray[np.float32], ids: tuple[str, ...]) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        MachineError: Names the first such image.
+    """
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(bad):
         raise MachineError(

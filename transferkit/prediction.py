@@ -19,7 +19,7 @@ from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Pixels
 from transferkit.outputs import Outputs
-from transferkit.recipe import BackboneSettings, FolderData
+from transferkit.recipe import FolderData, backbone_settings
 from transferkit.rejection import ACCEPTANCE, Rejection
 from transferkit.run_directory import Run, open_run
 from transferkit.screen import SILENT
@@ -175,7 +175,7 @@ def limits_of(run: Run) -> Rejection | None:
 def load_classifier(run: Run) -> Classifier:
     """The classifier of a run, from its files alone; no weights are looked up elsewhere."""
     facts = run.model
-    settings = BackboneSettings(**{**facts["backbone"], "weights": "none"})
+    settings = backbone_settings({**facts["backbone"], "weights": "none"})
     spec = InputSpec(**{**facts["input"], "mean": tuple(facts["input"]["mean"]), "std": tuple(facts["input"]["std"])})
     classifier = backbones.load(settings, facts["class_names"], spec.size, SILENT)
     classifier = Classifier(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import backbones, datasets, defaults, report, runtime, weights
+from transferkit import backbones, datasets, defaults, report, runtime
 from transferkit.backbone_scores import FOLDS, Score, sample, score
 from transferkit.backbones.cards import CARDS
 from transferkit.checkpoint import read_json, write_json, write_text
@@ -80,17 +80,12 @@ def require_known(backbone: BackboneSettings) -> None:
     Raises:
         TransferkitError: If there is no such backbone, it has no such weights, or their file is not there.
     """
-    if backbones.source(backbone.name) == "timm":
-        from transferkit.backbones.timm_models import require_model
-
-        require_model(backbone.name.removeprefix(backbones.TIMM))
-    elif backbone.weights == "imagenet" and CARDS[backbone.name].top1 is None:
+    backbones.require(backbone, SILENT)
+    if backbone.name in CARDS and backbone.weights == "imagenet" and CARDS[backbone.name].top1 is None:
         raise TransferkitError(
-            f"{backbone.name} has no ImageNet weights. Write {backbone.name}=none to rank it with random ones, or "
+            f"{backbone.name} has no ImageNet weights. Write {backbone.name}=none for random ones, or "
             f"{backbone.name}=FILE."
         )
-    if backbone.weights not in ("imagenet", "none") and not Path(backbone.weights).expanduser().exists():
-        weights.opened(backbone.weights, backbone.name, SILENT)  # says what was expected
 
 
 def claim(folder: Path, ranking: Ranking, overwrite: bool) -> Path:

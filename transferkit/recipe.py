@@ -8,11 +8,24 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeGuard, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from transferkit import budget as budgets
 from transferkit.errors import TransferkitError, did_you_mean
 
 
@@ -31,6 +44,12 @@ class DataSettings(Settings):
     limit_per_class: int | None = Field(None, ge=1, description="Keep at most this many labels per class.")
     val_fraction: float = Field(0.1, ge=0, lt=1, description="Share of the labels that becomes val.")
     split_seed: int = Field(0, ge=0, description="Seed of the split and of the limit; runs to be compared share it.")
+    subset_seed: int | None = Field(None, ge=0, description="Seed of the limit and of val alone; default: split_seed.")
+
+    @property
+    def carving_seed(self) -> int:
+        """The seed that decides which labels are kept and which of them are val; test does not depend on it."""
+        return self.split_seed if self.subset_seed is None else self.subset_seed
 
 
 class Cifar10Data(DataSettings):
@@ -87,7 +106,7 @@ class FolderData(DataSettings):
 DATA_MODELS = (Cifar10Data, Cifar100Data, SvhnData, DigitsData, GlyphsData, FolderData)
 
 
-def _expanded_data(value: Any) -> Any:
+def expanded_data(value: Any) -> Any:
     """`cifar10` and `folder:PATH` are short for a mapping with a name."""
     if isinstance(value, str):
         name, _, path = value.partition(":")
@@ -102,23 +121,101 @@ Data: TypeAlias = Annotated[
         Cifar10Data | Cifar100Data | SvhnData | DigitsData | GlyphsData | FolderData,
         Field(discriminator="name"),
     ],
-    BeforeValidator(_expanded_data),
+    BeforeValidator(expanded_data),
 ]
 
 
 # ----------------------------------------------------------------------------------------------- backbone
 
 
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+
+
 class BackboneSettings(Settings):
     """Which network, and where its weights come from."""
 
     name: str = Field(description="resnet18, vgg16_bn, alexnet ..., or timm/<name>.")
-    weights: str = Field("imagenet", description="imagenet, none, a .safetensors or .pth file, or a run's folder.")
+    weights: str = Field(
+        "imagenet", min_length=1, description="imagenet, none, a .safetensors or .pth file, or a run's folder."
+    )
     stem: Literal["auto", "imagenet", "cifar"] = Field(
         "auto",
         description="cifar: 3x3 convolution without pooling, for small images; auto: cifar from scratch only.",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="Rate of the network's dropout layers.")
+
+
+class SimpleCnnSettings(BackboneSettings):
+    """A classical CNN: blocks of convolution, BatchNorm, ReLU and pooling, then dense layers."""
+
+    name: Literal["simple-cnn"]
+    blocks: int = Field(3, ge=1, le=8, description="A convolution each; default: as many as `features` has numbers.")
+    features: Count | tuple[Count, ...] = Field(
+        32, description="Of each block; or of the first, and twice as many from block to block."
+    )
+    kernel: int = Field(3, ge=1, le=31, description="Side of the convolution's window in px.")
+    stride: int = Field(1, ge=1, le=16, description="Px from window to window; 2 or more sub-samples.")
+    padding: Annotated[int, Field(ge=0, le=64)] | Literal["same"] = Field(
+        "same", description="Px added on each side; same: half the kernel, which keeps the size at stride 1."
+    )
+    padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros"
+    pool: Literal["max", "average", "none"] = Field("max", description="Over 2x2 px; none with stride 2 is its rival.")
+    batchnorm: bool = True
+    dense: tuple[Count, ...] = Field((128,), description="Widths of the dense layers before the head.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _blocks_as_listed(cls, values: Any) -> Any:
+        """Count the blocks where each one's features are listed; one dense layer needs no list."""
+        values = dict(values)
+        if isinstance(values.get("features"), list | tuple) and "blocks" not in values:
+            values["blocks"] = len(values["features"])
+        if isinstance(values.get("dense"), int):
+            values["dense"] = [values["dense"]] if values["dense"] else []
+        return values
+
+    @model_validator(mode="after")
+    def _features_per_block(self) -> SimpleCnnSettings:
+        if len(self.widths) != self.blocks:
+            raise ValueError(
+                f"features lists {len(self.widths)} blocks and blocks says {self.blocks}; leave blocks out, or give "
+                "one number, which doubles from block to block"
+            )
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of each block."""
+        if isinstance(self.features, int):
+            return tuple(self.features << number for number in range(self.blocks))
+        return self.features
+
+    @property
+    def padding_px(self) -> int:
+        """Px added on each side."""
+        return (self.kernel - 1) // 2 if self.padding == "same" else self.padding
+
+
+BACKBONE_MODELS: dict[str, type[BackboneSettings]] = {"simple-cnn": SimpleCnnSettings}  # those with keys of their own
+ANY_BACKBONE = "network"
+
+
+def backbone_settings(values: Mapping[str, Any]) -> BackboneSettings:
+    """The settings of a backbone, with the keys that its name brings."""
+    return BACKBONE_MODELS.get(str(values.get("name")), BackboneSettings).model_validate(values)
+
+
+def _kind_of_backbone(value: Any) -> str:
+    if isinstance(value, BackboneSettings):
+        return value.name if type(value) in BACKBONE_MODELS.values() else ANY_BACKBONE
+    name = value.get("name") if isinstance(value, Mapping) else None
+    return name if isinstance(name, str) and name in BACKBONE_MODELS else ANY_BACKBONE
+
+
+Backbone: TypeAlias = Annotated[
+    Annotated[SimpleCnnSettings, Tag("simple-cnn")] | Annotated[BackboneSettings, Tag(ANY_BACKBONE)],
+    Discriminator(_kind_of_backbone),
+]
 
 
 # ------------------------------------------------------------------------------------------------- method
@@ -132,13 +229,25 @@ class ProbeSettings(Settings):
     sweep: Literal["coarse", "full"] = Field("coarse", description="coarse-to-fine grid of C, or all 45 values.")
     C: float | None = Field(None, gt=0, description="Inverse L2 strength (scikit-learn's C); None chooses on val.")
     class_weight: Literal["balanced"] | None = None
-    batch_size: int = Field(256, ge=1)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="Images per forward pass.")
+
+
+def _readable(text: str) -> str:
+    try:
+        budgets.read(text)
+    except TransferkitError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+BudgetText: TypeAlias = Annotated[str, AfterValidator(_readable)]
 
 
 class TrainingSettings(Settings):
     """Keys of every method that trains by gradient steps; None means the default of the backbone's family."""
 
     epochs: int | None = Field(None, ge=1)
+    budget: BudgetText | None = Field(None, description="Instead of epochs: 500steps, 10min or 1e15flops.")
     size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
     batch_size: int | None = Field(None, ge=1)
     optimizer: Literal["sgd", "adamw"] | None = None
@@ -155,6 +264,12 @@ class TrainingSettings(Settings):
     shift: float = Field(
         0.125, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side."
     )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.epochs and self.budget:
+            raise ValueError(f"epochs {self.epochs} and budget {self.budget!r} are two lengths. Give one of them.")
+        return self
 
 
 class FinetuneSettings(TrainingSettings):
@@ -192,12 +307,13 @@ class Recipe(Settings):
 
     name: str = Field("", pattern=r"^[\w.-]*$", description="Names the run's folder; default: method-backbone.")
     data: Data
-    backbone: BackboneSettings
+    backbone: Backbone
     method: Method
     seed: int = Field(0, ge=0)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int | None = Field(None, ge=1)
+    track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
 
     @property
     def title(self) -> str:
@@ -207,7 +323,10 @@ class Recipe(Settings):
     @property
     def short_hash(self) -> str:
         """Eight hex digits over everything that decides the result."""
-        return _hash(self.model_dump(mode="json", exclude={"threads", "device"}))
+        return _hash(self.model_dump(mode="json", exclude={"threads", "device", "track"}))
+
+
+Labels: TypeAlias = Annotated[int, Field(ge=1)] | Literal["all"]
 
 
 class Study(Settings):
@@ -217,15 +336,22 @@ class Study(Settings):
         before: Recipes made once, first; an arm takes their weights as `backbone: {weights: run:NAME}`.
         common: Keys of a recipe that all arms share.
         arms: Keys of a recipe, per arm, laid over `common`.
+        budget: Of every arm that trains by gradient steps and has no epochs or budget of its own.
+        labels: Makes it a label curve: every arm is run at each of these numbers of labels per class, `all` included.
+            With each seed other labels are drawn, the same for all arms, smaller numbers being parts of larger ones.
         seeds: How many seeds each arm runs with: 0, 1, ...
+        over: What intervals of differences count as drawn by chance; None: the seeds too, where there are two.
         reference: The arm the others are compared with.
     """
 
     name: str = Field("study", pattern=r"^[\w.-]+$")
     before: dict[str, Recipe] = Field(default_factory=dict)
     common: dict[str, Any] = Field(default_factory=dict)
-    arms: dict[str, dict[str, Any]] = Field(min_length=2)
+    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    budget: BudgetText | None = None
+    labels: tuple[Labels, ...] = ()
     seeds: int = Field(3, ge=1)
+    over: Literal["seeds", "images"] | None = None
     reference: str
 
     @property
@@ -233,12 +359,38 @@ class Study(Settings):
         """Eight hex digits over the whole study."""
         return _hash(self.model_dump(mode="json"))
 
+    def cells(self) -> dict[str, tuple[str, Labels | None]]:
+        """The arm, and in a label curve the number of labels, behind each name of a series of runs."""
+        if not self.labels:
+            return {arm: (arm, None) for arm in self.arms}
+        return {f"{arm}-{count}": (arm, count) for count in self.labels for arm in self.arms}
+
     def recipes(self) -> Iterator[tuple[str, int, Recipe]]:
-        """Arm, seed and complete recipe of every run of the study."""
-        for arm, changes in self.arms.items():
+        """Name, seed and complete recipe of every run of the study."""
+        for cell, (arm, count) in self.cells().items():
             for seed in range(self.seeds):
-                values = merged(merged(self.common, changes), {"seed": seed, "name": f"{arm}-seed{seed}"})
-                yield arm, seed, parse(values, f"{self.name}, arm {arm}")
+                values = merged(merged(self.common, self.arms[arm]), {"seed": seed, "name": f"{cell}-seed{seed}"})
+                if count is not None:
+                    drawn = {"limit_per_class": None if count == "all" else count, "subset_seed": seed}
+                    values = merged(values, {"data": drawn})
+                yield cell, seed, parse(self._budgeted(values), f"{self.name}, arm {arm}")
+
+    def own_length(self, arm: str) -> bool:
+        """Whether an arm trains by gradient steps, but not within the study's budget."""
+        method = merged(self.common, self.arms[arm]).get("method")
+        return self.budget is not None and _trains(method) and bool({"epochs", "budget"} & set(method))
+
+    def _budgeted(self, values: dict[str, Any]) -> dict[str, Any]:
+        method = values.get("method")
+        if self.budget is None or not _trains(method) or {"epochs", "budget"} & set(method):
+            return values
+        return merged(values, {"method": {"budget": self.budget}})
+
+
+def _trains(method: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether these keys of a recipe mean a method with gradient steps."""
+    known = METHOD_MODELS.get(str(method.get("name"))) if isinstance(method, Mapping) else None
+    return known is not None and issubclass(known, TrainingSettings)
 
 
 class Ranking(Settings):
@@ -261,7 +413,7 @@ class Ranking(Settings):
     @field_validator("backbones", mode="before")
     @classmethod
     def _expanded(cls, value: Any) -> Any:
-        return [_expanded_backbone(item) for item in value] if isinstance(value, list | tuple) else value
+        return [expanded_backbone(item) for item in value] if isinstance(value, list | tuple) else value
 
     @property
     def title(self) -> str:
@@ -292,7 +444,7 @@ class Ranking(Settings):
         ]
 
 
-def _expanded_backbone(value: Any) -> Any:
+def expanded_backbone(value: Any) -> Any:
     """`resnet18` and `resnet18=none` are short for a mapping with a name and perhaps weights."""
     if not isinstance(value, str):
         return value
@@ -409,8 +561,29 @@ def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
         raise TransferkitError(
             f"{source}: reference {study.reference!r} is no arm. {did_you_mean(study.reference, study.arms)}"
         )
-    list(study.recipes())
+    if len(study.arms) < 2 and not study.labels:
+        raise TransferkitError(f"{source}: one arm alone cannot be compared. Add another backbone or method.")
+    if study.over == "seeds" and study.seeds < 2:
+        raise TransferkitError(
+            f"{source}: an interval over seeds needs at least two seeds of every arm; this study has one. "
+            "Use --seeds 3, or --over images."
+        )
+    if twice := [count for count in dict.fromkeys(study.labels) if study.labels.count(count) > 1]:
+        raise TransferkitError(f"{source}: {twice[0]} labels per class is there twice.")
+    for arm, _, recipe in study.recipes():
+        if study.labels and _length_grows(recipe):
+            raise TransferkitError(
+                f"{source}, arm {arm}: a label curve needs the same number of gradient steps at every number of "
+                "labels, and an epoch has more where there are more labels. Use --budget 500steps, 10min or 1e15flops."
+            )
     return study
+
+
+def _length_grows(recipe: Recipe) -> bool:
+    """Whether a training is longer on more images."""
+    if not isinstance(recipe.method, TrainingSettings):
+        return False
+    return recipe.method.budget is None or budgets.read(recipe.method.budget).kind in ("epochs", "converged")
 
 
 def parse_ranking(values: Mapping[str, Any], source: str = "ranking") -> Ranking:
@@ -469,7 +642,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     for key, change in changes.items():
         below = result.get(key)
         if isinstance(below, str) and key == "data" and isinstance(change, Mapping):
-            below = _expanded_data(below)
+            below = expanded_data(below)
         if isinstance(below, Mapping) and isinstance(change, Mapping) and not _renamed(below, change):
             change = merged(below, change)
         result[key] = change
@@ -493,12 +666,31 @@ def from_options(method: str, backbone: str, data: str, options: Mapping[str, An
     Raises:
         TransferkitError: For all mistakes at once.
     """
-    values: dict[str, Any] = {"data": _expanded_data(data), "backbone": {"name": backbone}, "method": {"name": method}}
+    values: dict[str, Any] = {"data": expanded_data(data), "backbone": {"name": backbone}, "method": {"name": method}}
     for key, value in options.items():
         if value is not None:
             group = option_group(key, method)
             values = merged(values, {group: {key: value}} if group else {key: value})
     return parse(overridden(values, overrides), f"transferkit {method}")
+
+
+def weighted(backbones: Sequence[str], weights: Sequence[str]) -> list[dict[str, str]]:
+    """The keys of each backbone `NAME` or `NAME=WEIGHTS`, its own weights before those given to all.
+
+    Raises:
+        TransferkitError: If two kinds of weights are given to all.
+    """
+    entries = [expanded_backbone(entry) for entry in backbones]
+    names = {entry["name"] for entry in entries}
+    own = dict(given.split("=", 1) for given in weights if given.partition("=")[0] in names)
+    shared = [given for given in weights if given.partition("=")[0] not in names]
+    if len(shared) > 1:
+        raise TransferkitError(
+            f"--weights {shared[1]}: the backbones without weights of their own can have one kind only, and "
+            f"{shared[0]} was given too. Write NAME=WEIGHTS for one backbone."
+        )
+    default = {"weights": shared[0]} if shared else {}
+    return [default | ({"weights": own[e["name"]]} if e["name"] in own else {}) | e for e in entries]
 
 
 def ranking_from_options(
@@ -515,18 +707,7 @@ def ranking_from_options(
     Raises:
         TransferkitError: For all mistakes at once.
     """
-    entries = [_expanded_backbone(entry) for entry in backbones]
-    names = {entry["name"] for entry in entries}
-    own = dict(given.split("=", 1) for given in weights if given.partition("=")[0] in names)
-    shared = [given for given in weights if given.partition("=")[0] not in names]
-    if len(shared) > 1:
-        raise TransferkitError(
-            f"--weights {shared[1]}: the backbones without weights of their own can have one kind only, and "
-            f"{shared[0]} was given too. Write NAME=WEIGHTS for one backbone."
-        )
-    default = {"weights": shared[0]} if shared else {}
-    entries = [default | ({"weights": own[e["name"]]} if e["name"] in own else {}) | e for e in entries]
-    values: dict[str, Any] = {"data": _expanded_data(data), "backbones": entries}
+    values: dict[str, Any] = {"data": expanded_data(data), "backbones": weighted(backbones, weights)}
     for key, value in options.items():
         if value is not None:
             in_data = key not in Ranking.model_fields and any(key in model.model_fields for model in DATA_MODELS)
@@ -575,6 +756,8 @@ def _problem(model: type[Settings], detail: Any) -> str:
             return f"unknown {path} {detail['ctx']['tag']!r}. {did_you_mean(detail['ctx']['tag'], expected)}"
         case "union_tag_not_found":
             return f"key {path + '.name'!r} is missing: it says which {path} to use."
+        case "value_error":
+            return f"{path or 'recipe'}: {detail['ctx']['error']}"
         case _:
             message = detail["msg"][0].lower() + detail["msg"][1:]
             return f"{path or 'recipe'}: {message}; found {detail['input']!r}."
@@ -603,12 +786,13 @@ def _walk(model: type[Settings], location: Sequence[str | int]) -> tuple[list[st
 
 
 def _members(annotation: Any) -> list[Any]:
-    """The models of a (perhaps annotated) union."""
+    """The models of a (perhaps annotated) union, perhaps annotated themselves."""
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
-    return [member for member in get_args(annotation) if isinstance(member, type) and issubclass(member, BaseModel)]
+    members = [get_args(part)[0] if get_origin(part) is Annotated else part for part in get_args(annotation)]
+    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
 
 
 def _tag(model: type[BaseModel]) -> str | None:
     field = model.model_fields.get("name")
-    return next(iter(get_args(field.annotation)), None) if field else None
+    return next(iter(get_args(field.annotation)), ANY_BACKBONE) if field else None

@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transferkit import backbones, datasets, defaults, methods, rejection, report, run_directory, runtime
+from transferkit import backbones, datasets, defaults, methods, rejection, report, run_directory, runtime, tracking
 from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
+from transferkit.costs import costs, forget_peak, peak_bytes
 from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
 from transferkit.explanations import explain
+from transferkit.features import outputs_of
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.methods.fitted import Fitted
-from transferkit.outputs import collect
 from transferkit.recipe import Recipe
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
@@ -35,9 +36,12 @@ def run(
         TransferkitError: If the recipe, the data or the folder do not allow it; nothing is lost.
     """
     screen = screen or Screen()
+    tracking.require(recipe.track)
     clock = Clock()
+    backbones.require(recipe.backbone, screen)
     place = run_directory.claim(out or default_folder(recipe), overwrite=overwrite, resume=resume)
     machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
+    forget_peak(machine)
     runtime.seed_everything(recipe.seed)
 
     splits = datasets.load(recipe.data, screen)
@@ -53,8 +57,10 @@ def run(
     clock.lap("fit")
 
     test_images = splits.test.open()
-    test = collect(classifier, test_images, machine, screen, "test")
+    test = outputs_of(classifier, test_images, machine, screen, "test")
     clock.lap("evaluate")
+    spent = costs(recipe, classifier, splits, fitted, machine, peak_bytes(machine))
+    clock.lap("costs")
     explanations = explain(classifier, splits.train, test_images, test, machine, screen, recipe.seed)
     clock.lap("explain")
 
@@ -65,10 +71,11 @@ def run(
     chosen = thumbnail_choice(test)
     place.write_thumbnails(chosen, thumbnails(test_images, chosen))
     place.write_json("environment", runtime.environment(machine))
-    place.write_json("facts", facts(recipe, splits, fitted, machine, clock, command))
+    place.write_json("facts", {**facts(recipe, splits, fitted, machine, clock, command), "costs": spent})
     place.write_json("evaluation", evaluate(test, fitted.val))
     place.remove_checkpoint()
     report.write(place)
+    tracking.write(place)
     return place
 
 

@@ -30,6 +30,8 @@ RUN_FILES = (
     "report.html",
     "report.md",
     "confusion.csv",
+    "labels.json",
+    "labels.csv",
 )
 
 
@@ -100,6 +102,25 @@ class Run:
     def explanations_path(self) -> Path:
         """Where the nearest training images and the class-activation maps of the listed images are."""
         return self.path / "outputs" / "explanations.safetensors"
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What `transferkit labels` found: likely label errors and duplicates; {} before it ran."""
+        path = self.path / "labels.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    @property
+    def label_pictures_path(self) -> Path:
+        """Where the pictures of likely label errors and duplicates are."""
+        return self.path / "outputs" / "label_pictures.safetensors"
+
+    def label_pictures(self) -> dict[str, dict[int, npt.NDArray[np.uint8]]]:
+        """Small pictures (3, h, w) of these images, by part (`train`, `test`) and position in it."""
+        arrays, _ = read_arrays(self.label_pictures_path)
+        return {
+            part: dict(zip(arrays[f"{part}_indices"].tolist(), arrays[f"{part}_pixels"], strict=True))
+            for part in ("train", "test")
+        }
 
     @property
     def map_path(self) -> Path:
@@ -196,12 +217,13 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> None:
                 "Choose another folder with --out, or start again with --overwrite."
             )
         return
-    _remove(run)
+    remove(run)
     (run.path / "outputs").mkdir(parents=True, exist_ok=True)
     run.write_recipe(recipe)
 
 
-def _remove(run: Run) -> None:
+def remove(run: Run) -> None:
     """Remove what a run wrote, and nothing else that lies in its folder."""
-    for path in [*(run.path / name for name in RUN_FILES), *(run.path / "outputs").glob("*.safetensors")]:
+    tracked = (run.path / "tensorboard").glob("events.out.tfevents.*")
+    for path in [*(run.path / name for name in RUN_FILES), *(run.path / "outputs").glob("*.safetensors"), *tracked]:
         path.unlink(missing_ok=True)

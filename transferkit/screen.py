@@ -101,7 +101,8 @@ class Progress:
         self.words = self.words if words is None else words
         if self._live is not None:
             rate = f"{self.rate:,.0f} {self.unit}/s"
-            self._live.update(self._task, description=self.title, completed=self.done, words=self.words, rate=rate)
+            shown = {"words": self.words, "rate": rate}
+            self._live.update(self._task, description=self.title, completed=self.done, total=self.total, **shown)
         elif self.done < self.total and time.perf_counter() - self.last_line > self.screen.seconds_between_lines:
             self.last_line = time.perf_counter()
             self.screen.line(f"{self.summary()}, {self.seconds_left:.0f} s left")

@@ -91,29 +91,50 @@ class LinearFits:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A value of C, and how it was chosen.
+
+    Attributes:
+        C: Inverse penalty, multiplying the sum of the losses.
+        chosen_by: "val", "5-fold cross-validation" (or fewer folds), "given", or
+            "default, no class has two images".
+        grid: The values compared, ascending; empty if C was given or could not be chosen.
+        validation_accuracy: One per grid value, in [0, 1].
+        start: A fit at this C on train or most of it, for others to start from.
+    """
+
+    C: float
+    chosen_by: str
+    grid: tuple[float, ...] = ()
+    validation_accuracy: tuple[float, ...] = ()
+    start: LinearFits | None = None
+
+    @property
+    def on_boundary(self) -> bool:
+        """Whether the best value lies at an edge of the grid, so that a better one may lie outside."""
+        return bool(self.grid) and self.C in (self.grid[0], self.grid[-1])
+
+
+@dataclass(frozen=True)
 class ProbeFit:
     """A linear probe and how its C was chosen.
 
     Attributes:
         head: Acts on features as they were given; the standardisation is folded in.
-        C: Inverse penalty, multiplying the sum of the losses.
-        grid: The values compared, ascending; empty if C was given or could not be chosen.
-        validation_accuracy: One per grid value, in [0, 1].
-        on_boundary: Whether the best value lies at an edge of the grid, so that a better one may lie outside.
+        choice: Of C.
         converged: Whether the final fit reached its tolerance.
         iterations: Evaluations of loss and gradient in the final fit.
-        chosen_by: "val", "5-fold cross-validation" (or fewer folds), "given", or
-            "default, no class has two images".
     """
 
     head: LinearHead
-    C: float
-    grid: tuple[float, ...]
-    validation_accuracy: tuple[float, ...]
-    on_boundary: bool
+    choice: Choice
     converged: bool
     iterations: int
-    chosen_by: str
+
+    @property
+    def C(self) -> float:
+        """Inverse penalty, multiplying the sum of the losses."""
+        return self.choice.C
 
 
 # ---- the problems: what is minimised ----
@@ -591,6 +612,74 @@ def _check(features: Tensor, labels: Tensor, num_classes: int, part: str) -> Non
 # ---- the probe: choose C, then fit ----
 
 
+def choose_C(
+    train_features: Tensor,
+    train_labels: Tensor,
+    val_features: Tensor,
+    val_labels: Tensor,
+    num_classes: int,
+    *,
+    sweep: Literal["coarse", "full"] = "coarse",
+    class_weight: ClassWeight = None,
+    seed: int = 0,
+) -> Choice:
+    """The C of a head fitted on standardised train that answers most of val, or most of the folds of train, rightly.
+
+    With no val images C is chosen by stratified cross-validation on train, with as many folds as the smallest class
+    that has at least two images allows; classes with one image stay in every training part. Ties go to the lower mean
+    loss, then to the smaller C. Arguments as for `fit_probe`.
+
+    Raises:
+        TransferkitError: If features hold NaN, labels are out of range or train has fewer than two classes.
+    """
+    _check(train_features, train_labels, num_classes, "training")
+    if len(val_labels):
+        _check(val_features, val_labels, num_classes, "validation")
+        _check_same_width(train_features, val_features)
+    held_out = _held_out(train_features, train_labels, val_features, val_labels, seed)
+    if held_out is None:
+        return Choice(DEFAULT_C, "default, no class has two images")
+    return _choose(train_features, train_labels, num_classes, class_weight, held_out, sweep)
+
+
+def given_C(C: float) -> Choice:
+    """A C that was not chosen here."""
+    return Choice(C, "given")
+
+
+def fit_chosen(
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    choice: Choice,
+    *,
+    class_weight: ClassWeight = None,
+    initial: LinearFits | None = None,
+) -> LinearFits:
+    """One head at the chosen C, standardised on these images; the standardisation is folded into it.
+
+    Args:
+        features: (N, D) float32.
+        labels: (N,) int64.
+        num_classes: Rows of the head.
+        choice: From `choose_C`; its own fit is where the solver starts.
+        class_weight: "balanced", (num_classes,) weights, or None.
+        initial: One head to start from instead.
+
+    Raises:
+        TransferkitError: As `fit_linear`.
+    """
+    return fit_linear(
+        features,
+        labels,
+        num_classes,
+        [choice.C],
+        scale=_standardising_scale(features),
+        class_weight=class_weight,
+        initial=choice.start if initial is None else initial,
+    )
+
+
 def fit_probe(
     train_features: Tensor,
     train_labels: Tensor,
@@ -605,10 +694,8 @@ def fit_probe(
 ) -> ProbeFit:
     """Standardise, choose C on val, refit on train and val together; fold the standardisation into the head.
 
-    While C is chosen, mean and standard deviation come from train alone; the refit takes them from train and val.
-    With no val images C is chosen by stratified cross-validation on train, with as many folds as the smallest
-    class that has at least two images allows; classes with one image stay in every training part. The best C has
-    the highest accuracy; ties go to the lower mean loss, then to the smaller C.
+    While C is chosen (see `choose_C`), mean and standard deviation come from train alone; the refit takes them from
+    train and val.
 
     Args:
         train_features: (N, D) float32.
@@ -628,19 +715,17 @@ def fit_probe(
         TransferkitError: If features hold NaN, labels are out of range or train has fewer than two classes.
     """
     _check(train_features, train_labels, num_classes, "training")
+    parts = (train_features, train_labels, val_features, val_labels)
+    choice = (
+        choose_C(*parts, num_classes, sweep=sweep, class_weight=class_weight, seed=seed) if C is None else given_C(C)
+    )
     features, labels = train_features, train_labels
     if len(val_labels):
         _check(val_features, val_labels, num_classes, "validation")
         _check_same_width(train_features, val_features)
         features, labels = torch.cat([train_features, val_features]), torch.cat([train_labels, val_labels])
-    if C is not None:
-        return _refit(features, labels, num_classes, class_weight, _Choice(C, "given"))
-    held_out = _held_out(train_features, train_labels, val_features, val_labels, seed)
-    if held_out is None:
-        choice = _Choice(DEFAULT_C, "default, no class has two images")
-    else:
-        choice = _choose(train_features, train_labels, num_classes, class_weight, held_out, sweep)
-    return _refit(features, labels, num_classes, class_weight, choice)
+    fits = fit_chosen(features, labels, num_classes, choice, class_weight=class_weight)
+    return ProbeFit(fits.head(0), choice, bool(fits.converged[0]), int(fits.iterations[0]))
 
 
 @dataclass(frozen=True)
@@ -662,14 +747,6 @@ class _Score:
     accuracy: float
     loss: float
     fit: LinearFits
-
-
-@dataclass(frozen=True)
-class _Choice:
-    C: float
-    chosen_by: str
-    scores: tuple[_Score, ...] = ()
-    start: LinearFits | None = None
 
 
 def _held_out(
@@ -709,7 +786,7 @@ def _choose(
     class_weight: ClassWeight,
     held_out: _HeldOut,
     sweep: Literal["coarse", "full"],
-) -> _Choice:
+) -> Choice:
     """Coarse values first; what follows starts from their solutions."""
     coarse = FULL_SWEEP[::COARSE_STEP]
     groups = len(held_out.train_weights)
@@ -723,7 +800,9 @@ def _choose(
     second = _fit(data, row_weights, finer, start, SELECTION_TOLERANCE, SELECTION_EVALUATIONS)
     scores += _scores(second, finer, held_out)
     best = _best(scores)
-    return _Choice(best.C, held_out.name, tuple(sorted(scores, key=lambda score: score.C)), best.fit)
+    ascending = sorted(scores, key=lambda score: score.C)
+    grid, accuracies = (tuple(getattr(score, name) for score in ascending) for name in ("C", "accuracy"))
+    return Choice(best.C, held_out.name, grid, accuracies, best.fit)
 
 
 def _refined(best: float) -> tuple[float, ...]:
@@ -752,29 +831,6 @@ def _scores(fits: LinearFits, grid: Sequence[float], held_out: _HeldOut) -> list
     count = int(held_out.judged.sum())
     rows = zip(grid, (correct / count).tolist(), (loss / count).tolist(), strict=True)
     return [_Score(*row, fits.select([at])) for at, row in enumerate(rows)]
-
-
-def _refit(features: Tensor, labels: Tensor, num_classes: int, class_weight: ClassWeight, choice: _Choice) -> ProbeFit:
-    fits = fit_linear(
-        features,
-        labels,
-        num_classes,
-        [choice.C],
-        scale=_standardising_scale(features),
-        class_weight=class_weight,
-        initial=choice.start,
-    )
-    grid = tuple(score.C for score in choice.scores)
-    return ProbeFit(
-        head=fits.head(0),
-        C=choice.C,
-        grid=grid,
-        validation_accuracy=tuple(score.accuracy for score in choice.scores),
-        on_boundary=bool(grid) and choice.C in (grid[0], grid[-1]),
-        converged=bool(fits.converged[0]),
-        iterations=int(fits.iterations[0]),
-        chosen_by=choice.chosen_by,
-    )
 
 
 def _check_same_width(train_features: Tensor, val_features: Tensor) -> None:

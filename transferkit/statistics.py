@@ -6,6 +6,8 @@ Which question each answers:
 - `newcombe`: do two accuracies on *different* images differ?
 - `paired_bootstrap`, `mcnemar_exact`, `mcnemar_mid_p`: do two models differ on the *same* images?
 - `hierarchical_bootstrap`: do two recipes differ, if both the seeds and the images were drawn again?
+- `image_bootstrap`: do the models trained so far differ, on other images?
+- `mean_accuracy_interval`: how far may the mean accuracy of several models be from that on all images like these?
 - `holm`: which of several such answers survive having asked several times?
 - `rank_ranges`: which places in an order do the answers that survive leave to each?
 """
@@ -75,12 +77,17 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
     _check_count(successes, n)
     if n == 0:
         return Interval(0.0, 1.0)
+    return _score_interval(successes / n, n, confidence)
+
+
+def _score_interval(share: float, n: float, confidence: float) -> Interval:
+    """Wilson's interval of a share seen in n trials, of which there may be a fraction."""
     z = float(stats.norm.isf((1 - confidence) / 2))
-    share, spread = successes / n, z * z / n
+    spread = z * z / n
     centre = (share + spread / 2) / (1 + spread)
     half = z * np.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    low = 0.0 if successes == 0 else max(0.0, float(centre - half))
-    high = 1.0 if successes == n else min(1.0, float(centre + half))
+    low = 0.0 if share == 0 else max(0.0, float(centre - half))
+    high = 1.0 if share == 1 else min(1.0, float(centre + half))
     return Interval(low, high)
 
 
@@ -209,6 +216,52 @@ def hierarchical_bootstrap(
     draws = _resampled_differences(generator, weights, answers, counts)
     difference = float(correct_a.mean() - correct_b.mean())
     return Difference(difference, _percentiles(draws, confidence))
+
+
+def image_bootstrap(
+    correct_a: Bools, correct_b: Bools, seed: int, resamples: int = 10_000, confidence: float = 0.95
+) -> Difference:
+    """Difference in mean accuracy of two arms, by resampling the images alone: the trained models stay as they are.
+
+    Args:
+        correct_a: (S, N) whether each run of the first arm is right on each image.
+        correct_b: (T, N) the same for the second arm.
+        seed: Of the resampling.
+        resamples: Bootstrap samples.
+        confidence: Coverage of the percentile interval.
+
+    Returns:
+        Mean accuracy of a minus mean accuracy of b, and its percentile interval.
+
+    Raises:
+        TransferkitError: If the arms have different images, or there are no images or runs.
+    """
+    _check_arms(correct_a, correct_b)
+    per_image = correct_a.mean(axis=0) - correct_b.mean(axis=0)  # (N,)
+    values, counts = np.unique(per_image, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(per_image), counts / len(per_image), size=resamples)
+    return Difference(float(per_image.mean()), _percentiles(drawn @ values / len(per_image), confidence))
+
+
+def mean_accuracy_interval(correct: Bools, confidence: float = 0.95) -> Interval:
+    """Interval over images of the mean accuracy of several models on the same images.
+
+    Wilson's interval with the effective number of images in place of N (Franco, Little, Louis and Slud, J. Surv. Stat.
+    Methodol. 7 (2019) 334): p (1 - p) over the variance of the share of models that are right on an image. It is N for
+    one model, where this is `wilson`, and at most S x N, which models would reach whose errors have nothing in common.
+
+    Args:
+        correct: (S, N) whether each of S models is right on each of N images.
+        confidence: Coverage, in (0, 1).
+
+    Returns:
+        Bounds in [0, 1] around the mean of `correct`.
+    """
+    models, n = correct.shape
+    p, variance = float(correct.mean()), float(correct.mean(axis=0).var())
+    independent = p * (1 - p) / models
+    effective = n if p * (1 - p) == 0 else n * p * (1 - p) / max(variance, independent)
+    return _score_interval(p, effective, confidence)
 
 
 def _seed_weights(generator: np.random.Generator, resamples: int, seeds: int) -> Floats:

@@ -1,25 +1,30 @@
-"""A study: several recipes on the same images, one after the other, ending in one comparison."""
+"""A study: several recipes on the same images, one after the other, ending in one comparison or one label curve."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transferkit import report
-from transferkit.checkpoint import write_json, write_text
-from transferkit.comparison import compare
+from transferkit import budget as budgets
+from transferkit import report, run_directory
+from transferkit.checkpoint import read_json, write_json, write_text
+from transferkit.comparison import Over, compare
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.recipe import Recipe, Study, dump, load
+from transferkit.label_curve import label_curve
+from transferkit.ranking import require_known
+from transferkit.recipe import Recipe, ScratchSettings, Study, dump, load
 from transferkit.run import run
 from transferkit.run_directory import Run
+from transferkit.same_data import arms_of, chosen_reference, finished_runs, require_same_data
 from transferkit.screen import Screen
 
 
 def run_study(
     study: Study, out: Path | None = None, *, overwrite: bool = False, screen: Screen | None = None, command: str = ""
 ) -> dict[str, Any]:
-    """Carry out every run that is not finished yet, compare, and leave comparison.json and report.html.
+    """Carry out every run that is not finished yet, compare, and leave comparison.json, report.html and report.md.
 
     A run that fails is reported and the others go on; starting the study again does only what is missing.
 
@@ -27,36 +32,56 @@ def run_study(
         The comparison, with the study's folder as `folder`.
 
     Raises:
-        TransferkitError: If the folder holds another study, or fewer than two arms came to an end.
+        TransferkitError: If the folder holds another study, a backbone is unknown, or too few arms came to an end.
     """
     screen = screen or Screen()
+    for _, _, recipe in study.recipes():
+        _require_backbone(recipe)
     folder = claim(out or Path("runs") / f"{study.name}-{study.short_hash}", study, overwrite)
     sources = {
-        name: str(finished(recipe, folder / "before" / name, overwrite, screen, f"{command} (before: {name})").path)
+        name: str(finished(recipe, folder / "before" / name, screen, f"{command} (before: {name})").path)
         for name, recipe in study.before.items()
     }
-    arms: dict[str, list[Run]] = {}
+    cells, failures = all_runs(study, folder, sources, screen, command)
+    comparison = concluded(study, cells, failures)
+    return write(folder, {**comparison, "name": study.name, "failures": failures, "command": command})
+
+
+def _require_backbone(recipe: Recipe) -> None:
+    weights = "none" if isinstance(recipe.method, ScratchSettings) else recipe.backbone.weights
+    if not weights.startswith("run:"):
+        require_known(recipe.backbone.model_copy(update={"weights": weights}))
+
+
+def all_runs(
+    study: Study, folder: Path, sources: Mapping[str, str], screen: Screen, command: str
+) -> tuple[dict[str, list[Run]], list[str]]:
+    """The finished runs of each arm (in a label curve: at each number of labels), and a sentence per failed run."""
+    cells: dict[str, list[Run]] = {}
     failures: list[str] = []
-    for arm, seed, recipe in study.recipes():
-        screen.line(f"{arm}, seed {seed}")
+    recipes = list(study.recipes())
+    for number, (cell, seed, recipe) in enumerate(recipes, start=1):
+        screen.line(f"{cell}, seed {seed} ({number} of {len(recipes)})")
+        place = folder / "runs" / f"{cell}-seed{seed}"
         try:
-            place = folder / "runs" / f"{arm}-seed{seed}"
-            arms.setdefault(arm, []).append(
-                finished(with_source(recipe, sources), place, overwrite, screen, f"{command} ({arm}, seed {seed})")
-            )
-        except TransferkitError as error:
-            failures.append(f"{arm}, seed {seed}: {error}")
+            done = finished(with_source(recipe, sources), place, screen, f"{command} ({cell}, seed {seed})")
+            cells.setdefault(cell, []).append(done)
+        except Exception as error:  # one arm's fault must not cost the others their hours
+            told = str(error) if isinstance(error, TransferkitError) else f"{type(error).__name__}: {error}"
+            failures.append(f"{cell}, seed {seed}: {told}")
             screen.line(f"failed: {failures[-1]}")
-    return _conclude(folder, study, {arm: runs for arm, runs in arms.items() if runs}, failures, command)
+    return cells, failures
 
 
 def claim(folder: Path, study: Study, overwrite: bool) -> Path:
-    """The study's folder, with the study written into it.
+    """The study's folder, with the study written into it; with `overwrite`, without the runs of an earlier one.
 
     Raises:
         TransferkitError: If it holds something else, or this study is finished.
     """
     path = folder / "study.yaml"
+    if folder.is_file():
+        raise TransferkitError(f"{folder} is a file. Choose a folder with --out.")
     if folder.exists() and any(folder.iterdir()) and not path.exists():
         raise TransferkitError(f"{folder} holds other files and is no study. Choose another folder with --out.")
     if path.exists() and not overwrite:
@@ -64,22 +89,26 @@ def claim(folder: Path, study: Study, overwrite: bool) -> Path:
             raise TransferkitError(
                 f"{folder} holds another study. Choose another folder with --out, or use --overwrite."
             )
-        if (folder / "comparison.json").exists():
+        done = folder / "comparison.json"
+        if done.exists() and not read_json(done)["failures"]:
             raise TransferkitError(
                 f"{folder} already holds this study. Look at {folder / 'report.html'}, choose another folder with "
                 "--out, or replace it with --overwrite."
             )
+    for old in [*folder.glob("runs/*"), *folder.glob("before/*")] if overwrite else ():
+        run_directory.remove(Run(old))
     write_text(path, dump(study))
     (folder / "comparison.json").unlink(missing_ok=True)
     return folder
 
 
-def finished(recipe: Recipe, place: Path, overwrite: bool, screen: Screen, command: str) -> Run:
+def finished(recipe: Recipe, place: Path, screen: Screen, command: str) -> Run:
     """The finished run of a recipe: as it is where there is one, else made now or continued."""
     existing = Run(place)
-    if existing.is_finished and not overwrite:
-        return existing
-    return run(recipe, place, overwrite=overwrite, resume=not overwrite, screen=screen, command=command)
+    if existing.is_finished:
+        screen.line("finished earlier, not done again")
+        return run_directory.open_run(place)
+    return run(recipe, place, resume=True, screen=screen, command=command)
 
 
 def with_source(recipe: Recipe, sources: Mapping[str, str]) -> Recipe:
@@ -95,13 +124,106 @@ def with_source(recipe: Recipe, sources: Mapping[str, str]) -> Recipe:
     return recipe.model_copy(update={"backbone": backbone})
 
 
-def _conclude(
-    folder: Path, study: Study, arms: Mapping[str, list[Run]], failures: list[str], command: str
-) -> dict[str, Any]:
-    if study.reference not in arms or len(arms) < 2:
+# ------------------------------------------------------------------------------------------------- the end of it
+
+
+def concluded(study: Study, cells: Mapping[str, list[Run]], failures: list[str]) -> dict[str, Any]:
+    """The comparison of the runs there are, or their label curve; what had to be changed for it joins the failures.
+
+    Raises:
+        MachineError: If too few arms came to an end.
+        TransferkitError: If the images have changed between the runs.
+    """
+    for seed in range(study.seeds):
+        for group in _of_one_subset(study, cells, seed):
+            require_same_data(group)
+    arms = {arm: None for cell, (arm, _) in study.cells().items() if cell in cells}
+    if not arms or (len(arms) < 2 and not study.labels):
         raise MachineError("Too few arms came to an end to compare anything:\n" + "\n".join(failures))
-    comparison = compare(arms, study.reference)
-    comparison |= {"name": study.name, "failures": failures, "command": command, "folder": str(folder)}
-    write_json(folder / "comparison.json", comparison)
+    reference = study.reference if study.reference in arms else next(iter(arms))
+    if reference != study.reference:
+        failures.append(f"The reference {study.reference} did not come to an end; {reference} takes its place.")
+    over = _possible(study.over, cells, failures)
+    if study.labels:
+        found = label_curve(study, cells, reference, over)
+    else:
+        found = compare(cells, reference, over)
+        for row in found["arms"]:
+            row["own_length"] = study.own_length(row["name"])
+    return {**found, "budget": study.budget, "budget_in_words": budget_in_words(study)}
+
+
+def _of_one_subset(study: Study, cells: Mapping[str, list[Run]], seed: int) -> list[list[Run]]:
+    """Groups of runs that must have seen the same images: those of one seed and one number of labels."""
+    groups: dict[Any, list[Run]] = {}
+    for cell, (_, count) in study.cells().items():
+        for one in cells.get(cell, []):
+            if one.recipe.seed == seed:
+                groups.setdefault(count, []).append(one)
+    return list(groups.values())
+
+
+def _possible(over: Over | None, cells: Mapping[str, Sequence[Run]], failures: list[str]) -> Over | None:
+    alone = [cell for cell, runs in cells.items() if len(runs) < 2]
+    if over == "seeds" and alone:
+        failures.append(f"Intervals are over images alone: {alone[0]} has one seed that came to an end.")
+        return "images"
+    return over
+
+
+def budget_in_words(study: Study) -> str:
+    """What every arm was given, and which arms have a length of their own."""
+    if study.budget is None:
+        return "Each arm has the length that its recipe says; arms need not cost the same."
+    budget = budgets.read(study.budget)
+    own = [arm for arm in study.arms if study.own_length(arm)]
+    told = f" Not within it, by wish: {', '.join(own)}." if own else ""
+    return f"Budget {study.budget}: {budget.in_words}{told}"
+
+
+def write(folder: Path, comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave comparison.json and the report in the folder."""
+    whole = {**comparison, "folder": str(folder)}
+    write_json(folder / "comparison.json", whole)
     report.write_comparison(folder)
-    return comparison
+    return whole
+
+
+# ---------------------------------------------------------------------------------------------- finished runs
+
+
+def compare_runs(
+    paths: Sequence[Path],
+    out: Path | None = None,
+    *,
+    reference: str | None = None,
+    over: Over | None = None,
+    overwrite: bool = False,
+    command: str = "",
+) -> dict[str, Any]:
+    """Compare finished runs, grouped into arms by their recipes apart from the seed; nothing is run.
+
+    Raises:
+        TransferkitError: If the runs cannot be compared, or the folder holds something else.
+    """
+    arms = arms_of(finished_runs(paths))
+    comparison = compare(arms, chosen_reference(arms, reference), over)
+    digest = hashlib.sha256("\n".join(sorted(str(path.resolve()) for path in paths)).encode()).hexdigest()[:8]
+    folder = out or Path("runs") / f"compare-{digest}"
+    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+        if (folder / "study.yaml").exists() or not (folder / "comparison.json").exists():
+            raise TransferkitError(f"{folder} holds other files. Choose another folder with --out.")
+        if not overwrite:
+            raise TransferkitError(
+                f"{folder} already holds a comparison. Look at {folder / 'report.html'}, choose another folder with "
+                "--out, or replace it with --overwrite."
+            )
+    words = "Each run has the length that its recipe says; runs need not cost the same."
+    told: dict[str, Any] = {
+        "name": "compare",
+        "failures": [],
+        "command": command,
+        "budget": None,
+        "budget_in_words": words,
+    }
+    return write(folder, {**comparison, **told})

@@ -13,16 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transferkit import budget as budgets
 from transferkit.batches import Augmentation, TrainingBatches, in_order
 from transferkit.checkpoint import read_tensors, write_tensors
 from transferkit.classifier import Classifier, as_unit_range
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.images import Images
+from transferkit.logit_checks import check_start
 from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime import Runtime, seed_everything
 from transferkit.screen import Progress, Screen
 
 STEPS_BETWEEN_LOOKS = 25  # the loss is read from the device only this often
+SECONDS_BETWEEN_SAVES = 10.0  # short epochs are not saved one by one: what is written would be most of their time
+UNKNOWN_STEPS = 1_000_000  # of a training by the clock, before its first step
 EMA_HALF_LIFE = 0.05  # of the run
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -81,6 +85,58 @@ class Training:
     average: dict[str, Tensor] | None
     history: list[dict[str, Any]] = field(default_factory=list)
     step: int = 0
+    saved_at: float = -math.inf
+
+    @property
+    def seconds(self) -> float:
+        """The time of the gradient steps of all finished epochs."""
+        return float(sum(epoch["seconds"] for epoch in self.history))
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When a training ends; the schedule follows it.
+
+    Attributes:
+        steps: After so many steps; None where the clock decides.
+        seconds: After so many seconds of steps, validation and saving not counted; None where steps decide.
+    """
+
+    steps: int | None
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, settings: FinetuneSettings | ScratchSettings, steps_per_epoch: int) -> Pace:
+        """As the settings say: by their budget where they have one, else by their epochs."""
+        if settings.budget is None:
+            assert settings.epochs is not None
+            return cls(settings.epochs * steps_per_epoch)
+        budget = budgets.read(settings.budget)
+        return cls(None, budget.amount) if budget.kind == "seconds" else cls(int(budget.amount))
+
+    def total_steps(self, step: int, seconds: float) -> int:
+        """Steps of the whole training, as far as known after `step` of them in `seconds`; `step` itself at the end.
+
+        Example:
+            >>> Pace(steps=None, seconds=60.0).total_steps(step=100, seconds=15.0)
+            400
+        """
+        if self.seconds is None:
+            assert self.steps is not None
+            return self.steps
+        if not step or seconds <= 0:
+            return UNKNOWN_STEPS
+        return step if seconds >= self.seconds else max(step + 1, round(step * self.seconds / seconds))
+
+    def is_over(self, step: int, seconds: float) -> bool:
+        """Whether nothing is left; a training takes at least one step."""
+        return step >= self.total_steps(step, seconds)
+
+    def words(self, epoch: int, steps_per_epoch: int, seconds: float) -> str:
+        """Where a training stands at the beginning of an epoch."""
+        if self.steps is not None:
+            return f"epoch {epoch + 1}/{math.ceil(self.steps / steps_per_epoch)}"
+        return f"epoch {epoch + 1}, {seconds:.0f} of {self.seconds:.0f} s"
 
 
 def train(
@@ -96,31 +152,34 @@ def train(
 ) -> list[dict[str, Any]]:
     """Change the classifier by gradient steps and return one record per epoch.
 
-    The weights of the last epoch, or their moving average, are the result; no epoch is chosen. With a folder, the
-    state after each epoch is kept there, and an unfinished training found there goes on where it stopped.
+    The weights of the last step, or their moving average, are the result; no epoch is chosen. With a folder, the
+    state after an epoch is kept there, and an unfinished training found there goes on where it stopped.
 
     Raises:
         MachineError: If the loss is not finite; says at which step and what to try.
+        TransferkitError: If the network gives something else than logits.
     """
-    assert settings.epochs is not None
     assert settings.batch_size is not None
     augmentation = Augmentation(settings.shift, bool(settings.flip))
     batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, seed)
-    total_steps = settings.epochs * batches.steps_per_epoch
+    pace = Pace.of(settings, batches.steps_per_epoch)
     training = _started(classifier, settings, groups, runtime)
     _resume(training, folder)
+    has_random_head = training.step == 0 and getattr(settings, "head", "random") == "random"
+    check_start(classifier, images, runtime.device, screen, has_random_head=has_random_head)
     anchor = {name: value.detach().clone() for name, value in classifier.body.named_parameters()}
-    epochs = range(len(training.history), settings.epochs)
-    with screen.progress("training", len(epochs) * batches.steps_per_epoch * batches.batch_size) as progress:
-        for epoch in epochs:
+    with screen.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
+        while not pace.is_over(training.step, training.seconds):
+            epoch = len(training.history)
             seed_everything(seed * 7919 + epoch)  # dropout and mixing repeat after a resume
             _wake(classifier, groups, epoch)
-            progress.title = f"epoch {epoch + 1}/{settings.epochs}"
-            record = _epoch(training, batches.epoch(epoch), settings, total_steps, anchor, runtime, progress)
+            progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
+            record = _epoch(training, batches.epoch(epoch), settings, pace, anchor, runtime, progress)
             record["val_accuracy"] = _val_accuracy(training, val, runtime)
             training.history.append({"epoch": epoch + 1, "step": training.step, **record})
-            _save(training, folder)
-            progress.tell(f"{progress.title}: {_words(record)}", always=epoch + 1 == settings.epochs)
+            is_over = pace.is_over(training.step, training.seconds)
+            _save_now_and_then(training, folder, always=is_over)
+            progress.tell(f"{progress.title}: {_words(record)}", always=is_over)
         progress.title, progress.words = "training", ""
     if training.average is not None:
         classifier.load_state_dict(training.average)
@@ -205,38 +264,45 @@ def _epoch(
     training: Training,
     batches: Iterator[tuple[Tensor, Tensor]],
     settings: FinetuneSettings | ScratchSettings,
-    total_steps: int,
+    pace: Pace,
     anchor: dict[str, Tensor],
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
-    """One pass of steps; returns mean loss, rate, gradient norm and throughput."""
+    """One pass of steps, or what the pace leaves of it; returns mean loss, rate, gradient norm and throughput."""
     training.classifier.train()
     losses: list[Tensor] = []
-    norm = torch.zeros(())
-    started = time.perf_counter()
-    seen = reported = 0
+    norms: list[Tensor] = []  # read from the device once, at the epoch's end
+    earlier, started = training.seconds, time.perf_counter()
+    seen = reported = batch_size = 0
     for images, labels in batches:
+        batch_size = len(images)
+        total_steps = pace.total_steps(training.step, earlier + time.perf_counter() - started)
         _set_rates(training, total_steps, settings.warmup or 0.0)
         losses.append(_loss(training.classifier, images, labels, settings, runtime).detach())
         _pull_to_start(training.classifier, anchor, settings)
-        norm = _clip(training, settings.clip_norm or math.inf)
+        norms.append(_clip(training, settings.clip_norm or math.inf))
         training.optimizer.step()
         training.optimizer.zero_grad(set_to_none=True)
         training.step += 1
         _update_average(training, total_steps)
-        seen += len(images)
+        seen += batch_size
         if len(losses) % STEPS_BETWEEN_LOOKS == 0:
             words = f"step {training.step:,}/{total_steps:,}, loss {_finite(losses, training.step)[-1]:.3f}"
+            progress.total = progress.done + seen - reported + (total_steps - training.step) * batch_size
             progress.advance(seen - reported, words)
             reported = seen
+        if pace.is_over(training.step, earlier + time.perf_counter() - started):
+            break
     values = _finite(losses, training.step)
-    progress.advance(seen - reported)
     seconds = time.perf_counter() - started
+    left = pace.total_steps(training.step, earlier + seconds) - training.step
+    progress.total = progress.done + seen - reported + left * batch_size
+    progress.advance(seen - reported)
     return {
         "loss": sum(values) / len(values),
         "lr": max(group["lr"] for group in training.optimizer.param_groups),
-        "gradient_norm": float(norm),
+        "gradient_norm": float(torch.stack(norms).mean()),
         "images_per_second": seen / seconds,
         "seconds": seconds,
     }
@@ -388,8 +454,15 @@ def _words(record: dict[str, Any]) -> str:
     return f"loss {record['loss']:.3f}{accuracy}, {record['images_per_second']:,.0f} img/s"
 
 
+def _save_now_and_then(training: Training, folder: Path | None, *, always: bool) -> None:
+    """Save after an epoch, but not after every one where they are short."""
+    if always or time.perf_counter() - training.saved_at >= SECONDS_BETWEEN_SAVES:
+        _save(training, folder)
+        training.saved_at = time.perf_counter()
+
+
 def _save(training: Training, folder: Path | None) -> None:
-    """Keep weights, average, optimiser state and log, so that a stopped run loses at most one epoch."""
+    """Keep weights, average, optimiser state and log, so that a stopped run can go on from there."""
     if folder is None:
         return
     tensors = {f"model.{name}": value for name, value in training.classifier.state_dict().items()}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from transferkit.backbones.cards import CARDS, Card
 from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.recipe import BACKBONE_MODELS, BackboneSettings, backbone_settings
 
 if TYPE_CHECKING:
     from transferkit.classifier import Classifier
-    from transferkit.recipe import BackboneSettings
     from transferkit.screen import Screen
 
 # Module names, not modules: a family or a list of names is known without importing torch.
@@ -44,7 +46,41 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, scre
     """
     module = import_module(SOURCES[source(settings.name)])
     loader: Callable[..., Classifier] = module.load
-    return loader(settings, class_names, size, screen)
+    return loader(with_shape(settings), class_names, size, screen)
+
+
+def with_shape(settings: BackboneSettings) -> BackboneSettings:
+    """The settings with the keys that describe the network's shape; those not given are as in the run it continues."""
+    if settings.name not in BACKBONE_MODELS:
+        return settings
+    shape_keys = BACKBONE_MODELS[settings.name].model_fields.keys() - BackboneSettings.model_fields.keys()
+    trained = _backbone_of_run(Path(settings.weights))
+    known = {key: value for key, value in trained.items() if key in shape_keys}
+    return backbone_settings({**known, **settings.model_dump(exclude_unset=True)})
+
+
+def _backbone_of_run(folder: Path) -> dict[str, Any]:
+    """What a run says of its backbone; empty where there is no run, or one that cannot be read, as `load` will say."""
+    try:
+        return dict(json.loads((folder / "model.json").read_text(encoding="utf-8"))["backbone"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def require(settings: BackboneSettings, screen: Screen) -> None:
+    """Check what can be known before any work: that there are such a backbone and such a file of weights.
+
+    Raises:
+        TransferkitError: If not; names the nearest backbone.
+    """
+    if source(settings.name) == "timm":
+        from transferkit.backbones.timm_models import require_model
+
+        require_model(settings.name.removeprefix(TIMM))
+    if settings.weights not in ("imagenet", "none") and not Path(settings.weights).expanduser().exists():
+        from transferkit import weights
+
+        weights.opened(settings.weights, settings.name, screen)  # says what was expected
 
 
 def source(name: str) -> str:
@@ -62,7 +98,7 @@ def source(name: str) -> str:
 
 
 def family(name: str) -> str:
-    """The backbones that share hyper-parameters with this one: resnet, resnet-deep, vgg, vgg_bn, alexnet, small, timm.
+    """The backbones that share hyper-parameters with this one: resnet, vgg, small, timm ... (see `cards.py`).
 
     The networks of timm that are built like a ResNet or a VGG belong to these; `timm` is all others.
 
@@ -89,7 +125,7 @@ def names(pattern: str = "") -> list[Card]:
 
     Example:
         >>> [card.name for card in names("resnet1*")]
-        ['resnet101', 'resnet152', 'resnet18']
+        ['resnet101', 'resnet152', 'resnet18', 'resnet18-cifar']
     """
     if pattern.startswith("timm"):
         from transferkit.backbones.timm_models import names as timm_names

@@ -1,135 +1,106 @@
-"""Small networks for small images, written to be read; they know no ImageNet weights.
-
-`resnet20` and `resnet56` are the CIFAR networks of He et al. 2016 (CVPR, section 4.2): 6n + 2 layers, 3x3 stem, widths
-16, 32 and 64, and shortcuts without parameters (option A: every second pixel, missing channels zero). `plain20` and
-`plain56` are the same networks without the shortcuts. `resnet-mini` is wide and shallow, for a CPU in a hurry.
-"""
+"""The menu of networks for small images; they know no ImageNet weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from transferkit import weights
+from transferkit.backbones import cifar_resnets, classical_cnns, speednet
+from transferkit.backbones.cifar_resnets import PlainBlock, ResidualBlock, SmallNetwork
+from transferkit.backbones.shapes import Window, sides
 from transferkit.classifier import RANDOM_WEIGHTS, Classifier, measured_width
 from transferkit.errors import TransferkitError
-from transferkit.recipe import BackboneSettings
+from transferkit.recipe import BackboneSettings, SimpleCnnSettings, backbone_settings
 from transferkit.screen import Screen
 
+Stages = dict[str, tuple[str, ...]]
+Built = tuple[nn.Module, Stages]
+
 MIN_PX = 8  # two strides of 2 leave a 2 x 2 map
-
-
-class PlainBlock(nn.Module):
-    """Two 3x3 convolutions, one after the other."""
-
-    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
-        super().__init__()
-        self.convolutions = two_convolutions(width_in, width_out, stride)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(N, width_in, H, W) to (N, width_out, H / stride, W / stride)."""
-        return F.relu(self.convolutions(maps))
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions that learn what to add to their input (He et al. 2016, figure 2)."""
-
-    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
-        super().__init__()
-        self.convolutions = two_convolutions(width_in, width_out, stride)
-        self.shortcut = Shortcut(width_out - width_in, stride)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(N, width_in, H, W) to (N, width_out, H / stride, W / stride)."""
-        return F.relu(self.convolutions(maps) + self.shortcut(maps))
-
-
-class Shortcut(nn.Module):
-    """The input itself, in the shape of the output, without parameters (He et al. 2016, option A)."""
-
-    def __init__(self, new_channels: int, stride: int) -> None:
-        super().__init__()
-        self.new_channels = new_channels
-        self.subsample = nn.MaxPool2d(kernel_size=1, stride=stride)  # keeps every stride-th pixel
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C + new_channels, H / stride, W / stride); the new channels are zero."""
-        return F.pad(self.subsample(maps), (0, 0, 0, 0, 0, self.new_channels))
-
-
-class SmallNetwork(nn.Module):
-    """A 3x3 stem, one stage of blocks per width, each but the first at half the resolution, and the average."""
-
-    def __init__(self, block: type[PlainBlock | ResidualBlock], widths: Sequence[int], blocks_per_stage: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(convolution(3, widths[0], stride=1), nn.BatchNorm2d(widths[0]), nn.ReLU())
-        stages = []
-        width_in = widths[0]
-        for position, width in enumerate(widths):
-            strides = [1 if position == 0 else 2] + [1] * (blocks_per_stage - 1)
-            widths_in = [width_in] + [width] * (blocks_per_stage - 1)
-            blocks = [block(before, width, stride) for before, stride in zip(widths_in, strides, strict=True)]
-            stages.append(nn.Sequential(*blocks))
-            width_in = width
-        self.stage1, self.stage2, self.stage3 = stages
-        self.pool = nn.AdaptiveAvgPool2d(1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W) to features (N, D)."""
-        maps = self.stage3(self.stage2(self.stage1(self.stem(images))))
-        features: Tensor = self.pool(maps).flatten(1)  # (N, D, 1, 1) to (N, D)
-        return features
-
-
-def two_convolutions(width_in: int, width_out: int, stride: int) -> nn.Sequential:
-    """Convolution, BatchNorm, ReLU, convolution, BatchNorm."""
-    return nn.Sequential(
-        convolution(width_in, width_out, stride),
-        nn.BatchNorm2d(width_out),
-        nn.ReLU(),
-        convolution(width_out, width_out, stride=1),
-        nn.BatchNorm2d(width_out),
-    )
-
-
-def convolution(width_in: int, width_out: int, stride: int) -> nn.Conv2d:
-    """3x3, without bias because BatchNorm follows, initialised after He et al. 2015 (arXiv:1502.01852)."""
-    layer = nn.Conv2d(width_in, width_out, kernel_size=3, stride=stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return layer
-
-
-NETWORKS = {
-    "plain20": partial(SmallNetwork, PlainBlock, (16, 32, 64), 3),
-    "plain56": partial(SmallNetwork, PlainBlock, (16, 32, 64), 9),
-    "resnet20": partial(SmallNetwork, ResidualBlock, (16, 32, 64), 3),
-    "resnet56": partial(SmallNetwork, ResidualBlock, (16, 32, 64), 9),
-    "resnet-mini": partial(SmallNetwork, ResidualBlock, (32, 64, 128), 1),
-}
-STAGES = {"stem": ("stem",), "stage1": ("stage1",), "stage2": ("stage2",), "stage3": ("stage3", "pool")}
 
 
 def load(settings: BackboneSettings, class_names: Sequence[str], size: int, screen: Screen) -> Classifier:
     """A small network with random weights, or those of a file or run, below a new head.
 
     Raises:
-        TransferkitError: If ImageNet weights or dropout are asked for, or the images are too small.
+        TransferkitError: If ImageNet weights, or dropout where there is none, are asked for, or no window fits.
     """
     if settings.weights == "imagenet":
         raise TransferkitError(
             f"{settings.name} has no ImageNet weights. Train it from scratch (--weights none), or give a file or a run."
         )
-    if settings.dropout:
-        raise TransferkitError(f"{settings.name} has no dropout layers. Leave backbone.dropout out.")
-    if size < MIN_PX:
-        raise TransferkitError(f"{settings.name} cannot take images of {size} px. Use --size {MIN_PX} or more.")
+    if settings.dropout and settings.name != "simple-cnn":
+        raise TransferkitError(f"{settings.name} has no dropout layers. Leave backbone.dropout out, or use simple-cnn.")
     found = weights.opened(settings.weights, settings.name, screen)
-    body = NETWORKS[settings.name]()
+    body, stages = NETWORKS[settings.name](settings, size)
     if found is not None:
         weights.fill(body, found, settings.name, head=())
     spec = weights.input_spec(size, found)
     record = RANDOM_WEIGHTS if found is None else found.record
-    return Classifier(body, measured_width(body, size), class_names, STAGES, spec, record)
+    return Classifier(body, measured_width(body, size), class_names, stages, spec, record)
+
+
+def lenet(_: BackboneSettings, size: int) -> Built:
+    """LeCun et al. 1998."""
+    return classical_cnns.LeNet(size), classical_cnns.LENET_STAGES
+
+
+def simple_cnn(settings: BackboneSettings, size: int) -> Built:
+    """A classical CNN whose every part is a key of the recipe."""
+    shape = settings if isinstance(settings, SimpleCnnSettings) else backbone_settings(settings.model_dump())
+    assert isinstance(shape, SimpleCnnSettings)
+    return classical_cnns.SimpleCnn(shape, size), classical_cnns.simple_cnn_stages(shape)
+
+
+def cifar_resnet(
+    block: type[PlainBlock | ResidualBlock], widths: Sequence[int], blocks_per_stage: int
+) -> Callable[[BackboneSettings, int], Built]:
+    """A builder of one of He et al.'s networks for CIFAR."""
+
+    def build(settings: BackboneSettings, size: int) -> Built:
+        require_px(settings.name, size, MIN_PX)
+        return SmallNetwork(block, widths, blocks_per_stage), cifar_resnets.STAGES
+
+    return build
+
+
+def torchvision_network(name: str, kind: str) -> Callable[[BackboneSettings, int], Built]:
+    """A builder of a torchvision network with the stem for small images."""
+
+    def build(settings: BackboneSettings, size: int) -> Built:
+        from transferkit.backbones import torchvision_models
+
+        torchvision_models.require_size(kind, settings.name, size)
+        require_px(settings.name, size, MIN_PX)
+        return torchvision_models.build(name, kind, "cifar")
+
+    return build
+
+
+def speed_network(settings: BackboneSettings, size: int) -> Built:
+    """Jordan 2024."""
+    pools = [Window(f"the pooling of group{number}", 2, 2) for number in (1, 2, 3)]
+    sides(settings.name, [Window("whitening", speednet.PATCH_PX), *pools], size, "Use --size 9 or more.")
+    return speednet.Speednet(), speednet.STAGES
+
+
+def require_px(name: str, size: int, least: int) -> None:
+    """Refuse images that are too small for a network."""
+    if size < least:
+        raise TransferkitError(f"{name} cannot take images of {size} px. Use --size {least} or more.")
+
+
+NETWORKS: dict[str, Callable[[BackboneSettings, int], Built]] = {
+    "lenet": lenet,
+    "simple-cnn": simple_cnn,
+    "plain20": cifar_resnet(PlainBlock, (16, 32, 64), 3),
+    "plain56": cifar_resnet(PlainBlock, (16, 32, 64), 9),
+    "resnet20": cifar_resnet(ResidualBlock, (16, 32, 64), 3),
+    "resnet56": cifar_resnet(ResidualBlock, (16, 32, 64), 9),
+    "resnet-mini": cifar_resnet(ResidualBlock, (32, 64, 128), 1),
+    "resnet18-cifar": torchvision_network("resnet18", "resnet"),
+    "vgg11-cifar": torchvision_network("vgg11_bn", "vgg"),
+    "speednet": speed_network,
+}

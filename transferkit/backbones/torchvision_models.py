@@ -101,11 +101,11 @@ def stem_of(kind: str, found: Weights) -> Stem:
 
 def build(name: str, kind: str, stem: Stem) -> tuple[nn.Module, Stages]:
     """The network without classification layer, and its stages."""
+    if (kind, stem) == ("vgg", "cifar"):
+        return vgg_for_small_images(name)
     network: Any = models.get_model(name, weights=None)
     if kind == "resnet":
         return resnet_body(network, stem), resnet_stages()
-    if stem == "cifar":
-        return vgg_for_small_images(network)
     network.classifier = network.classifier[:-1]
     if kind == "alexnet":
         return network, {**alexnet_stages(network.features), **fully_connected_stages(dropout_first=True)}
@@ -125,13 +125,22 @@ def resnet_body(network: nn.Module, stem: Stem) -> nn.Module:
     return network
 
 
-def vgg_for_small_images(network: Any) -> tuple[nn.Module, Stages]:
-    """A VGG for small images: its convolutions and their global average, without fc6 and fc7; D = 512."""
+def vgg_for_small_images(name: str) -> tuple[nn.Module, Stages]:
+    """A VGG for small images: its convolutions and their global average, without fc6 and fc7; D = 512.
+
+    fc6 and fc7 are never made: drawing their 120 million random weights takes seconds.
+    """
+    configuration = models.vgg.cfgs[{"11": "A", "13": "B", "16": "D", "19": "E"}[name[3:5]]]
+    features = models.vgg.make_layers(configuration, batch_norm=name.endswith("_bn"))
+    for layer in features:
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # torchvision's vgg.py
+            nn.init.zeros_(layer.bias)
     body = nn.Sequential()
-    body.add_module("features", network.features)
+    body.add_module("features", features)
     body.add_module("avgpool", nn.AdaptiveAvgPool2d(1))
     body.add_module("flatten", nn.Flatten())
-    stages = vgg_stages(network.features)
+    stages = vgg_stages(features)
     return body, {**stages, "block5": (*stages["block5"], "avgpool", "flatten")}
 
 

@@ -118,7 +118,8 @@ def corrupt(
     """Corrupted copies of images.
 
     What happens to an image depends on its place in the set, not on the batch or the device, up to rounding: random
-    numbers are drawn on the CPU, for chunks of 1,000 images (50 above 64 x 64 px), from a hash of name, severity, seed
+    numbers are drawn on the CPU, for chunks of 1,000 images (50 above 64 x 64 px, 1 above
+    512 x 512 px), from a hash of name, severity, seed
     and chunk.
 
     Args:

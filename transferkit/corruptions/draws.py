@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 1_000  # images that share a generator
-CHUNK_LARGE = 50  # the same above 64 px, so that a chunk of 224 px stays below 32 MB of uint8
-SMALL_AREA = 64 * 64  # px
+CHUNKS = ((64 * 64, 1_000), (512 * 512, 50))  # up to so many px, so many images share a generator; beyond, each has one
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Draws:
 
 def chunk_length(height: int, width: int) -> int:
     """How many images of this size share a generator."""
-    return CHUNK if height * width <= SMALL_AREA else CHUNK_LARGE
+    return next((length for area, length in CHUNKS if height * width <= area), 1)
 
 
 def seed_of(key: str, seed: int, chunk: int) -> int:

@@ -57,7 +57,7 @@ def gaussian_matrix(n: int, sigma: float, border: Border, truncate: float) -> Te
     return _scattered(n, n, sources, np.broadcast_to(kernel, sources.shape))
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=64)
 def zoom_matrix(n: int, factor: float) -> Tensor:
     """(n, n), the middle of a side enlarged by `factor`, linearly.
 

@@ -17,5 +17,5 @@ def carved(pool: Images, test: Images, settings: DataSettings) -> Splits:
         test,
         val_fraction=settings.val_fraction,
         limit_per_class=settings.limit_per_class,
-        seed=settings.split_seed,
+        seed=settings.carving_seed,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from transferkit.datasets.folder_cache import Decoded, decoded
 from transferkit.datasets.folder_layout import LISTED, Layout, Part, find
 from transferkit.errors import TransferkitError
-from transferkit.images import Images, Splits, aligned, hold_out, split
+from transferkit.images import Images, Splits, aligned, hold_out, require_known_classes, split
 from transferkit.recipe import FolderData
 from transferkit.screen import Screen
 
@@ -29,6 +28,7 @@ def load(settings: FolderData, screen: Screen) -> Splits:
         MachineError: If the disk has too little space.
     """
     layout = find(settings.path)
+    _require_known_classes(layout)
     pixels = decoded(layout.root, layout.files, settings.storage, settings.fit, screen)
     notes = [_size_note(pixels, settings), *layout.notes, *_unreadable_notes(settings, layout, pixels)]
     parts = _parts(layout, pixels)
@@ -45,7 +45,7 @@ def _parts(layout: Layout, pixels: Decoded) -> dict[str, Images]:
     for name, part in (("train", layout.train), ("val", layout.val), ("test", layout.test)):
         if part is not None:
             images = _images(part, start, pixels)
-            found[name] = _aligned(images, layout.train.class_names, f"{layout.root}, {name}")
+            found[name] = aligned(images, layout.train.class_names)
             start += len(part.files)
     return found
 
@@ -59,11 +59,13 @@ def _images(part: Part, start: int, pixels: Decoded) -> Images:
     return Images(pixels.pixels, rows, labels, part.class_names, ids, pixels.digests)
 
 
-def _aligned(images: Images, class_names: Sequence[str], where: str) -> Images:
-    try:
-        return aligned(images, class_names)
-    except TransferkitError as error:
-        raise TransferkitError(f"{where}: {error}") from error
+def _require_known_classes(layout: Layout) -> None:
+    """Check the names before hours of decoding."""
+    for name, part in (("val", layout.val), ("test", layout.test)):
+        try:
+            require_known_classes(part.class_names if part else (), layout.train.class_names)
+        except TransferkitError as error:
+            raise TransferkitError(f"{layout.root}, {name}: {error}") from error
 
 
 def _train_and_test(parts: dict[str, Images], settings: FolderData) -> tuple[Images, Images, list[str]]:
@@ -85,9 +87,9 @@ def _with_val(train: Images, test: Images, val: Images | None, settings: FolderD
         test,
         val_fraction=settings.val_fraction if val is None else 0.0,
         limit_per_class=settings.limit_per_class,
-        seed=settings.split_seed,
+        seed=settings.carving_seed,
     )
-    return splits if val is None else replace(splits, val=limited(val, settings.limit_per_class, settings.split_seed))
+    return splits if val is None else replace(splits, val=limited(val, settings.limit_per_class, settings.carving_seed))
 
 
 def limited(images: Images, limit_per_class: int | None, seed: int) -> Images:

@@ -29,7 +29,7 @@ def fit(
     """Train the classifier further from its pretrained weights."""
     facts: dict[str, Any] = {}
     if settings.head == "probe":
-        facts["probe"] = probe.probe_facts(probe.start_head(classifier, splits, runtime, screen, seed))
+        facts["probe"] = probe.start_head(classifier, splits, runtime, screen, seed)
     classifier.batchnorm_frozen = settings.batchnorm == "eval"
     classifier.freeze(classifier.stages_up_to(settings.freeze_to) if settings.freeze_to else ())
     groups = parameter_groups(classifier, settings)

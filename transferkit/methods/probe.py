@@ -1,25 +1,21 @@
-"""Linear probe: one convex problem on the features of a frozen backbone."""
+"""Probe: a frozen backbone, and a classifier on its features that is solved, not trained by steps."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import torch
-
 from transferkit.classifier import Classifier
+from transferkit.feature_store import Features
+from transferkit.features import BatchSize, stored_features, under_head
 from transferkit.images import Images, Splits
+from transferkit.methods import probe_heads
 from transferkit.methods.fitted import Fitted
+from transferkit.methods.probe_heads import Known
 from transferkit.methods.table import show_groups
-from transferkit.outputs import Outputs, collect
 from transferkit.recipe import ProbeSettings
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
-from transferkit.solvers import LinearHead, ProbeFit, fit_probe
 from transferkit.training import ParameterGroup
-
-ENOUGH_TO_CHOOSE = 500  # val images; with fewer, accuracies on val differ by chance more than by C
 
 
 def fit(
@@ -30,123 +26,53 @@ def fit(
     screen: Screen,
     seed: int,
 ) -> Fitted:
-    """Give the classifier a linear head fitted on train and val; its body stays as it is.
+    """Give the classifier a head fitted on train and val; its body stays as it is.
 
-    C is chosen on val by a head that saw train alone; that head's outputs on val are the ones given back.
+    What is chosen is chosen on val by a head that saw train alone; that head's outputs on val are the ones given back.
     """
     classifier.to(runtime.device)
     classifier.freeze(list(classifier.stages))
     groups = _groups(classifier)
     show_groups(groups, screen)
     with classifier.frozen_verified():
-        train = features_of(classifier, splits.train, settings.batch_size, runtime, screen, "features of train")
-        val = features_of(classifier, splits.val, settings.batch_size, runtime, screen, "features of val")
-    chosen = solve(train, val, settings, seed, runtime)
-    given = settings.model_copy(update={"C": chosen.C})
-    honest = solve(train, None, given, seed, runtime)
-    final = solve(joined(train, val), None, given, seed, runtime)
-    classifier.set_head(final.head.weight, final.head.bias)
-    _tell(chosen, screen)
-    return Fitted(_with_head(val, honest.head), groups, facts={"probe": probe_facts(chosen)})
+        train, val = features_of(classifier, splits, settings.batch_size, runtime, screen)
+    known = Known.of(splits, train, val, runtime)
+    solved = probe_heads.linear(known, settings, seed)
+    classifier.set_head(solved.head.weight, solved.head.bias)
+    for line in solved.lines:
+        screen.line(line)
+    honest = under_head(solved.honest, val, splits.val, known.train_features.device) if len(val) else None
+    return Fitted(honest, groups, facts={"probe": solved.facts})
 
 
-def start_head(
-    classifier: Classifier,
-    splits: Splits,
-    runtime: Runtime,
-    screen: Screen,
-    seed: int,
-) -> ProbeFit:
+def start_head(classifier: Classifier, splits: Splits, runtime: Runtime, screen: Screen, seed: int) -> dict[str, Any]:
     """Give the classifier the head of a probe fitted on train alone, for fine-tuning to start from (LP-FT).
 
     Kumar et al. 2022 (arXiv:2202.10054), section 3.4.
+
+    Returns:
+        What the report shows of the probe.
     """
     classifier.to(runtime.device)
-    train = features_of(classifier, splits.train, 256, runtime, screen, "features of train")
-    val = features_of(classifier, splits.val, 256, runtime, screen, "features of val")
-    probe = ProbeSettings(name="probe")
-    chosen = solve(train, val, probe, seed, runtime)
-    start = solve(train, None, probe.model_copy(update={"C": chosen.C}), seed, runtime)
-    classifier.set_head(start.head.weight, start.head.bias)
-    _tell(chosen, screen)
-    return chosen
+    train, val = features_of(classifier, splits, "auto", runtime, screen)
+    known = Known.of(splits, train, val, runtime)
+    choice, start = probe_heads.linear_start(known, ProbeSettings(name="probe"), seed)
+    head = start.head(0)
+    classifier.set_head(head.weight, head.bias)
+    for line in probe_heads.in_words(choice, start):
+        screen.line(line)
+    return probe_heads.linear_facts(choice, start)
 
 
 def features_of(
-    classifier: Classifier, images: Images, batch_size: int, runtime: Runtime, screen: Screen, title: str
-) -> Outputs:
-    """Outputs of the images, or empty ones where there are no images."""
-    if len(images):
-        return collect(classifier, images, runtime, screen, title, batch_size)
-    nothing = np.zeros((0, classifier.num_features), np.float32)
-    logits = np.zeros((0, len(classifier.class_names)), np.float32)
-    return Outputs(nothing, logits, images.labels, images.ids, images.class_names)
+    classifier: Classifier, splits: Splits, batch_size: BatchSize, runtime: Runtime, screen: Screen
+) -> tuple[Features, Features]:
+    """Features of train and of val, from the store where they are."""
 
+    def of(images: Images, name: str) -> Features:
+        return stored_features(classifier, images, runtime, screen, f"features of {name}", batch_size)
 
-def solve(train: Outputs, val: Outputs | None, settings: ProbeSettings, seed: int, runtime: Runtime) -> ProbeFit:
-    """The probe's head from stored features; C is chosen on val, or by cross-validation on train where val is small."""
-    rest = val if val is not None and len(val) >= ENOUGH_TO_CHOOSE else _none_of(train)
-    arrays = (train.features, train.labels, rest.features, rest.labels)
-    train_features, train_labels, val_features, val_labels = (
-        torch.from_numpy(array).to(runtime.device) for array in arrays
-    )
-    return fit_probe(
-        train_features,
-        train_labels,
-        val_features,
-        val_labels,
-        len(train.class_names),
-        sweep=settings.sweep,
-        C=settings.C,
-        class_weight=settings.class_weight,
-        seed=seed,
-    )
-
-
-def probe_facts(probe: ProbeFit) -> dict[str, Any]:
-    """What the report shows of a probe."""
-    accuracies = list(probe.validation_accuracy)
-    return {
-        "C": probe.C,
-        "grid": list(probe.grid),
-        "validation_accuracy": accuracies,
-        "on_boundary": probe.on_boundary,
-        "chosen_by": probe.chosen_by,
-        "converged": probe.converged,
-    }
-
-
-def _tell(probe: ProbeFit, screen: Screen) -> None:
-    accuracy = f", accuracy {100 * max(probe.validation_accuracy):.1f} %" if probe.validation_accuracy else ""
-    screen.line(f"probe: C = {probe.C:.3g}, chosen by {probe.chosen_by}{accuracy}")
-    if probe.on_boundary:
-        screen.line("probe: the best C lies on the boundary of the grid; set method.C or method.sweep=full.")
-    if not probe.converged:
-        screen.line("probe: the solver stopped before it converged; the head may be improvable.")
-
-
-def joined(first: Outputs, second: Outputs) -> Outputs:
-    """The outputs of both image sets, one after the other."""
-    return Outputs(
-        np.concatenate([first.features, second.features]),
-        np.concatenate([first.logits, second.logits]),
-        np.concatenate([first.labels, second.labels]),
-        first.ids + second.ids,
-        first.class_names,
-    )
-
-
-def _none_of(outputs: Outputs) -> Outputs:
-    return replace(outputs, features=outputs.features[:0], logits=outputs.logits[:0], labels=outputs.labels[:0], ids=())
-
-
-def _with_head(outputs: Outputs, head: LinearHead) -> Outputs | None:
-    """The same features under another head; None where there are no images."""
-    if not len(outputs):
-        return None
-    device = head.weight.device
-    logits = head.logits(torch.from_numpy(outputs.features).to(device)).float().cpu().numpy()
-    return replace(outputs, logits=logits)
+    return of(splits.train, "train"), of(splits.val, "val")
 
 
 def _groups(classifier: Classifier) -> list[ParameterGroup]:

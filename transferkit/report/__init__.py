@@ -49,16 +49,29 @@ def verdict(run: Run) -> RenderableType:
     return terminal.verdict(gather(run), str(run.path / "report.html"))
 
 
-def write_comparison(folder: Path) -> None:
-    """Make report.html of a study from its comparison.json alone."""
-    from transferkit.report.comparison import comparison_page
+def write_comparison(folder: Path) -> dict[str, Any]:
+    """Make report.html and report.md of a comparison or a label curve from its comparison.json alone, and return it."""
+    comparison: dict[str, Any] = read_json(folder / "comparison.json")
+    if comparison.get("kind") == "curve":
+        from transferkit.report import label_curve
 
-    comparison = read_json(folder / "comparison.json")
-    write_text(folder / "report.html", comparison_page(comparison, folder))
+        page, markdown = label_curve.label_curve_page(comparison, folder), label_curve.label_curve_markdown(comparison)
+    else:
+        from transferkit.report import comparison_words
+        from transferkit.report.comparison import comparison_page
+
+        page, markdown = comparison_page(comparison, folder), comparison_words.markdown(comparison)
+    write_text(folder / "report.html", page)
+    write_text(folder / "report.md", markdown)
+    return comparison
 
 
 def comparison_verdict(comparison: Mapping[str, Any]) -> RenderableType:
-    """What the terminal shows of a comparison."""
+    """What the terminal shows of a comparison or a label curve."""
+    if comparison.get("kind") == "curve":
+        from transferkit.report.label_curve import label_curve_verdict
+
+        return label_curve_verdict(comparison)
     from transferkit.report import comparison as comparisons
 
     return comparisons.comparison_verdict(comparison)
@@ -80,6 +93,21 @@ def limits_verdict(report: Mapping[str, Any]) -> RenderableType:
     from transferkit.report import limits
 
     return limits.limits_verdict(report)
+
+
+def comparison_figure(study: Run, name: str, path: Path) -> None:
+    """Draw the figure `curve` of a label curve, as .pdf, .svg or .png.
+
+    Raises:
+        TransferkitError: If there is no such figure of this comparison.
+    """
+    from transferkit.report.label_curve import label_curve_figure
+
+    comparison = read_json(study.path / "comparison.json")
+    if name != "curve" or comparison.get("kind") != "curve":
+        which = "a label curve has the figure curve" if comparison.get("kind") == "curve" else "a comparison has none"
+        raise TransferkitError(f"There is no figure {name!r} here: {which}; a run has confusion, recall and training.")
+    label_curve_figure(comparison, path)
 
 
 def write_ranking(folder: Path) -> None:

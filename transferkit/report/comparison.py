@@ -1,115 +1,117 @@
-"""A comparison as a page and on the terminal: one table, one verdict."""
+"""A comparison as a page and on the terminal: one verdict, one table, and how the arms differ."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from transferkit.report import comparison_plots as drawn
+from transferkit.report import comparison_words as told
+from transferkit.report import content as words
 from transferkit.report.page import rendered
 from transferkit.report.plots import shortened
 from transferkit.screen import printable
 
-_ROW, _WIDTH, _LEFT = 34, 560, 130  # px
+NAME_WIDTH = 18
 
 
 def comparison_page(comparison: Mapping[str, Any], folder: Path) -> str:
     """The comparison as one HTML file that loads nothing."""
-    arms = [{**row, "links": _links(row, folder)} for row in comparison["arms"]]
+    arms = [{**row, "links": links(row, folder)} for row in comparison["arms"]]
     return rendered(
         "comparison.html.jinja",
         comparison={**comparison, "arms": arms},
         headline=headline(comparison["arms"]),
-        chart=accuracy_chart(comparison["arms"]),
+        told=told,
+        notes=told.notes(comparison),
         openings=sum(row["test_openings"] for row in comparison["arms"]),
+        cost_drawings=drawn.cost_drawings(arms),
+        class_drawing=drawn.class_differences(arms, comparison.get("class_names") or []),
+        agreement_drawing=drawn.agreement(comparison.get("agreement") or {}),
+        learning_drawings=drawn.learning_curves(arms),
+        key=drawn.key(arms),
     )
 
 
 def headline(arms: Sequence[Mapping[str, Any]]) -> str:
-    """The arms by their accuracy, best first."""
+    """The arms by their accuracy, best first; of many, the best ones."""
     ranked = sorted(arms, key=lambda row: row["mean"], reverse=True)
-    return ", ".join(f"{row['name']} {100 * row['mean']:.1f} %" for row in ranked)
+    more = f" and {len(ranked) - 4} more" if len(ranked) > 5 else ""
+    shown = ranked[:4] if more else ranked
+    return ", ".join(f"{row['name']} {100 * row['mean']:.1f} %" for row in shown) + more
 
 
-def _links(row: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """Where each run's own page lies, relative to the comparison."""
-    links = []
+def links(row: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """Where each run's own page lies, relative to the comparison, also after the folder was moved with its runs."""
+    found = []
     for path, accuracy in zip(row["runs"], row["accuracies"], strict=True):
-        run = Path(path)
-        target = run.relative_to(folder) if run.is_relative_to(folder) else run.absolute()
-        links.append({"name": run.name, "href": quote(f"{target.as_posix()}/report.html"), "accuracy": accuracy})
-    return links
-
-
-def accuracy_chart(arms: Sequence[Mapping[str, Any]]) -> Markup:
-    """Inline SVG: one bar per arm for the mean accuracy, one dot per seed, on an axis from 0 to 100 %."""
-    height = _ROW * len(arms) + 26
-    scale = _WIDTH - _LEFT - 20
-    parts = [
-        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="Accuracy of each arm">').format(
-            _WIDTH, height
-        )
-    ]
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(_grid_line(_LEFT + scale * share, height, share))
-    for index, row in enumerate(arms):
-        parts.append(_bar(row, index, scale))
-    return Markup("").join([*parts, Markup("</svg>")])
-
-
-def _grid_line(x: float, height: float, share: float) -> Markup:
-    line = Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/>').format(x, height - 22)
-    text = Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{:.0f} %</text>').format(x, height - 6, 100 * share)
-    return line + text
-
-
-def _bar(row: Mapping[str, Any], index: int, scale: float) -> Markup:
-    top = _ROW * index + 6
-    middle = top + (_ROW - 12) / 2
-    name = Markup('<text x="{}" y="{}" text-anchor="end" dominant-baseline="middle">{}</text>').format(
-        _LEFT - 8, middle, shortened(row["name"], 18)
-    )
-    bar = Markup('<rect class="bar" x="{}" y="{}" width="{:.1f}" height="{}"/>').format(
-        _LEFT, top, scale * row["mean"], _ROW - 12
-    )
-    dots = [
-        Markup('<circle class="seed" cx="{:.1f}" cy="{}" r="3.5"/>').format(_LEFT + scale * accuracy, middle)
-        for accuracy in row["accuracies"]
-    ]
-    return name + bar + Markup("").join(dots)
+        run = Path(path) if Path(path).exists() else folder / "runs" / Path(path).name
+        target = Path(os.path.relpath(run.absolute(), folder.absolute()))
+        found.append({"name": run.name, "href": quote(f"{target.as_posix()}/report.html"), "accuracy": accuracy})
+    return found
 
 
 def comparison_verdict(comparison: Mapping[str, Any]) -> RenderableType:
-    """What the terminal shows of a comparison."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("arm", "accuracy", "seeds", "difference, points", "p (Holm)", "time to fit"):
-        table.add_column(title, justify="left" if title == "arm" else "right")
-    for row in comparison["arms"]:
-        table.add_row(*(printable(cell) for cell in _cells(row)))
-    failures = [Text(printable(f"Failed: {failure}")) for failure in comparison["failures"]]
+    """What the terminal shows of a comparison, in 80 columns."""
+    failures = [Text(printable(f"failed: {failure}"), style="bold") for failure in comparison["failures"]]
+    below = [Text(printable(line), style="dim") for line in _below(comparison)]
     page = Text(printable(f"Report: {comparison['folder']}/report.html"))
-    return Group(Text(printable(comparison["verdict"]), style="bold"), Text(), table, *failures, Text(), page)
+    sentence = Text(printable(comparison["verdict"]), style="bold")
+    return Group(sentence, Text(), arms_table(comparison["arms"]), Text(), *below, *failures, page)
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    spread = f" ± {100 * row['sd']:.1f}" if row["sd"] is not None else ""
-    accuracy = f"{100 * row['mean']:.1f}{spread} %"
-    if "difference" not in row:
-        return [row["name"], accuracy, str(row["seeds"]), "reference", "", f"{row['fit_seconds']:.1f} s"]
-    difference = row["difference"]
-    low, high = (100 * bound for bound in difference["interval"])
-    shown = f"{100 * difference['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
+def _below(comparison: Mapping[str, Any]) -> list[str]:
+    budget = [comparison["budget_in_words"]] if comparison.get("budget_in_words") else []
+    return [*budget, *told.reading(comparison)]
+
+
+def arms_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Two lines per arm: what it reaches and costs above, the intervals and the rest below."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("arm\nlength", no_wrap=True, max_width=NAME_WIDTH)
+    for title in (
+        "accuracy, %\n95 % images",
+        "difference\n95 %, points",
+        "p\nHolm",
+        "trained\nGFLOPs",
+        "fit\nimg/s",
+        "memory\n",
+    ):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*_stacked(row))
+    return table
+
+
+def _stacked(row: Mapping[str, Any]) -> list[Text]:
+    difference = row.get("difference")
+    how = ("", "reference", "") if not difference else _difference(difference)
+    style = "bold" if difference and difference["shown"] else ""
     return [
-        row["name"],
-        accuracy,
-        str(row["seeds"]),
-        shown,
-        f"{difference['p_holm']:.2g}",
-        f"{row['fit_seconds']:.1f} s",
+        _two(shortened(row["name"], NAME_WIDTH), shortened(told.length(row), NAME_WIDTH)),
+        _two(told.accuracy(row), told.interval(row)),
+        _two(how[0] or how[1], how[1] if how[0] else "", style),
+        _two(how[2], ""),
+        _two(told.count(row.get("trained_parameters")), told.gigaflops(row.get("flops_per_image"))),
+        _two(told.brief(row.get("fit_seconds")), told.rate(row.get("predicted_images_per_second"))),
+        _two(told.gigabytes(row.get("peak_memory_bytes")), ""),
     ]
+
+
+def _difference(difference: Mapping[str, Any]) -> tuple[str, str, str]:
+    return (
+        f"{100 * difference['mean']:+.1f}",
+        told.signed_interval(difference),
+        words.p_value(difference["p_holm"]),
+    )
+
+
+def _two(above: str, below: str, style: str = "") -> Text:
+    return Text.assemble((printable(above), style), "\n", (printable(below), "dim"))

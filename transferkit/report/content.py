@@ -41,6 +41,8 @@ class Content:
         thumbnails: Pictures (3, h, w) by position in the test outputs.
         explanations: Nearest training images and class-activation maps of the images listed one by one.
         feature_map: Places of some test images in the plane.
+        labels: Likely label errors and duplicates; {} where nobody looked for them.
+        label_pictures: Pictures of these, by part and position.
         missing: What is not there and how to make it, by the name of the part.
     """
 
@@ -56,6 +58,8 @@ class Content:
     thumbnails: dict[int, npt.NDArray[np.uint8]]
     explanations: Explanations | None
     feature_map: FeatureMap | None
+    labels: dict[str, Any]
+    label_pictures: dict[str, dict[int, npt.NDArray[np.uint8]]]
     missing: dict[str, str]
 
     @property
@@ -119,6 +123,8 @@ def gather(run: Run) -> Content:
     history = read("history", lambda: run.history, no_lines)
     if not history:
         missing.setdefault("history", again)
+    no_labels: dict[str, Any] = {}
+    labels = read("labels", lambda: run.labels, no_labels)
     return Content(
         name=run.path.resolve().name,
         recipe=read("recipe", lambda: run.recipe.model_dump(mode="json"), {}),
@@ -131,6 +137,8 @@ def gather(run: Run) -> Content:
         test=read("outputs", lambda: run.outputs("test"), None),
         thumbnails=thumbnails,
         explanations=read("explanations", lambda: Explanations.load(run.explanations_path), None),
+        labels=labels,
+        label_pictures=read("label pictures", run.label_pictures, {}) if labels else {},
         feature_map=read("map", lambda: FeatureMap.load(run.map_path), None),
         missing=missing,
     )
@@ -182,10 +190,15 @@ def openings(content: Content) -> str:
     count = content.facts.get("test_openings")
     if count is None:
         return "How often the test set was opened is not recorded (facts.json)."
+    checks = content.facts.get("label_openings", 0)
+    more = f" It was opened {_times(checks)} more to check its labels; nothing was chosen by it." if checks else ""
     if count == 1:
-        return "The test set was opened once."
-    times = "never" if count == 0 else f"{count} times"
-    return f"The test set was opened {times}; choices made after an opening can make the result too good."
+        return f"The test set was opened once.{more}"
+    return f"The test set was opened {_times(count)}; choices made after an opening can make the result too good.{more}"
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
 def confusions_in_words(content: Content) -> list[str]:

@@ -22,7 +22,7 @@ LOGGED: tuple[tuple[str, str, float, Written], ...] = (
     ("loss", "Training loss", 1, "{:.3g}".format),
     ("val_accuracy", "Validation accuracy, %", 100, "{:.4g}".format),
     ("lr", "Largest learning rate at the epoch's end", 1, "{:.2g}".format),
-    ("gradient_norm", "Gradient norm at the epoch's last step", 1, "{:.3g}".format),
+    ("gradient_norm", "Gradient norm, mean over the epoch", 1, "{:.3g}".format),
     ("images_per_second", "Training images per second", 1, "{:,.0f}".format),
 )
 
@@ -83,12 +83,13 @@ def curve(lines: Sequence[Line], title: str, written: Written = "{:g}".format, x
     whole = all(x == int(x) for x in xs)
     across = [x for x in ticks(*frame.x_range, count=5) if not whole or x == int(x)]
     parts = [frame.axes(across, ticks(*frame.y_range), x_title, written)]
-    parts += [_line(line, frame, number % COLOURS, x_title, written) for number, line in enumerate(lines)]
+    parts += [drawn_line(line, frame, number % COLOURS, x_title, written) for number, line in enumerate(lines)]
     last = ", ".join(f"{line.name} {written(line.ys[-1])}".strip() for line in lines)
     return _svg(f"{title}; at the last {x_title}: {last}", parts)
 
 
-def _line(line: Line, frame: Frame, colour: int, x_title: str, written: Written) -> Markup:
+def drawn_line(line: Line, frame: Frame, colour: int, x_title: str, written: Written) -> Markup:
+    """One line in a frame, with dots that tell their values where they are few."""
     points = [frame.place(x, y) for x, y in zip(line.xs, line.ys, strict=True)]
     drawn = Markup('<polyline class="line" points="{}"/>').format(" ".join(f"{x},{y}" for x, y in points))
     if len(points) <= DOTTED_UP_TO:

@@ -37,8 +37,15 @@ def figure(run: Run, name: str, path: Path) -> None:
     Raises:
         TransferkitError: If the figure or the format is unknown, or the run lacks what the figure shows.
     """
-    if name not in FIGURES:
-        raise TransferkitError(f"Unknown figure {name!r}. {did_you_mean(name, FIGURES)}")
+    drawn_to(path, lambda: drawn(run, name))
+
+
+def drawn_to(path: Path, draw: Callable[[], Any]) -> None:
+    """Write what `draw` makes into a file; its suffix decides the format.
+
+    Raises:
+        TransferkitError: If the format is unknown.
+    """
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in SUFFIXES:
         raise TransferkitError(
@@ -48,9 +55,23 @@ def figure(run: Run, name: str, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     with mpl.rc_context(STYLE):
-        drawn = FIGURES[name](gather(run))
-        FigureCanvasAgg(drawn)
-        write_atomically(path, lambda temporary: drawn.savefig(temporary, format=suffix, bbox_inches="tight"))
+        figure = draw()
+        FigureCanvasAgg(figure)
+        write_atomically(path, lambda temporary: figure.savefig(temporary, format=suffix, bbox_inches="tight"))
+
+
+def drawn(run: Run, name: str) -> Any:
+    """One of the run's figures, as matplotlib's Figure.
+
+    Raises:
+        TransferkitError: If the figure is unknown, or the run lacks what it shows.
+    """
+    import matplotlib as mpl
+
+    if name not in FIGURES:
+        raise TransferkitError(f"Unknown figure {name!r}. {did_you_mean(name, FIGURES)}")
+    with mpl.rc_context(STYLE):
+        return FIGURES[name](gather(run))
 
 
 def _confusion(content: Content) -> Any:

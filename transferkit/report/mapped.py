@@ -70,7 +70,9 @@ def map_words(content: Content) -> str:
     if found.reason:
         return f"There is no map: {found.reason}."
     among = f"{len(found.indices):,} of {n:,}" if len(found.indices) < n else f"all {n:,}"
+    few = len(content.class_names) <= COLOURED_UP_TO
+    colours = "Coloured by label" if few else "The dots of one label light up together"
     return (
         f"Features of {among} test images, hits and mistakes in their true proportion, laid out by t-SNE: neighbours "
-        "are alike to the network; distances between groups mean nothing. Coloured by label; mistakes have a rim."
+        f"are alike to the network; distances between groups mean nothing. {colours}; mistakes have a rim."
     )

@@ -78,7 +78,23 @@
   });
   const rowNames = [...svg.querySelectorAll("[data-row]")], columnNames = [...svg.querySelectorAll("[data-column]")];
 
+  /* of many classes, the cells of one shade are one path */
+  const shades = new Map([...svg.querySelectorAll("[data-shade]")].map((path) => [path.dataset.shade, path]));
+  const shade = (share) => Math.min(9, Math.ceil(9 * Math.sqrt(share) - 1e-9));
+
+  function redrawShades() {
+    const squares = new Map([...shades.keys()].map((key) => [key, []]));
+    const square = `h${side}v${side}h${-side}z`;
+    data.confusion.forEach((row, label) => row.forEach((n, predicted) => {
+      if (!n) return;
+      const key = (label === predicted ? "h" : "m") + shade(n / totals[label]);
+      squares.get(key).push(`M${+(place[predicted] * side).toFixed(2)} ${+(place[label] * side).toFixed(2)}${square}`);
+    }));
+    for (const [key, path] of shades) path.setAttribute("d", squares.get(key).join(""));
+  }
+
   function redraw() {
+    if (shades.size) redrawShades();
     for (const { shape, label, predicted, isText, dx, dy } of drawn) {
       shape.setAttribute("x", left + place[predicted] * side + dx);
       shape.setAttribute("y", top + place[label] * side + dy);
@@ -240,6 +256,7 @@
 
   function choose(dot) {
     chosen = dot;
+    for (const other of dots) other.shape.classList.toggle("same", other.label === dot.label);
     here.setAttribute("cx", dot.x);
     here.setAttribute("cy", dot.y);
     here.setAttribute("visibility", "visible");

@@ -17,7 +17,8 @@ from transferkit.report import calibrated, curves, plots
 from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.explained import explained, explained_words
-from transferkit.report.mapped import COLOURED_UP_TO, map_svg, map_words
+from transferkit.report.labelled import labelled
+from transferkit.report.mapped import map_svg, map_words
 from transferkit.report.pictures import data_uris
 
 FOLDER = Path(__file__).parent
@@ -59,9 +60,9 @@ def page(content: Content) -> str:
         listed=len(rows),
         map=map_svg(content, {index: row for row, index in enumerate(rows)}),
         map_words=map_words(content),
-        mapped_colours=COLOURED_UP_TO,
         numbered_up_to=plots.NUMBERED_UP_TO,
         sampled=len(pictures) < scores.get("n", 0),
+        labelled=labelled(content),
         curves=drawings(content),
         groups=content.facts.get("parameter_groups", []),
         published=content.published,
@@ -132,6 +133,7 @@ def sections(content: Content) -> list[tuple[str, str]]:
         ("map", "Map"),
         ("calibration", "Calibration"),
         ("selective", "Abstaining"),
+        ("labels", "Labels"),
     ]
     after = [("training", "Training"), ("published", "Published"), ("made", "Making"), ("environment", "Environment")]
     return [("confusion", "Confusion matrix"), *(scored if content.scores else []), *after]

@@ -42,6 +42,7 @@ def confusion_svg(confusion: npt.NDArray[np.int64], names: Sequence[str]) -> Mar
     """The confusion matrix: rows are true classes, columns predicted ones, empty cells are not drawn.
 
     The page's script finds a cell by its `data-cell` ("true,predicted") and a name by its `data-row` or `data-column`.
+    Of many classes, all cells of one shade are one path with a `data-shade`, which the script draws anew.
     """
     side = cell_px(len(names))
     left, top = _label_room(names, side)
@@ -53,7 +54,7 @@ def confusion_svg(confusion: npt.NDArray[np.int64], names: Sequence[str]) -> Mar
         'role="img" aria-label="Confusion matrix of {} classes">'
     ).format(labelled, width, height, width, height, side, left, top, len(names))
     ground = Markup('<rect class="ground" x="{}" y="{}" width="{}" height="{}"/>').format(left, top, extent, extent)
-    cells = _cells(confusion, side, left, top)
+    cells = _cells(confusion, side, left, top) if left else _dense_cells(confusion, side)
     labels = _labels(names, side, left, top) if left else Markup("")
     return opening + ground + cells + labels + _pointer(side, left, top, extent) + Markup("</svg>")
 
@@ -106,6 +107,21 @@ def _cells(confusion: npt.NDArray[np.int64], side: float, left: float, top: floa
                 f'y="{y + (side - gap) / 2:g}">{count}</text>'
             )
     return Markup('<g class="cells">' + "".join(parts) + "</g>")
+
+
+def _dense_cells(confusion: npt.NDArray[np.int64], side: float) -> Markup:
+    """One path for each shade: a browser draws twenty paths at once, and tens of thousands of cells slowly."""
+    totals = np.maximum(confusion.sum(axis=1), 1)
+    squares: dict[str, list[str]] = {
+        f"{kind}{level}": [] for kind in ("h", "m") for level in range(1, LEVELS + 1)
+    }  # every shade, since another order needs the same ones
+    rows, columns = np.nonzero(confusion)
+    for true, predicted in zip(rows.tolist(), columns.tolist(), strict=True):
+        level = shade(confusion[true, predicted] / totals[true])
+        kind = "h" if true == predicted else "m"
+        squares[f"{kind}{level}"].append(f"M{predicted * side:g} {true * side:g}h{side:g}v{side:g}h-{side:g}z")
+    paths = [f'<path class="{key}" data-shade="{key}" d="{"".join(parts)}"/>' for key, parts in squares.items()]
+    return Markup('<g class="cells">' + "".join(paths) + "</g>")
 
 
 def _labels(names: Sequence[str], side: float, left: float, top: float) -> Markup:

@@ -38,6 +38,11 @@ CIFAR10: dict[tuple[str, str], Published] = {
     ("scratch", "alexnet"): Published(76, 77, f"{_READ}; CIFAR variant"),
     ("scratch", "vgg16"): Published(92.6, 94.3, f"{_READ}; CIFAR variant"),
     ("scratch", "resnet18"): Published(95.0, 96.0, f"{_READ}; CIFAR variant"),
+    ("scratch", "resnet18-cifar"): Published(95.0, 96.0, _READ),
+    ("scratch", "vgg11-cifar"): Published(92.4, 92.4, _READ),
+    ("scratch", "lenet"): Published(64, 74, f"{_READ}; networks like LeNet"),
+    ("scratch", "resnet20"): Published(91.25, 91.25, "He et al. 2016, table 6, about 164 epochs"),
+    ("scratch", "resnet56"): Published(93.03, 93.03, "He et al. 2016, table 6, about 164 epochs"),
     ("scratch", "resnet34"): Published(95.6, 95.6, f"{_READ}; CIFAR variant"),
     ("scratch", "resnet50"): Published(95.6, 95.6, f"{_READ}; CIFAR variant"),
 }

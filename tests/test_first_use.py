@@ -1,0 +1,69 @@
+"""What an impatient newcomer meets: mistakes answered at once, and nothing promised that is not so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from test_cli import pets, refused, transferkit
+
+from transferkit import datasets, recipe_book
+from transferkit.datasets import folder
+from transferkit.decoding import decode
+from transferkit.errors import TransferkitError
+from transferkit.recipe import FolderData, from_options
+from transferkit.screen import SILENT
+
+__all__ = ["pets"]  # a fixture
+
+
+def never(*_: object, **__: object) -> NoReturn:
+    """Stands for work that must not begin."""
+    raise AssertionError("work began")
+
+
+@pytest.fixture
+def closed_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any data set that is loaded fails the test."""
+    monkeypatch.setattr(datasets, "load", never)
+
+
+@pytest.mark.usefixtures("closed_data")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["finetune", "resnet8"], "Unknown backbone 'resnet8'. Did you mean 'resnet18'?"),
+        (["probe", "timm/resnet1888"], "resnet1888"),
+        (["finetune", "resnet18", "--weights", "no/such.pth"], "No weights at 'no/such.pth'"),
+    ],
+)
+def test_a_wrong_backbone_is_refused_before_any_data_are_loaded(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    assert message in refused(transferkit(*arguments, "--data", "digits", cwd=tmp_path))
+
+
+def test_class_names_that_differ_are_told_before_a_file_is_decoded(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pets / "test" / "dog").rename(pets / "test" / "hound")
+    monkeypatch.setattr(folder, "decoded", never)
+
+    with pytest.raises(TransferkitError, match=r"test: Class names differ\. Only here: 'hound'; only in train: 'dog'"):
+        folder.load(FolderData(name="folder", path=pets), SILENT)
+
+
+def test_the_list_of_recipes_fits_80_columns(tmp_path: Path) -> None:
+    lines = transferkit("recipes", "list", cwd=tmp_path, COLUMNS="80").stdout.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert sum(line[0] != " " for line in lines) == len(recipe_book.names())
+
+
+def test_the_pictures_of_a_folder_are_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(TransferkitError, match="it is a folder; name the files in it"):
+        decode(tmp_path, 8, "squash")
+
+
+def test_empty_weights_are_not_the_folder_one_stands_in() -> None:
+    with pytest.raises(TransferkitError, match=r"backbone\.weights: string should have at least 1 character"):
+        from_options("finetune", "resnet18", "digits", {"weights": ""}, ())

@@ -1,0 +1,106 @@
+"""How long a training may last: epochs, steps, time or operations, read from `3epochs`, `10min`, `1e15flops`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from transferkit.errors import TransferkitError
+
+Kind = Literal["epochs", "steps", "seconds", "flops", "converged"]
+
+UNITS: dict[str, tuple[Kind, float]] = {
+    "epoch": ("epochs", 1),
+    "epochs": ("epochs", 1),
+    "step": ("steps", 1),
+    "steps": ("steps", 1),
+    "s": ("seconds", 1),
+    "min": ("seconds", 60),
+    "h": ("seconds", 3600),
+    "flops": ("flops", 1),
+}
+CONVERGED = "converged"
+EXAMPLES = "3epochs, 500steps, 10min or 1e15flops, or the word converged"
+NOT_CUT = "A probe has no steps to count: it takes one feature pass and a convex fit, whatever the budget."
+FEATURE_PASSES = "Feature passes, validation and the test are not counted; the time to fit, beside it, is all of it."
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a training may use.
+
+    Attributes:
+        kind: What is counted; `converged` stands for the default length of each method.
+        amount: How many epochs, steps, seconds or operations; 0 for `converged`.
+    """
+
+    kind: Kind
+    amount: float
+
+    @property
+    def in_words(self) -> str:
+        """What the budget means, for a reader of the result."""
+        match self.kind:
+            case "epochs":
+                times = "once" if self.amount == 1 else f"{self.amount:g} times"
+                return f"every training by gradient steps sees the training images {times}. {NOT_CUT}"
+            case "steps":
+                return f"every training takes {self.amount:,.0f} gradient steps. {NOT_CUT}"
+            case "seconds":
+                return (
+                    f"gradient steps go on for {clock(self.amount)} on this machine, and the learning rate follows the "
+                    f"clock. {FEATURE_PASSES} {NOT_CUT}"
+                )
+            case "flops":
+                return (
+                    f"gradient steps for {self.amount:.3g} operations, counted as 3 x forward operations x images (two "
+                    f"per multiply-add; convolutions, linear layers and attention; without the head; frozen or not). "
+                    f"{FEATURE_PASSES} {NOT_CUT}"
+                )
+            case "converged":
+                return "every training has the default length of its method, so the arms do not cost the same."
+
+
+def read(text: str) -> Budget:
+    """The budget that a text means.
+
+    Raises:
+        TransferkitError: If it cannot be read, or is not more than zero.
+
+    Example:
+        >>> read("10min")
+        Budget(kind='seconds', amount=600.0)
+    """
+    if text == CONVERGED:
+        return Budget("converged", 0.0)
+    found = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*", text)
+    unit = found.group(2).lower() if found else ""
+    if found is None or unit not in UNITS:
+        raise TransferkitError(f"Cannot read the budget {text!r}. Expected a number with a unit, as in {EXAMPLES}.")
+    kind, factor = UNITS[unit]
+    amount = factor * _number(found.group(1), text)
+    if amount <= 0:
+        raise TransferkitError(f"The budget {text!r} trains nothing. Expected more than zero, as in {EXAMPLES}.")
+    if kind in ("epochs", "steps") and amount != int(amount):
+        raise TransferkitError(f"The budget {text!r} is no whole number. To stop within an epoch, count in steps.")
+    return Budget(kind, amount)
+
+
+def _number(digits: str, text: str) -> float:
+    try:
+        return float(digits)
+    except ValueError as error:
+        raise TransferkitError(f"Cannot read the budget {text!r}: {digits!r} is no number.") from error
+
+
+def clock(seconds: float) -> str:
+    """Seconds in the largest unit that keeps them readable.
+
+    Example:
+        >>> clock(45), clock(600), clock(9000)
+        ('45 s', '10 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:g} s"
+    return f"{seconds / 60:g} min" if seconds < 7200 else f"{seconds / 3600:g} h"

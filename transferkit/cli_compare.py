@@ -1,0 +1,200 @@
+"""The commands that compare: arms on the same images, finished runs, and numbers of labels. torch stays inside."""
+
+from __future__ import annotations
+
+import json as json_format
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from transferkit.command_options import with_options
+from transferkit.errors import MachineError, TransferkitError
+from transferkit.recipe import FolderData, Study, dump
+from transferkit.study_options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
+
+Methods = Annotated[
+    str | None,
+    typer.Option(help="Of scratch, probe, finetune; the first is the reference. (default: all three)"),
+]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Trainings of each arm. (default: 3)", show_default=False)]
+ScratchBudget = Annotated[
+    str | None, typer.Option(help="Train from scratch a second time with this budget, such as 30epochs or converged.")
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="imagenet, none, a file or a run's folder, for all; or NAME=WEIGHTS. (default: imagenet)",
+        rich_help_panel="Backbone",
+    ),
+]
+Stem = Annotated[
+    Literal["auto", "imagenet", "cifar"] | None,
+    typer.Option(help="cifar: a stem for small images; auto: from scratch only.", rich_help_panel="Backbone"),
+]
+Reference = Annotated[str | None, typer.Option(help="The arm the others are compared with. (default: the first)")]
+Over = Annotated[
+    Literal["seeds", "images"] | None,
+    typer.Option(help="What intervals of differences cover. (default: seeds and images, with two seeds)"),
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="key.path=value of the study, as in arms.scratch.method.lr=0.05.")
+]
+Data = Annotated[
+    str, typer.Option(help="A data set's name, or folder:PATH with your own images.", rich_help_panel="Data")
+]
+Size = Annotated[int | None, typer.Option(min=8, help="Input side in px, the same for all arms.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel="Run")]
+Precision = Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel="Run")]
+Threads = Annotated[int | None, typer.Option(min=1, rich_help_panel="Run")]
+Out = Annotated[Path | None, typer.Option(help="The folder. (default: runs/<name>-<hash>)", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the study as a recipe, and stop.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(compare)
+    app.command()(curve)
+
+
+@with_options(FolderData)
+def compare(
+    arms: Annotated[list[str], typer.Argument(help="Backbones, each NAME or NAME=WEIGHTS; or folders of runs.")],
+    methods: Methods = None,
+    seeds: Seeds = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="3epochs, 500steps, 10min, 1e15flops, or converged: each method's own. (default: converged)"),
+    ] = None,
+    scratch_budget: ScratchBudget = None,
+    weights: Weights = None,
+    stem: Stem = None,
+    size: Size = None,
+    reference: Reference = None,
+    over: Over = None,
+    set_: Set = None,
+    data: Data = "cifar10",
+    device: Device = None,
+    precision: Precision = None,
+    threads: Threads = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    **options: Any,
+) -> None:
+    """Compare methods and backbones on the same images and budget, with seeds and paired tests; or finished runs."""
+    shared = {"stem": stem, "size": size, "device": device, "precision": precision, "threads": threads, **options}
+    if any(is_run(arm) for arm in arms):
+        own = {"--methods": methods, "--seeds": seeds, "--budget": budget, "--scratch-budget": scratch_budget}
+        given = {**own, "--weights": weights, "--set": set_, **{f"--{key}": value for key, value in shared.items()}}
+        require_runs_alone(arms, given)
+        _compare_runs(arms, out, reference, over, overwrite, json)
+        return
+    chosen = Arms(arms, listed(methods or "scratch,probe,finetune"), weights or (), scratch_budget)
+    settings = {"seeds": seeds, "budget": budget or "converged", "reference": reference, "over": over}
+    run_study(study_of("compare", chosen, data, shared, settings, set_ or ()), out, overwrite, dry_run, json)
+
+
+@with_options(FolderData)
+def curve(
+    backbone: Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., timm/<name>, or NAME=WEIGHTS.")],
+    methods: Methods = None,
+    labels: Annotated[str, typer.Option(help="Labels per class, val included.")] = "5,10,50,100,all",
+    seeds: Seeds = None,
+    budget: Annotated[
+        str, typer.Option(help="The same at every number of labels: 500steps, 10min or 1e15flops.")
+    ] = DEFAULT_STEPS,
+    scratch_budget: ScratchBudget = None,
+    weights: Weights = None,
+    stem: Stem = None,
+    size: Size = None,
+    reference: Reference = None,
+    over: Over = None,
+    set_: Set = None,
+    data: Data = "cifar10",
+    device: Device = None,
+    precision: Precision = None,
+    threads: Threads = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    **options: Any,
+) -> None:
+    """Draw accuracy over the number of labels: how many does each method need?"""
+    if options.get("limit_per_class") or options.get("subset_seed") is not None:
+        raise TransferkitError(
+            "--labels says how many labels are used, and each seed draws its own. Use --labels alone."
+        )
+    shared = {"stem": stem, "size": size, "device": device, "precision": precision, "threads": threads, **options}
+    chosen = Arms([backbone], listed(methods or "scratch,probe,finetune"), weights or (), scratch_budget)
+    counts = label_counts(labels)
+    settings = {"seeds": seeds, "budget": budget, "labels": counts, "reference": reference, "over": over}
+    run_study(study_of("curve", chosen, data, shared, settings, set_ or ()), out, overwrite, dry_run, json)
+
+
+def is_run(argument: str) -> bool:
+    """Whether an argument is meant as a folder, and not as a backbone."""
+    path = Path(argument)
+    return path.is_dir() or (len(path.parts) > 1 and path.parts[0] != "timm")
+
+
+def require_runs_alone(arms: list[str], given: dict[str, Any]) -> None:
+    """Refuse backbones beside runs, and options that would have no effect on finished ones.
+
+    Raises:
+        TransferkitError: Names what does not fit.
+    """
+    others, folders = ([arm for arm in arms if is_run(arm) is wanted] for wanted in (False, True))
+    if others:
+        raise TransferkitError(
+            f"{others[0]} is no folder, and {folders[0]} is one. Give folders of runs alone, or backbones alone."
+        )
+    if useless := [option for option, value in given.items() if value is not None]:
+        raise TransferkitError(f"{useless[0].replace('_', '-')} has no effect on finished runs. Leave it out.")
+
+
+def _compare_runs(
+    runs: list[str], out: Path | None, reference: str | None, over: Any, overwrite: bool, as_json: bool
+) -> None:
+    from transferkit import report
+    from transferkit.screen import Screen
+    from transferkit.study import compare_runs
+
+    paths = [Path(run) for run in runs]
+    comparison = compare_runs(paths, out, reference=reference, over=over, overwrite=overwrite, command=_command())
+    Screen().show(report.comparison_verdict(comparison))
+    if as_json:
+        print(json_format.dumps(comparison, indent=1, ensure_ascii=False))
+
+
+def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+    """Carry out a study and show its table."""
+    from transferkit.screen import Screen
+
+    if dry_run:
+        print(dump(study), end="")
+        return
+    screen = Screen()
+    screen.line("Starting (loading torch takes a few seconds) ...")
+    from transferkit import report
+    from transferkit import study as studies
+
+    try:
+        comparison = studies.run_study(study, out, overwrite=overwrite, screen=screen, command=_command())
+    except KeyboardInterrupt:
+        raise MachineError(
+            "Stopped. Finished runs and the last saved epoch are kept; the same command goes on from there."
+        ) from None
+    screen.show(report.comparison_verdict(comparison))
+    if as_json:
+        print(json_format.dumps(comparison, indent=1, ensure_ascii=False))
+
+
+def _command() -> str:
+    return shlex.join(["transferkit", *sys.argv[1:]])
