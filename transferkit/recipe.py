@@ -211,6 +211,11 @@ class Recipe(Settings):
         """Eight hex digits over everything that decides the result."""
         return _hash(self.model_dump(mode="json", exclude={"threads", "device"}))
 
+    @property
+    def default_folder(self) -> Path:
+        """runs/<title>-<short hash>: the same recipe goes to the same folder."""
+        return Path("runs") / f"{self.title}-{self.short_hash}"
+
 
 class Study(Settings):
     """Several recipes on the same images, compared: what the arms share, and what each arm changes.

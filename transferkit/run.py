@@ -37,7 +37,7 @@ def run(
     screen = screen or Screen()
     clock = Clock()
     backbones.require(recipe.backbone, screen)
-    place = run_directory.claim(out or default_folder(recipe), overwrite=overwrite, resume=resume)
+    place = run_directory.claim(out or recipe.default_folder, overwrite=overwrite, resume=resume)
     machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
     runtime.seed_everything(recipe.seed)
 
@@ -71,11 +71,6 @@ def run(
     place.remove_checkpoint()
     report.write(place)
     return place
-
-
-def default_folder(recipe: Recipe) -> Path:
-    """runs/<title>-<short hash>: the same recipe goes to the same folder."""
-    return Path("runs") / f"{recipe.title}-{recipe.short_hash}"
 
 
 def save_model(place: Run, classifier: Classifier, recipe: Recipe) -> None:
