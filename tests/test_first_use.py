@@ -8,7 +8,8 @@ from typing import NoReturn
 import pytest
 from test_cli import pets, refused, transferkit
 
-from transferkit import datasets, recipe_book
+from transferkit import datasets, recipe_book, study
+from transferkit import run as story
 from transferkit.datasets import folder
 from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
@@ -67,3 +68,45 @@ def test_the_pictures_of_a_folder_are_not_called_damaged(tmp_path: Path) -> None
 def test_empty_weights_are_not_the_folder_one_stands_in() -> None:
     with pytest.raises(TransferkitError, match=r"backbone\.weights: string should have at least 1 character"):
         from_options("finetune", "resnet18", "digits", {"weights": ""}, ())
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ((), "Stopped before anything was written; the same command starts again."),
+        (("recipe.yaml",), "Stopped before the first epoch was complete; go on with the same command and --resume."),
+        (
+            ("recipe.yaml", "evaluation.json"),
+            "run holds a finished run; `transferkit report run` builds its page again.",
+        ),
+        (("recipe.yaml", "checkpoint.safetensors"), "The last complete epoch and the log are kept in run; continue"),
+    ],
+)
+def test_ctrl_c_promises_no_more_than_was_kept(
+    written: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> NoReturn:
+        (tmp_path / "run").mkdir()
+        for name in written:
+            (tmp_path / "run" / name).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(story, "run", stopped)
+
+    message = refused(transferkit("scratch", "resnet20", "--data", "digits", "--out", "run", cwd=tmp_path), 1)
+
+    assert told in message
+
+
+def test_a_stopped_study_goes_on_without_an_option_that_it_does_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "run_study", stopped)
+
+    message = refused(transferkit("quickstart", cwd=tmp_path), 1)
+
+    assert "the same command goes on from there" in message
+    assert "--resume" not in message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -308,10 +308,10 @@ def _run_recipe(
 
     source(recipe.backbone.name)  # an unknown one is told before torch is loaded
     screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit import report as reports
-    from transferkit.run import run
+    with _interruptible(lambda: _kept(out or recipe.default_folder)):
+        from transferkit import report as reports
+        from transferkit.run import run
 
-    with _interruptible():
         place = run(recipe, out, overwrite=overwrite, resume=resume, screen=screen, command=_command())
     screen.show(reports.verdict(place))
     if as_json:
@@ -319,14 +319,26 @@ def _run_recipe(
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(kept: Callable[[], str]) -> Iterator[None]:
     """Ctrl-C ends a run with a word on how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        raise MachineError(
-            "Stopped. The last complete epoch and the log are kept; continue with the same command and --resume."
-        ) from None
+        raise MachineError(kept()) from None
+
+
+def _kept(folder: Path) -> str:
+    """What a stopped run has left, and how to go on from there."""
+    if (folder / "checkpoint.safetensors").exists():
+        return (
+            f"Stopped. The last complete epoch and the log are kept in {folder}; continue with the same command and "
+            "--resume."
+        )
+    if (folder / "evaluation.json").exists():
+        return f"Stopped. {folder} holds a finished run; `transferkit report {folder}` builds its page again."
+    if (folder / "recipe.yaml").exists():
+        return "Stopped before the first epoch was complete; go on with the same command and --resume."
+    return "Stopped before anything was written; the same command starts again."
 
 
 def _summary(place: Run) -> dict[str, Any]:

@@ -325,6 +325,11 @@ class Recipe(Settings):
         """Eight hex digits over everything that decides the result."""
         return _hash(self.model_dump(mode="json", exclude={"threads", "device", "track"}))
 
+    @property
+    def default_folder(self) -> Path:
+        """runs/<title>-<short hash>: the same recipe goes to the same folder."""
+        return Path("runs") / f"{self.title}-{self.short_hash}"
+
 
 Labels: TypeAlias = Annotated[int, Field(ge=1)] | Literal["all"]
 

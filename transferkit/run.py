@@ -39,7 +39,7 @@ def run(
     tracking.require(recipe.track)
     clock = Clock()
     backbones.require(recipe.backbone, screen)
-    place = run_directory.claim(out or default_folder(recipe), overwrite=overwrite, resume=resume)
+    place = run_directory.claim(out or recipe.default_folder, overwrite=overwrite, resume=resume)
     machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
     forget_peak(machine)
     runtime.seed_everything(recipe.seed)
@@ -77,11 +77,6 @@ def run(
     report.write(place)
     tracking.write(place)
     return place
-
-
-def default_folder(recipe: Recipe) -> Path:
-    """runs/<title>-<short hash>: the same recipe goes to the same folder."""
-    return Path("runs") / f"{recipe.title}-{recipe.short_hash}"
 
 
 def save_model(place: Run, classifier: Classifier, recipe: Recipe, limits: rejection.Rejection) -> None:
