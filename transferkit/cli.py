@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit import cli_features, cli_rank, recipe_book
+from transferkit import cli_features, cli_lab, cli_rank, recipe_book
 from transferkit import recipe as recipes
 from transferkit.command_options import method_options
 from transferkit.errors import MachineError, TransferkitError
@@ -30,6 +30,7 @@ recipe_app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_
 app.add_typer(recipe_app, name="recipes")
 cli_features.register(app)
 cli_rank.register(app)
+cli_lab.register(app)
 
 BACKBONE_COLUMNS = ("name", "family", "parameters", "top1", "source")
 LAYER_COLUMNS = ("name", "kind", "shape", "receptive_field", "stride", "parameters", "flops")
