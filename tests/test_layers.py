@@ -7,8 +7,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
-    {"__init__", "cli", "cli_corrupt", "cli_features", "cli_labels", "cli_limits", "cli_rank", "cli_compare"},
-    {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking", "study_options"},
+    {
+        "__init__",
+        "cli",
+        "cli_corrupt",
+        "cli_features",
+        "cli_labels",
+        "cli_limits",
+        "cli_rank",
+        "cli_compare",
+        "cli_lab",
+    },
+    {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking", "study_options", "mode_effects"},
     {"run", "limitations"},
     {
         "report",

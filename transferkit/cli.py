@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit import cli_compare, cli_corrupt, cli_features, cli_labels, cli_limits, cli_rank, recipe_book
+from transferkit import cli_compare, cli_corrupt, cli_features, cli_lab, cli_labels, cli_limits, cli_rank, recipe_book
 from transferkit import recipe as recipes
 from transferkit.command_options import method_options
 from transferkit.errors import MachineError, TransferkitError
@@ -34,6 +34,7 @@ cli_rank.register(app)
 cli_compare.register(app)
 cli_corrupt.register(app)
 cli_limits.register(app)
+cli_lab.register(app)
 
 BACKBONE_COLUMNS = ("name", "family", "parameters", "top1", "source")
 LAYER_COLUMNS = ("name", "kind", "shape", "receptive_field", "stride", "parameters", "flops")

@@ -1,0 +1,71 @@
+"""Commands that make an idea visible: modes, gradient flow, filters, shifts. torch is imported inside commands only."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+FinishedRun = Annotated[Path, typer.Argument(help="A run's folder.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(modes)
+
+
+def modes(
+    run: FinishedRun,
+    passes: Annotated[int, typer.Option(min=2, help="Over all val images, each in a new order.")] = 20,
+    json: Json = False,
+    device: Device = "auto",
+) -> None:
+    """Show what train mode does to a network's predictions: accuracy and spread, with dropout or BatchNorm awake."""
+    from transferkit.mode_effects import of_run
+    from transferkit.screen import Screen
+
+    screen = Screen()
+    found = of_run(run, passes, screen, device)
+    if json:
+        _print_json([vars(effect) for effect in found])
+        return
+    rows = [
+        (
+            effect.mode,
+            f"{100 * effect.accuracy:.1f} ({100 * effect.interval[0]:.1f}-{100 * effect.interval[1]:.1f})",
+            f"{100 * effect.accuracy_sd:.2f}",
+            f"{effect.spread:.3f}",
+            f"{100 * effect.changing:.1f}",
+        )
+        for effect in found
+    ]
+    _table(("mode", "accuracy, % (95 %)", "sd", "spread", "changing, %"), rows)
+    screen.line(
+        f"n = {found[0].n:,} val images, {found[0].passes} passes. sd: of the accuracy over passes, in points. spread: "
+        "standard deviation over passes of the probability of the answer of eval mode, mean over images. changing: "
+        "images that are not given one answer in all passes."
+    )
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout; the first column stands left."""
+    from rich.table import Table
+
+    from transferkit.screen import Screen, printable
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(printable, row))
+    Screen(stream=sys.stdout).show(table)
+
+
+def _print_json(value: Any) -> None:
+    print(json_format.dumps(value, indent=1, ensure_ascii=False))
