@@ -6,6 +6,8 @@ import csv
 import html
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +343,18 @@ def test_no_test_image_at_all_is_said(tmp_path: Path) -> None:
 
 
 # ---- weight ----
+
+
+def test_a_page_is_built_without_torch(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    code = (
+        "import sys; from pathlib import Path; from transferkit import report, run_directory; "
+        "report.write(run_directory.Run(Path(sys.argv[1]))); print('torch' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, run.path], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "False\n"  # its import takes longer than the page
 
 
 def test_two_hundred_classes_are_a_picture_and_not_a_wall_of_text(tmp_path: Path) -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from transferkit.batches import to_device
 from transferkit.checkpoint import read_arrays, write_arrays
-from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import listed_one_by_one, thumbnails
-from transferkit.features import outputs_of
-from transferkit.gradcam import CamLayer, cam_layer, gradcam
 from transferkit.images import Images
 from transferkit.outputs import Outputs
-from transferkit.runtime import Runtime
-from transferkit.screen import Screen
+
+if TYPE_CHECKING:  # the report reads what is stored, without torch
+    from transferkit.classifier import Classifier
+    from transferkit.gradcam import CamLayer
+    from transferkit.runtime import Runtime
+    from transferkit.screen import Screen
 
 NEIGHBOURS = 3  # training images shown of each listed image
 SEARCHED = 5_000  # training images searched, at most ...
@@ -99,6 +99,9 @@ def explain(
 
     The neighbours are those of the final network, whose features of the training images no earlier pass gave.
     """
+    from transferkit.features import outputs_of
+    from transferkit.gradcam import cam_layer
+
     indices = listed_one_by_one(test)
     pool = train.subset(searched(len(train), len(test), seed))
     seen = outputs_of(classifier, pool, runtime, screen, "train images to compare with")
@@ -157,6 +160,11 @@ def _maps(
     classifier: Classifier, layer: CamLayer, pixels: npt.NDArray[np.uint8], classes: Integers, runtime: Runtime
 ) -> npt.NDArray[np.uint8]:
     """(M, h, w), Grad-CAM of the predicted classes in 0..255; (M, 0, 0) where the network has no such layer."""
+    import torch
+
+    from transferkit.batches import to_device
+    from transferkit.gradcam import gradcam
+
     if not layer.name:
         return np.zeros((len(pixels), 0, 0), np.uint8)
     parts = [np.zeros((0, layer.height, layer.width), np.float32)]
