@@ -106,7 +106,8 @@ def train(
     """
     assert settings.epochs is not None
     assert settings.batch_size is not None
-    augmentation = Augmentation(settings.shift, bool(settings.flip))
+    augmentation = Augmentation(settings.shift, bool(settings.flip), settings.alternating_flip)
+    classifier.averages_mirror = settings.test_flip
     batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, seed)
     total_steps = settings.epochs * batches.steps_per_epoch
     training = _started(classifier, settings, groups, runtime)

@@ -119,11 +119,10 @@ def page(flow: Flow) -> str:
     """The page: sentences, one drawing per moment, the table."""
     drawings = [(title, _drawing(flow, moment, title)) for moment, title in moments(flow).items()]
     swatches = [_swatch(index) for index in range(len(flow["networks"]))]
-    headline = " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences(flow))
     return rendered(
         "gradient_flow.html.jinja",
         flow=flow,
-        headline=headline or "Gradient norms per layer.",
+        sentences=[sentence[0].upper() + sentence[1:] for sentence in sentences(flow)],
         drawings=drawings,
         titles=titles(flow),
         rows=list(zip(swatches, rows(flow), strict=True)),
