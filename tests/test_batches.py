@@ -97,3 +97,20 @@ def test_in_order_keeps_the_order() -> None:
     values = [int(value) for batch in in_order(numbered(7), 3, CPU) for value in batch[:, 0, 0, 0]]
 
     assert values == list(range(7))
+
+
+def test_alternating_flips_show_each_image_both_ways_in_two_epochs() -> None:
+    ramp = np.broadcast_to(np.arange(8, dtype=np.uint8), (6, 3, 8, 8))  # brighter to the right
+    images = Images.from_pixels(np.ascontiguousarray(ramp), np.arange(6) % 2, ("a", "b"), None)
+    augmentation = Augmentation(shift=0, flip=True, alternating=True)
+    batches = TrainingBatches(images, 6, torch.device("cpu"), augmentation, seed=0)
+
+    def mirrored(epoch: int) -> dict[int, bool]:
+        order = torch.randperm(6, generator=torch.Generator().manual_seed(epoch))  # as the batches draw it, seed 0
+        (pixels, _), *_ = batches.epoch(epoch)
+        return {int(index): bool(row[0, 0, 0] == 7) for index, row in zip(order, pixels, strict=True)}
+
+    first, second, third = mirrored(0), mirrored(1), mirrored(2)
+    assert all(first[index] != second[index] for index in range(6))
+    assert first == third
+    assert len(set(first.values())) == 2  # a coin decides where each begins

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from transferkit import backbones, recipe
+from transferkit import backbones, methods, recipe, runtime
 from transferkit.backbones import speednet
 from transferkit.backbones.shapes import Window, sides
 from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
-from transferkit.recipe import BackboneSettings, SimpleCnnSettings, backbone_settings
+from transferkit.images import Images, split
+from transferkit.recipe import BackboneSettings, ScratchSettings, SimpleCnnSettings, backbone_settings
 from transferkit.run_directory import Run
-from transferkit.screen import SILENT
+from transferkit.screen import SILENT, Screen
 
 
 def simple_cnn(size: int = 8, **keys: Any) -> Classifier:
@@ -180,3 +183,40 @@ def test_speednet_passes_its_input_on_before_it_has_learnt() -> None:
     image = torch.randn(1, 4, 5, 5)
 
     torch.testing.assert_close(layer(image)[:, :4], image)
+
+
+def speed_run(**changes: Any) -> tuple[Classifier, list[str]]:
+    """speednet after one epoch on 24 noisy images, and what was said."""
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 3, 10, 10), dtype=np.uint8)
+    pool = Images.from_pixels(pixels, np.arange(24) % 2, ("a", "b"))
+    splits = split(pool, pool, val_fraction=0.25, limit_per_class=None, seed=0)
+    values = {"epochs": 1, "batch_size": 9, "lr": 0.1, "weight_decay": 1e-3, "flip": True, **changes}
+    screen = Screen(stream=io.StringIO())
+    classifier = backbones.load(BackboneSettings(name="speednet", weights="none"), ("a", "b"), 10, SILENT)
+    machine = runtime.Runtime(torch.device("cpu"), "fp32", 1)
+    methods.fit(classifier, splits, ScratchSettings(name="scratch", **values), machine, screen, 0)
+    prepared = classifier.prepare(torch.from_numpy(splits.train.pixels))
+    expected = speednet.whitening_filters(prepared)
+    weight = classifier.body.whitening.weight.detach()  # type: ignore[union-attr]
+    torch.testing.assert_close(weight, torch.cat((expected, -expected)))  # and training left it so
+    return classifier, screen.stream.getvalue().splitlines()  # type: ignore[union-attr]
+
+
+def test_speednet_starts_from_the_training_images_and_keeps_its_first_layer() -> None:
+    classifier, said = speed_run()
+
+    assert said[0] == "whitening: set from 18 training images, and frozen"
+    assert classifier.frozen == ("whitening",)
+
+
+def test_a_test_flip_predicts_from_an_image_and_its_mirror_image() -> None:
+    classifier, _ = speed_run(test_flip=True, alternating_flip=True)
+    images = torch.rand(3, 3, 10, 10)
+
+    with torch.no_grad():
+        both = classifier(images)
+        classifier.averages_mirror = False
+        alone, mirrored = classifier(images), classifier(images.flip(-1))
+
+    torch.testing.assert_close(both, (alone + mirrored) / 2)
+    assert not torch.allclose(both, alone)

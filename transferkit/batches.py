@@ -16,21 +16,27 @@ RESIDENT_SHARE = 0.5  # of free device memory that pixels may take before they a
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crop after reflect-padding by `shift` (a share of the side), and mirroring; both act on uint8 pixels."""
+    """Random crop after reflect-padding by `shift` (a share of the side), and mirroring; both act on uint8 pixels.
+
+    With `alternating`, an image is mirrored in every second epoch instead of at random.
+    """
 
     shift: float = 0.125
     flip: bool = True
+    alternating: bool = False
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
         """A new batch (B, 3, H, W), each image shifted and mirrored on its own.
 
-        One gather does both, as an index per image, row and column.
+        One gather does both, as an index per image, row and column. `mirrored` (B,) says which images are mirrored;
+        without it a coin is thrown for each.
         """
         count, _, height, width = images.shape
         rows = self._positions(count, height, generator)
         columns = self._positions(count, width, generator)
         if self.flip:
-            mirrored = torch.rand(count, generator=generator) < 0.5
+            if mirrored is None:
+                mirrored = torch.rand(count, generator=generator) < 0.5
             columns = torch.where(mirrored[:, None], columns.flip(1), columns)
         rows, columns = rows.to(images.device), columns.to(images.device)
         image = torch.arange(count, device=images.device)[:, None, None]
@@ -72,8 +78,15 @@ class TrainingBatches:
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             batch = self._take(chosen)
             if self.augmentation is not None:
-                batch = self.augmentation(batch, generator)
+                batch = self.augmentation(batch, generator, self._mirrored(chosen, number))
             yield batch, self._labels[chosen.to(self.device)]
+
+    def _mirrored(self, chosen: Tensor, epoch: int) -> Tensor | None:
+        """Which images are mirrored where that alternates: a coin decides the first epoch (Jordan 2024)."""
+        if self.augmentation is None or not self.augmentation.alternating:
+            return None
+        coins = torch.rand(len(self.images), generator=torch.Generator().manual_seed(self.seed)) < 0.5
+        return coins[chosen] ^ bool(epoch % 2)
 
     def _take(self, indices: Tensor) -> Tensor:
         if self._pixels is not None:

@@ -62,6 +62,8 @@ class Classifier(nn.Module):
         input_spec: How images are prepared.
         weights: Where the body's weights came from.
         frozen: Names of the stages that stay as they are, BatchNorm statistics included, through every `.train()`.
+        averages_mirror: Whether in eval mode features are the mean of those of the image and of its mirror image; the
+            head is linear, so the logits are the means of the logits.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Classifier(nn.Module):
         self.weights = weights
         self.frozen: tuple[str, ...] = ()
         self.batchnorm_frozen = False
+        self.averages_mirror = False
         self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_spec.std).view(1, 3, 1, 1), persistent=False)
 
@@ -93,8 +96,12 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """The head's input, (N, D)."""
-        features: Tensor = self.body(self.prepare(images))
-        return features
+        if not self.averages_mirror or self.training:
+            features: Tensor = self.body(self.prepare(images))
+            return features
+        mirrored = self.body(self.prepare(images.flip(-1)))  # first, so that what hooks see last is the image itself
+        both: Tensor = (mirrored + self.body(self.prepare(images))) / 2
+        return both
 
     def prepare(self, images: Tensor) -> Tensor:
         """Resized and normalised images (N, 3, size, size)."""
@@ -220,6 +227,7 @@ class Classifier(nn.Module):
             "input": asdict(self.input_spec),
             "stages": list(self.stages),
             "weights": self.weights.as_dict(),
+            "averages_mirror": self.averages_mirror,
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
         }
 

@@ -18,6 +18,7 @@ FinishedRun = Annotated[Path, typer.Argument(help="A run's folder.")]
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(modes)
+    app.command("gradient-flow")(gradient_flow)
 
 
 def modes(
@@ -51,6 +52,42 @@ def modes(
         "standard deviation over passes of the probability of the answer of eval mode, mean over images. changing: "
         "images that are not given one answer in all passes."
     )
+
+
+def gradient_flow(
+    backbones: Annotated[
+        list[str] | None, typer.Argument(help="Networks. (default: plain20 plain56 resnet20 resnet56)")
+    ] = None,
+    data: Annotated[str, typer.Option(help="A data set's name, or folder:PATH.")] = "digits",
+    limit_per_class: Annotated[int | None, typer.Option(min=1, help="Labels per class that are used.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Between the two measurements.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Other weights, another order.")] = 3,
+    images: Annotated[int, typer.Option(min=2, help="On which gradients are measured.")] = 512,
+    out: Annotated[Path | None, typer.Option(help="The folder. (default: runs/gradient-flow-<data>)")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the measurement in the folder.")] = False,
+    json: Json = False,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
+) -> None:
+    """Measure the gradient's norm per layer, before training and after an epoch: do skip connections help?"""
+    import shlex
+
+    from transferkit.screen import Screen
+
+    screen = Screen()
+    screen.line("Starting (loading torch takes a few seconds) ...")
+    from transferkit import report
+    from transferkit.gradient_flow import BACKBONES, GradientFlowSettings, measure, require_free
+
+    folder = out or Path("runs") / f"gradient-flow-{data.replace(':', '-').replace('/', '-')}"
+    require_free(folder, overwrite)
+    chosen = tuple(dict.fromkeys(backbones or BACKBONES))
+    settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, device, threads)
+    found = measure(settings, folder, screen, shlex.join(["transferkit", *sys.argv[1:]]))
+    screen.show(report.gradient_flow_verdict(found))
+    screen.line(f"Report: {folder / 'report.html'}")
+    if json:
+        _print_json(found)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

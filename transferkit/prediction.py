@@ -181,6 +181,7 @@ def load_classifier(run: Run) -> Classifier:
     classifier = Classifier(
         classifier.body, classifier.num_features, classifier.class_names, classifier.stages, spec, classifier.weights
     )
+    classifier.averages_mirror = bool(facts.get("averages_mirror"))
     tensors, _ = read_tensors(run.path / "model.safetensors")
     classifier.load_state_dict(tensors)
     return classifier

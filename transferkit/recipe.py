@@ -261,6 +261,8 @@ class TrainingSettings(Settings):
     ema: bool | None = Field(None, description="Average weights and buffers over the last steps.")
     clip_norm: float | None = Field(None, ge=0, description="Largest gradient norm; 0 is off.")
     flip: bool | None = Field(None, description="Mirror at random; None: not for digits and letters.")
+    alternating_flip: bool = Field(False, description="Mirror in every second epoch instead of at random.")
+    test_flip: bool = Field(False, description="Predict from the image and its mirror image together.")
     shift: float = Field(
         0.125, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side."
     )

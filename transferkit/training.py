@@ -160,7 +160,8 @@ def train(
         TransferkitError: If the network gives something else than logits.
     """
     assert settings.batch_size is not None
-    augmentation = Augmentation(settings.shift, bool(settings.flip))
+    augmentation = Augmentation(settings.shift, bool(settings.flip), settings.alternating_flip)
+    classifier.averages_mirror = settings.test_flip
     batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, seed)
     pace = Pace.of(settings, batches.steps_per_epoch)
     training = _started(classifier, settings, groups, runtime)

@@ -1,4 +1,4 @@
-"""A small network made to be trained fast, after airbench (Jordan 2024, arXiv:2404.00498, section 3)."""
+"""A small network made to be trained fast, after airbench (Jordan 2024, arXiv:2404.00498)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from torch import Tensor, nn
 
 PATCH_PX = 2
 WIDTHS = (64, 256, 256)
-LOGIT_SCALE = 1 / 9  # Jordan 2024, section 3.1: the output is scaled down
+LOGIT_SCALE = 1 / 9  # Jordan 2024: the output is scaled down
 SMALLEST_EIGENVALUE = 5e-4  # added before the root, so that noise is not blown up
-PATCHES = 200_000  # from which the whitening is computed
 
 
 class ShiftingNorm(nn.Module):
-    """BatchNorm that learns to shift and not to scale (section 3.1), with statistics that follow quickly."""
+    """BatchNorm that learns to shift and not to scale, with statistics that follow quickly."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ def group(width_in: int, width_out: int) -> nn.Sequential:
 
 
 def identity_convolution(width_in: int, width_out: int) -> nn.Conv2d:
-    """3x3 that begins by passing its input on in its first channels (Jordan 2024, section 3.3); the rest is random."""
+    """3x3 that begins by passing its input on in its first channels (Jordan 2024); the rest is random."""
     layer = nn.Conv2d(width_in, width_out, kernel_size=3, padding=1, bias=False)
     nn.init.dirac_(layer.weight.detach()[:width_in])
     return layer
@@ -85,8 +84,8 @@ def identity_convolution(width_in: int, width_out: int) -> nn.Conv2d:
 def whitening_filters(images: Tensor) -> Tensor:
     """Filters whose answers to patches of these images are uncorrelated and of variance one.
 
-    The eigenvectors of the patches' second moments, each divided by the root of its eigenvalue (Page 2018; Jordan 2024,
-    section 3.2).
+    The eigenvectors of the patches' second moments, each divided by the root of its eigenvalue (Page 2018;
+    Jordan 2024).
 
     Args:
         images: (N, 3, H, W), prepared.

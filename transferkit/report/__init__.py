@@ -141,6 +141,23 @@ def limits_comparison_verdict(found: Mapping[str, Any]) -> RenderableType:
     return limits_comparison.limits_comparison_verdict(found)
 
 
+def write_gradient_flow(folder: Path) -> None:
+    """Make report.html, gradient-flow.png and .svg from gradient-flow.json alone."""
+    from transferkit.report import gradient_flow
+
+    flow = read_json(folder / "gradient-flow.json")
+    write_text(folder / "report.html", gradient_flow.page(flow))
+    for suffix in ("png", "svg"):
+        gradient_flow.draw(flow, folder / f"gradient-flow.{suffix}")
+
+
+def gradient_flow_verdict(flow: Mapping[str, Any]) -> RenderableType:
+    """What the terminal shows of a measurement of gradient flow."""
+    from transferkit.report import gradient_flow
+
+    return gradient_flow.verdict(flow)
+
+
 def figure(run: Run, name: str, path: Path) -> None:
     """Draw one figure of a run for a paper, as .pdf, .svg or .png."""
     from transferkit.report.figures import figure as draw

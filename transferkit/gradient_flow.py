@@ -1,0 +1,238 @@
+"""How gradients fare on their way to the first layer: their norm per layer, before training and after an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transferkit import backbones, datasets, defaults, report, runtime
+from transferkit.batches import to_device
+from transferkit.checkpoint import write_json
+from transferkit.classifier import Classifier
+from transferkit.errors import TransferkitError
+from transferkit.images import Images
+from transferkit.recipe import BackboneSettings, Recipe, ScratchSettings, from_options
+from transferkit.runtime import Runtime
+from transferkit.screen import SILENT, Screen
+from transferkit.training import parameter_groups, train
+
+BACKBONES = ("plain20", "plain56", "resnet20", "resnet56")
+BATCH = 128
+MOMENTS = ("start", "trained")
+
+
+@dataclass(frozen=True)
+class GradientFlowSettings:
+    """What is measured.
+
+    Attributes:
+        backbones: Names of networks, each trained from random weights.
+        data: Name of a data set, or folder:PATH.
+        epochs: Between the two measurements.
+        seeds: Repetitions: other weights and another order.
+        images: Training images on which gradients are measured, at most.
+        limit_per_class: Labels per class that are used, also for training.
+        device: auto, cpu, cuda ...
+        threads: None for all usable cores.
+    """
+
+    backbones: Sequence[str] = BACKBONES
+    data: str = "digits"
+    epochs: int = 1
+    seeds: int = 3
+    images: int = 512
+    limit_per_class: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+
+def measure(settings: GradientFlowSettings, folder: Path, screen: Screen, command: str = "") -> dict[str, Any]:
+    """Train each network from scratch, measure before and after, and leave gradient-flow.json, a page and figures.
+
+    Raises:
+        TransferkitError: For an unknown network or data set, or a folder that holds something else; before any work.
+    """
+    recipes = {name: [recipe_of(name, settings, seed) for seed in range(settings.seeds)] for name in settings.backbones}
+    machine = runtime.start(settings.device, "fp32", settings.threads)
+    splits = datasets.load(next(iter(recipes.values()))[0].data, screen)
+    images = splits.train.subset(np.unique(np.linspace(0, len(splits.train) - 1, settings.images).astype(int)))
+    networks = {}
+    for name, of_seeds in recipes.items():
+        screen.line(f"{name}: {settings.seeds} seeds, {settings.epochs} epochs each")
+        networks[name] = summary([flow(recipe, splits.train, images, machine) for recipe in of_seeds])
+    result = {
+        "schema": 1,
+        "data": settings.data,
+        "n": len(images),
+        "train_images": len(splits.train),
+        "size_px": min(splits.train.size_px),
+        "epochs": settings.epochs,
+        "seeds": settings.seeds,
+        "device": runtime.device_name(machine.device),
+        "command": command,
+        "networks": networks,
+        "comparisons": comparisons(networks),
+    }
+    write_json(folder / "gradient-flow.json", result)
+    report.write_gradient_flow(folder)
+    return result
+
+
+def recipe_of(name: str, settings: GradientFlowSettings, seed: int) -> Recipe:
+    """The training from scratch of one network."""
+    options = {"epochs": settings.epochs, "seed": seed, "limit_per_class": settings.limit_per_class}
+    backbones.source(name)  # refuses an unknown one before any work
+    return from_options("scratch", name, settings.data, {**options, "ema": False, "mixup": 0.0}, ())
+
+
+def require_free(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder whose content would be lost or mixed up.
+
+    Raises:
+        TransferkitError: Says what is there.
+    """
+    if folder.is_file():
+        raise TransferkitError(f"{folder} is a file. Choose a folder with --out.")
+    finished = folder / "gradient-flow.json"
+    if finished.exists() and not overwrite:
+        raise TransferkitError(
+            f"{folder} already holds a measurement. Look at {folder / 'report.html'}, choose another folder with "
+            "--out, or replace it with --overwrite."
+        )
+    if folder.exists() and any(folder.iterdir()) and not finished.exists():
+        raise TransferkitError(f"{folder} holds other files. Choose another folder with --out.")
+
+
+# --------------------------------------------------------------------------------------------------- measurement
+
+
+def flow(recipe: Recipe, train_images: Images, measured: Images, machine: Runtime) -> dict[str, Any]:
+    """Layers, and their gradient norms at each moment, of one network with one seed."""
+    runtime.seed_everything(recipe.seed)
+    full = defaults.resolved(recipe, machine.device.type, len(train_images), min(train_images.size_px))
+    assert isinstance(full.method, ScratchSettings)
+    assert isinstance(full.method.size, int)
+    classifier = network(full.backbone, train_images, full.method.size).to(machine.device)
+    start = gradient_norms(classifier, measured, machine.device)
+    groups = parameter_groups(classifier, full.method)
+    nothing = train_images.subset([])
+    history = train(classifier, train_images, nothing, full.method, groups, machine, SILENT, recipe.seed)
+    trained = gradient_norms(classifier, measured, machine.device)
+    shapes = {name: list(weight.shape) for name, weight in weights(classifier).items()}
+    return {"layers": shapes, "start": start, "trained": trained, "loss": history[-1]["loss"]}
+
+
+def network(settings: BackboneSettings, images: Images, size: int) -> Classifier:
+    """A network with random weights and a head for these classes."""
+    return backbones.load(settings, images.class_names, size, SILENT)
+
+
+def weights(classifier: Classifier) -> dict[str, Tensor]:
+    """The weights of convolutions and dense layers in the order of the forward pass; the head comes last."""
+    return {
+        name.removeprefix("body."): module.weight
+        for name, module in classifier.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+
+
+def gradient_norms(classifier: Classifier, images: Images, device: torch.device) -> dict[str, list[float]]:
+    """Norms of the gradient of the mean cross-entropy, per layer, in train mode; the classifier stays as it was.
+
+    Returns:
+        `norm`: the Euclidean norm per layer, root mean square over batches of 128 images. `relative`: the same, divided
+        by the norm of the layer's weights, so that layers of different size can be compared.
+    """
+    was_training = classifier.training
+    before = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
+    layers = list(weights(classifier).values())
+    squares = torch.zeros(len(layers), dtype=torch.float64)
+    classifier.train()
+    batches = np.array_split(np.random.default_rng(0).permutation(len(images)), math.ceil(len(images) / BATCH))
+    for chosen in batches:
+        labels = torch.from_numpy(images.labels[chosen]).to(device)
+        loss = F.cross_entropy(classifier(to_device(images.take(chosen), device)), labels)
+        gradients = torch.autograd.grad(loss, layers)
+        squares += torch.stack([gradient.double().square().sum().cpu() for gradient in gradients])
+    for name, buffer in classifier.named_buffers():
+        buffer.data.copy_(before[name])
+    classifier.train(was_training)
+    norms = (squares / len(batches)).sqrt()
+    sizes = torch.stack([layer.detach().double().norm().cpu() for layer in layers])
+    return {"norm": norms.tolist(), "relative": (norms / sizes).tolist()}
+
+
+# ------------------------------------------------------------------------------------------------------- summary
+
+
+def summary(flows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One network: layers, norms per seed, and how the first third of its layers compares with the last third."""
+    layers = flows[0]["layers"]
+    found: dict[str, Any] = {
+        "layers": list(layers),
+        "shapes": list(layers.values()),
+        "loss": [flow["loss"] for flow in flows],
+    }
+    for moment in MOMENTS:
+        norms = [flow[moment]["norm"] for flow in flows]
+        relative = [flow[moment]["relative"] for flow in flows]
+        ratios = [first_over_last(row) for row in relative]
+        found[moment] = {"norm": norms, "relative": relative, "first_over_last": over_seeds(ratios)}
+    return found
+
+
+def first_over_last(values: Sequence[float]) -> float:
+    """Geometric mean of the first third over that of the last third, the head left out.
+
+    Example:
+        >>> round(first_over_last([8.0, 2.0, 1.0, 1.0, 0.5, 2.0, 99.0]), 6)
+        4.0
+    """
+    body = values[:-1]
+    third = max(1, len(body) // 3)
+    return geometric_mean(body[:third]) / geometric_mean(body[-third:])
+
+
+def comparisons(networks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each plain network whose residual twin is there: its norms over the twin's, in the first third of layers.
+
+    The twins have the same layers with the same shapes, so plain norms can be compared, seed by seed.
+    """
+    found = []
+    for name in networks:
+        twin = name.replace("plain", "resnet")
+        if name.startswith("plain") and twin in networks:
+            for moment in MOMENTS:
+                pairs = zip(networks[name][moment]["norm"], networks[twin][moment]["norm"], strict=True)
+                ratios = [early_ratio(plain, residual) for plain, residual in pairs]
+                found.append({"plain": name, "residual": twin, "moment": moment, **over_seeds(ratios)})
+    return found
+
+
+def early_ratio(plain: Sequence[float], residual: Sequence[float]) -> float:
+    """Geometric mean over the first third of the layers of norm over norm."""
+    third = max(1, (len(plain) - 1) // 3)
+    return geometric_mean(plain[:third]) / geometric_mean(residual[:third])
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """Geometric mean of one value per seed, with the least and the greatest."""
+    return {"mean": geometric_mean(values), "low": min(values), "high": max(values), "per_seed": list(values)}
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The exponential of the mean logarithm; 0 where a value is 0.
+
+    Example:
+        >>> round(geometric_mean([1.0, 100.0]), 6)
+        10.0
+    """
+    return math.exp(sum(map(math.log, values)) / len(values)) if min(values) > 0 else 0.0
