@@ -13,6 +13,7 @@ from transferkit import run as story
 from transferkit.datasets import folder
 from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
+from transferkit.estimate import outline
 from transferkit.recipe import FolderData, from_options
 from transferkit.screen import SILENT
 
@@ -110,3 +111,9 @@ def test_a_stopped_study_goes_on_without_an_option_that_it_does_not_have(
 
     assert "the same command goes on from there" in message
     assert "--resume" not in message
+
+
+def test_the_estimate_counts_the_test_images_that_will_be_sealed() -> None:
+    recipe = from_options("probe", "resnet20", "digits", {"test_fraction": 0.1}, ())
+
+    assert outline(recipe.data) == (1617, 180, 8)
