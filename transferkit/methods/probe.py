@@ -43,8 +43,11 @@ def fit(
         val = features_of(classifier, splits.val, settings.batch_size, runtime, screen, "features of val")
     chosen = solve(train, val, settings, seed, runtime)
     given = settings.model_copy(update={"C": chosen.C})
-    honest = solve(train, None, given, seed, runtime)
-    final = solve(joined(train, val), None, given, seed, runtime)
+    honest, final = chosen, chosen  # what `solve` fitted is one of the two
+    if is_enough_to_choose(val):
+        honest = solve(train, None, given, seed, runtime)
+    else:
+        final = solve(joined(train, val), None, given, seed, runtime)
     classifier.set_head(final.head.weight, final.head.bias)
     _tell(chosen, screen)
     return Fitted(_with_head(val, honest.head), groups, facts={"probe": probe_facts(chosen)})
@@ -66,7 +69,8 @@ def start_head(
     val = features_of(classifier, splits.val, 256, runtime, screen, "features of val")
     probe = ProbeSettings(name="probe")
     chosen = solve(train, val, probe, seed, runtime)
-    start = solve(train, None, probe.model_copy(update={"C": chosen.C}), seed, runtime)
+    given = probe.model_copy(update={"C": chosen.C})
+    start = solve(train, None, given, seed, runtime) if is_enough_to_choose(val) else chosen
     classifier.set_head(start.head.weight, start.head.bias)
     _tell(chosen, screen)
     return chosen
@@ -84,8 +88,11 @@ def features_of(
 
 
 def solve(train: Outputs, val: Outputs | None, settings: ProbeSettings, seed: int, runtime: Runtime) -> ProbeFit:
-    """The probe's head from stored features; C is chosen on val, or by cross-validation on train where val is small."""
-    rest = val if val is not None and len(val) >= ENOUGH_TO_CHOOSE else _none_of(train)
+    """The probe's head from stored features.
+
+    C is chosen on val and the head fitted on train and val; where val is small, on train alone, C by cross-validation.
+    """
+    rest = val if val is not None and is_enough_to_choose(val) else _none_of(train)
     arrays = (train.features, train.labels, rest.features, rest.labels)
     train_features, train_labels, val_features, val_labels = (
         torch.from_numpy(array).to(runtime.device) for array in arrays
@@ -101,6 +108,11 @@ def solve(train: Outputs, val: Outputs | None, settings: ProbeSettings, seed: in
         class_weight=settings.class_weight,
         seed=seed,
     )
+
+
+def is_enough_to_choose(val: Outputs) -> bool:
+    """Whether C is chosen on val."""
+    return len(val) >= ENOUGH_TO_CHOOSE
 
 
 def probe_facts(probe: ProbeFit) -> dict[str, Any]:
