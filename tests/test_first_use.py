@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import safetensors.torch
+from safetensors import SafetensorError
 from test_cli import pets, refused, transferkit
 
-from transferkit import datasets, recipe_book, study
+from transferkit import checkpoint, datasets, doctor, recipe_book, study
 from transferkit import run as story
 from transferkit.datasets import folder
 from transferkit.decoding import decode
-from transferkit.errors import TransferkitError
+from transferkit.errors import MachineError, TransferkitError
 from transferkit.estimate import outline
 from transferkit.recipe import FolderData, from_options
 from transferkit.screen import SILENT
@@ -117,3 +119,51 @@ def test_the_estimate_counts_the_test_images_that_will_be_sealed() -> None:
     recipe = from_options("probe", "resnet20", "digits", {"test_fraction": 0.1}, ())
 
     assert outline(recipe.data) == (1617, 180, 8)
+
+
+def test_a_disk_that_fills_while_tensors_are_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+
+    with pytest.raises(MachineError, match=r"Cannot write .*model\.safetensors: the disk is full\. Free some space"):
+        checkpoint.write_tensors(tmp_path / "model.safetensors", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made_names_the_variable(pets: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cache = str(tmp_path / "file" / "cache")
+
+    command = ["probe", "resnet20", "--data", f"folder:{pets}", "--weights", "none"]
+    message = refused(transferkit(*command, cwd=tmp_path, TRANSFERKIT_CACHE=cache), 1)
+
+    assert f"Cannot make the folder {cache}/images: Not a directory." in message
+    assert "Set TRANSFERKIT_CACHE to a folder that you may write to." in message
+
+
+@pytest.mark.usefixtures("closed_data")
+def test_a_run_below_a_file_is_refused_before_any_data_are_loaded(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    message = refused(transferkit("scratch", "resnet20", "--data", "digits", "--out", "file/run", cwd=tmp_path))
+
+    assert "file is a file. Choose a folder with --out." in message
+
+
+def test_a_place_that_cannot_be_written_is_no_fault_of_transferkit(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    message = refused(transferkit("recipes", "copy", "quickstart", "file/mine.yaml", cwd=tmp_path), 1)
+
+    assert message == "error: file: File exists. Choose another place, or make it readable and writable."
+
+
+def test_doctor_tells_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "file" / "cache"))
+
+    cache = next(finding for finding in doctor.examine() if finding.what == "cache")
+
+    assert (cache.state, cache.advice) == ("broken", "Set TRANSFERKIT_CACHE to a folder that you may write to.")

@@ -377,6 +377,12 @@ def main() -> None:
         if debug:
             raise
         sys.exit(_failed(str(error), error.exit_code))
+    except OSError as error:
+        if debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        advice = "Choose another place, or make it readable and writable."
+        sys.exit(_failed(f"{place}{error.strerror or error}. {advice}", 1))
     except Exception as error:
         if debug:
             raise
