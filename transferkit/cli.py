@@ -285,6 +285,9 @@ def _run_recipe(
     if dry_run:
         from transferkit.estimate import estimate
 
+        if as_json:
+            _print_json({"recipe": recipe.model_dump(mode="json"), "estimate": estimate(recipe)})
+            return
         print(recipes.dump(recipe), end="")
         screen.line(estimate(recipe))
         return
@@ -306,7 +309,7 @@ def _run_study(study: recipes.Study, out: Path | None, overwrite: bool, dry_run:
     from transferkit.screen import Screen
 
     if dry_run:
-        print(recipes.dump(study), end="")
+        cli_rank.print_recipe(study, as_json)
         return
     screen = Screen()
     screen.line("Starting (loading torch takes a few seconds) ...")
