@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,8 +11,9 @@ import safetensors.torch
 from safetensors import SafetensorError
 from test_cli import pets, refused, transferkit
 
-from transferkit import checkpoint, datasets, doctor, recipe_book, study
+from transferkit import api, checkpoint, datasets, doctor, recipe_book, study
 from transferkit import run as story
+from transferkit.api import finetune
 from transferkit.datasets import folder
 from transferkit.decoding import decode
 from transferkit.errors import MachineError, TransferkitError
@@ -167,3 +169,45 @@ def test_doctor_tells_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch
     cache = next(finding for finding in doctor.examine() if finding.what == "cache")
 
     assert (cache.state, cache.advice) == ("broken", "Set TRANSFERKIT_CACHE to a folder that you may write to.")
+
+
+def test_scratch_refuses_weights_that_it_would_ignore() -> None:
+    with pytest.raises(TransferkitError, match=r"scratch starts from random weights, so weights 'a\.pth' would be"):
+        from_options("scratch", "resnet18", "digits", {"weights": "a.pth"}, ())
+
+
+def test_an_option_without_its_group_names_the_key() -> None:
+    with pytest.raises(TransferkitError, match=r"unknown key 'epochs'\. Did you mean 'method\.epochs'\?"):
+        from_options("finetune", "resnet18", "digits", {}, ["epochs=3"])
+
+
+def test_a_dry_run_in_json_is_one_document(tmp_path: Path) -> None:
+    command = ["scratch", "resnet20", "--data", "digits", "--epochs", "1"]
+    result = transferkit(*command, "--dry-run", "--json", cwd=tmp_path)
+    study = transferkit("quickstart", "--dry-run", "--json", cwd=tmp_path)
+
+    document = json.loads(result.stdout)
+    assert document["recipe"] == from_options("scratch", "resnet20", "digits", {"epochs": 1}, ()).model_dump(
+        mode="json"
+    )
+    assert document["estimate"].startswith("Estimate: 899 labelled and 898 test images, 1 epochs at 8 px")
+    assert json.loads(study.stdout)["recipe"]["name"] == "quickstart"
+
+
+def test_fine_tuning_random_weights_is_said_to_transfer_nothing(tmp_path: Path) -> None:
+    options = {"weights": "none", "epochs": 1, "limit_per_class": 4, "test_fraction": 0.1}
+    run = finetune("resnet20", "digits", out=tmp_path / "run", quiet=True, **options)
+
+    note = (
+        "the backbone starts from random weights, so nothing is transferred; `transferkit scratch` has rates for that"
+    )
+    assert note in run.facts["notes"]
+
+
+def test_a_stopped_run_goes_on_from_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+    monkeypatch.setattr(api, "run", lambda *_, **how: asked.update(how))
+
+    finetune("resnet20", "digits", out=tmp_path, resume=True)
+
+    assert asked["resume"] is True
