@@ -23,7 +23,7 @@ from transferkit import cli, recipe
 from transferkit.doctor import Finding, mended_torchvision
 from transferkit.errors import TransferkitError
 
-SMALL = ["--data", "digits", "--weights", "none", "--limit-per-class", "6", "--threads", "1"]
+SMALL = ["--data", "digits", "--weights", "none", "--limit-per-class", "6", "--test-fraction", "0.1", "--threads", "1"]
 
 
 @dataclass
@@ -95,7 +95,7 @@ def test_a_command_ends_with_json_on_stdout_and_prose_on_stderr(tmp_path: Path) 
     document = json.loads(result.stdout)
     assert result.returncode == 0, result.stderr
     assert document["run"] == "run"
-    assert document["test"]["n"] == 898
+    assert document["test"]["n"] == 179  # of 1,797, a tenth of each class
     low, high = document["test"]["interval"]
     assert low < document["test"]["accuracy"] < high
     assert document["seconds"] > 0
@@ -110,7 +110,7 @@ def test_the_recipe_of_a_dry_run_is_the_command(tmp_path: Path) -> None:
     (tmp_path / "same.yaml").write_text(dry.stdout)
 
     assert dry.returncode == 0, dry.stderr
-    assert "Estimate: 60 labelled and 898 test images, 1 epochs at 8 px" in dry.stderr.replace("\n", " ")
+    assert "Estimate: 60 labelled and 180 test images, 1 epochs at 8 px" in dry.stderr.replace("\n", " ")
     first = transferkit(*command, "--json", "--out", "a", cwd=tmp_path)
     second = transferkit("run", "same.yaml", "--json", "--out", "b", cwd=tmp_path)
     assert json.loads(first.stdout)["test"] == json.loads(second.stdout)["test"]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import safetensors.torch
+from safetensors import SafetensorError
 from test_cli import pets, refused, transferkit
 
-from transferkit import datasets, recipe_book, study
+from transferkit import api, checkpoint, datasets, doctor, recipe_book, study
 from transferkit import run as story
+from transferkit.api import finetune
 from transferkit.datasets import folder
 from transferkit.decoding import decode
-from transferkit.errors import TransferkitError
+from transferkit.errors import MachineError, TransferkitError
+from transferkit.estimate import outline
 from transferkit.recipe import FolderData, from_options
 from transferkit.screen import SILENT
 
@@ -110,3 +115,99 @@ def test_a_stopped_study_goes_on_without_an_option_that_it_does_not_have(
 
     assert "the same command goes on from there" in message
     assert "--resume" not in message
+
+
+def test_the_estimate_counts_the_test_images_that_will_be_sealed() -> None:
+    recipe = from_options("probe", "resnet20", "digits", {"test_fraction": 0.1}, ())
+
+    assert outline(recipe.data) == (1617, 180, 8)
+
+
+def test_a_disk_that_fills_while_tensors_are_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+
+    with pytest.raises(MachineError, match=r"Cannot write .*model\.safetensors: the disk is full\. Free some space"):
+        checkpoint.write_tensors(tmp_path / "model.safetensors", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made_names_the_variable(pets: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cache = str(tmp_path / "file" / "cache")
+
+    command = ["probe", "resnet20", "--data", f"folder:{pets}", "--weights", "none"]
+    message = refused(transferkit(*command, cwd=tmp_path, TRANSFERKIT_CACHE=cache), 1)
+
+    assert f"Cannot make the folder {cache}/images: Not a directory." in message
+    assert "Set TRANSFERKIT_CACHE to a folder that you may write to." in message
+
+
+@pytest.mark.usefixtures("closed_data")
+def test_a_run_below_a_file_is_refused_before_any_data_are_loaded(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    message = refused(transferkit("scratch", "resnet20", "--data", "digits", "--out", "file/run", cwd=tmp_path))
+
+    assert "file is a file. Choose a folder with --out." in message
+
+
+def test_a_place_that_cannot_be_written_is_no_fault_of_transferkit(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    message = refused(transferkit("recipes", "copy", "quickstart", "file/mine.yaml", cwd=tmp_path), 1)
+
+    assert message == "error: file: File exists. Choose another place, or make it readable and writable."
+
+
+def test_doctor_tells_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "file" / "cache"))
+
+    cache = next(finding for finding in doctor.examine() if finding.what == "cache")
+
+    assert (cache.state, cache.advice) == ("broken", "Set TRANSFERKIT_CACHE to a folder that you may write to.")
+
+
+def test_scratch_refuses_weights_that_it_would_ignore() -> None:
+    with pytest.raises(TransferkitError, match=r"scratch starts from random weights, so weights 'a\.pth' would be"):
+        from_options("scratch", "resnet18", "digits", {"weights": "a.pth"}, ())
+
+
+def test_an_option_without_its_group_names_the_key() -> None:
+    with pytest.raises(TransferkitError, match=r"unknown key 'epochs'\. Did you mean 'method\.epochs'\?"):
+        from_options("finetune", "resnet18", "digits", {}, ["epochs=3"])
+
+
+def test_a_dry_run_in_json_is_one_document(tmp_path: Path) -> None:
+    command = ["scratch", "resnet20", "--data", "digits", "--epochs", "1"]
+    result = transferkit(*command, "--dry-run", "--json", cwd=tmp_path)
+    study = transferkit("quickstart", "--dry-run", "--json", cwd=tmp_path)
+
+    document = json.loads(result.stdout)
+    assert document["recipe"] == from_options("scratch", "resnet20", "digits", {"epochs": 1}, ()).model_dump(
+        mode="json"
+    )
+    assert document["estimate"].startswith("Estimate: 899 labelled and 898 test images, 1 epochs at 8 px")
+    assert json.loads(study.stdout)["recipe"]["name"] == "quickstart"
+
+
+def test_fine_tuning_random_weights_is_said_to_transfer_nothing(tmp_path: Path) -> None:
+    options = {"weights": "none", "epochs": 1, "limit_per_class": 4, "test_fraction": 0.1}
+    run = finetune("resnet20", "digits", out=tmp_path / "run", quiet=True, **options)
+
+    note = (
+        "the backbone starts from random weights, so nothing is transferred; `transferkit scratch` has rates for that"
+    )
+    assert note in run.facts["notes"]
+
+
+def test_a_stopped_run_goes_on_from_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+    monkeypatch.setattr(api, "run", lambda *_, **how: asked.update(how))
+
+    finetune("resnet20", "digits", out=tmp_path, resume=True)
+
+    assert asked["resume"] is True

@@ -14,6 +14,7 @@ from PIL import Image
 import transferkit
 from transferkit import checkpoint, defaults, run_directory, training
 from transferkit.errors import MachineError, TransferkitError
+from transferkit.methods import probe_heads
 from transferkit.outputs import Outputs
 from transferkit.recipe import FinetuneSettings, Recipe, from_options
 from transferkit.run import run
@@ -36,7 +37,7 @@ FILES = {
 
 
 def digits(method: str = "finetune", **options: object) -> Recipe:
-    chosen = {"weights": "none", "limit_per_class": 8, "threads": 1, **options}
+    chosen = {"weights": "none", "limit_per_class": 8, "test_fraction": 0.1, "threads": 1, **options}
     if method != "probe":
         chosen = {"epochs": 2, "batch_size": 32, **chosen}
     return from_options(method, "resnet20", "digits", chosen, ())
@@ -83,7 +84,7 @@ def test_the_reported_accuracy_is_that_of_the_stored_outputs(finished: Run) -> N
 
     accuracy = float((outputs.logits.argmax(1) == outputs.labels).mean())
     assert finished.evaluation["test"]["accuracy"] == pytest.approx(accuracy)
-    assert finished.evaluation["test"]["n"] == 898
+    assert finished.evaluation["test"]["n"] == 179
 
 
 def test_stored_outputs_hold_the_heads_input(finished: Run) -> None:
@@ -284,3 +285,18 @@ def test_a_resnet_of_timm_from_scratch_keeps_the_only_stem_it_has() -> None:
     recipe = from_options("scratch", "timm/resnet18", "cifar10", {}, ())
 
     assert defaults.resolved(recipe, "cpu", 45_000, 32).backbone.stem == "imagenet"
+
+
+@pytest.mark.parametrize(("labels", "fits"), [(8, 2), (60, 2)], ids=["few for val", "enough on val"])
+def test_no_head_of_a_probe_is_fitted_twice(
+    labels: int, fits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One head that val has not seen and one that has seen everything."""
+    fitted = []
+    fit = probe_heads.fit_chosen
+    monkeypatch.setattr(probe_heads, "fit_chosen", lambda *data, **how: fitted.append(data) or fit(*data, **how))
+    monkeypatch.setattr(probe_heads, "ENOUGH_TO_CHOOSE", 50)
+
+    run(digits("probe", limit_per_class=labels), tmp_path / "probed", screen=SILENT)
+
+    assert len(fitted) == fits

@@ -19,6 +19,7 @@ def finetune(
     *,
     out: Path | str | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     quiet: bool = False,
     **options: Any,
 ) -> Run:
@@ -29,13 +30,14 @@ def finetune(
         data: A data set's name, or `folder:PATH`.
         out: The run's folder; default runs/<recipe>-<hash>.
         overwrite: Replace a finished run in that folder.
+        resume: Continue an unfinished run in that folder.
         quiet: Print nothing.
         **options: Any key of the recipe: `epochs=3, size=64, weights="none", limit_per_class=50, seed=1` ...
 
     Raises:
         TransferkitError: For wrong options or data, before any work.
     """
-    return _run("finetune", backbone, data, out, overwrite, quiet, options)
+    return _run("finetune", backbone, data, out, overwrite, resume, quiet, options)
 
 
 def probe(
@@ -44,11 +46,12 @@ def probe(
     *,
     out: Path | str | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     quiet: bool = False,
     **options: Any,
 ) -> Run:
     """Fit a linear probe on a frozen backbone; arguments as for `finetune`."""
-    return _run("probe", backbone, data, out, overwrite, quiet, options)
+    return _run("probe", backbone, data, out, overwrite, resume, quiet, options)
 
 
 def scratch(
@@ -57,11 +60,12 @@ def scratch(
     *,
     out: Path | str | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     quiet: bool = False,
     **options: Any,
 ) -> Run:
     """Train the same network from random weights; arguments as for `finetune`."""
-    return _run("scratch", backbone, data, out, overwrite, quiet, options)
+    return _run("scratch", backbone, data, out, overwrite, resume, quiet, options)
 
 
 def rank(
@@ -147,8 +151,16 @@ def limits(
 
 
 def _run(
-    method: str, backbone: str, data: str, out: Path | str | None, overwrite: bool, quiet: bool, options: dict[str, Any]
+    method: str,
+    backbone: str,
+    data: str,
+    out: Path | str | None,
+    overwrite: bool,
+    resume: bool,
+    quiet: bool,
+    options: dict[str, Any],
 ) -> Run:
     recipe = from_options(method, backbone, data, options, ())
     folder = Path(out) if out is not None else None
-    return run(recipe, folder, overwrite=overwrite, screen=Screen(quiet=quiet), command=f"transferkit.{method}(...)")
+    command = f"transferkit.{method}(...)"
+    return run(recipe, folder, overwrite=overwrite, resume=resume, screen=Screen(quiet=quiet), command=command)

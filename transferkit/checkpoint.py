@@ -22,18 +22,22 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         MachineError: If the disk is full or refuses; `path` is then as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    temporary = Path(name)
+    from safetensors import SafetensorError
+
+    temporary = path
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors reports the system's errors as its own
         raise MachineError(f"Cannot write {path}: {_reason(error)}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary != path:
+            temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -42,10 +46,10 @@ def _umask() -> int:
     return mask
 
 
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
+def _reason(error: Exception) -> str:
+    if os.strerror(errno.ENOSPC) in str(error):
         return "the disk is full. Free some space, or choose another folder with --out"
-    return error.strerror or str(error)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def write_text(path: Path, text: str) -> None:

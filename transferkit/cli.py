@@ -302,6 +302,9 @@ def _run_recipe(
     if dry_run:
         from transferkit.estimate import estimate
 
+        if as_json:
+            _print_json({"recipe": recipe.model_dump(mode="json"), "estimate": estimate(recipe)})
+            return
         print(recipes.dump(recipe), end="")
         screen.line(estimate(recipe))
         return
@@ -376,6 +379,12 @@ def main() -> None:
         if debug:
             raise
         sys.exit(_failed(str(error), error.exit_code))
+    except OSError as error:
+        if debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        advice = "Choose another place, or make it readable and writable."
+        sys.exit(_failed(f"{place}{error.strerror or error}. {advice}", 1))
     except Exception as error:
         if debug:
             raise

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from transferkit.cli_rank import print_recipe
 from transferkit.command_options import with_options
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.recipe import FolderData, Study, dump
+from transferkit.recipe import FolderData, Study
 from transferkit.study_options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
 
 Methods = Annotated[
@@ -178,7 +179,7 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
     from transferkit.screen import Screen
 
     if dry_run:
-        print(dump(study), end="")
+        print_recipe(study, as_json)
         return
     screen = Screen()
     screen.line("Starting (loading torch takes a few seconds) ...")

@@ -12,7 +12,7 @@ import typer
 
 from transferkit.command_options import with_options
 from transferkit.errors import MachineError
-from transferkit.recipe import FolderData, Ranking, dump, ranking_from_options
+from transferkit.recipe import FolderData, Ranking, Study, dump, ranking_from_options
 
 
 def register(app: typer.Typer) -> None:
@@ -43,13 +43,24 @@ def rank(
     run_ranking(ranking, out, overwrite, dry_run, json)
 
 
+def print_recipe(recipe: Ranking | Study, as_json: bool) -> None:
+    """Print what would be run, for --dry-run."""
+    if as_json:
+        print(json_format.dumps({"recipe": recipe.model_dump(mode="json")}, indent=1, ensure_ascii=False))
+    else:
+        print(dump(recipe), end="")
+
+
 def run_ranking(ranking: Ranking, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
     """Carry out a ranking and show its table."""
+    from transferkit.backbones import source
     from transferkit.screen import Screen
 
     if dry_run:
-        print(dump(ranking), end="")
+        print_recipe(ranking, as_json)
         return
+    for backbone in ranking.backbones:
+        source(backbone.name)  # an unknown one is told before torch is loaded
     screen = Screen()
     screen.line("Starting (loading torch takes a few seconds) ...")
     from transferkit import ranking as rankings

@@ -93,7 +93,11 @@ def _caches() -> Iterator[Finding]:
     folder = runtime.cache_folder()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / 1e9
-    yield Finding("cache", "ok" if free > 5 else "note", f"{folder}, {free:.0f} GB free")
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        yield Finding("cache", "broken", f"{folder} cannot be written", runtime.CACHE_ADVICE)
+    else:
+        scarce = "" if free > 5 else "Little room for data sets and features; see `transferkit cache size`."
+        yield Finding("cache", "note" if scarce else "ok", f"{folder}, {free:.0f} GB free", scarce)
     for name in ("downloads", "images", "features", "weights"):
         yield Finding(f"cache, {name}", "ok", _contents(folder / name))
     yield Finding("torchvision weights", "ok", _contents(_torch_hub() / "checkpoints"))

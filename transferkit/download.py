@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from transferkit import __version__
 from transferkit.errors import MachineError, TransferkitError
+from transferkit.runtime import made
 from transferkit.screen import Progress, Screen
 
 CHUNK_BYTES = 1 << 18
@@ -100,7 +101,7 @@ def fetch(
 @contextmanager
 def _alone(to: Path, title: str, screen: Screen) -> Iterator[None]:
     """Inside, no other process downloads to `to`; a lock of the system, which ends with the process that holds it."""
-    to.parent.mkdir(parents=True, exist_ok=True)
+    made(to.parent)
     path = to.with_name(f".{to.name}.lock")
     lock = FileLock(path)
     try:
@@ -328,7 +329,7 @@ def extract(archive: Path, into: Path) -> Path:
     """
     if into.exists():
         return into
-    into.parent.mkdir(parents=True, exist_ok=True)
+    made(into.parent)
     with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as scratch:
         unpacked = Path(scratch) / "unpacked"
         unpacked.mkdir()

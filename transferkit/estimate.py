@@ -10,7 +10,7 @@ from transferkit import backbones, defaults, runtime
 from transferkit import budget as budgets
 from transferkit.classifier import Classifier
 from transferkit.datasets import folder_layout
-from transferkit.recipe import Data, FolderData, GlyphsData, Method, ProbeSettings, Recipe
+from transferkit.recipe import Data, DigitsData, FolderData, GlyphsData, Method, ProbeSettings, Recipe
 from transferkit.screen import SILENT
 
 TIMED_IMAGES = 32
@@ -19,8 +19,8 @@ KNOWN = {  # labelled and test images, side in px
     "cifar10": (50_000, 10_000, 32),
     "cifar100": (50_000, 10_000, 32),
     "svhn": (73_257, 26_032, 32),
-    "digits": (899, 898, 8),
 }
+DIGITS, DIGIT_PX = 1_797, 8
 
 
 def estimate(recipe: Recipe) -> str:
@@ -73,13 +73,19 @@ def outline(data: Data) -> tuple[int, int, int]:
     if isinstance(data, FolderData):
         labelled, tested, side = _folder_outline(data)
     elif isinstance(data, GlyphsData):
-        images = 26 * data.per_class
-        labelled, tested, side = round(images * (1 - data.test_fraction)), round(images * data.test_fraction), data.size
+        labelled, tested, side = *_divided(26 * data.per_class, data.test_fraction), data.size
+    elif isinstance(data, DigitsData):
+        labelled, tested, side = *_divided(DIGITS, data.test_fraction), DIGIT_PX
     else:
         labelled, tested, side = KNOWN[data.name]
     classes = 100 if data.name == "cifar100" else 10
     limit = data.limit_per_class
     return (min(labelled, limit * classes) if limit else labelled), tested, side
+
+
+def _divided(images: int, test_fraction: float) -> tuple[int, int]:
+    tested = round(images * test_fraction)
+    return images - tested, tested
 
 
 def _folder_outline(data: FolderData) -> tuple[int, int, int]:

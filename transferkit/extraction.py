@@ -472,7 +472,7 @@ class Source:
         first = next(lines, None)
         if first is None:
             raise TransferkitError(f"{self.name} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
-        folder.mkdir(parents=True, exist_ok=True)
+        runtime.made(folder, "Choose another place with --out.")
         file = folder / "listing.csv"
         total, names = 0, set[str]()
         with file.open("w", encoding="utf-8", newline="") as handle:

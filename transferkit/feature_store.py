@@ -32,7 +32,7 @@ import numpy.typing as npt
 from transferkit import __version__
 from transferkit.errors import TransferkitError
 from transferkit.images import Labels, Pixels
-from transferkit.runtime import cache_folder, package_version
+from transferkit.runtime import cache_folder, made, package_version
 
 if TYPE_CHECKING:
     from torch import nn
@@ -410,7 +410,7 @@ def open_store(screen: Screen) -> FeatureStore | None:
         freed = clear(folder)
         screen.line(f"The feature store {folder} was of the older format {written}: cleared, {freed / 1e6:,.1f} MB.")
     if written != FORMAT:
-        folder.mkdir(parents=True, exist_ok=True)
+        made(folder)
         (folder / "FORMAT").write_text(f"{FORMAT}\n", encoding="utf-8")
     return FeatureStore(folder, budget, screen)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeGuard, TypeVar, Union, get_args, get_origin
@@ -673,6 +673,11 @@ def from_options(method: str, backbone: str, data: str, options: Mapping[str, An
     Raises:
         TransferkitError: For all mistakes at once.
     """
+    if method == "scratch" and options.get("weights") not in (None, "imagenet", "none"):
+        raise TransferkitError(
+            f"scratch starts from random weights, so weights {options['weights']!r} would be ignored. Leave them out, "
+            "or use finetune or probe."
+        )
     values: dict[str, Any] = {"data": expanded_data(data), "backbone": {"name": backbone}, "method": {"name": method}}
     for key, value in options.items():
         if value is not None:
@@ -755,7 +760,7 @@ def _problem(model: type[Settings], detail: Any) -> str:
     path = ".".join(keys)
     match detail["type"]:
         case "extra_forbidden":
-            return f"unknown key {path!r}. {did_you_mean(keys[-1], group)}"
+            return f"unknown key {path!r}. {_meant(keys, model) or did_you_mean(keys[-1], group)}"
         case "missing":
             return f"key {path!r} is missing."
         case "union_tag_invalid":
@@ -768,6 +773,19 @@ def _problem(model: type[Settings], detail: Any) -> str:
         case _:
             message = detail["msg"][0].lower() + detail["msg"][1:]
             return f"{path or 'recipe'}: {message}; found {detail['input']!r}."
+
+
+def _meant(keys: Sequence[str], model: type[Settings]) -> str:
+    """The sentence for a key that belongs into a group, as `epochs` into `method`."""
+    groups: dict[str, Iterable[type[Settings]]] = {
+        "backbone": (BackboneSettings,),
+        "method": METHOD_MODELS.values(),
+        "data": DATA_MODELS,
+    }
+    if len(keys) > 1 or model is not Recipe:
+        return ""
+    found = [name for name, models in groups.items() for of_group in models if keys[0] in of_group.model_fields]
+    return f"Did you mean '{found[0]}.{keys[0]}'?" if found else ""
 
 
 def _walk(model: type[Settings], location: Sequence[str | int]) -> tuple[list[str], list[str]]:

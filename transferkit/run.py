@@ -97,7 +97,7 @@ def facts(
         "command": command,
         "started": clock.started_at,
         "seconds": clock.laps,
-        "notes": [*machine.notes, *splits.notes],
+        "notes": [*machine.notes, *splits.notes, *fitted.notes],
         "data": {
             "name": recipe.data.name,
             "terms": datasets.terms(recipe.data.name),

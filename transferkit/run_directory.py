@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from transferkit import recipe as recipes
 from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_json, write_text
 from transferkit.errors import TransferkitError
 from transferkit.outputs import Outputs
+from transferkit.runtime import made
 
 FORMAT = 1  # of the files below; readers refuse a newer one
 RUN_FILES = (
@@ -188,8 +190,7 @@ def claim(path: Path, *, overwrite: bool = False, resume: bool = False) -> Run:
         TransferkitError: If the folder holds something that would be lost.
     """
     run = Run(path)
-    if path.exists() and not path.is_dir():
-        raise TransferkitError(f"{path} is a file. Choose a folder with --out.")
+    _require_folder(path)
     if path.exists() and any(path.iterdir()) and not run.exists:
         raise TransferkitError(f"{path} holds other files and is no run. Choose another folder with --out.")
     if run.exists and run.is_finished and not overwrite:
@@ -202,6 +203,14 @@ def claim(path: Path, *, overwrite: bool = False, resume: bool = False) -> Run:
             f"{path} holds an unfinished run. Continue it with --resume, or start again with --overwrite."
         )
     return run
+
+
+def _require_folder(path: Path) -> None:
+    nearest = next((place for place in (path, *path.parents) if place.exists()), Path())
+    if not nearest.is_dir():
+        raise TransferkitError(f"{nearest} is a file. Choose a folder with --out.")
+    if not os.access(nearest, os.W_OK):
+        raise TransferkitError(f"You may not write to {nearest}. Choose another folder with --out.")
 
 
 def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> None:
@@ -218,7 +227,7 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> None:
             )
         return
     remove(run)
-    (run.path / "outputs").mkdir(parents=True, exist_ok=True)
+    made(run.path / "outputs", "Choose another folder with --out.")
     run.write_recipe(recipe)
 
 

@@ -21,7 +21,7 @@ from transferkit.datasets.folder_workers import Job, decode_into
 from transferkit.decoding import decode_many, short_side
 from transferkit.errors import MachineError
 from transferkit.images import Pixels
-from transferkit.runtime import cache_folder, usable_cores
+from transferkit.runtime import cache_folder, made, usable_cores
 from transferkit.screen import Screen
 
 FORMAT = 1  # counts up whenever the same files would be decoded to other pixels
@@ -107,7 +107,7 @@ def _is_mended(root: Path, files: Sequence[File], facts: dict[str, Any]) -> bool
 
 def _build(place: Path, root: Path, files: Sequence[File], storage: Storage, fit: str, screen: Screen) -> None:
     """Decode in a folder beside `place` and rename it; whoever comes second keeps what the first one made."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+    made(place.parent)
     _remove_abandoned(place)
     paths = [str(root / file.path) for file in files]
     size = automatic_size(paths) if storage == "auto" else storage

@@ -27,6 +27,9 @@ def fit(
     folder: Path | None = None,
 ) -> Fitted:
     """Train the classifier further from its pretrained weights."""
+    notes = _notes(classifier)
+    for note in notes:
+        screen.line(note)
     facts: dict[str, Any] = {}
     if settings.head == "probe":
         facts["probe"] = probe.start_head(classifier, splits, runtime, screen, seed)
@@ -37,4 +40,12 @@ def fit(
     with classifier.frozen_verified():
         history = train(classifier, splits.train, splits.val, settings, groups, runtime, screen, seed, folder)
     val = collect(classifier, splits.val, runtime, screen, "val") if len(splits.val) else None
-    return Fitted(val, groups, history, facts)
+    return Fitted(val, groups, history, facts, notes)
+
+
+def _notes(classifier: Classifier) -> list[str]:
+    if classifier.weights.source != "none":
+        return []
+    return [
+        "the backbone starts from random weights, so nothing is transferred; `transferkit scratch` has rates for that"
+    ]

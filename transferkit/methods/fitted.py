@@ -19,12 +19,14 @@ class Fitted:
         history: One record per epoch; empty for a probe.
         groups: Every stage with its rate.
         facts: What else the report shows, for JSON.
+        notes: What a reader should know, one line each.
     """
 
     val: Outputs | None
     groups: Sequence[ParameterGroup]
     history: Sequence[dict[str, Any]] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     @property
     def trained_parameters(self) -> int:
