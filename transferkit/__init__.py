@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transferkit.api import finetune, limits, probe, rank, scratch
+    from transferkit.api import compare, finetune, limits, probe, rank, scratch
     from transferkit.errors import TransferkitError
     from transferkit.features import FeatureExtractor
     from transferkit.prediction import load
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "compare": "transferkit.api",
     "finetune": "transferkit.api",
     "probe": "transferkit.api",
     "scratch": "transferkit.api",
@@ -24,7 +25,7 @@ _PLACES = {
     "TransferkitError": "transferkit.errors",
 }
 
-__all__ = ["FeatureExtractor", "TransferkitError", "finetune", "limits", "load", "probe", "rank", "scratch"]
+__all__ = ["FeatureExtractor", "TransferkitError", "compare", "finetune", "limits", "load", "probe", "rank", "scratch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -150,6 +150,52 @@ def limits(
     return make(places[0], settings, folder, overwrite=overwrite, device=device, screen=screen, command=command)
 
 
+def compare(
+    backbones: Sequence[str],
+    methods: Sequence[str] = ("scratch", "probe", "finetune"),
+    data: str = "cifar10",
+    *,
+    budget: str = "converged",
+    scratch_budget: str | None = None,
+    seeds: int = 3,
+    weights: str | Sequence[str] = (),
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Compare methods and backbones on the same images and budget; `transferkit compare` in Python.
+
+    Args:
+        backbones: Each `NAME` or `NAME=WEIGHTS`.
+        methods: Of scratch, probe and finetune; the first is the reference.
+        data: A data set's name, or `folder:PATH`.
+        budget: Such as 3epochs, 500steps, 10min, 1e15flops or converged.
+        scratch_budget: Of a second arm from scratch, outside the budget.
+        seeds: How many trainings each arm gets.
+        weights: For those that have none of their own: imagenet (the default), none, a file or a run's folder.
+        out: The study's folder; default runs/compare-DATA-<hash>.
+        overwrite: Replace a finished study in that folder.
+        quiet: Print nothing.
+        **options: Keys that all arms share: `size=64, limit_per_class=50` ...
+
+    Returns:
+        What comparison.json holds: `arms`, the reference first, `pairs`, `leaders` and `verdict`.
+
+    Raises:
+        TransferkitError: For wrong options, backbones or data, before any work.
+    """
+    from transferkit.study import run_study
+    from transferkit.study_options import Arms, study_of
+
+    shared = (weights,) if isinstance(weights, str) else tuple(weights)
+    arms = Arms(backbones, methods, shared, scratch_budget)
+    study = study_of("compare", arms, data, options, {"seeds": seeds, "budget": budget})
+    folder = Path(out) if out is not None else None
+    command = "transferkit.compare(...)"
+    return run_study(study, folder, overwrite=overwrite, screen=Screen(quiet=quiet), command=command)
+
+
 def _run(
     method: str,
     backbone: str,

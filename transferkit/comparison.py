@@ -125,7 +125,7 @@ def length_in_words(run: Run) -> str:
     if isinstance(method, ProbeSettings):
         return "solved"
     if method.budget is None:
-        return f"{method.epochs} epoch{'s' if method.epochs != 1 else ''}"
+        return f"{method.epochs} epoch{'s' if method.epochs != 1 else ''}" if method.epochs else ""
     budget = budgets.read(method.budget)
     return budgets.clock(budget.amount) if budget.kind == "seconds" else f"{budget.amount:,.0f} steps"
 
@@ -196,7 +196,8 @@ def seen_from(name: str, reference: str, pairs: Sequence[Mapping[str, Any]]) -> 
     if one["a"] == name:
         return {"mean": one["mean"], "interval": one["interval"], "discordant": one["discordant"], **kept}
     low, high = one["interval"]
-    return {"mean": -one["mean"], "interval": [-high, -low], "discordant": one["discordant"][::-1], **kept}
+    turned = [0.0 - high, 0.0 - low]  # and no minus zero
+    return {"mean": 0.0 - one["mean"], "interval": turned, "discordant": one["discordant"][::-1], **kept}
 
 
 def leaders(ranked: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -289,8 +290,18 @@ def in_points(difference: Mapping[str, Any]) -> str:
         >>> in_points({"mean": 0.031, "interval": [0.012, 0.05]})
         '+3.1 points (+1.2 to +5.0)'
     """
-    low, high = (100 * bound for bound in difference["interval"])
-    return f"{100 * difference['mean']:+.1f} points ({low:+.1f} to {high:+.1f})"
+    low, high = (signed_points(bound) for bound in difference["interval"])
+    return f"{signed_points(difference['mean'])} points ({low} to {high})"
+
+
+def signed_points(share: float) -> str:
+    """A share in points with its sign; there is no minus zero.
+
+    Example:
+        >>> signed_points(0.0312), signed_points(-1e-9)
+        ('+3.1', '+0.0')
+    """
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def evidence_in_words(rows: Sequence[Mapping[str, Any]], over: Over, n: int) -> str:

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from transferkit.comparison import signed_points
 from transferkit.report import comparison_plots as drawn
 from transferkit.report import comparison_words as told
 from transferkit.report import content as words
@@ -95,23 +96,24 @@ def _stacked(row: Mapping[str, Any]) -> list[Text]:
     how = ("", "reference", "") if not difference else _difference(difference)
     style = "bold" if difference and difference["shown"] else ""
     return [
-        _two(shortened(row["name"], NAME_WIDTH), shortened(told.length(row), NAME_WIDTH)),
-        _two(told.accuracy(row), told.interval(row)),
-        _two(how[0] or how[1], how[1] if how[0] else "", style),
-        _two(how[2], ""),
-        _two(told.count(row.get("trained_parameters")), told.gigaflops(row.get("flops_per_image"))),
-        _two(told.brief(row.get("fit_seconds")), told.rate(row.get("predicted_images_per_second"))),
-        _two(told.gigabytes(row.get("peak_memory_bytes")), ""),
+        two_lines(shortened(row["name"], NAME_WIDTH), shortened(told.length(row), NAME_WIDTH)),
+        two_lines(told.accuracy(row), told.interval(row)),
+        two_lines(how[0] or how[1], how[1] if how[0] else "", style),
+        two_lines(how[2], ""),
+        two_lines(told.count(row.get("trained_parameters")), told.gigaflops(row.get("flops_per_image"))),
+        two_lines(told.brief(row.get("fit_seconds")), told.rate(row.get("predicted_images_per_second"))),
+        two_lines(told.gigabytes(row.get("peak_memory_bytes")), ""),
     ]
 
 
 def _difference(difference: Mapping[str, Any]) -> tuple[str, str, str]:
     return (
-        f"{100 * difference['mean']:+.1f}",
+        signed_points(difference["mean"]),
         told.signed_interval(difference),
         words.p_value(difference["p_holm"]),
     )
 
 
-def _two(above: str, below: str, style: str = "") -> Text:
+def two_lines(above: str, below: str, style: str = "") -> Text:
+    """A cell with its main value above and what goes with it, softer, below."""
     return Text.assemble((printable(above), style), "\n", (printable(below), "dim"))

@@ -134,7 +134,7 @@ def _point(frame: Frame, place: tuple[float, float], height: float, number: int,
         high=high,
         words=words,
         at=across + shift,
-        below=height + 4,
+        below=height - 4,
         anchor=anchor,
         name=shortened(row["name"], 22),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from transferkit.comparison import signed_points
 from transferkit.report import content as words
 from transferkit.report.markdown import escaped, table
 
@@ -95,8 +96,13 @@ def interval(row: Row) -> str:
 
 def signed_interval(difference: Row) -> str:
     """The interval of a difference in points."""
-    low, high = (100 * bound for bound in difference["interval"])
-    return f"{low:+.1f} to {high:+.1f}"
+    low, high = (signed_points(bound) for bound in difference["interval"])
+    return f"{low} to {high}"
+
+
+def gap(difference: Row) -> str:
+    """A difference with its interval, in points."""
+    return f"{signed_points(difference['mean'])} ({signed_interval(difference)})"
 
 
 def length(row: Row) -> str:
@@ -201,7 +207,7 @@ def cells(row: Row) -> list[str]:
         str(row["seeds"]),
         accuracy(row),
         interval(row),
-        f"{words.points(difference)}{shown}" if difference else "reference",
+        f"{gap(difference)}{shown}" if difference else "reference",
         words.p_value(difference["p_holm"]) if difference else "",
         count(row.get("trained_parameters")),
         gigaflops(row.get("flops_per_image")),

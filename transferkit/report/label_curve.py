@@ -10,10 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from transferkit.comparison import signed_points
 from transferkit.report import comparison_plots as drawn
 from transferkit.report import comparison_words as told
 from transferkit.report import content as words
-from transferkit.report.comparison import NAME_WIDTH, links
+from transferkit.report.comparison import NAME_WIDTH, links, two_lines
 from transferkit.report.figures import SOFT, drawn_to
 from transferkit.report.markdown import escaped, table
 from transferkit.report.page import rendered
@@ -80,15 +81,15 @@ def _difference(row: Mapping[str, Any]) -> str:
     difference = row.get("difference")
     if not difference:
         return "reference"
-    return words.points(difference) + ("" if difference["shown"] else ", not shown")
+    return told.gap(difference) + ("" if difference["shown"] else ", not shown")
 
 
 def label_curve_verdict(curve: Mapping[str, Any]) -> RenderableType:
     """What the terminal shows of a label curve, in 80 columns."""
     shown = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    shown.add_column("labels", justify="right", no_wrap=True)
-    shown.add_column("arm", no_wrap=True, max_width=NAME_WIDTH)
-    for title in ("accuracy, %", "95 %", "difference", "95 %", "p", "fit"):
+    shown.add_column("labels\nn train", justify="right", no_wrap=True)
+    shown.add_column("arm\n", no_wrap=True, max_width=NAME_WIDTH)
+    for title in ("accuracy, %\n95 %", "difference\n95 %, points", "p\nHolm", "fit\n"):
         shown.add_column(title, justify="right", no_wrap=True)
     before = None
     for point, row in lines_of(curve):
@@ -103,20 +104,17 @@ def label_curve_verdict(curve: Mapping[str, Any]) -> RenderableType:
 
 def _cells(point: Mapping[str, Any], row: Mapping[str, Any], is_first: bool) -> list[Text]:
     difference = row.get("difference")
-    style = "bold" if difference and difference["shown"] else ""
-    gap = (
-        (f"{100 * difference['mean']:+.1f}", told.signed_interval(difference), words.p_value(difference["p_holm"]))
-        if difference
-        else ("reference", "", "")
-    )
+    mean = signed_points(difference["mean"]) if difference else "reference"
     return [
-        Text(str(point["labels"]) if is_first else ""),
+        two_lines(str(point["labels"]), f"{point['n_train']:,}") if is_first else Text(),
         Text(printable(shortened(row["name"], NAME_WIDTH))),
-        Text(told.accuracy(row)),
-        Text(told.interval(row), style="dim"),
-        Text(gap[0], style=style),
-        Text(gap[1], style="dim"),
-        Text(gap[2]),
+        two_lines(told.accuracy(row), told.interval(row)),
+        two_lines(
+            mean,
+            told.signed_interval(difference) if difference else "",
+            "bold" if difference and difference["shown"] else "",
+        ),
+        Text(words.p_value(difference["p_holm"]) if difference else ""),
         Text(told.brief(row["fit_seconds"])),
     ]
 
