@@ -130,3 +130,31 @@ FACTS = {
     "probe": None,
 }
 HISTORY = {"step": 10, "lr": 0.01, "gradient_norm": 1.5, "images_per_second": 123.4, "seconds": 30.0}
+
+
+def with_layers(run: Run, layers: int = 3, last: float = 0.6) -> Run:
+    """The run as if its layers had been probed: from 40 % up to `last` with the given weights, 30 % in a copy."""
+    run.write_json(
+        "evaluation", run.evaluation | {"layers": {"seed": 7, "pool": "avg", "rows": layer_rows(layers, last)}}
+    )
+    return Run(run.path)
+
+
+def layer_rows(layers: int, last: float) -> list[dict[str, object]]:
+    """Maps of 16 x 16 px that halve while receptive fields of 11 px double."""
+    return [
+        {
+            "layer": f"layer{number + 1}",
+            "shape": [8 << number, 16 >> number, 16 >> number],
+            "receptive_field": 11 << number,
+            "stride": 4 << number,
+            "given": share(0.4 + (last - 0.4) * number / (layers - 1)),
+            "random": share(0.3),
+        }
+        for number in range(layers)
+    ]
+
+
+def share(accuracy: float) -> dict[str, object]:
+    """An accuracy of 1,000 images, 3 points either way."""
+    return {"n": 1000, "accuracy": accuracy, "interval": [accuracy - 0.03, accuracy + 0.03], "C": 1.0}

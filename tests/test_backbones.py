@@ -189,7 +189,7 @@ def test_unknown_timm_name_and_tag_name_the_nearest() -> None:
 def test_names_matches_words_and_wildcards_and_asks_timm_only_for_timm() -> None:
     assert [card.name for card in backbones.names("vgg16")] == ["vgg16", "vgg16_bn"]
     assert [card.name for card in backbones.names("resnet?8")] == ["resnet18"]
-    assert len(backbones.names()) == len(CARDS) == 24
+    assert len(backbones.names()) == len(CARDS) == 25
     assert "timm/resnet18.a1_in1k" in [card.name for card in backbones.names("timm/resnet18*")]
 
 

@@ -13,7 +13,7 @@ from transferkit.datasets import DATASETS
 from transferkit.images import Images, Splits, split
 from transferkit.methods import METHODS
 from transferkit.outputs import Outputs
-from transferkit.recipe import DATA_MODELS, METHOD_MODELS, BackboneSettings, Method, from_options
+from transferkit.recipe import DATA_MODELS, METHOD_MODELS, BackboneSettings, Recipe, from_options
 from transferkit.screen import SILENT
 from transferkit.solvers import LinearHead
 
@@ -69,12 +69,12 @@ def noise() -> Splits:
     return split(pool, pool, val_fraction=0.2, limit_per_class=None, seed=0)
 
 
-def settings_of(name: str) -> Method:
+def recipe_of(name: str, seed: int = 0) -> Recipe:
     options = {} if name == "probe" else {"epochs": 1, "batch_size": 16}
-    recipe = from_options(name, "resnet20", "digits", {"weights": "none", "size": 16, **options}, ())
+    recipe = from_options(name, "resnet20", "digits", {"weights": "none", "size": 16, "seed": seed, **options}, ())
     from transferkit.defaults import resolved
 
-    return resolved(recipe, "cpu", 60, 16).method
+    return resolved(recipe, "cpu", 60, 16)
 
 
 def digest_after(name: str, seed: int) -> str:
@@ -82,7 +82,7 @@ def digest_after(name: str, seed: int) -> str:
     classifier = backbones.load(
         BackboneSettings(name="resnet20", weights="none"), ["dark", "grey", "light"], 16, SILENT
     )
-    methods.fit(classifier, noise(), settings_of(name), MACHINE, SILENT, seed)
+    methods.fit(classifier, noise(), recipe_of(name, seed), MACHINE, SILENT)
     return classifier.digest([*classifier.stages, "head"])
 
 
@@ -99,7 +99,7 @@ def test_a_method_tells_its_groups_and_its_outputs_on_val(name: str) -> None:
     )
     splits = noise()
 
-    fitted = methods.fit(classifier, splits, settings_of(name), MACHINE, SILENT, 0)
+    fitted = methods.fit(classifier, splits, recipe_of(name), MACHINE, SILENT)
 
     assert [group.stage for group in fitted.groups] == [*classifier.stages, "head"]
     assert fitted.val is not None

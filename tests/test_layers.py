@@ -51,6 +51,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
         "features",
         "inference",
         "solvers",
+        "heads",
         "run_directory",
         "receptive_fields",
         "gradcam",

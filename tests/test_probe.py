@@ -5,26 +5,31 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from sklearn.neighbors import NearestCentroid
 
-from transferkit import backbones, solvers
+from transferkit import backbones, datasets, defaults, feature_store, heads, methods, solvers
 from transferkit.classifier import Classifier
-from transferkit.errors import MachineError
+from transferkit.errors import MachineError, TransferkitError
 from transferkit.features import outputs_of, stored_features
 from transferkit.images import Images, Splits, split
 from transferkit.inference import LayerNetwork
 from transferkit.methods import probe, probe_heads
 from transferkit.methods.fitted import Fitted
 from transferkit.outputs import Outputs, collect
-from transferkit.recipe import BackboneSettings, ProbeSettings
+from transferkit.prediction import load
+from transferkit.recipe import BackboneSettings, ProbeSettings, from_options
+from transferkit.run import run
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
+from transferkit.solvers import knn_logits
 
 CPU = Runtime(torch.device("cpu"), "fp32", 1)
-BARE = BackboneSettings(name="resnet20", weights="none")
+BARE = BackboneSettings(name="resnet-mini", weights="none")
 
 
 def noise(n: int = 60) -> Splits:
@@ -42,11 +47,10 @@ def network(seed: int = 0) -> Classifier:
     return backbones.load(BARE, ("dark", "grey", "light"), 16, SILENT)
 
 
-def probed(splits: Splits, screen: Screen = SILENT, **options: object) -> tuple[Classifier, Fitted, Outputs]:
+def probed(splits: Splits, screen: Screen = SILENT) -> tuple[Classifier, Fitted, Outputs]:
     """A classifier after its probe, how that went, and its outputs on test, as `run` makes them."""
     classifier = network()
-    settings = ProbeSettings(name="probe", **options)  # type: ignore[arg-type]
-    fitted = probe.fit(classifier, splits, settings, CPU, screen, 0)
+    fitted = probe.fit(classifier, splits, ProbeSettings(name="probe", C=1.0), CPU, screen, 0)
     return classifier, fitted, outputs_of(classifier, splits.test.open(), CPU, screen, "test")
 
 
@@ -90,12 +94,11 @@ def test_outputs_from_the_store_are_those_of_a_pass(passed: list[int]) -> None:
     assert fitted.val.ids == splits.val.ids
 
 
-def test_fine_tunings_after_a_probe_and_with_other_seeds_need_no_pass_for_their_probes(passed: list[int]) -> None:
+def test_a_fine_tuning_after_a_probe_with_another_seed_needs_no_pass_for_its_own(passed: list[int]) -> None:
     splits = noise()
     probed(splits)
 
-    for seed in (0, 1):
-        probe.start_head(network(), splits, CPU, SILENT, seed)
+    probe.start_head(network(), splits, CPU, SILENT, seed=1)
 
     assert sum(passed) == 60
 
@@ -154,7 +157,7 @@ def test_without_val_one_head_serves_as_both() -> None:
 
     solved = probe_heads.linear(known, ProbeSettings(name="probe"), 0)
 
-    assert torch.equal(solved.honest(features), solved.head.logits(features))
+    assert torch.equal(solved.honest(features), solved.head(features))
 
 
 def test_lp_ft_starts_at_its_probe_to_the_image_but_for_those_on_a_border() -> None:
@@ -183,3 +186,161 @@ def train_a_little(classifier: Classifier, images: Images) -> None:
     classifier.train()
     for _ in range(20):
         classifier(torch.from_numpy(images.pixels))
+
+
+# -------------------------------------------------------------------------------------------------- other classifiers
+
+
+def known_of(n: int = 60, val: int = 15) -> probe_heads.Known:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % 3
+    features = torch.randn(n, 5, generator=generator) + 2 * torch.nn.functional.one_hot(labels, 5)
+    at = n - val
+    return probe_heads.Known(features[:at], labels[:at], features[at:], labels[at:], 3)
+
+
+def settings(**options: object) -> ProbeSettings:
+    return ProbeSettings(name="probe", **options)  # type: ignore[arg-type]
+
+
+def test_every_classifier_of_the_recipe_is_on_the_menu() -> None:
+    assert set(probe_heads.CLASSIFIERS) == set(get_args(ProbeSettings.model_fields["classifier"].annotation))
+
+
+@pytest.mark.parametrize("name", probe_heads.CLASSIFIERS)
+def test_a_classifier_is_judged_on_val_by_what_saw_train_alone(name: str) -> None:
+    known = known_of()
+    other_val = replace(known, val_features=known.val_features + 3, val_labels=known.val_labels.flip(0))
+
+    one, other = (probe_heads.CLASSIFIERS[name](each, settings(), 0) for each in (known, other_val))
+
+    queries = known.val_features
+    assert torch.equal(one.honest(queries), other.honest(queries))
+    assert not torch.allclose(one.head(queries), other.head(queries))
+
+
+def test_neighbours_are_twenty_of_train_and_val() -> None:
+    known = known_of()
+
+    solved = probe_heads.knn(known, settings(classifier="knn"), 0)
+
+    expected = knn_logits(*known.everything, known.val_features, 3, k=20)
+    assert torch.equal(solved.head(known.val_features), expected)
+    assert solved.facts == {"classifier": "knn", "k": 20, "temperature": 0.07, "images": 60}
+    assert "k = 200 left out, there are 45 training images" in " ".join(solved.lines)
+
+
+def test_every_number_of_neighbours_is_reported_with_n_and_interval() -> None:
+    known = known_of(300, 60)
+    queries = known_of(33, 0)
+    solved = probe_heads.knn(known, settings(classifier="knn", k=7), 0)
+    assert solved.judge_others is not None
+
+    rows = solved.judge_others(queries.train_features.numpy(), queries.train_labels.numpy())["neighbours"]
+
+    assert [(row["k"], row["is_result"], row["n"]) for row in rows] == [
+        (5, False, 33),
+        (7, True, 33),
+        (20, False, 33),
+        (200, False, 33),
+    ]
+    for row in rows:
+        answers = knn_logits(*known.everything, queries.train_features, 3, row["k"]).argmax(1)
+        assert row["accuracy"] == pytest.approx(float((answers == queries.train_labels).float().mean()))
+        assert row["interval"][0] < row["accuracy"] < row["interval"][1]
+
+
+def test_fewer_images_than_twenty_lower_k_and_say_so() -> None:
+    solved = probe_heads.knn(known_of(12, 3), settings(classifier="knn"), 0)
+
+    assert solved.facts["k"] == 9
+    assert "probe: k = 9 instead of 20, there are no more training images." in solved.lines
+
+
+def test_more_neighbours_than_images_are_refused_before_any_work() -> None:
+    with pytest.raises(TransferkitError, match="k = 32 neighbours were asked for, but there are 31 training images"):
+        methods.require(network(), settings(classifier="knn", k=32), 31)
+
+
+def test_the_nearest_class_mean_is_euclidean() -> None:
+    known = known_of()
+
+    solved = probe_heads.ncm(known, settings(classifier="ncm"), 0)
+
+    features, labels = known.everything
+    oracle = NearestCentroid(metric="euclidean").fit(features.numpy(), labels.numpy())
+    assert solved.head(features).argmax(1).tolist() == oracle.predict(features.numpy()).tolist()
+    assert solved.facts["distance"] == "Euclidean"
+
+
+def test_one_class_is_refused() -> None:
+    known = replace(known_of(), train_labels=torch.zeros(45, dtype=torch.long))
+
+    with pytest.raises(TransferkitError, match="hold 1 of 3 classes; a probe needs images of at least two"):
+        probe_heads.linear(known, settings(), 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classifier": "knn", "C": 3.0}, "method: C goes with classifier linear or raw-pixels, not with knn."),
+        ({"classifier": "ncm", "class_weight": "balanced"}, "class_weight goes with classifier linear"),
+        ({"k": 5}, "method: k goes with classifier knn, not with linear."),
+        ({"classifier": "ncm", "layers": "all"}, "layers goes with classifier linear, not with ncm"),
+        (
+            {"classifier": "svm"},
+            r"method.classifier: input should be 'linear', 'knn', 'ncm' or 'raw-pixels'; found 'svm'",
+        ),
+    ],
+)
+def test_a_key_the_classifier_does_not_look_at_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(TransferkitError, match=message):
+        from_options("probe", "resnet20", "digits", options, ())
+
+
+def test_a_run_of_neighbours_predicts_without_its_training_images(tmp_path: Path) -> None:
+    chosen = {"weights": "none", "limit_per_class": 8, "threads": 1, "classifier": "knn"}
+    place = run(from_options("probe", "pixels", "digits", chosen, ()), tmp_path / "run", screen=SILENT)
+
+    test = place.outputs("test")
+    images = datasets.load(place.recipe.data, SILENT).test.open().subset(range(50))
+    predictions = load(place.path, device="cpu").predict(images)
+
+    assert [found.name for found in predictions] == [test.class_names[index] for index in test.predictions[:50]]
+    assert place.model["head"] == {"kind": "neighbours", "images": 80, "k": 20, "temperature": pytest.approx(0.07)}
+    assert [row["k"] for row in place.evaluation["neighbours"]] == [5, 20]
+    assert place.facts["trained_parameters"] == 0
+    assert "A vote of nearest neighbours in features of pixels gets" in (place.path / "report.md").read_text()
+    assert "20 nearest of 80 images by cosine" in (place.path / "report.md").read_text()
+
+
+def test_raw_pixels_use_no_network_and_no_store(passed: list[int]) -> None:
+    chosen = {"classifier": "raw-pixels", "C": 0.1}
+    recipe = defaults.resolved(from_options("probe", "resnet18", "digits", chosen, ()), "cpu", 60, 16)
+    splits = noise()
+    classifier = backbones.load(recipe.backbone, splits.class_names, 16, SILENT)  # without ImageNet weights to download
+
+    fitted = methods.fit(classifier, splits, recipe, CPU, SILENT)
+    images = splits.test.open()
+    test = outputs_of(classifier, images, CPU, SILENT, "test")
+
+    assert (recipe.title, recipe.backbone.name) == ("probe-raw-pixels", "pixels")
+    assert np.array_equal(test.features, images.pixels.reshape(len(images), -1).astype(np.float32) / 255)
+    assert fitted.facts["probe"]["classifier"] == "raw-pixels"
+    assert feature_store.entries() == []
+    assert passed
+
+
+def test_raw_pixels_are_few_by_default_and_as_many_as_asked() -> None:
+    recipe = from_options("probe", "resnet18", "cifar10", {"classifier": "raw-pixels"}, ())
+
+    sizes = [defaults.resolved(recipe, "cuda", 1000, native_px).method.size for native_px in (8, 32, 256)]
+    asked = from_options("probe", "pixels", "cifar10", {"size": 24, "weights": "none"}, ())
+
+    assert sizes == [8, 16, 16]
+    assert defaults.resolved(asked, "cpu", 1000, 32).method.size == 24
+
+
+def test_an_unknown_kind_of_head_says_so() -> None:
+    with pytest.raises(TransferkitError, match="a head of kind 'forest', which this transferkit does not know"):
+        heads.rebuilt({"kind": "forest"}, 4, 2)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from synthetic_runs import FACTS, finished_run, outputs
+from synthetic_runs import FACTS, finished_run, outputs, with_layers
 
 from transferkit import metrics, report
 from transferkit.errors import TransferkitError
@@ -453,7 +453,7 @@ def test_one_epoch_is_a_curve_too() -> None:
 @pytest.mark.parametrize("name", sorted(FIGURES))
 @pytest.mark.parametrize(("suffix", "begins"), [("pdf", b"%PDF"), ("png", b"\x89PNG"), ("svg", b"<?xml")])
 def test_every_figure_is_drawn_in_every_format(tmp_path: Path, name: str, suffix: str, begins: bytes) -> None:
-    run = finished_run(tmp_path / "run", outputs(names=("$x^2$", "dog", "<b>")))
+    run = with_layers(finished_run(tmp_path / "run", outputs(names=("$x^2$", "dog", "<b>"))))
     path = tmp_path / f"figure.{suffix}"
 
     figure(run, name, path)

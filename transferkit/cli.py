@@ -349,7 +349,8 @@ def _summary(place: Run) -> dict[str, Any]:
     test = place.evaluation["test"]
     seconds = round(sum(place.facts["seconds"].values()), 3)
     keys = ("accuracy", "interval", "n", "macro_recall")
-    return {"run": str(place.path), "test": {key: test[key] for key in keys}, "seconds": seconds}
+    beside: dict[str, Any] = {key: place.evaluation[key] for key in ("neighbours", "layers") if key in place.evaluation}
+    return {"run": str(place.path), "test": {key: test[key] for key in keys}, **beside, "seconds": seconds}
 
 
 def _list(rows: list[dict[str, Any]], show: Any, as_json: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from transferkit import backbones
 from transferkit import budget as budgets
 from transferkit.backbones import family, source, with_shape
+from transferkit.backbones.cards import PIXELS
 from transferkit.checkpoint import read_json
 from transferkit.errors import TransferkitError
 from transferkit.receptive_fields import total_flops
@@ -29,6 +30,7 @@ from transferkit.screen import SILENT
 
 SMALL_PX = 64  # up to this side, images are small: from scratch, the network gets a stem for them
 MANY_IMAGES = 20_000
+PIXELS_PX = 16  # largest side of images whose raw pixels are the features: 768 numbers
 NOT_MIRRORED = {"digits", "glyphs", "svhn"}  # a mirrored letter is another sign
 
 
@@ -110,7 +112,13 @@ def in_steps(
 
 
 def resolved_backbone(backbone: BackboneSettings, method: Method, native_px: int) -> BackboneSettings:
-    """The backbone with random weights and, for small images, a small stem where it is trained from scratch."""
+    """The backbone with random weights and, for small images, a small stem where it is trained from scratch.
+
+    Raw pixels are a backbone of their own, without weights and stem.
+    """
+    pixels = backbone.name == PIXELS.name and backbone.weights == "imagenet"  # nobody's choice: it is the default
+    if pixels or getattr(method, "classifier", "") == "raw-pixels":
+        return BackboneSettings(name=PIXELS.name, weights="none", stem="imagenet")
     if isinstance(method, ScratchSettings):
         backbone = backbone.model_copy(update={"weights": "none"})
     backbone = with_shape(backbone)
@@ -127,10 +135,12 @@ def input_px(recipe: Recipe, backbone: BackboneSettings, device_type: str, nativ
     """The side of the network's input.
 
     Networks for small images and those with a small stem see images as they are; weights of a run bring their size
-    along; others see 64 px on a CPU and 128 px (160 px from ten epochs on) elsewhere.
+    along; raw pixels are few; others see 64 px on a CPU and 128 px (160 px from ten epochs on) elsewhere.
     """
     if isinstance(recipe.method.size, int):
         return recipe.method.size
+    if backbone.name == PIXELS.name:
+        return min(PIXELS_PX, native_px)
     if facts := run_facts(backbone):
         return int(facts["input"]["size"])
     if backbone.stem == "cifar" or source(backbone.name) == "small":

@@ -40,7 +40,8 @@ def estimate(recipe: Recipe) -> str:
     forward, step = seconds_per_image(classifier, side, machine)
     shown, length = training_length(full.method, labelled)
     probed = isinstance(full.method, ProbeSettings) or getattr(full.method, "head", "") == "probe"
-    seconds = (length if shown is None else shown * step) + (labelled * probed + tested) * forward
+    networks = 2 if getattr(full.method, "layers", None) else 1  # a random copy passes over the images too
+    seconds = (length if shown is None else shown * step) + (labelled * probed + tested) * forward * networks
     parameters = sum(parameter.numel() for parameter in classifier.parameters())
     gigabytes = (parameters * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
     work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {size} px"

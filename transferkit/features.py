@@ -297,7 +297,7 @@ def stored_features(
         classifier: On any device; the computing happens on that of `machine`.
         images: Those already stored, in whatever split or subset, are not computed again.
         machine: Where to compute.
-        screen: Shows progress.
+        screen: Shows progress, and how many images were in the store.
         title: Of the progress bar.
         batch_size: Images per forward pass; does not change the features.
         layer: By default the head's input.
@@ -306,30 +306,48 @@ def stored_features(
     Raises:
         MachineError: If a feature is not finite; names layer and image.
     """
-    network = Lazily(lambda: LayerNetwork(classifier, [layer], pool, machine, screen))
-    if not len(images):
-        width = classifier.num_features if layer == PENULTIMATE else network.value.layers[0].shape_after(pool)[0]
-        return np.zeros((0, width), np.float32)
+    return stored_layers(classifier, images, [layer], machine, screen, title, batch_size, pool)[layer]
 
+
+def stored_layers(
+    classifier: Classifier,
+    images: Images,
+    layers: Sequence[str],
+    machine: Runtime,
+    screen: Screen,
+    title: str,
+    batch_size: BatchSize = "auto",
+    pool: Pool = "avg",
+) -> dict[str, Features]:
+    """Features (N, D) of several layers by name; what the store lacks is computed in one pass. See `stored_features`.
+
+    Raises:
+        TransferkitError: If there is no such layer; names the nearest ones.
+        MachineError: If a feature is not finite; names layer and image.
+    """
+    network = Lazily(lambda: LayerNetwork(classifier, layers, pool, machine, screen))
+    if not len(images):
+        return {found.name: np.zeros((0, *found.shape_after(pool)), np.float32) for found in network.value.layers}
     computed_images = 0
 
     def compute(missing: Pictures, _: Sequence[str]) -> dict[str, Features]:
         nonlocal computed_images
-        computed_images = len(missing)
+        computed_images = max(computed_images, len(missing))
         size = chosen_batch_size(batch_size, network.value)
         with screen.progress(title, len(missing)) as progress:
             pace = Pace(network.value, -(-len(missing) // size))
             return gathered(computed(pace, missing, size, progress), len(missing))
 
-    store = feature_store.open_store(screen)
+    store = feature_store.open_store(screen) if classifier.stages else None  # raw pixels are there already
     if store is None:
-        return compute(images, [layer])[layer]
-    digest = feature_store.weights_digest(classifier.body)
-    place = machine.device.type
-    key = feature_store.key_of(digest, classifier.input_spec, images.size_px, layer, pool, machine.precision, place)
-    features = served(store, {layer: key}, images, compute)[layer]
-    if computed_images < len(images):
-        known = len(images) - computed_images
+        return compute(images, layers)
+    digest, spec, place = feature_store.weights_digest(classifier.body), classifier.input_spec, machine.device.type
+    keys = {
+        name: feature_store.key_of(digest, spec, images.size_px, name, pool, machine.precision, place)
+        for name in layers
+    }
+    features = served(store, keys, images, compute)
+    if known := len(images) - computed_images:
         screen.line(f"{title}: {known:,} of {len(images):,} img from the feature store, without a pass")
     return features
 

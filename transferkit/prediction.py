@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferkit import backbones, rejection, runtime
+from transferkit import backbones, heads, rejection, runtime
 from transferkit.batches import to_device
 from transferkit.checkpoint import read_tensors
 from transferkit.classifier import Classifier, InputSpec
@@ -182,6 +182,7 @@ def load_classifier(run: Run) -> Classifier:
         classifier.body, classifier.num_features, classifier.class_names, classifier.stages, spec, classifier.weights
     )
     classifier.averages_mirror = bool(facts.get("averages_mirror"))
+    classifier.head = heads.rebuilt(facts.get("head", {}), classifier.num_features, len(classifier.class_names))
     tensors, _ = read_tensors(run.path / "model.safetensors")
     classifier.load_state_dict(tensors)
     return classifier

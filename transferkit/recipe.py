@@ -221,15 +221,40 @@ Backbone: TypeAlias = Annotated[
 # ------------------------------------------------------------------------------------------------- method
 
 
+LINEAR = ("linear", "raw-pixels")
+PROBE_KEYS = {"sweep": LINEAR, "C": LINEAR, "class_weight": LINEAR, "k": ("knn",), "layers": ("linear",)}
+
+
 class ProbeSettings(Settings):
-    """A linear classifier on frozen features, found by convex optimisation."""
+    """A classifier on frozen features that is solved, not trained by steps; by default a linear one."""
 
     name: Literal["probe"]
+    classifier: Literal["linear", "knn", "ncm", "raw-pixels"] = Field(
+        "linear",
+        description="knn: nearest neighbours by cosine; ncm: nearest class mean; raw-pixels: linear, without backbone.",
+    )
     size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
     sweep: Literal["coarse", "full"] = Field("coarse", description="coarse-to-fine grid of C, or all 45 values.")
     C: float | None = Field(None, gt=0, description="Inverse L2 strength (scikit-learn's C); None chooses on val.")
     class_weight: Literal["balanced"] | None = None
+    k: int | None = Field(None, ge=1, description="Neighbours that vote (knn); None: 20, fewer where train is smaller.")
+    layers: tuple[str, ...] | None = Field(
+        None, description="Also probe these layers, and those of a random copy: all, or layer1,layer3."
+    )
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="Images per forward pass.")
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _keys_that_count(self) -> ProbeSettings:
+        """A key that this classifier would not look at is a mistake."""
+        for key, classifiers in PROBE_KEYS.items():
+            if getattr(self, key) != type(self).model_fields[key].default and self.classifier not in classifiers:
+                raise ValueError(f"{key} goes with classifier {' or '.join(classifiers)}, not with {self.classifier}.")
+        return self
 
 
 def _readable(text: str) -> str:
@@ -320,7 +345,10 @@ class Recipe(Settings):
     @property
     def title(self) -> str:
         """The name of the run's folder, without its hash."""
-        return self.name or f"{self.method.name}-{self.backbone.name}".replace("/", "-")
+        classifier = getattr(self.method, "classifier", "linear")
+        method = self.method.name if classifier == "linear" else f"{self.method.name}-{classifier}"
+        backbone = "" if classifier == "raw-pixels" else f"-{self.backbone.name}"
+        return self.name or f"{method}{backbone}".replace("/", "-")
 
     @property
     def short_hash(self) -> str:
@@ -766,6 +794,8 @@ def _problem(model: type[Settings], detail: Any) -> str:
         case "union_tag_invalid":
             expected = re.findall(r"'([^']+)'", detail["ctx"]["expected_tags"])
             return f"unknown {path} {detail['ctx']['tag']!r}. {did_you_mean(detail['ctx']['tag'], expected)}"
+        case "value_error":
+            return f"{path}: {detail['ctx']['error']}"
         case "union_tag_not_found":
             return f"key {path + '.name'!r} is missing: it says which {path} to use."
         case "value_error":

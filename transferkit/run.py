@@ -7,7 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transferkit import backbones, datasets, defaults, methods, rejection, report, run_directory, runtime, tracking
+from transferkit import (
+    backbones,
+    datasets,
+    defaults,
+    heads,
+    methods,
+    rejection,
+    report,
+    run_directory,
+    runtime,
+    tracking,
+)
 from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.costs import costs, forget_peak, peak_bytes
@@ -50,13 +61,14 @@ def run(
     recipe = defaults.resolved(recipe, machine.device.type, len(splits.train), min(splits.train.size_px))
     assert isinstance(recipe.method.size, int)
     classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, screen)
-    methods.require(classifier, recipe.method)
+    methods.require(classifier, recipe.method, len(splits.train))
     run_directory.begin(place, recipe, resume=resume)
 
-    fitted = methods.fit(classifier, splits, recipe.method, machine, screen, recipe.seed, place.path)
+    fitted = methods.fit(classifier, splits, recipe, machine, screen, place.path)
     clock.lap("fit")
 
     test_images = splits.test.open()
+    beside = fitted.judge_others(test_images)
     test = outputs_of(classifier, test_images, machine, screen, "test")
     clock.lap("evaluate")
     spent = costs(recipe, classifier, splits, fitted, machine, peak_bytes(machine))
@@ -72,7 +84,7 @@ def run(
     place.write_thumbnails(chosen, thumbnails(test_images, chosen))
     place.write_json("environment", runtime.environment(machine))
     place.write_json("facts", {**facts(recipe, splits, fitted, machine, clock, command), "costs": spent})
-    place.write_json("evaluation", evaluate(test, fitted.val))
+    place.write_json("evaluation", {**evaluate(test, fitted.val), **beside})
     place.remove_checkpoint()
     report.write(place)
     tracking.write(place)
@@ -82,8 +94,8 @@ def run(
 def save_model(place: Run, classifier: Classifier, recipe: Recipe, limits: rejection.Rejection) -> None:
     """The weights and the facts that are needed to use them, "unknown" included."""
     write_tensors(place.path / "model.safetensors", classifier.state_dict())
-    described = {"backbone": recipe.backbone.model_dump(mode="json"), **classifier.describe()}
-    place.write_json("model", {**described, "rejection": limits.as_dict()})
+    kinds = {"backbone": recipe.backbone.model_dump(mode="json"), "head": heads.described(classifier.head)}
+    place.write_json("model", {**kinds, **classifier.describe(), "rejection": limits.as_dict()})
 
 
 def facts(

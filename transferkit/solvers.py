@@ -40,6 +40,7 @@ ARMIJO = 1e-4  # Nocedal and Wright 2006, section 3.1
 FEWEST_EVALUATIONS = 5  # before that the curvature, and so the predicted decrease, is a guess
 MOST_REJECTED = 12  # halvings of one step after which rounding, not the function, is what is seen
 MISSING_CLASS_GAP = 20.0  # e**-20 = 2e-9: the most probability that a class without training images can get
+VOTE_TEMPERATURE = 0.07  # of nearest neighbours, Wu et al., CVPR 2018, section 3.4
 NEVER = -1e30  # a finite logit below every other one
 
 ClassWeight = Literal["balanced"] | Tensor | None
@@ -850,11 +851,11 @@ def knn_logits(
     query_features: Tensor,
     num_classes: int,
     k: int,
-    temperature: float = 0.07,
+    temperature: float = VOTE_TEMPERATURE,
 ) -> Tensor:
     """Log of the votes of the k nearest training images by cosine, each weighing exp(similarity / temperature).
 
-    Wu et al., CVPR 2018 (arXiv:1805.01978), section 3.4; temperature 0.07 as there.
+    Wu et al., CVPR 2018 (arXiv:1805.01978), section 3.4; the temperature is theirs.
 
     Args:
         train_features: (N, D).
@@ -870,26 +871,43 @@ def knn_logits(
     Raises:
         TransferkitError: If k is larger than the number of training images, or below 1.
     """
-    if not 1 <= k <= len(train_features):
-        raise TransferkitError(
-            f"k = {k} neighbours were asked for, but there are {len(train_features)} training images. "
-            f"Choose k between 1 and {len(train_features)}."
-        )
+    found = neighbours(train_features, train_labels, query_features, k)
+    return votes(*found, num_classes, temperature)
+
+
+def neighbours(train_features: Tensor, train_labels: Tensor, query_features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Cosines (M, k) of the k nearest training images of each query, nearest first, and their labels (M, k).
+
+    Raises:
+        TransferkitError: If k is larger than the number of training images, or below 1.
+    """
+    require_neighbours(k, len(train_features))
     train = torch.nn.functional.normalize(train_features, dim=1)
     rows = max(256, CHUNK_ELEMENTS.get(train.device.type, CHUNK_ELEMENTS["cpu"]) // len(train))
-    votes = [
-        _votes(torch.nn.functional.normalize(chunk, dim=1) @ train.T, train_labels, num_classes, k, temperature)
-        for chunk in torch.split(query_features, rows)
-    ]
-    return torch.cat(votes)
+    chunks = torch.split(torch.nn.functional.normalize(query_features, dim=1), rows)
+    found = [(chunk @ train.T).topk(k, dim=1) for chunk in chunks]
+    nearest, index = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return nearest, train_labels[index]
 
 
-def _votes(similarity: Tensor, labels: Tensor, num_classes: int, k: int, temperature: float) -> Tensor:
-    """(M, num_classes) log votes from (M, N) similarities, relative to the nearest so that exp cannot overflow."""
-    nearest, neighbours = similarity.topk(k, dim=1)
-    weights = ((nearest - nearest[:, :1]) / temperature).exp()
-    votes = similarity.new_zeros(len(similarity), num_classes).scatter_add_(1, labels[neighbours], weights)
-    return (votes.log() + nearest[:, :1] / temperature).clamp_(min=-1 / temperature - MISSING_CLASS_GAP)
+def require_neighbours(k: int, images: int) -> None:
+    """Refuse more neighbours than there are images.
+
+    Raises:
+        TransferkitError: Names both numbers.
+    """
+    if not 1 <= k <= images:
+        raise TransferkitError(
+            f"k = {k} neighbours were asked for, but there are {images} training images. "
+            f"Choose k between 1 and {images}."
+        )
+
+
+def votes(nearest: Tensor, labels: Tensor, num_classes: int, temperature: float) -> Tensor:
+    """(M, num_classes) log votes from the (M, k) cosines and labels of neighbours, nearest first; see `knn_logits`."""
+    weights = ((nearest - nearest[:, :1]) / temperature).exp()  # relative to the nearest, so that exp cannot overflow
+    counted = nearest.new_zeros(len(nearest), num_classes).scatter_add_(1, labels, weights)
+    return (counted.log() + nearest[:, :1] / temperature).clamp_(min=-1 / temperature - MISSING_CLASS_GAP)
 
 
 def nearest_class_mean(train_features: Tensor, train_labels: Tensor, num_classes: int) -> LinearHead:

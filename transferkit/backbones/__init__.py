@@ -23,6 +23,7 @@ SOURCES = {
     "torchvision": "transferkit.backbones.torchvision_models",
     "timm": "transferkit.backbones.timm_models",
     "small": "transferkit.backbones.small_cnns",
+    "pixels": "transferkit.backbones.pixels",
 }
 TIMM = "timm/"
 TIMM_RESNET = re.compile(
@@ -84,7 +85,7 @@ def require(settings: BackboneSettings, screen: Screen) -> None:
 
 
 def source(name: str) -> str:
-    """The source of a backbone: torchvision, timm or small.
+    """The source of a backbone: torchvision, timm, small or pixels.
 
     Raises:
         TransferkitError: If there is no such backbone; names the nearest one.

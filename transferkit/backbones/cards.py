@@ -14,7 +14,7 @@ class Card:
         family: Backbones that share hyper-parameters.
         parameters: Of the published network, classification layer included; None where only building it would tell.
         top1: ImageNet top-1 accuracy in [0, 1] of the pinned weights, one 224 px centre crop; None without a source.
-        source: torchvision, timm or small.
+        source: torchvision, timm, small or pixels.
     """
 
     name: str
@@ -57,4 +57,6 @@ SMALL = (
     Card("speednet", "speed", 1_971_626, None, "small"),
 )
 
-CARDS = {card.name: card for card in (*TORCHVISION, *SMALL)}
+PIXELS = Card("pixels", "small", 0, None, "pixels")  # no network: the baseline
+
+CARDS = {card.name: card for card in (*TORCHVISION, *SMALL, PIXELS)}

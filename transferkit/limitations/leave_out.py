@@ -110,7 +110,7 @@ def retrained(subject: Subject, group: Sequence[int], seed: int) -> Reduced:
     assert isinstance(recipe.method.size, int)
     runtime.seed_everything(recipe.seed)
     classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, SILENT)
-    methods.fit(classifier, splits, recipe.method, subject.machine, SILENT, recipe.seed)
+    methods.fit(classifier, splits, recipe, subject.machine, SILENT)
     members = subject.images["test"].subset(np.flatnonzero(np.isin(subject.images["test"].labels, group)))
     unknown = replace(members, labels=np.zeros(len(members), np.int64), class_names=splits.class_names)
     sets = (parts["train"], parts["val"], parts["test"], unknown)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from transferkit.images import Images
 from transferkit.outputs import Outputs
 from transferkit.training import ParameterGroup
+
+
+def no_others(_images: Images) -> dict[str, Any]:
+    """Nothing else was fitted."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,8 @@ class Fitted:
         groups: Every stage with its rate.
         facts: What else the report shows, for JSON.
         notes: What a reader should know, one line each.
+        judge_others: What else was fitted, judged on the test images once they are open: further parts of
+            evaluation.json.
     """
 
     val: Outputs | None
@@ -27,6 +35,7 @@ class Fitted:
     history: Sequence[dict[str, Any]] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    judge_others: Callable[[Images], dict[str, Any]] = no_others
 
     @property
     def trained_parameters(self) -> int:

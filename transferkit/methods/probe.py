@@ -32,17 +32,24 @@ def fit(
     """
     classifier.to(runtime.device)
     classifier.freeze(list(classifier.stages))
-    groups = _groups(classifier)
-    show_groups(groups, screen)
     with classifier.frozen_verified():
         train, val = features_of(classifier, splits, settings.batch_size, runtime, screen)
     known = Known.of(splits, train, val, runtime)
-    solved = probe_heads.linear(known, settings, seed)
-    classifier.set_head(solved.head.weight, solved.head.bias)
+    solved = probe_heads.CLASSIFIERS[settings.classifier](known, settings, seed)
+    honest = under_head(solved.honest, val, splits.val, known.train_features.device) if len(val) else None
+    classifier.head = solved.head.to(runtime.device)
+    groups = _groups(classifier)
+    show_groups(groups, screen)
     for line in solved.lines:
         screen.line(line)
-    honest = under_head(solved.honest, val, splits.val, known.train_features.device) if len(val) else None
-    return Fitted(honest, groups, facts={"probe": solved.facts})
+
+    def judge_others(test: Images) -> dict[str, Any]:
+        if solved.judge_others is None:
+            return {}
+        features = stored_features(classifier, test, runtime, screen, "features of test", settings.batch_size)
+        return solved.judge_others(features, test.labels)
+
+    return Fitted(honest, groups, facts={"probe": solved.facts}, judge_others=judge_others)
 
 
 def start_head(classifier: Classifier, splits: Splits, runtime: Runtime, screen: Screen, seed: int) -> dict[str, Any]:

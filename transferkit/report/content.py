@@ -26,6 +26,11 @@ METHODS_IN_WORDS = {
     "probe": "A linear probe on {}",
     "scratch": "{} trained from scratch",
 }
+PROBES_IN_WORDS = {
+    "knn": "A vote of nearest neighbours in features of {}",
+    "ncm": "The nearest class mean in features of {}",
+    "raw-pixels": "A linear probe on raw pixels",
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,9 @@ class Content:
     @property
     def subject(self) -> str:
         """The method and the backbone in words."""
-        words = METHODS_IN_WORDS.get(str(self.recipe.get("method", {}).get("name")), "{}")
+        method = self.recipe.get("method", {})
+        usual = METHODS_IN_WORDS.get(str(method.get("name")), "{}")
+        words = PROBES_IN_WORDS.get(str(method.get("classifier")), usual)
         subject = words.format(self.backbone)
         return subject[0].upper() + subject[1:] if subject.startswith("the ") else subject
 
@@ -199,6 +206,16 @@ def openings(content: Content) -> str:
 
 def _times(count: int) -> str:
     return {0: "never", 1: "once"}.get(count, f"{count} times")
+
+
+def neighbours_in_words(content: Content) -> list[str]:
+    """The accuracy for each number of neighbours, where neighbours answered."""
+    rows = content.evaluation.get("neighbours") or []
+    return [
+        f"k = {row['k']}: {percent(row['accuracy'])} ({percent_interval(row['interval'])}, n = {row['n']:,})"
+        f"{', the result' if row['is_result'] else ''}"
+        for row in rows
+    ]
 
 
 def confusions_in_words(content: Content) -> list[str]:

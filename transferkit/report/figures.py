@@ -10,6 +10,7 @@ import numpy as np
 
 from transferkit.checkpoint import write_atomically
 from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.report import layers
 from transferkit.report.content import Content, gather, similarity_order
 from transferkit.report.plots import LABELLED_UP_TO, NUMBERED_UP_TO, shortened
 from transferkit.run_directory import Run
@@ -155,10 +156,24 @@ def _recall(content: Content) -> Any:
     return drawn
 
 
+def _layers(content: Content) -> Any:
+    """Accuracy at every layer, over receptive field and map size."""
+    if not layers.rows_of(content):
+        raise TransferkitError(
+            "This figure needs a probe of several layers. Make one with: transferkit probe BACKBONE --layers all"
+        )
+    return layers.figure(content, (HIT, MISS, SOFT))
+
+
 def _require(content: Content, part: str, value: Any) -> None:
     if not value:
         reason = content.missing.get(part, "A probe has no training log.")
         raise TransferkitError(f"This figure needs the run's {part}. {reason}")
 
 
-FIGURES: dict[str, Callable[[Content], Any]] = {"confusion": _confusion, "recall": _recall, "training": _training}
+FIGURES: dict[str, Callable[[Content], Any]] = {
+    "confusion": _confusion,
+    "layers": _layers,
+    "recall": _recall,
+    "training": _training,
+}

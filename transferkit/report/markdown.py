@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from transferkit.report import calibrated
+from transferkit.report import calibrated, layers
 from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.page import done, environment
@@ -21,6 +21,11 @@ def markdown(content: Content) -> str:
     parts = [f"# {escaped(words.headline(content))}", escaped(" ".join(words.explanation(content)))]
     if content.scores:
         parts += _scores(content)
+    if layers.rows_of(content):
+        told = [*layers.sentences(content), *layers.caveats(content)]
+        parts += ["## Layers", table(*layers.markdown_rows(content)), "\n".join(f"- {escaped(line)}" for line in told)]
+    if counts := words.neighbours_in_words(content):
+        parts += ["## Number of neighbours", "\n".join(f"- {escaped(line)}" for line in counts)]
     parts += ["## What was done", code_block(words.command(content)), _bullets(done(content))]
     notes = [words.openings(content), *content.facts.get("notes", []), *content.missing.values()]
     parts += ["## Notes", "\n".join(f"- {escaped(note)}" for note in notes)]

@@ -13,7 +13,7 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader, select_aut
 from markupsafe import Markup
 
 from transferkit.evaluation import thumbnail_choice
-from transferkit.report import calibrated, curves, plots
+from transferkit.report import calibrated, curves, layers, plots
 from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.explained import explained, explained_words
@@ -64,6 +64,8 @@ def page(content: Content) -> str:
         sampled=len(pictures) < scores.get("n", 0),
         labelled=labelled(content),
         curves=drawings(content),
+        layers=layer_section(content),
+        neighbour_counts=words.neighbours_in_words(content),
         groups=content.facts.get("parameter_groups", []),
         published=content.published,
         environment=environment(content.environment),
@@ -136,7 +138,17 @@ def sections(content: Content) -> list[tuple[str, str]]:
         ("labels", "Labels"),
     ]
     after = [("training", "Training"), ("published", "Published"), ("made", "Making"), ("environment", "Environment")]
-    return [("confusion", "Confusion matrix"), *(scored if content.scores else []), *after]
+    probed = [("layers", "Layers")] if layers.rows_of(content) else []
+    return [*probed, ("confusion", "Confusion matrix"), *(scored if content.scores else []), *after]
+
+
+def layer_section(content: Content) -> dict[str, Any] | None:
+    """What the page shows of the probed layers."""
+    if not layers.rows_of(content):
+        return None
+    header, cells = layers.markdown_rows(content)
+    told = {"sentences": layers.sentences(content), "caveats": layers.caveats(content)}
+    return {"drawing": layers.drawing(content), "header": header, "rows": cells, **told}
 
 
 def opened(content: Content) -> dict[str, Any]:
@@ -214,7 +226,9 @@ def _backbone(content: Content) -> str:
 
 
 def _method(method: Mapping[str, Any]) -> str:
-    shown = [f"{key} {method[key]}" for key in ("epochs", "batch_size", "optimizer", "lr") if method.get(key)]
+    shown = [
+        f"{key} {method[key]}" for key in ("classifier", "epochs", "batch_size", "optimizer", "lr") if method.get(key)
+    ]
     return " · ".join([str(method.get("name") or ""), *(text.replace("_", " ") for text in shown)])
 
 
@@ -223,6 +237,10 @@ def _input(spec: Mapping[str, Any]) -> str:
 
 
 def _probe(probe: Mapping[str, Any]) -> str:
+    if probe.get("classifier") == "knn":
+        return f"{probe['k']} nearest of {probe['images']:,} images by cosine, temperature {probe['temperature']}"
+    if probe.get("classifier") == "ncm":
+        return f"class means of {probe['images']:,} images, {probe['distance']} distance"
     if "C" not in probe:
         return ""
     warning = "; the best value lies on the grid's boundary" if probe.get("on_boundary") else ""

@@ -53,6 +53,8 @@ def published(recipe: Mapping[str, Any], model: Mapping[str, Any]) -> Published 
     data, backbone = recipe.get("data", {}), str(recipe.get("backbone", {}).get("name", ""))
     method = str(recipe.get("method", {}).get("name", ""))
     weights = model.get("weights", {})
+    if recipe.get("method", {}).get("classifier", "linear") != "linear":
+        return "Published figures of frozen networks are those of linear probes; this run used another classifier."
     if data.get("name") != "cifar10":
         return "Published figures are shown for the official CIFAR-10 files only; this run used other images."
     if data.get("limit_per_class") is not None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferkit.report import content as words
+from transferkit.report import layers
 from transferkit.report.content import Content
 from transferkit.report.plots import shortened
 
@@ -25,7 +26,11 @@ def verdict(content: Content, path: str) -> RenderableType:
     parts: list[RenderableType] = [Text(plain(words.headline(content)), style="bold")]
     scores = content.scores
     parts.append(Text(plain(" ".join(words.explanation(content)))))
-    if scores:
+    if scores and layers.rows_of(content):
+        parts += [Text(), layers.table(content), Text(), *(Text(plain(line)) for line in layers.sentences(content))]
+        parts += [Text(plain(line), style="dim") for line in layers.caveats(content)]
+    elif scores:
+        parts += [Text(line) for line in words.neighbours_in_words(content)]
         classes = len(scores["per_class"])
         parts += [Text(), class_table(scores["per_class"])]
         if classes > TABLE_UP_TO:

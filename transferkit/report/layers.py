@@ -1,0 +1,338 @@
+"""The accuracy of a probe at every layer: words, tables and a drawing over receptive field and map size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from markupsafe import Markup
+from rich.table import Table
+from rich.text import Text
+
+from transferkit.report import content as words
+from transferkit.report.content import Content
+from transferkit.report.plots import shortened
+
+Row = Mapping[str, Any]
+
+NETWORKS = {"given": "given weights", "random": "random copy"}
+MOST_FLAT_LABELS = 8  # layers whose names fit below the axis side by side
+
+# Of the page's drawing, in px.
+WIDTH, LEFT, RIGHT = 620, 48, 14
+ACCURACY_TOP, ACCURACY_BOTTOM = 26, 226
+FIELD_TOP, FIELD_BOTTOM = 262, 352
+NAMES_AT = 372
+HEIGHT = 384
+
+
+def rows_of(content: Content) -> list[Row]:
+    """One row per probed layer, from the images to the head; empty where no layers were asked for."""
+    return list((content.evaluation.get("layers") or {}).get("rows") or [])
+
+
+def networks_of(rows: Sequence[Row]) -> list[str]:
+    """Which networks were probed: the one given and, unless that is random itself, its copy."""
+    return [name for name in NETWORKS if all(name in row for row in rows)]
+
+
+# ------------------------------------------------------------------------------------------------------- in words
+
+
+def sentences(content: Content) -> list[str]:
+    """What the drawing shows, as far as its intervals carry it, and what it does not say."""
+    rows = rows_of(content)
+    first, last = rows[0], rows[-1]
+    told = [_trend(NETWORKS[name], first, last, name) for name in networks_of(rows)]
+    if _is_above(last["given"], first["given"]) and _never_falls(rows) and _shrinks(first, last):
+        told.append(
+            "With the given weights a linear probe tells the classes apart better from deeper layers, while receptive "
+            "fields grow and maps shrink: features become more abstract."
+        )
+    if "random" in last:
+        told.append(_gain(last))
+    return told
+
+
+def _trend(name: str, first: Row, last: Row, network: str) -> str:
+    low, high = first[network], last[network]
+    ends = f"from {_accuracy(low)} at {first['layer']} to {_accuracy(high)} at {last['layer']}"
+    if _is_above(high, low):
+        return f"{name[0].upper()}{name[1:]}: accuracy rises {ends}."
+    if _is_above(low, high):
+        return f"{name[0].upper()}{name[1:]}: accuracy falls {ends}."
+    return f"{name[0].upper()}{name[1:]}: no difference is shown between the first and the last layer ({ends})."
+
+
+def _gain(last: Row) -> str:
+    """The last layer of both networks: what the weights add to the architecture."""
+    points = 100 * (last["given"]["accuracy"] - last["random"]["accuracy"])
+    if _is_above(last["given"], last["random"]):
+        return f"At {last['layer']}, the given weights are worth {points:.1f} points over random ones."
+    return f"At {last['layer']}, the given weights are not shown to be better than random ones ({points:+.1f} points)."
+
+
+def _is_above(one: Row, other: Row) -> bool:
+    """Whether two intervals leave a gap; a careful reading, as both were measured on the same images."""
+    return bool(one["interval"][0] > other["interval"][1])
+
+
+def _never_falls(rows: Sequence[Row]) -> bool:
+    """Whether no layer is shown to be worse than the one before."""
+    return not any(_is_above(one["given"], other["given"]) for one, other in pairwise(rows))
+
+
+def _shrinks(first: Row, last: Row) -> bool:
+    sides = [map_side(row) for row in (first, last)]
+    return sides[0] is not None and (sides[1] or 1) < sides[0]
+
+
+def _accuracy(share: Row) -> str:
+    return f"{words.percent(share['accuracy'])} ({words.percent_interval(share['interval'])})"
+
+
+def caveats(content: Content) -> list[str]:
+    """How the numbers were made."""
+    layers, rows = content.evaluation["layers"], rows_of(content)
+    known = (content.facts.get("data") or {}).get("n") or {}
+    learnt = f" and learnt from {known['train'] + known['val']:,} others" if {"train", "val"} <= known.keys() else ""
+    lines = [
+        f"n = {rows[0]['given']['n']:,} test images, 95 % Wilson intervals; every probe chose its C without them"
+        f"{learnt}.",
+        "Features are averages over each map, so a layer with more channels gives its probe more numbers.",
+        "Receptive fields are counted before they are cut at the image's border; through skip connections they are the "
+        f"maximum over all paths. The input is {content.model.get('input', {}).get('size', '?')} px wide.",
+    ]
+    if "random" in rows[0]:
+        lines.append(f"One random copy, seed {layers['seed']}; another seed would move its line.")
+    else:
+        lines.append("The network has random weights itself, so there is no random copy to compare it with.")
+    return lines
+
+
+def map_side(row: Row) -> int | None:
+    """The longer side of a layer's map in values; None for what has no places."""
+    shape = row["shape"]
+    return max(shape[1:]) if len(shape) == 3 else None
+
+
+def sizes(rows: Sequence[Row]) -> tuple[list[int | None], list[int | None]]:
+    """Receptive field in px and side of the map of each layer; None where there is no such number."""
+    fields = [row["receptive_field"] if isinstance(row["receptive_field"], int) else None for row in rows]
+    return fields, [map_side(row) for row in rows]
+
+
+def field_words(row: Row) -> str:
+    """The receptive field.
+
+    Example:
+        >>> field_words({"receptive_field": 43}), field_words({"receptive_field": "global"})
+        ('43 px', 'global')
+    """
+    field = row["receptive_field"]
+    return f"{field} px" if isinstance(field, int) else str(field or "–")
+
+
+def shape_words(row: Row) -> str:
+    """Channels and map.
+
+    Example:
+        >>> shape_words({"shape": [64, 16, 16]}), shape_words({"shape": [512]})
+        ('64 x 16 x 16', '512')
+    """
+    return " x ".join(str(side) for side in row["shape"])
+
+
+# --------------------------------------------------------------------------------------------- terminal and Markdown
+
+
+def table(content: Content) -> Table:
+    """The layers on the terminal, in 80 columns."""
+    rows = rows_of(content)
+    drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    drawn.add_column("layer", overflow="fold", max_width=20)
+    for title in ("output", "sees", *(f"{NETWORKS[name]}, %" for name in networks_of(rows))):
+        drawn.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        shares = (_cell(row[name]) for name in networks_of(rows))
+        drawn.add_row(Text(str(row["layer"])), shape_words(row).replace(" ", ""), field_words(row), *shares)
+    return drawn
+
+
+def _cell(share: Row) -> Text:
+    return Text.assemble(f"{100 * share['accuracy']:.1f} ", (words.percent_interval(share["interval"]), "dim"))
+
+
+def markdown_rows(content: Content) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the Markdown table."""
+    rows = rows_of(content)
+    names = networks_of(rows)
+    header = ["layer", "output", "receptive field", *(f"{NETWORKS[name]}, % (95 %)" for name in names), "n"]
+    return header, [
+        [
+            str(row["layer"]),
+            shape_words(row),
+            field_words(row),
+            *(_accuracy(row[name]) for name in names),
+            f"{row['given']['n']:,}",
+        ]
+        for row in rows
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------- drawing
+
+
+def drawing(content: Content) -> Markup:
+    """Inline SVG: accuracy with intervals over the layers; below, on the same axis, receptive field and map size."""
+    rows = rows_of(content)
+    across = [LEFT + (WIDTH - LEFT - RIGHT) * (index + 0.5) / len(rows) for index in range(len(rows))]
+    flat = len(rows) <= MOST_FLAT_LABELS
+    height = HEIGHT if flat else HEIGHT + 60
+    label = f"Accuracy of a linear probe at {len(rows)} layers, from {rows[0]['layer']} to {rows[-1]['layer']}"
+    opening = Markup('<svg class="curve wide" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+        WIDTH, height, label
+    )
+    parts = [*_accuracy_panel(rows, across), *_size_panel(rows, across), *_layer_names(rows, across, flat)]
+    return opening + Markup("").join(parts) + Markup("</svg>")
+
+
+def _accuracy_panel(rows: Sequence[Row], across: Sequence[float]) -> list[Markup]:
+    names = networks_of(rows)
+    highest = max(row[name]["interval"][1] for row in rows for name in names)
+    top: float = min(1.0, math.ceil(10 * highest) / 10)
+
+    def up(share: float) -> float:
+        return round(ACCURACY_BOTTOM - share / top * (ACCURACY_BOTTOM - ACCURACY_TOP), 1)
+
+    step = 0.1 if top <= 0.5 else 0.2
+    parts = [_grid(up(step * number), f"{100 * step * number:.0f}") for number in range(round(top / step) + 1)]
+    parts.append(_text(4, ACCURACY_TOP - 12, "accuracy of a linear probe, %", "start"))
+    for series, name in enumerate(names):
+        points = [(x, up(row[name]["accuracy"])) for x, row in zip(across, rows, strict=True)]
+        ranges = [
+            _range(x, *(up(bound) for bound in row[name]["interval"])) for x, row in zip(across, rows, strict=True)
+        ]
+        told = [f"{row['layer']}, {NETWORKS[name]}: {_accuracy(row[name])}, n = {row[name]['n']:,}" for row in rows]
+        legend = _legend(series, NETWORKS[name])
+        parts.append(_series(series, [*ranges, _line(points), *_dots(points, told), legend]))
+    return parts
+
+
+def _size_panel(rows: Sequence[Row], across: Sequence[float]) -> list[Markup]:
+    """Receptive field in px and side of the map in values, each on a logarithmic scale, every point with its number."""
+    fields, sides = sizes(rows)
+    parts = [_text(4, FIELD_TOP - 14, "receptive field, px, and side of the map (logarithmic)", "start")]
+    known = [math.log(value) for value in [*fields, *sides] if value]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+
+    def up(value: int) -> float:
+        return round(FIELD_BOTTOM - (math.log(value) - low) / ((high - low) or 1.0) * (FIELD_BOTTOM - FIELD_TOP), 1)
+
+    for series, (values, others, name) in enumerate(((fields, sides, "receptive field"), (sides, fields, "map")), 2):
+        points = [(x, up(value), value, other) for x, value, other in zip(across, values, others, strict=True) if value]
+        numbers = [
+            _text(x + 6, y + (-5 if value >= (other or 0) else 14), str(value), "start")
+            for x, y, value, other in points
+        ]
+        told = [f"{name}: {value}" for *_, value, _ in points]
+        places = [(x, y) for x, y, *_ in points]
+        parts.append(_series(series, [_line(places), *_dots(places, told), *numbers, _legend(series, name)]))
+    return parts
+
+
+def _layer_names(rows: Sequence[Row], across: Sequence[float], flat: bool) -> list[Markup]:
+    names = [shortened(str(row["layer"]), 14) for row in rows]
+    if flat:
+        return [_text(x, NAMES_AT, name, "middle") for x, name in zip(across, names, strict=True)]
+    turned = Markup('<text class="tick" transform="translate({} {}) rotate(-50)" text-anchor="end">{}</text>')
+    return [turned.format(round(x, 1), NAMES_AT - 6, name) for x, name in zip(across, names, strict=True)]
+
+
+def _grid(y: float, label: str) -> Markup:
+    line = Markup('<line class="grid" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(LEFT, y, WIDTH - RIGHT, y)
+    return line + _text(LEFT - 6, y + 4, label, "end")
+
+
+def _text(x: float, y: float, words_: str, anchor: str) -> Markup:
+    return Markup('<text class="tick" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        round(x, 1), round(y, 1), anchor, words_
+    )
+
+
+def _range(x: float, low: float, high: float) -> Markup:
+    return Markup('<line class="range" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>').format(round(x, 1), low, high)
+
+
+def _line(points: Sequence[tuple[float, float]]) -> Markup:
+    joined = " ".join(f"{x:.1f},{y}" for x, y in points)
+    return Markup('<polyline class="line" points="{}"/>').format(joined)
+
+
+def _dots(points: Sequence[tuple[float, float]], told: Sequence[str]) -> list[Markup]:
+    dot = Markup('<circle class="dot" cx="{}" cy="{}" r="3.6"><title>{}</title></circle>')
+    return [dot.format(round(x, 1), y, text) for (x, y), text in zip(points, told, strict=True)]
+
+
+def _series(number: int, parts: Sequence[Markup]) -> Markup:
+    return Markup('<g class="s{}">{}</g>').format(number, Markup("").join(parts))
+
+
+def _legend(series: int, name: str) -> Markup:
+    """A piece of the line and its name, at the right above its panel."""
+    right, y = WIDTH - RIGHT - 120 * (1 - series % 2), (ACCURACY_TOP if series < 2 else FIELD_TOP - 2) - 12
+    start = right - 114
+    line = Markup('<line class="line" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(start, y - 4, start + 22, y - 4)
+    return line + _text(start + 28, y, name, "start")
+
+
+# ----------------------------------------------------------------------------------------------------- for papers
+
+
+def figure(content: Content, colours: Sequence[str]) -> Any:
+    """The same drawing by matplotlib, in three colours: given weights, random copy, sizes."""
+    from matplotlib.figure import Figure
+
+    rows = rows_of(content)
+    drawn = Figure(figsize=(max(4.2, 0.62 * len(rows) + 1.4), 4.2), layout="constrained")
+    upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    for name, colour, marker in zip(networks_of(rows), colours, "os", strict=False):
+        _plot_accuracy(upper, rows, name, colour, marker)
+    upper.set(ylabel="accuracy, % (95 % interval)", ylim=(0, None))
+    upper.legend(frameon=False)
+    _plot_sizes(lower, rows, colours[2])
+    turned = len(rows) > MOST_FLAT_LABELS
+    names = [shortened(str(row["layer"]), 18) for row in rows]
+    lower.set_xticks(range(len(rows)), names, rotation=45 if turned else 0)
+    return drawn
+
+
+def _plot_accuracy(axes: Any, rows: Sequence[Row], name: str, colour: str, marker: str) -> None:
+    values = [100 * row[name]["accuracy"] for row in rows]
+    bounds = [[100 * bound for bound in row[name]["interval"]] for row in rows]
+    below = [max(0.0, value - low) for value, (low, _) in zip(values, bounds, strict=True)]
+    above = [max(0.0, high - value) for value, (_, high) in zip(values, bounds, strict=True)]
+    label = f"{NETWORKS[name]} (n = {rows[0][name]['n']:,})"
+    style: Any = {"color": colour, "marker": marker, "markersize": 4, "capsize": 2, "label": label}
+    axes.errorbar(range(len(rows)), values, (below, above), **style)
+
+
+def _plot_sizes(axes: Any, rows: Sequence[Row], colour: str) -> None:
+    """Receptive field and map on one logarithmic scale; points carry their numbers, so the axis needs none."""
+    fields, sides = sizes(rows)
+    for values, others, name, style in (
+        (fields, sides, "receptive field, px", "-"),
+        (sides, fields, "side of the map", "--"),
+    ):
+        points = [(x, value, other) for x, (value, other) in enumerate(zip(values, others, strict=True)) if value]
+        axes.plot([x for x, *_ in points], [y for _, y, _ in points], style, color=colour, marker="o", ms=3, label=name)
+        for x, value, other in points:
+            shift = (3, 3) if value >= (other or 0) else (3, -9)
+            axes.annotate(str(value), (x, value), shift, textcoords="offset points", size=7)
+    axes.set_yscale("log", base=2)
+    axes.set_yticks([])
+    axes.minorticks_off()
+    axes.margins(y=0.25)
+    axes.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.28))
