@@ -60,7 +60,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"batches", "checkpoint", "feature_store", "feature_files", "duplicates"},
     {"datasets", "backbones", "corruptions", "nonsense", "nuisance"},
     {"weights", "download", "decoding"},
-    {"images", "classifier", "recipe", "recipe_book", "runtime", "screen", "budget"},
+    {"images", "classifier", "recipe", "places", "recipe_book", "runtime", "screen", "budget"},
     {"errors"},
 ]
 

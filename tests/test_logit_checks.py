@@ -16,7 +16,7 @@ from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, split
 from transferkit.logit_checks import check_start, first_loss, loss_floor, require_logits, words_on_first_loss
-from transferkit.recipe import ScratchSettings
+from transferkit.recipe import parse
 from transferkit.screen import SILENT, Screen
 
 NAMES = tuple("abcdefghij")
@@ -75,10 +75,11 @@ def test_a_method_refuses_before_its_first_step() -> None:
     before = network.digest(["norm", "head"])
     pool = images()
     splits = split(pool, pool, val_fraction=0.2, limit_per_class=None, seed=0)
-    settings = ScratchSettings(name="scratch", epochs=1, batch_size=8, lr=0.1, weight_decay=0.0, flip=False)
+    method = {"name": "scratch", "epochs": 1, "batch_size": 8, "lr": 0.1, "weight_decay": 0.0, "flip": False}
+    recipe = parse({"data": "digits", "backbone": {"name": "lenet"}, "method": method})
 
     with pytest.raises(TransferkitError, match="ends in a softmax"):
-        methods.fit(network, splits, settings, runtime.Runtime(CPU, "fp32", 1), SILENT, 0)
+        methods.fit(network, splits, recipe, runtime.Runtime(CPU, "fp32", 1), SILENT)
     assert network.digest(["norm", "head"]) == before
 
 

@@ -206,6 +206,8 @@ def test_an_interrupted_run_resumes_to_the_same_outputs(
 
     assert np.array_equal(resumed.outputs("test").logits, finished.outputs("test").logits)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+    assert run_directory.CONTINUED in resumed.facts["notes"]
+    assert run_directory.CONTINUED not in finished.facts["notes"]
 
 
 def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:

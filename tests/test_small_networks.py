@@ -18,7 +18,7 @@ from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, split
-from transferkit.recipe import BackboneSettings, ScratchSettings, SimpleCnnSettings, backbone_settings
+from transferkit.recipe import BackboneSettings, SimpleCnnSettings, backbone_settings, parse
 from transferkit.run_directory import Run
 from transferkit.screen import SILENT, Screen
 
@@ -194,7 +194,8 @@ def speed_run(**changes: Any) -> tuple[Classifier, list[str]]:
     screen = Screen(stream=io.StringIO())
     classifier = backbones.load(BackboneSettings(name="speednet", weights="none"), ("a", "b"), 10, SILENT)
     machine = runtime.Runtime(torch.device("cpu"), "fp32", 1)
-    methods.fit(classifier, splits, ScratchSettings(name="scratch", **values), machine, screen, 0)
+    recipe = parse({"data": "digits", "backbone": {"name": "speednet"}, "method": {"name": "scratch", **values}})
+    methods.fit(classifier, splits, recipe, machine, screen)
     prepared = classifier.prepare(torch.from_numpy(splits.train.pixels))
     expected = speednet.whitening_filters(prepared)
     weight = classifier.body.whitening.weight.detach()  # type: ignore[union-attr]

@@ -89,12 +89,13 @@ def _machine() -> Iterator[Finding]:
 
 def _caches() -> Iterator[Finding]:
     from transferkit import runtime
+    from transferkit.places import CACHE_ADVICE
 
     folder = runtime.cache_folder()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        yield Finding("cache", "broken", f"{folder} cannot be written", runtime.CACHE_ADVICE)
+        yield Finding("cache", "broken", f"{folder} cannot be written", CACHE_ADVICE)
     else:
         scarce = "" if free > 5 else "Little room for data sets and features; see `transferkit cache size`."
         yield Finding("cache", "note" if scarce else "ok", f"{folder}, {free:.0f} GB free", scarce)

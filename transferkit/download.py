@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from transferkit import __version__
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.runtime import made
+from transferkit.places import made
 from transferkit.screen import Progress, Screen
 
 CHUNK_BYTES = 1 << 18

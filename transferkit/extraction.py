@@ -38,6 +38,7 @@ from transferkit.features import (
 )
 from transferkit.images import Images, Labels, Pixels
 from transferkit.inference import PENULTIMATE, Compile, LayerNetwork, Pool
+from transferkit.places import made
 from transferkit.recipe import Data
 from transferkit.screen import Progress, Screen
 
@@ -472,7 +473,7 @@ class Source:
         first = next(lines, None)
         if first is None:
             raise TransferkitError(f"{self.name} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
-        runtime.made(folder, "Choose another place with --out.")
+        made(folder, "Choose another place with --out.")
         file = folder / "listing.csv"
         total, names = 0, set[str]()
         with file.open("w", encoding="utf-8", newline="") as handle:

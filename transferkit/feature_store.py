@@ -32,7 +32,8 @@ import numpy.typing as npt
 from transferkit import __version__
 from transferkit.errors import TransferkitError
 from transferkit.images import Labels, Pixels
-from transferkit.runtime import cache_folder, made, package_version
+from transferkit.places import made
+from transferkit.runtime import cache_folder, package_version
 
 if TYPE_CHECKING:
     from torch import nn

@@ -168,6 +168,10 @@ class Splits:
         """The classes of all three parts."""
         return self.train.class_names
 
+    def noted(self, notes: tuple[str, ...]) -> Splits:
+        """The same splits with more notes; the test images stay behind their one seal."""
+        return replace(self, notes=(*self.notes, *notes))
+
 
 def split(pool: Images, test: Images, *, val_fraction: float, limit_per_class: int | None, seed: int) -> Splits:
     """Carve val from the labelled pool, keep at most `limit_per_class` labels, seal the test images.

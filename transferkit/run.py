@@ -62,7 +62,7 @@ def run(
     assert isinstance(recipe.method.size, int)
     classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, screen)
     methods.require(classifier, recipe.method, len(splits.train))
-    run_directory.begin(place, recipe, resume=resume)
+    splits = splits.noted(run_directory.begin(place, recipe, resume=resume))
 
     fitted = methods.fit(classifier, splits, recipe, machine, screen, place.path)
     clock.lap("fit")

@@ -17,9 +17,10 @@ from transferkit import recipe as recipes
 from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_json, write_text
 from transferkit.errors import TransferkitError
 from transferkit.outputs import Outputs
-from transferkit.runtime import made
+from transferkit.places import made
 
 FORMAT = 1  # of the files below; readers refuse a newer one
+CONTINUED = "continued after an interruption: seconds and openings of the test set count from there"
 RUN_FILES = (
     "evaluation.json",
     "recipe.yaml",
@@ -213,8 +214,11 @@ def _require_folder(path: Path) -> None:
         raise TransferkitError(f"You may not write to {nearest}. Choose another folder with --out.")
 
 
-def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> None:
+def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
     """Make the folder and write the resolved recipe; without `resume`, what an earlier run left there is removed.
+
+    Returns:
+        What the report must say of it.
 
     Raises:
         TransferkitError: If the unfinished run to continue has another recipe.
@@ -225,10 +229,11 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> None:
                 f"{run.path} holds an unfinished run of another recipe, so it cannot be continued with this one. "
                 "Choose another folder with --out, or start again with --overwrite."
             )
-        return
+        return (CONTINUED,)
     remove(run)
     made(run.path / "outputs", "Choose another folder with --out.")
     run.write_recipe(recipe)
+    return ()
 
 
 def remove(run: Run) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from transferkit.errors import MachineError, TransferkitError
+from transferkit.errors import TransferkitError
 
 Precision = Literal["fp32", "bf16"]
 
@@ -173,22 +173,6 @@ def environment(runtime: Runtime) -> dict[str, Any]:
         "precision": runtime.precision,
         "threads": runtime.threads,
     }
-
-
-CACHE_ADVICE = "Set TRANSFERKIT_CACHE to a folder that you may write to."
-
-
-def made(folder: Path, advice: str = CACHE_ADVICE) -> Path:
-    """The folder, made where it was missing.
-
-    Raises:
-        MachineError: If it cannot be made; ends with `advice`.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MachineError(f"Cannot make the folder {folder}: {error.strerror or error}. {advice}") from error
-    return folder
 
 
 def cache_folder() -> Path:

@@ -21,7 +21,8 @@ from transferkit.datasets.folder_workers import Job, decode_into
 from transferkit.decoding import decode_many, short_side
 from transferkit.errors import MachineError
 from transferkit.images import Pixels
-from transferkit.runtime import cache_folder, made, usable_cores
+from transferkit.places import made
+from transferkit.runtime import cache_folder, usable_cores
 from transferkit.screen import Screen
 
 FORMAT = 1  # counts up whenever the same files would be decoded to other pixels
