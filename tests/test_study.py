@@ -19,9 +19,10 @@ import transferkit
 from transferkit import report, study
 from transferkit.cli import app
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.recipe import Recipe, Study, parse_study, parse_yaml
+from transferkit.recipe import Recipe, Study, from_options, parse_study, parse_yaml
+from transferkit.run import run as real_run
 from transferkit.run_directory import Run
-from transferkit.screen import SILENT
+from transferkit.screen import SILENT, Screen
 from transferkit.study import budget_in_words, compare_runs, run_study
 from transferkit.study_options import Arms, label_counts, study_of
 
@@ -346,6 +347,21 @@ def test_python_compares_as_the_command_does(tmp_path: Path, engine: Engine) -> 
     assert engine.made == ["scratch-seed0", "probe-seed0"]
     assert (found["over"], found["leaders"]) == ("images", ["probe"])
     assert [row["length"] for row in found["arms"]] == ["30 steps", "solved"]
+
+
+@pytest.mark.slow
+def test_three_methods_with_three_seeds_cost_one_feature_pass(tmp_path: Path) -> None:
+    options = {"weights": "none", "limit_per_class": 20, "epochs": 1}
+    letters = real_run(from_options("scratch", "resnet20", "digits", options, ()), tmp_path / "w", screen=SILENT)
+    arms = Arms([f"resnet20={letters.path}"], ["scratch", "probe", "finetune"])
+    nine = study_of("compare", arms, "digits", {"limit_per_class": 20}, {"seeds": 3, "budget": "2steps"})
+    said = io.StringIO()
+
+    run_study(nine, tmp_path / "study", screen=Screen(stream=said))
+
+    # six fits need the features of 180 training images: the first computes them, five find them
+    assert said.getvalue().count("features of train: 180/180 img in") == 1
+    assert said.getvalue().count("features of train: 180 of 180 img from the feature store, without a pass") == 5
 
 
 # ---- finished runs ----

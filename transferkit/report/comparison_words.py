@@ -15,8 +15,9 @@ DASH = "–"
 COSTS = (
     "Trained: parameters that the fit changes. GFLOPs: thousand million operations per image at prediction (two per "
     "multiply-add; convolutions, linear layers and attention; without the head). Fit: the mean time of a whole fit, "
-    "feature passes and validation included. img/s: the plain forward pass, batches of 64, pixels in memory. Memory: "
-    "the peak of the GPU's tensors, or on a CPU that of the whole process."
+    "validation and feature passes included; a pass that an earlier run stored is not paid again. img/s: the plain "
+    "forward pass, batches of 64, pixels in memory. Memory: the peak of the GPU's tensors, or on a CPU that of the "
+    "whole process."
 )
 
 
