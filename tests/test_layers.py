@@ -8,7 +8,19 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
     {"__init__", "cli", "cli_features", "cli_lab", "cli_rank"},
-    {"api", "command_options", "doctor", "estimate", "listings", "study", "ranking", "mode_effects", "gradient_flow"},
+    {
+        "api",
+        "command_options",
+        "doctor",
+        "estimate",
+        "listings",
+        "study",
+        "ranking",
+        "mode_effects",
+        "gradient_flow",
+        "filters",
+        "shift_consistency",
+    },
     {"run"},
     {"report", "comparison", "prediction", "extraction", "caches"},
     {"evaluation", "explanations", "backbone_scores"},
