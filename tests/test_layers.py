@@ -29,6 +29,8 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
         "study_options",
         "mode_effects",
         "gradient_flow",
+        "filters",
+        "shift_consistency",
     },
     {"run", "limitations"},
     {

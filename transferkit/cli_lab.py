@@ -19,6 +19,8 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(modes)
     app.command("gradient-flow")(gradient_flow)
+    app.command()(filters)
+    app.command()(shifts)
 
 
 def modes(
@@ -62,6 +64,7 @@ def gradient_flow(
     limit_per_class: Annotated[int | None, typer.Option(min=1, help="Labels per class that are used.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Between the two measurements.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Other weights, another order.")] = 3,
+    size: Annotated[int | None, typer.Option(min=8, help="Input side in px.", show_default=False)] = None,
     images: Annotated[int, typer.Option(min=2, help="On which gradients are measured.")] = 512,
     out: Annotated[Path | None, typer.Option(help="The folder. (default: runs/gradient-flow-<data>)")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the measurement in the folder.")] = False,
@@ -82,12 +85,65 @@ def gradient_flow(
     folder = out or Path("runs") / f"gradient-flow-{data.replace(':', '-').replace('/', '-')}"
     require_free(folder, overwrite)
     chosen = tuple(dict.fromkeys(backbones or BACKBONES))
-    settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, device, threads)
+    settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, size, device, threads)
     found = measure(settings, folder, screen, shlex.join(["transferkit", *sys.argv[1:]]))
     screen.show(report.gradient_flow_verdict(found))
     screen.line(f"Report: {folder / 'report.html'}")
     if json:
         _print_json(found)
+
+
+def filters(
+    backbone: Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")],
+    out: Annotated[Path, typer.Option(help=".png, .svg or .pdf.", show_default=False)],
+    image: Annotated[Path | None, typer.Option(help="Draw the maps that this picture leaves in each stage.")] = None,
+    weights: Annotated[
+        str, typer.Option(help="imagenet, none, a .safetensors or .pth file, or a run's folder.")
+    ] = "imagenet",
+    size: Annotated[int | None, typer.Option(help="Input side in px.", min=8, show_default=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Draw the filters of a network's first convolution, or the feature maps of a picture."""
+    from transferkit.errors import TransferkitError
+    from transferkit.screen import Screen
+
+    if out.exists() and not overwrite:
+        raise TransferkitError(f"{out} exists. Choose another file with --out, or replace it with --overwrite.")
+    screen = Screen()
+    screen.line("Starting (loading torch takes a few seconds) ...")
+    from transferkit.filters import draw, network
+
+    screen.line(draw(network(backbone, weights, size, screen), image, out))
+    print(out)
+
+
+def shifts(
+    run: FinishedRun,
+    px: Annotated[int, typer.Option(min=1, help="Farthest shift, at the images' own size.")] = 2,
+    json: Json = False,
+    device: Device = "auto",
+) -> None:
+    """Move the val images by some pixels: does the network give the same answers?"""
+    from transferkit.screen import Screen
+    from transferkit.shift_consistency import of_run
+
+    screen = Screen()
+    found = of_run(run, px, screen, device)
+    if json:
+        _print_json([vars(row) for row in found])
+        return
+    rows = [
+        (
+            str(row.px),
+            f"{100 * row.accuracy:.1f}",
+            f"{100 * row.consistency:.1f} ({100 * row.interval[0]:.1f}-{100 * row.interval[1]:.1f})",
+        )
+        for row in found
+    ]
+    _table(("shift, px", "accuracy, %", "same answer, % (95 %)"), rows)
+    screen.line(
+        f"n = {found[0].n:,} val images, each moved up, down, left and right; borders are filled by reflection."
+    )
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

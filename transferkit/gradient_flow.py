@@ -40,6 +40,7 @@ class GradientFlowSettings:
         seeds: Repetitions: other weights and another order.
         images: Training images on which gradients are measured, at most.
         limit_per_class: Labels per class that are used, also for training.
+        size: Side of the input in px; None takes that of the images, or what suits the network.
         device: auto, cpu, cuda ...
         threads: None for all usable cores.
     """
@@ -50,6 +51,7 @@ class GradientFlowSettings:
     seeds: int = 3
     images: int = 512
     limit_per_class: int | None = None
+    size: int | None = None
     device: str = "auto"
     threads: int | None = None
 
@@ -64,6 +66,8 @@ def measure(settings: GradientFlowSettings, folder: Path, screen: Screen, comman
     machine = runtime.start(settings.device, "fp32", settings.threads)
     splits = datasets.load(next(iter(recipes.values()))[0].data, screen)
     images = splits.train.subset(np.unique(np.linspace(0, len(splits.train) - 1, settings.images).astype(int)))
+    for first, *_ in recipes.values():
+        started(first, splits.train, machine)  # refuses a size that does not suit before any training
     networks = {}
     for name, of_seeds in recipes.items():
         screen.line(f"{name}: {settings.seeds} seeds, {settings.epochs} epochs each")
@@ -88,7 +92,12 @@ def measure(settings: GradientFlowSettings, folder: Path, screen: Screen, comman
 
 def recipe_of(name: str, settings: GradientFlowSettings, seed: int) -> Recipe:
     """The training from scratch of one network."""
-    options = {"epochs": settings.epochs, "seed": seed, "limit_per_class": settings.limit_per_class}
+    options = {
+        "epochs": settings.epochs,
+        "seed": seed,
+        "limit_per_class": settings.limit_per_class,
+        "size": settings.size,
+    }
     backbones.source(name)  # refuses an unknown one before any work
     return from_options("scratch", name, settings.data, {**options, "ema": False, "mixup": 0.0}, ())
 
@@ -116,18 +125,23 @@ def require_free(folder: Path, overwrite: bool) -> None:
 
 def flow(recipe: Recipe, train_images: Images, measured: Images, machine: Runtime) -> dict[str, Any]:
     """Layers, and their gradient norms at each moment, of one network with one seed."""
-    runtime.seed_everything(recipe.seed)
-    full = defaults.resolved(recipe, machine.device.type, len(train_images), min(train_images.size_px))
-    assert isinstance(full.method, ScratchSettings)
-    assert isinstance(full.method.size, int)
-    classifier = network(full.backbone, train_images, full.method.size).to(machine.device)
+    classifier, method = started(recipe, train_images, machine)
     start = gradient_norms(classifier, measured, machine.device)
-    groups = parameter_groups(classifier, full.method)
+    groups = parameter_groups(classifier, method)
     nothing = train_images.subset([])
-    history = train(classifier, train_images, nothing, full.method, groups, machine, SILENT, recipe.seed)
+    history = train(classifier, train_images, nothing, method, groups, machine, SILENT, recipe.seed)
     trained = gradient_norms(classifier, measured, machine.device)
     shapes = {name: list(weight.shape) for name, weight in weights(classifier).items()}
     return {"layers": shapes, "start": start, "trained": trained, "loss": history[-1]["loss"]}
+
+
+def started(recipe: Recipe, images: Images, machine: Runtime) -> tuple[Classifier, ScratchSettings]:
+    """The network before training, and how it will be trained."""
+    runtime.seed_everything(recipe.seed)
+    full = defaults.resolved(recipe, machine.device.type, len(images), min(images.size_px))
+    assert isinstance(full.method, ScratchSettings)
+    assert isinstance(full.method.size, int)
+    return network(full.backbone, images, full.method.size).to(machine.device), full.method
 
 
 def network(settings: BackboneSettings, images: Images, size: int) -> Classifier:
