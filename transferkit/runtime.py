@@ -50,7 +50,9 @@ def start(device: str = "auto", precision: str = "auto", threads: int | None = N
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = chosen.type == "cuda"
-    described = f"{device_name(chosen)}, {chosen_precision}, {chosen_threads} threads"
+    described = (
+        f"{device_name(chosen)}, {chosen_precision}, {chosen_threads} thread{'' if chosen_threads == 1 else 's'}"
+    )
     return Runtime(chosen, chosen_precision, chosen_threads, (described,))
 
 
