@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import backbones, datasets, defaults, report, runtime
+from transferkit import backbones, datasets, defaults, report, run_directory, runtime
 from transferkit.backbone_scores import FOLDS, Score, sample, score
 from transferkit.backbones.cards import CARDS
-from transferkit.checkpoint import read_json, write_json, write_text
+from transferkit.checkpoint import write_json, write_text
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.features import stamp
 from transferkit.images import Images, Labels, Splits
-from transferkit.recipe import BackboneSettings, Ranking, Recipe, dump, load
+from transferkit.recipe import BackboneSettings, Ranking, Recipe, dump
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
 from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap, rank_ranges, wilson
@@ -94,25 +94,10 @@ def claim(folder: Path, ranking: Ranking, overwrite: bool) -> Path:
     Raises:
         TransferkitError: If it holds something else, or this ranking is finished.
     """
-    path = folder / "ranking.yaml"
-    if folder.is_file():
-        raise TransferkitError(f"{folder} is a file. Choose a folder with --out.")
-    if folder.exists() and any(folder.iterdir()) and not path.exists():
-        raise TransferkitError(f"{folder} holds other files and is no ranking. Choose another folder with --out.")
-    if path.exists() and not overwrite:
-        if load(path) != ranking:
-            raise TransferkitError(
-                f"{folder} holds another ranking. Choose another folder with --out, or use --overwrite."
-            )
-        finished = folder / "ranking.json"
-        if finished.exists() and not read_json(finished)["failures"]:
-            raise TransferkitError(
-                f"{folder} already holds this ranking. Look at {folder / 'report.html'}, choose another folder with "
-                "--out, or replace it with --overwrite."
-            )
+    run_directory.claim_folder(folder, "ranking", ranking, "ranking.json", overwrite=overwrite)
     for old in folder.glob("backbones/*.safetensors") if overwrite else ():
         old.unlink()
-    write_text(path, dump(ranking))
+    write_text(folder / "ranking.yaml", dump(ranking))
     (folder / "ranking.json").unlink(missing_ok=True)
     return folder
 

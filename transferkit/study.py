@@ -9,12 +9,12 @@ from typing import Any
 
 from transferkit import budget as budgets
 from transferkit import report, run_directory
-from transferkit.checkpoint import read_json, write_json, write_text
+from transferkit.checkpoint import write_json, write_text
 from transferkit.comparison import Over, compare
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.label_curve import label_curve
 from transferkit.ranking import require_known
-from transferkit.recipe import Recipe, ScratchSettings, Study, dump, load
+from transferkit.recipe import Recipe, ScratchSettings, Study, dump
 from transferkit.run import run
 from transferkit.run_directory import Run
 from transferkit.same_data import arms_of, chosen_reference, finished_runs, require_same_data
@@ -79,25 +79,10 @@ def claim(folder: Path, study: Study, overwrite: bool) -> Path:
     Raises:
         TransferkitError: If it holds something else, or this study is finished.
     """
-    path = folder / "study.yaml"
-    if folder.is_file():
-        raise TransferkitError(f"{folder} is a file. Choose a folder with --out.")
-    if folder.exists() and any(folder.iterdir()) and not path.exists():
-        raise TransferkitError(f"{folder} holds other files and is no study. Choose another folder with --out.")
-    if path.exists() and not overwrite:
-        if load(path) != study:
-            raise TransferkitError(
-                f"{folder} holds another study. Choose another folder with --out, or use --overwrite."
-            )
-        done = folder / "comparison.json"
-        if done.exists() and not read_json(done)["failures"]:
-            raise TransferkitError(
-                f"{folder} already holds this study. Look at {folder / 'report.html'}, choose another folder with "
-                "--out, or replace it with --overwrite."
-            )
+    run_directory.claim_folder(folder, "study", study, "comparison.json", overwrite=overwrite)
     for old in [*folder.glob("runs/*"), *folder.glob("before/*")] if overwrite else ():
         run_directory.remove(Run(old))
-    write_text(path, dump(study))
+    write_text(folder / "study.yaml", dump(study))
     (folder / "comparison.json").unlink(missing_ok=True)
     return folder
 
