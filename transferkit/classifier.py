@@ -214,11 +214,6 @@ class Classifier(nn.Module):
             head.bias.copy_(bias)
         self.head = head
 
-    def with_size(self, size: int) -> Classifier:
-        """This classifier, changed to resize its images to `size` px."""
-        self.input_spec = InputSpec(**{**asdict(self.input_spec), "size": size})
-        return self
-
     def describe(self) -> dict[str, Any]:
         """The facts that travel with the model, for JSON."""
         return {

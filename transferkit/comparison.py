@@ -21,6 +21,7 @@ from transferkit.statistics import (
     mcnemar_exact,
     mcnemar_mid_p,
     mean_accuracy_interval,
+    mean_and_sd,
 )
 
 Correct: TypeAlias = npt.NDArray[np.bool_]  # (S, N), one row per seed
@@ -91,7 +92,7 @@ def row(
         "seeds": len(runs),
         "accuracies": accuracies.tolist(),
         "mean": float(accuracies.mean()),
-        "sd": float(accuracies.std(ddof=1)) if len(runs) > 1 else None,
+        "sd": mean_and_sd(accuracies)[1] if len(runs) > 1 else None,
         "interval": [interval.low, interval.high],
         "recalls": [_share(correct[:, labels == label]) for label in range(classes)],
         "length": length_in_words(runs[0]),

@@ -377,7 +377,7 @@ def rank_ranges(is_better: Bools) -> list[tuple[int, int]]:
     return [(1 + better, len(is_better) - worse) for better, worse in zip(above, below, strict=True)]
 
 
-def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_sd(values: Sequence[float] | Floats) -> tuple[float, float]:
     """Mean and sample standard deviation (n - 1); NaN where undefined: both for no value, the sd for one."""
     if not len(values):
         return float("nan"), float("nan")

@@ -20,6 +20,7 @@ from transferkit.limitations.subject import Subject, linear_head, rows
 from transferkit.outputs import Outputs, collect
 from transferkit.screen import SILENT, Screen
 from transferkit.solvers import LinearHead, fit_probe
+from transferkit.statistics import mean_and_sd
 
 DETECTORS = ("msp", ood.SUMMARY_SCORE)
 SINGLY_UP_TO = 20  # classes held out one by one; of more, some random pairs
@@ -152,7 +153,7 @@ def _mean(found: Sequence[dict[str, Any]], name: str, seed: int) -> dict[str, An
     shares = [each["value"] for each in accepted if each]
     return {
         "auroc": float(values.mean()),
-        "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+        "sd": mean_and_sd(values)[1] if len(values) > 1 else None,
         "interval": bounds(percentile_interval(draws)),
         "n": len(values),
         "accepted": float(np.mean(shares)) if shares else None,
