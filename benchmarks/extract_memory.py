@@ -21,7 +21,7 @@ from PIL import Image
 EXTRACTION = """
 import resource, sys
 from pathlib import Path
-from transferkit import extraction
+from transferkit.features import extraction
 from transferkit.screen import Screen
 
 settings = extraction.ExtractSettings("resnet-mini", ("stage1",), weights="none", size=8, device="cpu", threads=2)

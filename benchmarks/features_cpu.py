@@ -21,7 +21,7 @@ from torchvision.models import resnet18
 
 from transferkit import runtime
 from transferkit.classifier import Classifier, InputSpec
-from transferkit.inference import LayerNetwork
+from transferkit.features.inference import LayerNetwork
 from transferkit.screen import Screen
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision docs

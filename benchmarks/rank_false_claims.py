@@ -14,9 +14,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from transferkit.backbone_scores import FOLDS
 from transferkit.solvers import fit_probe
 from transferkit.statistics import mcnemar_mid_p, wilson
+from transferkit.studies.backbone_scores import FOLDS
 
 CLASSES, C, LEVEL = 3, 0.1, 0.05
 SETTINGS = ((150, 20, 0.35, 300), (600, 60, 0.2, 120))  # images, features, distance of the class means, repeats

@@ -9,8 +9,8 @@ import numpy as np
 
 from transferkit import recipe as recipes
 from transferkit.evaluation import evaluate, listed_one_by_one, thumbnail_choice, thumbnails
-from transferkit.explanations import Explanations
-from transferkit.feature_map import FeatureMap
+from transferkit.explanations.explain import Explanations
+from transferkit.explanations.feature_map import FeatureMap
 from transferkit.images import Images
 from transferkit.outputs import Outputs
 from transferkit.run_directory import Run

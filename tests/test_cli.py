@@ -19,8 +19,9 @@ import pytest
 import torch
 from PIL import Image
 
-from transferkit import cli, recipe
-from transferkit.doctor import Finding, mended_torchvision
+from transferkit import recipe
+from transferkit.cli import app as cli
+from transferkit.cli.doctor import Finding, mended_torchvision
 from transferkit.errors import TransferkitError
 
 SMALL = ["--data", "digits", "--weights", "none", "--limit-per-class", "6", "--test-fraction", "0.1", "--threads", "1"]
@@ -73,7 +74,7 @@ def test_help_of_every_command_fits_80_columns_and_imports_nothing_slow() -> Non
 import sys
 import typer.main
 from typer.testing import CliRunner
-from transferkit import cli
+from transferkit.cli import app as cli
 
 def paths(command, path):
     yield path
@@ -263,7 +264,7 @@ def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path: Path) -> No
     command = [
         sys.executable,
         "-m",
-        "transferkit.cli",
+        "transferkit",
         "scratch",
         "resnet20",
         *SMALL,

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from transferkit.conformal import (
+from transferkit.errors import TransferkitError
+from transferkit.metrics.conformal import (
     aps_scores,
     aps_sets,
     calibrate_aps,
@@ -17,7 +18,6 @@ from transferkit.conformal import (
     set_quality,
     with_most_probable,
 )
-from transferkit.errors import TransferkitError
 from transferkit.outputs import Outputs
 
 

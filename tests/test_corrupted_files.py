@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from transferkit.cli import app
-from transferkit.corrupted_files import write_copies
+from transferkit.cli.app import app
 from transferkit.corruptions import CORRUPTIONS, corrupt
 from transferkit.corruptions.constants import CIFAR, IMAGENET
+from transferkit.corruptions.files import write_copies
 from transferkit.errors import TransferkitError
 
 DOCS = Path(__file__).parent.parent / "docs" / "corruptions.md"

@@ -11,7 +11,8 @@ from scipy import stats
 from sklearn.metrics import auc as area
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-from transferkit.detection import (
+from transferkit.errors import TransferkitError
+from transferkit.metrics.detection import (
     aupr_out,
     auroc,
     auroc_difference,
@@ -25,7 +26,6 @@ from transferkit.detection import (
     stratified_bootstrap,
     threshold_at,
 )
-from transferkit.errors import TransferkitError
 
 
 def normal_scores(n_id: int, n_ood: int, shift: float, seed: int, decimals: int = 12) -> tuple[np.ndarray, np.ndarray]:

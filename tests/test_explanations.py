@@ -14,7 +14,7 @@ from transferkit import backbones
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import listed_one_by_one
-from transferkit.explanations import Explanations, explain, nearest_rows, searched
+from transferkit.explanations.explain import Explanations, explain, nearest_rows, searched
 from transferkit.images import Images
 from transferkit.outputs import collect
 from transferkit.recipe import BackboneSettings

@@ -21,11 +21,12 @@ from PIL import Image
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from transferkit import caches, extraction, feature_files
-from transferkit.cli import app
+from transferkit.cli.app import app
 from transferkit.errors import TransferkitError
-from transferkit.extraction import ExtractSettings, extract, merge
-from transferkit.features import FeatureExtractor
+from transferkit.features import caches, extraction
+from transferkit.features import files as feature_files
+from transferkit.features.extraction import ExtractSettings, extract, merge
+from transferkit.features.extractor import FeatureExtractor
 from transferkit.screen import SILENT, Screen
 
 SETTINGS = ExtractSettings("resnet-mini", ("stage2",), weights="none", size=16, device="cpu", threads=2, batch_size=4)
@@ -303,7 +304,7 @@ def test_finished_chunks_are_not_computed_again(folder: Path, tmp_path: Path, mo
 KILLED = """
 import sys, time
 from pathlib import Path
-from transferkit import extraction
+from transferkit.features import extraction
 from transferkit.screen import SILENT
 
 extraction.CHUNK_ROWS = 4
@@ -477,7 +478,7 @@ def test_clearing_an_unknown_cache_names_the_known_ones() -> None:
 
 
 def test_help_imports_neither_torch_nor_numpy() -> None:
-    script = "import sys, transferkit.cli_features; print({'torch', 'numpy', 'sklearn'} & set(sys.modules))"
+    script = "import sys, transferkit.cli.features; print({'torch', 'numpy', 'sklearn'} & set(sys.modules))"
 
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
@@ -492,7 +493,7 @@ MEMORY = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from transferkit import extraction
+from transferkit.features import extraction
 from transferkit.screen import SILENT
 
 black = np.zeros((3, 16, 16), np.uint8)

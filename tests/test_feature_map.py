@@ -10,7 +10,7 @@ import pytest
 from synthetic_runs import outputs
 
 from transferkit.errors import TransferkitError
-from transferkit.feature_map import FeatureMap, feature_map, representative
+from transferkit.explanations.feature_map import FeatureMap, feature_map, representative
 from transferkit.outputs import Outputs
 
 

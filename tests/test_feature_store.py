@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import nn
 
-from transferkit import feature_store
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import TransferkitError
-from transferkit.feature_store import CHUNK_ROWS, FeatureStore, Key, entries, key_of, open_store, weights_digest
-from transferkit.features import stored_features
+from transferkit.features import store as feature_store
+from transferkit.features.extractor import stored_features
+from transferkit.features.inference import LayerNetwork
+from transferkit.features.store import CHUNK_ROWS, FeatureStore, Key, entries, key_of, open_store, weights_digest
 from transferkit.images import Images
-from transferkit.inference import LayerNetwork
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
 

@@ -22,13 +22,13 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 from torchvision import models
 
-from transferkit import features as module
-from transferkit import inference
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features import FeatureExtractor, stored_features
+from transferkit.features import extractor as module
+from transferkit.features import inference
+from transferkit.features.extractor import FeatureExtractor, stored_features
+from transferkit.features.inference import HookedLayers, LayerNetwork, fold_batchnorm
 from transferkit.images import Images
-from transferkit.inference import HookedLayers, LayerNetwork, fold_batchnorm
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
 

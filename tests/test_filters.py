@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from transferkit import filters
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
+from transferkit.lab import filters
+from transferkit.lab.shift_consistency import moved, shifts
 from transferkit.screen import SILENT
-from transferkit.shift_consistency import moved, shifts
 
 
 def test_maps_are_the_outputs_of_the_stages() -> None:

@@ -11,15 +11,17 @@ import safetensors.torch
 from safetensors import SafetensorError
 from test_cli import pets, refused, transferkit
 
-from transferkit import api, checkpoint, datasets, doctor, recipe_book, study
+from transferkit import api, checkpoint, datasets, recipe_book
 from transferkit import run as story
 from transferkit.api import finetune
+from transferkit.cli import doctor
+from transferkit.cli.estimate import outline
 from transferkit.datasets import folder
 from transferkit.decoding import decode
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.estimate import outline
 from transferkit.recipe import FolderData, from_options
 from transferkit.screen import SILENT
+from transferkit.studies import study
 
 __all__ = ["pets"]  # a fixture
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from transferkit import backbones
 from transferkit.classifier import Classifier, InputSpec
-from transferkit.gradcam import cam_layer, gradcam
+from transferkit.explanations.gradcam import cam_layer, gradcam
 from transferkit.recipe import BackboneSettings
 from transferkit.screen import SILENT
 

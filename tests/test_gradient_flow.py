@@ -12,11 +12,12 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
-from transferkit import gradient_flow, report
+from transferkit import report
 from transferkit.checkpoint import read_json, write_json
 from transferkit.errors import TransferkitError
-from transferkit.gradient_flow import GradientFlowSettings, comparisons, gradient_norms, measure, summary, weights
 from transferkit.images import Images
+from transferkit.lab import gradient_flow
+from transferkit.lab.gradient_flow import GradientFlowSettings, comparisons, gradient_norms, measure, summary, weights
 from transferkit.recipe import BackboneSettings
 from transferkit.report import gradient_flow as words
 from transferkit.screen import SILENT

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import transferkit
 from transferkit import label_quality, report
 from transferkit.checkpoint import read_json, write_arrays
-from transferkit.cli import app
+from transferkit.cli.app import app
 from transferkit.errors import TransferkitError
 from transferkit.label_quality import check_labels, folds, issues
 from transferkit.run_directory import Run, open_run

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from transferkit import backbones, methods, report
 from transferkit.classifier import Classifier, WeightsRecord
-from transferkit.cli import app
+from transferkit.cli.app import app
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features import outputs_of, stored_layers
-from transferkit.inference import LayerNetwork
+from transferkit.features.extractor import outputs_of, stored_layers
+from transferkit.features.inference import LayerNetwork
 from transferkit.methods import layer_probes
 from transferkit.recipe import BackboneSettings, ProbeSettings, from_options
 from transferkit.report import content, layers

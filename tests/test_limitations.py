@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import transferkit
-from transferkit.cli import app
+from transferkit.cli.app import app
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
 from transferkit.limitations import image_sets, known, leave_out, unknown

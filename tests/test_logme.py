@@ -8,7 +8,7 @@ import torch
 from scipy import optimize, stats
 
 from transferkit.errors import TransferkitError
-from transferkit.logme import logme
+from transferkit.studies.logme import logme
 
 
 def drawn(images: int, width: int, signal: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

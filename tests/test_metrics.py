@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from transferkit import metrics
 from transferkit.errors import TransferkitError
+from transferkit.metrics import classification as metrics
 from transferkit.outputs import Outputs
 from transferkit.statistics import wilson
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from transferkit import mode_effects
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
-from transferkit.mode_effects import awake, effects
+from transferkit.lab import mode_effects
+from transferkit.lab.mode_effects import awake, effects
 
 CPU = torch.device("cpu")
 

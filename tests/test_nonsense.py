@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transferkit import nonsense
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Pixels
+from transferkit.limitations import nonsense
 
 
 def known(count: int = 30, height: int = 18, width: int = 16) -> Images:

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from transferkit import nuisance
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
-from transferkit.nuisance import CHANGES, SWEEPS, changed, changed_images
+from transferkit.limitations import nuisance
+from transferkit.limitations.nuisance import CHANGES, SWEEPS, changed, changed_images
 
 
 @pytest.fixture(scope="module")

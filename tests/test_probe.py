@@ -12,12 +12,13 @@ import pytest
 import torch
 from sklearn.neighbors import NearestCentroid
 
-from transferkit import backbones, datasets, defaults, feature_store, heads, methods, solvers
+from transferkit import backbones, datasets, defaults, heads, methods, solvers
 from transferkit.classifier import Classifier
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features import outputs_of, stored_features
+from transferkit.features import store as feature_store
+from transferkit.features.extractor import outputs_of, stored_features
+from transferkit.features.inference import LayerNetwork
 from transferkit.images import Images, Splits, split
-from transferkit.inference import LayerNetwork
 from transferkit.methods import probe, probe_heads
 from transferkit.methods.fitted import Fitted
 from transferkit.outputs import Outputs, collect

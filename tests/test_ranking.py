@@ -16,14 +16,16 @@ from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
 import transferkit
-from transferkit import backbone_scores, backbones, cli_rank, datasets, ranking, recipe, report
-from transferkit.backbone_scores import FOLDS, Score, cross_validated, gathered, published_top1, sample
-from transferkit.cli import app
+from transferkit import backbones, datasets, recipe, report
+from transferkit.cli import rank as cli_rank
+from transferkit.cli.app import app
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.receptive_fields import total_flops
 from transferkit.recipe import BackboneSettings, Ranking
 from transferkit.screen import SILENT
+from transferkit.studies import backbone_scores, ranking
+from transferkit.studies.backbone_scores import FOLDS, Score, cross_validated, gathered, published_top1, sample
 
 FACTS: dict[str, Any] = {
     "name": "resnet18",

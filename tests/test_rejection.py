@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from synthetic_runs import finished_run
 
-from transferkit import metrics, rejection
+from transferkit import rejection
 from transferkit.errors import TransferkitError
+from transferkit.metrics import classification as metrics
 from transferkit.outputs import Outputs
 from transferkit.prediction import Model, in_words, limits_of, no_threshold, predictions
 from transferkit.rejection import Rejection

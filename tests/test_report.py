@@ -16,8 +16,9 @@ import pytest
 from rich.console import Console
 from synthetic_runs import FACTS, finished_run, outputs, with_layers
 
-from transferkit import metrics, report
+from transferkit import report
 from transferkit.errors import TransferkitError
+from transferkit.metrics import classification as metrics
 from transferkit.outputs import Outputs
 from transferkit.report import content, curves, pictures, plots
 from transferkit.report.figures import FIGURES, figure

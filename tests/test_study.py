@@ -16,15 +16,16 @@ from synthetic_runs import FACTS
 from typer.testing import CliRunner
 
 import transferkit
-from transferkit import report, study
-from transferkit.cli import app
+from transferkit import report
+from transferkit.cli.app import app
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.recipe import Recipe, Study, from_options, parse_study, parse_yaml
 from transferkit.run import run as real_run
 from transferkit.run_directory import Run
 from transferkit.screen import SILENT, Screen
-from transferkit.study import budget_in_words, compare_runs, run_study
-from transferkit.study_options import Arms, label_counts, study_of
+from transferkit.studies import study
+from transferkit.studies.options import Arms, label_counts, study_of
+from transferkit.studies.study import budget_in_words, compare_runs, run_study
 
 GOOD = {"scratch": 120, "probe": 160, "finetune": 180}  # of 200 images right
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import transferkit
 from transferkit import recipe as recipes
 from transferkit import run_directory, tracking
-from transferkit.cli import app
+from transferkit.cli.app import app
 from transferkit.errors import TransferkitError
 from transferkit.run_directory import Run
 

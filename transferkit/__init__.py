@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transferkit.api import compare, finetune, limits, probe, rank, scratch
     from transferkit.errors import TransferkitError
-    from transferkit.features import FeatureExtractor
+    from transferkit.features.extractor import FeatureExtractor
     from transferkit.prediction import load
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ _PLACES = {
     "rank": "transferkit.api",
     "limits": "transferkit.api",
     "load": "transferkit.prediction",
-    "FeatureExtractor": "transferkit.features",
+    "FeatureExtractor": "transferkit.features.extractor",
     "TransferkitError": "transferkit.errors",
 }
 

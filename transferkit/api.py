@@ -95,7 +95,7 @@ def rank(
     Raises:
         TransferkitError: For wrong options, backbones or data, before any work.
     """
-    from transferkit import ranking
+    from transferkit.studies import ranking
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     wanted = ranking_from_options(backbones, data, shared, options)
@@ -185,8 +185,8 @@ def compare(
     Raises:
         TransferkitError: For wrong options, backbones or data, before any work.
     """
-    from transferkit.study import run_study
-    from transferkit.study_options import Arms, study_of
+    from transferkit.studies.options import Arms, study_of
+    from transferkit.studies.study import run_study
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     arms = Arms(backbones, methods, shared, scratch_budget)

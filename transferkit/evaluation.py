@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import metrics
 from transferkit.images import Images
+from transferkit.metrics import classification as metrics
 from transferkit.outputs import Outputs
 from transferkit.statistics import Interval
 

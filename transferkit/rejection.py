@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import conformal, metrics
 from transferkit.errors import TransferkitError
+from transferkit.metrics import classification as metrics
+from transferkit.metrics import conformal
 from transferkit.outputs import Outputs
 
 Floats = npt.NDArray[np.float64]

@@ -23,8 +23,8 @@ from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.costs import costs, forget_peak, peak_bytes
 from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
-from transferkit.explanations import explain
-from transferkit.features import outputs_of
+from transferkit.explanations.explain import explain
+from transferkit.features.extractor import outputs_of
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.methods.fitted import Fitted
 from transferkit.recipe import Recipe

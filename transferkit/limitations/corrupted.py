@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import corruptions, metrics
-from transferkit.detection import percentile_interval
+from transferkit import corruptions
 from transferkit.images import Images
 from transferkit.limitations.image_sets import sample
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds, share_of
 from transferkit.limitations.subject import Subject, rows
 from transferkit.limitations.unknown import accepted_of
+from transferkit.metrics import classification as metrics
+from transferkit.metrics.detection import percentile_interval
 from transferkit.outputs import Outputs
 from transferkit.screen import Screen
 

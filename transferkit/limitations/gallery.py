@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferkit import metrics, rejection
+from transferkit import rejection
 from transferkit.evaluation import thumbnails
 from transferkit.images import Images
 from transferkit.limitations.subject import Subject
 from transferkit.limitations.unknown import Told, accepted_of
+from transferkit.metrics import classification as metrics
 from transferkit.outputs import Outputs
 
 Integers = npt.NDArray[np.int64]

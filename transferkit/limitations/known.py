@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import conformal, metrics, rejection
+from transferkit import rejection
 from transferkit.limitations.shares import as_dict, share_of
 from transferkit.limitations.subject import Subject
+from transferkit.metrics import classification as metrics
+from transferkit.metrics import conformal
 from transferkit.outputs import Outputs
 from transferkit.rejection import Rejection
 

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferkit import backbones, detection, methods, ood, runtime
-from transferkit.detection import percentile_interval
+from transferkit import backbones, methods, ood, runtime
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.limitations.settings import LeaveOut
 from transferkit.limitations.shares import bounds, share_of
 from transferkit.limitations.subject import Subject, linear_head, rows
+from transferkit.metrics import detection
+from transferkit.metrics.detection import percentile_interval
 from transferkit.outputs import Outputs, collect
 from transferkit.screen import SILENT, Screen
 from transferkit.solvers import LinearHead, fit_probe

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transferkit import nonsense
+from transferkit.limitations import nonsense
 from transferkit.limitations.shares import share_of
 from transferkit.limitations.subject import Subject
 from transferkit.limitations.unknown import Detectors, accepted_of

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import detection
-from transferkit.metrics import Proportion
+from transferkit.metrics import detection
+from transferkit.metrics.classification import Proportion
 from transferkit.statistics import Interval
 
 Bools = npt.NDArray[np.bool_]

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from transferkit import metrics
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Pixels
 from transferkit.limitations import image_sets
@@ -21,6 +20,7 @@ from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds, share_of
 from transferkit.limitations.subject import Subject
 from transferkit.limitations.unknown import SYNONYMS, accepted_of
+from transferkit.metrics import classification as metrics
 from transferkit.outputs import Outputs
 from transferkit.screen import Screen
 from transferkit.statistics import newcombe

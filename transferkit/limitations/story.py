@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import detection, ood
+from transferkit import ood
 from transferkit.checkpoint import write_arrays, write_atomically, write_json
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import evaluate, without_nan
@@ -27,6 +27,7 @@ from transferkit.limitations.subject import Subject, open_subject
 from transferkit.limitations.summary import summary
 from transferkit.limitations.sweeps import sweeps
 from transferkit.limitations.unknown import Detectors, Told, accepted_of
+from transferkit.metrics import detection
 from transferkit.outputs import Outputs
 from transferkit.report import write_limits
 from transferkit.run_directory import Run

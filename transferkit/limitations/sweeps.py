@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from transferkit import nuisance
 from transferkit.images import Images
+from transferkit.limitations import nuisance
 from transferkit.limitations.corrupted import outputs_of
 from transferkit.limitations.image_sets import sample
 from transferkit.limitations.shares import share_of

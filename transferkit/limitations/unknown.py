@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferkit import detection, ood, rejection
+from transferkit import ood, rejection
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Pixels
 from transferkit.limitations.image_sets import ImageSet
 from transferkit.limitations.shares import as_dict, bounds, share_of
 from transferkit.limitations.subject import Subject, rows
+from transferkit.metrics import detection
 from transferkit.outputs import Outputs
 
 Floats = npt.NDArray[np.float64]

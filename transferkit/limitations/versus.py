@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import detection
 from transferkit.checkpoint import read_json, write_json
 from transferkit.errors import TransferkitError
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds
 from transferkit.limitations.story import make
+from transferkit.metrics import detection
 from transferkit.report import write_limits_comparison
 from transferkit.run_directory import Run
 from transferkit.screen import Screen

@@ -11,10 +11,10 @@ import torch
 from transferkit import backbones
 from transferkit.classifier import RANDOM_WEIGHTS, Classifier
 from transferkit.errors import TransferkitError
-from transferkit.feature_store import Features
-from transferkit.features import BatchSize, stored_layers
+from transferkit.features.extractor import BatchSize, stored_layers
+from transferkit.features.inference import PENULTIMATE, module_of
+from transferkit.features.store import Features
 from transferkit.images import Images, Splits
-from transferkit.inference import PENULTIMATE, module_of
 from transferkit.methods import probe, probe_heads
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.probe_heads import Known

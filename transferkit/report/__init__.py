@@ -32,7 +32,7 @@ def write(run: Run) -> None:
 def _map(run: Run) -> None:
     """Lay out the map of the test features once; it takes a second or two, and the run keeps it."""
     from transferkit.evaluation import thumbnail_choice
-    from transferkit.feature_map import feature_map
+    from transferkit.explanations.feature_map import feature_map
 
     if run.map_path.exists() or not run.outputs_path("test").exists():
         return

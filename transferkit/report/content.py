@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from transferkit import recipe as recipes
 from transferkit.errors import TransferkitError
-from transferkit.explanations import Explanations
-from transferkit.feature_map import FeatureMap
+from transferkit.explanations.explain import Explanations
+from transferkit.explanations.feature_map import FeatureMap
 from transferkit.outputs import Outputs
 from transferkit.report.published import Published, published
 from transferkit.run_directory import Run

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from transferkit import feature_store
 from transferkit.errors import TransferkitError, did_you_mean
-from transferkit.feature_store import BUDGET_VARIABLE, budget_bytes
+from transferkit.features import store as feature_store
+from transferkit.features.store import BUDGET_VARIABLE, budget_bytes
 from transferkit.runtime import cache_folder
 
 FOLDERS = {"features": ("features",), "images": ("images",), "downloads": ("downloads", "weights")}

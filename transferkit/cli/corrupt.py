@@ -33,8 +33,8 @@ def corrupt(
 
     screen = Screen()
     screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit.corrupted_files import write_copies
     from transferkit.corruptions import CORRUPTIONS, SEVERITIES
+    from transferkit.corruptions.files import write_copies
 
     written = write_copies(images, name or tuple(CORRUPTIONS), severity or SEVERITIES, out, size, seed)
     screen.line(f"Wrote {len(written)} PNG files to {out}.")

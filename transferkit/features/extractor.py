@@ -18,15 +18,16 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import Tensor
 
-from transferkit import backbones, feature_store, runtime
+from transferkit import backbones, runtime
 from transferkit.batches import to_device
 from transferkit.checkpoint import read_json
 from transferkit.classifier import Classifier
 from transferkit.decoding import EXTENSIONS, decode
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.feature_store import Features
+from transferkit.features import store as feature_store
+from transferkit.features.inference import PENULTIMATE, Compile, LayerNetwork, Pool, require_pool
+from transferkit.features.store import Features
 from transferkit.images import Images, Labels, Pixels, image_digest
-from transferkit.inference import PENULTIMATE, Compile, LayerNetwork, Pool, require_pool
 from transferkit.outputs import Outputs, collect, require_finite_logits
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime import Runtime

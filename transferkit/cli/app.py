@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit import cli_compare, cli_corrupt, cli_features, cli_lab, cli_labels, cli_limits, cli_rank, recipe_book
 from transferkit import recipe as recipes
-from transferkit.command_options import method_options
+from transferkit import recipe_book
+from transferkit.cli import compare as cli_compare
+from transferkit.cli import corrupt as cli_corrupt
+from transferkit.cli import features as cli_features
+from transferkit.cli import lab as cli_lab
+from transferkit.cli import labels as cli_labels
+from transferkit.cli import limits as cli_limits
+from transferkit.cli import rank as cli_rank
+from transferkit.cli.options import method_options
 from transferkit.errors import MachineError, TransferkitError
 
 if TYPE_CHECKING:
@@ -202,7 +209,7 @@ def backbones(
 ) -> None:
     """List the backbones."""
     from transferkit import backbones as menu
-    from transferkit.listings import listing
+    from transferkit.cli.listings import listing
     from transferkit.screen import Screen
 
     cards = menu.names(pattern)
@@ -222,7 +229,7 @@ def layers(
 ) -> None:
     """List a backbone's layers: output shape, receptive field, stride, parameters, FLOPs."""
     from transferkit import backbones as menu
-    from transferkit.listings import listing
+    from transferkit.cli.listings import listing
     from transferkit.receptive_fields import layers as layers_of
     from transferkit.screen import Screen
 
@@ -236,7 +243,7 @@ def layers(
 def datasets(json: Json = False) -> None:
     """List the data sets."""
     from transferkit import datasets as menu
-    from transferkit.listings import listing
+    from transferkit.cli.listings import listing
     from transferkit.screen import Screen
 
     cards = menu.cards()
@@ -246,7 +253,7 @@ def datasets(json: Json = False) -> None:
 @app.command()
 def doctor(json: Json = False) -> None:
     """Check this machine: Python, torch, device, threads, caches, and what is downloaded."""
-    from transferkit.doctor import examine, show
+    from transferkit.cli.doctor import examine, show
     from transferkit.screen import Screen
 
     findings = examine()
@@ -300,7 +307,7 @@ def _run_recipe(
 
     screen = Screen()
     if dry_run:
-        from transferkit.estimate import estimate
+        from transferkit.cli.estimate import estimate
 
         if as_json:
             _print_json({"recipe": recipe.model_dump(mode="json"), "estimate": estimate(recipe)})
@@ -396,7 +403,3 @@ def main() -> None:
 def _failed(message: str, exit_code: int) -> int:
     print(f"error: {message}", file=sys.stderr)
     return exit_code
-
-
-if __name__ == "__main__":
-    main()

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.detection import share
 from transferkit.errors import TransferkitError
-from transferkit.metrics import Proportion
+from transferkit.metrics.classification import Proportion
+from transferkit.metrics.detection import share
 from transferkit.outputs import Outputs
 
 Floats = npt.NDArray[np.float64]

@@ -17,16 +17,16 @@ from transferkit.backbones.cards import CARDS
 from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
-from transferkit.features import Pace, chosen_batch_size, stored_features
+from transferkit.features.extractor import Pace, chosen_batch_size, stored_features
+from transferkit.features.inference import PENULTIMATE, LayerNetwork
 from transferkit.images import Images, Labels
-from transferkit.inference import PENULTIMATE, LayerNetwork
-from transferkit.logme import logme
 from transferkit.methods.probe_heads import ENOUGH_TO_CHOOSE
 from transferkit.receptive_fields import total_flops
 from transferkit.recipe import BackboneSettings, Recipe
 from transferkit.runtime import Runtime, seed_everything
 from transferkit.screen import Screen
 from transferkit.solvers import fit_probe, knn_logits
+from transferkit.studies.logme import logme
 
 FOLDS = 5
 NEIGHBOURS = 20

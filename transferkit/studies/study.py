@@ -12,13 +12,13 @@ from transferkit import report, run_directory
 from transferkit.checkpoint import write_json, write_text
 from transferkit.comparison import Over, compare
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.label_curve import label_curve
-from transferkit.ranking import require_known
 from transferkit.recipe import Recipe, ScratchSettings, Study, dump
 from transferkit.run import run
 from transferkit.run_directory import Run
 from transferkit.same_data import arms_of, chosen_reference, finished_runs, require_same_data
 from transferkit.screen import Screen
+from transferkit.studies.label_curve import label_curve
+from transferkit.studies.ranking import require_known
 
 
 def run_study(

@@ -30,7 +30,7 @@ def modes(
     device: Device = "auto",
 ) -> None:
     """Show what train mode does to a network's predictions: accuracy and spread, with dropout or BatchNorm awake."""
-    from transferkit.mode_effects import of_run
+    from transferkit.lab.mode_effects import of_run
     from transferkit.screen import Screen
 
     screen = Screen()
@@ -80,7 +80,7 @@ def gradient_flow(
     screen = Screen()
     screen.line("Starting (loading torch takes a few seconds) ...")
     from transferkit import report
-    from transferkit.gradient_flow import BACKBONES, GradientFlowSettings, measure, require_free
+    from transferkit.lab.gradient_flow import BACKBONES, GradientFlowSettings, measure, require_free
 
     folder = out or Path("runs") / f"gradient-flow-{data.replace(':', '-').replace('/', '-')}"
     require_free(folder, overwrite)
@@ -111,7 +111,7 @@ def filters(
         raise TransferkitError(f"{out} exists. Choose another file with --out, or replace it with --overwrite.")
     screen = Screen()
     screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit.filters import draw, network
+    from transferkit.lab.filters import draw, network
 
     screen.line(draw(network(backbone, weights, size, screen), image, out))
     print(out)
@@ -124,8 +124,8 @@ def shifts(
     device: Device = "auto",
 ) -> None:
     """Move the val images by some pixels: does the network give the same answers?"""
+    from transferkit.lab.shift_consistency import of_run
     from transferkit.screen import Screen
-    from transferkit.shift_consistency import of_run
 
     screen = Screen()
     found = of_run(run, px, screen, device)

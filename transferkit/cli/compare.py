@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from transferkit.cli_rank import print_recipe
-from transferkit.command_options import with_options
+from transferkit.cli.options import with_options
+from transferkit.cli.rank import print_recipe
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.recipe import FolderData, Study
-from transferkit.study_options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
+from transferkit.studies.options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
 
 Methods = Annotated[
     str | None,
@@ -165,7 +165,7 @@ def _compare_runs(
 ) -> None:
     from transferkit import report
     from transferkit.screen import Screen
-    from transferkit.study import compare_runs
+    from transferkit.studies.study import compare_runs
 
     paths = [Path(run) for run in runs]
     comparison = compare_runs(paths, out, reference=reference, over=over, overwrite=overwrite, command=_command())
@@ -184,7 +184,7 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
     screen = Screen()
     screen.line("Starting (loading torch takes a few seconds) ...")
     from transferkit import report
-    from transferkit import study as studies
+    from transferkit.studies import study as studies
 
     try:
         comparison = studies.run_study(study, out, overwrite=overwrite, screen=screen, command=_command())

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from transferkit.errors import TransferkitError
-from transferkit.metrics import Proportion
+from transferkit.metrics.classification import Proportion
 from transferkit.statistics import Interval, clopper_pearson, wilson
 
 Floats = npt.NDArray[np.float64]

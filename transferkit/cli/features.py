@@ -63,7 +63,7 @@ def extract(
 
     screen = Screen()
     screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit import extraction
+    from transferkit.features import extraction
 
     settings = extraction.ExtractSettings(
         backbone,
@@ -91,7 +91,7 @@ def merge(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Put the shards of an extraction together, in the order of the images."""
-    from transferkit import extraction
+    from transferkit.features import extraction
     from transferkit.screen import Screen
 
     extraction.merge(out, shards, Screen(), overwrite=overwrite)
@@ -100,7 +100,7 @@ def merge(
 @cache_app.command("list")
 def list_cache() -> None:
     """List what is kept, each with its size."""
-    from transferkit import caches
+    from transferkit.features import caches
     from transferkit.runtime import cache_folder
 
     print("\n".join(caches.listing()) or f"Nothing is kept in {cache_folder()}.")
@@ -109,7 +109,7 @@ def list_cache() -> None:
 @cache_app.command("size")
 def size_of_cache() -> None:
     """Print how large each cache is."""
-    from transferkit import caches
+    from transferkit.features import caches
 
     for line in caches.sizes():
         print(line)
@@ -123,7 +123,7 @@ def clear_cache(
     ],
 ) -> None:
     """Remove a cache; it is filled again when it is needed."""
-    from transferkit import caches
+    from transferkit.features import caches
 
     for name, freed in caches.clear(what).items():
         print(f"{name}: {freed / 1e6:,.1f} MB freed")

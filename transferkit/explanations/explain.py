@@ -17,7 +17,7 @@ from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:  # the report reads what is stored, without torch
     from transferkit.classifier import Classifier
-    from transferkit.gradcam import CamLayer
+    from transferkit.explanations.gradcam import CamLayer
     from transferkit.runtime import Runtime
     from transferkit.screen import Screen
 
@@ -99,8 +99,8 @@ def explain(
 
     The neighbours are those of the final network, whose features of the training images no earlier pass gave.
     """
-    from transferkit.features import outputs_of
-    from transferkit.gradcam import cam_layer
+    from transferkit.explanations.gradcam import cam_layer
+    from transferkit.features.extractor import outputs_of
 
     indices = listed_one_by_one(test)
     pool = train.subset(searched(len(train), len(test), seed))
@@ -163,7 +163,7 @@ def _maps(
     import torch
 
     from transferkit.batches import to_device
-    from transferkit.gradcam import gradcam
+    from transferkit.explanations.gradcam import gradcam
 
     if not layer.name:
         return np.zeros((len(pixels), 0, 0), np.uint8)

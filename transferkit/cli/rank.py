@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from transferkit.command_options import with_options
+from transferkit.cli.options import with_options
 from transferkit.errors import MachineError
 from transferkit.recipe import FolderData, Ranking, Study, dump, ranking_from_options
 
@@ -63,8 +63,8 @@ def run_ranking(ranking: Ranking, out: Path | None, overwrite: bool, dry_run: bo
         source(backbone.name)  # an unknown one is told before torch is loaded
     screen = Screen()
     screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit import ranking as rankings
     from transferkit import report
+    from transferkit.studies import ranking as rankings
 
     command = shlex.join(["transferkit", *sys.argv[1:]])
     try:

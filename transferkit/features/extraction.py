@@ -21,9 +21,7 @@ from transferkit import datasets, runtime
 from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_atomically, write_json
 from transferkit.decoding import EXTENSIONS, decode
 from transferkit.errors import TransferkitError, did_you_mean
-from transferkit.feature_files import READERS, WRITERS, Content, Rows, require_known_file
-from transferkit.feature_store import versions
-from transferkit.features import (
+from transferkit.features.extractor import (
     BatchSize,
     NetworkSource,
     Pace,
@@ -36,8 +34,10 @@ from transferkit.features import (
     loaded,
     stamp,
 )
+from transferkit.features.files import READERS, WRITERS, Content, Rows, require_known_file
+from transferkit.features.inference import PENULTIMATE, Compile, LayerNetwork, Pool
+from transferkit.features.store import versions
 from transferkit.images import Images, Labels, Pixels
-from transferkit.inference import PENULTIMATE, Compile, LayerNetwork, Pool
 from transferkit.places import made
 from transferkit.recipe import Data
 from transferkit.screen import Progress, Screen

@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit import backbones, datasets, defaults, report, run_directory, runtime
-from transferkit.backbone_scores import FOLDS, Score, sample, score
 from transferkit.backbones.cards import CARDS
 from transferkit.checkpoint import write_json, write_text
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features import stamp
+from transferkit.features.extractor import stamp
 from transferkit.images import Images, Labels, Splits
 from transferkit.recipe import BackboneSettings, Ranking, Recipe, dump
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
 from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap, rank_ranges, wilson
+from transferkit.studies.backbone_scores import FOLDS, Score, sample, score
 
 ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
 NO_FILE_SIGNS = re.compile(r"[^\w.=-]+")

@@ -1,0 +1,1 @@
+"""What a prediction rests on: neighbours, heat maps, and a map of the features."""

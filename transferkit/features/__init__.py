@@ -1,0 +1,1 @@
+"""Features of images: extracting, storing and reusing them."""

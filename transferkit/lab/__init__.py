@@ -1,0 +1,1 @@
+"""Small experiments that show how convolutional networks work."""

@@ -1,0 +1,1 @@
+"""Pure functions of outputs: how right, how sure, and how well strangers are told apart."""
