@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
     {"__init__", "__main__", "cli"},
     {"api", "studies", "lab"},
-    {"run", "limitations", "label_quality"},
+    {"run", "limitations", "label_quality", "exports"},
     {"report", "comparison", "same_data", "prediction", "tracking"},
     {"evaluation", "explanations", "rejection"},
     {"methods", "defaults", "costs"},

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transferkit.api import compare, finetune, limits, probe, rank, scratch
     from transferkit.errors import TransferkitError
+    from transferkit.exports import export
+    from transferkit.exports.mask_rcnn import mask_rcnn
     from transferkit.features.extractor import FeatureExtractor
     from transferkit.prediction import load
 
@@ -21,11 +23,25 @@ _PLACES = {
     "rank": "transferkit.api",
     "limits": "transferkit.api",
     "load": "transferkit.prediction",
+    "export": "transferkit.exports",
+    "mask_rcnn": "transferkit.exports.mask_rcnn",
     "FeatureExtractor": "transferkit.features.extractor",
     "TransferkitError": "transferkit.errors",
 }
 
-__all__ = ["FeatureExtractor", "TransferkitError", "compare", "finetune", "limits", "load", "probe", "rank", "scratch"]
+__all__ = [
+    "FeatureExtractor",
+    "TransferkitError",
+    "compare",
+    "export",
+    "finetune",
+    "limits",
+    "load",
+    "mask_rcnn",
+    "probe",
+    "rank",
+    "scratch",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from transferkit import recipe as recipes
 from transferkit import recipe_book
 from transferkit.cli import compare as cli_compare
 from transferkit.cli import corrupt as cli_corrupt
+from transferkit.cli import export as cli_export
 from transferkit.cli import features as cli_features
 from transferkit.cli import lab as cli_lab
 from transferkit.cli import labels as cli_labels
@@ -40,6 +41,7 @@ cli_labels.register(app)
 cli_rank.register(app)
 cli_compare.register(app)
 cli_corrupt.register(app)
+cli_export.register(app)
 cli_limits.register(app)
 cli_lab.register(app)
 
