@@ -27,6 +27,7 @@ from transferkit.backbones import load
 from transferkit.classifier import Classifier
 from transferkit.defaults import resolved
 from transferkit.images import Images
+from transferkit.job import Job
 from transferkit.recipe import BackboneSettings, ScratchSettings, from_options
 from transferkit.screen import SILENT
 from transferkit.training import parameter_groups, train
@@ -97,7 +98,7 @@ def our_rate(pixels: np.ndarray, arguments: argparse.Namespace, machine: runtime
     network = classifier(arguments.backbone)
     images = Images.from_pixels(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), np.arange(len(pixels)) % 10, NAMES)
     groups = parameter_groups(network, recipe.method)
-    history = train(network, images, images.subset([]), recipe.method, groups, machine, SILENT, seed=0)
+    history = train(network, images, images.subset([]), recipe.method, groups, Job(machine, SILENT, seed=0))
     return float(history[-1]["images_per_second"])
 
 

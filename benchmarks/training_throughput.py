@@ -21,6 +21,7 @@ from transferkit import runtime
 from transferkit.backbones import load
 from transferkit.defaults import resolved
 from transferkit.images import Images
+from transferkit.job import Job
 from transferkit.recipe import FinetuneSettings, from_options
 from transferkit.screen import SILENT
 from transferkit.training import parameter_groups, train
@@ -78,7 +79,7 @@ def our_rate(arguments: argparse.Namespace, machine: runtime.Runtime) -> float:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 224, 224), dtype=np.uint8)
     images = Images.from_pixels(pixels, np.arange(count) % 10, classifier.class_names)
     groups = parameter_groups(classifier, recipe.method)
-    history = train(classifier, images, images.subset([]), recipe.method, groups, machine, SILENT, seed=0)
+    history = train(classifier, images, images.subset([]), recipe.method, groups, Job(machine, SILENT, seed=0))
     return float(history[-1]["images_per_second"])
 
 

@@ -13,6 +13,7 @@ from transferkit import defaults, training
 from transferkit.backbones import load
 from transferkit.budget import Budget, read
 from transferkit.errors import TransferkitError
+from transferkit.job import Job
 from transferkit.receptive_fields import total_flops
 from transferkit.recipe import BackboneSettings, Recipe, ScratchSettings, from_options
 from transferkit.screen import SILENT
@@ -116,7 +117,7 @@ def test_defaults_of_a_budget_in_steps_follow_the_passes_it_makes() -> None:
 def trained(budget: str, folder: Path | None = None) -> list[dict[str, Any]]:
     network, chosen = classifier(), settings(epochs=None, budget=budget, ema=True)
     groups = parameter_groups(network, chosen)
-    return train(network, images(), images(16, 1), chosen, groups, MACHINE, SILENT, 0, folder)
+    return train(network, images(), images(16, 1), chosen, groups, Job(MACHINE, SILENT, 0, folder))
 
 
 def test_a_budget_in_steps_ends_within_an_epoch() -> None:
@@ -129,16 +130,8 @@ def test_a_budget_in_steps_ends_within_an_epoch() -> None:
 def test_steps_of_whole_epochs_train_as_these_epochs_do() -> None:
     by_steps = trained("6steps")
     network = classifier()
-    by_epochs = train(
-        network,
-        images(),
-        images(16, 1),
-        settings(epochs=2, ema=True),
-        parameter_groups(network, settings()),
-        MACHINE,
-        SILENT,
-        0,
-    )
+    groups = parameter_groups(network, settings())
+    by_epochs = train(network, images(), images(16, 1), settings(epochs=2, ema=True), groups, Job(MACHINE, SILENT, 0))
 
     assert [epoch["loss"] for epoch in by_steps] == [epoch["loss"] for epoch in by_epochs]
 

@@ -11,6 +11,7 @@ import torch
 from transferkit import backbones, datasets, methods, ood, runtime
 from transferkit.datasets import DATASETS
 from transferkit.images import Images, Splits, split
+from transferkit.job import Job
 from transferkit.methods import METHODS
 from transferkit.outputs import Outputs
 from transferkit.recipe import DATA_MODELS, METHOD_MODELS, BackboneSettings, Recipe, from_options
@@ -82,7 +83,8 @@ def digest_after(name: str, seed: int) -> str:
     classifier = backbones.load(
         BackboneSettings(name="resnet20", weights="none"), ["dark", "grey", "light"], 16, SILENT
     )
-    methods.fit(classifier, noise(), recipe_of(name, seed), MACHINE, SILENT)
+    recipe = recipe_of(name, seed)
+    methods.fit(classifier, noise(), recipe.method, recipe.backbone, Job(MACHINE, SILENT, seed))
     return classifier.digest([*classifier.stages, "head"])
 
 
@@ -97,9 +99,9 @@ def test_a_method_tells_its_groups_and_its_outputs_on_val(name: str) -> None:
     classifier = backbones.load(
         BackboneSettings(name="resnet20", weights="none"), ["dark", "grey", "light"], 16, SILENT
     )
-    splits = noise()
+    splits, recipe = noise(), recipe_of(name)
 
-    fitted = methods.fit(classifier, splits, recipe_of(name), MACHINE, SILENT)
+    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, Job(MACHINE, SILENT, 0))
 
     assert [group.stage for group in fitted.groups] == [*classifier.stages, "head"]
     assert fitted.val is not None

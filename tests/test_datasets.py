@@ -714,9 +714,9 @@ def test_several_processes_decode_the_same_pixels_as_one(tmp_path: Path, monkeyp
 
 
 def test_a_dead_decoding_process_is_told_with_its_files(tmp_path: Path) -> None:
-    job = folder_workers.Job(str(tmp_path / "missing" / "pixels"), str(tmp_path / "digests"), 8, "squash")
+    decoding = folder_workers.Decoding(str(tmp_path / "missing" / "pixels"), str(tmp_path / "digests"), 8, "squash")
 
-    with folder_workers._Worker(job) as worker, pytest.raises(MachineError) as caught:
+    with folder_workers._Worker(decoding) as worker, pytest.raises(MachineError) as caught:
         worker.run(0, ["a.png", "b.png"])
 
     assert "died with exit code 1 (FileNotFoundError" in str(caught.value)
@@ -772,10 +772,10 @@ def test_a_full_disk_names_the_space_that_is_needed_and_leaves_nothing(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_disk_that_fills_up_while_decoding_is_told(tmp_path: Path) -> None:
     image_file(tmp_path / "a.png")
-    job = folder_workers.Job("/dev/full", "/dev/full", 8, "squash")
+    decoding = folder_workers.Decoding("/dev/full", "/dev/full", 8, "squash")
 
     with (
-        folder_workers._Worker(job) as worker,
+        folder_workers._Worker(decoding) as worker,
         pytest.raises(MachineError, match=r"Cannot write decoded images.*No space"),
     ):
         worker.run(0, [str(tmp_path / "a.png")])

@@ -15,6 +15,7 @@ from transferkit import logit_checks, methods, runtime
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, split
+from transferkit.job import Job
 from transferkit.logit_checks import check_start, first_loss, loss_floor, require_logits, words_on_first_loss
 from transferkit.recipe import parse
 from transferkit.screen import SILENT, Screen
@@ -78,8 +79,9 @@ def test_a_method_refuses_before_its_first_step() -> None:
     method = {"name": "scratch", "epochs": 1, "batch_size": 8, "lr": 0.1, "weight_decay": 0.0, "flip": False}
     recipe = parse({"data": "digits", "backbone": {"name": "lenet"}, "method": method})
 
+    job = Job(runtime.Runtime(CPU, "fp32", 1), SILENT, 0)
     with pytest.raises(TransferkitError, match="ends in a softmax"):
-        methods.fit(network, splits, recipe, runtime.Runtime(CPU, "fp32", 1), SILENT)
+        methods.fit(network, splits, recipe.method, recipe.backbone, job)
     assert network.digest(["norm", "head"]) == before
 
 

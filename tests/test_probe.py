@@ -19,6 +19,7 @@ from transferkit.features import store as feature_store
 from transferkit.features.extractor import outputs_of, stored_features
 from transferkit.features.inference import LayerNetwork
 from transferkit.images import Images, Splits, split
+from transferkit.job import Job
 from transferkit.methods import probe, probe_heads
 from transferkit.methods.fitted import Fitted
 from transferkit.outputs import Outputs, collect
@@ -51,7 +52,7 @@ def network(seed: int = 0) -> Classifier:
 def probed(splits: Splits, screen: Screen = SILENT) -> tuple[Classifier, Fitted, Outputs]:
     """A classifier after its probe, how that went, and its outputs on test, as `run` makes them."""
     classifier = network()
-    fitted = probe.fit(classifier, splits, ProbeSettings(name="probe", C=1.0), CPU, screen, 0)
+    fitted = probe.fit(classifier, splits, ProbeSettings(name="probe", C=1.0), Job(CPU, screen, 0))
     return classifier, fitted, outputs_of(classifier, splits.test.open(), CPU, screen, "test")
 
 
@@ -99,7 +100,7 @@ def test_a_fine_tuning_after_a_probe_with_another_seed_needs_no_pass_for_its_own
     splits = noise()
     probed(splits)
 
-    probe.start_head(network(), splits, CPU, SILENT, seed=1)
+    probe.start_head(network(), splits, Job(CPU, SILENT, seed=1))
 
     assert sum(passed) == 60
 
@@ -131,7 +132,7 @@ def test_features_that_are_not_finite_name_layer_and_image(passed: list[int]) ->
         classifier.body.get_submodule("stage3.0.convolutions.0").weight.fill_(torch.nan)
 
     with pytest.raises(MachineError, match=r"'penultimate' gives features that are not finite .* first \d+"):
-        probe.fit(classifier, splits, ProbeSettings(name="probe"), CPU, SILENT, 0)
+        probe.fit(classifier, splits, ProbeSettings(name="probe"), Job(CPU, SILENT, 0))
     assert passed
 
 
@@ -166,7 +167,7 @@ def test_lp_ft_starts_at_its_probe_to_the_image_but_for_those_on_a_border() -> N
     classifier, splits = network(), noise(150)
     train_a_little(classifier, splits.train)
 
-    probe.start_head(classifier, splits, CPU, SILENT, 0)
+    probe.start_head(classifier, splits, Job(CPU, SILENT, 0))
 
     head = classifier.head
     weight, bias = (value.detach().double().numpy() for value in (head.weight, head.bias))
@@ -321,7 +322,7 @@ def test_raw_pixels_use_no_network_and_no_store(passed: list[int]) -> None:
     splits = noise()
     classifier = backbones.load(recipe.backbone, splits.class_names, 16, SILENT)  # without ImageNet weights to download
 
-    fitted = methods.fit(classifier, splits, recipe, CPU, SILENT)
+    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, Job(CPU, SILENT, recipe.seed))
     images = splits.test.open()
     test = outputs_of(classifier, images, CPU, SILENT, "test")
 

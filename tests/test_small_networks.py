@@ -18,6 +18,7 @@ from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, split
+from transferkit.job import Job
 from transferkit.recipe import BackboneSettings, SimpleCnnSettings, backbone_settings, parse
 from transferkit.run_directory import Run
 from transferkit.screen import SILENT, Screen
@@ -193,9 +194,9 @@ def speed_run(**changes: Any) -> tuple[Classifier, list[str]]:
     values = {"epochs": 1, "batch_size": 9, "lr": 0.1, "weight_decay": 1e-3, "flip": True, **changes}
     screen = Screen(stream=io.StringIO())
     classifier = backbones.load(BackboneSettings(name="speednet", weights="none"), ("a", "b"), 10, SILENT)
-    machine = runtime.Runtime(torch.device("cpu"), "fp32", 1)
+    job = Job(runtime.Runtime(torch.device("cpu"), "fp32", 1), screen, 0)
     recipe = parse({"data": "digits", "backbone": {"name": "speednet"}, "method": {"name": "scratch", **values}})
-    methods.fit(classifier, splits, recipe, machine, screen)
+    methods.fit(classifier, splits, recipe.method, recipe.backbone, job)
     prepared = classifier.prepare(torch.from_numpy(splits.train.pixels))
     expected = speednet.whitening_filters(prepared)
     weight = classifier.body.whitening.weight.detach()  # type: ignore[union-attr]

@@ -15,6 +15,7 @@ from transferkit import runtime, training
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.images import Images
+from transferkit.job import Job
 from transferkit.recipe import FinetuneSettings
 from transferkit.screen import SILENT
 from transferkit.training import parameter_groups, rate_share, train
@@ -73,7 +74,7 @@ def trained(
         network.freeze(network.stages_up_to(chosen.freeze_to))
     network.batchnorm_frozen = chosen.batchnorm == "eval"
     groups = parameter_groups(network, chosen)
-    return network, train(network, images(), images(16, 1), chosen, groups, MACHINE, SILENT, seed, folder)
+    return network, train(network, images(), images(16, 1), chosen, groups, Job(MACHINE, SILENT, seed, folder))
 
 
 def tensors_of(network: Classifier, stage: str) -> dict[str, Tensor]:
@@ -238,8 +239,9 @@ def test_everything_frozen_is_refused() -> None:
     network = classifier()
     network.freeze(["stem", "middle", "dense", "head"])
 
+    groups = parameter_groups(network, settings())
     with pytest.raises(TransferkitError, match="Every stage is frozen, so nothing would be trained"):
-        train(network, images(), images(16), settings(), parameter_groups(network, settings()), MACHINE, SILENT, 0)
+        train(network, images(), images(16), settings(), groups, Job(MACHINE, SILENT, 0))
 
 
 def test_rate_rises_linearly_then_follows_a_cosine_to_zero() -> None:

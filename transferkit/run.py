@@ -26,6 +26,7 @@ from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
 from transferkit.explanations.explain import explain
 from transferkit.features.extractor import outputs_of
 from transferkit.images import Images, SealedImages, Splits
+from transferkit.job import Job
 from transferkit.methods.fitted import Fitted
 from transferkit.recipe import Recipe
 from transferkit.run_directory import Run
@@ -64,7 +65,8 @@ def run(
     methods.require(classifier, recipe.method, len(splits.train))
     splits = splits.noted(run_directory.begin(place, recipe, resume=resume))
 
-    fitted = methods.fit(classifier, splits, recipe, machine, screen, place.path)
+    job = Job(machine, screen, recipe.seed, place.path)
+    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, job)
     clock.lap("fit")
 
     test_images = splits.test.open()
@@ -73,7 +75,7 @@ def run(
     clock.lap("evaluate")
     spent = costs(recipe, classifier, splits, fitted, machine, peak_bytes(machine))
     clock.lap("costs")
-    explanations = explain(classifier, splits.train, test_images, test, machine, screen, recipe.seed)
+    explanations = explain(classifier, splits.train, test_images, test, job)
     clock.lap("explain")
 
     save_model(place, classifier, recipe, rejection.fit(fitted.val))

@@ -19,10 +19,11 @@ from transferkit.checkpoint import read_tensors, write_tensors
 from transferkit.classifier import Classifier, as_unit_range
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.images import Images
+from transferkit.job import Job
 from transferkit.logit_checks import check_start
 from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime import Runtime, seed_everything
-from transferkit.screen import Progress, Screen
+from transferkit.screen import Progress
 
 STEPS_BETWEEN_LOOKS = 25  # the loss is read from the device only this often
 SECONDS_BETWEEN_SAVES = 10.0  # short epochs are not saved one by one: what is written would be most of their time
@@ -145,10 +146,7 @@ def train(
     val: Images,
     settings: FinetuneSettings | ScratchSettings,
     groups: Sequence[ParameterGroup],
-    runtime: Runtime,
-    screen: Screen,
-    seed: int,
-    folder: Path | None = None,
+    job: Job,
 ) -> list[dict[str, Any]]:
     """Change the classifier by gradient steps and return one record per epoch.
 
@@ -160,26 +158,27 @@ def train(
         TransferkitError: If the network gives something else than logits.
     """
     assert settings.batch_size is not None
+    runtime, screen = job.runtime, job.screen
     augmentation = Augmentation(settings.shift, bool(settings.flip), settings.alternating_flip)
     classifier.averages_mirror = settings.test_flip
-    batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, seed)
+    batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, job.seed)
     pace = Pace.of(settings, batches.steps_per_epoch)
     training = _started(classifier, settings, groups, runtime)
-    _resume(training, folder)
+    _resume(training, job.folder)
     has_random_head = training.step == 0 and getattr(settings, "head", "random") == "random"
     check_start(classifier, images, runtime.device, screen, has_random_head=has_random_head)
     anchor = {name: value.detach().clone() for name, value in classifier.body.named_parameters()}
     with screen.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not pace.is_over(training.step, training.seconds):
             epoch = len(training.history)
-            seed_everything(seed * 7919 + epoch)  # dropout and mixing repeat after a resume
+            seed_everything(job.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
             _wake(classifier, groups, epoch)
             progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
             record = _epoch(training, batches.epoch(epoch), settings, pace, anchor, runtime, progress)
             record["val_accuracy"] = _val_accuracy(training, val, runtime)
             training.history.append({"epoch": epoch + 1, "step": training.step, **record})
             is_over = pace.is_over(training.step, training.seconds)
-            _save_now_and_then(training, folder, always=is_over)
+            _save_now_and_then(training, job.folder, always=is_over)
             progress.tell(f"{progress.title}: {_words(record)}", always=is_over)
         progress.title, progress.words = "training", ""
     if training.average is not None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from transferkit.datasets.folder_layout import File
-from transferkit.datasets.folder_workers import Job, decode_into
+from transferkit.datasets.folder_workers import Decoding, decode_into
 from transferkit.decoding import decode_many, short_side
 from transferkit.errors import MachineError
 from transferkit.images import Pixels
@@ -116,11 +116,11 @@ def _build(place: Path, root: Path, files: Sequence[File], storage: Storage, fit
     with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
         finished = Path(scratch) / "finished"
         finished.mkdir()
-        job = Job(str(finished / "pixels.u8"), str(finished / "digests.u8"), size, fit)
-        for name in (job.pixels, job.digests):
+        decoding = Decoding(str(finished / "pixels.u8"), str(finished / "digests.u8"), size, fit)
+        for name in (decoding.pixels, decoding.digests):
             Path(name).touch()
         num_bytes = sum(file.size for file in files)
-        unreadable = decode_into(job, paths, num_bytes, usable_cores(), screen)
+        unreadable = decode_into(decoding, paths, num_bytes, usable_cores(), screen)
         facts = {"root": ascii(str(root)), "size_px": size, "fit": fit, "unreadable": sorted(unreadable)}
         (finished / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         with contextlib.suppress(OSError):

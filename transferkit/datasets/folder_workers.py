@@ -36,12 +36,12 @@ import json, sys
 first = json.loads(sys.stdin.readline())
 sys.path[:] = first["sys_path"]
 from transferkit.datasets.folder_workers import serve
-serve(first["job"], sys.stdin, sys.stdout)
+serve(first["decoding"], sys.stdin, sys.stdout)
 """
 
 
 @dataclass(frozen=True)
-class Job:
+class Decoding:
     """What all tasks share: the files that take pixels and digests, the side in px and the fit."""
 
     pixels: str
@@ -50,8 +50,8 @@ class Job:
     fit: str
 
 
-def decode_into(job: Job, paths: Sequence[str], num_bytes: int, workers: int, screen: Screen) -> Failures:
-    """Decode every file into its row of the job's files, and report those that cannot be read.
+def decode_into(decoding: Decoding, paths: Sequence[str], num_bytes: int, workers: int, screen: Screen) -> Failures:
+    """Decode every file into its row of these files, and report those that cannot be read.
 
     Raises:
         MachineError: If the disk is full or a process dies.
@@ -60,9 +60,9 @@ def decode_into(job: Job, paths: Sequence[str], num_bytes: int, workers: int, sc
     is_little = len(paths) < FEW_FILES and num_bytes < FEW_BYTES
     with contextlib.ExitStack() as stack:
         if is_little or workers == 1:
-            results = stack.enter_context(_here(job, chunks))
+            results = stack.enter_context(_here(decoding, chunks))
         else:
-            results = stack.enter_context(_in_processes(job, chunks, min(workers, len(chunks))))
+            results = stack.enter_context(_in_processes(decoding, chunks, min(workers, len(chunks))))
         bar = stack.enter_context(screen.progress("Decoding images", len(paths), "img"))
         failures: Failures = []
         for (_, chunk), found in zip(chunks, results, strict=True):
@@ -72,13 +72,15 @@ def decode_into(job: Job, paths: Sequence[str], num_bytes: int, workers: int, sc
 
 
 @contextlib.contextmanager
-def _here(job: Job, chunks: Sequence[tuple[int, list[str]]]) -> Iterator[Iterator[Failures]]:
-    with open(job.pixels, "r+b") as pixels, open(job.digests, "r+b") as digests:
-        yield (_write(job, pixels, digests, start, paths) for start, paths in chunks)
+def _here(decoding: Decoding, chunks: Sequence[tuple[int, list[str]]]) -> Iterator[Iterator[Failures]]:
+    with open(decoding.pixels, "r+b") as pixels, open(decoding.digests, "r+b") as digests:
+        yield (_write(decoding, pixels, digests, start, paths) for start, paths in chunks)
 
 
 @contextlib.contextmanager
-def _in_processes(job: Job, chunks: Sequence[tuple[int, list[str]]], workers: int) -> Iterator[Iterator[Failures]]:
+def _in_processes(
+    decoding: Decoding, chunks: Sequence[tuple[int, list[str]]], workers: int
+) -> Iterator[Iterator[Failures]]:
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
 
     def run(chunk: tuple[int, list[str]]) -> Failures:
@@ -90,7 +92,7 @@ def _in_processes(job: Job, chunks: Sequence[tuple[int, list[str]]], workers: in
 
     with contextlib.ExitStack() as stack:
         for _ in range(workers):
-            idle.put(stack.enter_context(_Worker(job)))
+            idle.put(stack.enter_context(_Worker(decoding)))
         pool = ThreadPoolExecutor(workers)
         try:
             yield pool.map(run, chunks)
@@ -101,7 +103,7 @@ def _in_processes(job: Job, chunks: Sequence[tuple[int, list[str]]], workers: in
 class _Worker:
     """One child process; ends with the `with` block that it is used in."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, decoding: Decoding) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", BOOT],
@@ -113,7 +115,7 @@ class _Worker:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends its children
         )
-        self._send({"sys_path": [os.path.abspath(entry) for entry in sys.path], "job": asdict(job)})
+        self._send({"sys_path": [os.path.abspath(entry) for entry in sys.path], "decoding": asdict(decoding)})
 
     def __enter__(self) -> _Worker:
         return self
@@ -155,10 +157,10 @@ class _Worker:
         )
 
 
-def serve(job: dict[str, Any], tasks: IO[str], answers: IO[str]) -> None:
+def serve(decoding: dict[str, Any], tasks: IO[str], answers: IO[str]) -> None:
     """A child's life: one task per line in, one answer per line out, until the tasks end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    shared = Job(**job)
+    shared = Decoding(**decoding)
     with open(shared.pixels, "r+b") as pixels, open(shared.digests, "r+b") as digests:
         for line in tasks:
             start, paths = json.loads(line)
@@ -170,12 +172,12 @@ def serve(job: dict[str, Any], tasks: IO[str], answers: IO[str]) -> None:
             answers.flush()
 
 
-def _write(job: Job, pixels: IO[bytes], digests: IO[bytes], start: int, paths: Sequence[str]) -> Failures:
+def _write(decoding: Decoding, pixels: IO[bytes], digests: IO[bytes], start: int, paths: Sequence[str]) -> Failures:
     """Decode some files and write their rows.
 
     Plain writes, no memory map: on a full disk a write fails with an error, a map kills the process.
     """
-    decoded, marks, failures = decode_many(paths, job.size, job.fit)
+    decoded, marks, failures = decode_many(paths, decoding.size, decoding.fit)
     try:
         for file, rows in ((pixels, decoded), (digests, marks)):
             file.seek(start * (rows.nbytes // len(rows)))
@@ -183,7 +185,7 @@ def _write(job: Job, pixels: IO[bytes], digests: IO[bytes], start: int, paths: S
             file.flush()
     except OSError as error:
         raise MachineError(
-            f"Cannot write decoded images to {Path(job.pixels).parent}: {error.strerror}. "
+            f"Cannot write decoded images to {Path(decoding.pixels).parent}: {error.strerror}. "
             "Free some space, set TRANSFERKIT_CACHE to another disk, or choose a smaller --storage."
         ) from error
     return [(start + position, reason) for position, reason in failures]

@@ -18,8 +18,8 @@ from transferkit.outputs import Outputs
 if TYPE_CHECKING:  # the report reads what is stored, without torch
     from transferkit.classifier import Classifier
     from transferkit.explanations.gradcam import CamLayer
+    from transferkit.job import Job
     from transferkit.runtime import Runtime
-    from transferkit.screen import Screen
 
 NEIGHBOURS = 3  # training images shown of each listed image
 SEARCHED = 5_000  # training images searched, at most ...
@@ -86,15 +86,7 @@ ARRAYS = ("indices", "neighbours", "similarities", "pictures", "labels", "maps")
 METADATA = ("ids", "searched", "train_images", "layer", "crop", "no_maps_because")
 
 
-def explain(
-    classifier: Classifier,
-    train: Images,
-    test_images: Images,
-    test: Outputs,
-    runtime: Runtime,
-    screen: Screen,
-    seed: int,
-) -> Explanations:
+def explain(classifier: Classifier, train: Images, test_images: Images, test: Outputs, job: Job) -> Explanations:
     """Neighbours and maps of the images that the report lists; one pass over at most 5,000 training images.
 
     The neighbours are those of the final network, whose features of the training images no earlier pass gave.
@@ -103,8 +95,8 @@ def explain(
     from transferkit.features.extractor import outputs_of
 
     indices = listed_one_by_one(test)
-    pool = train.subset(searched(len(train), len(test), seed))
-    seen = outputs_of(classifier, pool, runtime, screen, "train images to compare with")
+    pool = train.subset(searched(len(train), len(test), job.seed))
+    seen = outputs_of(classifier, pool, job.runtime, job.screen, "train images to compare with")
     nearest, similarities = nearest_rows(test.features[indices], seen.features, NEIGHBOURS)
     shown, neighbours = np.unique(nearest, return_inverse=True)
     layer = cam_layer(classifier)
@@ -117,7 +109,7 @@ def explain(
         ids=tuple(pool.ids[row] for row in shown),
         searched=len(pool),
         train_images=len(train),
-        maps=_maps(classifier, layer, test_images.take(indices), test.predictions[indices], runtime),
+        maps=_maps(classifier, layer, test_images.take(indices), test.predictions[indices], job.runtime),
         layer=layer.name,
         crop=classifier.input_spec.crop,
         no_maps_because=layer.reason,

@@ -19,6 +19,7 @@ from transferkit.checkpoint import write_json
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
+from transferkit.job import Job
 from transferkit.recipe import BackboneSettings, Recipe, ScratchSettings, from_options
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
@@ -129,7 +130,7 @@ def flow(recipe: Recipe, train_images: Images, measured: Images, machine: Runtim
     start = gradient_norms(classifier, measured, machine.device)
     groups = parameter_groups(classifier, method)
     nothing = train_images.subset([])
-    history = train(classifier, train_images, nothing, method, groups, machine, SILENT, recipe.seed)
+    history = train(classifier, train_images, nothing, method, groups, Job(machine, SILENT, recipe.seed))
     trained = gradient_norms(classifier, measured, machine.device)
     shapes = {name: list(weight.shape) for name, weight in weights(classifier).items()}
     return {"layers": shapes, "start": start, "trained": trained, "loss": history[-1]["loss"]}

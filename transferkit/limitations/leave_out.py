@@ -13,6 +13,7 @@ import torch
 from transferkit import backbones, methods, ood, runtime
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, SealedImages, Splits
+from transferkit.job import Job
 from transferkit.limitations.settings import LeaveOut
 from transferkit.limitations.shares import bounds, share_of
 from transferkit.limitations.subject import Subject, linear_head, rows
@@ -112,7 +113,8 @@ def retrained(subject: Subject, group: Sequence[int], seed: int) -> Reduced:
     assert isinstance(recipe.method.size, int)
     runtime.seed_everything(recipe.seed)
     classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, SILENT)
-    methods.fit(classifier, splits, recipe, subject.machine, SILENT)
+    job = Job(subject.machine, SILENT, recipe.seed)
+    methods.fit(classifier, splits, recipe.method, recipe.backbone, job)
     members = subject.images["test"].subset(np.flatnonzero(np.isin(subject.images["test"].labels, group)))
     unknown = replace(members, labels=np.zeros(len(members), np.int64), class_names=splits.class_names)
     sets = (parts["train"], parts["val"], parts["test"], unknown)

@@ -1,16 +1,13 @@
-"""The menu of methods: each is a module with `fit(classifier, splits, settings, ...) -> Fitted`."""
+"""The menu of methods: each is a module with `fit(classifier, splits, settings, job) -> Fitted`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from transferkit.classifier import Classifier
 from transferkit.images import Splits
+from transferkit.job import Job
 from transferkit.methods import finetune, layer_probes, probe, scratch
 from transferkit.methods.fitted import Fitted
-from transferkit.recipe import FinetuneSettings, Method, ProbeSettings, Recipe
-from transferkit.runtime import Runtime
-from transferkit.screen import Screen
+from transferkit.recipe import BackboneSettings, FinetuneSettings, Method, ProbeSettings
 from transferkit.solvers import require_neighbours
 
 METHODS = {"scratch": scratch, "probe": probe, "finetune": finetune}
@@ -30,20 +27,20 @@ def require(classifier: Classifier, settings: Method, train_images: int) -> None
         require_neighbours(settings.k, train_images)
 
 
-def fit(
-    classifier: Classifier,
-    splits: Splits,
-    recipe: Recipe,
-    runtime: Runtime,
-    screen: Screen,
-    folder: Path | None = None,
-) -> Fitted:
-    """Change the classifier as the recipe says, from train and val alone, and tell how it went."""
-    method, seed = recipe.method, recipe.seed
+def fit(classifier: Classifier, splits: Splits, method: Method, backbone: BackboneSettings, job: Job) -> Fitted:
+    """Change the classifier as the method says, from train and val alone, and tell how it went.
+
+    Args:
+        classifier: As the backbone's settings made it.
+        splits: Of which test stays closed.
+        method: What to do.
+        backbone: From which a probe of several layers makes its random copy.
+        job: Where it computes, and from which seed.
+    """
     if isinstance(method, ProbeSettings) and method.layers:
-        return layer_probes.fit(classifier, splits, method, recipe.backbone, runtime, screen, seed)
+        return layer_probes.fit(classifier, splits, method, backbone, job)
     if isinstance(method, ProbeSettings):
-        return probe.fit(classifier, splits, method, runtime, screen, seed)
+        return probe.fit(classifier, splits, method, job)
     if isinstance(method, FinetuneSettings):
-        return finetune.fit(classifier, splits, method, runtime, screen, seed, folder)
-    return scratch.fit(classifier, splits, method, runtime, screen, seed, folder)
+        return finetune.fit(classifier, splits, method, job)
+    return scratch.fit(classifier, splits, method, job)

@@ -15,13 +15,13 @@ from transferkit.features.extractor import BatchSize, stored_layers
 from transferkit.features.inference import PENULTIMATE, module_of
 from transferkit.features.store import Features
 from transferkit.images import Images, Splits
+from transferkit.job import Job
 from transferkit.methods import probe, probe_heads
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.probe_heads import Known
 from transferkit.receptive_fields import layers
 from transferkit.recipe import BackboneSettings, ProbeSettings
-from transferkit.runtime import Runtime
-from transferkit.screen import SILENT, Screen
+from transferkit.screen import SILENT
 from transferkit.solvers import LinearHead
 
 ALL = ("all",)
@@ -29,13 +29,7 @@ GIVEN, RANDOM = "given", "random"  # the network with its weights, and the copy
 
 
 def fit(
-    classifier: Classifier,
-    splits: Splits,
-    settings: ProbeSettings,
-    backbone: BackboneSettings,
-    runtime: Runtime,
-    screen: Screen,
-    seed: int,
+    classifier: Classifier, splits: Splits, settings: ProbeSettings, backbone: BackboneSettings, job: Job
 ) -> Fitted:
     """The probe on the head's input, as ever, and one more on each layer of the network and of a random copy.
 
@@ -44,18 +38,18 @@ def fit(
     names = probed_layers(classifier, settings.layers or ALL)
     networks = {GIVEN: classifier}
     if classifier.weights != RANDOM_WEIGHTS:
-        networks[RANDOM] = random_copy(classifier, backbone, seed)
+        networks[RANDOM] = random_copy(classifier, backbone, job.seed)
     readings = [
-        Reading(name, network.to(runtime.device), names, settings.batch_size, runtime, screen)
+        Reading(name, network.to(job.runtime.device), names, settings.batch_size, job)
         for name, network in networks.items()
     ]
-    probes = [(reading, solved(reading, splits, settings, seed)) for reading in readings]
-    fitted = probe.fit(classifier, splits, settings, runtime, screen, seed)
+    probes = [(reading, solved(reading, splits, settings)) for reading in readings]
+    fitted = probe.fit(classifier, splits, settings, job)
     facts = layer_facts(classifier, names)
 
     def judge(test: Images) -> dict[str, Any]:
         rows = judged(test, probes, facts) if len(test) else []
-        return {"layers": {"seed": seed, "pool": "avg", "rows": rows}}
+        return {"layers": {"seed": job.seed, "pool": "avg", "rows": rows}}
 
     return replace(fitted, judge_others=judge)
 
@@ -76,14 +70,13 @@ class Reading:
     network: Classifier
     names: tuple[str, ...]
     batch_size: BatchSize
-    runtime: Runtime
-    screen: Screen
+    job: Job
 
     def of(self, images: Images, part: str) -> dict[str, Features]:
         """Features by layer; those of the head's input come along where they are needed for the run's own probe."""
         names = list(dict.fromkeys([*self.names, *([PENULTIMATE] if self.kind == GIVEN else [])]))
         title = f"{part}, {len(self.names)} layers, {self.kind} weights"
-        return stored_layers(self.network, images, names, self.runtime, self.screen, title, self.batch_size)
+        return stored_layers(self.network, images, names, self.job.runtime, self.job.screen, title, self.batch_size)
 
 
 def probed_layers(classifier: Classifier, asked: Sequence[str]) -> tuple[str, ...]:
@@ -110,17 +103,17 @@ def random_copy(classifier: Classifier, backbone: BackboneSettings, seed: int) -
         return Classifier(copy.body, copy.num_features, copy.class_names, copy.stages, spec, copy.weights)
 
 
-def solved(reading: Reading, splits: Splits, settings: ProbeSettings, seed: int) -> dict[str, Solution]:
+def solved(reading: Reading, splits: Splits, settings: ProbeSettings) -> dict[str, Solution]:
     """A linear probe per layer, each with a C of its own."""
     train, val = reading.of(splits.train, "train"), reading.of(splits.val, "val")
-    solutions = {}
+    job, solutions = reading.job, {}
     for name in reading.names:
-        known = Known.of(splits, train[name], val[name], reading.runtime)
-        choice, start = probe_heads.linear_start(known, settings, seed)
+        known = Known.of(splits, train[name], val[name], job.runtime)
+        choice, start = probe_heads.linear_start(known, settings, job.seed)
         final = probe_heads.refitted(known, settings, choice, start)
         facts = {"C": choice.C, "chosen_by": choice.chosen_by, "converged": bool(final.converged.all())}
         solutions[name] = Solution(final.head(0), facts)
-        reading.screen.line(f"{name}, {reading.kind} weights: C = {choice.C:.3g}, chosen by {choice.chosen_by}")
+        job.screen.line(f"{name}, {reading.kind} weights: C = {choice.C:.3g}, chosen by {choice.chosen_by}")
     return solutions
 
 

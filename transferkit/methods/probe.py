@@ -8,51 +8,43 @@ from transferkit.classifier import Classifier
 from transferkit.features.extractor import BatchSize, stored_features, under_head
 from transferkit.features.store import Features
 from transferkit.images import Images, Splits
+from transferkit.job import Job
 from transferkit.methods import probe_heads
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.probe_heads import Known
 from transferkit.methods.table import show_groups
 from transferkit.recipe import ProbeSettings
-from transferkit.runtime import Runtime
-from transferkit.screen import Screen
 from transferkit.training import ParameterGroup
 
 
-def fit(
-    classifier: Classifier,
-    splits: Splits,
-    settings: ProbeSettings,
-    runtime: Runtime,
-    screen: Screen,
-    seed: int,
-) -> Fitted:
+def fit(classifier: Classifier, splits: Splits, settings: ProbeSettings, job: Job) -> Fitted:
     """Give the classifier a head fitted on train and val; its body stays as it is.
 
     What is chosen is chosen on val by a head that saw train alone; that head's outputs on val are the ones given back.
     """
-    classifier.to(runtime.device)
+    classifier.to(job.runtime.device)
     classifier.freeze(list(classifier.stages))
     with classifier.frozen_verified():
-        train, val = features_of(classifier, splits, settings.batch_size, runtime, screen)
-    known = Known.of(splits, train, val, runtime)
-    solved = probe_heads.CLASSIFIERS[settings.classifier](known, settings, seed)
+        train, val = features_of(classifier, splits, settings.batch_size, job)
+    known = Known.of(splits, train, val, job.runtime)
+    solved = probe_heads.CLASSIFIERS[settings.classifier](known, settings, job.seed)
     honest = under_head(solved.honest, val, splits.val, known.train_features.device) if len(val) else None
-    classifier.head = solved.head.to(runtime.device)
+    classifier.head = solved.head.to(job.runtime.device)
     groups = _groups(classifier)
-    show_groups(groups, screen)
+    show_groups(groups, job.screen)
     for line in solved.lines:
-        screen.line(line)
+        job.screen.line(line)
 
     def judge_others(test: Images) -> dict[str, Any]:
         if solved.judge_others is None:
             return {}
-        features = stored_features(classifier, test, runtime, screen, "features of test", settings.batch_size)
+        features = _features(classifier, test, "test", settings.batch_size, job)
         return solved.judge_others(features, test.labels)
 
     return Fitted(honest, groups, facts={"probe": solved.facts}, judge_others=judge_others)
 
 
-def start_head(classifier: Classifier, splits: Splits, runtime: Runtime, screen: Screen, seed: int) -> dict[str, Any]:
+def start_head(classifier: Classifier, splits: Splits, job: Job) -> dict[str, Any]:
     """Give the classifier the head of a probe fitted on train alone, for fine-tuning to start from (LP-FT).
 
     Kumar et al. 2022 (arXiv:2202.10054), section 3.4.
@@ -60,26 +52,25 @@ def start_head(classifier: Classifier, splits: Splits, runtime: Runtime, screen:
     Returns:
         What the report shows of the probe.
     """
-    classifier.to(runtime.device)
-    train, val = features_of(classifier, splits, "auto", runtime, screen)
-    known = Known.of(splits, train, val, runtime)
-    choice, start = probe_heads.linear_start(known, ProbeSettings(name="probe"), seed)
+    classifier.to(job.runtime.device)
+    train, val = features_of(classifier, splits, "auto", job)
+    known = Known.of(splits, train, val, job.runtime)
+    choice, start = probe_heads.linear_start(known, ProbeSettings(name="probe"), job.seed)
     head = start.head(0)
     classifier.set_head(head.weight, head.bias)
     for line in probe_heads.in_words(choice, start):
-        screen.line(line)
+        job.screen.line(line)
     return probe_heads.linear_facts(choice, start)
 
 
-def features_of(
-    classifier: Classifier, splits: Splits, batch_size: BatchSize, runtime: Runtime, screen: Screen
-) -> tuple[Features, Features]:
+def features_of(classifier: Classifier, splits: Splits, batch_size: BatchSize, job: Job) -> tuple[Features, Features]:
     """Features of train and of val, from the store where they are."""
+    train = _features(classifier, splits.train, "train", batch_size, job)
+    return train, _features(classifier, splits.val, "val", batch_size, job)
 
-    def of(images: Images, name: str) -> Features:
-        return stored_features(classifier, images, runtime, screen, f"features of {name}", batch_size)
 
-    return of(splits.train, "train"), of(splits.val, "val")
+def _features(classifier: Classifier, images: Images, part: str, batch_size: BatchSize, job: Job) -> Features:
+    return stored_features(classifier, images, job.runtime, job.screen, f"features of {part}", batch_size)
 
 
 def _groups(classifier: Classifier) -> list[ParameterGroup]:
