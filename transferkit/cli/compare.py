@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json as json_format
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from transferkit.cli.options import with_options
-from transferkit.cli.rank import print_recipe
-from transferkit.errors import MachineError, TransferkitError
+from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsOfEach, with_options
+from transferkit.cli.terminal import command_line, print_json, print_recipe, working
+from transferkit.errors import TransferkitError
 from transferkit.recipe import FolderData, Study
 from transferkit.studies.options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
 
+KEPT = "Stopped. Finished runs and the last saved epoch are kept; the same command goes on from there."
 Methods = Annotated[
     str | None,
     typer.Option(help="Of scratch, probe, finetune; the first is the reference. (default: all three)"),
@@ -23,13 +21,6 @@ Methods = Annotated[
 Seeds = Annotated[int | None, typer.Option(min=1, help="Trainings of each arm. (default: 3)", show_default=False)]
 ScratchBudget = Annotated[
     str | None, typer.Option(help="Train from scratch a second time with this budget, such as 30epochs or converged.")
-]
-Weights = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="imagenet, none, a file or a run's folder, for all; or NAME=WEIGHTS. (default: imagenet)",
-        rich_help_panel="Backbone",
-    ),
 ]
 Stem = Annotated[
     Literal["auto", "imagenet", "cifar"] | None,
@@ -43,17 +34,10 @@ Over = Annotated[
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="key.path=value of the study, as in arms.scratch.method.lr=0.05.")
 ]
-Data = Annotated[
-    str, typer.Option(help="A data set's name, or folder:PATH with your own images.", rich_help_panel="Data")
-]
 Size = Annotated[int | None, typer.Option(min=8, help="Input side in px, the same for all arms.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel="Run")]
 Precision = Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel="Run")]
 Threads = Annotated[int | None, typer.Option(min=1, rich_help_panel="Run")]
-Out = Annotated[Path | None, typer.Option(help="The folder. (default: runs/<name>-<hash>)", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the study as a recipe, and stop.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -72,7 +56,7 @@ def compare(
         typer.Option(help="3epochs, 500steps, 10min, 1e15flops, or converged: each method's own. (default: converged)"),
     ] = None,
     scratch_budget: ScratchBudget = None,
-    weights: Weights = None,
+    weights: WeightsOfEach = None,
     stem: Stem = None,
     size: Size = None,
     reference: Reference = None,
@@ -111,7 +95,7 @@ def curve(
         str, typer.Option(help="The same at every number of labels: 500steps, 10min or 1e15flops.")
     ] = DEFAULT_STEPS,
     scratch_budget: ScratchBudget = None,
-    weights: Weights = None,
+    weights: WeightsOfEach = None,
     stem: Stem = None,
     size: Size = None,
     reference: Reference = None,
@@ -168,34 +152,22 @@ def _compare_runs(
     from transferkit.studies.study import compare_runs
 
     paths = [Path(run) for run in runs]
-    comparison = compare_runs(paths, out, reference=reference, over=over, overwrite=overwrite, command=_command())
+    comparison = compare_runs(paths, out, reference=reference, over=over, overwrite=overwrite, command=command_line())
     Screen().show(report.comparison_verdict(comparison))
     if as_json:
-        print(json_format.dumps(comparison, indent=1, ensure_ascii=False))
+        print_json(comparison)
 
 
 def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
     """Carry out a study and show its table."""
-    from transferkit.screen import Screen
-
     if dry_run:
         print_recipe(study, as_json)
         return
-    screen = Screen()
-    screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit import report
-    from transferkit.studies import study as studies
+    with working(KEPT) as screen:
+        from transferkit import report
+        from transferkit.studies import study as studies
 
-    try:
-        comparison = studies.run_study(study, out, overwrite=overwrite, screen=screen, command=_command())
-    except KeyboardInterrupt:
-        raise MachineError(
-            "Stopped. Finished runs and the last saved epoch are kept; the same command goes on from there."
-        ) from None
+        comparison = studies.run_study(study, out, overwrite=overwrite, screen=screen, command=command_line())
     screen.show(report.comparison_verdict(comparison))
     if as_json:
-        print(json_format.dumps(comparison, indent=1, ensure_ascii=False))
-
-
-def _command() -> str:
-    return shlex.join(["transferkit", *sys.argv[1:]])
+        print_json(comparison)

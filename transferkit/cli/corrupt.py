@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.terminal import working
+
+KEPT = "Stopped. The copies made so far are kept; the same command makes all of them anew."
+
 
 def register(app: typer.Typer) -> None:
     """Add this command to the command line."""
@@ -29,12 +33,9 @@ def corrupt(
     seed: Annotated[int, typer.Option(help="Another seed, other noise.")] = 0,
 ) -> None:
     """Write corrupted copies of your pictures as PNG, to look at."""
-    from transferkit.screen import Screen
+    with working(KEPT) as screen:
+        from transferkit.corruptions import CORRUPTIONS, SEVERITIES
+        from transferkit.corruptions.files import write_copies
 
-    screen = Screen()
-    screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit.corruptions import CORRUPTIONS, SEVERITIES
-    from transferkit.corruptions.files import write_copies
-
-    written = write_copies(images, name or tuple(CORRUPTIONS), severity or SEVERITIES, out, size, seed)
+        written = write_copies(images, name or tuple(CORRUPTIONS), severity or SEVERITIES, out, size, seed)
     screen.line(f"Wrote {len(written)} PNG files to {out}.")

@@ -1,4 +1,4 @@
-"""What this machine has, what is wrong with it, and what to type."""
+"""The command `doctor`: what this machine has, what is wrong with it, and what to type."""
 
 from __future__ import annotations
 
@@ -12,8 +12,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import typer
+
+from transferkit.cli.options import Json
+from transferkit.cli.terminal import print_json
+
 if TYPE_CHECKING:
     from transferkit.screen import Screen
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command()(doctor)
+
+
+def doctor(json: Json = False) -> None:
+    """Check this machine: Python, torch, device, threads, caches, and what is downloaded."""
+    from transferkit.screen import Screen
+
+    findings = examine()
+    if json:
+        print_json([vars(finding) for finding in findings])
+    else:
+        show(findings, Screen(stream=sys.stdout))
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(1)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from transferkit.cli.options import FinishedRun, Json, OverwriteFile
+from transferkit.cli.terminal import print_json, working
 
 
 def register(app: typer.Typer) -> None:
@@ -15,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: FinishedRun,
     to: Annotated[
         str,
         typer.Option(
@@ -27,19 +29,16 @@ def export(
         Path | None,
         typer.Option(help="The file. (default: RUN/export/model.onnx, weights.safetensors ...)", show_default=False),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    overwrite: OverwriteFile = False,
+    json: Json = False,
 ) -> None:
     """Write a trained model for other programs, checked against the model itself."""
-    from transferkit.exports import written
-    from transferkit.screen import Screen
+    with working() as screen:
+        from transferkit.exports import written
 
-    path, usage = written(run, to, out, overwrite=overwrite)
+        path, usage = written(run, to, out, overwrite=overwrite)
     if json:
-        print(
-            json_format.dumps({"file": str(path), "format": to, "bytes": path.stat().st_size, "usage": usage}, indent=1)
-        )
-    screen = Screen()
+        print_json({"file": str(path), "format": to, "bytes": path.stat().st_size, "usage": usage})
     screen.line(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB), checked against the model. To use it:")
     for line in usage.splitlines():
         screen.line(f"  {line}")

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from transferkit.cli.options import Backbone, Device, OverwriteFile, Threads, Weights
+from transferkit.cli.terminal import working
+
 cache_app = typer.Typer(help="See and clear what is kept: features, decoded images, downloads.", no_args_is_help=True)
 
 
@@ -18,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def extract(
-    backbone: Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")],
+    backbone: Backbone,
     images: Annotated[
         str, typer.Argument(help="A data set, a folder, a quoted glob, or a CSV with columns path[,label].")
     ],
@@ -30,9 +33,7 @@ def extract(
     pool: Annotated[
         Literal["avg", "max", "none", "flatten"], typer.Option(help="How maps (C, H, W) become rows.")
     ] = "avg",
-    weights: Annotated[
-        str, typer.Option(help="imagenet, none, a .safetensors or .pth file, or a run's folder.")
-    ] = "imagenet",
+    weights: Weights = "imagenet",
     size: Annotated[
         int | None, typer.Option(help="Input side in px. (default: that of the weights)", min=8, show_default=False)
     ] = None,
@@ -44,12 +45,12 @@ def extract(
     ] = "trainval",
     shard: Annotated[str, typer.Option(help="Do one of several equal parts, such as 3/16; see `merge`.")] = "1/1",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files out and list them.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    overwrite: OverwriteFile = False,
+    device: Device = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where the hardware has it.")
     ] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
+    threads: Threads = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images per forward pass. (default: by device and size)", min=1)
     ] = None,
@@ -59,42 +60,39 @@ def extract(
     seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
 ) -> None:
     """Write the features of images to a file; the same command goes on where it was stopped."""
-    from transferkit.screen import Screen
+    with working(f"Stopped. Finished parts are kept in {out}.partial; the same command goes on from there.") as screen:
+        from transferkit.features import extraction
 
-    screen = Screen()
-    screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit.features import extraction
-
-    settings = extraction.ExtractSettings(
-        backbone,
-        tuple(layer or ["penultimate"]),
-        pool,
-        weights,
-        size,
-        resize,
-        part,
-        extraction.parsed_shard(shard),
-        skip_bad,
-        device,
-        precision,
-        threads,
-        batch_size or "auto",
-        compile,
-        seed,
-    )
-    extraction.extract(settings, images, out, screen, overwrite=overwrite)
+        settings = extraction.ExtractSettings(
+            backbone,
+            tuple(layer or ["penultimate"]),
+            pool,
+            weights,
+            size,
+            resize,
+            part,
+            extraction.parsed_shard(shard),
+            skip_bad,
+            device,
+            precision,
+            threads,
+            batch_size or "auto",
+            compile,
+            seed,
+        )
+        extraction.extract(settings, images, out, screen, overwrite=overwrite)
 
 
 def merge(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="The whole: .npy, .safetensors, .csv or .parquet.")],
     shards: Annotated[list[Path], typer.Argument(help="All shards, in any order.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    overwrite: OverwriteFile = False,
 ) -> None:
     """Put the shards of an extraction together, in the order of the images."""
-    from transferkit.features import extraction
-    from transferkit.screen import Screen
+    with working() as screen:
+        from transferkit.features import extraction
 
-    extraction.merge(out, shards, Screen(), overwrite=overwrite)
+        extraction.merge(out, shards, screen, overwrite=overwrite)
 
 
 @cache_app.command("list")

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import json as json_format
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-FinishedRun = Annotated[Path, typer.Argument(help="A run's folder.")]
+from transferkit.cli.options import (
+    Backbone,
+    Data,
+    Device,
+    FinishedRun,
+    Json,
+    Overwrite,
+    OverwriteFile,
+    Threads,
+    Weights,
+)
+from transferkit.cli.terminal import command_line, print_json, working
 
 
 def register(app: typer.Typer) -> None:
@@ -30,13 +38,12 @@ def modes(
     device: Device = "auto",
 ) -> None:
     """Show what train mode does to a network's predictions: accuracy and spread, with dropout or BatchNorm awake."""
-    from transferkit.lab.mode_effects import of_run
-    from transferkit.screen import Screen
+    with working() as screen:
+        from transferkit.lab.mode_effects import of_run
 
-    screen = Screen()
-    found = of_run(run, passes, screen, device)
+        found = of_run(run, passes, screen, device)
     if json:
-        _print_json([vars(effect) for effect in found])
+        print_json([vars(effect) for effect in found])
         return
     rows = [
         (
@@ -60,60 +67,53 @@ def gradient_flow(
     backbones: Annotated[
         list[str] | None, typer.Argument(help="Networks. (default: plain20 plain56 resnet20 resnet56)")
     ] = None,
-    data: Annotated[str, typer.Option(help="A data set's name, or folder:PATH.")] = "digits",
-    limit_per_class: Annotated[int | None, typer.Option(min=1, help="Labels per class that are used.")] = None,
+    data: Data = "digits",
+    limit_per_class: Annotated[
+        int | None, typer.Option(min=1, help="Labels per class that are used.", rich_help_panel="Data")
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Between the two measurements.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Other weights, another order.")] = 3,
     size: Annotated[int | None, typer.Option(min=8, help="Input side in px.", show_default=False)] = None,
     images: Annotated[int, typer.Option(min=2, help="On which gradients are measured.")] = 512,
     out: Annotated[Path | None, typer.Option(help="The folder. (default: runs/gradient-flow-<data>)")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the measurement in the folder.")] = False,
+    overwrite: Overwrite = False,
     json: Json = False,
     device: Device = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, show_default=False)] = None,
+    threads: Threads = None,
 ) -> None:
     """Measure the gradient's norm per layer, before training and after an epoch: do skip connections help?"""
-    import shlex
+    with working() as screen:
+        from transferkit import report
+        from transferkit.lab.gradient_flow import BACKBONES, GradientFlowSettings, measure, require_free
 
-    from transferkit.screen import Screen
-
-    screen = Screen()
-    screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit import report
-    from transferkit.lab.gradient_flow import BACKBONES, GradientFlowSettings, measure, require_free
-
-    folder = out or Path("runs") / f"gradient-flow-{data.replace(':', '-').replace('/', '-')}"
-    require_free(folder, overwrite)
-    chosen = tuple(dict.fromkeys(backbones or BACKBONES))
-    settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, size, device, threads)
-    found = measure(settings, folder, screen, shlex.join(["transferkit", *sys.argv[1:]]))
+        folder = out or Path("runs") / f"gradient-flow-{data.replace(':', '-').replace('/', '-')}"
+        require_free(folder, overwrite)
+        chosen = tuple(dict.fromkeys(backbones or BACKBONES))
+        settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, size, device, threads)
+        found = measure(settings, folder, screen, command_line())
     screen.show(report.gradient_flow_verdict(found))
     screen.line(f"Report: {folder / 'report.html'}")
     if json:
-        _print_json(found)
+        print_json(found)
 
 
 def filters(
-    backbone: Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")],
+    backbone: Backbone,
     out: Annotated[Path, typer.Option(help=".png, .svg or .pdf.", show_default=False)],
     image: Annotated[Path | None, typer.Option(help="Draw the maps that this picture leaves in each stage.")] = None,
-    weights: Annotated[
-        str, typer.Option(help="imagenet, none, a .safetensors or .pth file, or a run's folder.")
-    ] = "imagenet",
+    weights: Weights = "imagenet",
     size: Annotated[int | None, typer.Option(help="Input side in px.", min=8, show_default=False)] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    overwrite: OverwriteFile = False,
 ) -> None:
     """Draw the filters of a network's first convolution, or the feature maps of a picture."""
     from transferkit.errors import TransferkitError
-    from transferkit.screen import Screen
 
     if out.exists() and not overwrite:
         raise TransferkitError(f"{out} exists. Choose another file with --out, or replace it with --overwrite.")
-    screen = Screen()
-    screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit.lab.filters import draw, network
+    with working() as screen:
+        from transferkit.lab.filters import draw, network
 
-    screen.line(draw(network(backbone, weights, size, screen), image, out))
+        screen.line(draw(network(backbone, weights, size, screen), image, out))
     print(out)
 
 
@@ -124,13 +124,12 @@ def shifts(
     device: Device = "auto",
 ) -> None:
     """Move the val images by some pixels: does the network give the same answers?"""
-    from transferkit.lab.shift_consistency import of_run
-    from transferkit.screen import Screen
+    with working() as screen:
+        from transferkit.lab.shift_consistency import of_run
 
-    screen = Screen()
-    found = of_run(run, px, screen, device)
+        found = of_run(run, px, screen, device)
     if json:
-        _print_json([vars(row) for row in found])
+        print_json([vars(row) for row in found])
         return
     rows = [
         (
@@ -158,7 +157,3 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(printable, row))
     Screen(stream=sys.stdout).show(table)
-
-
-def _print_json(value: Any) -> None:
-    print(json_format.dumps(value, indent=1, ensure_ascii=False))

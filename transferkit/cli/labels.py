@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from transferkit.cli.options import Device, FinishedRun, Json
+from transferkit.cli.terminal import print_json, working
+
+KEPT = "Stopped. The run is as it was; the same command starts again."
 
 
 def register(app: typer.Typer) -> None:
@@ -15,27 +19,24 @@ def register(app: typer.Typer) -> None:
 
 
 def labels(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: FinishedRun,
     limit: Annotated[
         int | None, typer.Option(help="Look at no more than this many training images.", min=10, show_default=False)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    device: Device = "auto",
+    json: Json = False,
 ) -> None:
     """Find likely label errors, and test images that are also in train."""
-    from transferkit.label_quality import check_labels, require
-    from transferkit.run_directory import open_run
-    from transferkit.screen import Screen
+    with working(KEPT) as screen:
+        from transferkit import report
+        from transferkit.label_quality import check_labels, require
+        from transferkit.run_directory import open_run
 
-    require()
-    place = open_run(run)
-    screen = Screen()
-    found = check_labels(place, screen, device=device, limit=limit)
-    from transferkit import report
-
-    report.write(open_run(run))
+        require()
+        found = check_labels(open_run(run), screen, device=device, limit=limit)
+        report.write(open_run(run))
     if json:
-        print(json_format.dumps(found, indent=1, ensure_ascii=False))
+        print_json(found)
     for line in in_words(found, run):
         screen.line(line)
 

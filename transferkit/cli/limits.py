@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json as json_text
-import shlex
-import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from transferkit.cli.options import Device, Json, Overwrite
+from transferkit.cli.terminal import command_line, print_json, working
+
+KEPT = "Stopped. What the network said of the image sets so far is kept; the same command goes on from there."
 Names = list[str] | None
 
 
@@ -63,45 +64,42 @@ def limits(
         Path | None,
         typer.Option(help="Folder. (default: RUN/limits; of several runs, limits-comparison)", show_default=False),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report that is there.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print limits.json on stdout.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    overwrite: Overwrite = False,
+    json: Json = False,
+    device: Device = "auto",
 ) -> None:
     """Find where not to trust a run: unknown, meaningless, corrupted and other images."""
-    from transferkit.screen import Screen
+    with working(KEPT) as screen:
+        from transferkit import report as reports
+        from transferkit.limitations.settings import PREVALENCES, Rules, Settings
+        from transferkit.limitations.story import make
+        from transferkit.limitations.versus import compare
+        from transferkit.run_directory import open_run
 
-    screen = Screen()
-    screen.line("Starting (loading torch takes a few seconds) ...")
-    from transferkit import report as reports
-    from transferkit.limitations.settings import PREVALENCES, Rules, Settings
-    from transferkit.limitations.story import make
-    from transferkit.limitations.versus import compare
-    from transferkit.run_directory import open_run
-
-    settings = Settings(
-        ood=tuple(ood or ()),
-        shift=tuple(shift or ()),
-        drop_classes=tuple(drop_classes or ()),
-        corruptions=corruptions,
-        cifar10c=cifar10c,
-        field=field,
-        leave_out=leave_out,
-        sweeps=sweeps,
-        target_risk=target_risk,
-        prevalence=tuple(prevalence or PREVALENCES),
-        seed=seed,
-        max_images=max_images,
-        train_images=train_images,
-        rules=Rules().changed(rule or ()),
-    )
-    command = shlex.join(["transferkit", *sys.argv[1:]])
-    places = [open_run(run) for run in runs]
-    if len(places) == 1:
-        found = make(places[0], settings, out, overwrite=overwrite, device=device, screen=screen, command=command)
-        screen.show(reports.limits_verdict(found))
-    else:
-        folder = out or Path("limits-comparison")
-        found = compare(places, settings, folder, overwrite=overwrite, device=device, screen=screen, command=command)
-        screen.show(reports.limits_comparison_verdict(found))
+        settings = Settings(
+            ood=tuple(ood or ()),
+            shift=tuple(shift or ()),
+            drop_classes=tuple(drop_classes or ()),
+            corruptions=corruptions,
+            cifar10c=cifar10c,
+            field=field,
+            leave_out=leave_out,
+            sweeps=sweeps,
+            target_risk=target_risk,
+            prevalence=tuple(prevalence or PREVALENCES),
+            seed=seed,
+            max_images=max_images,
+            train_images=train_images,
+            rules=Rules().changed(rule or ()),
+        )
+        told: dict[str, Any] = {"overwrite": overwrite, "device": device, "screen": screen, "command": command_line()}
+        places = [open_run(run) for run in runs]
+        if len(places) == 1:
+            found = make(places[0], settings, out, **told)
+            verdict = reports.limits_verdict(found)
+        else:
+            found = compare(places, settings, out or Path("limits-comparison"), **told)
+            verdict = reports.limits_comparison_verdict(found)
+    screen.show(verdict)
     if json:
-        print(json_text.dumps(found, indent=1, ensure_ascii=False))
+        print_json(found)

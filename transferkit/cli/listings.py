@@ -1,12 +1,77 @@
-"""The tables of `transferkit backbones` and `transferkit datasets`."""
+"""The commands that list: backbones, the layers of one, and data sets. torch is imported inside commands only."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transferkit.cli.options import Backbone, Json, Overrides
+from transferkit.cli.terminal import print_json
+from transferkit.errors import TransferkitError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+BACKBONE_COLUMNS = ("name", "family", "parameters", "top1", "source")
+LAYER_COLUMNS = ("name", "kind", "shape", "receptive_field", "stride", "parameters", "flops")
+DATASET_COLUMNS = ("name", "classes", "images", "size", "offline", "terms")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(backbones)
+    app.command()(layers)
+    app.command()(datasets)
+
+
+def backbones(
+    pattern: Annotated[str, typer.Argument(help="Part of a name; `timm/resnet` searches timm.")] = "",
+    json: Json = False,
+) -> None:
+    """List the backbones."""
+    from transferkit import backbones as menu
+
+    cards = menu.names(pattern)
+    if not cards:
+        raise TransferkitError(f"No backbone matches {pattern!r}. `transferkit backbones` lists all of them.")
+    print_cards(cards, BACKBONE_COLUMNS, json)
+
+
+def layers(
+    backbone: Backbone,
+    overrides: Overrides = None,
+    size: Annotated[int, typer.Option(help="Input side in px.")] = 224,
+    json: Json = False,
+) -> None:
+    """List a backbone's layers: output shape, receptive field, stride, parameters, FLOPs."""
+    from transferkit import backbones as menu
+    from transferkit.receptive_fields import layers as layers_of
+    from transferkit.recipe import from_options
+    from transferkit.screen import Screen
+
+    options = {"weights": "none", "stem": "imagenet"}
+    settings = from_options("probe", backbone, "digits", options, overrides or []).backbone
+    print_cards(layers_of(menu.load(settings, ["one", "two"], size, Screen()), size), LAYER_COLUMNS, json)
+
+
+def datasets(json: Json = False) -> None:
+    """List the data sets."""
+    from transferkit import datasets as menu
+
+    print_cards(menu.cards(), DATASET_COLUMNS, json)
+
+
+def print_cards(cards: Sequence[Any], columns: Sequence[str], as_json: bool) -> None:
+    """Cards on stdout: a table of these columns, or everything as JSON."""
+    from transferkit.screen import Screen
+
+    if as_json:
+        print_json([vars(card) for card in cards])
+    else:
+        Screen(stream=sys.stdout).show(listing(cards, columns))
 
 
 def listing(cards: Sequence[Any], columns: Sequence[str]) -> Table:

@@ -1,4 +1,4 @@
-"""Command-line options made from the recipe's models, so that both have one vocabulary."""
+"""The options that several commands have: those written once here, and those made from the recipe's models."""
 
 from __future__ import annotations
 
@@ -14,6 +14,30 @@ from pydantic.fields import FieldInfo
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, Ranking, Recipe, Settings
 
 NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root"}
+
+Backbone = Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")]
+FinishedRun = Annotated[Path, typer.Argument(help="A run's folder.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="key.path=value, any key of the recipe.", show_default=False)
+]
+Data = Annotated[
+    str, typer.Option(help="A data set's name, or folder:PATH with your own images.", rich_help_panel="Data")
+]
+Weights = Annotated[str, typer.Option(help="imagenet, none, a .safetensors or .pth file, or a run's folder.")]
+WeightsOfEach = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="imagenet, none, a file or a run's folder, for all; or NAME=WEIGHTS. (default: imagenet)",
+        rich_help_panel="Backbone",
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Threads = Annotated[int | None, typer.Option(min=1, show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="The folder. (default: runs/<name>-<hash>)", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result that is in the folder.")]
+OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, and stop.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
 def with_options(*models: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import backbones, datasets, defaults, report, run_directory, runtime
-from transferkit.backbones.cards import CARDS
+from transferkit import datasets, defaults, report, run_directory, runtime
 from transferkit.checkpoint import write_json, write_text
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.features.extractor import stamp
 from transferkit.images import Images, Labels, Splits
-from transferkit.recipe import BackboneSettings, Ranking, Recipe, dump
+from transferkit.recipe import Ranking, Recipe, dump
 from transferkit.runtime import Runtime
-from transferkit.screen import SILENT, Screen
+from transferkit.screen import Screen
 from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap, rank_ranges, wilson
 from transferkit.studies.backbone_scores import FOLDS, Score, sample, score
+from transferkit.studies.known_backbones import require_known
 
 ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
 NO_FILE_SIGNS = re.compile(r"[^\w.=-]+")
@@ -72,20 +72,6 @@ def rank(
     write_json(folder / "ranking.json", result)
     report.write_ranking(folder)
     return result
-
-
-def require_known(backbone: BackboneSettings) -> None:
-    """Refuse what cannot work, before any work.
-
-    Raises:
-        TransferkitError: If there is no such backbone, it has no such weights, or their file is not there.
-    """
-    backbones.require(backbone, SILENT)
-    if backbone.name in CARDS and backbone.weights == "imagenet" and CARDS[backbone.name].top1 is None:
-        raise TransferkitError(
-            f"{backbone.name} has no ImageNet weights. Write {backbone.name}=none for random ones, or "
-            f"{backbone.name}=FILE."
-        )
 
 
 def claim(folder: Path, ranking: Ranking, overwrite: bool) -> Path:

@@ -17,8 +17,8 @@ from transferkit.run import run
 from transferkit.run_directory import Run
 from transferkit.same_data import arms_of, chosen_reference, finished_runs, require_same_data
 from transferkit.screen import Screen
+from transferkit.studies.known_backbones import require_known
 from transferkit.studies.label_curve import label_curve
-from transferkit.studies.ranking import require_known
 
 
 def run_study(

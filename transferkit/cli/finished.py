@@ -1,0 +1,70 @@
+"""The commands that use a finished run: its report, and predictions. torch is imported inside commands only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferkit.cli.options import Device, FinishedRun, Json, OverwriteFile
+from transferkit.cli.terminal import print_json
+from transferkit.errors import TransferkitError
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(report)
+    app.command()(predict)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, a comparison or a label curve.")],
+    figure: Annotated[str | None, typer.Option(help="Draw one figure instead: confusion, recall, curve ...")] = None,
+    out: Annotated[Path | None, typer.Option(help="The figure's file: .pdf, .svg or .png.")] = None,
+    overwrite: OverwriteFile = False,
+) -> None:
+    """Build a run's page again from its stored outputs, or draw a figure for a paper."""
+    from transferkit import report as reports
+    from transferkit.run_directory import Run, open_run
+    from transferkit.screen import Screen
+
+    is_comparison = (run / "comparison.json").exists()
+    if figure is None and is_comparison:
+        Screen().show(reports.comparison_verdict(reports.write_comparison(run)))
+        return
+    place = Run(run) if is_comparison else open_run(run)
+    if figure is None:
+        reports.write(place)
+        Screen().show(reports.verdict(place))
+        return
+    target = out or Path(f"{figure}.pdf")
+    if target.exists() and not overwrite:
+        raise TransferkitError(f"{target} exists. Choose another file with --out, or replace it with --overwrite.")
+    draw = reports.comparison_figure if is_comparison else reports.figure
+    draw(place, figure, target)
+    print(target)
+
+
+def predict(
+    run: FinishedRun,
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    acceptance: Annotated[
+        float, typer.Option(help="Share of familiar images that are not to be called unknown.", min=0.5, max=1.0)
+    ] = 0.95,
+    json: Json = False,
+    device: Device = "auto",
+) -> None:
+    """Name what is in your pictures, or say `unknown`, with the model of a run."""
+    from transferkit.prediction import in_words, load, no_threshold
+
+    model = load(run, device)
+    predictions = model.predict(images, acceptance=acceptance)
+    if json:
+        print_json([{"image": str(path), **vars(found)} for path, found in zip(images, predictions, strict=True)])
+        return
+    for path, found in zip(images, predictions, strict=True):
+        print(f"{path}\t{in_words(found)}")
+    if reason := no_threshold(model):
+        print(reason, file=sys.stderr)

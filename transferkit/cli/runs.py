@@ -1,0 +1,141 @@
+"""The commands that make a run: one per method, and `run`. torch is imported inside commands only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transferkit import recipe as recipes
+from transferkit import recipe_book
+from transferkit.cli import compare, rank
+from transferkit.cli.options import Backbone, Data, Json, Out, Overrides, Overwrite, method_options
+from transferkit.cli.terminal import command_line, print_json, working
+
+if TYPE_CHECKING:
+    from transferkit.run_directory import Run
+
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in the folder.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estimate time and memory, and stop.")]
+METHODS: dict[str, tuple[type[recipes.Settings], str]] = {
+    "finetune": (recipes.FinetuneSettings, "Train a pretrained backbone further on your images."),
+    "probe": (recipes.ProbeSettings, "Fit a linear classifier on the features of a frozen backbone."),
+    "scratch": (recipes.ScratchSettings, "Train the same network from random weights, for comparison."),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(quickstart)
+    for name, (settings, about) in METHODS.items():
+        app.command(name, help=about)(method_command(name, settings))
+    app.command("run")(run_command)
+
+
+def method_command(method: str, settings: type[recipes.Settings]) -> Callable[..., None]:
+    """The command that runs one method, with an option for each of its settings."""
+
+    @method_options(settings)
+    def command(
+        backbone: Backbone,
+        overrides: Overrides = None,
+        data: Data = "cifar10",
+        out: Out = None,
+        overwrite: Overwrite = False,
+        resume: Resume = False,
+        dry_run: DryRun = False,
+        json: Json = False,
+        **options: Any,
+    ) -> None:
+        recipe = recipes.from_options(method, backbone, data, options, overrides or [])
+        run_recipe(recipe, out, overwrite, resume, dry_run, json)
+
+    return command
+
+
+def run_command(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Run a recipe, a study of several, or a ranking."""
+    loaded = recipes.load(recipe_book.find(recipe), overrides or [])
+    if isinstance(loaded, recipes.Study):
+        compare.run_study(loaded, out, overwrite, dry_run, json)
+    elif isinstance(loaded, recipes.Ranking):
+        rank.run_ranking(loaded, out, overwrite, dry_run, json)
+    else:
+        named = loaded if loaded.name else loaded.model_copy(update={"name": recipe_book.find(recipe).stem})
+        run_recipe(named, out, overwrite, resume, dry_run, json)
+
+
+def quickstart(
+    overrides: Overrides = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """See a transfer study on built-in images: no download, under two minutes."""
+    run_command("quickstart", overrides, out, overwrite, False, dry_run, json)
+
+
+def run_recipe(
+    recipe: recipes.Recipe, out: Path | None, overwrite: bool, resume: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Carry out a recipe, or say what it would cost, and show its verdict."""
+    if dry_run:
+        print_estimate(recipe, as_json)
+        return
+    from transferkit.backbones import source
+
+    source(recipe.backbone.name)  # an unknown one is told before torch is loaded
+    with working(lambda: kept(out or recipe.default_folder)) as screen:
+        from transferkit import report
+        from transferkit.run import run
+
+        place = run(recipe, out, overwrite=overwrite, resume=resume, screen=screen, command=command_line())
+    screen.show(report.verdict(place))
+    if as_json:
+        print_json(summary(place))
+
+
+def print_estimate(recipe: recipes.Recipe, as_json: bool) -> None:
+    """The recipe and what it would cost, for --dry-run."""
+    from transferkit.cli.estimate import estimate
+    from transferkit.screen import Screen
+
+    if as_json:
+        print_json({"recipe": recipe.model_dump(mode="json"), "estimate": estimate(recipe)})
+        return
+    print(recipes.dump(recipe), end="")
+    Screen().line(estimate(recipe))
+
+
+def kept(folder: Path) -> str:
+    """What a stopped run has left, and how to go on from there."""
+    if (folder / "checkpoint.safetensors").exists():
+        return (
+            f"Stopped. The last complete epoch and the log are kept in {folder}; continue with the same command and "
+            "--resume."
+        )
+    if (folder / "evaluation.json").exists():
+        return f"Stopped. {folder} holds a finished run; `transferkit report {folder}` builds its page again."
+    if (folder / "recipe.yaml").exists():
+        return "Stopped before the first epoch was complete; go on with the same command and --resume."
+    return "Stopped before anything was written; the same command starts again."
+
+
+def summary(place: Run) -> dict[str, Any]:
+    """What --json prints of a finished run."""
+    test = place.evaluation["test"]
+    seconds = round(sum(place.facts["seconds"].values()), 3)
+    keys = ("accuracy", "interval", "n", "macro_recall")
+    beside: dict[str, Any] = {key: place.evaluation[key] for key in ("neighbours", "layers") if key in place.evaluation}
+    return {"run": str(place.path), "test": {key: test[key] for key in keys}, **beside, "seconds": seconds}
