@@ -59,6 +59,8 @@ COMMANDS = [  # what was typed, the work that is stopped, what is told
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     typed: list[str], work: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "features.npy.partial").mkdir()
+
     def stopped(*_: object, **__: object) -> NoReturn:
         raise KeyboardInterrupt
 
@@ -70,3 +72,14 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
 
     assert told in message
     assert "--resume" not in message  # only a single run has it
+
+
+def test_an_extraction_stopped_before_its_first_part_promises_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transferkit.features.extraction.extract", stopped)
+
+    assert NOTHING in refused(transferkit("extract", "resnet20", "digits", "--out", "f.npy", cwd=tmp_path), 1)

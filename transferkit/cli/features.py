@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from transferkit.cli.options import Backbone, Device, OverwriteFile, Threads, Weights
-from transferkit.cli.terminal import working
+from transferkit.cli.terminal import NOTHING_KEPT, working
 
 cache_app = typer.Typer(help="See and clear what is kept: features, decoded images, downloads.", no_args_is_help=True)
 
@@ -60,7 +60,7 @@ def extract(
     seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
 ) -> None:
     """Write the features of images to a file; the same command goes on where it was stopped."""
-    with working(f"Stopped. Finished parts are kept in {out}.partial; the same command goes on from there.") as screen:
+    with working(lambda: kept(out)) as screen:
         from transferkit.features import extraction
 
         settings = extraction.ExtractSettings(
@@ -81,6 +81,14 @@ def extract(
             seed,
         )
         extraction.extract(settings, images, out, screen, overwrite=overwrite)
+
+
+def kept(out: Path) -> str:
+    """What a stopped extraction has left, and how to go on from there."""
+    partial = out.with_name(out.name + ".partial")
+    if not partial.exists():
+        return NOTHING_KEPT
+    return f"Stopped. Finished parts are kept in {partial}; the same command goes on from there."
 
 
 def merge(
