@@ -517,7 +517,7 @@ def test_a_comparison_shows_verdict_difference_failures_and_links_to_its_runs(tm
 
     page = html.unescape((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "finetune is better than scratch by 3.1 points." in page
-    assert "+3.1 (+1.2 to +5.0)" in page
+    assert "<b>+3.1</b> <small>+1.2 to +5.0</small>" in page
     assert "the disk is full" in page
     assert "transferkit run study" in page
     assert 'href="runs/arm1-seed0/report.html"' in page

@@ -6,10 +6,12 @@ import base64
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from synthetic_runs import finished_run, outputs
+from test_report import study
 
 from transferkit import report
 
@@ -290,6 +292,23 @@ def test_a_phone_of_360_px_scrolls_in_one_direction_only(browser: Any, pages: di
     browser.execute_script("document.querySelector('[data-open]').click()")
 
     assert browser.execute_script("return document.documentElement.scrollWidth") == 360
+
+
+def test_every_column_of_a_comparison_is_in_sight_at_1200_px(browser: Any, tmp_path: Path) -> None:
+    comparison = study(tmp_path, names=("scratch-on-many-pictures", "finetune-from-imagenet-weights"))
+    for arm in comparison["arms"]:
+        arm |= {"accuracies": [0.82] * 5, "runs": [f"runs/seed{seed}" for seed in range(5)], "flops_per_image": 3.6e9}
+        arm |= {"trained_parameters": 11_200_000, "training_flops": 1.2e16, "predicted_images_per_second": 1234.5}
+    (tmp_path / "comparison.json").write_text(json.dumps(comparison))
+    report.write_comparison(tmp_path)
+
+    opened(browser, (tmp_path / "report.html").as_uri())
+
+    table, room = browser.execute_script(
+        "const around = document.querySelector('.arms').parentElement; return [around.scrollWidth, around.clientWidth]"
+    )
+    assert len(texts(browser, ".arms thead th")) == 8
+    assert table <= room
 
 
 def test_print_gives_a_pdf_with_the_whole_table_and_no_controls(browser: Any, pages: dict[str, str]) -> None:
