@@ -50,6 +50,7 @@ COMMANDS = [  # what was typed, the work that is stopped, what is told
     (["merge", "all.npy", "a.npy"], "transferkit.features.extraction.merge", NOTHING),
     (["gradient-flow"], "transferkit.lab.gradient_flow.measure", NOTHING),
     (["filters", "resnet20", "--out", "filters.png"], "transferkit.lab.filters.network", NOTHING),
+    (["export", "run"], "transferkit.exports.written", NOTHING),
     (["modes", "run"], "transferkit.lab.mode_effects.of_run", NOTHING),
     (["shifts", "run"], "transferkit.lab.shift_consistency.of_run", NOTHING),
 ]
