@@ -243,6 +243,14 @@ def test_mirrors_are_tried_in_order_and_each_failure_is_printed(server: Server, 
     assert "/wrong: the file came with SHA256" in printed.getvalue()
 
 
+def test_the_failure_of_the_last_address_is_told_by_the_error_alone(server: Server, tmp_path: Path) -> None:
+    printed = io.StringIO()
+
+    with pytest.raises(MachineError, match="/missing: the server answered 404"):
+        get(tmp_path / "file.bin", f"{server.address}/missing", screen=Screen(stream=printed))
+    assert "404" not in printed.getvalue()
+
+
 def test_a_part_is_kept_when_connections_break_for_good(server: Server, tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="the connection was cut again and again"):
         get(tmp_path / "file.bin", f"{server.address}/cut")

@@ -131,7 +131,8 @@ def _download(
             return
         except _Failed as failure:
             failures.append(f"{url}: {failure}")
-            screen.line(f"{title}: {failures[-1]}")
+            if number < len(urls):  # after the last one, the error tells
+                screen.line(f"{title}: {failures[-1]}")
     by_hand = f"Put {to.name} by hand at {to}" + (f" ({checksum})" if checksum else "")
     raise MachineError(
         "\n  ".join([f"Could not download {title} ({to.name}):", *failures])

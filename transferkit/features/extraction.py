@@ -21,6 +21,7 @@ from transferkit import datasets, runtime
 from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_atomically, write_json
 from transferkit.decoding import EXTENSIONS, decode
 from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.features.differences import differences
 from transferkit.features.extractor import (
     BatchSize,
     NetworkSource,
@@ -145,10 +146,10 @@ def require_complete(shards: Sequence[tuple[Path, dict[str, Any]]]) -> None:
     first, facts = shards[0]
     own = {"shard", "rows", "skipped", "device"}
     for path, other in shards:
-        different = [name for name in facts if name not in own and other.get(name) != facts[name]]
-        if different:
+        shared = {name: value for name, value in other.items() if name not in own}
+        if different := list(differences(shared, facts)):
             raise TransferkitError(
-                f"{path} and {first} differ in {', '.join(different)}; they are not of one extraction."
+                f"{path} and {first} are not of one extraction; they differ in {', '.join(different)}."
             )
     numbers, count = [each["shard"][0] for _, each in shards], facts["shard"][1]
     double = sorted({number for number in numbers if numbers.count(number) > 1})
@@ -249,14 +250,14 @@ def begin(partial: Path, facts: dict[str, Any], overwrite: bool, screen: Screen)
     """
     place = partial / "facts.json"
     before = read_json(place) if place.exists() else None
-    different = [name for name in facts if before is not None and before.get(name) != facts[name]]
+    different = [] if before is None else list(differences(before, facts))
     if different and not overwrite:
         raise TransferkitError(
-            f"{partial} was begun with another {', '.join(different)}. Repeat that command to finish it, or begin anew "
-            "with --overwrite."
+            f"{partial} was begun otherwise: {', '.join(different)}. The first value is the one it was begun with. "
+            "Repeat that command to finish it, or begin anew with --overwrite."
         )
     if different:
-        screen.line(f"another {', '.join(different)}: beginning anew.")
+        screen.line(f"begun otherwise, {', '.join(different)}: beginning anew.")
         for chunk in partial.glob("chunk-*.safetensors"):
             chunk.unlink()
     write_json(place, facts)
