@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit import recipe as recipes
-from transferkit import recipe_book
 from transferkit.cli import compare as cli_compare
 from transferkit.cli import corrupt as cli_corrupt
 from transferkit.cli import export as cli_export
@@ -23,6 +22,7 @@ from transferkit.cli import limits as cli_limits
 from transferkit.cli import rank as cli_rank
 from transferkit.cli.options import method_options
 from transferkit.errors import MachineError, TransferkitError
+from transferkit.recipe import book
 
 if TYPE_CHECKING:
     from transferkit.run_directory import Run
@@ -128,13 +128,13 @@ def run_command(
     json: Json = False,
 ) -> None:
     """Run a recipe, a study of several, or a ranking."""
-    loaded = recipes.load(recipe_book.find(recipe), overrides or [])
+    loaded = recipes.load(book.find(recipe), overrides or [])
     if isinstance(loaded, recipes.Study):
         cli_compare.run_study(loaded, out, overwrite, dry_run, json)
     elif isinstance(loaded, recipes.Ranking):
         cli_rank.run_ranking(loaded, out, overwrite, dry_run, json)
     else:
-        named = loaded if loaded.name else loaded.model_copy(update={"name": recipe_book.find(recipe).stem})
+        named = loaded if loaded.name else loaded.model_copy(update={"name": book.find(recipe).stem})
         _run_recipe(named, out, overwrite, resume, dry_run, json)
 
 
@@ -271,28 +271,28 @@ def list_recipes() -> None:
     import textwrap
 
     width = shutil.get_terminal_size().columns
-    for name in recipe_book.names():
-        about = f"{name:18} {recipe_book.about(recipe_book.find(name))}"
+    for name in book.names():
+        about = f"{name:18} {book.about(book.find(name))}"
         print(textwrap.fill(about, width, subsequent_indent=" " * 19))
 
 
 @recipe_app.command("show")
 def show_recipe(name: str) -> None:
     """Print a recipe."""
-    print(recipe_book.find(name).read_text(encoding="utf-8"), end="")
+    print(book.find(name).read_text(encoding="utf-8"), end="")
 
 
 @recipe_app.command("copy")
 def copy_recipe(name: str, file: Path) -> None:
     """Copy a recipe to a file of your own."""
-    print(f"Wrote {recipe_book.copy(name, file)}. Run it with: transferkit run {file}", file=sys.stderr)
+    print(f"Wrote {book.copy(name, file)}. Run it with: transferkit run {file}", file=sys.stderr)
 
 
 @recipe_app.command("validate")
 def validate_recipe(files: list[str]) -> None:
     """Check recipes without running them."""
     for name in files:
-        recipes.load(recipe_book.find(name))
+        recipes.load(book.find(name))
         print(f"{name}: valid")
 
 
