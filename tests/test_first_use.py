@@ -11,7 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from test_cli import pets, refused, transferkit
 
-from transferkit import api, checkpoint, datasets, recipe_book
+from transferkit import api, checkpoint, datasets
 from transferkit import run as story
 from transferkit.api import finetune
 from transferkit.cli import doctor
@@ -19,7 +19,7 @@ from transferkit.cli.estimate import outline
 from transferkit.datasets import folder
 from transferkit.decoding import decode
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.recipe import FolderData, from_options
+from transferkit.recipe import FolderData, book, from_options
 from transferkit.screen import SILENT
 from transferkit.studies import study
 
@@ -64,7 +64,7 @@ def test_the_list_of_recipes_fits_80_columns(tmp_path: Path) -> None:
     lines = transferkit("recipes", "list", cwd=tmp_path, COLUMNS="80").stdout.splitlines()
 
     assert max(map(len, lines)) <= 80
-    assert sum(line[0] != " " for line in lines) == len(recipe_book.names())
+    assert sum(line[0] != " " for line in lines) == len(book.names())
 
 
 def test_the_pictures_of_a_folder_are_not_called_damaged(tmp_path: Path) -> None:

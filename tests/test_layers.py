@@ -17,7 +17,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"batches", "checkpoint", "duplicates", "receptive_fields", "logit_checks", "averages", "rates"},
     {"datasets", "backbones", "corruptions"},
     {"weights", "download", "decoding"},
-    {"images", "classifier", "recipe", "places", "job", "recipe_book", "runtime", "screen", "budget"},
+    {"images", "classifier", "recipe", "places", "job", "runtime", "screen", "budget"},
     {"errors", "views"},
 ]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from transferkit import recipe, recipe_book
+from transferkit import recipe
 from transferkit.errors import TransferkitError
-from transferkit.recipe import FinetuneSettings, FolderData, Recipe, Study
+from transferkit.recipe import FinetuneSettings, FolderData, Recipe, Study, book
 
 MINIMAL = "data: cifar10\nbackbone: {name: resnet18}\nmethod: {name: finetune}\n"
 
@@ -144,10 +144,10 @@ def test_unknown_reference_names_the_arms() -> None:
 
 
 def test_every_shipped_recipe_is_valid_and_opens_with_its_purpose_and_its_command() -> None:
-    names = recipe_book.names()
+    names = book.names()
     for name in names:
-        lines = recipe_book.find(name).read_text().splitlines()
-        recipe.load(recipe_book.find(name))
+        lines = book.find(name).read_text().splitlines()
+        recipe.load(book.find(name))
         assert lines[0].startswith("# "), name
         assert lines[0].endswith("."), name
         assert lines[1].startswith(("# transferkit run " + name, "# transferkit " + name)), name
@@ -162,12 +162,12 @@ def test_every_backbone_of_the_lecture_has_a_finetune_and_a_probe_recipe() -> No
         for name in ("alexnet", "vgg16_bn", "resnet18", "resnet50")
     }
 
-    assert expected <= set(recipe_book.names())
+    assert expected <= set(book.names())
 
 
 def test_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(TransferkitError, match=r"Unknown recipe 'finetune-resnet8'. Did you mean 'finetune-resnet18'"):
-        recipe_book.find("finetune-resnet8")
+        book.find("finetune-resnet8")
 
 
 def test_copy_never_overwrites(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_copy_never_overwrites(tmp_path: Path) -> None:
     file.write_text("precious")
 
     with pytest.raises(TransferkitError, match="Choose another file name; nothing is overwritten"):
-        recipe_book.copy("quickstart", file)
+        book.copy("quickstart", file)
     assert file.read_text() == "precious"
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import typer
 
 from transferkit import recipe as recipes
-from transferkit import recipe_book
 from transferkit.cli.terminal import print_json
+from transferkit.recipe import book
 
 recipe_app = typer.Typer(help="List, show, copy and check recipes.", no_args_is_help=True)
 
@@ -25,28 +25,28 @@ def register(app: typer.Typer) -> None:
 def list_recipes() -> None:
     """List the shipped recipes."""
     width = shutil.get_terminal_size().columns
-    for name in recipe_book.names():
-        about = f"{name:18} {recipe_book.about(recipe_book.find(name))}"
+    for name in book.names():
+        about = f"{name:18} {book.about(book.find(name))}"
         print(textwrap.fill(about, width, subsequent_indent=" " * 19))
 
 
 @recipe_app.command("show")
 def show_recipe(name: str) -> None:
     """Print a recipe."""
-    print(recipe_book.find(name).read_text(encoding="utf-8"), end="")
+    print(book.find(name).read_text(encoding="utf-8"), end="")
 
 
 @recipe_app.command("copy")
 def copy_recipe(name: str, file: Path) -> None:
     """Copy a recipe to a file of your own."""
-    print(f"Wrote {recipe_book.copy(name, file)}. Run it with: transferkit run {file}", file=sys.stderr)
+    print(f"Wrote {book.copy(name, file)}. Run it with: transferkit run {file}", file=sys.stderr)
 
 
 @recipe_app.command("validate")
 def validate_recipe(files: list[str]) -> None:
     """Check recipes without running them."""
     for name in files:
-        recipes.load(recipe_book.find(name))
+        recipes.load(book.find(name))
         print(f"{name}: valid")
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit import recipe as recipes
-from transferkit import recipe_book
 from transferkit.cli import compare, rank
 from transferkit.cli.options import Backbone, Data, Json, Out, Overrides, Overwrite, method_options
 from transferkit.cli.terminal import command_line, print_json, working
+from transferkit.recipe import book
 
 if TYPE_CHECKING:
     from transferkit.run_directory import Run
@@ -65,13 +65,13 @@ def run_command(
     json: Json = False,
 ) -> None:
     """Run a recipe, a study of several, or a ranking."""
-    loaded = recipes.load(recipe_book.find(recipe), overrides or [])
+    loaded = recipes.load(book.find(recipe), overrides or [])
     if isinstance(loaded, recipes.Study):
         compare.run_study(loaded, out, overwrite, dry_run, json)
     elif isinstance(loaded, recipes.Ranking):
         rank.run_ranking(loaded, out, overwrite, dry_run, json)
     else:
-        named = loaded if loaded.name else loaded.model_copy(update={"name": recipe_book.find(recipe).stem})
+        named = loaded if loaded.name else loaded.model_copy(update={"name": book.find(recipe).stem})
         run_recipe(named, out, overwrite, resume, dry_run, json)
 
 

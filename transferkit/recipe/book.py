@@ -9,8 +9,9 @@ from transferkit.errors import TransferkitError, did_you_mean
 
 def folder() -> Path:
     """Where the shipped recipes lie: inside the installed package, or beside it in a checkout."""
-    inside = Path(__file__).parent / "recipes"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
+    package = Path(__file__).parent.parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
 
 
 def names() -> list[str]:

@@ -1,0 +1,73 @@
+"""One experiment as data: its models, how it is read from YAML, overridden, checked and written back."""
+
+from transferkit.recipe.backbone import BACKBONE_MODELS, BackboneSettings, SimpleCnnSettings, backbone_settings
+from transferkit.recipe.data import (
+    DATA_MODELS,
+    Cifar10Data,
+    Cifar100Data,
+    Data,
+    DataSettings,
+    DigitsData,
+    FolderData,
+    GlyphsData,
+    SvhnData,
+    expanded_data,
+)
+from transferkit.recipe.experiment import Recipe, parse, parse_data
+from transferkit.recipe.files import dump, load, parse_any, schema
+from transferkit.recipe.method import (
+    METHOD_MODELS,
+    FinetuneSettings,
+    Method,
+    ProbeSettings,
+    ScratchSettings,
+    TrainingSettings,
+)
+from transferkit.recipe.options import from_options, ranking_from_options, weighted
+from transferkit.recipe.overrides import merged, overridden
+from transferkit.recipe.ranking import Ranking, parse_ranking
+from transferkit.recipe.settings import Settings
+from transferkit.recipe.study import Labels, Study, parse_study
+from transferkit.recipe.yaml_text import parse_yaml
+
+__all__ = [
+    "BACKBONE_MODELS",
+    "DATA_MODELS",
+    "METHOD_MODELS",
+    "BackboneSettings",
+    "Cifar10Data",
+    "Cifar100Data",
+    "Data",
+    "DataSettings",
+    "DigitsData",
+    "FinetuneSettings",
+    "FolderData",
+    "GlyphsData",
+    "Labels",
+    "Method",
+    "ProbeSettings",
+    "Ranking",
+    "Recipe",
+    "ScratchSettings",
+    "Settings",
+    "SimpleCnnSettings",
+    "Study",
+    "SvhnData",
+    "TrainingSettings",
+    "backbone_settings",
+    "dump",
+    "expanded_data",
+    "from_options",
+    "load",
+    "merged",
+    "overridden",
+    "parse",
+    "parse_any",
+    "parse_data",
+    "parse_ranking",
+    "parse_study",
+    "parse_yaml",
+    "ranking_from_options",
+    "schema",
+    "weighted",
+]

@@ -1,0 +1,66 @@
+"""The recipe of one experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from transferkit.recipe.backbone import Backbone
+from transferkit.recipe.data import Data
+from transferkit.recipe.method import Method
+from transferkit.recipe.mistakes import checked
+from transferkit.recipe.settings import Settings, hash_of
+
+
+class Recipe(Settings):
+    """One experiment."""
+
+    name: str = Field("", pattern=r"^[\w.-]*$", description="Names the run's folder; default: method-backbone.")
+    data: Data
+    backbone: Backbone
+    method: Method
+    seed: int = Field(0, ge=0)
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = Field(None, ge=1)
+    track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
+
+    @property
+    def title(self) -> str:
+        """The name of the run's folder, without its hash."""
+        classifier = getattr(self.method, "classifier", "linear")
+        method = self.method.name if classifier == "linear" else f"{self.method.name}-{classifier}"
+        backbone = "" if classifier == "raw-pixels" else f"-{self.backbone.name}"
+        return self.name or f"{method}{backbone}".replace("/", "-")
+
+    @property
+    def short_hash(self) -> str:
+        """Eight hex digits over everything that decides the result."""
+        return hash_of(self.model_dump(mode="json", exclude={"threads", "device", "track"}))
+
+    @property
+    def default_folder(self) -> Path:
+        """runs/<title>-<short hash>: the same recipe goes to the same folder."""
+        return Path("runs") / f"{self.title}-{self.short_hash}"
+
+
+def parse(values: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """A checked recipe.
+
+    Raises:
+        TransferkitError: All mistakes at once.
+    """
+    return checked(Recipe, values, source)
+
+
+def parse_data(value: str | Mapping[str, Any]) -> Data:
+    """The settings of a data set, from its name or from its keys.
+
+    Raises:
+        TransferkitError: All mistakes at once.
+    """
+    group = parse({"data": value, "backbone": {"name": "resnet18"}, "method": {"name": "probe"}}, "data")
+    return group.data

@@ -1,0 +1,51 @@
+"""Reads recipes, studies and rankings from files, and writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from transferkit.errors import TransferkitError
+from transferkit.recipe.experiment import Recipe, parse
+from transferkit.recipe.overrides import overridden
+from transferkit.recipe.ranking import Ranking, parse_ranking
+from transferkit.recipe.study import Study, parse_study
+from transferkit.recipe.yaml_text import dump_yaml, parse_yaml
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | Ranking:
+    """The recipe, study or ranking in a YAML file, with `key.path=value` overrides applied.
+
+    Raises:
+        TransferkitError: All mistakes at once, each with file, key path and nearest key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TransferkitError(f"Cannot read the recipe {path}: {error}.") from error
+    values = parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise TransferkitError(
+            f"{path} holds no recipe. Expected keys data, backbone and method; see `transferkit recipes list`."
+        )
+    return parse_any(overridden(values, overrides), str(path))
+
+
+def parse_any(values: Mapping[str, Any], source: str) -> Recipe | Study | Ranking:
+    """A study where there are arms, a ranking where there are backbones, else a recipe."""
+    if "backbones" in values:
+        return parse_ranking(values, source)
+    return parse_study(values, source) if "arms" in values else parse(values, source)
+
+
+def dump(recipe: Recipe | Study | Ranking) -> str:
+    """YAML that `load` reads back as the same recipe."""
+    return dump_yaml(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe file, for editors."""
+    return TypeAdapter(Recipe | Study | Ranking).json_schema()

@@ -1,0 +1,141 @@
+"""The keys of each method."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from transferkit import budget as budgets
+from transferkit.errors import TransferkitError
+from transferkit.recipe.settings import Settings
+
+LINEAR = ("linear", "raw-pixels")
+PROBE_KEYS = {"sweep": LINEAR, "C": LINEAR, "class_weight": LINEAR, "k": ("knn",), "layers": ("linear",)}
+
+
+class ProbeSettings(Settings):
+    """A classifier on frozen features that is solved, not trained by steps; by default a linear one."""
+
+    name: Literal["probe"]
+    classifier: Literal["linear", "knn", "ncm", "raw-pixels"] = Field(
+        "linear",
+        description="knn: nearest neighbours by cosine; ncm: nearest class mean; raw-pixels: linear, without backbone.",
+    )
+    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
+    sweep: Literal["coarse", "full"] = Field("coarse", description="coarse-to-fine grid of C, or all 45 values.")
+    C: float | None = Field(None, gt=0, description="Inverse L2 strength (scikit-learn's C); None chooses on val.")
+    class_weight: Literal["balanced"] | None = None
+    k: int | None = Field(None, ge=1, description="Neighbours that vote (knn); None: 20, fewer where train is smaller.")
+    layers: tuple[str, ...] | None = Field(
+        None, description="Also probe these layers, and those of a random copy: all, or layer1,layer3."
+    )
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="Images per forward pass.")
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _keys_that_count(self) -> ProbeSettings:
+        """A key that this classifier would not look at is a mistake."""
+        for key, classifiers in PROBE_KEYS.items():
+            if getattr(self, key) != type(self).model_fields[key].default and self.classifier not in classifiers:
+                raise ValueError(f"{key} goes with classifier {' or '.join(classifiers)}, not with {self.classifier}.")
+        return self
+
+
+def _readable(text: str) -> str:
+    try:
+        budgets.read(text)
+    except TransferkitError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+BudgetText: TypeAlias = Annotated[str, AfterValidator(_readable)]
+
+
+class TrainingSettings(Settings):
+    """Keys of every method that trains by gradient steps; None means the default of the backbone's family."""
+
+    epochs: int | None = Field(None, ge=1)
+    budget: BudgetText | None = Field(None, description="Instead of epochs: 500steps, 10min or 1e15flops.")
+    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
+    batch_size: int | None = Field(None, ge=1)
+    optimizer: Literal["sgd", "adamw"] | None = None
+    lr: float | None = Field(None, gt=0, description="Peak rate of the backbone at batch 128.")
+    weight_decay: float | None = Field(None, ge=0, description="Not applied to norms and biases.")
+    momentum: float | None = Field(None, ge=0, lt=1, description="Of SGD, Nesterov's; 0.9 for most.")
+    decoupled: bool = Field(
+        False, description="lr and weight_decay per 1,024 images, whatever the momentum (Jordan 2024)."
+    )
+    schedule: Literal["cosine", "triangular"] | None = Field(None, description="Of the rate; triangular: 0.2, 1, 0.07.")
+    warmup: float | None = Field(None, ge=0, lt=1, description="Share of the steps with a rising rate.")
+    norm_bias_lr: float | None = Field(None, gt=0, description="Rate of BatchNorm's biases, as a multiple of lr.")
+    freeze_after: dict[str, Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="Stages that are frozen after so many epochs: whitening_bias=3."
+    )
+    label_smoothing: float | None = Field(None, ge=0, lt=1)
+    mixup: float | None = Field(None, ge=0, description="alpha of the Beta distribution; 0 is off.")
+    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta distribution; 0 is off.")
+    ema: bool | None = Field(None, description="Average weights and buffers over the last steps.")
+    lookahead: bool | None = Field(None, description="Every five steps, go back to slow weights (Zhang et al. 2019).")
+    clip_norm: float | None = Field(None, ge=0, description="Largest gradient norm; 0 is off.")
+    flip: bool | None = Field(None, description="Mirror at random; None: not for digits and letters.")
+    alternating_flip: bool | None = Field(None, description="Mirror in every second epoch instead of at random.")
+    test_flip: bool | None = Field(None, description="Predict from the image and its mirror image together.")
+    test_shifts: bool | None = Field(None, description="Predict also from the image moved by 1 px of 32, both ways.")
+    shift: float | None = Field(
+        None, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side; 0.125 for most."
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.epochs and self.budget:
+            raise ValueError(f"epochs {self.epochs} and budget {self.budget!r} are two lengths. Give one of them.")
+        return self
+
+    @field_validator("freeze_after", mode="before")
+    @classmethod
+    def _stages(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",")]
+        return {stage.strip(): epochs or "no number" for stage, _, epochs in pairs}
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if self.ema and self.lookahead:
+            raise ValueError("ema and lookahead are two averages of the weights. Give one of them.")
+        if self.decoupled and (self.lr is None or self.weight_decay is None or self.optimizer == "adamw"):
+            raise ValueError("decoupled gives lr and weight_decay of SGD another unit. Give both, as in lr 11.5.")
+        return self
+
+
+class FinetuneSettings(TrainingSettings):
+    """Train a pretrained backbone further, by default from a probe-initialised head (LP-FT, Kumar et al. 2022)."""
+
+    name: Literal["finetune"]
+    head: Literal["probe", "random"] = "probe"
+    head_lr: float | None = Field(None, gt=0)
+    freeze_to: str | None = Field(None, description="Freeze every stage up to and including this one.")
+    layer_decay: float | None = Field(None, gt=0, le=1, description="Rate of a stage relative to the next one.")
+    gradual_unfreezing: bool = Field(False, description="Wake one more stage each epoch, from the head down.")
+    batchnorm: Literal["train", "eval"] = Field("train", description="eval keeps the running statistics as they are.")
+    l2_sp: float = Field(0.0, ge=0, description="Pull towards the starting weights (Li et al. 2018), alpha.")
+
+
+class ScratchSettings(TrainingSettings):
+    """Train the same network from random weights, with defaults of its own."""
+
+    name: Literal["scratch"]
+
+
+METHOD_MODELS: dict[str, type[Settings]] = {
+    "probe": ProbeSettings,
+    "finetune": FinetuneSettings,
+    "scratch": ScratchSettings,
+}
+Method: TypeAlias = Annotated[ProbeSettings | FinetuneSettings | ScratchSettings, Field(discriminator="name")]

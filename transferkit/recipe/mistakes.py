@@ -1,0 +1,100 @@
+"""Checks a recipe's values and words each mistake with its key path and the nearest key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.recipe.backbone import ANY_BACKBONE, BackboneSettings
+from transferkit.recipe.data import DATA_MODELS
+from transferkit.recipe.method import METHOD_MODELS
+from transferkit.recipe.settings import Settings
+
+_Model = TypeVar("_Model", bound=Settings)
+
+
+def checked(model: type[_Model], values: Mapping[str, Any], source: str) -> _Model:
+    """A model with these values.
+
+    Raises:
+        TransferkitError: All mistakes at once, a line each, beginning with `source`.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(model, detail) for detail in error.errors(include_url=False)]
+        raise TransferkitError("\n".join(f"{source}: {problem}" for problem in dict.fromkeys(problems))) from error
+
+
+def _problem(model: type[Settings], detail: Any) -> str:
+    """One sentence for one of pydantic's errors: key path, what came, what was expected."""
+    keys, group = _walk(model, detail["loc"])
+    path = ".".join(keys)
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"unknown key {path!r}. {_meant(keys, model) or did_you_mean(keys[-1], group)}"
+        case "missing":
+            return f"key {path!r} is missing."
+        case "union_tag_invalid":
+            expected = re.findall(r"'([^']+)'", detail["ctx"]["expected_tags"])
+            return f"unknown {path} {detail['ctx']['tag']!r}. {did_you_mean(detail['ctx']['tag'], expected)}"
+        case "union_tag_not_found":
+            return f"key {path + '.name'!r} is missing: it says which {path} to use."
+        case "value_error":
+            return f"{path or 'recipe'}: {detail['ctx']['error']}"
+        case _:
+            message = detail["msg"][0].lower() + detail["msg"][1:]
+            return f"{path or 'recipe'}: {message}; found {detail['input']!r}."
+
+
+def _meant(keys: Sequence[str], model: type[Settings]) -> str:
+    """The sentence for a key that belongs into a group, as `epochs` into `method`."""
+    groups: dict[str, Iterable[type[Settings]]] = {
+        "backbone": (BackboneSettings,),
+        "method": METHOD_MODELS.values(),
+        "data": DATA_MODELS,
+    }
+    if len(keys) > 1 or not groups.keys() <= model.model_fields.keys():
+        return ""
+    found = [name for name, models in groups.items() for of_group in models if keys[0] in of_group.model_fields]
+    return f"Did you mean '{found[0]}.{keys[0]}'?" if found else ""
+
+
+def _walk(model: type[Settings], location: Sequence[str | int]) -> tuple[list[str], list[str]]:
+    """The key path a user wrote, without pydantic's union tags, and the valid keys of its last group."""
+    keys: list[str] = []
+    group: Any = model
+    valid: list[str] = list(model.model_fields)
+    for item in location:
+        if group is None or (get_origin(group) in (Union, UnionType) and not _members(group)):
+            break
+        members = [member for member in _members(group) if _tag(member) == item]
+        if members:
+            group = members[0]
+            valid = list(group.model_fields)
+            continue
+        keys.append(str(item))
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            valid = list(group.model_fields)
+            group = group.model_fields[str(item)].annotation if str(item) in group.model_fields else None
+        else:
+            group = next(iter(get_args(group)[not isinstance(item, int) :]), None)  # of a tuple, or of a mapping
+    return keys, valid
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The models of a (perhaps annotated) union, perhaps annotated themselves."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    members = [get_args(part)[0] if get_origin(part) is Annotated else part for part in get_args(annotation)]
+    return [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("name")
+    return next(iter(get_args(field.annotation)), ANY_BACKBONE) if field else None

@@ -1,0 +1,92 @@
+"""The recipe that a command's options, or a Python call's arguments, mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transferkit.errors import TransferkitError
+from transferkit.recipe.backbone import BackboneSettings, expanded_backbone
+from transferkit.recipe.data import DATA_MODELS, expanded_data
+from transferkit.recipe.experiment import Recipe, parse
+from transferkit.recipe.method import METHOD_MODELS
+from transferkit.recipe.overrides import merged, overridden
+from transferkit.recipe.ranking import Ranking, parse_ranking
+
+
+def from_options(method: str, backbone: str, data: str, options: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
+    """The recipe that a command or a Python call means; every option is a key of the recipe.
+
+    Args:
+        method: `finetune`, `probe` or `scratch`.
+        backbone: Name of the backbone.
+        data: Name of a data set, or `folder:PATH`.
+        options: Keys of data, backbone, method or recipe with their values; None stands for not given.
+        overrides: `key.path=value`, applied last.
+
+    Raises:
+        TransferkitError: For all mistakes at once.
+    """
+    if method == "scratch" and options.get("weights") not in (None, "imagenet", "none"):
+        raise TransferkitError(
+            f"scratch starts from random weights, so weights {options['weights']!r} would be ignored. Leave them out, "
+            "or use finetune or probe."
+        )
+    values: dict[str, Any] = {"data": expanded_data(data), "backbone": {"name": backbone}, "method": {"name": method}}
+    for key, value in options.items():
+        if value is not None:
+            group = option_group(key, method)
+            values = merged(values, {group: {key: value}} if group else {key: value})
+    return parse(overridden(values, overrides), f"transferkit {method}")
+
+
+def option_group(key: str, method: str) -> str | None:
+    """The group of the recipe that an option of a method's command belongs to; None for the recipe itself."""
+    if key in BackboneSettings.model_fields:
+        return "backbone"
+    if key in METHOD_MODELS[method].model_fields:
+        return "method"
+    if any(key in model.model_fields for model in DATA_MODELS):
+        return "data"
+    return None if key in Recipe.model_fields else "method"
+
+
+def ranking_from_options(
+    backbones: Sequence[str], data: str, weights: Sequence[str], options: Mapping[str, Any]
+) -> Ranking:
+    """The ranking that the command or the Python call means.
+
+    Args:
+        backbones: Each `NAME` or `NAME=WEIGHTS`.
+        data: Name of a data set, or `folder:PATH`.
+        weights: `NAME=WEIGHTS` for one backbone; anything else for all that have none of their own.
+        options: Keys of data or ranking with their values; None stands for not given.
+
+    Raises:
+        TransferkitError: For all mistakes at once.
+    """
+    values: dict[str, Any] = {"data": expanded_data(data), "backbones": weighted(backbones, weights)}
+    for key, value in options.items():
+        if value is not None:
+            in_data = key not in Ranking.model_fields and any(key in model.model_fields for model in DATA_MODELS)
+            values = merged(values, {"data": {key: value}} if in_data else {key: value})
+    return parse_ranking(values, "transferkit rank")
+
+
+def weighted(backbones: Sequence[str], weights: Sequence[str]) -> list[dict[str, str]]:
+    """The keys of each backbone `NAME` or `NAME=WEIGHTS`, its own weights before those given to all.
+
+    Raises:
+        TransferkitError: If two kinds of weights are given to all.
+    """
+    entries = [expanded_backbone(entry) for entry in backbones]
+    names = {entry["name"] for entry in entries}
+    own = dict(given.split("=", 1) for given in weights if given.partition("=")[0] in names)
+    shared = [given for given in weights if given.partition("=")[0] not in names]
+    if len(shared) > 1:
+        raise TransferkitError(
+            f"--weights {shared[1]}: the backbones without weights of their own can have one kind only, and "
+            f"{shared[0]} was given too. Write NAME=WEIGHTS for one backbone."
+        )
+    default = {"weights": shared[0]} if shared else {}
+    return [default | ({"weights": own[e["name"]]} if e["name"] in own else {}) | e for e in entries]

@@ -1,0 +1,48 @@
+"""Lays changes over a recipe's values: mapping by mapping, or `key.path=value`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transferkit.errors import TransferkitError
+from transferkit.recipe.data import expanded_data
+from transferkit.recipe.yaml_text import parse_yaml
+
+
+def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The values with each `key.path=value` laid over them; a value may contain `=`.
+
+    Example:
+        >>> overridden({"method": {"name": "finetune"}}, ["method.lr=1e-3"])
+        {'method': {'name': 'finetune', 'lr': 0.001}}
+    """
+    result = dict(values)
+    for override in overrides:
+        keys, equals, text = override.partition("=")
+        if not equals or not keys:
+            raise TransferkitError(
+                f"Cannot read the override {override!r}. Expected key.path=value, as in method.epochs=5."
+            )
+        change: Any = parse_yaml(text, f"override {override!r}") if text else None
+        for key in reversed(keys.split(".")):
+            change = {key: change}
+        result = merged(result, change)
+    return result
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` laid over `base`, mapping by mapping; another `name` in a group starts that group afresh."""
+    result = dict(base)
+    for key, change in changes.items():
+        below = result.get(key)
+        if isinstance(below, str) and key == "data" and isinstance(change, Mapping):
+            below = expanded_data(below)
+        if isinstance(below, Mapping) and isinstance(change, Mapping) and not _renamed(below, change):
+            change = merged(below, change)
+        result[key] = change
+    return result
+
+
+def _renamed(below: Mapping[str, Any], change: Mapping[str, Any]) -> bool:
+    return "name" in change and "name" in below and bool(change["name"] != below["name"])

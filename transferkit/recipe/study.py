@@ -1,0 +1,118 @@
+"""Several recipes on the same images, to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeAlias, TypeGuard
+
+from pydantic import Field
+
+from transferkit import budget as budgets
+from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.recipe.experiment import Recipe, parse
+from transferkit.recipe.method import METHOD_MODELS, BudgetText, TrainingSettings
+from transferkit.recipe.mistakes import checked
+from transferkit.recipe.overrides import merged
+from transferkit.recipe.settings import Settings, hash_of
+
+Labels: TypeAlias = Annotated[int, Field(ge=1)] | Literal["all"]
+
+
+class Study(Settings):
+    """Several recipes on the same images, compared: what the arms share, and what each arm changes.
+
+    Attributes:
+        before: Recipes made once, first; an arm takes their weights as `backbone: {weights: run:NAME}`.
+        common: Keys of a recipe that all arms share.
+        arms: Keys of a recipe, per arm, laid over `common`.
+        budget: Of every arm that trains by gradient steps and has no epochs or budget of its own.
+        labels: Makes it a label curve: every arm is run at each of these numbers of labels per class, `all` included.
+            With each seed other labels are drawn, the same for all arms, smaller numbers being parts of larger ones.
+        seeds: How many seeds each arm runs with: 0, 1, ...
+        over: What intervals of differences count as drawn by chance; None: the seeds too, where there are two.
+        reference: The arm the others are compared with.
+    """
+
+    name: str = Field("study", pattern=r"^[\w.-]+$")
+    before: dict[str, Recipe] = Field(default_factory=dict)
+    common: dict[str, Any] = Field(default_factory=dict)
+    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    budget: BudgetText | None = None
+    labels: tuple[Labels, ...] = ()
+    seeds: int = Field(3, ge=1)
+    over: Literal["seeds", "images"] | None = None
+    reference: str
+
+    @property
+    def short_hash(self) -> str:
+        """Eight hex digits over the whole study."""
+        return hash_of(self.model_dump(mode="json"))
+
+    def cells(self) -> dict[str, tuple[str, Labels | None]]:
+        """The arm, and in a label curve the number of labels, behind each name of a series of runs."""
+        if not self.labels:
+            return {arm: (arm, None) for arm in self.arms}
+        return {f"{arm}-{count}": (arm, count) for count in self.labels for arm in self.arms}
+
+    def recipes(self) -> Iterator[tuple[str, int, Recipe]]:
+        """Name, seed and complete recipe of every run of the study."""
+        for cell, (arm, count) in self.cells().items():
+            for seed in range(self.seeds):
+                values = merged(merged(self.common, self.arms[arm]), {"seed": seed, "name": f"{cell}-seed{seed}"})
+                if count is not None:
+                    drawn = {"limit_per_class": None if count == "all" else count, "subset_seed": seed}
+                    values = merged(values, {"data": drawn})
+                yield cell, seed, parse(self._budgeted(values), f"{self.name}, arm {arm}")
+
+    def own_length(self, arm: str) -> bool:
+        """Whether an arm trains by gradient steps, but not within the study's budget."""
+        method = merged(self.common, self.arms[arm]).get("method")
+        return self.budget is not None and _trains(method) and bool({"epochs", "budget"} & set(method))
+
+    def _budgeted(self, values: dict[str, Any]) -> dict[str, Any]:
+        method = values.get("method")
+        if self.budget is None or not _trains(method) or {"epochs", "budget"} & set(method):
+            return values
+        return merged(values, {"method": {"budget": self.budget}})
+
+
+def _trains(method: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether these keys of a recipe mean a method with gradient steps."""
+    known = METHOD_MODELS.get(str(method.get("name"))) if isinstance(method, Mapping) else None
+    return known is not None and issubclass(known, TrainingSettings)
+
+
+def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
+    """A study of which every arm is a checked recipe.
+
+    Raises:
+        TransferkitError: All mistakes at once; an unknown reference names the arms.
+    """
+    study = checked(Study, values, source)
+    if study.reference not in study.arms:
+        raise TransferkitError(
+            f"{source}: reference {study.reference!r} is no arm. {did_you_mean(study.reference, study.arms)}"
+        )
+    if len(study.arms) < 2 and not study.labels:
+        raise TransferkitError(f"{source}: one arm alone cannot be compared. Add another backbone or method.")
+    if study.over == "seeds" and study.seeds < 2:
+        raise TransferkitError(
+            f"{source}: an interval over seeds needs at least two seeds of every arm; this study has one. "
+            "Use --seeds 3, or --over images."
+        )
+    if twice := [count for count in dict.fromkeys(study.labels) if study.labels.count(count) > 1]:
+        raise TransferkitError(f"{source}: {twice[0]} labels per class is there twice.")
+    for arm, _, recipe in study.recipes():
+        if study.labels and _length_grows(recipe):
+            raise TransferkitError(
+                f"{source}, arm {arm}: a label curve needs the same number of gradient steps at every number of "
+                "labels, and an epoch has more where there are more labels. Use --budget 500steps, 10min or 1e15flops."
+            )
+    return study
+
+
+def _length_grows(recipe: Recipe) -> bool:
+    """Whether a training is longer on more images."""
+    if not isinstance(recipe.method, TrainingSettings):
+        return False
+    return recipe.method.budget is None or budgets.read(recipe.method.budget).kind in ("epochs", "converged")
