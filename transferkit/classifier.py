@@ -62,6 +62,7 @@ class Classifier(nn.Module):
         class_names: C strings; they travel with the model.
         input_spec: How images are prepared.
         weights: Where the body's weights came from.
+        backbone: What listings call the network: the name it was loaded by; empty where it was made otherwise.
         frozen: Names of the stages that stay as they are, BatchNorm statistics included, through every `.train()`.
         averages_mirror: Whether in eval mode features are the mean of those of the image and of its mirror image; the
             head is linear, so the logits are the means of the logits.
@@ -85,6 +86,7 @@ class Classifier(nn.Module):
         self.stages = {name: tuple(prefixes) for name, prefixes in stages.items()}
         self.input_spec = input_spec
         self.weights = weights
+        self.backbone = ""
         self.frozen: tuple[str, ...] = ()
         self.batchnorm_frozen = False
         self.averages_mirror = self.averages_shifts = False

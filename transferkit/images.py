@@ -27,6 +27,7 @@ class Images:
         class_names: C strings.
         ids: N strings, the path or index of each image.
         storage_digests: (M, 16) uint8, the BLAKE2b digest of each stored image, where already known.
+        origin: Of which data set or folder, for listings.
     """
 
     storage: Pixels
@@ -35,6 +36,7 @@ class Images:
     class_names: tuple[str, ...]
     ids: tuple[str, ...]
     storage_digests: Pixels | None = field(default=None, repr=False)
+    origin: str = ""
 
     def __post_init__(self) -> None:
         if self.storage.ndim != 4 or self.storage.shape[1] != 3 or self.storage.dtype != np.uint8:
@@ -167,6 +169,12 @@ class Splits:
     def class_names(self) -> tuple[str, ...]:
         """The classes of all three parts."""
         return self.train.class_names
+
+    def named(self, origin: str) -> Splits:
+        """The same splits, each part with its origin; the test images stay sealed."""
+        train, val = replace(self.train, origin=f"{origin}, train"), replace(self.val, origin=f"{origin}, val")
+        test = replace(self.test, _images=replace(self.test._images, origin=f"{origin}, test"))
+        return replace(self, train=train, val=val, test=test)
 
     def noted(self, notes: tuple[str, ...]) -> Splits:
         """The same splits with more notes; the test images stay behind their one seal."""

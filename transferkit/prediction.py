@@ -14,7 +14,7 @@ import torch
 from transferkit import backbones, heads, rejection, runtime
 from transferkit.batches import to_device
 from transferkit.checkpoint import read_tensors
-from transferkit.classifier import Classifier, InputSpec
+from transferkit.classifier import Classifier, InputSpec, WeightsRecord
 from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Pixels
@@ -177,10 +177,10 @@ def load_classifier(run: Run) -> Classifier:
     facts = run.model
     settings = backbone_settings({**facts["backbone"], "weights": "none"})
     spec = InputSpec(**{**facts["input"], "mean": tuple(facts["input"]["mean"]), "std": tuple(facts["input"]["std"])})
-    classifier = backbones.load(settings, facts["class_names"], spec.size, SILENT)
-    classifier = Classifier(
-        classifier.body, classifier.num_features, classifier.class_names, classifier.stages, spec, classifier.weights
-    )
+    bare = backbones.load(settings, facts["class_names"], spec.size, SILENT)
+    record = WeightsRecord(**facts["weights"]) if facts.get("weights") else bare.weights
+    classifier = Classifier(bare.body, bare.num_features, bare.class_names, bare.stages, spec, record)
+    classifier.backbone = f"{settings.name}, run {run.path.resolve().name}"
     classifier.averages_mirror = bool(facts.get("averages_mirror"))
     classifier.averages_shifts = bool(facts.get("averages_shifts"))
     classifier.head = heads.rebuilt(facts.get("head", {}), classifier.num_features, len(classifier.class_names))

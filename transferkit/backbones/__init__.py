@@ -47,7 +47,9 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, scre
     """
     module = import_module(SOURCES[source(settings.name)])
     loader: Callable[..., Classifier] = module.load
-    return loader(with_shape(settings), class_names, size, screen)
+    classifier = loader(with_shape(settings), class_names, size, screen)
+    classifier.backbone = settings.name
+    return classifier
 
 
 def with_shape(settings: BackboneSettings) -> BackboneSettings:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from transferkit.cli.options import Backbone, Device, OverwriteFile, Threads, Weights
 from transferkit.cli.terminal import NOTHING_KEPT, working
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from transferkit.features.caches import Kept
 
 cache_app = typer.Typer(help="See and clear what is kept: features, decoded images, downloads.", no_args_is_help=True)
 
@@ -105,11 +113,34 @@ def merge(
 
 @cache_app.command("list")
 def list_cache() -> None:
-    """List what is kept, each with its size."""
+    """List what is kept: of what it is, how much, and when it was used last."""
     from transferkit.features import caches
     from transferkit.runtime import cache_folder
+    from transferkit.screen import Screen
 
-    print("\n".join(caches.listing()) or f"Nothing is kept in {cache_folder()}.")
+    if found := list(caches.kept()):
+        Screen(stream=sys.stdout).show(cache_table(found))
+    else:
+        print(f"Nothing is kept in {cache_folder()}.")
+
+
+def cache_table(found: Sequence[Kept]) -> Table:
+    """One row per stored thing; its origin stands below."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from transferkit.screen import printable
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("cache", "what", "images", "size", "last used"):
+        is_number = title in ("images", "size")
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=title != "what", overflow="fold")
+    for each in found:
+        used = time.strftime("%Y-%m-%d", time.localtime(each.last_used))
+        what = f"{each.what}\n{each.of}" if each.of else each.what
+        count = "-" if each.images is None else f"{each.images:,}"
+        table.add_row(each.cache, Text(printable(what)), count, f"{each.bytes / 1e6:,.1f} MB", used)
+    return table
 
 
 @cache_app.command("size")

@@ -57,7 +57,7 @@ def load(settings: Data, screen: Screen) -> Splits:
     splits: Splits = import_module(DATASETS[settings.name]).load(settings, screen)
     for note in splits.notes:
         screen.line(note)
-    return splits
+    return splits.named(str(settings.path.resolve()) if settings.name == "folder" else settings.name)
 
 
 def terms(name: str) -> str:

@@ -62,6 +62,8 @@ def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str, scree
         facts = _facts(place, len(files))
     if facts is None:
         raise MachineError(f"The decoded images in {place} are incomplete. Delete that folder and run again.")
+    with contextlib.suppress(OSError):
+        os.utime(place / "facts.json")  # used now
     shape = (len(files), 3, facts["size_px"], facts["size_px"])
     pixels: Pixels = np.memmap(place / "pixels.u8", dtype=np.uint8, mode="r", shape=shape)
     digests = np.fromfile(place / "digests.u8", dtype=np.uint8).reshape(len(files), DIGEST_BYTES)
@@ -121,7 +123,7 @@ def _build(place: Path, root: Path, files: Sequence[File], storage: Storage, fit
             Path(name).touch()
         num_bytes = sum(file.size for file in files)
         unreadable = decode_into(decoding, paths, num_bytes, usable_cores(), screen)
-        facts = {"root": ascii(str(root)), "size_px": size, "fit": fit, "unreadable": sorted(unreadable)}
+        facts = {"root": ascii(str(root.resolve())), "size_px": size, "fit": fit, "unreadable": sorted(unreadable)}
         (finished / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         with contextlib.suppress(OSError):
             os.rename(finished, place)

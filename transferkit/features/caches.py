@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
-import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from transferkit.datasets.folder_cache import DIGEST_BYTES
 from transferkit.errors import TransferkitError, did_you_mean
 from transferkit.features import store as feature_store
-from transferkit.features.store import BUDGET_VARIABLE, budget_bytes
+from transferkit.features.store import BUDGET_VARIABLE, Entry, budget_bytes
 from transferkit.runtime import cache_folder
 
-FOLDERS = {"features": ("features",), "images": ("images",), "downloads": ("downloads", "weights")}
+FOLDERS = {
+    "features": ("features",),
+    "images": ("images",),
+    "downloads": ("downloads", "datasets", "weights"),  # archives, what was unpacked from them, weights
+}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One stored thing.
+
+    Attributes:
+        cache: features, images or downloads.
+        what: Of which network and layer, of which size, or which file.
+        of: The data set or folder it was made from; empty where that is not known.
+        images: How many; None where it is not counted.
+        bytes: On disk.
+        last_used: Seconds since the epoch.
+    """
+
+    cache: str
+    what: str
+    of: str
+    images: int | None
+    bytes: int
+    last_used: float
 
 
 def sizes() -> Iterator[str]:
@@ -25,18 +53,43 @@ def sizes() -> Iterator[str]:
         yield f"{name:10} {megabytes(folder_bytes(folder))}, shared with other programs  {folder}"
 
 
-def listing() -> Iterator[str]:
-    """A line per stored thing: features by layer and network, then files."""
-    for entry in reversed(feature_store.entries()):
-        key = entry.key
-        words = f"{entry.rows:,} x {entry.width:,}, layer {key['layer']}, {key['preparation']['size']} px"
-        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used))
-        source = f"weights {key['weights'][:8]}, {key['precision']}"
-        yield f"{'features':10} {megabytes(entry.bytes)}  {words}, {source}, used {used}"
-    for name in ("images", "downloads"):
-        for folder in folders_of(name):
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                yield f"{name:10} {megabytes(folder_bytes(path))}  {path}"
+def kept() -> Iterator[Kept]:
+    """Every stored thing: features, what was used last first; then decoded images, then downloads."""
+    yield from map(_features, reversed(feature_store.entries()))
+    for name, described in (("images", _decoded), ("downloads", _downloaded)):
+        found = (path for folder in folders_of(name) if folder.is_dir() for path in _things(folder))
+        yield from map(described, sorted(found))
+
+
+def _things(folder: Path) -> Iterator[Path]:
+    """Folders that were unpacked or decoded count as one thing, files of weights one by one."""
+    paths = folder.rglob("*") if folder.name == "weights" else folder.iterdir()
+    return (path for path in paths if not path.name.startswith(".") and (path.is_file() or folder.name != "weights"))
+
+
+def _features(entry: Entry) -> Kept:
+    key, told = entry.key, entry.about
+    network = told.get("network") or f"weights {key['weights'][:8]}"
+    what = f"{network}, layer {key['layer']}, {key['preparation']['size']} px, {key['precision']}"
+    return Kept("features", what, told.get("images") or "", entry.rows, entry.bytes, entry.last_used)
+
+
+def _decoded(place: Path) -> Kept:
+    """A folder of decoded images; one without its facts was left half done."""
+    try:
+        facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
+        what, root = f"decoded, {facts['size_px']} px, {facts['fit']}", str(ast.literal_eval(facts["root"]))
+        images = (place / "digests.u8").stat().st_size // DIGEST_BYTES
+        used = (place / "facts.json").stat().st_mtime
+    except (OSError, ValueError, KeyError, SyntaxError):
+        return Kept("images", f"incomplete, {place.name}", "", None, folder_bytes(place), place.stat().st_mtime)
+    return Kept("images", what, root, images, folder_bytes(place), used)
+
+
+def _downloaded(path: Path) -> Kept:
+    folder = next(folder for folder in folders_of("downloads") if path.is_relative_to(folder))
+    used = max(path.stat().st_atime, path.stat().st_mtime)
+    return Kept("downloads", path.relative_to(folder).as_posix(), "", None, folder_bytes(path), used)
 
 
 def clear(what: str) -> dict[str, int]:

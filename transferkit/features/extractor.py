@@ -25,6 +25,7 @@ from transferkit.classifier import Classifier
 from transferkit.decoding import EXTENSIONS, decode
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.features import store as feature_store
+from transferkit.features.about import about
 from transferkit.features.inference import PENULTIMATE, Compile, LayerNetwork, Pool, require_pool
 from transferkit.features.store import Features
 from transferkit.images import Images, Labels, Pixels, image_digest
@@ -153,7 +154,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Features of several layers in one pass, by the names asked for; `penultimate` is the head's input."""
         pictures = as_pictures(images, self._side_px, self.resize)
         require_pool(self.pool)
-        store = feature_store.open_store(self._screen) if self.store and self.pool != "none" else None
+        told = about(loaded(self._source)[0], pictures)
+        store = feature_store.open_store(self._screen, told) if self.store and self.pool != "none" else None
         if store is None:
             return gathered(self._batches(pictures, layers), len(pictures))
         keys = {name: self._key(pictures, name) for name in layers}
@@ -339,7 +341,8 @@ def stored_layers(
             pace = Pace(network.value, -(-len(missing) // size))
             return gathered(computed(pace, missing, size, progress), len(missing))
 
-    store = feature_store.open_store(screen) if classifier.stages else None  # raw pixels are there already
+    told = about(classifier, images)
+    store = feature_store.open_store(screen, told) if classifier.stages else None  # raw pixels are there already
     if store is None:
         return compute(images, layers)
     digest, spec, place = feature_store.weights_digest(classifier.body), classifier.input_spec, machine.device.type

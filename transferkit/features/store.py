@@ -20,8 +20,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -87,6 +87,7 @@ class Entry:
     Attributes:
         path: Its folder.
         key: What index.json says of its Key.
+        about: Of which network and images it is, for people; empty in stores of earlier versions.
         rows: How many images.
         width: D, features per image.
         bytes: On disk.
@@ -95,6 +96,7 @@ class Entry:
 
     path: Path
     key: dict[str, Any]
+    about: dict[str, str]
     rows: int
     width: int
     bytes: int
@@ -182,7 +184,7 @@ def _entry(path: Path) -> Entry | None:
         index = json.loads((path / "index.json").read_text(encoding="utf-8"))
         size = sum(_bytes(file) for file in path.iterdir())
         used = (path / "index.json").stat().st_mtime
-        return Entry(path, index["key"], index["rows"], index["width"], size, used)
+        return Entry(path, index["key"], index.get("about", {}), index["rows"], index["width"], size, used)
     except (OSError, ValueError, KeyError):
         return None
 
@@ -214,6 +216,7 @@ class Segment:
     features: Features
     digests: Pixels
     checksums: tuple[str, ...]
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def damaged(self, rows: Labels) -> list[int]:
         """The chunks, of those that hold `rows`, whose checksum does not fit."""
@@ -247,16 +250,17 @@ def _read_segment(path: Path) -> Segment:
     shape = (index["rows"], index["width"])
     if features.shape != shape or len(digests) != shape[0] or _checksum(digests) != index["digests"]:
         raise ValueError("shapes and checksums do not fit")
-    return Segment(path, features, digests, tuple(index["checksums"]))
+    return Segment(path, features, digests, tuple(index["checksums"]), index.get("about", {}))
 
 
-def _write_segment(folder: Path, key: Key, digests: Pixels, features: Features) -> None:
+def _write_segment(folder: Path, key: Key, about: Mapping[str, str], digests: Pixels, features: Features) -> None:
     folder.mkdir(parents=True)
     np.save(folder / "features.npy", features, allow_pickle=False)
     np.save(folder / "digests.npy", digests, allow_pickle=False)
     chunks = range(0, len(features), CHUNK_ROWS)
     index = {
         "key": asdict(key),
+        "about": dict(about),
         "rows": len(features),
         "width": features.shape[1],
         "digests": _checksum(digests),
@@ -270,11 +274,15 @@ def _write_segment(folder: Path, key: Key, digests: Pixels, features: Features) 
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """Stored features in a folder of at most `budget` bytes; what was used longest ago makes room."""
+    """Stored features in a folder of at most `budget` bytes; what was used longest ago makes room.
+
+    `about` says of which network and images new rows are, for listings.
+    """
 
     folder: Path
     budget: int
     screen: Screen
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def served(self, key: Key, digests: Pixels, compute: Callable[[Labels], Features]) -> Features:
         """Features (N, D) of the images with these digests: stored rows, and computed ones where none are stored.
@@ -323,7 +331,7 @@ class FeatureStore:
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=self.folder, prefix=".partial-"))
         try:
-            _write_segment(temporary / "segment", key, digests, features)
+            _write_segment(temporary / "segment", key, self.about, digests, features)
             os.rename(temporary / "segment", place)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another process wrote the same rows first
@@ -389,12 +397,14 @@ class FeatureStore:
         _remove(segment.path)
         if not is_sound.any():
             return None
-        self.add(key, rest.digests, rest.features)
+        replace(self, about=segment.about).add(key, rest.digests, rest.features)
         return rest
 
 
-def open_store(screen: Screen) -> FeatureStore | None:
+def open_store(screen: Screen, about: Mapping[str, str] | None = None) -> FeatureStore | None:
     """The store of this machine; None where a newer transferkit wrote it. One of an older format is cleared.
+
+    `about` says of which network and images new rows are, for listings.
 
     Raises:
         TransferkitError: If the budget in the environment is no size.
@@ -413,7 +423,7 @@ def open_store(screen: Screen) -> FeatureStore | None:
     if written != FORMAT:
         made(folder)
         (folder / "FORMAT").write_text(f"{FORMAT}\n", encoding="utf-8")
-    return FeatureStore(folder, budget, screen)
+    return FeatureStore(folder, budget, screen, about or {})
 
 
 def _written_format(folder: Path) -> int | None:
