@@ -14,11 +14,11 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"evaluation", "explanations", "rejection"},
     {"methods", "defaults", "costs"},
     {"training", "outputs", "features", "metrics", "statistics", "ood", "solvers", "heads", "run_directory"},
-    {"batches", "checkpoint", "duplicates", "receptive_fields", "logit_checks"},
+    {"batches", "checkpoint", "duplicates", "receptive_fields", "logit_checks", "averages", "rates"},
     {"datasets", "backbones", "corruptions"},
     {"weights", "download", "decoding"},
     {"images", "classifier", "recipe", "places", "job", "recipe_book", "runtime", "screen", "budget"},
-    {"errors"},
+    {"errors", "views"},
 ]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transferkit.errors import MachineError, TransferkitError, did_you_mean
+from transferkit.views import views
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Classifier(nn.Module):
         frozen: Names of the stages that stay as they are, BatchNorm statistics included, through every `.train()`.
         averages_mirror: Whether in eval mode features are the mean of those of the image and of its mirror image; the
             head is linear, so the logits are the means of the logits.
+        averages_shifts: Whether they are averaged over small shifts of the image too (see `views`).
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Classifier(nn.Module):
         self.weights = weights
         self.frozen: tuple[str, ...] = ()
         self.batchnorm_frozen = False
-        self.averages_mirror = False
+        self.averages_mirror = self.averages_shifts = False
         self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_spec.std).view(1, 3, 1, 1), persistent=False)
 
@@ -96,12 +98,14 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """The head's input, (N, D)."""
-        if not self.averages_mirror or self.training:
+        if self.training or not (self.averages_mirror or self.averages_shifts):
             features: Tensor = self.body(self.prepare(images))
             return features
-        mirrored = self.body(self.prepare(images.flip(-1)))  # first, so that what hooks see last is the image itself
-        both: Tensor = (mirrored + self.body(self.prepare(images))) / 2
-        return both
+        seen = views(
+            images, self.averages_mirror, self.averages_shifts
+        )  # the image last: hooks keep what they see last
+        averaged: Tensor = sum((weight * self.body(self.prepare(view)) for weight, view in seen), torch.zeros(()))
+        return averaged
 
     def prepare(self, images: Tensor) -> Tensor:
         """Resized and normalised images (N, 3, size, size)."""
@@ -223,6 +227,7 @@ class Classifier(nn.Module):
             "stages": list(self.stages),
             "weights": self.weights.as_dict(),
             "averages_mirror": self.averages_mirror,
+            "averages_shifts": self.averages_shifts,
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
         }
 

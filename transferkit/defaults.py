@@ -31,6 +31,7 @@ from transferkit.screen import SILENT
 SMALL_PX = 64  # up to this side, images are small: from scratch, the network gets a stem for them
 MANY_IMAGES = 20_000
 PIXELS_PX = 16  # largest side of images whose raw pixels are the features: 768 numbers
+TRIANGLE_PEAK = 0.23  # share of the steps (airbench94, Jordan 2024)
 NOT_MIRRORED = {"digits", "glyphs", "svhn"}  # a mirrored letter is another sign
 
 
@@ -59,7 +60,7 @@ FAMILIES = {
     "alexnet": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
     "small": Rates(0.01, 0.1, 0.01, 5e-4, 0.0, scratch_lr=0.1),
     "classical": Rates(0.01, 0.05, 0.01, 5e-4, 1.0, scratch_lr=0.05),
-    "speed": Rates(0.01, 0.1, 0.01, 1.3e-3, 0.0, scratch_lr=0.1875),  # 1.5 at batch 1,024 (Jordan 2024)
+    "speed": Rates(0.01, 0.1, 0.01, 1.33e-3, 0.0, scratch_lr=0.1875),  # coupled(11.5, 0.0153, 0.85) of rates.py
     "timm": Rates(5e-5, 5e-5, 5e-5, 0.05, 1.0, scratch_lr=5e-4, optimizer="adamw", layer_decay=0.75),
 }
 
@@ -72,9 +73,9 @@ def resolved(recipe: Recipe, device_type: str, num_images: int, native_px: int) 
     method = recipe.method.model_copy(update={"size": size})
     if not isinstance(method, ProbeSettings):
         method = in_steps(method, backbone, size, num_images)
+        method = method.model_copy(update=missing(method, {"flip": recipe.data.name not in NOT_MIRRORED}))
         filled = training_defaults(method, backbone.name, num_images)
-        flip = recipe.data.name not in NOT_MIRRORED
-        method = method.model_copy(update=missing(method, {**filled, "flip": flip}))
+        method = method.model_copy(update=missing(method, filled))
     return recipe.model_copy(update={"name": recipe.title, "backbone": backbone, "method": method})
 
 
@@ -101,7 +102,7 @@ def in_steps(
         return method
     bare = backbone.model_copy(update={"weights": "none"})
     forward = total_flops(backbones.load(bare, ("one", "two"), size_px, SILENT).body, size_px)
-    batch = min(method.batch_size or default_batch(num_images), num_images)
+    batch = min(method.batch_size or default_batch(num_images, backbone.name), num_images)
     step = 3 * forward * batch
     if budget.amount < step:
         raise TransferkitError(
@@ -170,32 +171,57 @@ def expected_epochs(method: FinetuneSettings | ScratchSettings, num_images: int,
     return math.ceil(budget.amount / max(1, num_images // batch_size))
 
 
-def default_batch(num_images: int) -> int:
-    """128 images, fewer where an epoch would have less than ten steps; never below 16."""
+def default_batch(num_images: int, name: str) -> int:
+    """128 images, fewer where an epoch would have less than ten steps, never below 16; speednet's 1,024 with many."""
+    if family(name) == "speed" and num_images >= MANY_IMAGES:
+        return 1024
     return max(16, min(128, 1 << max(0, (num_images // 10).bit_length() - 1)))
 
 
 def training_defaults(method: FinetuneSettings | ScratchSettings, name: str, num_images: int) -> dict[str, Any]:
     """Defaults of FinetuneSettings or ScratchSettings by family and budget."""
     rates = FAMILIES[family(name)]
-    batch = method.batch_size or default_batch(num_images)
+    batch = method.batch_size or default_batch(num_images, name)
     epochs = method.epochs or expected_epochs(method, num_images, batch)
     long = epochs >= 10
-    common: dict[str, Any] = {
+    usual: dict[str, Any] = {
         "epochs": None if method.budget else epochs,
         "batch_size": batch,
-        "optimizer": rates.optimizer,
+        "optimizer": "sgd" if method.decoupled else rates.optimizer,
         "weight_decay": rates.weight_decay,
-        "warmup": 0.1 if epochs == 1 else 0.05,
-        "ema": epochs > 1,
+        "schedule": "cosine",
+        "warmup": TRIANGLE_PEAK if method.schedule == "triangular" else 0.1 if epochs == 1 else 0.05,
+        "momentum": 0.9,
+        "ema": epochs > 1 and not method.lookahead,
+        "shift": 0.125,
         "clip_norm": rates.clip_norm,
         "mixup": 0.1 if long and num_images >= MANY_IMAGES else 0.0,
         "label_smoothing": 0.05 if long else 0.0,
     }
     if isinstance(method, ScratchSettings):
-        return {**common, "lr": rates.scratch_lr}
+        own = speed_defaults(method) if family(name) == "speed" else {}
+        return {**usual, "lr": rates.scratch_lr, **own}
     head_lr = rates.head_lr_probe if method.head == "probe" else rates.head_lr_random
-    return {**common, "lr": rates.lr, "head_lr": head_lr, "layer_decay": rates.layer_decay}
+    return {**usual, "lr": rates.lr, "head_lr": head_lr, "layer_decay": rates.layer_decay}
+
+
+def speed_defaults(method: ScratchSettings) -> dict[str, Any]:
+    """How speednet is trained, after Jordan 2024 (arXiv:2404.00498), sections 3.1 to 3.6 and the program airbench94."""
+    mirrored = {} if method.flip is False else {"alternating_flip": True, "test_flip": True}
+    return {
+        "momentum": 0.85,
+        "schedule": "triangular",
+        "warmup": TRIANGLE_PEAK if method.schedule != "cosine" else 0.05,
+        "norm_bias_lr": 64.0,
+        "freeze_after": {"whitening_bias": 3},
+        "lookahead": not method.ema,
+        "ema": False,
+        "label_smoothing": 0.2,
+        "mixup": 0.0,
+        "shift": 0.0625,  # 2 px of 32
+        "test_shifts": True,
+        **mirrored,
+    }
 
 
 def missing(settings: TrainingSettings, values: dict[str, Any]) -> dict[str, Any]:

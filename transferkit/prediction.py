@@ -182,6 +182,7 @@ def load_classifier(run: Run) -> Classifier:
         classifier.body, classifier.num_features, classifier.class_names, classifier.stages, spec, classifier.weights
     )
     classifier.averages_mirror = bool(facts.get("averages_mirror"))
+    classifier.averages_shifts = bool(facts.get("averages_shifts"))
     classifier.head = heads.rebuilt(facts.get("head", {}), classifier.num_features, len(classifier.class_names))
     tensors, _ = read_tensors(run.path / "model.safetensors")
     classifier.load_state_dict(tensors)

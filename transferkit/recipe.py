@@ -278,24 +278,50 @@ class TrainingSettings(Settings):
     optimizer: Literal["sgd", "adamw"] | None = None
     lr: float | None = Field(None, gt=0, description="Peak rate of the backbone at batch 128.")
     weight_decay: float | None = Field(None, ge=0, description="Not applied to norms and biases.")
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float | None = Field(None, ge=0, lt=1, description="Of SGD, Nesterov's; 0.9 for most.")
+    decoupled: bool = Field(
+        False, description="lr and weight_decay per 1,024 images, whatever the momentum (Jordan 2024)."
+    )
+    schedule: Literal["cosine", "triangular"] | None = Field(None, description="Of the rate; triangular: 0.2, 1, 0.07.")
     warmup: float | None = Field(None, ge=0, lt=1, description="Share of the steps with a rising rate.")
+    norm_bias_lr: float | None = Field(None, gt=0, description="Rate of BatchNorm's biases, as a multiple of lr.")
+    freeze_after: dict[str, Annotated[int, Field(ge=1)]] | None = Field(
+        None, description="Stages that are frozen after so many epochs: whitening_bias=3."
+    )
     label_smoothing: float | None = Field(None, ge=0, lt=1)
     mixup: float | None = Field(None, ge=0, description="alpha of the Beta distribution; 0 is off.")
     cutmix: float = Field(0.0, ge=0, description="alpha of the Beta distribution; 0 is off.")
     ema: bool | None = Field(None, description="Average weights and buffers over the last steps.")
+    lookahead: bool | None = Field(None, description="Every five steps, go back to slow weights (Zhang et al. 2019).")
     clip_norm: float | None = Field(None, ge=0, description="Largest gradient norm; 0 is off.")
     flip: bool | None = Field(None, description="Mirror at random; None: not for digits and letters.")
-    alternating_flip: bool = Field(False, description="Mirror in every second epoch instead of at random.")
-    test_flip: bool = Field(False, description="Predict from the image and its mirror image together.")
-    shift: float = Field(
-        0.125, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side."
+    alternating_flip: bool | None = Field(None, description="Mirror in every second epoch instead of at random.")
+    test_flip: bool | None = Field(None, description="Predict from the image and its mirror image together.")
+    test_shifts: bool | None = Field(None, description="Predict also from the image moved by 1 px of 32, both ways.")
+    shift: float | None = Field(
+        None, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side; 0.125 for most."
     )
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if self.epochs and self.budget:
             raise ValueError(f"epochs {self.epochs} and budget {self.budget!r} are two lengths. Give one of them.")
+        return self
+
+    @field_validator("freeze_after", mode="before")
+    @classmethod
+    def _stages(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",")]
+        return {stage.strip(): epochs or "no number" for stage, _, epochs in pairs}
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if self.ema and self.lookahead:
+            raise ValueError("ema and lookahead are two averages of the weights. Give one of them.")
+        if self.decoupled and (self.lr is None or self.weight_decay is None or self.optimizer == "adamw"):
+            raise ValueError("decoupled gives lr and weight_decay of SGD another unit. Give both, as in lr 11.5.")
         return self
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from transferkit import averages, rates
 from transferkit import budget as budgets
 from transferkit.batches import Augmentation, TrainingBatches, in_order
 from transferkit.checkpoint import read_tensors, write_tensors
@@ -21,6 +22,7 @@ from transferkit.errors import MachineError, TransferkitError
 from transferkit.images import Images
 from transferkit.job import Job
 from transferkit.logit_checks import check_start
+from transferkit.rates import rate_share
 from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime import Runtime, seed_everything
 from transferkit.screen import Progress
@@ -28,8 +30,8 @@ from transferkit.screen import Progress
 STEPS_BETWEEN_LOOKS = 25  # the loss is read from the device only this often
 SECONDS_BETWEEN_SAVES = 10.0  # short epochs are not saved one by one: what is written would be most of their time
 UNKNOWN_STEPS = 1_000_000  # of a training by the clock, before its first step
-EMA_HALF_LIFE = 0.05  # of the run
 CHECKPOINT = "checkpoint.safetensors"
+SHIFT, MOMENTUM = 0.125, 0.9  # where the settings leave them open
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class ParameterGroup:
         weight_decay: Of its weights; norms and biases have none.
         batchnorm: `train`, `eval`, or `-` where the stage has none.
         wakes_at: Epoch from which it is trained (gradual unfreezing); 0 from the start.
+        sleeps_at: Epoch from which it is frozen; None for never.
         is_solved: Whether it is found by convex optimisation, without rate or steps.
     """
 
@@ -53,6 +56,7 @@ class ParameterGroup:
     batchnorm: str
     wakes_at: int = 0
     is_solved: bool = False
+    sleeps_at: int | None = None
 
     @property
     def is_trained(self) -> bool:
@@ -66,6 +70,8 @@ class ParameterGroup:
             return "solved"
         if not self.is_trained:
             return "frozen"
+        if self.sleeps_at is not None:
+            return f"to epoch {self.sleeps_at}"
         return f"from epoch {self.wakes_at + 1}" if self.wakes_at else "trained"
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,7 +79,8 @@ class ParameterGroup:
         decay = self.weight_decay if self.lr else None
         rate = self.lr or None
         counted = {"stage": self.stage, "parameters": self.parameters, "trainable": self.is_trained}
-        return {**counted, "lr": rate, "weight_decay": decay, "batchnorm": self.batchnorm, "wakes_at": self.wakes_at}
+        awake = {"wakes_at": self.wakes_at, "sleeps_at": self.sleeps_at}
+        return {**counted, "lr": rate, "weight_decay": decay, "batchnorm": self.batchnorm, **awake}
 
 
 @dataclass
@@ -159,8 +166,9 @@ def train(
     """
     assert settings.batch_size is not None
     runtime, screen = job.runtime, job.screen
-    augmentation = Augmentation(settings.shift, bool(settings.flip), settings.alternating_flip)
-    classifier.averages_mirror = settings.test_flip
+    shift = SHIFT if settings.shift is None else settings.shift
+    augmentation = Augmentation(shift, bool(settings.flip), bool(settings.alternating_flip))
+    classifier.averages_mirror, classifier.averages_shifts = bool(settings.test_flip), bool(settings.test_shifts)
     batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, job.seed)
     pace = Pace.of(settings, batches.steps_per_epoch)
     training = _started(classifier, settings, groups, runtime)
@@ -195,19 +203,31 @@ def parameter_groups(classifier: Classifier, settings: FinetuneSettings | Scratc
     assert settings.lr is not None
     assert settings.batch_size is not None
     assert settings.weight_decay is not None
-    scale = settings.batch_size / 128
-    head_rate = settings.head_lr if isinstance(settings, FinetuneSettings) and settings.head_lr else settings.lr
+    scale = settings.batch_size / rates.RATE_IMAGES
+    lr, weight_decay = settings.lr, settings.weight_decay
+    if settings.decoupled:
+        lr, weight_decay = rates.coupled(lr, weight_decay, momentum(settings))
+    head_rate = settings.head_lr if isinstance(settings, FinetuneSettings) and settings.head_lr else lr
+    sleeps = settings.freeze_after or {}
+    for stage in sleeps:
+        classifier.require_stage(stage)
     decay = (settings.layer_decay or 1.0) if isinstance(settings, FinetuneSettings) else 1.0
     names = [*classifier.stages, "head"]
     gradual = isinstance(settings, FinetuneSettings) and settings.gradual_unfreezing
     groups = []
     for depth, name in enumerate(reversed(names)):
-        rate = scale * (head_rate if name == "head" else settings.lr * decay ** (depth - 1))
+        rate = scale * (head_rate if name == "head" else lr * decay ** (depth - 1))
         rate = 0.0 if name in classifier.frozen else rate
         count = sum(value.numel() for value in classifier.stage_parameters(name).values())
         state = _batchnorm_state(classifier, name)
-        groups.append(ParameterGroup(name, count, rate, settings.weight_decay, state, depth if gradual else 0))
+        awake: dict[str, Any] = {"wakes_at": depth if gradual else 0, "sleeps_at": sleeps.get(name)}
+        groups.append(ParameterGroup(name, count, rate, weight_decay, state, **awake))
     return groups[::-1]
+
+
+def momentum(settings: FinetuneSettings | ScratchSettings) -> float:
+    """Nesterov's, of SGD."""
+    return MOMENTUM if settings.momentum is None else settings.momentum
 
 
 def _batchnorm_state(classifier: Classifier, stage: str) -> str:
@@ -224,21 +244,37 @@ def _started(
     runtime: Runtime,
 ) -> Training:
     classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    options = [option for group in groups if group.is_trained for option in _optimizer_groups(classifier, group)]
+    trained = [group for group in groups if group.is_trained]
+    scale = settings.norm_bias_lr or 1.0
+    options = [option for group in trained for option in _optimizer_groups(classifier, group, scale)]
     optimizer = _optimizer(options, settings, runtime)
-    average = {name: value.clone() for name, value in classifier.state_dict().items()} if settings.ema else None
+    is_averaged = settings.ema or settings.lookahead
+    average = {name: value.clone() for name, value in classifier.state_dict().items()} if is_averaged else None
     return Training(classifier, optimizer, [option["lr"] for option in options], average)
 
 
-def _optimizer_groups(classifier: Classifier, group: ParameterGroup) -> Iterator[dict[str, Any]]:
-    """The stage's weights with decay, its norms and biases (everything of one dimension) without."""
-    parameters = list(classifier.stage_parameters(group.stage).values())
-    for chosen, decay in (
-        ([value for value in parameters if value.ndim > 1], group.weight_decay),
-        ([value for value in parameters if value.ndim <= 1], 0.0),
+def _optimizer_groups(
+    classifier: Classifier, group: ParameterGroup, norm_bias_scale: float = 1.0
+) -> Iterator[dict[str, Any]]:
+    """The stage's weights with decay, its norms and biases (everything of one dimension) without.
+
+    Biases of BatchNorm have `norm_bias_scale` times the rate (Page 2019; Jordan 2024, section 3.4: 64 times).
+    """
+    parameters = classifier.stage_parameters(group.stage)
+    fast = norm_biases(classifier) if norm_bias_scale != 1 else set()
+    for chosen, scale, decay in (
+        ([value for value in parameters.values() if value.ndim > 1], 1.0, group.weight_decay),
+        ([value for name, value in parameters.items() if value.ndim <= 1 and name not in fast], 1.0, 0.0),
+        ([value for name, value in parameters.items() if name in fast], norm_bias_scale, 0.0),
     ):
         if chosen:
-            yield {"params": chosen, "lr": group.lr, "weight_decay": decay}
+            yield {"params": chosen, "lr": scale * group.lr, "weight_decay": decay, "scale": scale}
+
+
+def norm_biases(classifier: Classifier) -> set[str]:
+    """Names of the biases of all BatchNorm layers."""
+    modules = classifier.named_modules()
+    return {f"{name}.bias" for name, module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm)}
 
 
 def _optimizer(
@@ -249,14 +285,16 @@ def _optimizer(
     fused = runtime.device.type in ("cpu", "cuda")
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(options, fused=fused)
-    nesterov = settings.momentum > 0
-    return torch.optim.SGD(options, lr=0.1, momentum=settings.momentum, nesterov=nesterov, fused=fused)
+    inertia = momentum(settings)
+    return torch.optim.SGD(options, lr=0.1, momentum=inertia, nesterov=inertia > 0, fused=fused)
 
 
 def _wake(classifier: Classifier, groups: Sequence[ParameterGroup], epoch: int) -> None:
-    """Gradual unfreezing (Howard and Ruder 2018): stages that wake later are frozen until their epoch."""
-    if any(group.wakes_at for group in groups):
+    """Gradual unfreezing (Howard and Ruder 2018): stages that wake later are frozen until then; others go to sleep."""
+    if any(group.wakes_at or group.sleeps_at for group in groups):
+        over = {group.stage for group in groups if group.sleeps_at is not None and epoch >= group.sleeps_at}
         asleep = [group.stage for group in groups if group.wakes_at > epoch or not group.is_trained]
+        asleep += [stage for stage in over if stage not in asleep]
         classifier.freeze(asleep)
 
 
@@ -278,14 +316,17 @@ def _epoch(
     for images, labels in batches:
         batch_size = len(images)
         total_steps = pace.total_steps(training.step, earlier + time.perf_counter() - started)
-        _set_rates(training, total_steps, settings.warmup or 0.0)
+        share = rate_share(training.step, total_steps, settings.warmup or 0.0, settings.schedule or "cosine")
+        _set_rates(training, share)
         losses.append(_loss(training.classifier, images, labels, settings, runtime).detach())
         _pull_to_start(training.classifier, anchor, settings)
         norms.append(_clip(training, settings.clip_norm or math.inf))
         training.optimizer.step()
         training.optimizer.zero_grad(set_to_none=True)
         training.step += 1
-        _update_average(training, total_steps)
+        if training.average is not None:
+            update = averages.look_ahead if settings.lookahead else averages.follow
+            update(training.average, training.classifier.state_dict(), training.step, total_steps)
         seen += batch_size
         if len(losses) % STEPS_BETWEEN_LOOKS == 0:
             words = f"step {training.step:,}/{total_steps:,}, loss {_finite(losses, training.step)[-1]:.3f}"
@@ -301,7 +342,7 @@ def _epoch(
     progress.advance(seen - reported)
     return {
         "loss": sum(values) / len(values),
-        "lr": max(group["lr"] for group in training.optimizer.param_groups),
+        "lr": max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
         "gradient_norm": float(torch.stack(norms).mean()),
         "images_per_second": seen / seconds,
         "seconds": seconds,
@@ -384,40 +425,9 @@ def _clip(training: Training, largest: float) -> Tensor:
     return nn.utils.clip_grad_norm_(parameters, largest)
 
 
-def rate_share(step: int, total_steps: int, warmup: float) -> float:
-    """The share of the peak rate at a step: a linear rise, then a cosine to zero (Loshchilov and Hutter 2017).
-
-    Example:
-        >>> [round(rate_share(step, 10, 0.2), 3) for step in (0, 1, 2, 6, 10)]
-        [0.5, 1.0, 1.0, 0.5, 0.0]
-    """
-    rising = round(warmup * total_steps)
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total_steps - rising)))
-
-
-def _set_rates(training: Training, total_steps: int, warmup: float) -> None:
-    share = rate_share(training.step, total_steps, warmup)
+def _set_rates(training: Training, share: float) -> None:
     for group, peak in zip(training.optimizer.param_groups, training.peak_rates, strict=True):
         group["lr"] = peak * share
-
-
-@torch.no_grad()
-def _update_average(training: Training, total_steps: int) -> None:
-    """Move the average towards the weights; its half-life is 5 % of the run, shorter at the beginning."""
-    if training.average is None:
-        return
-    steps = max(1.0, min(EMA_HALF_LIFE * total_steps, training.step / 4))
-    share = 1 - 0.5 ** (1 / steps)
-    averages, values = [], []
-    for name, value in training.classifier.state_dict().items():
-        if value.is_floating_point():
-            averages.append(training.average[name])
-            values.append(value)
-        else:
-            training.average[name].copy_(value)
-    torch._foreach_lerp_(averages, values, share)
 
 
 def _finite(losses: list[Tensor], step: int) -> list[float]:
