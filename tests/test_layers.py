@@ -18,7 +18,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"datasets", "backbones", "corruptions"},
     {"weights", "download", "decoding"},
     {"images", "classifier", "recipe", "places", "job", "recipe_book", "runtime", "screen", "budget"},
-    {"errors", "views"},
+    {"errors", "views", "allocator"},
 ]
 
 
