@@ -16,6 +16,7 @@ from transferkit.classifier import Classifier, InputSpec
 from transferkit.defaults import resolved
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
+from transferkit.job import Job
 from transferkit.recipe import Recipe, ScratchSettings, overridden, parse, parse_yaml
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT
@@ -179,7 +180,7 @@ def tiny_training(settings: ScratchSettings, folder: Path | None = None) -> Clas
     classifier, images = tiny_classifier(), tiny_images()
     machine = Runtime(torch.device("cpu"), "fp32", 1)
     groups = parameter_groups(classifier, settings)
-    train(classifier, images, images.subset([]), settings, groups, machine, SILENT, 0, folder)
+    train(classifier, images, images.subset([]), settings, groups, Job(machine, SILENT, 0, folder))
     return classifier
 
 
