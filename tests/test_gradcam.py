@@ -101,6 +101,60 @@ def test_where_nothing_speaks_for_the_class_the_map_is_empty() -> None:
     assert maps.max() == 0
 
 
+class OneReluForAll(nn.Module):
+    """red_and_blue with a third use of its ReLU behind the pooling, and one convolution that is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 1, bias=False)
+        self.relu = nn.ReLU(inplace=True)
+        self.dense = nn.Linear(3, 2, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.relu(self.convolution(self.relu(self.convolution(images))))
+        features: Tensor = self.relu(self.dense(maps.mean((2, 3))))
+        return features
+
+
+def shared() -> Classifier:
+    """The convolution halves each channel, the dense layer passes on red and blue."""
+    classifier = classifier_of(OneReluForAll(), 2)
+    with torch.no_grad():
+        classifier.body.convolution.weight.copy_(torch.eye(3)[:, :, None, None] / 2)  # type: ignore[union-attr]
+        classifier.body.dense.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 0, 1.0]]))  # type: ignore[union-attr]
+    classifier.set_head(torch.tensor([[1.0, -1.0], [0.0, 1.0]]), torch.zeros(2))
+    return classifier
+
+
+def test_a_module_used_several_times_is_mapped_where_it_last_gives_a_map() -> None:
+    image = torch.zeros(1, 3, 4, 4)
+    image[0, 0, 0, 0], image[0, 0, 1, 2], image[0, 2, 3, 3] = 1.0, 0.5, 0.5
+    classifier = shared()
+    layer = cam_layer(classifier)
+
+    maps = gradcam(classifier, image.expand(2, 3, 4, 4), torch.tensor([0, 1]), layer)
+
+    # the ReLU's calls: a map, a map, a vector; the second counts. A place of it holds a quarter of the pixel, and
+    # alpha is the head's weight / 16 for red and blue, as in red_and_blue
+    expected = torch.zeros(2, 4, 4)
+    expected[0, 0, 0], expected[0, 1, 2], expected[1, 3, 3] = 1.0, 0.5, 1.0
+    assert (layer.name, layer.call) == ("relu", 1)
+    assert torch.allclose(torch.from_numpy(maps), expected)
+
+
+@pytest.mark.parametrize("flag", ["averages_mirror", "averages_shifts"])
+def test_views_that_are_averaged_at_test_time_do_not_change_the_map(flag: str) -> None:
+    images = torch.rand(2, 3, 4, 4)
+    classifier = shared()
+    expected = gradcam(classifier, images, torch.tensor([0, 1]), cam_layer(classifier))
+    setattr(classifier, flag, True)
+
+    maps = gradcam(classifier, images, torch.tensor([0, 1]), cam_layer(classifier))
+
+    assert torch.equal(torch.from_numpy(maps), torch.from_numpy(expected))
+    assert getattr(classifier, flag)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_the_classifier_is_left_as_it_was(frozen: bool) -> None:
     body = pooled(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))

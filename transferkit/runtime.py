@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from transferkit.allocator import keep_freed_memory
 from transferkit.errors import TransferkitError
 
 Precision = Literal["fp32", "bf16"]
@@ -47,6 +48,8 @@ def start(device: str = "auto", precision: str = "auto", threads: int | None = N
     chosen_precision = choose_precision(chosen, precision)
     chosen_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or usable_cores()
     torch.set_num_threads(chosen_threads)
+    if chosen.type == "cpu":
+        keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = chosen.type == "cuda"

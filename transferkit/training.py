@@ -443,10 +443,15 @@ def _finite(losses: list[Tensor], step: int) -> list[float]:
 
 @torch.inference_mode()
 def _val_accuracy(training: Training, val: Images, runtime: Runtime) -> float | None:
-    """Accuracy on val of the weights that would be the result now: the average where there is one."""
+    """Accuracy on val of the weights that would be the result now: the average where there is one.
+
+    Seen once each: what is averaged over several views of an image at the end would cost more than it tells here.
+    """
     if not len(val):
         return None
     classifier = training.classifier.eval()
+    mirror, shifts = classifier.averages_mirror, classifier.averages_shifts
+    classifier.averages_mirror = classifier.averages_shifts = False
     current = {name: value.clone() for name, value in classifier.state_dict().items()}
     if training.average is not None:
         classifier.load_state_dict(training.average)
@@ -455,6 +460,7 @@ def _val_accuracy(training: Training, val: Images, runtime: Runtime) -> float | 
         with runtime.autocast():
             predictions.append(classifier(batch).argmax(1).cpu())
     classifier.load_state_dict(current)
+    classifier.averages_mirror, classifier.averages_shifts = mirror, shifts
     return float((torch.cat(predictions) == torch.from_numpy(val.labels)).float().mean())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,17 @@ from transferkit.classifier import Classifier
 
 @dataclass(frozen=True)
 class CamLayer:
-    """The module whose output is mapped, and the side lengths of that output in px; `reason` says why there is none."""
+    """The module whose output is mapped, and the side lengths of that output in px; `reason` says why there is none.
+
+    A module that is used several times in a pass (one ReLU for all layers, a convolution in a loop) stands for several
+    layers: `call` counts its calls from 0.
+    """
 
     name: str
     height: int
     width: int
     reason: str = ""
+    call: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ def cam_layer(classifier: Classifier) -> CamLayer:
     at = max(at for at in range(convolutions[-1], len(calls)) if _is_map(calls[at], places))
     if any(call.is_learnt_leaf and call.has_places for call in calls[at + 1 :]):
         return CamLayer("", 0, 0, "places are mixed by other layers after its last convolution (a transformer)")
-    return CamLayer(calls[at].name, places[0], places[1])
+    earlier = sum(call.name == calls[at].name for call in calls[:at])
+    return CamLayer(calls[at].name, places[0], places[1], call=earlier)
 
 
 def _is_map(call: _Call, places: tuple[int, ...]) -> bool:
@@ -94,15 +101,18 @@ def _calls(classifier: Classifier) -> list[_Call]:
 
 @contextmanager
 def _fixed(classifier: Classifier) -> Iterator[None]:
-    """Eval mode and no gradients for parameters inside, so that no graph is kept below the mapped layer."""
+    """Eval mode, one view and no gradients for parameters inside, so that no graph is kept below the mapped layer."""
     was_training = classifier.training
+    averages = classifier.averages_mirror, classifier.averages_shifts
     learning = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)
     try:
         classifier.eval()
+        classifier.averages_mirror = classifier.averages_shifts = False
         yield
     finally:
+        classifier.averages_mirror, classifier.averages_shifts = averages
         for parameter in learning:
             parameter.requires_grad_(True)
         classifier.train(was_training)
@@ -113,6 +123,9 @@ def gradcam(classifier: Classifier, images: Tensor, classes: Tensor, layer: CamL
 
     Selvaraju et al., ICCV 2017 (arXiv:1610.02391), eqs. 1 and 2, in eval mode and fp32. The layer's output is cut off
     from the network below and its gradient taken by `autograd.grad`: full backward hooks fail with in-place ReLUs.
+    Where the module is used several times, the layer is its one call that `cam_layer` found, the last that gives such a
+    map: the equations are about the maps A^k of one layer, and a sum over calls would mix maps of different layers,
+    which may differ in size. Views that are averaged at test time are left out: the map is of the image as it is.
 
     Args:
         classifier: Left as it was, without gradients.
@@ -124,8 +137,11 @@ def gradcam(classifier: Classifier, images: Tensor, classes: Tensor, layer: CamL
         (N, h, w) in [0, 1], of the resized image; 1 at the strongest place, all 0 where nothing speaks for the class.
     """
     leaves: list[Tensor] = []
+    calls = itertools.count()
 
-    def cut_off(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+    def cut_off(_: nn.Module, __: Any, output: Tensor) -> Tensor | None:
+        if next(calls) != layer.call:
+            return None
         leaves.append(output.detach().requires_grad_())
         return leaves[-1].clone()  # what comes after may change it in place
 
@@ -133,11 +149,11 @@ def gradcam(classifier: Classifier, images: Tensor, classes: Tensor, layer: CamL
     try:
         with _fixed(classifier), torch.enable_grad():
             chosen = classifier(images).float().gather(1, classes[:, None]).sum()
-            (gradient,) = torch.autograd.grad(chosen, leaves[-1])
+            (gradient,) = torch.autograd.grad(chosen, leaves)
     finally:
         handle.remove()
     weights = gradient.mean(dim=(2, 3), keepdim=True)  # (N, K, 1, 1)
-    maps = F.relu((weights * leaves[-1].detach()).sum(dim=1))  # (N, h, w)
+    maps = F.relu((weights * leaves[0].detach()).sum(dim=1))  # (N, h, w)
     largest = maps.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
     scaled: npt.NDArray[np.float32] = (maps / largest).cpu().numpy()
     return scaled
