@@ -58,7 +58,7 @@ def explained() -> tuple[Explanations, Images]:
     torch.manual_seed(0)
     classifier = backbones.load(settings, images.class_names, 16, SILENT).eval()
     test = collect(classifier, images, CPU, SILENT, "test")
-    return explain(classifier, images, images, test, CPU, SILENT, 0), images
+    return explain(classifier, images, test, images, test, CPU, 40), images
 
 
 def test_every_listed_image_finds_itself_first(explained: tuple[Explanations, Images]) -> None:
@@ -106,7 +106,7 @@ def test_a_network_without_maps_still_has_neighbours() -> None:
     spec = InputSpec(2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     classifier = Classifier(nn.Flatten(), 12, images.class_names, {"all": ("",)}, spec)
 
-    found = explain(classifier, images, images, outputs(width=12), CPU, SILENT, 0)
+    found = explain(classifier, images, outputs(width=12), images, outputs(width=12), CPU, 40)
 
     assert found.maps.shape == (len(found.indices), 0, 0)
     assert "no convolution" in found.no_maps_because

@@ -194,14 +194,14 @@ def predict(
 
     model = load(run, device)
     predictions = model.predict(images, acceptance=acceptance)
+    if words := no_threshold(model):
+        print(words, file=sys.stderr)
     if json:
         rows = [{"image": str(path), **vars(found)} for path, found in zip(images, predictions, strict=True)]
         _print_json(rows)
         return
     for path, found in zip(images, predictions, strict=True):
         print(f"{path}\t{in_words(found)}")
-    if reason := no_threshold(model):
-        print(reason, file=sys.stderr)
 
 
 @app.command()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # the report reads what is stored, without torch
     from transferkit.classifier import Classifier
     from transferkit.explanations.gradcam import CamLayer
     from transferkit.runtime import Runtime
-    from transferkit.screen import Screen
 
 NEIGHBOURS = 3  # training images shown of each listed image
 SEARCHED = 5_000  # training images searched, at most ...
@@ -88,23 +87,27 @@ METADATA = ("ids", "searched", "train_images", "layer", "crop", "no_maps_because
 
 def explain(
     classifier: Classifier,
-    train: Images,
+    pool: Images,
+    seen: Outputs,
     test_images: Images,
     test: Outputs,
     runtime: Runtime,
-    screen: Screen,
-    seed: int,
+    train_images: int,
 ) -> Explanations:
-    """Neighbours and maps of the images that the report lists; one pass over at most 5,000 training images.
+    """Neighbours and maps of the images that the report lists.
 
-    The neighbours are those of the final network, whose features of the training images no earlier pass gave.
+    Args:
+        classifier: As it was fitted.
+        pool: Training images to search, see `searched`.
+        seen: What the classifier says of them.
+        test_images: The test images ...
+        test: ... and what it says of these.
+        runtime: Where to compute the maps.
+        train_images: How many training images there are.
     """
     from transferkit.explanations.gradcam import cam_layer
-    from transferkit.features.extractor import outputs_of
 
     indices = listed_one_by_one(test)
-    pool = train.subset(searched(len(train), len(test), seed))
-    seen = outputs_of(classifier, pool, runtime, screen, "train images to compare with")
     nearest, similarities = nearest_rows(test.features[indices], seen.features, NEIGHBOURS)
     shown, neighbours = np.unique(nearest, return_inverse=True)
     layer = cam_layer(classifier)
@@ -116,7 +119,7 @@ def explain(
         labels=pool.labels[shown],
         ids=tuple(pool.ids[row] for row in shown),
         searched=len(pool),
-        train_images=len(train),
+        train_images=train_images,
         maps=_maps(classifier, layer, test_images.take(indices), test.predictions[indices], runtime),
         layer=layer.name,
         crop=classifier.input_spec.crop,
