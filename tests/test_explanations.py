@@ -16,7 +16,6 @@ from transferkit.errors import TransferkitError
 from transferkit.evaluation import listed_one_by_one
 from transferkit.explanations.explain import Explanations, explain, nearest_rows, searched
 from transferkit.images import Images
-from transferkit.job import Job
 from transferkit.outputs import collect
 from transferkit.recipe import BackboneSettings
 from transferkit.report.pictures import spotlit
@@ -59,7 +58,7 @@ def explained() -> tuple[Explanations, Images]:
     torch.manual_seed(0)
     classifier = backbones.load(settings, images.class_names, 16, SILENT).eval()
     test = collect(classifier, images, CPU, SILENT, "test")
-    return explain(classifier, images, images, test, Job(CPU, SILENT, 0)), images
+    return explain(classifier, images, test, images, test, CPU, 40), images
 
 
 def test_every_listed_image_finds_itself_first(explained: tuple[Explanations, Images]) -> None:
@@ -107,7 +106,7 @@ def test_a_network_without_maps_still_has_neighbours() -> None:
     spec = InputSpec(2, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     classifier = Classifier(nn.Flatten(), 12, images.class_names, {"all": ("",)}, spec)
 
-    found = explain(classifier, images, images, outputs(width=12), Job(CPU, SILENT, 0))
+    found = explain(classifier, images, outputs(width=12), images, outputs(width=12), CPU, 40)
 
     assert found.maps.shape == (len(found.indices), 0, 0)
     assert "no convolution" in found.no_maps_because

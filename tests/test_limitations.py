@@ -20,7 +20,7 @@ from transferkit.images import Images
 from transferkit.limitations import image_sets, known, leave_out, unknown
 from transferkit.limitations.settings import Rules, Settings
 from transferkit.limitations.story import claim, make
-from transferkit.limitations.subject import Subject, linear_head, open_subject, same_images
+from transferkit.limitations.subject import Subject, linear_head, open_subject, rows, same_images
 from transferkit.limitations.summary import NO_LIMIT, shortest, summary
 from transferkit.outputs import Outputs
 from transferkit.report.limits import limits_page
@@ -508,6 +508,34 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def subject(run: Run, report: dict[str, Any]) -> Subject:
     return open_subject(run, Path(report["folder"]), 300, 0, "cpu", SILENT)
+
+
+def test_the_report_accepts_what_predict_accepts(run: Run, report: dict[str, Any], subject: Subject) -> None:
+    images = subject.images["test"].subset(range(40))
+
+    found = transferkit.load(run.path, device="cpu").predict(images)
+
+    accepted, scores = unknown.accepted_of(subject, rows(subject.test, np.arange(40)))
+    assert report["contract"]["score"] == "knn"
+    assert [not each.unknown for each in found] == accepted.tolist()
+    assert [each.score for each in found] == pytest.approx(scores, abs=1e-5)
+    assert "As shipped (knn)" in limits_page(report, np.zeros((0, 3, 1, 1), np.uint8))
+
+
+def test_changed_images_are_judged_by_the_shipped_score(subject: Subject) -> None:
+    images = subject.images["test"]
+
+    outputs, scores = subject.store.judged(images, lambda pixels, _: pixels, "no change", subject.limits)
+    again, stored = subject.store.judged(images, refuse_change, "no change", subject.limits)
+
+    assert scores == pytest.approx(subject.limits.scores(subject.test), abs=1e-5)
+    assert (outputs.predictions == subject.test.predictions).all()
+    assert (stored == scores).all()
+    assert (again.logits == outputs.logits).all()
+
+
+def refuse_change(pixels: Any, first: int) -> Any:
+    raise AssertionError(f"{len(pixels)} images from {first} were changed again")
 
 
 def test_images_of_the_run_itself_are_removed_counted_and_listed(subject: Subject, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.neighbors import NearestNeighbors
 from synthetic_runs import finished_run
 
 from transferkit import rejection
@@ -15,6 +16,7 @@ from transferkit.metrics import classification as metrics
 from transferkit.outputs import Outputs
 from transferkit.prediction import Model, in_words, limits_of, no_threshold, predictions
 from transferkit.rejection import Rejection
+from transferkit.run_directory import Run
 
 NAMES = ("cat", "dog", "ship")
 
@@ -23,6 +25,10 @@ def outputs_of(logits: object, labels: object = None, names: tuple[str, ...] = N
     values = np.asarray(logits, dtype=np.float32)
     truth = np.zeros(len(values), np.int64) if labels is None else np.asarray(labels, dtype=np.int64)
     return Outputs(np.zeros((len(values), 2), np.float32), values, truth, tuple(map(str, range(len(values)))), names)
+
+
+def said(logits: object) -> Outputs:
+    return outputs_of(logits, names=("cat", "dog"))
 
 
 def of_confidence(shares: object) -> Outputs:
@@ -40,16 +46,16 @@ def val() -> Outputs:
 def test_ninety_five_per_cent_of_val_lie_at_or_below_the_threshold(val: Outputs) -> None:
     threshold = rejection.fit(val).threshold(0.95)
 
-    assert (rejection.score(val) <= threshold).sum() == 95
+    assert (rejection.msp(val) <= threshold).sum() == 95
     assert threshold == pytest.approx(-np.log(0.505 + 0.0049 * 6))  # the sixth lowest confidence
 
 
 def test_accepting_all_takes_the_largest_score_of_val(val: Outputs) -> None:
-    assert rejection.fit(val).threshold(1.0) == rejection.score(val).max()
+    assert rejection.fit(val).threshold(1.0) == rejection.msp(val).max()
 
 
 def test_score_tells_saturated_confidences_apart() -> None:
-    scores = rejection.score(outputs_of([[20, 0, 0], [25, 0, 0], [30, 0, 0]]))
+    scores = rejection.msp(outputs_of([[20, 0, 0], [25, 0, 0], [30, 0, 0]]))
 
     assert scores[0] > scores[1] > scores[2] > 0
 
@@ -57,7 +63,7 @@ def test_score_tells_saturated_confidences_apart() -> None:
 def test_percentile_counts_the_val_images_that_are_no_more_unusual(val: Outputs) -> None:
     limits = rejection.fit(val)
 
-    percentiles = limits.percentile(rejection.score(of_confidence([0.9999, 0.505 + 0.0049 * 50.5, 0.5])))
+    percentiles = limits.percentile(rejection.msp(of_confidence([0.9999, 0.505 + 0.0049 * 50.5, 0.5])))
 
     assert percentiles.tolist() == [0, 50, 100]
 
@@ -118,16 +124,16 @@ def test_without_stored_val_outputs_there_are_no_limits(tmp_path: Path) -> None:
 def test_an_unusual_image_is_unknown_and_keeps_its_would_be_class(val: Outputs) -> None:
     sure, unsure = np.log([[0.98, 0.02], [0.501, 0.499]]).astype(np.float32)
 
-    found = predictions(np.stack([sure, unsure]), ("cat", "dog"), rejection.fit(val), 0.95)
+    found = predictions(said(np.stack([sure, unsure])), rejection.fit(val), 0.95)
 
     assert [each.unknown for each in found] == [False, True]
     assert found[1].name == "cat"
     assert in_words(found[0]) == "cat\t0.980"
-    assert in_words(found[1]) == "unknown\t0.501\twould be cat; more unusual than 100 % of the validation images"
+    assert in_words(found[1]) == "unknown\t0.501\twould be cat; more unusual than 100 % of the validation images (msp)"
 
 
 def test_without_threshold_nothing_is_unknown_and_the_reason_is_said() -> None:
-    found = predictions(np.zeros((1, 2), np.float32), ("cat", "dog"), None, 0.95)
+    found = predictions(said(np.zeros((1, 2))), None, 0.95)
 
     model = Model(None, None, 32, "squash")  # type: ignore[arg-type]
     assert (found[0].unknown, found[0].percentile, found[0].candidates) == (None, None, None)
@@ -137,8 +143,113 @@ def test_without_threshold_nothing_is_unknown_and_the_reason_is_said() -> None:
 def test_candidates_come_likeliest_first(val: Outputs) -> None:
     logits = np.log([[0.3, 0.7]]).astype(np.float32)
 
-    found = predictions(
-        logits, ("cat", "dog"), Rejection(100, rejection.fit(val).percentiles, None, -math.log(0.2)), 0.95
-    )
+    found = predictions(said(logits), Rejection(100, rejection.fit(val).percentiles, None, -math.log(0.2)), 0.95)
 
     assert found[0].candidates == ("dog", "cat")
+
+
+# ---- compared with training images ----
+
+
+def directions(angles: object, labels: object = None, length: float = 1.0) -> Outputs:
+    """Two-class outputs with features at these angles, in degrees; the network is sure of all of them."""
+    radians = np.deg2rad(np.asarray(angles, dtype=np.float64))
+    features = length * np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
+    sure = said(np.tile([30.0, 0.0], (len(features), 1)))
+    truth = sure.labels if labels is None else np.asarray(labels, np.int64)
+    return Outputs(features, sure.logits, truth, sure.ids, sure.class_names)
+
+
+def test_with_training_images_to_compare_with_a_sure_answer_may_be_unknown() -> None:
+    train, val = directions(np.linspace(0, 10, 40)), directions(np.linspace(0, 10, 50))
+    limits = rejection.fit(val, rejection.banked(train, seed=0))
+
+    found = predictions(directions([5, 180], length=7.0), limits, 0.95)
+
+    assert [each.unknown for each in found] == [False, True]
+    assert [each.score_name for each in found] == ["knn", "knn"]
+    assert found[1].probability == pytest.approx(1.0)
+    assert found[1].score == pytest.approx(2 * np.sin(np.deg2rad(171 - 1 / 1.3) / 2), abs=0.01)  # 2nd of 40 from 10
+    assert "more unusual than 100 % of the validation images (knn)" in in_words(found[1])
+
+
+def test_the_score_is_the_distance_to_the_kth_neighbour_that_scikit_learn_finds() -> None:
+    generator = np.random.default_rng(0)
+    train, test = (directions(generator.uniform(0, 360, n)) for n in (400, 30))
+    neighbours = NearestNeighbors(n_neighbors=20).fit(train.features)  # a twentieth of 400
+
+    scores = rejection.fit(None, rejection.banked(train, seed=0)).scores(test)
+
+    assert scores == pytest.approx(neighbours.kneighbors(test.features)[0][:, -1], abs=1e-5)
+
+
+def test_thresholds_of_distances_come_from_val() -> None:
+    train, val = directions(np.linspace(0, 90, 40)), directions(np.linspace(0, 120, 100))
+    limits = rejection.fit(val, rejection.banked(train, seed=0))
+
+    assert (limits.scores(val) <= limits.threshold(0.95)).sum() == 95
+
+
+def test_the_bank_is_even_over_classes_seeded_and_in_order() -> None:
+    labels = np.array([0] * 3_000 + [1] * 2_000 + [0] * 50)
+    train = directions(np.arange(5_050) / 20, labels)
+
+    bank = rejection.banked(train, seed=1)
+
+    assert bank is not None
+    assert np.bincount(bank.labels).tolist() == [500, 500]
+    assert [int(name) for name in bank.ids] == sorted({int(name) for name in bank.ids})
+    assert (bank.features == rejection.banked(train, seed=1).features).all()
+    assert bank.ids != rejection.banked(train, seed=2).ids
+
+
+def test_a_bank_for_many_classes_holds_as_many_of_each_as_neighbours_are_looked_at() -> None:
+    names = tuple(f"class {number}" for number in range(40))
+    labels = np.repeat(np.arange(40), 60)
+    train = Outputs(np.ones((2_400, 2)), np.zeros((2_400, 40)), labels, tuple(map(str, range(2_400))), names)
+
+    assert np.bincount(rejection.banked(train, seed=0).labels).tolist() == [50] * 40
+
+
+def test_distances_survive_their_way_through_json_with_the_bank_beside() -> None:
+    bank = rejection.banked(directions(np.linspace(0, 90, 40)), seed=0)
+    limits = rejection.fit(directions(np.linspace(0, 90, 30)), bank)
+
+    read = Rejection.from_dict(limits.as_dict(), bank)
+
+    assert read == limits
+    assert read.score == "knn"
+
+
+def test_a_run_whose_bank_is_gone_says_how_to_get_it_back(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    bank = rejection.banked(directions([0, 10, 20]), seed=0)
+    run.write_json("model", {**run.model, "rejection": rejection.fit(None, bank).as_dict()})
+
+    with pytest.raises(TransferkitError, match=r"outputs/bank.safetensors.*Copy it back.*or make the run again"):
+        limits_of(Run(run.path))
+
+
+def test_a_score_of_a_newer_version_is_refused() -> None:
+    values = {**rejection.fit(None).as_dict(), "score": "oracle"}
+
+    with pytest.raises(TransferkitError, match=r"'oracle', which this version does not know. Upgrade with"):
+        Rejection.from_dict(values)
+
+
+def test_a_run_of_an_earlier_version_ships_what_it_shipped_and_says_so(tmp_path: Path, val: Outputs) -> None:
+    run = finished_run(tmp_path / "run")
+    run.write_json("model", {**run.model, "rejection": rejection.fit(val).as_dict()})
+
+    model = Model(None, None, 32, "squash", limits_of(Run(run.path)))  # type: ignore[arg-type]
+
+    assert model.rejection == rejection.fit(val)
+    assert model.rejection.score == "msp"
+    assert "`unknown` goes by the probability alone (msp). A run made anew" in no_threshold(model)
+
+
+def test_outputs_without_features_cannot_be_compared() -> None:
+    limits = rejection.fit(None, rejection.banked(directions([0, 10, 20]), seed=0))
+
+    with pytest.raises(TransferkitError, match="2 features per image; these outputs have 2 and 0"):
+        limits.scores(Outputs(np.zeros((1, 0)), np.zeros((1, 2)), np.zeros(1, np.int64), ("one",), ("cat", "dog")))

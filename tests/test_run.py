@@ -16,6 +16,7 @@ from transferkit import checkpoint, defaults, run_directory, training
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.methods import probe_heads
 from transferkit.outputs import Outputs
+from transferkit.prediction import limits_of
 from transferkit.recipe import FinetuneSettings, Recipe, from_options
 from transferkit.run import run
 from transferkit.run_directory import Run, open_run
@@ -54,6 +55,7 @@ def test_a_run_leaves_its_files_and_no_temporary_ones(finished: Run) -> None:
     assert {path.name for path in finished.path.iterdir()} == FILES
     assert {path.name for path in (finished.path / "outputs").iterdir()} == {
         "val.safetensors",
+        "bank.safetensors",
         "test.safetensors",
         "thumbnails.safetensors",
         "explanations.safetensors",
@@ -105,6 +107,9 @@ def test_a_loaded_run_predicts_what_the_run_predicted(finished: Run) -> None:
     names = [finished.model["class_names"][index] for index in outputs.predictions]
     assert [prediction.name for prediction in predictions] == names
     assert sum(predictions[0].probabilities.values()) == pytest.approx(1.0)
+    distances = limits_of(finished).scores(outputs)
+    assert {prediction.score_name for prediction in predictions} == {"knn"}
+    assert [prediction.score for prediction in predictions] == pytest.approx(distances, abs=1e-5)
 
 
 def test_prediction_takes_paths_pil_images_and_arrays_alike(finished: Run, tmp_path: Path) -> None:

@@ -37,7 +37,9 @@ class Prediction:
         probability: Of that class, as the network states it.
         probabilities: Of every class, in the order of the class names; they sum to 1.
         unknown: Whether the image is more unusual than the model accepts; None if the run holds no threshold.
-        score: How unusual it is, from 0 up: minus the log of `probability`.
+        score: How unusual it is, higher = more: for `knn` the distance to training images, from 0 to 2; for `msp` minus
+            the log of `probability`.
+        score_name: Which of them.
         percentile: Per cent of the run's val images that are no more unusual; None if the run holds no threshold.
         candidates: Classes that hold the true one for at least 90 % of images like those of val, likeliest first; may
             be empty for an unusual image. None if the run holds no threshold.
@@ -48,6 +50,7 @@ class Prediction:
     probabilities: dict[str, float]
     unknown: bool | None
     score: float
+    score_name: str
     percentile: int | None
     candidates: tuple[str, ...] | None
 
@@ -80,23 +83,25 @@ class Model:
         """
         pixels = as_pixels(images, self.storage_px, self.fit)
         starts = range(0, len(pixels), batch_size)
-        logits = np.concatenate([self._logits(pixels[at : at + batch_size]) for at in starts])
-        return predictions(logits, self.class_names, self.rejection, acceptance)
+        parts = [self._said(pixels[at : at + batch_size]) for at in starts]
+        features, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
+        ids = tuple(f"image {number}" for number in range(1, len(pixels) + 1))
+        outputs = Outputs(features, logits, np.zeros(len(ids), np.int64), ids, self.class_names)
+        return predictions(outputs, self.rejection, acceptance)
 
-    def _logits(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+    def _said(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Features (N, D) and logits (N, C)."""
         with torch.inference_mode(), self.machine.autocast():
-            logits = self.classifier(to_device(np.ascontiguousarray(pixels), self.machine.device))
-        found: npt.NDArray[np.float32] = logits.float().cpu().numpy()
-        return found
+            features = self.classifier.features(to_device(np.ascontiguousarray(pixels), self.machine.device))
+            logits = self.classifier.head(features)
+        return features.float().cpu().numpy(), logits.float().cpu().numpy()
 
 
-def predictions(
-    logits: npt.NDArray[np.float32], class_names: tuple[str, ...], limits: Rejection | None, acceptance: float
-) -> list[Prediction]:
-    """Logits (N, C) as predictions; unknown are those more unusual than that share of val."""
-    nothing = np.zeros((len(logits), 0), np.float32)
-    outputs = Outputs(nothing, logits, np.zeros(len(logits), np.int64), ("",) * len(logits), class_names)
-    scores = rejection.score(outputs)
+def predictions(outputs: Outputs, limits: Rejection | None, acceptance: float) -> list[Prediction]:
+    """One per image; unknown are those more unusual than that share of val."""
+    class_names = outputs.class_names
+    judge = limits or rejection.fit(None)
+    scores = judge.scores(outputs)
     shares = np.exp(outputs.log_probabilities)
     verdicts = _verdicts(outputs, scores, limits, acceptance)
     return [
@@ -105,6 +110,7 @@ def predictions(
             float(row[best]),
             dict(zip(class_names, map(float, row), strict=True)),
             score=float(score),
+            score_name=judge.score,
             **verdict,
         )
         for best, row, score, verdict in zip(outputs.predictions, shares, scores, verdicts, strict=True)
@@ -136,18 +142,18 @@ def in_words(found: Prediction) -> str:
         return f"{found.name}\t{found.probability:.3f}"
     return (
         f"unknown\t{found.probability:.3f}\twould be {found.name}; "
-        f"more unusual than {found.percentile} % of the validation images"
+        f"more unusual than {found.percentile} % of the validation images ({found.score_name})"
     )
 
 
 def no_threshold(model: Model) -> str:
-    """Why this model never answers "unknown"; empty where it can."""
+    """Why this model never answers "unknown", or only by its probability; empty where it does better."""
     if model.rejection is None:
         missing = "no threshold for `unknown` and no outputs of val to learn it from"
         return f"This run holds {missing}. Every image gets a class."
     if model.rejection.reason:
         return f"No image can be called unknown: {model.rejection.reason}. Every image gets a class."
-    return ""
+    return model.rejection.score_words
 
 
 def load(run: Path | str, device: str = "auto") -> Model:
@@ -165,11 +171,14 @@ def load(run: Path | str, device: str = "auto") -> Model:
 
 
 def limits_of(run: Run) -> Rejection | None:
-    """The thresholds that a run ships; of a run of an earlier version, those that its stored val outputs give."""
-    shipped = Rejection.from_dict(run.model.get("rejection"))
-    if shipped is not None or not run.outputs_path("val").exists():
-        return shipped
-    return rejection.fit(run.outputs("val"))
+    """The thresholds that a run ships; of a run of an earlier version, those that its stored val outputs give.
+
+    Raises:
+        TransferkitError: If the run's training images to compare with are gone, or a newer version wrote it.
+    """
+    if shipped := run.model.get("rejection"):
+        return Rejection.from_dict(shipped, run.outputs("bank") if run.outputs_path("bank").exists() else None)
+    return rejection.fit(run.outputs("val")) if run.outputs_path("val").exists() else None
 
 
 def load_classifier(run: Run) -> Classifier:

@@ -1,15 +1,17 @@
-"""When a model should answer "unknown": a threshold, a temperature and candidate sets, all from its own val images."""
+"""When a model should answer "unknown": a score, and from its own val images a threshold and candidate sets."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from transferkit import ood
 from transferkit.errors import TransferkitError
 from transferkit.metrics import classification as metrics
 from transferkit.metrics import conformal
@@ -17,7 +19,9 @@ from transferkit.outputs import Outputs
 
 Floats = npt.NDArray[np.float64]
 
-SCORE = "msp"
+SCORES = ("knn", "msp")  # with training images to compare with, and without; docs/detectors.md says why
+BANK = 1_000  # training images kept to compare with, or ...
+BANK_PER_CLASS = 50  # ... so many per class if that is more: as many as kNN looks at
 ACCEPTANCE = 0.95  # of images like those of val; the field's convention, Hendrycks and Gimpel 2017 (arXiv:1610.02136)
 FEWEST_FOR_THRESHOLD = 20  # val images; with fewer, 95 % of them is all of them
 CANDIDATES_MISS = 0.1  # alpha of the candidate sets: they hold the true class for 90 % of images
@@ -25,19 +29,48 @@ CANDIDATES_MISS = 0.1  # alpha of the candidate sets: they hold the true class f
 
 @dataclass(frozen=True)
 class Rejection:
-    """What a model needs to answer "unknown", learnt from val alone; nothing of it saw an unknown image.
+    """What a model needs to answer "unknown"; thresholds are learnt from val, and nothing of it saw an unknown image.
 
     Attributes:
         n: Val images it was learnt from.
         percentiles: 101 scores; percentiles[a] accepts at least a % of the val images. Empty below 20 images.
         temperature: Divides the logits before a probability is believed; None below 100 images.
         candidate_quantile: Largest -log p of a class that belongs to the candidate set; None below 9 images.
+        bank: Outputs on some training images, to compare with; None in runs of earlier versions, which scored by msp.
     """
 
     n: int
     percentiles: tuple[float, ...]
     temperature: float | None
     candidate_quantile: float | None
+    bank: Outputs | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def score(self) -> str:
+        """The detector that says how unusual an image is, a key of `ood.DETECTORS`."""
+        return "msp" if self.bank is None else "knn"
+
+    def scores(self, outputs: Outputs) -> Floats:
+        """(N,) how unusual each image is, higher = more.
+
+        Raises:
+            TransferkitError: If the outputs are those of another model or, for knn, hold no features.
+        """
+        return msp(outputs) if self._neighbours is None else self._neighbours(outputs)
+
+    @cached_property
+    def _neighbours(self) -> ood.Score | None:
+        return None if self.bank is None else ood.fit("knn", self.bank, None, None)
+
+    @property
+    def score_words(self) -> str:
+        """What a user should know of the score where it is the weaker one; empty where it is not."""
+        if self.bank is not None:
+            return ""
+        return (
+            "This run keeps no training images to compare with, so `unknown` goes by the probability alone (msp). "
+            "A run made anew goes by the distance to training images (knn)."
+        )
 
     @property
     def reason(self) -> str:
@@ -69,7 +102,7 @@ class Rejection:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "score": SCORE,
+            "score": self.score,
             "n": self.n,
             "percentiles": list(self.percentiles),
             "temperature": self.temperature,
@@ -77,22 +110,71 @@ class Rejection:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any] | None) -> Rejection | None:
-        """What `as_dict` gave; None for a run made before there were thresholds."""
-        if not values or values.get("score") != SCORE:
-            return None
-        return cls(values["n"], tuple(values["percentiles"]), values["temperature"], values["candidate_quantile"])
+    def from_dict(cls, values: Mapping[str, Any], bank: Outputs | None = None) -> Rejection:
+        """What `as_dict` gave, with the training images that are kept beside it.
+
+        Raises:
+            TransferkitError: If a newer version wrote it, or the training images are not given.
+        """
+        if values["score"] not in SCORES:
+            raise TransferkitError(
+                f"The run's thresholds are for the score {values['score']!r}, which this version does not know. "
+                "Upgrade with: pip install --upgrade transferkit"
+            )
+        kept = bank if values["score"] == "knn" else None
+        if values["score"] == "knn" and kept is None:
+            raise TransferkitError(
+                "The run goes by distances to training images, and outputs/bank.safetensors, which holds them, is not "
+                "there. Copy it back from where the run was made, or make the run again."
+            )
+        percentiles = tuple(values["percentiles"])
+        return cls(values["n"], percentiles, values["temperature"], values["candidate_quantile"], kept)
 
 
-def fit(val: Outputs | None) -> Rejection:
-    """Thresholds from the outputs of a classifier that has not learnt from these val images."""
+def fit(val: Outputs | None, bank: Outputs | None = None) -> Rejection:
+    """Thresholds for the score that a bank allows.
+
+    Args:
+        val: Outputs of a classifier that has not learnt from these images.
+        bank: Outputs on training images to compare with, see `banked`; without, the score is msp.
+
+    Raises:
+        TransferkitError: If features or scores are not finite.
+    """
     if val is None or not len(val):
-        return Rejection(0, (), None, None)
-    return Rejection(len(val), _percentiles(score(val)), metrics.fit_temperature(val), _candidate_quantile(val))
+        return Rejection(0, (), None, None, bank)
+    scores = Rejection(0, (), None, None, bank).scores(val)
+    found = (_percentiles(scores), metrics.fit_temperature(val), _candidate_quantile(val))
+    return Rejection(len(val), *found, bank)
 
 
-def score(outputs: Outputs) -> Floats:
-    """(N,) how unusual each image is, higher = more: minus the log of the largest softmax probability.
+def banked(train: Outputs, seed: int) -> Outputs | None:
+    """The training images to keep: 1,000, or 50 per class if that is more, as evenly over the classes as there are.
+
+    Drawn with the seed, in their order; None where there are none.
+
+    Example:
+        >>> names = ("cat", "dog")
+        >>> labels = np.array([0] * 40 + [1] * 5_000)
+        >>> train = Outputs(np.ones((5_040, 3)), np.ones((5_040, 2)), labels, tuple(map(str, labels)), names)
+        >>> np.bincount(banked(train, seed=0).labels).tolist()
+        [40, 960]
+    """
+    if not train.features.size:
+        return None
+    order = np.random.default_rng(seed).permutation(len(train))
+    turn = np.empty(len(train), np.int64)  # an image's number within its class
+    for label in range(len(train.class_names)):
+        mine = order[train.labels[order] == label]
+        turn[mine] = np.arange(len(mine))
+    first = order[np.argsort(turn[order], kind="stable")]  # round and round the classes
+    kept = np.sort(first[: max(BANK, BANK_PER_CLASS * len(train.class_names))])
+    ids = tuple(train.ids[row] for row in kept)
+    return Outputs(train.features[kept], train.logits[kept], train.labels[kept], ids, train.class_names)
+
+
+def msp(outputs: Outputs) -> Floats:
+    """(N,) minus the log of the largest softmax probability, 0 for every image where there is one class.
 
     Hendrycks and Gimpel, ICLR 2017 (arXiv:1610.02136); the log keeps apart what rounding would make 1.
     """

@@ -23,7 +23,7 @@ from transferkit.checkpoint import write_tensors
 from transferkit.classifier import Classifier
 from transferkit.costs import costs, forget_peak, peak_bytes
 from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
-from transferkit.explanations.explain import explain
+from transferkit.explanations.explain import explain, searched
 from transferkit.features.extractor import outputs_of
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.job import Job
@@ -75,12 +75,15 @@ def run(
     clock.lap("evaluate")
     spent = costs(recipe, classifier, splits, fitted, machine, peak_bytes(machine))
     clock.lap("costs")
-    explanations = explain(classifier, splits.train, test_images, test, job)
+    compared = splits.train.subset(searched(len(splits.train), len(test), recipe.seed))
+    seen = outputs_of(classifier, compared, machine, screen, "train images to compare with")
+    bank = rejection.banked(seen, recipe.seed)
+    explanations = explain(classifier, compared, seen, test_images, test, machine, len(splits.train))
     clock.lap("explain")
 
-    save_model(place, classifier, recipe, rejection.fit(fitted.val))
+    save_model(place, classifier, recipe, rejection.fit(fitted.val, bank))
     place.write_history(fitted.history)
-    place.save_outputs({"val": fitted.val, "test": test})
+    place.save_outputs({"val": fitted.val, "test": test, "bank": bank})
     explanations.save(place.explanations_path)
     chosen = thumbnail_choice(test)
     place.write_thumbnails(chosen, thumbnails(test_images, chosen))

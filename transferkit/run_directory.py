@@ -43,9 +43,9 @@ class Run:
     """The folder of one run; complete without the code that made it, no pickle anywhere.
 
     Files: recipe.yaml (resolved), model.safetensors and model.json, history.jsonl (one line per epoch),
-    outputs/<set>.safetensors, outputs/thumbnails.safetensors, outputs/explanations.safetensors, facts.json,
-    evaluation.json, environment.json, report.html, report.md, confusion.csv; checkpoint.safetensors only while training
-    is unfinished.
+    outputs/<set>.safetensors (val, test, bank), outputs/thumbnails.safetensors, outputs/explanations.safetensors,
+    facts.json, evaluation.json, environment.json, report.html, report.md, confusion.csv; checkpoint.safetensors only
+    while training is unfinished.
     """
 
     path: Path
@@ -94,7 +94,7 @@ class Run:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def outputs(self, image_set: str) -> Outputs:
-        """The stored outputs of `val` or `test`."""
+        """The stored outputs of `val`, of `test`, or of some train images to compare with: `bank`."""
         return Outputs.load(self.outputs_path(image_set))
 
     def outputs_path(self, image_set: str) -> Path:

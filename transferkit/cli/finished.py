@@ -61,10 +61,10 @@ def predict(
 
     model = load(run, device)
     predictions = model.predict(images, acceptance=acceptance)
+    if words := no_threshold(model):
+        print(words, file=sys.stderr)
     if json:
         print_json([{"image": str(path), **vars(found)} for path, found in zip(images, predictions, strict=True)])
         return
     for path, found in zip(images, predictions, strict=True):
         print(f"{path}\t{in_words(found)}")
-    if reason := no_threshold(model):
-        print(reason, file=sys.stderr)

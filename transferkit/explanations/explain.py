@@ -18,7 +18,6 @@ from transferkit.outputs import Outputs
 if TYPE_CHECKING:  # the report reads what is stored, without torch
     from transferkit.classifier import Classifier
     from transferkit.explanations.gradcam import CamLayer
-    from transferkit.job import Job
     from transferkit.runtime import Runtime
 
 NEIGHBOURS = 3  # training images shown of each listed image
@@ -86,17 +85,29 @@ ARRAYS = ("indices", "neighbours", "similarities", "pictures", "labels", "maps")
 METADATA = ("ids", "searched", "train_images", "layer", "crop", "no_maps_because")
 
 
-def explain(classifier: Classifier, train: Images, test_images: Images, test: Outputs, job: Job) -> Explanations:
-    """Neighbours and maps of the images that the report lists; one pass over at most 5,000 training images.
+def explain(
+    classifier: Classifier,
+    pool: Images,
+    seen: Outputs,
+    test_images: Images,
+    test: Outputs,
+    runtime: Runtime,
+    train_images: int,
+) -> Explanations:
+    """Neighbours and maps of the images that the report lists.
 
-    The neighbours are those of the final network, whose features of the training images no earlier pass gave.
+    Args:
+        classifier: As it was fitted.
+        pool: Training images to search, see `searched`.
+        seen: What the classifier says of them.
+        test_images: The test images ...
+        test: ... and what it says of these.
+        runtime: Where to compute the maps.
+        train_images: How many training images there are.
     """
     from transferkit.explanations.gradcam import cam_layer
-    from transferkit.features.extractor import outputs_of
 
     indices = listed_one_by_one(test)
-    pool = train.subset(searched(len(train), len(test), job.seed))
-    seen = outputs_of(classifier, pool, job.runtime, job.screen, "train images to compare with")
     nearest, similarities = nearest_rows(test.features[indices], seen.features, NEIGHBOURS)
     shown, neighbours = np.unique(nearest, return_inverse=True)
     layer = cam_layer(classifier)
@@ -108,8 +119,8 @@ def explain(classifier: Classifier, train: Images, test_images: Images, test: Ou
         labels=pool.labels[shown],
         ids=tuple(pool.ids[row] for row in shown),
         searched=len(pool),
-        train_images=len(train),
-        maps=_maps(classifier, layer, test_images.take(indices), test.predictions[indices], job.runtime),
+        train_images=train_images,
+        maps=_maps(classifier, layer, test_images.take(indices), test.predictions[indices], runtime),
         layer=layer.name,
         crop=classifier.input_spec.crop,
         no_maps_because=layer.reason,

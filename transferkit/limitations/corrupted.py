@@ -16,7 +16,7 @@ from transferkit.limitations.image_sets import sample
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds, share_of
 from transferkit.limitations.subject import Subject, rows
-from transferkit.limitations.unknown import accepted_of
+from transferkit.limitations.unknown import accepted_of, accepted_scores
 from transferkit.metrics import classification as metrics
 from transferkit.metrics.detection import percentile_interval
 from transferkit.outputs import Outputs
@@ -68,13 +68,14 @@ def corrupted(
     images = sample(subject.images["test"], FAST_IMAGES if fast else settings.max_images, settings.seed)
     clean = outputs_of(subject.test, images)
     found: dict[tuple[str, int], Outputs] = {}
+    accepted: dict[tuple[str, int], Bools] = {}
     with screen.progress("corruptions", len(names) * len(severities) * len(images)) as progress:
         for name in names:
             for severity in severities:
-                found[name, severity] = one(subject, images, name, severity, settings)
+                found[name, severity], accepted[name, severity] = one(subject, images, name, severity, settings)
                 progress.advance(len(images), f"{name} {severity}")
     cells = [
-        {"corruption": name, "severity": severity, **_cell(subject, part, clean)}
+        {"corruption": name, "severity": severity, **_cell(accepted[name, severity], part, clean)}
         for (name, severity), part in found.items()
     ]
     report = {
@@ -95,16 +96,18 @@ def corrupted(
     return report, {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
 
 
-def one(subject: Subject, images: Images, name: str, severity: int, settings: Settings) -> Outputs:
-    """What the network says about images under one corruption at one severity."""
+def one(subject: Subject, images: Images, name: str, severity: int, settings: Settings) -> tuple[Outputs, Bools]:
+    """What the network says about images under one corruption at one severity, and which the run accepts."""
     if settings.cifar10c is not None:
-        return authors_images(subject, settings.cifar10c, name, severity)
+        found = authors_images(subject, settings.cifar10c, name, severity)
+        return found, accepted_of(subject, found)[0]
     words = f"{corruptions.RECIPE}, {name}, severity {severity}, seed {settings.seed}"
 
     def change(pixels: Any, first: int) -> Any:
         return corruptions.corrupt(pixels, name, severity, settings.seed, first)
 
-    return subject.store.changed(images, change, words)
+    outputs, scores = subject.store.judged(images, change, words, subject.limits)
+    return outputs, accepted_scores(subject, scores)
 
 
 def authors_images(subject: Subject, folder: Path, name: str, severity: int) -> Outputs:
@@ -132,9 +135,8 @@ def outputs_of(test: Outputs, images: Images) -> Outputs:
     return rows(test, np.array([position[name] for name in images.ids], dtype=np.int64))
 
 
-def _cell(subject: Subject, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
+def _cell(accepted: Bools, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
     right = outputs.predictions == outputs.labels
-    accepted, _ = accepted_of(subject, outputs)
     before = float((clean.predictions == clean.labels).mean())
     return {
         "accuracy": share_of(right),

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferkit import rejection
 from transferkit.evaluation import thumbnails
 from transferkit.images import Images
 from transferkit.limitations.subject import Subject
@@ -77,7 +76,7 @@ def _own_groups(subject: Subject) -> Iterator[tuple[str, Integers]]:
 def _items(
     subject: Subject, outputs: Outputs, images: Images, chosen: Integers, found: Album, *, with_label: bool
 ) -> list[dict[str, Any]]:
-    scores = rejection.score(outputs)
+    scores = subject.limits.scores(outputs)
     has_threshold = bool(subject.limits.percentiles)
     numbers = found.add(images, chosen)
     return [

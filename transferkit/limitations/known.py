@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import rejection
 from transferkit.limitations.shares import as_dict, share_of
 from transferkit.limitations.subject import Subject
 from transferkit.metrics import classification as metrics
@@ -43,6 +42,7 @@ def contract(subject: Subject) -> dict[str, Any]:
         "fingerprint": run.facts["data"]["fingerprint"],
         "model_digest": subject.store.model_digest,
         "sentence": f"It can answer only one of these {len(names)} classes; on its own it has no “none of these”.",
+        "score": subject.limits.score,
         "threshold": subject.limits.threshold(),
         "threshold_reason": subject.limits.reason,
         "n_thresholds": subject.limits.n,
@@ -118,7 +118,7 @@ def calibration_verdict(row: dict[str, Any]) -> str:
 
 def selective(val: Outputs, test: Outputs, limits: Rejection, target: float, evaluated: Scores) -> dict[str, Any]:
     """What answering only familiar images gives; thresholds come from val, results from test."""
-    scores, wrong = rejection.score(test), test.predictions != test.labels
+    scores, wrong = limits.scores(test), test.predictions != test.labels
     return {
         **evaluated["selective"],
         "n": len(test),

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from transferkit import datasets, rejection, runtime
 from transferkit.batches import to_device
+from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, SealedImages, Splits
@@ -102,24 +104,36 @@ class OutputStore:
 
     def changed(self, images: Images, change: Change, name: str) -> Outputs:
         """What the network says about images after a change that `name` describes in full; features are not kept."""
-        path = self.folder / f"{self._key(images.fingerprint, name)}.safetensors"
-        if path.exists():
-            return replace(Outputs.load(path), labels=images.labels, ids=images.ids)
-        logits = np.concatenate(list(self._logits(images, change)))
-        nothing = np.zeros((len(images), 0), np.float32)
-        found = Outputs(nothing, logits, images.labels, images.ids, self.classifier.class_names)
-        found.save(path)
-        return found
+        return self.judged(images, change, name, rejection.fit(None))[0]
 
-    def _logits(self, images: Images, change: Change) -> Iterator[np.ndarray]:
+    def judged(
+        self, images: Images, change: Change, name: str, limits: Rejection
+    ) -> tuple[Outputs, npt.NDArray[np.float64]]:
+        """The same, and how unusual each changed image is to the score that the run ships."""
+        against = f", {limits.score} of {len(limits.bank)} images" if limits.bank is not None else ""
+        path = self.folder / f"{self._key(images.fingerprint, name + against)}.changed.safetensors"
+        if not path.exists():
+            said = [(part.logits, limits.scores(part)) for part in self._said(images, change, name)]
+            logits, scores = (np.concatenate(parts) for parts in zip(*said, strict=True))
+            write_arrays(path, {"logits": logits, "scores": scores})
+        arrays, _ = read_arrays(path)
+        nothing = np.zeros((len(images), 0), np.float32)
+        found = Outputs(nothing, arrays["logits"], images.labels, images.ids, self.classifier.class_names)
+        return found, arrays["scores"]
+
+    def _said(self, images: Images, change: Change, name: str) -> Iterator[Outputs]:
+        """Outputs of one batch after another, all labels 0."""
         self.classifier.eval()
         with torch.inference_mode():
             for start in range(0, len(images), CHUNK):
                 pixels = to_device(images.take(slice(start, start + CHUNK)), self.machine.device)
                 for batch in torch.split(change(pixels, start), BATCH):
                     with self.machine.autocast():
-                        logits = self.classifier(batch.to(self.machine.device))
-                    yield logits.float().cpu().numpy()
+                        features = self.classifier.features(batch.to(self.machine.device))
+                        logits = self.classifier.head(features)
+                    values = (features.float().cpu().numpy(), logits.float().cpu().numpy())
+                    ids = (name,) * len(batch)
+                    yield Outputs(*values, np.zeros(len(batch), np.int64), ids, self.classifier.class_names)
 
     def _key(self, fingerprint: str, change: str = "") -> str:
         spec = asdict(self.classifier.input_spec)
@@ -161,7 +175,9 @@ def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: s
     shipped = limits_of(run)
     if shipped is None or not shipped.n:
         notes.append("the run has no val images, so that `predict` never answers unknown; the threshold here does")
-        shipped = rejection.fit(val)
+        shipped = rejection.fit(val, shipped.bank if shipped else None)
+    if shipped.score_words:
+        notes.append(shipped.score_words)
     return Subject(run, classifier, machine, images, train, val, test, shipped, tuple(notes), store)
 
 

@@ -102,7 +102,7 @@ def answers_nonsense(report: Report, rules: Rules) -> list[tuple[str, str]] | No
         return []
     worst = bad[-1]
     kinds = named([row["name"] for row in reversed(bad)])
-    text = f"It answers confidently on meaningless images: {percent(_accepted(worst))} of {kinds.partition(',')[0]}."
+    text = f"It accepts meaningless images: {percent(_accepted(worst))} of {kinds.partition(',')[0]}."
     return [(text, f"{evidence(worst['accepted'])}; {len(bad)} of {len(found)} kinds above the rule: {kinds}")]
 
 
@@ -207,7 +207,7 @@ def fails_silently(report: Report, rules: Rules) -> list[tuple[str, str]] | None
     if not bad:
         return []
     share, name = max(bad, key=lambda pair: float(pair[0]["value"]))
-    text = f"Under {name}, {percent(share['value'])} of the images are wrong and accepted with high confidence."
+    text = f"Under {name}, {percent(share['value'])} of the images are wrong and accepted all the same."
     return [(text, f"{evidence(share)}; {len(bad)} of {len(cells)} shifts above the rule")]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferkit import ood, rejection
+from transferkit import ood
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Pixels
 from transferkit.limitations.image_sets import ImageSet
@@ -203,9 +203,14 @@ def native_auroc(test: Floats, native: Mapping[str, Floats] | None, name: str) -
 
 def accepted_of(subject: Subject, outputs: Outputs) -> tuple[Bools, Floats]:
     """Which images the shipped threshold accepts, and their shipped scores; all where there is no threshold."""
-    scores = rejection.score(outputs)
+    scores = subject.limits.scores(outputs)
+    return accepted_scores(subject, scores), scores
+
+
+def accepted_scores(subject: Subject, scores: Floats) -> Bools:
+    """Which of these shipped scores the shipped threshold accepts; all where there is no threshold."""
     threshold = subject.limits.threshold()
-    return (np.ones(len(scores), dtype=bool) if threshold is None else scores <= threshold), scores
+    return np.ones(len(scores), dtype=bool) if threshold is None else scores <= threshold
 
 
 def is_near(val: Mapping[str, Floats], scores: Mapping[str, Floats]) -> bool:
@@ -383,7 +388,7 @@ def _flows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def histogram(subject: Subject, unknown: Floats) -> dict[str, Any]:
     """The shipped score of right, wrong and unknown images in common bins, as shares."""
-    scores = rejection.score(subject.test)
+    scores = subject.limits.scores(subject.test)
     right = subject.test.predictions == subject.test.labels
     groups = {"right": scores[right], "wrong": scores[~right], "unknown": unknown}
     top = float(np.quantile(np.concatenate([scores, unknown]), 0.999)) or 1.0

@@ -28,10 +28,12 @@ GROUPS = ("right", "wrong", "unknown")
 
 def limits_page(report: Report, pixels: npt.NDArray[np.uint8]) -> str:
     """limits.json and its pictures (M, 3, h, w) as one HTML file that loads nothing."""
+    shipped = shipped_score(report)
     return rendered(
         "limits.html.jinja",
         extra_style="limits.css",
         report=report,
+        shipped=shipped,
         headline=headline(report),
         sections=sections(report),
         shade=accuracy_shade,
@@ -41,10 +43,15 @@ def limits_page(report: Report, pixels: npt.NDArray[np.uint8]) -> str:
         risk=risk_drawing(report["selective"]),
         families=family_drawing(report["corruptions"]),
         heat=heat_rows(report["corruptions"]),
-        histograms={row["name"]: histogram(row["histogram"]) for row in report["unknown"]["sets"]},
+        histograms={row["name"]: histogram(row["histogram"], shipped) for row in report["unknown"]["sets"]},
         facts=facts(report["contract"]),
         pictures=data_uris(dict(enumerate(pixels))),
     )
+
+
+def shipped_score(report: Report) -> str:
+    """The score that `predict` uses; reports of earlier versions do not name it."""
+    return str(report["contract"].get("score", "msp"))
 
 
 def headline(report: Report) -> str:
@@ -164,13 +171,13 @@ def heat_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def histogram(found: Mapping[str, Any]) -> Markup:
+def histogram(found: Mapping[str, Any], score: str) -> Markup:
     """Shares of right, wrong and unknown images over the shipped score, and the threshold."""
     edges, shares = found["edges"], found["shares"]
     top = max(max(values) for values in shares.values()) or 1.0
     frame = Frame((edges[0], edges[-1]), (0.0, 100 * top * 1.08))
     across, up = ticks(edges[0], edges[-1], 5), ticks(0.0, 100 * top * 1.08)
-    parts = [frame.axes(across, up, "how unusual (msp)", "{:g}".format)]
+    parts = [frame.axes(across, up, f"how unusual ({score})", "{:g}".format)]
     for index, name in enumerate(GROUPS):
         points = []
         for left, right, share in zip(edges[:-1], edges[1:], shares[name], strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transferkit.report.content import percent, percent_interval
-from transferkit.report.limits import headline, name_in_words, number
+from transferkit.report.limits import headline, name_in_words, number, shipped_score
 from transferkit.report.markdown import code_block, escaped, table
 
 Report = Mapping[str, Any]
@@ -105,7 +105,8 @@ def _open_world(report: Report) -> list[str]:
             [row["set"], *(percent(cell["error"]) for cell in row["cells"]), percent(row["safe_prevalence"])]
             for row in found["rows"]
         ]
-        parts += [f"## Errors among accepted answers, {escaped(found['score'])}", table(header, rows)] if rows else []
+        score = f"shipped: {shipped_score(report)}" if found["score"] == "shipped" else found["score"]
+        parts += [f"## Errors among accepted answers, {escaped(score)}", table(header, rows)] if rows else []
     return parts
 
 
