@@ -11,9 +11,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from transferkit import solvers
 from transferkit.errors import TransferkitError
-from transferkit.solvers import LinearHead, fit_linear, fit_probe, knn_logits, nearest_class_mean
+from transferkit.solvers import (
+    LinearHead,
+    choice,
+    chunks,
+    fit_linear,
+    fit_probe,
+    knn_logits,
+    lbfgs,
+    logistic,
+    nearest_class_mean,
+    objective,
+    rotation,
+)
 
 GRID = (1e-3, 1.0, 1e3)
 NONE = torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64)
@@ -55,7 +66,7 @@ def wide() -> tuple[Tensor, Tensor]:
 DATA = {f.__name__: f for f in (blobs, imbalanced, collinear, unscaled, separable, wide)}
 
 
-def objective(features: Tensor, labels: Tensor, weight: object, bias: object, C: float) -> float:
+def objective_of(features: Tensor, labels: Tensor, weight: object, bias: object, C: float) -> float:
     """scikit-learn's objective in float64; for two classes `weight` has one row, as there."""
     weight, bias = torch.as_tensor(weight).double(), torch.as_tensor(bias).double()
     logits = features.double() @ weight.T + bias
@@ -82,15 +93,15 @@ def probabilities(head: LinearHead, features: Tensor) -> np.ndarray:
 @pytest.mark.parametrize("name", DATA)
 def test_objective_is_within_one_in_100_000_of_scikit_learn(name, precision, monkeypatch):
     if precision == "float32":
-        monkeypatch.setattr(solvers, "FLOAT64_BELOW", 0)
+        monkeypatch.setattr(rotation, "FLOAT64_BELOW", 0)
     features, labels = DATA[name]()
 
     fits = fit_linear(features, labels, 4, GRID)
 
     for at, C in enumerate(GRID):
         expected = sklearn_fit(features, labels, C)
-        best = objective(features, labels, expected.coef_, expected.intercept_, C)
-        assert objective(features, labels, fits.weight[at], fits.bias[at], C) == pytest.approx(best, rel=1e-5)
+        best = objective_of(features, labels, expected.coef_, expected.intercept_, C)
+        assert objective_of(features, labels, fits.weight[at], fits.bias[at], C) == pytest.approx(best, rel=1e-5)
     assert fits.converged.all()
 
 
@@ -113,7 +124,7 @@ def test_two_classes_follow_scikit_learns_binary_convention():
         difference = fits.weight[at, 1] - fits.weight[at, 0]
         assert difference.numpy() == pytest.approx(expected.coef_[0], abs=1e-5, rel=1e-4)
         assert float(fits.objective[at]) == pytest.approx(
-            objective(features, labels, expected.coef_, expected.intercept_, C), rel=1e-5
+            objective_of(features, labels, expected.coef_, expected.intercept_, C), rel=1e-5
         )
 
 
@@ -122,18 +133,18 @@ def test_reported_objective_is_that_of_the_returned_head():
 
     fits = fit_linear(features, labels, 4, GRID)
 
-    recomputed = [objective(features, labels, fits.weight[at], fits.bias[at], C) for at, C in enumerate(GRID)]
+    recomputed = [objective_of(features, labels, fits.weight[at], fits.bias[at], C) for at, C in enumerate(GRID)]
     assert fits.objective.tolist() == pytest.approx(recomputed, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_gradient_equals_autograd(dtype):
     features, labels = blobs()
-    data = solvers._prepare(features, labels, 4, None, 1)
-    problems = solvers._problems(data, torch.rand(1, 240, dtype=torch.float64) + 0.5, [0.1, 10.0])
+    data = rotation.rotate(features, labels, 4, None, 1)
+    problems = objective.pose(data, torch.rand(1, 240, dtype=torch.float64) + 0.5, [0.1, 10.0])
     theta = torch.randn(2, 4, 9, dtype=dtype, requires_grad=True)
 
-    _, gradient = solvers._evaluate(problems, theta.detach(), torch.arange(2))
+    _, gradient = objective.evaluate(problems, theta.detach(), torch.arange(2))
 
     weight = theta * problems.precondition[:, None]
     log_p = torch.einsum("pkr,nr->pnk", weight, data.columns).log_softmax(-1)
@@ -146,7 +157,7 @@ def test_loss_keeps_its_digits_where_the_label_is_almost_certain():
     # p(label) = 1 / (1 + e^-30): 1 in float32, while the loss is 9.4e-14
     log_p = torch.tensor([[[0.0], [-30.0]]]).log_softmax(1)
 
-    loss, residual = solvers._cross_entropy(log_p, torch.zeros(1, 1, 1, dtype=torch.int64))
+    loss, residual = objective._cross_entropy(log_p, torch.zeros(1, 1, 1, dtype=torch.int64))
 
     assert loss.item() == pytest.approx(math.exp(-30), rel=1e-5)
     assert residual.flatten().tolist() == pytest.approx([-math.exp(-30), math.exp(-30)], rel=1e-5)
@@ -165,7 +176,7 @@ def test_a_batch_gives_what_each_problem_gives_alone():
 def test_problems_too_many_for_memory_are_solved_in_turns(monkeypatch):
     features, labels = blobs()
     expected = fit_linear(features, labels, 4, GRID)
-    monkeypatch.setattr(solvers, "STATE_ELEMENTS", 1)
+    monkeypatch.setattr(logistic, "STATE_ELEMENTS", 1)
 
     fits = fit_linear(features, labels, 4, GRID)
 
@@ -178,7 +189,7 @@ def test_a_good_start_saves_evaluations():
 
     warm = fit_linear(features, labels, 4, [1.0], initial=cold)
 
-    assert warm.iterations.item() <= solvers.FEWEST_EVALUATIONS < cold.iterations.item()
+    assert warm.iterations.item() <= lbfgs.FEWEST_EVALUATIONS < cold.iterations.item()
 
 
 def test_balanced_class_weights_equal_scikit_learn():
@@ -373,11 +384,11 @@ def test_the_most_accurate_C_is_chosen_on_val():
 
 
 def test_ties_in_accuracy_go_to_the_lower_loss_and_then_to_the_smaller_C():
-    def score(C: float, accuracy: float, loss: float) -> solvers._Score:
-        return solvers._Score(C, accuracy, loss, fit=None)
+    def score(C: float, accuracy: float, loss: float) -> choice._Score:
+        return choice._Score(C, accuracy, loss, fit=None)
 
-    assert solvers._best([score(1, 0.8, 0.5), score(2, 0.9, 0.7), score(3, 0.9, 0.6)]).C == 3
-    assert solvers._best([score(3, 0.9, 0.6), score(2, 0.9, 0.6)]).C == 2
+    assert choice._best([score(1, 0.8, 0.5), score(2, 0.9, 0.7), score(3, 0.9, 0.6)]).C == 3
+    assert choice._best([score(3, 0.9, 0.6), score(2, 0.9, 0.6)]).C == 2
 
 
 def test_final_head_is_scikit_learns_on_train_and_val_together():
@@ -431,7 +442,7 @@ def test_cross_validation_accuracy_equals_fitting_each_fold_apart():
 
     fit = fit_probe(train, train_labels, train[:0], train_labels[:0], 4, seed=3)
 
-    fold, standardised = solvers._folds(train_labels, 3), StandardScaler().fit_transform(train.numpy())
+    fold, standardised = choice._folds(train_labels, 3), StandardScaler().fit_transform(train.numpy())
     hits = 0
     for k in range(5):
         out = (fold == k).numpy()
@@ -445,7 +456,7 @@ def test_cross_validation_accuracy_equals_fitting_each_fold_apart():
 def test_folds_hold_out_every_image_once_and_are_stratified():
     labels = torch.tensor([0] * 20 + [1] * 10 + [2] * 5)
 
-    fold = solvers._folds(labels, seed=0)
+    fold = choice._folds(labels, seed=0)
 
     # 20, 10 and 5 images over five folds: 4, 2 and 1 in each
     assert torch.bincount(labels * 5 + fold).tolist() == [4] * 5 + [2] * 5 + [1] * 5
@@ -461,7 +472,7 @@ def test_a_class_with_three_images_allows_three_folds():
 
 
 def test_the_only_image_of_a_class_is_never_held_out():
-    assert solvers._folds(torch.tensor([0, 0, 0, 1, 1, 2]), seed=0)[5] == -1
+    assert choice._folds(torch.tensor([0, 0, 0, 1, 1, 2]), seed=0)[5] == -1
 
 
 def test_one_image_per_class_takes_the_default_C_and_says_so():
@@ -534,7 +545,7 @@ def test_a_tiny_temperature_does_not_overflow():
 def test_queries_in_chunks_give_the_same_votes(monkeypatch):
     features, labels = blobs(n=600)
     expected = knn_logits(features, labels, features, 4, k=7)
-    monkeypatch.setattr(solvers, "CHUNK_ELEMENTS", {"cpu": 1})
+    monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", {"cpu": 1})
 
     assert knn_logits(features, labels, features, 4, k=7).numpy() == pytest.approx(expected.numpy(), abs=1e-4)
 
