@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from transferkit.errors import TransferkitError
 from transferkit.recipe import from_options, ranking_from_options
 from transferkit.run import run
 from transferkit.run_directory import Run, open_run
 from transferkit.screen import Screen
+
+P = ParamSpec("P")
 
 
 def finetune(
@@ -37,35 +40,29 @@ def finetune(
     Raises:
         TransferkitError: For wrong options or data, before any work.
     """
-    return _run("finetune", backbone, data, out, overwrite, resume, quiet, options)
+    return _run("finetune", backbone, data, out=out, overwrite=overwrite, resume=resume, quiet=quiet, **options)
 
 
-def probe(
-    backbone: str,
-    data: str = "cifar10",
-    *,
-    out: Path | str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
-    **options: Any,
-) -> Run:
+def _like(other: Callable[P, Run]) -> Callable[[Callable[..., Run]], Callable[P, Run]]:
+    """Give a function the signature of another one, for people, editors and type checkers."""
+
+    def add(function: Callable[..., Run]) -> Callable[P, Run]:
+        function.__signature__ = signature(other)  # type: ignore[attr-defined]
+        return function
+
+    return add
+
+
+@_like(finetune)
+def probe(*arguments: Any, **options: Any) -> Run:
     """Fit a linear probe on a frozen backbone; arguments as for `finetune`."""
-    return _run("probe", backbone, data, out, overwrite, resume, quiet, options)
+    return _run("probe", *arguments, **options)
 
 
-def scratch(
-    backbone: str,
-    data: str = "cifar10",
-    *,
-    out: Path | str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    quiet: bool = False,
-    **options: Any,
-) -> Run:
+@_like(finetune)
+def scratch(*arguments: Any, **options: Any) -> Run:
     """Train the same network from random weights; arguments as for `finetune`."""
-    return _run("scratch", backbone, data, out, overwrite, resume, quiet, options)
+    return _run("scratch", *arguments, **options)
 
 
 def rank(
@@ -99,9 +96,8 @@ def rank(
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     wanted = ranking_from_options(backbones, data, shared, options)
-    folder = Path(out) if out is not None else None
     return ranking.rank(
-        wanted, folder, overwrite=overwrite, screen=Screen(quiet=quiet), command="transferkit.rank(...)"
+        wanted, _path(out), overwrite=overwrite, screen=Screen(quiet=quiet), command="transferkit.rank(...)"
     )
 
 
@@ -141,7 +137,7 @@ def limits(
     settings = limit_settings.from_options(ood=tuple(map(str, ood)), shift=tuple(map(str, shift)), **options)
     places = [run if isinstance(run, Run) else open_run(Path(run)) for run in runs]
     screen, command = Screen(quiet=quiet), "transferkit.limits(...)"
-    folder = Path(out) if out is not None else None
+    folder = _path(out)
     if len(places) > 1:
         target = folder or Path("limits-comparison")
         return compare(places, settings, target, overwrite=overwrite, device=device, screen=screen, command=command)
@@ -191,22 +187,25 @@ def compare(
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     arms = Arms(backbones, methods, shared, scratch_budget)
     study = study_of("compare", arms, data, options, {"seeds": seeds, "budget": budget})
-    folder = Path(out) if out is not None else None
     command = "transferkit.compare(...)"
-    return run_study(study, folder, overwrite=overwrite, screen=Screen(quiet=quiet), command=command)
+    return run_study(study, _path(out), overwrite=overwrite, screen=Screen(quiet=quiet), command=command)
 
 
 def _run(
     method: str,
     backbone: str,
-    data: str,
-    out: Path | str | None,
-    overwrite: bool,
-    resume: bool,
-    quiet: bool,
-    options: dict[str, Any],
+    data: str = "cifar10",
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    quiet: bool = False,
+    **options: Any,
 ) -> Run:
     recipe = from_options(method, backbone, data, options, ())
-    folder = Path(out) if out is not None else None
     command = f"transferkit.{method}(...)"
-    return run(recipe, folder, overwrite=overwrite, resume=resume, screen=Screen(quiet=quiet), command=command)
+    return run(recipe, _path(out), overwrite=overwrite, resume=resume, screen=Screen(quiet=quiet), command=command)
+
+
+def _path(out: Path | str | None) -> Path | None:
+    return None if out is None else Path(out)
