@@ -100,14 +100,12 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """The head's input, (N, D)."""
+        prepared = self.prepare(images)
         if self.training or not (self.averages_mirror or self.averages_shifts):
-            features: Tensor = self.body(self.prepare(images))
+            features: Tensor = self.body(prepared)
             return features
-        seen = views(
-            images, self.averages_mirror, self.averages_shifts
-        )  # the image last: hooks keep what they see last
-        averaged: Tensor = sum((weight * self.body(self.prepare(view)) for weight, view in seen), torch.zeros(()))
-        return averaged
+        seen = views(prepared, self.averages_mirror, self.averages_shifts)  # itself last: hooks keep the last they see
+        return torch.stack([weight * self.body(view) for weight, view in seen]).sum(0)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Resized and normalised images (N, 3, size, size)."""

@@ -103,7 +103,9 @@ class TrainingSettings(Settings):
         if not isinstance(value, str):
             return value
         pairs = [part.partition("=") for part in value.split(",")]
-        return {stage.strip(): epochs or "no number" for stage, _, epochs in pairs}
+        if any(not epochs for _, _, epochs in pairs):
+            raise ValueError(f"{value!r} is no list of stage=epochs. Write whitening_bias=3, or group1=2,group2=4.")
+        return {stage.strip(): epochs for stage, _, epochs in pairs}
 
     @model_validator(mode="after")
     def _one_meaning(self) -> Self:
