@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.errors import TransferkitError
-from transferkit.metrics import classification as metrics
 from transferkit.metrics import conformal
+from transferkit.metrics.temperature import fit_temperature
 from transferkit.outputs import Outputs
 
 Floats = npt.NDArray[np.float64]
@@ -88,7 +88,7 @@ def fit(val: Outputs | None) -> Rejection:
     """Thresholds from the outputs of a classifier that has not learnt from these val images."""
     if val is None or not len(val):
         return Rejection(0, (), None, None)
-    return Rejection(len(val), _percentiles(score(val)), metrics.fit_temperature(val), _candidate_quantile(val))
+    return Rejection(len(val), _percentiles(score(val)), fit_temperature(val), _candidate_quantile(val))
 
 
 def score(outputs: Outputs) -> Floats:
