@@ -16,7 +16,6 @@ from transferkit.metrics.conformal import (
     fewest_images,
     lac_sets,
     set_quality,
-    with_most_probable,
 )
 from transferkit.outputs import Outputs
 
@@ -120,18 +119,17 @@ def test_lac_keeps_apart_what_the_softmax_saturates():
     assert lac_sets(calibration, sure).all()
 
 
-def test_empty_sets_are_counted_and_can_be_filled():
+def test_empty_sets_are_counted():
     # alpha = .5 with 3 images: ceil(4 * .5) = 2nd of .9, .8, .7 in p, so only classes with p >= .8
     val = probabilities([0.9, 0.1], [0.8, 0.2], [0.7, 0.3], labels=[0, 0, 0])
     test = probabilities([0.6, 0.4], [0.85, 0.15], [0.1, 0.9], labels=[0, 0, 0])
 
     sets = lac_sets(calibrate_lac(val, 0.5), test)
-    quality, filled = set_quality(sets, test), with_most_probable(sets, test)
+    quality = set_quality(sets, test)
 
     assert sets.tolist() == [[False, False], [True, False], [False, True]]
     assert (quality.coverage.hits, quality.empty.hits, quality.single.hits) == (1, 1, 2)
     assert quality.mean_size == pytest.approx(2 / 3)
-    assert filled.tolist() == [[True, False], [True, False], [False, True]]
 
 
 def test_the_worst_class_is_judged_by_thirty_images_where_there_are_some():

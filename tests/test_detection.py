@@ -12,20 +12,12 @@ from sklearn.metrics import auc as area
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from transferkit.errors import TransferkitError
-from transferkit.metrics.detection import (
-    aupr_out,
-    auroc,
-    auroc_difference,
-    cluster_bootstrap,
-    error_among_accepted,
-    fpr95_id,
-    fpr95_openood,
-    largest_safe_prevalence,
-    open_world,
-    share,
-    stratified_bootstrap,
-    threshold_at,
-)
+from transferkit.metrics.auroc import auroc, auroc_difference
+from transferkit.metrics.bootstrap import stratified_bootstrap
+from transferkit.metrics.open_world import error_among_accepted, largest_safe_prevalence, open_world
+from transferkit.metrics.openood import aupr_out, fpr95_openood
+from transferkit.metrics.proportion import share
+from transferkit.metrics.thresholds import fpr95_id, threshold_at
 
 
 def normal_scores(n_id: int, n_ood: int, shift: float, seed: int, decimals: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -331,37 +323,12 @@ def test_a_difference_on_other_images_is_refused():
         auroc_difference(np.arange(3.0), np.arange(4.0), np.arange(3.0), np.arange(5.0))
 
 
-def test_clusters_are_drawn_whole():
-    # ten images with four versions each, all alike: the spread is that of ten images, not of forty
-    values = np.repeat(np.arange(10.0), 4)
-    alone = cluster_bootstrap(values[::4], np.arange(10), seed=0, resamples=4000)
-
-    together = cluster_bootstrap(values, np.repeat(np.arange(10), 4), seed=0, resamples=4000)
-
-    assert (together.low, together.high) == pytest.approx((alone.low, alone.high))
-    # mean 4.5, variance of one draw 8.25: 4.5 -+ 1.96 sqrt(8.25 / 10)
-    assert (alone.low, alone.high) == pytest.approx((2.72, 6.28), abs=0.15)
-    assert cluster_bootstrap(values, np.zeros(40, int), seed=0) is None
-
-
-def test_clusters_of_unequal_size_weigh_as_many_values_as_they_hold():
-    values, clusters = np.array([1.0] * 30 + [0.0] * 10), np.repeat([0, 1], [30, 10])
-
-    interval = cluster_bootstrap(values, clusters, seed=0)
-
-    # both drawn twice, once each or never: means 1, 30/40 and 0
-    assert (interval.low, interval.high) == (0.0, 1.0)
-
-
-def test_a_bootstrap_with_clusters_draws_them_in_each_set():
-    groups = np.repeat(np.arange(5), 3)
-
-    def together(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
+def test_a_bootstrap_draws_each_set_within_itself():
+    def unknown_drawn(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
         assert (known.sum(axis=1) == 15).all()
-        assert (known.reshape(-1, 5, 3) == known.reshape(-1, 5, 3)[:, :, :1]).all()
         return unknown.sum(axis=1)
 
-    assert set(stratified_bootstrap(together, 15, 7, seed=0, id_clusters=groups)) == {7.0}
+    assert set(stratified_bootstrap(unknown_drawn, 15, 7, seed=0)) == {7.0}
 
 
 # ---- the open world ----

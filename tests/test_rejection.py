@@ -12,7 +12,7 @@ from synthetic_runs import finished_run
 
 from transferkit import rejection
 from transferkit.errors import TransferkitError
-from transferkit.metrics import classification as metrics
+from transferkit.metrics.temperature import fit_temperature
 from transferkit.outputs import Outputs
 from transferkit.prediction import Model, in_words, limits_of, no_threshold, predictions
 from transferkit.rejection import Rejection
@@ -98,7 +98,7 @@ def test_candidate_sets_hold_the_true_class_as_often_as_promised() -> None:
 
 
 def test_temperature_is_that_of_the_calibration_report(val: Outputs) -> None:
-    assert rejection.fit(val).temperature == metrics.fit_temperature(val)
+    assert rejection.fit(val).temperature == fit_temperature(val)
 
 
 def test_limits_survive_their_way_through_json(val: Outputs) -> None:

@@ -18,7 +18,8 @@ from synthetic_runs import FACTS, finished_run, outputs, with_layers
 
 from transferkit import report
 from transferkit.errors import TransferkitError
-from transferkit.metrics import classification as metrics
+from transferkit.metrics.calibration import ece
+from transferkit.metrics.temperature import fit_temperature, with_temperature
 from transferkit.outputs import Outputs
 from transferkit.report import content, curves, pictures, plots
 from transferkit.report.figures import FIGURES, figure
@@ -142,13 +143,13 @@ def test_calibration_stands_beside_its_temperature_and_what_chance_gives(tmp_pat
     page = html.unescape(page_of(run)).replace("\N{NO-BREAK SPACE}", " ")
     markdown = (run.path / "report.md").read_text(encoding="utf-8")
 
-    temperature = metrics.fit_temperature(test)
+    temperature = fit_temperature(test)
     assert temperature is not None
     for text in (page, markdown):
         assert f"Temperature T = {temperature:.2f} (95 % interval" in text
         assert "fitted on val, n = 400" in text
-        assert f"{100 * metrics.ece(test):.1f} %" in text
-        assert f"{100 * metrics.ece(metrics.with_temperature(test, temperature)):.1f} %" in text
+        assert f"{100 * ece(test):.1f} %" in text
+        assert f"{100 * ece(with_temperature(test, temperature)):.1f} %" in text
         assert "none: no coverage guarantees it" in text
     assert page.count("Which answers promise too much") == 1
 

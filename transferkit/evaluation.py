@@ -10,7 +10,26 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.images import Images
-from transferkit.metrics import classification as metrics
+from transferkit.metrics.accuracy import ClassScores, accuracy_with_interval, confusion_matrix, macro_recall, per_class
+from transferkit.metrics.calibration import (
+    classwise_ece,
+    confidence_by_class,
+    debiased_rms_calibration_error,
+    ece,
+    ece_equal_mass,
+    ece_equal_mass_if_calibrated,
+    ece_if_calibrated,
+    reliability,
+)
+from transferkit.metrics.mistakes import least_confident_hits, most_confident_mistakes, most_confused
+from transferkit.metrics.probabilities import brier, nll, signed_overconfidence
+from transferkit.metrics.selective import augrc, aurc, error_auroc, guaranteed_point, risk_coverage
+from transferkit.metrics.temperature import (
+    FEWEST_FOR_TEMPERATURE,
+    fit_temperature,
+    temperature_interval,
+    with_temperature,
+)
 from transferkit.outputs import Outputs
 from transferkit.statistics import Interval
 
@@ -37,33 +56,32 @@ def evaluate(test: Outputs, val: Outputs | None = None) -> dict[str, Any]:
 
 
 def _accuracy(outputs: Outputs) -> dict[str, Any]:
-    share = metrics.accuracy_with_interval(outputs)
+    share = accuracy_with_interval(outputs)
     return {"n": share.n, "accuracy": share.value, "interval": _bounds(share.interval)}
 
 
 def _scores(test: Outputs) -> dict[str, Any]:
-    confusion = metrics.confusion_matrix(test)
+    confusion = confusion_matrix(test)
     return {
         **_accuracy(test),
-        "macro_recall": metrics.macro_recall(test),
-        "nll": metrics.nll(test),
-        "brier": metrics.brier(test),
-        "ece": metrics.ece(test),
+        "macro_recall": macro_recall(test),
+        "nll": nll(test),
+        "brier": brier(test),
+        "ece": ece(test),
         "per_class": [
-            _class_row(row, test.class_names, counts)
-            for row, counts in zip(metrics.per_class(test), confusion, strict=True)
+            _class_row(row, test.class_names, counts) for row, counts in zip(per_class(test), confusion, strict=True)
         ],
         "confusion": confusion.tolist(),
         "most_confused": [
             {"true": pair.true, "predicted": pair.predicted, "n": pair.count, "share": pair.share.value}
-            for pair in metrics.most_confused(test, PAIRS)
+            for pair in most_confused(test, PAIRS)
         ],
-        "most_confident_mistakes": _image_rows(test, metrics.most_confident_mistakes(test, SHOWN)),
-        "least_confident_hits": _image_rows(test, metrics.least_confident_hits(test, SHOWN)),
+        "most_confident_mistakes": _image_rows(test, most_confident_mistakes(test, SHOWN)),
+        "least_confident_hits": _image_rows(test, least_confident_hits(test, SHOWN)),
     }
 
 
-def _class_row(row: metrics.ClassScores, names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
+def _class_row(row: ClassScores, names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
     return {
         "name": row.name,
         "n": row.n,
@@ -100,15 +118,15 @@ def _image_rows(test: Outputs, indices: npt.NDArray[np.int64]) -> list[dict[str,
 
 def _calibration(test: Outputs, val: Outputs | None) -> dict[str, Any]:
     """How far confidence can be believed, before and after the temperature that val asks for."""
-    temperature = metrics.fit_temperature(val) if val is not None else None
-    scaled = metrics.with_temperature(test, temperature) if temperature else None
+    temperature = fit_temperature(val) if val is not None else None
+    scaled = with_temperature(test, temperature) if temperature else None
     return {
         **_gaps(test),
-        "ece_if_calibrated": _bounds(metrics.ece_if_calibrated(test, seed=0)),
-        "ece_equal_mass_if_calibrated": _bounds(metrics.ece_equal_mass_if_calibrated(test, seed=0)),
+        "ece_if_calibrated": _bounds(ece_if_calibrated(test, seed=0)),
+        "ece_equal_mass_if_calibrated": _bounds(ece_equal_mass_if_calibrated(test, seed=0)),
         "temperature": temperature,
-        "temperature_interval": _bounds(metrics.temperature_interval(val, seed=0) if val is not None else None),
-        "temperature_needs": metrics.FEWEST_FOR_TEMPERATURE,
+        "temperature_interval": _bounds(temperature_interval(val, seed=0) if val is not None else None),
+        "temperature_needs": FEWEST_FOR_TEMPERATURE,
         **({f"{name}_with_temperature": value for name, value in _gaps(scaled).items()} if scaled else {}),
         "reliability": [
             {
@@ -119,7 +137,7 @@ def _calibration(test: Outputs, val: Outputs | None) -> dict[str, Any]:
                 "accuracy": group.accuracy.value,
                 "interval": _bounds(group.accuracy.interval),
             }
-            for group in metrics.reliability(test)
+            for group in reliability(test)
         ],
         "by_class": [
             {
@@ -130,7 +148,7 @@ def _calibration(test: Outputs, val: Outputs | None) -> dict[str, Any]:
                 "interval": _bounds(row.accuracy.interval),
                 "gap": row.gap,
             }
-            for row in metrics.confidence_by_class(test)
+            for row in confidence_by_class(test)
         ],
     }
 
@@ -138,28 +156,28 @@ def _calibration(test: Outputs, val: Outputs | None) -> dict[str, Any]:
 def _gaps(outputs: Outputs) -> dict[str, float]:
     """The numbers that a temperature can change."""
     return {
-        "nll": metrics.nll(outputs),
-        "brier": metrics.brier(outputs),
-        "ece": metrics.ece(outputs),
-        "ece_equal_mass": metrics.ece_equal_mass(outputs),
-        "debiased_rms": metrics.debiased_rms_calibration_error(outputs),
-        "classwise_ece": metrics.classwise_ece(outputs),
-        "signed_overconfidence": metrics.signed_overconfidence(outputs),
+        "nll": nll(outputs),
+        "brier": brier(outputs),
+        "ece": ece(outputs),
+        "ece_equal_mass": ece_equal_mass(outputs),
+        "debiased_rms": debiased_rms_calibration_error(outputs),
+        "classwise_ece": classwise_ece(outputs),
+        "signed_overconfidence": signed_overconfidence(outputs),
     }
 
 
 def _selective(test: Outputs) -> dict[str, Any]:
     """What answering only the most confident images would give."""
-    curve = metrics.risk_coverage(test)
+    curve = risk_coverage(test)
     at = np.unique(np.linspace(0, max(len(test) - 1, 0), CURVE_POINTS).round().astype(int))[: len(test)]
     points = {"coverage": curve.coverage[at].tolist(), "risk": curve.risk[at].tolist()}
-    areas = {"aurc": metrics.aurc(test), "augrc": metrics.augrc(test), "error_auroc": metrics.error_auroc(test)}
+    areas = {"aurc": aurc(test), "augrc": augrc(test), "error_auroc": error_auroc(test)}
     return {**areas, "guaranteed": [_guaranteed(test, target) for target in TARGETS], **points}
 
 
 def _guaranteed(test: Outputs, target: float) -> dict[str, Any]:
     """The largest coverage that guarantees an error rate, or only the target where none does."""
-    point = metrics.guaranteed_point(test, target)
+    point = guaranteed_point(test, target)
     if point is None:
         return {"target": target, "coverage": None}
     return {
@@ -197,7 +215,7 @@ def thumbnail_choice(test: Outputs, limit: int = THUMBNAILS, seed: int = 0) -> n
     """
     listed = listed_one_by_one(test)
     rest = max(0, limit - len(listed))
-    wrong = _without(metrics.most_confident_mistakes(test, len(test)), listed)
+    wrong = _without(most_confident_mistakes(test, len(test)), listed)
     cells = test.labels[wrong] * len(test.class_names) + test.predictions[wrong]
     right = np.random.default_rng(seed).permutation(np.flatnonzero(test.predictions == test.labels))
     right = _without(right, listed)
@@ -209,7 +227,7 @@ def thumbnail_choice(test: Outputs, limit: int = THUMBNAILS, seed: int = 0) -> n
 
 def listed_one_by_one(test: Outputs) -> npt.NDArray[np.int64]:
     """(M,), positions of the images the report lists: the most confident mistakes, then the least confident hits."""
-    return np.concatenate([metrics.most_confident_mistakes(test, SHOWN), metrics.least_confident_hits(test, SHOWN)])
+    return np.concatenate([most_confident_mistakes(test, SHOWN), least_confident_hits(test, SHOWN)])
 
 
 def _without(indices: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

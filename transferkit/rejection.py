@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from transferkit import ood
 from transferkit.errors import TransferkitError
-from transferkit.metrics import classification as metrics
 from transferkit.metrics import conformal
+from transferkit.metrics.temperature import fit_temperature
 from transferkit.outputs import Outputs
 
 Floats = npt.NDArray[np.float64]
@@ -144,7 +144,7 @@ def fit(val: Outputs | None, bank: Outputs | None = None) -> Rejection:
     if val is None or not len(val):
         return Rejection(0, (), None, None, bank)
     scores = Rejection(0, (), None, None, bank).scores(val)
-    found = (_percentiles(scores), metrics.fit_temperature(val), _candidate_quantile(val))
+    found = (_percentiles(scores), fit_temperature(val), _candidate_quantile(val))
     return Rejection(len(val), *found, bank)
 
 

@@ -17,8 +17,8 @@ from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds, share_of
 from transferkit.limitations.subject import Subject, rows
 from transferkit.limitations.unknown import accepted_of, accepted_scores
-from transferkit.metrics import classification as metrics
-from transferkit.metrics.detection import percentile_interval
+from transferkit.metrics.bootstrap import percentile_interval
+from transferkit.metrics.calibration import ece
 from transferkit.outputs import Outputs
 from transferkit.screen import Screen
 
@@ -141,7 +141,7 @@ def _cell(accepted: Bools, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
     return {
         "accuracy": share_of(right),
         "retention": float(right.mean()) / before if before else None,
-        "ece": metrics.ece(outputs),
+        "ece": ece(outputs),
         "silent": share_of(~right & accepted),
         "silent_of_errors": share_of(accepted[~right]) if (~right).any() else None,
         "rejected": share_of(~accepted),

@@ -14,7 +14,7 @@ from transferkit.evaluation import thumbnails
 from transferkit.images import Images
 from transferkit.limitations.subject import Subject
 from transferkit.limitations.unknown import Told, accepted_of
-from transferkit.metrics import classification as metrics
+from transferkit.metrics.mistakes import most_confident_mistakes
 from transferkit.outputs import Outputs
 
 Integers = npt.NDArray[np.int64]
@@ -66,7 +66,7 @@ def album(subject: Subject, told: Sequence[Told]) -> Album:
 
 
 def _own_groups(subject: Subject) -> Iterator[tuple[str, Integers]]:
-    yield "Most confident mistakes", metrics.most_confident_mistakes(subject.test, SHOWN)
+    yield "Most confident mistakes", most_confident_mistakes(subject.test, SHOWN)
     accepted, scores = accepted_of(subject, subject.test)
     right = subject.test.predictions == subject.test.labels
     order = np.argsort(-scores, kind="stable")

@@ -10,8 +10,11 @@ import numpy.typing as npt
 
 from transferkit.limitations.shares import as_dict, share_of
 from transferkit.limitations.subject import Subject
-from transferkit.metrics import classification as metrics
 from transferkit.metrics import conformal
+from transferkit.metrics.calibration import debiased_rms_calibration_error, ece, ece_equal_mass, ece_if_calibrated
+from transferkit.metrics.probabilities import brier, nll, signed_overconfidence
+from transferkit.metrics.selective import COVERAGES, guaranteed_point
+from transferkit.metrics.temperature import with_temperature
 from transferkit.outputs import Outputs
 from transferkit.rejection import Rejection
 
@@ -79,7 +82,7 @@ def calibration(subject: Subject, scores: Scores) -> dict[str, Any]:
     temperature = subject.limits.temperature
     rows = {"raw": _calibration_row(subject.test)}
     if temperature is not None:
-        rows["with temperature"] = _calibration_row(metrics.with_temperature(subject.test, temperature))
+        rows["with temperature"] = _calibration_row(with_temperature(subject.test, temperature))
     return {
         "temperature": temperature,
         "temperature_interval": found["temperature_interval"],
@@ -92,15 +95,15 @@ def calibration(subject: Subject, scores: Scores) -> dict[str, Any]:
 
 
 def _calibration_row(outputs: Outputs) -> dict[str, Any]:
-    band = metrics.ece_if_calibrated(outputs, seed=0)
+    band = ece_if_calibrated(outputs, seed=0)
     return {
-        "nll": metrics.nll(outputs),
-        "brier": metrics.brier(outputs),
-        "ece": metrics.ece(outputs),
+        "nll": nll(outputs),
+        "brier": brier(outputs),
+        "ece": ece(outputs),
         "ece_if_calibrated": [band.low, band.high],
-        "ece_equal_mass": metrics.ece_equal_mass(outputs),
-        "debiased_rms": metrics.debiased_rms_calibration_error(outputs),
-        "overconfidence": metrics.signed_overconfidence(outputs),
+        "ece_equal_mass": ece_equal_mass(outputs),
+        "debiased_rms": debiased_rms_calibration_error(outputs),
+        "overconfidence": signed_overconfidence(outputs),
         "n": len(outputs),
     }
 
@@ -151,9 +154,9 @@ def promise(val: Outputs, test: Outputs, target: float) -> dict[str, Any]:
 
     "None" is a legal answer; then it is said how many val images it takes without any error.
     """
-    point = metrics.guaranteed_point(val, target)
+    point = guaranteed_point(val, target)
     if point is None:
-        needed = int(np.ceil(np.log(DELTA / metrics.COVERAGES) / np.log1p(-target)))
+        needed = int(np.ceil(np.log(DELTA / COVERAGES) / np.log1p(-target)))
         return {"target": target, "coverage": None, "n_val": len(val), "needs": needed}
     accepted = test.confidences >= point.threshold
     return {

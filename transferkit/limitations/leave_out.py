@@ -17,8 +17,9 @@ from transferkit.job import Job
 from transferkit.limitations.settings import LeaveOut
 from transferkit.limitations.shares import bounds, share_of
 from transferkit.limitations.subject import Subject, linear_head, rows
-from transferkit.metrics import detection
-from transferkit.metrics.detection import percentile_interval
+from transferkit.metrics.auroc import auroc
+from transferkit.metrics.bootstrap import percentile_interval
+from transferkit.metrics.thresholds import threshold_at
 from transferkit.outputs import Outputs, collect
 from transferkit.screen import SILENT, Screen
 from transferkit.solvers import LinearHead, fit_probe
@@ -127,10 +128,10 @@ def _row(held_out: list[str], reduced: Reduced) -> dict[str, Any]:
     found: dict[str, Any] = {"held_out": held_out, "n": len(reduced.unknown), "scores": {}, "off": off}
     for name, score in scores.items():
         known, unknown = score(reduced.test), score(reduced.unknown)
-        auroc = detection.auroc(known, unknown)
-        threshold = detection.threshold_at(score(reduced.val)) if len(reduced.val) else None
+        told = auroc(known, unknown)
+        threshold = threshold_at(score(reduced.val)) if len(reduced.val) else None
         accepted = None if threshold is None else share_of(unknown <= threshold)
-        found["scores"][name] = {"auroc": auroc.value, "auroc_interval": bounds(auroc.interval), "accepted": accepted}
+        found["scores"][name] = {"auroc": told.value, "auroc_interval": bounds(told.interval), "accepted": accepted}
     called = np.bincount(reduced.unknown.predictions, minlength=len(reduced.train.class_names))
     if len(reduced.unknown):
         most = int(called.argmax())

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.metrics import detection
-from transferkit.metrics.classification import Proportion
+from transferkit.metrics.proportion import Proportion, share
 from transferkit.statistics import Interval
 
 Bools = npt.NDArray[np.bool_]
@@ -16,7 +15,7 @@ Bools = npt.NDArray[np.bool_]
 
 def share_of(members: Bools) -> dict[str, Any]:
     """Value, 95 % interval, hits and n of a mask."""
-    return as_dict(detection.share(members))
+    return as_dict(share(members))
 
 
 def as_dict(found: Proportion) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds, share_of
 from transferkit.limitations.subject import Subject
 from transferkit.limitations.unknown import SYNONYMS, accepted_of
-from transferkit.metrics import classification as metrics
+from transferkit.metrics.accuracy import accuracy
+from transferkit.metrics.calibration import ece
 from transferkit.outputs import Outputs
 from transferkit.screen import Screen
 from transferkit.statistics import newcombe
@@ -182,7 +183,7 @@ def report(shift: Shift, subject: Subject) -> tuple[dict[str, Any], Outputs]:
         "own": share_of(own),
         "gap": {"value": gap.difference, "interval": bounds(gap.interval)},
         "masked_accuracy": masked_accuracy(outputs, shift.shared),
-        "ece": metrics.ece(outputs),
+        "ece": ece(outputs),
         "silent": share_of(~right & accepted),
         "rejected": share_of(~accepted),
         "atc": atc(subject.val, outputs),
@@ -217,7 +218,7 @@ def doc(val: Outputs, outputs: Outputs) -> float:
     Difference of confidences, Guillory et al., ICCV 2021 (arXiv:2107.03315), without their regression.
     """
     change = float(outputs.confidences.mean() - val.confidences.mean())
-    return min(1.0, max(0.0, metrics.accuracy(val) + change))
+    return min(1.0, max(0.0, accuracy(val) + change))
 
 
 def effective_robustness(own: Bools, right: Bools) -> dict[str, Any]:

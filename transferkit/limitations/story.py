@@ -27,7 +27,8 @@ from transferkit.limitations.subject import Subject, open_subject
 from transferkit.limitations.summary import summary
 from transferkit.limitations.sweeps import sweeps
 from transferkit.limitations.unknown import Detectors, Told, accepted_of
-from transferkit.metrics import detection
+from transferkit.metrics.open_world import open_world
+from transferkit.metrics.thresholds import threshold_at
 from transferkit.outputs import Outputs
 from transferkit.report import write_limits
 from transferkit.run_directory import Run
@@ -234,7 +235,7 @@ def unknown_report(told: list[Told], subject: Subject, detectors: Detectors, own
 
 def thresholds(own: Own) -> dict[str, float | None]:
     """The threshold of every detector that accepts 95 % of val."""
-    return {name: detection.threshold_at(scores) for name, scores in own["val"].items()}
+    return {name: threshold_at(scores) for name, scores in own["val"].items()}
 
 
 def open_world_report(told: list[Told], subject: Subject, own: Own, settings: Settings) -> dict[str, Any]:
@@ -264,7 +265,7 @@ def open_world_row(
     settings: Settings,
 ) -> dict[str, Any]:
     """The error among accepted images at each share of unknown inputs, and the largest share that is safe."""
-    found = detection.open_world(accepted, ~wrong, members, settings.prevalence, settings.target_risk, settings.seed)
+    found = open_world(accepted, ~wrong, members, settings.prevalence, settings.target_risk, settings.seed)
     cells = [
         {"prevalence": share, "error": error[0], "interval": bounds(error[1])}
         if error

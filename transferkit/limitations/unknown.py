@@ -17,7 +17,9 @@ from transferkit.images import Images, Pixels
 from transferkit.limitations.image_sets import ImageSet
 from transferkit.limitations.shares import as_dict, bounds, share_of
 from transferkit.limitations.subject import Subject, rows
-from transferkit.metrics import detection
+from transferkit.metrics.auroc import auroc
+from transferkit.metrics.openood import aupr_out, fpr95_openood
+from transferkit.metrics.thresholds import fpr95_id
 from transferkit.outputs import Outputs
 
 Floats = npt.NDArray[np.float64]
@@ -181,24 +183,24 @@ def external(
 
 def score_row(val: Floats, test: Floats, unknown: Floats) -> dict[str, Any]:
     """AUROC, the share of unknown images accepted at val's 95 %, and the literature's FPR95, with intervals."""
-    auroc, fpr = detection.auroc(test, unknown), detection.fpr95_id(val, test, unknown)
-    openood = detection.fpr95_openood(test, unknown, resamples=0)
+    told, fpr = auroc(test, unknown), fpr95_id(val, test, unknown)
+    openood = fpr95_openood(test, unknown, resamples=0)
     return {
-        "auroc": auroc.value,
-        "auroc_interval": bounds(auroc.interval),
-        "constant": auroc.constant,
+        "auroc": told.value,
+        "auroc_interval": bounds(told.interval),
+        "constant": told.constant,
         "threshold": fpr.threshold,
         "fpr95_id": fpr.ood_accepted.value if fpr.ood_accepted else None,
         "fpr95_id_interval": bounds(fpr.ood_accepted.interval) if fpr.ood_accepted else None,
         "id_accepted": as_dict(fpr.id_accepted) if fpr.id_accepted else None,
         "fpr95_openood": openood.value,
-        "aupr_out": detection.aupr_out(test, unknown, AUPR_PREVALENCE, resamples=0).value,
+        "aupr_out": aupr_out(test, unknown, AUPR_PREVALENCE, resamples=0).value,
     }
 
 
 def native_auroc(test: Floats, native: Mapping[str, Floats] | None, name: str) -> float | None:
     """The AUROC of the same images in their own size; sharper than upsampled ones, they are told apart by that."""
-    return None if native is None else detection.auroc(test, native[name]).value
+    return None if native is None else auroc(test, native[name]).value
 
 
 def accepted_of(subject: Subject, outputs: Outputs) -> tuple[Bools, Floats]:
@@ -228,7 +230,7 @@ def is_near(val: Mapping[str, Floats], scores: Mapping[str, Floats]) -> bool:
 def low_level_auroc(own: Images, unknown: Images) -> tuple[float, str]:
     """The best two-sided AUROC of four image statistics, and which: a detector must beat it to mean anything."""
     mine, theirs = low_level_statistics(own), low_level_statistics(unknown)
-    found = {name: detection.auroc(mine[name], theirs[name]).value for name in mine}
+    found = {name: auroc(mine[name], theirs[name]).value for name in mine}
     aurocs = {name: 0.5 if value is None else value for name, value in found.items()}
     best = max(aurocs, key=lambda name: max(aurocs[name], 1 - aurocs[name]))
     return max(aurocs[best], 1 - aurocs[best]), best

@@ -15,7 +15,8 @@ from transferkit.errors import TransferkitError
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds
 from transferkit.limitations.story import make
-from transferkit.metrics import detection
+from transferkit.metrics.auroc import auroc, auroc_difference
+from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.report import write_limits_comparison
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
@@ -201,7 +202,7 @@ def _auroc(name: str, score: str, limits: Sequence[Limits], seed: int) -> dict[s
     if not _is_common(f"{name}.ids", limits) or any(f"{name}.{score}" not in each.scores for each in limits):
         return None
     pairs = [(each.scores[f"test.{score}"], each.scores[f"{name}.{score}"]) for each in limits]
-    values = [detection.auroc(*pair).value for pair in pairs]
+    values = [auroc(*pair).value for pair in pairs]
     differences = [None, *(vars(_auroc_difference(pair, pairs[0], seed)) for pair in pairs[1:])]
     n = len(pairs[0][1])
     return {"name": name, "unit": f"AUROC, {score}", "n": n, "values": values, "differences": differences}
@@ -247,12 +248,12 @@ def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64
     )
     draws = draws / len(change)
     tail = (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + RESAMPLES)
-    interval = bounds(detection.percentile_interval(draws)) or []
+    interval = bounds(percentile_interval(draws)) or []
     return Difference(float(change.mean()), interval, min(1.0, 2 * float(tail)))
 
 
 def _auroc_difference(run: Any, first: Any, seed: int) -> Difference:
-    found = detection.auroc_difference(run[0], run[1], first[0], first[1], seed)
+    found = auroc_difference(run[0], run[1], first[0], first[1], seed)
     return Difference(found.difference, bounds(found.interval) or [], found.p_value)
 
 

@@ -10,15 +10,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from transferkit.errors import TransferkitError
-from transferkit.metrics.classification import Proportion
-from transferkit.metrics.detection import share
+from transferkit.metrics.arrays import Bools, Floats
+from transferkit.metrics.proportion import Proportion, share
 from transferkit.outputs import Outputs
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 FEWEST_OF_CLASS = 30  # images below which the coverage of one class says little
 
@@ -76,9 +72,6 @@ def fewest_images(alpha: float) -> int:
     return math.ceil(round((1 - alpha) / alpha, 9))
 
 
-# ---- LAC: classes that are probable enough ----
-
-
 def calibrate_lac(val: Outputs, alpha: float) -> Calibration:
     """The score up to which classes are taken: least ambiguous sets.
 
@@ -101,9 +94,6 @@ def lac_scores(outputs: Outputs) -> Floats:
     """(N, C), -log p of each class."""
     _require_classes(outputs)
     return -outputs.log_probabilities
-
-
-# ---- APS: the most probable classes, until they hold enough ----
 
 
 def calibrate_aps(val: Outputs, alpha: float) -> Calibration:
@@ -132,16 +122,6 @@ def aps_scores(outputs: Outputs) -> Floats:
     scores = np.empty_like(gathered)
     np.put_along_axis(scores, order, gathered, axis=1)
     return scores
-
-
-# ---- both ----
-
-
-def with_most_probable(sets: Bools, outputs: Outputs) -> Bools:
-    """The sets with the predicted class added, so that none is empty; coverage can only rise."""
-    filled = sets.copy()
-    filled[np.arange(len(outputs)), outputs.predictions] = True
-    return filled
 
 
 def set_quality(sets: Bools, outputs: Outputs) -> SetQuality:
