@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """A group of a recipe's keys: unknown keys are errors, values never change."""
+    """A group of a recipe's keys: unknown keys are errors, values never change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    What checks the values is built when the first ones come: `--help` needs names and descriptions alone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def hash_of(values: Any) -> str:

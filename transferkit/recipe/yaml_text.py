@@ -4,40 +4,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
-
-import yaml
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from transferkit.errors import TransferkitError
 
+if TYPE_CHECKING:  # yaml is imported when the first text comes, so that --help does without it
+    import yaml
 
-class _Loader(yaml.SafeLoader):
+BOOL, FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+
+
+@cache
+def _loader() -> type[yaml.SafeLoader]:
     """YAML 1.2's scalars: 1e-3 is a number; yes, no, on and off are words."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012 - yaml keeps them so
+            first: [(tag, pattern) for tag, pattern in resolvers if tag not in (BOOL, FLOAT)]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    Loader.add_implicit_resolver(BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+    Loader.add_implicit_resolver(
+        FLOAT,
+        re.compile(
+            r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+        ),
+        list("-+0123456789."),
+    )
+    return Loader
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
-    ),
-    list("-+0123456789."),
-)
-
-
-class _Dumper(yaml.SafeDumper):
+@cache
+def _dumper() -> type[yaml.SafeDumper]:
     """Quotes what the loader above would read as something else."""
+    import yaml
 
+    class Dumper(yaml.SafeDumper):
+        yaml_implicit_resolvers = _loader().yaml_implicit_resolvers
 
-_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+    return Dumper
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -46,8 +54,10 @@ def parse_yaml(text: str, source: str) -> Any:
     Raises:
         TransferkitError: With file, line and column.
     """
+    import yaml
+
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_loader())
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -56,7 +66,9 @@ def parse_yaml(text: str, source: str) -> Any:
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
     """YAML that `parse_yaml` reads back as the same values, the name of every group first."""
-    return yaml.dump(_name_first(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    import yaml
+
+    return yaml.dump(_name_first(values), Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _name_first(value: Any) -> Any:
