@@ -17,16 +17,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
+from transferkit import backbones, rejection
 from transferkit.cli.app import app
+from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
 from transferkit.features import caches, extraction
 from transferkit.features import files as feature_files
 from transferkit.features.extraction import ExtractSettings, extract, merge
 from transferkit.features.extractor import FeatureExtractor
+from transferkit.recipe import BackboneSettings, from_options
+from transferkit.run import save_model
+from transferkit.run_directory import Run
 from transferkit.screen import SILENT, Screen
 
 SETTINGS = ExtractSettings("resnet-mini", ("stage2",), weights="none", size=16, device="cpu", threads=2, batch_size=4)
@@ -536,3 +542,24 @@ def test_real_photographs_come_out_with_their_classes_as_the_extractor_gives_the
     extractor = FeatureExtractor("resnet18", layer="layer4", weights=str(TINY_IMAGENET), size=64, store=False)
     assert facts_of(out)["class_names"] == ["banded", "blotchy", "braided", "bubbly", "bumpy"]
     assert np.allclose(np.load(out)[::50], extractor.transform(paths[::50]), atol=1e-4)
+
+
+@pytest.mark.parametrize("views", [{"averages_mirror": True}, {"averages_shifts": True}, {}])
+def test_features_of_a_run_that_answers_from_several_views_are_of_the_image_alone_and_that_is_said(
+    views: dict[str, bool], folder: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    settings = BackboneSettings(name="resnet-mini", weights="none")
+    classifier = backbones.load(settings, ("cat", "dog"), 16, SILENT).eval()
+    recipe = from_options("scratch", "resnet-mini", "digits", {}, ())
+    run = Run(tmp_path / "run")
+    save_model(run, classifier, recipe, rejection.fit(None))
+    run.write_json("model", {**run.model, **views})
+    screen, said = listening()
+    pixels = np.stack([decode(path, 16, "squash") for path in sorted(folder.rglob("*.png"))])
+    wanted = replace(SETTINGS, layers=("penultimate",), weights=str(run.path))
+
+    out = extract(wanted, str(folder), tmp_path / "f.npy", screen)
+
+    assert np.load(out) == pytest.approx(classifier.features(torch.from_numpy(pixels)).detach().numpy(), abs=1e-4)
+    assert ("answers from several views of an image" in said()) == bool(views)

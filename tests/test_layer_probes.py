@@ -108,6 +108,37 @@ def test_the_random_copy_comes_from_the_seed_and_prepares_images_alike() -> None
     assert one.input_spec == classifier.input_spec
 
 
+@pytest.mark.parametrize(
+    ("name", "layer", "shape", "width"),
+    [
+        ("timm/pvt_v2_b0", "stem", (32, 16, 16), 32),  # gives (H, W, C)
+        ("timm/mobilenetv3_small_050", "conv_head", (1024, 1, 1), 1024),
+        ("timm/resnet18", "layer4", (512, 2, 2), 512),
+        pytest.param("timm/vit_tiny_patch16_224", "blocks.11", (197, 192), 192, marks=pytest.mark.slow),
+        pytest.param("alexnet", "conv5", (256, 1, 1), 256, marks=pytest.mark.slow),
+        pytest.param("vgg11", "block5", (512, 2, 2), 512, marks=pytest.mark.slow),
+        pytest.param("vgg11_bn", "fc7", (4096,), 4096, marks=pytest.mark.slow),
+    ],
+)
+def test_every_stage_of_other_networks_gives_one_row_per_image_and_a_shape_with_channels_first(
+    name: str, layer: str, shape: tuple[int, ...], width: int
+) -> None:
+    size = 224 if "vit" in name else 64
+    bare = BackboneSettings(name=name, weights="none", stem="auto" if "timm" in name else "imagenet")
+    classifier = backbones.load(bare, ("one", "two"), size, SILENT).eval()
+    names = layer_probes.probed_layers(classifier, ("all",))
+
+    features = LayerNetwork(classifier, names, "avg", CPU, SILENT)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    facts = layer_probes.layer_facts(classifier, names)
+
+    assert features.keys() == facts.keys() == set(names)
+    assert facts[layer]["shape"] == shape
+    assert features[layer].shape == (2, width)
+    for each, rows in features.items():
+        found = facts[each]["shape"]
+        assert rows.shape == (2, found[0] if len(found) == 3 else found[-1])
+
+
 def test_an_unknown_layer_names_the_nearest_before_any_work() -> None:
     with pytest.raises(TransferkitError, match=r"Unknown layer 'stag2'. Did you mean 'stage2'"):
         methods.require(network(), settings(layers="stem,stag2"), 31)
@@ -175,6 +206,19 @@ def test_more_abstract_is_said_only_where_the_intervals_show_it(tmp_path: Path) 
     assert "At layer3, the given weights are worth 30.0 points over random ones." in layers.sentences(rising)
     assert "features become more abstract" not in " ".join(layers.sentences(level))
     assert layers.sentences(level)[0].startswith("Given weights: no difference is shown between the first and the last")
+
+
+def test_random_weights_are_called_so_and_never_said_to_be_abstract(tmp_path: Path) -> None:
+    run = with_layers(finished_run(tmp_path / "rising", method="probe"), last=0.9)
+    evaluation = run.evaluation
+    for row in evaluation["layers"]["rows"]:
+        del row["random"]
+    run.write_json("evaluation", evaluation)
+    found = content.gather(run)
+
+    assert layers.sentences(found)[0].startswith("Random weights: accuracy rises from 40.0 % (37.0–43.0) at layer1")
+    assert len(layers.sentences(found)) == 1
+    assert "given weights" not in page_of(run)
 
 
 def test_many_layers_and_hostile_names_are_drawn(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from transferkit.features.extractor import (
     image_paths,
     loaded,
     stamp,
+    views_words,
 )
 from transferkit.features.files import READERS, WRITERS, Content, Rows, require_known_file
 from transferkit.features.inference import PENULTIMATE, Compile, LayerNetwork, Pool
@@ -213,6 +214,8 @@ def made_network(settings: ExtractSettings, machine: runtime.Runtime, screen: Sc
     side = settings.size or default_px(settings.backbone, settings.weights)
     source = NetworkSource(settings.backbone, settings.weights, stamp(settings.weights), side, settings.seed, True)
     classifier, digest = loaded(source)
+    if words := views_words(settings.weights):
+        screen.line(words)
     return LayerNetwork(classifier, settings.layers, settings.pool, machine, screen), digest
 
 

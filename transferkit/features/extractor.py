@@ -259,6 +259,18 @@ def layer_network(
     return LayerNetwork(loaded(source)[0], layers, pool, machine, Screen(quiet=not verbose))
 
 
+def views_words(weights: str) -> str:
+    """That a run's own answers rest on more than the image, where they do; empty for other weights."""
+    file = Path(weights).expanduser() / "model.json"
+    facts = read_json(file) if file.is_file() else {}
+    if not (facts.get("averages_mirror") or facts.get("averages_shifts")):
+        return ""
+    return (
+        f"The run {weights} answers from several views of an image (test_flip, test_shifts). These are features of the "
+        "image alone; those of its own head are in its outputs/."
+    )
+
+
 def stamp(weights: str) -> tuple[int, ...]:
     """Time and size of a file of weights or of a run's model; empty for names."""
     path = Path(weights).expanduser()

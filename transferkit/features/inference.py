@@ -232,9 +232,18 @@ def found_layer(name: str, module: str, output: Any) -> Layer:
             f"Layer {name!r} gives {tuple(output.shape)} for {EXAMPLES} images, which is not one row per image. "
             "Choose the layer around it."
         )
-    # Images are square: a map (N, C, H, W) has two equal last sides, a map (N, H, W, C) two equal middle ones.
-    is_last = output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]
+    is_last = has_channels_last(output.shape[1:])
     return Layer(name, module, tuple(channels_first(output, is_last).shape[1:]), is_last)
+
+
+def has_channels_last(shape: Sequence[int]) -> bool:
+    """Whether the output for one image is a map (H, W, C), as images are square; a map (C, H, W) ends in equal sides.
+
+    Example:
+        >>> has_channels_last((56, 56, 96)), has_channels_last((64, 56, 56)), has_channels_last((197, 192))
+        (True, False, False)
+    """
+    return len(shape) == 3 and shape[0] == shape[1] != shape[2]
 
 
 def channels_first(maps: Tensor, is_channels_last: bool) -> Tensor:

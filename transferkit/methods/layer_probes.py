@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from transferkit import backbones
 from transferkit.classifier import RANDOM_WEIGHTS, Classifier
 from transferkit.errors import TransferkitError
 from transferkit.features.extractor import BatchSize, stored_layers
-from transferkit.features.inference import PENULTIMATE, module_of
+from transferkit.features.inference import PENULTIMATE, has_channels_last, module_of
 from transferkit.features.store import Features
 from transferkit.images import Images, Splits
 from transferkit.job import Job
@@ -120,16 +120,18 @@ def solved(reading: Reading, splits: Splits, settings: ProbeSettings) -> dict[st
 
 
 def layer_facts(classifier: Classifier, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Shape, receptive field and stride of each layer, by its name."""
+    """Shape, channels first, receptive field and stride of each layer, by its name."""
     size = classifier.input_spec.size
     known = {fact.name: fact for fact in layers(classifier.body, size)}
-    nothing = {"shape": (classifier.num_features,), "receptive_field": "global", "stride": None}  # the body itself
-    return {
-        name: {key: asdict(known[module])[key] for key in nothing}
-        if (module := module_of(classifier, name))
-        else nothing
-        for name in names
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if module := module_of(classifier, name):
+            fact = known[module]
+            shape = (fact.shape[-1], *fact.shape[:-1]) if has_channels_last(fact.shape) else fact.shape
+            found[name] = {"shape": shape, "receptive_field": fact.receptive_field, "stride": fact.stride}
+        else:  # the body itself
+            found[name] = {"shape": (classifier.num_features,), "receptive_field": "global", "stride": None}
+    return found
 
 
 def judged(

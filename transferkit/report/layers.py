@@ -17,7 +17,7 @@ from transferkit.report.plots import shortened
 
 Row = Mapping[str, Any]
 
-NETWORKS = {"given": "given weights", "random": "random copy"}
+NETWORKS = ("given", "random")  # the one asked for, and a copy with random weights
 MOST_FLAT_LABELS = 8  # layers whose names fit below the axis side by side
 
 # Of the page's drawing, in px.
@@ -33,9 +33,11 @@ def rows_of(content: Content) -> list[Row]:
     return list((content.evaluation.get("layers") or {}).get("rows") or [])
 
 
-def networks_of(rows: Sequence[Row]) -> list[str]:
-    """Which networks were probed: the one given and, unless that is random itself, its copy."""
-    return [name for name in NETWORKS if all(name in row for row in rows)]
+def networks_of(rows: Sequence[Row]) -> dict[str, str]:
+    """Which networks were probed, in words: the one given and, unless that is random itself, its copy."""
+    if all("random" in row for row in rows):
+        return dict(zip(NETWORKS, ("given weights", "random copy"), strict=True))
+    return {"given": "random weights"}
 
 
 # ------------------------------------------------------------------------------------------------------- in words
@@ -45,8 +47,8 @@ def sentences(content: Content) -> list[str]:
     """What the drawing shows, as far as its intervals carry it, and what it does not say."""
     rows = rows_of(content)
     first, last = rows[0], rows[-1]
-    told = [_trend(NETWORKS[name], first, last, name) for name in networks_of(rows)]
-    if _is_above(last["given"], first["given"]) and _never_falls(rows) and _shrinks(first, last):
+    told = [_trend(title, first, last, name) for name, title in networks_of(rows).items()]
+    if _is_learnt(last) and _is_above(last["given"], first["given"]) and _never_falls(rows) and _shrinks(first, last):
         told.append(
             "With the given weights a linear probe tells the classes apart better from deeper layers, while receptive "
             "fields grow and maps shrink: features become more abstract."
@@ -69,7 +71,7 @@ def _trend(name: str, first: Row, last: Row, network: str) -> str:
 def _gain(last: Row) -> str:
     """The last layer of both networks: what the weights add to the architecture."""
     points = 100 * (last["given"]["accuracy"] - last["random"]["accuracy"])
-    if _is_above(last["given"], last["random"]):
+    if _is_learnt(last):
         return f"At {last['layer']}, the given weights are worth {points:.1f} points over random ones."
     return f"At {last['layer']}, the given weights are not shown to be better than random ones ({points:+.1f} points)."
 
@@ -77,6 +79,11 @@ def _gain(last: Row) -> str:
 def _is_above(one: Row, other: Row) -> bool:
     """Whether two intervals leave a gap; a careful reading, as both were measured on the same images."""
     return bool(one["interval"][0] > other["interval"][1])
+
+
+def _is_learnt(row: Row) -> bool:
+    """Whether the weights are shown to add something there; deeper layers of random weights have more channels too."""
+    return "random" in row and _is_above(row["given"], row["random"])
 
 
 def _never_falls(rows: Sequence[Row]) -> bool:
@@ -101,7 +108,8 @@ def caveats(content: Content) -> list[str]:
     lines = [
         f"n = {rows[0]['given']['n']:,} test images, 95 % Wilson intervals; every probe chose its C without them"
         f"{learnt}.",
-        "Features are averages over each map, so a layer with more channels gives its probe more numbers.",
+        f"Features are averages over each map{_tokens(rows)}, so a layer with more channels gives its probe more "
+        "numbers.",
         "Receptive fields are counted before they are cut at the image's border; through skip connections they are the "
         f"maximum over all paths. The input is {content.model.get('input', {}).get('size', '?')} px wide.",
     ]
@@ -110,6 +118,10 @@ def caveats(content: Content) -> list[str]:
     else:
         lines.append("The network has random weights itself, so there is no random copy to compare it with.")
     return lines
+
+
+def _tokens(rows: Sequence[Row]) -> str:
+    return " or all tokens" if any(len(row["shape"]) == 2 for row in rows) else ""
 
 
 def map_side(row: Row) -> int | None:
@@ -153,7 +165,7 @@ def table(content: Content) -> Table:
     rows = rows_of(content)
     drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     drawn.add_column("layer", overflow="fold", max_width=20)
-    for title in ("output", "sees", *(f"{NETWORKS[name]}, %" for name in networks_of(rows))):
+    for title in ("output", "sees", *(f"{name}, %" for name in networks_of(rows).values())):
         drawn.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         shares = (_cell(row[name]) for name in networks_of(rows))
@@ -169,7 +181,7 @@ def markdown_rows(content: Content) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the Markdown table."""
     rows = rows_of(content)
     names = networks_of(rows)
-    header = ["layer", "output", "receptive field", *(f"{NETWORKS[name]}, % (95 %)" for name in names), "n"]
+    header = ["layer", "output", "receptive field", *(f"{name}, % (95 %)" for name in names.values()), "n"]
     return header, [
         [
             str(row["layer"]),
@@ -210,13 +222,13 @@ def _accuracy_panel(rows: Sequence[Row], across: Sequence[float]) -> list[Markup
     step = 0.1 if top <= 0.5 else 0.2
     parts = [_grid(up(step * number), f"{100 * step * number:.0f}") for number in range(round(top / step) + 1)]
     parts.append(_text(4, ACCURACY_TOP - 12, "accuracy of a linear probe, %", "start"))
-    for series, name in enumerate(names):
+    for series, (name, title) in enumerate(names.items()):
         points = [(x, up(row[name]["accuracy"])) for x, row in zip(across, rows, strict=True)]
         ranges = [
             _range(x, *(up(bound) for bound in row[name]["interval"])) for x, row in zip(across, rows, strict=True)
         ]
-        told = [f"{row['layer']}, {NETWORKS[name]}: {_accuracy(row[name])}, n = {row[name]['n']:,}" for row in rows]
-        legend = _legend(series, NETWORKS[name])
+        told = [f"{row['layer']}, {title}: {_accuracy(row[name])}, n = {row[name]['n']:,}" for row in rows]
+        legend = _legend(series, title)
         parts.append(_series(series, [*ranges, _line(points), *_dots(points, told), legend]))
     return parts
 
@@ -314,7 +326,7 @@ def _plot_accuracy(axes: Any, rows: Sequence[Row], name: str, colour: str, marke
     bounds = [[100 * bound for bound in row[name]["interval"]] for row in rows]
     below = [max(0.0, value - low) for value, (low, _) in zip(values, bounds, strict=True)]
     above = [max(0.0, high - value) for value, (_, high) in zip(values, bounds, strict=True)]
-    label = f"{NETWORKS[name]} (n = {rows[0][name]['n']:,})"
+    label = f"{networks_of(rows)[name]} (n = {rows[0][name]['n']:,})"
     style: Any = {"color": colour, "marker": marker, "markersize": 4, "capsize": 2, "label": label}
     axes.errorbar(range(len(rows)), values, (below, above), **style)
 
