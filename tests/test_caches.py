@@ -11,8 +11,7 @@ from PIL import Image
 from test_cli import transferkit
 
 from transferkit import backbones, datasets
-from transferkit.features import caches
-from transferkit.features import store as feature_store
+from transferkit.features import caches, inventory
 from transferkit.features.extractor import FeatureExtractor, stored_features
 from transferkit.recipe import parse
 from transferkit.runtime import Runtime
@@ -58,7 +57,7 @@ def test_features_of_files_name_their_folder(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("features_of_digits")
 def test_features_of_an_earlier_version_are_listed_by_the_hash_of_their_weights() -> None:
-    (place,) = feature_store.store_folder().glob("*/*/index.json")
+    (place,) = inventory.store_folder().glob("*/*/index.json")
     index = json.loads(place.read_text())
     del index["about"]
     place.write_text(json.dumps(index))

@@ -18,10 +18,13 @@ from torch import nn
 
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import TransferkitError
-from transferkit.features import store as feature_store
+from transferkit.features import inventory
 from transferkit.features.extractor import stored_features
 from transferkit.features.inference import LayerNetwork
-from transferkit.features.store import CHUNK_ROWS, FeatureStore, Key, entries, key_of, open_store, weights_digest
+from transferkit.features.inventory import entries
+from transferkit.features.keys import Key, key_of, weights_digest
+from transferkit.features.segments import CHUNK_ROWS
+from transferkit.features.store import FeatureStore, open_store
 from transferkit.images import Images
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
@@ -159,7 +162,7 @@ def test_each_setting_that_decides_the_features_changes_the_key(monkeypatch: pyt
         "image size": key_for(classifier, image_px=(4, 16)),
         "other weights": key_for(small_classifier(seed=1)),
     }
-    monkeypatch.setattr(feature_store, "package_version", lambda _name: "0")
+    monkeypatch.setattr("transferkit.features.keys.package_version", lambda _name: "0")
     keys["versions"] = key_for(classifier)
 
     assert len(set(keys.values())) == 9
@@ -320,7 +323,7 @@ def test_what_was_used_longest_ago_makes_room() -> None:
     assert len(entries()) == 3
     assert {"one", "four"} <= {entry.key["layer"] for entry in entries()}
     assert "Feature store full: removed 1,000 rows" in said()
-    assert feature_store.total_bytes() < budget
+    assert inventory.total_bytes() < budget
 
 
 def test_features_larger_than_the_budget_are_computed_and_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,14 +348,14 @@ def test_a_budget_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_budget_is_read_with_its_unit(text: str, expected: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFERKIT_FEATURE_BUDGET", text)
 
-    assert feature_store.budget_bytes() == expected
+    assert inventory.budget_bytes() == expected
 
 
 def test_clearing_frees_what_the_listing_counts(cache: Path) -> None:
     served(digests(50))
-    counted = feature_store.total_bytes()
+    counted = inventory.total_bytes()
 
-    freed = feature_store.clear()
+    freed = inventory.clear()
 
     assert freed == counted > 50 * 8
     assert list(cache.iterdir()) == []
@@ -362,14 +365,14 @@ def test_a_store_that_cannot_be_written_is_said_aloud_and_the_features_come(monk
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(feature_store, "_write_segment", full)
+    monkeypatch.setattr("transferkit.features.store.write_segment", full)
     screen, said = listening()
 
     computed = served(digests(3), opened(screen))[1]
 
     assert computed == [0, 1, 2]
     assert "the disk is full" in said()
-    assert not list(feature_store.store_folder().glob(".partial-*"))
+    assert not list(inventory.store_folder().glob(".partial-*"))
 
 
 # --------------------------------------------------------------------------------------------------------- processes
@@ -404,4 +407,4 @@ def test_two_processes_that_store_the_same_rows_leave_one_sound_segment() -> Non
     assert sums == [2999 * 3000 / 2] * 2
     assert len(entries()) == 1
     assert served(digests(3000))[1] == []
-    assert not list(feature_store.store_folder().glob(".partial-*"))
+    assert not list(inventory.store_folder().glob(".partial-*"))

@@ -27,7 +27,11 @@ from transferkit.errors import MachineError, TransferkitError
 from transferkit.features import extractor as module
 from transferkit.features import inference
 from transferkit.features.extractor import FeatureExtractor, stored_features
-from transferkit.features.inference import HookedLayers, LayerNetwork, fold_batchnorm
+from transferkit.features.folding import fold_batchnorm
+from transferkit.features.graphs import cut_graph
+from transferkit.features.hooks import HookedLayers, inference_copy
+from transferkit.features.inference import LayerNetwork
+from transferkit.features.layers import pooled
 from transferkit.images import Images
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
@@ -183,7 +187,7 @@ def test_a_convolution_whose_output_is_used_twice_keeps_its_batchnorm() -> None:
             maps = self.conv(x)
             return (self.norm(maps) + maps).mean((2, 3))
 
-    graph = inference.cut_graph(with_statistics(Forked()).eval(), [""])
+    graph = cut_graph(with_statistics(Forked()).eval(), [""])
 
     assert fold_batchnorm(graph) == 0
 
@@ -191,7 +195,7 @@ def test_a_convolution_whose_output_is_used_twice_keeps_its_batchnorm() -> None:
 def test_timms_joined_batchnorm_and_activation_is_folded_and_keeps_its_activation() -> None:
     body = with_statistics(timm.create_model("test_efficientnet", num_classes=0)).eval()
 
-    graph = inference.cut_graph(inference.inference_copy(body, CPU.device), [""])
+    graph = cut_graph(inference_copy(body, CPU.device), [""])
     folded = fold_batchnorm(graph)
 
     images = torch.randn(2, 3, 64, 64)
@@ -285,12 +289,12 @@ def test_pooling_reduces_maps_and_tokens_as_written() -> None:
     maps = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])  # (1, 1, 2, 2)
     tokens = torch.tensor([[[1.0, 10.0], [3.0, 30.0]]])  # (1, 2 tokens, 2)
 
-    assert inference.pooled(maps, "avg").tolist() == [[3.0]]
-    assert inference.pooled(maps, "max").tolist() == [[6.0]]
-    assert inference.pooled(maps, "flatten").tolist() == [[1.0, 2.0, 3.0, 6.0]]
-    assert inference.pooled(maps, "none") is maps
-    assert inference.pooled(tokens, "avg").tolist() == [[2.0, 20.0]]
-    assert inference.pooled(torch.ones(1, 3), "max").tolist() == [[1.0, 1.0, 1.0]]
+    assert pooled(maps, "avg").tolist() == [[3.0]]
+    assert pooled(maps, "max").tolist() == [[6.0]]
+    assert pooled(maps, "flatten").tolist() == [[1.0, 2.0, 3.0, 6.0]]
+    assert pooled(maps, "none") is maps
+    assert pooled(tokens, "avg").tolist() == [[2.0, 20.0]]
+    assert pooled(torch.ones(1, 3), "max").tolist() == [[1.0, 1.0, 1.0]]
 
 
 # ------------------------------------------------------------------------------------------------------- bad layers

@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestCentroid
 from transferkit import backbones, datasets, defaults, heads, methods, solvers
 from transferkit.classifier import Classifier
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features import store as feature_store
+from transferkit.features import inventory
 from transferkit.features.extractor import outputs_of, stored_features
 from transferkit.features.inference import LayerNetwork
 from transferkit.images import Images, Splits, split
@@ -329,7 +329,7 @@ def test_raw_pixels_use_no_network_and_no_store(passed: list[int]) -> None:
     assert (recipe.title, recipe.backbone.name) == ("probe-raw-pixels", "pixels")
     assert np.array_equal(test.features, images.pixels.reshape(len(images), -1).astype(np.float32) / 255)
     assert fitted.facts["probe"]["classifier"] == "raw-pixels"
-    assert feature_store.entries() == []
+    assert inventory.entries() == []
     assert passed
 
 

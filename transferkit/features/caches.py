@@ -11,8 +11,8 @@ from pathlib import Path
 
 from transferkit.datasets.folder_cache import DIGEST_BYTES
 from transferkit.errors import TransferkitError, did_you_mean
-from transferkit.features import store as feature_store
-from transferkit.features.store import BUDGET_VARIABLE, Entry, budget_bytes
+from transferkit.features import inventory
+from transferkit.features.inventory import BUDGET_VARIABLE, Entry, budget_bytes
 from transferkit.runtime import cache_folder
 
 FOLDERS = {
@@ -55,7 +55,7 @@ def sizes() -> Iterator[str]:
 
 def kept() -> Iterator[Kept]:
     """Every stored thing: features, what was used last first; then decoded images, then downloads."""
-    yield from map(_features, reversed(feature_store.entries()))
+    yield from map(_features, reversed(inventory.entries()))
     for name, described in (("images", _decoded), ("downloads", _downloaded)):
         found = (path for folder in folders_of(name) if folder.is_dir() for path in _things(folder))
         yield from map(described, sorted(found))
@@ -101,7 +101,7 @@ def clear(what: str) -> dict[str, int]:
     if what != "all" and what not in FOLDERS:
         raise TransferkitError(f"Unknown cache {what!r}. {did_you_mean(what, [*FOLDERS, 'all'])}")
     chosen = FOLDERS if what == "all" else (what,)
-    return {name: sum(feature_store.clear(folder) for folder in folders_of(name)) for name in chosen}
+    return {name: sum(inventory.clear(folder) for folder in folders_of(name)) for name in chosen}
 
 
 def folders_of(name: str) -> list[Path]:

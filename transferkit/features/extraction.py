@@ -37,8 +37,9 @@ from transferkit.features.extractor import (
     views_words,
 )
 from transferkit.features.files import READERS, WRITERS, Content, Rows, require_known_file
-from transferkit.features.inference import PENULTIMATE, Compile, LayerNetwork, Pool
-from transferkit.features.store import versions
+from transferkit.features.inference import Compile, LayerNetwork
+from transferkit.features.keys import versions
+from transferkit.features.layers import PENULTIMATE, Pool
 from transferkit.images import Images, Labels, Pixels
 from transferkit.places import made
 from transferkit.recipe import Data

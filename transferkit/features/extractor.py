@@ -24,10 +24,12 @@ from transferkit.checkpoint import read_json
 from transferkit.classifier import Classifier
 from transferkit.decoding import EXTENSIONS, decode
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features import store as feature_store
 from transferkit.features.about import about
-from transferkit.features.inference import PENULTIMATE, Compile, LayerNetwork, Pool, require_pool
-from transferkit.features.store import Features
+from transferkit.features.arrays import Features
+from transferkit.features.inference import Compile, LayerNetwork
+from transferkit.features.keys import Key, key_of, weights_digest
+from transferkit.features.layers import PENULTIMATE, Pool, require_pool
+from transferkit.features.store import FeatureStore, open_store
 from transferkit.images import Images, Labels, Pixels, image_digest
 from transferkit.outputs import Outputs, collect, require_finite_logits
 from transferkit.recipe import BackboneSettings
@@ -155,7 +157,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         pictures = as_pictures(images, self._side_px, self.resize)
         require_pool(self.pool)
         told = about(loaded(self._source)[0], pictures)
-        store = feature_store.open_store(self._screen, told) if self.store and self.pool != "none" else None
+        store = open_store(self._screen, told) if self.store and self.pool != "none" else None
         if store is None:
             return gathered(self._batches(pictures, layers), len(pictures))
         keys = {name: self._key(pictures, name) for name in layers}
@@ -210,11 +212,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _network(self, layers: Sequence[str]) -> LayerNetwork:
         return layer_network(self._source, tuple(layers), self.pool, self._runtime, self.verbose)
 
-    def _key(self, pictures: StorablePictures, layer: str) -> feature_store.Key:
+    def _key(self, pictures: StorablePictures, layer: str) -> Key:
         classifier, digest = loaded(self._source)
         machine = self._runtime
         spec, place = classifier.input_spec, machine.device.type
-        return feature_store.key_of(digest, spec, pictures.size_px, layer, self.pool, machine.precision, place)
+        return key_of(digest, spec, pictures.size_px, layer, self.pool, machine.precision, place)
 
     def _batches(self, pictures: Pictures, layers: Sequence[str]) -> Iterator[dict[str, Features]]:
         network = self._network(layers)
@@ -248,7 +250,7 @@ def loaded(source: NetworkSource) -> tuple[Classifier, str]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(source.seed)
         classifier = backbones.load(settings, ("-",), source.size, Screen(quiet=not source.verbose)).eval()
-    return classifier, feature_store.weights_digest(classifier.body)
+    return classifier, weights_digest(classifier.body)
 
 
 @lru_cache(maxsize=2)
@@ -354,14 +356,11 @@ def stored_layers(
             return gathered(computed(pace, missing, size, progress), len(missing))
 
     told = about(classifier, images)
-    store = feature_store.open_store(screen, told) if classifier.stages else None  # raw pixels are there already
+    store = open_store(screen, told) if classifier.stages else None  # raw pixels are there already
     if store is None:
         return compute(images, layers)
-    digest, spec, place = feature_store.weights_digest(classifier.body), classifier.input_spec, machine.device.type
-    keys = {
-        name: feature_store.key_of(digest, spec, images.size_px, name, pool, machine.precision, place)
-        for name in layers
-    }
+    digest, spec, place = weights_digest(classifier.body), classifier.input_spec, machine.device.type
+    keys = {name: key_of(digest, spec, images.size_px, name, pool, machine.precision, place) for name in layers}
     features = served(store, keys, images, compute)
     if known := len(images) - computed_images:
         screen.line(f"{title}: {known:,} of {len(images):,} img from the feature store, without a pass")
@@ -427,8 +426,8 @@ class Lazily:
 
 
 def served(
-    store: feature_store.FeatureStore,
-    keys: Mapping[str, feature_store.Key],
+    store: FeatureStore,
+    keys: Mapping[str, Key],
     pictures: StorablePictures,
     compute: Callable[[Pictures, Sequence[str]], dict[str, Features]],
 ) -> dict[str, Features]:

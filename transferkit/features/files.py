@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.features.arrays import Features
 
-Features: TypeAlias = npt.NDArray[np.float32]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 FLOAT_BYTES = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from transferkit.classifier import Classifier
+from transferkit.features.arrays import Features
 from transferkit.features.extractor import BatchSize, stored_features, under_head
-from transferkit.features.store import Features
 from transferkit.images import Images, Splits
 from transferkit.job import Job
 from transferkit.methods import probe_heads

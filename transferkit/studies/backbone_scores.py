@@ -18,7 +18,8 @@ from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
 from transferkit.features.extractor import Pace, chosen_batch_size, stored_features
-from transferkit.features.inference import PENULTIMATE, LayerNetwork
+from transferkit.features.inference import LayerNetwork
+from transferkit.features.layers import PENULTIMATE
 from transferkit.images import Images, Labels
 from transferkit.methods.probe_heads import ENOUGH_TO_CHOOSE
 from transferkit.receptive_fields import total_flops

@@ -1,0 +1,121 @@
+"""What the feature store holds and may hold: listed, counted, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferkit.errors import TransferkitError
+from transferkit.runtime import cache_folder
+
+if TYPE_CHECKING:
+    pass
+
+DEFAULT_BUDGET = 20 * 10**9  # bytes
+BUDGET_VARIABLE = "TRANSFERKIT_FEATURE_BUDGET"
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One segment of the store, for listings.
+
+    Attributes:
+        path: Its folder.
+        key: What index.json says of its Key.
+        about: Of which network and images it is, for people; empty in stores of earlier versions.
+        rows: How many images.
+        width: D, features per image.
+        bytes: On disk.
+        last_used: Seconds since the epoch.
+    """
+
+    path: Path
+    key: dict[str, Any]
+    about: dict[str, str]
+    rows: int
+    width: int
+    bytes: int
+    last_used: float
+
+
+def store_folder() -> Path:
+    """Where the store lies."""
+    return cache_folder() / "features"
+
+
+def budget_bytes() -> int:
+    """How large the store may grow: $TRANSFERKIT_FEATURE_BUDGET, such as `5GB`, else 20 GB.
+
+    Raises:
+        TransferkitError: If the variable holds no size.
+    """
+    text = os.environ.get(BUDGET_VARIABLE)
+    if not text:
+        return DEFAULT_BUDGET
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)?\s*", text, flags=re.IGNORECASE)
+    if not found:
+        raise TransferkitError(f"{BUDGET_VARIABLE}={text!r} is no size. Expected such as 500MB, 20GB or 0.")
+    return int(float(found[1]) * UNITS[(found[2] or "").upper()])
+
+
+def entries(folder: Path | None = None) -> list[Entry]:
+    """Every segment of the store, the one used longest ago first."""
+    found = [entry for place in _segment_folders(folder or store_folder()) if (entry := _entry(place)) is not None]
+    return sorted(found, key=lambda entry: entry.last_used)
+
+
+def total_bytes(folder: Path | None = None) -> int:
+    """Bytes of the whole store on disk, unfinished segments included."""
+    return sum(_bytes(path) for path in (folder or store_folder()).rglob("*"))
+
+
+def clear(folder: Path | None = None) -> int:
+    """Remove the store; what is being read stays readable until it is closed.
+
+    Returns:
+        Bytes freed.
+    """
+    folder = folder or store_folder()
+    freed = total_bytes(folder)
+    remove(folder)
+    return freed
+
+
+def _segment_folders(folder: Path) -> Iterator[Path]:
+    yield from (index.parent for index in folder.glob("[0-9a-f]*/[0-9a-f]*/index.json"))
+
+
+def _entry(path: Path) -> Entry | None:
+    """None where the segment is damaged or was removed meanwhile."""
+    try:
+        index = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        size = sum(_bytes(file) for file in path.iterdir())
+        used = (path / "index.json").stat().st_mtime
+        return Entry(path, index["key"], index.get("about", {}), index["rows"], index["width"], size, used)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _bytes(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size if path.is_file() else 0
+    return 0
+
+
+def remove(folder: Path) -> None:
+    """Take a folder out of sight in one step, then delete it; another process may be quicker."""
+    doomed = folder.with_name(f".removed-{folder.name}-{os.getpid()}-{time.monotonic_ns()}")
+    try:
+        os.rename(folder, doomed)
+    except OSError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
