@@ -22,24 +22,13 @@ from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_a
 from transferkit.decoding import EXTENSIONS, decode
 from transferkit.errors import TransferkitError, did_you_mean
 from transferkit.features.differences import differences
-from transferkit.features.extractor import (
-    BatchSize,
-    NetworkSource,
-    Pace,
-    Pictures,
-    chosen_batch_size,
-    computed,
-    default_px,
-    gathered,
-    image_paths,
-    loaded,
-    stamp,
-    views_words,
-)
 from transferkit.features.files import READERS, WRITERS, Content, Rows, require_known_file
+from transferkit.features.forward_pass import BatchSize, Pace, chosen_batch_size, computed, gathered
 from transferkit.features.inference import Compile, LayerNetwork
 from transferkit.features.keys import versions
 from transferkit.features.layers import PENULTIMATE, Pool
+from transferkit.features.networks import NetworkSource, default_px, loaded, stamp, views_words
+from transferkit.features.pictures import Pictures, image_paths
 from transferkit.images import Images, Labels, Pixels
 from transferkit.places import made
 from transferkit.recipe import Data
