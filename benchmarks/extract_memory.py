@@ -21,11 +21,12 @@ from PIL import Image
 EXTRACTION = """
 import resource, sys
 from pathlib import Path
-from transferkit.features import extraction
+from transferkit.extraction.settings import ExtractSettings
+from transferkit.extraction.streaming import extract
 from transferkit.screen import Screen
 
-settings = extraction.ExtractSettings("resnet-mini", ("stage1",), weights="none", size=8, device="cpu", threads=2)
-extraction.extract(settings, sys.argv[1], Path(sys.argv[2]), Screen())
+settings = ExtractSettings("resnet-mini", ("stage1",), weights="none", size=8, device="cpu", threads=2)
+extract(settings, sys.argv[1], Path(sys.argv[2]), Screen())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

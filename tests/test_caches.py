@@ -12,7 +12,8 @@ from test_cli import transferkit
 
 from transferkit import backbones, datasets
 from transferkit.features import caches, inventory
-from transferkit.features.extractor import FeatureExtractor, stored_features
+from transferkit.features.extractor import FeatureExtractor
+from transferkit.features.stored import stored_features
 from transferkit.recipe import parse
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT

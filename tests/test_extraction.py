@@ -26,9 +26,13 @@ from transferkit import backbones, rejection
 from transferkit.cli.app import app
 from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
-from transferkit.features import caches, extraction
-from transferkit.features import files as feature_files
-from transferkit.features.extraction import ExtractSettings, extract, merge
+from transferkit.extraction import chunks, lazy_pictures, streaming
+from transferkit.extraction import files as feature_files
+from transferkit.extraction.merging import merge
+from transferkit.extraction.settings import ExtractSettings, parsed_shard
+from transferkit.extraction.sources import data_settings
+from transferkit.extraction.streaming import extract
+from transferkit.features import caches
 from transferkit.features.extractor import FeatureExtractor
 from transferkit.recipe import BackboneSettings, from_options
 from transferkit.run import save_model
@@ -48,7 +52,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
 
 
 @pytest.fixture
@@ -226,7 +230,7 @@ def test_images_directly_inside_the_folder_have_no_class(folder: Path, tmp_path:
 def test_a_data_set_gives_train_and_val_and_says_which_is_which(tmp_path: Path) -> None:
     from transferkit import datasets
 
-    splits = datasets.load(extraction.data_settings("digits"), SILENT)
+    splits = datasets.load(data_settings("digits"), SILENT)
 
     out = extract(replace(SETTINGS, batch_size="auto"), "digits", tmp_path / "out.npy", SILENT)
 
@@ -282,7 +286,7 @@ def test_an_unreadable_file_stops_with_its_name_or_is_left_out_when_asked(folder
 @pytest.mark.usefixtures("small_chunks")
 def test_finished_chunks_are_not_computed_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    plain = extraction.decode
+    plain = lazy_pictures.decode
 
     def failing(path: str, *arguments: Any) -> np.ndarray:
         decoded.append(Path(path).stem)
@@ -290,11 +294,11 @@ def test_finished_chunks_are_not_computed_again(folder: Path, tmp_path: Path, mo
             raise KeyboardInterrupt
         return plain(path, *arguments)
 
-    monkeypatch.setattr(extraction, "decode", failing)
+    monkeypatch.setattr(lazy_pictures, "decode", failing)
     with pytest.raises(KeyboardInterrupt):
         extract(SETTINGS, str(folder), tmp_path / "out.npy", SILENT)
     monkeypatch.setattr(
-        extraction, "decode", lambda path, *rest: (decoded.append(Path(path).stem), plain(path, *rest))[1]
+        lazy_pictures, "decode", lambda path, *rest: (decoded.append(Path(path).stem), plain(path, *rest))[1]
     )
     decoded.clear()
     screen, said = listening()
@@ -310,16 +314,18 @@ def test_finished_chunks_are_not_computed_again(folder: Path, tmp_path: Path, mo
 KILLED = """
 import sys, time
 from pathlib import Path
-from transferkit.features import extraction
+from transferkit.extraction import chunks, lazy_pictures
+from transferkit.extraction.settings import ExtractSettings
+from transferkit.extraction.streaming import extract
 from transferkit.screen import SILENT
 
-extraction.CHUNK_ROWS = 4
-plain = extraction.decode
-extraction.decode = lambda *arguments: (time.sleep(0.05), plain(*arguments))[1]
-settings = extraction.ExtractSettings(
+chunks.CHUNK_ROWS = 4
+plain = lazy_pictures.decode
+lazy_pictures.decode = lambda *arguments: (time.sleep(0.05), plain(*arguments))[1]
+settings = ExtractSettings(
     "resnet-mini", ("stage2",), weights="none", size=16, device="cpu", threads=2, batch_size=4
 )
-extraction.extract(settings, sys.argv[1], Path(sys.argv[2]), SILENT)
+extract(settings, sys.argv[1], Path(sys.argv[2]), SILENT)
 """
 
 
@@ -347,12 +353,12 @@ def test_an_extraction_killed_without_warning_goes_on_where_it_was(folder: Path,
 @pytest.mark.usefixtures("small_chunks")
 def test_a_half_written_chunk_is_computed_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, partial = tmp_path / "out.npy", tmp_path / "out.npy.partial"
-    monkeypatch.setattr(extraction, "finish", lambda *_: out)
+    monkeypatch.setattr(streaming, "finish", lambda *_: out)
     extract(SETTINGS, str(folder), out, SILENT)
     chunk = partial / "chunk-000001.safetensors"
     chunk.write_bytes(chunk.read_bytes()[:-40])
     monkeypatch.undo()
-    monkeypatch.setattr(extraction, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
 
     extract(SETTINGS, str(folder), out, SILENT)
 
@@ -363,7 +369,7 @@ def test_a_partial_extraction_with_other_settings_is_named_and_not_mixed_in(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.npy"
-    monkeypatch.setattr(extraction, "finish", lambda *_: out)
+    monkeypatch.setattr(streaming, "finish", lambda *_: out)
     extract(replace(SETTINGS, layers=("stage1",)), str(folder), out, SILENT)
     monkeypatch.undo()
 
@@ -380,7 +386,7 @@ def test_a_partial_extraction_of_images_that_changed_is_named(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.npy"
-    monkeypatch.setattr(extraction, "finish", lambda *_: out)
+    monkeypatch.setattr(streaming, "finish", lambda *_: out)
     extract(SETTINGS, str(folder), out, SILENT)
     (folder / "cat" / "0.png").unlink()
 
@@ -426,7 +432,7 @@ def test_shards_that_do_not_make_a_whole_are_refused_with_what_is_missing(folder
 @pytest.mark.parametrize("text", ["3", "0/2", "3/2", "a/b", "1/"])
 def test_a_shard_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(TransferkitError, match="Expected NUMBER/COUNT"):
-        extraction.parsed_shard(text)
+        parsed_shard(text)
 
 
 def test_rows_are_read_in_the_pieces_asked_for(tmp_path: Path) -> None:
@@ -503,15 +509,17 @@ MEMORY = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from transferkit.features import extraction
+from transferkit.extraction import lazy_pictures, sources
+from transferkit.extraction.settings import ExtractSettings
+from transferkit.extraction.streaming import extract
 from transferkit.screen import SILENT
 
 black = np.zeros((3, 16, 16), np.uint8)
-extraction.decode = lambda *_: black
+lazy_pictures.decode = lambda *_: black
 numbers = range(int(sys.argv[1]))
-extraction.image_paths = lambda folder: (folder / f"{number % 100:02d}" / f"{number:07d}.png" for number in numbers)
-settings = extraction.ExtractSettings("resnet-mini", ("stem",), weights="none", size=8, device="cpu", threads=2)
-extraction.extract(settings, sys.argv[2], Path(sys.argv[2]) / "out.npy", SILENT)
+sources.image_paths = lambda folder: (folder / f"{number % 100:02d}" / f"{number:07d}.png" for number in numbers)
+settings = ExtractSettings("resnet-mini", ("stem",), weights="none", size=8, device="cpu", threads=2)
+extract(settings, sys.argv[2], Path(sys.argv[2]) / "out.npy", SILENT)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

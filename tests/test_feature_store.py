@@ -19,12 +19,12 @@ from torch import nn
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import TransferkitError
 from transferkit.features import inventory
-from transferkit.features.extractor import stored_features
 from transferkit.features.inference import LayerNetwork
 from transferkit.features.inventory import entries
 from transferkit.features.keys import Key, key_of, weights_digest
 from transferkit.features.segments import CHUNK_ROWS
 from transferkit.features.store import FeatureStore, open_store
+from transferkit.features.stored import stored_features
 from transferkit.images import Images
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen

@@ -24,14 +24,16 @@ from torchvision import models
 
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features import extractor as module
-from transferkit.features import inference
-from transferkit.features.extractor import FeatureExtractor, stored_features
+from transferkit.features import inference, pictures
+from transferkit.features.extractor import FeatureExtractor
 from transferkit.features.folding import fold_batchnorm
+from transferkit.features.forward_pass import chosen_batch_size
 from transferkit.features.graphs import cut_graph
 from transferkit.features.hooks import HookedLayers, inference_copy
 from transferkit.features.inference import LayerNetwork
 from transferkit.features.layers import pooled
+from transferkit.features.networks import layer_network, loaded
+from transferkit.features.stored import stored_features
 from transferkit.images import Images
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
@@ -465,8 +467,8 @@ def test_stored_features_of_files_need_no_second_decoding(tmp_path: Path, monkey
     for number, image in enumerate(arrays(4)):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
     decoded: list[Any] = []
-    plain = module.decode
-    monkeypatch.setattr(module, "decode", lambda *arguments: (decoded.append(arguments), plain(*arguments))[1])
+    plain = pictures.decode
+    monkeypatch.setattr(pictures, "decode", lambda *arguments: (decoded.append(arguments), plain(*arguments))[1])
 
     first = extractor(store=True).transform(tmp_path)
     (tmp_path / "2.png").write_bytes((tmp_path / "3.png").read_bytes())
@@ -482,8 +484,8 @@ def test_random_weights_come_from_the_seed_and_leave_the_global_generator_alone(
     torch.manual_seed(5)
 
     same = [extractor(seed=3).transform(arrays()) for _ in range(2)]
-    module.loaded.cache_clear()
-    module.layer_network.cache_clear()
+    loaded.cache_clear()
+    layer_network.cache_clear()
     same.append(extractor(seed=3).transform(arrays()))
 
     assert np.array_equal(same[0], same[2])
@@ -546,7 +548,7 @@ def test_the_automatic_batch_holds_the_same_number_of_pixels_at_any_size() -> No
         side: LayerNetwork(classifier_of(body, side), ["0"], "avg", CPU, SILENT) for side in (64, 112, 224, 600)
     }
 
-    sizes = {side: module.chosen_batch_size("auto", network) for side, network in networks.items()}
+    sizes = {side: chosen_batch_size("auto", network) for side, network in networks.items()}
 
     assert sizes == {64: 256, 112: 128, 224: 32, 600: 8}
 

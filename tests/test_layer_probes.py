@@ -17,8 +17,9 @@ from transferkit import backbones, methods, report
 from transferkit.classifier import Classifier, WeightsRecord
 from transferkit.cli.app import app
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features.extractor import outputs_of, stored_layers
+from transferkit.features.frozen import outputs_of
 from transferkit.features.inference import LayerNetwork
+from transferkit.features.stored import stored_layers
 from transferkit.job import Job
 from transferkit.methods import layer_probes
 from transferkit.recipe import BackboneSettings, ProbeSettings, from_options

@@ -12,7 +12,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"run", "limitations", "label_quality", "exports"},
     {"report", "comparison", "same_data", "prediction", "tracking"},
     {"evaluation", "explanations", "rejection"},
-    {"methods", "defaults", "costs"},
+    {"methods", "defaults", "costs", "extraction"},
     {"training", "outputs", "features", "metrics", "statistics", "ood", "solvers", "heads", "run_directory"},
     {"batches", "checkpoint", "duplicates", "receptive_fields", "logit_checks", "averages", "rates"},
     {"datasets", "backbones", "corruptions"},

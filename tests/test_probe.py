@@ -16,8 +16,9 @@ from transferkit import backbones, datasets, defaults, heads, methods, solvers
 from transferkit.classifier import Classifier
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.features import inventory
-from transferkit.features.extractor import outputs_of, stored_features
+from transferkit.features.frozen import outputs_of
 from transferkit.features.inference import LayerNetwork
+from transferkit.features.stored import stored_features
 from transferkit.images import Images, Splits, split
 from transferkit.job import Job
 from transferkit.methods import probe, probe_heads

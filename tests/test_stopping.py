@@ -34,7 +34,7 @@ COMMANDS = [  # what was typed, the work that is stopped, what is told
     ),
     (
         ["extract", "resnet20", "digits", "--weights", "none", "--out", "features.npy"],
-        "transferkit.features.extraction.extract",
+        "transferkit.extraction.streaming.extract",
         "Finished parts are kept in features.npy.partial; the same command goes on from there.",
     ),
     (
@@ -47,7 +47,7 @@ COMMANDS = [  # what was typed, the work that is stopped, what is told
         "transferkit.corruptions.files.write_copies",
         "The copies made so far are kept; the same command makes all of them anew.",
     ),
-    (["merge", "all.npy", "a.npy"], "transferkit.features.extraction.merge", NOTHING),
+    (["merge", "all.npy", "a.npy"], "transferkit.extraction.merging.merge", NOTHING),
     (["gradient-flow"], "transferkit.lab.gradient_flow.measure", NOTHING),
     (["filters", "resnet20", "--out", "filters.png"], "transferkit.lab.filters.network", NOTHING),
     (["export", "run"], "transferkit.exports.written", NOTHING),
@@ -81,6 +81,6 @@ def test_an_extraction_stopped_before_its_first_part_promises_none(
     def stopped(*_: object, **__: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("transferkit.features.extraction.extract", stopped)
+    monkeypatch.setattr("transferkit.extraction.streaming.extract", stopped)
 
     assert NOTHING in refused(transferkit("extract", "resnet20", "digits", "--out", "f.npy", cwd=tmp_path), 1)

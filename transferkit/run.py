@@ -24,7 +24,7 @@ from transferkit.classifier import Classifier
 from transferkit.costs import costs, forget_peak, peak_bytes
 from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
 from transferkit.explanations.explain import explain, searched
-from transferkit.features.extractor import outputs_of
+from transferkit.features.frozen import outputs_of
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.job import Job
 from transferkit.methods.fitted import Fitted

@@ -69,9 +69,10 @@ def extract(
 ) -> None:
     """Write the features of images to a file; the same command goes on where it was stopped."""
     with working(lambda: kept(out)) as screen:
-        from transferkit.features import extraction
+        from transferkit.extraction import streaming
+        from transferkit.extraction.settings import ExtractSettings, parsed_shard
 
-        settings = extraction.ExtractSettings(
+        settings = ExtractSettings(
             backbone,
             tuple(layer or ["penultimate"]),
             pool,
@@ -79,7 +80,7 @@ def extract(
             size,
             resize,
             part,
-            extraction.parsed_shard(shard),
+            parsed_shard(shard),
             skip_bad,
             device,
             precision,
@@ -88,7 +89,7 @@ def extract(
             compile,
             seed,
         )
-        extraction.extract(settings, images, out, screen, overwrite=overwrite)
+        streaming.extract(settings, images, out, screen, overwrite=overwrite)
 
 
 def kept(out: Path) -> str:
@@ -106,9 +107,9 @@ def merge(
 ) -> None:
     """Put the shards of an extraction together, in the order of the images."""
     with working() as screen:
-        from transferkit.features import extraction
+        from transferkit.extraction import merging
 
-        extraction.merge(out, shards, screen, overwrite=overwrite)
+        merging.merge(out, shards, screen, overwrite=overwrite)
 
 
 @cache_app.command("list")

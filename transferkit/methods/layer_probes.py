@@ -12,8 +12,9 @@ from transferkit import backbones
 from transferkit.classifier import RANDOM_WEIGHTS, Classifier
 from transferkit.errors import TransferkitError
 from transferkit.features.arrays import Features
-from transferkit.features.extractor import BatchSize, stored_layers
+from transferkit.features.forward_pass import BatchSize
 from transferkit.features.layers import PENULTIMATE, has_channels_last, module_of
+from transferkit.features.stored import stored_layers
 from transferkit.images import Images, Splits
 from transferkit.job import Job
 from transferkit.methods import probe, probe_heads

@@ -6,7 +6,9 @@ from typing import Any
 
 from transferkit.classifier import Classifier
 from transferkit.features.arrays import Features
-from transferkit.features.extractor import BatchSize, stored_features, under_head
+from transferkit.features.forward_pass import BatchSize
+from transferkit.features.frozen import under_head
+from transferkit.features.stored import stored_features
 from transferkit.images import Images, Splits
 from transferkit.job import Job
 from transferkit.methods import probe_heads

@@ -17,9 +17,10 @@ from transferkit.backbones.cards import CARDS
 from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
-from transferkit.features.extractor import Pace, chosen_batch_size, stored_features
+from transferkit.features.forward_pass import Pace, chosen_batch_size
 from transferkit.features.inference import LayerNetwork
 from transferkit.features.layers import PENULTIMATE
+from transferkit.features.stored import stored_features
 from transferkit.images import Images, Labels
 from transferkit.methods.probe_heads import ENOUGH_TO_CHOOSE
 from transferkit.receptive_fields import total_flops

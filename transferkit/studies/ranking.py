@@ -15,7 +15,7 @@ import numpy.typing as npt
 from transferkit import datasets, defaults, report, run_directory, runtime
 from transferkit.checkpoint import write_json, write_text
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features.extractor import stamp
+from transferkit.features.networks import stamp
 from transferkit.images import Images, Labels, Splits
 from transferkit.recipe import Ranking, Recipe, dump
 from transferkit.runtime import Runtime

@@ -1,0 +1,1 @@
+"""Features of any number of images into one file: streamed, resumed after a kill, split into shards, merged."""

@@ -1,0 +1,149 @@
+"""The images that a word on the command line means: data sets, folders, globs, tables, single files."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from glob import has_magic, iglob
+from itertools import chain
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from transferkit import datasets
+from transferkit.decoding import EXTENSIONS
+from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.extraction.lazy_pictures import PartImages, decoded_files
+from transferkit.extraction.listing import Line, Listing
+from transferkit.extraction.settings import PARTS, ExtractSettings, Part
+from transferkit.features.pictures import Pictures, image_paths
+from transferkit.images import Images
+from transferkit.places import made
+from transferkit.recipe import Data
+from transferkit.screen import Screen
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from: their ids, classes and parts in a fixed order, and their pixels."""
+
+    name: str
+    lines: Callable[[], Iterator[tuple[str, str, str]]]
+    pictures: Callable[[Sequence[Line], int, ExtractSettings], Pictures]
+    class_names: tuple[str, ...] | None = None
+
+    def listed(self, folder: Path) -> Listing:
+        """Write the listing into a folder.
+
+        Raises:
+            TransferkitError: If there are no images; the folder is then not made.
+        """
+        lines = self.lines()
+        first = next(lines, None)
+        if first is None:
+            raise TransferkitError(f"{self.name} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
+        made(folder, "Choose another place with --out.")
+        file = folder / "listing.csv"
+        total, names = 0, set[str]()
+        with file.open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.writer(handle)
+            for line in chain([first], lines):
+                writer.writerow(line)
+                names.add(line[1])
+                total += 1
+        with file.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        return Listing(file, total, self.class_names or tuple(sorted(names - {""})), digest)
+
+
+def opened_source(images: str, settings: ExtractSettings, screen: Screen) -> Source:
+    """The images that a word on the command line means; a data set's name comes before a folder of that name.
+
+    Raises:
+        TransferkitError: If it is none of what is expected.
+    """
+    if images in datasets.DATASETS or images.startswith("folder:"):
+        return from_data_set(images, settings.part, screen)
+    path = Path(images)
+    if path.is_dir():
+        return from_files(images, lambda: image_paths(path), path)
+    if path.suffix.lower() == ".csv" and path.is_file():
+        return from_csv(path)
+    if path.is_file():
+        return from_files(images, lambda: iter([path]), path.parent)
+    if has_magic(images):
+        return from_files(
+            images, lambda: (Path(name) for name in sorted(iglob(images, recursive=True))), fixed_root(path)
+        )
+    raise TransferkitError(
+        f"There are no images at {images!r}. Expected a folder, a glob, a CSV with columns path[,label], or a data "
+        f"set. {did_you_mean(images, datasets.DATASETS)}"
+    )
+
+
+def fixed_root(pattern: Path) -> Path:
+    """The folder of a glob above its first wildcard."""
+    return next(parent for parent in pattern.parents if not has_magic(str(parent)))
+
+
+def from_files(name: str, paths: Callable[[], Iterator[Path]], root: Path) -> Source:
+    """Files below a folder; the class of an image is the name of its folder, if that is not the root itself."""
+
+    def lines() -> Iterator[tuple[str, str, str]]:
+        for path in paths():
+            if path.suffix.lower() in EXTENSIONS:
+                yield str(path), "" if path.parent == root else path.parent.name, ""
+
+    return Source(name, lines, decoded_files)
+
+
+def from_csv(file: Path) -> Source:
+    """A table with columns path and perhaps label; paths are relative to the table's folder.
+
+    Raises:
+        TransferkitError: If there is no column `path`.
+    """
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        columns = csv.DictReader(handle).fieldnames or []
+    if "path" not in columns:
+        raise TransferkitError(f"{file} has no column 'path'; found {', '.join(columns) or 'nothing'}.")
+
+    def lines() -> Iterator[tuple[str, str, str]]:
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            for row in csv.DictReader(handle):
+                yield str(file.parent / row["path"]), row.get("label") or "", row.get("part") or ""
+
+    return Source(str(file), lines, decoded_files)
+
+
+def from_data_set(name: str, part: Part, screen: Screen) -> Source:
+    """The images of a data set, split as a recipe splits them by default; opening the test part is said aloud.
+
+    Raises:
+        TransferkitError: If the data set has no such part.
+    """
+    if part not in PARTS:
+        raise TransferkitError(f"Unknown part {part!r}. {did_you_mean(part, PARTS)}")
+    splits = datasets.load(data_settings(name), screen)
+    chosen: dict[str, Images] = {}
+    if part == "test":
+        chosen = {"test": splits.test.open()}
+        screen.line(f"opened the {len(splits.test):,} test images of {name}: choose nothing by what they show.")
+    else:
+        parts = {"train": splits.train, "val": splits.val}
+        chosen = parts if part == "trainval" else {part: parts[part]}
+
+    def lines() -> Iterator[tuple[str, str, str]]:
+        for part_name, images in chosen.items():
+            for identity, label in zip(images.ids, images.labels, strict=True):
+                yield identity, images.class_names[label], part_name
+
+    return Source(f"{name}, part {part},", lines, lambda rows, *_: PartImages(chosen, rows), splits.class_names)
+
+
+def data_settings(name: str) -> Data:
+    """The default settings of a data set."""
+    settings: Data = TypeAdapter(Data).validate_python(name)
+    return settings

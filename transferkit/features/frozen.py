@@ -1,0 +1,64 @@
+"""What a classifier with a frozen body says of images: its features come from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transferkit.classifier import Classifier
+from transferkit.features.arrays import Features
+from transferkit.features.forward_pass import BatchSize
+from transferkit.features.stored import stored_features
+from transferkit.images import Images
+from transferkit.outputs import Outputs, collect, require_finite_logits
+from transferkit.runtime import Runtime
+from transferkit.screen import Screen
+
+HEAD_ROWS = 4096  # features that pass through a head at once
+TRAINED_BATCH = 256  # images per pass through a classifier as it is
+
+
+def outputs_of(
+    classifier: Classifier,
+    images: Images,
+    machine: Runtime,
+    screen: Screen,
+    title: str,
+    batch_size: BatchSize = "auto",
+) -> Outputs:
+    """What a classifier says of images; where its body is frozen as a whole, features come from the store.
+
+    Features of a frozen body are those of `stored_features`, whose BatchNorm is folded: they differ from a pass through
+    the classifier by rounding.
+
+    Raises:
+        MachineError: If a feature or logit is not finite; names an image.
+    """
+    if not classifier.has_frozen_body:
+        size = TRAINED_BATCH if batch_size == "auto" else batch_size
+        return collect(classifier, images, machine, screen, title, size)
+    features = stored_features(classifier, images, machine, screen, title, batch_size)
+    return under_head(classifier.eval().head, features, images, machine.device)
+
+
+@torch.inference_mode()
+def under_head(head: Callable[[Tensor], Tensor], features: Features, images: Images, device: torch.device) -> Outputs:
+    """The outputs of images whose features (N, D) are known, in fp32, under a head that lies on the device.
+
+    Raises:
+        MachineError: If a logit is not finite; names the first such image.
+    """
+    rows = (torch.from_numpy(chunk).to(device) for chunk in in_chunks(features))
+    chunks = [head(chunk).cpu().numpy() for chunk in rows]
+    width = len(images.class_names)
+    logits = np.concatenate([np.zeros((0, width), np.float32), *chunks])
+    require_finite_logits(logits, images.ids)
+    return Outputs(np.asarray(features), logits, images.labels, images.ids, images.class_names)
+
+
+def in_chunks(features: Features) -> Iterator[Features]:
+    """Rows in order, a few thousand at a time."""
+    return (features[start : start + HEAD_ROWS] for start in range(0, len(features), HEAD_ROWS))

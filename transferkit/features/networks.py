@@ -1,0 +1,90 @@
+"""The networks of this process: which one some settings mean, loaded once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from transferkit import backbones
+from transferkit.checkpoint import read_json
+from transferkit.classifier import Classifier
+from transferkit.features.inference import LayerNetwork
+from transferkit.features.keys import weights_digest
+from transferkit.features.layers import Pool
+from transferkit.recipe import BackboneSettings
+from transferkit.runtime import Runtime
+from transferkit.screen import Screen
+
+IMAGENET_PX = 224
+SMALL_PX = 32  # what the networks for small images were made for
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """All that decides which network a FeatureExtractor uses; `weights_stamp` changes when a file of weights does."""
+
+    backbone: str
+    weights: str
+    weights_stamp: tuple[int, ...]
+    size: int
+    seed: int
+    verbose: bool
+
+
+# Clones of an extractor, as a grid search makes them, share the networks of this process.
+@lru_cache(maxsize=2)
+def loaded(source: NetworkSource) -> tuple[Classifier, str]:
+    """The network and the digest of its weights; random weights come from the seed, the global generator is left alone.
+
+    Without pretrained weights the network keeps its ImageNet stem, as the pretrained one that it is compared with.
+    """
+    stem: Literal["auto", "imagenet"] = "imagenet" if source.weights == "none" else "auto"
+    settings = BackboneSettings(name=source.backbone, weights=source.weights, stem=stem)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(source.seed)
+        classifier = backbones.load(settings, ("-",), source.size, Screen(quiet=not source.verbose)).eval()
+    return classifier, weights_digest(classifier.body)
+
+
+@lru_cache(maxsize=2)
+def layer_network(
+    source: NetworkSource, layers: tuple[str, ...], pool: Pool, machine: Runtime, verbose: bool
+) -> LayerNetwork:
+    """The fast form of a network for some layers."""
+    return LayerNetwork(loaded(source)[0], layers, pool, machine, Screen(quiet=not verbose))
+
+
+def stamp(weights: str) -> tuple[int, ...]:
+    """Time and size of a file of weights or of a run's model; empty for names."""
+    path = Path(weights).expanduser()
+    file = path / "model.safetensors" if path.is_dir() else path
+    return (file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else ()
+
+
+def default_px(backbone: str, weights: str) -> int:
+    """The side that a network's weights were made for."""
+    facts = Path(weights).expanduser() / "model.json"
+    if facts.is_file():
+        return int(read_json(facts)["input"]["size"])
+    if backbones.source(backbone) != "timm":
+        return SMALL_PX if backbones.source(backbone) == "small" else IMAGENET_PX
+    from timm.models import get_pretrained_cfg
+
+    found = get_pretrained_cfg(backbone.removeprefix("timm/"))
+    return int(found.input_size[-1]) if found is not None else IMAGENET_PX
+
+
+def views_words(weights: str) -> str:
+    """That a run's own answers rest on more than the image, where they do; empty for other weights."""
+    file = Path(weights).expanduser() / "model.json"
+    facts = read_json(file) if file.is_file() else {}
+    if not (facts.get("averages_mirror") or facts.get("averages_shifts")):
+        return ""
+    return (
+        f"The run {weights} answers from several views of an image (test_flip, test_shifts). These are features of the "
+        "image alone; those of its own head are in its outputs/."
+    )

@@ -1,0 +1,129 @@
+"""Features of a classifier from the store where they are; what it lacks is computed in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from transferkit.classifier import Classifier
+from transferkit.features.about import about
+from transferkit.features.arrays import Features
+from transferkit.features.forward_pass import BatchSize, Pace, chosen_batch_size, computed, gathered
+from transferkit.features.inference import LayerNetwork
+from transferkit.features.keys import Key, key_of, weights_digest
+from transferkit.features.layers import PENULTIMATE, Pool
+from transferkit.features.pictures import Pictures, StorablePictures, taken
+from transferkit.features.store import FeatureStore, open_store
+from transferkit.images import Images, Labels
+from transferkit.runtime import Runtime
+from transferkit.screen import Screen
+
+
+def stored_features(
+    classifier: Classifier,
+    images: Images,
+    machine: Runtime,
+    screen: Screen,
+    title: str,
+    batch_size: BatchSize = "auto",
+    layer: str = PENULTIMATE,
+    pool: Pool = "avg",
+) -> Features:
+    """Features (N, D) of a classifier's body in eval mode, from the store where they are, else computed and stored.
+
+    The classifier stays as it is, its head does not enter. Rows may be memory-mapped copy-on-write.
+
+    Args:
+        classifier: On any device; the computing happens on that of `machine`.
+        images: Those already stored, in whatever split or subset, are not computed again.
+        machine: Where to compute.
+        screen: Shows progress, and how many images were in the store.
+        title: Of the progress bar.
+        batch_size: Images per forward pass; does not change the features.
+        layer: By default the head's input.
+        pool: Of a layer that gives maps.
+
+    Raises:
+        MachineError: If a feature is not finite; names layer and image.
+    """
+    return stored_layers(classifier, images, [layer], machine, screen, title, batch_size, pool)[layer]
+
+
+def stored_layers(
+    classifier: Classifier,
+    images: Images,
+    layers: Sequence[str],
+    machine: Runtime,
+    screen: Screen,
+    title: str,
+    batch_size: BatchSize = "auto",
+    pool: Pool = "avg",
+) -> dict[str, Features]:
+    """Features (N, D) of several layers by name; what the store lacks is computed in one pass. See `stored_features`.
+
+    Raises:
+        TransferkitError: If there is no such layer; names the nearest ones.
+        MachineError: If a feature is not finite; names layer and image.
+    """
+    network = Lazily(lambda: LayerNetwork(classifier, layers, pool, machine, screen))
+    if not len(images):
+        return {found.name: np.zeros((0, *found.shape_after(pool)), np.float32) for found in network.value.layers}
+    computed_images = 0
+
+    def compute(missing: Pictures, _: Sequence[str]) -> dict[str, Features]:
+        nonlocal computed_images
+        computed_images = max(computed_images, len(missing))
+        size = chosen_batch_size(batch_size, network.value)
+        with screen.progress(title, len(missing)) as progress:
+            pace = Pace(network.value, -(-len(missing) // size))
+            return gathered(computed(pace, missing, size, progress), len(missing))
+
+    told = about(classifier, images)
+    store = open_store(screen, told) if classifier.stages else None  # raw pixels are there already
+    if store is None:
+        return compute(images, layers)
+    digest, spec, place = weights_digest(classifier.body), classifier.input_spec, machine.device.type
+    keys = {name: key_of(digest, spec, images.size_px, name, pool, machine.precision, place) for name in layers}
+    features = served(store, keys, images, compute)
+    if known := len(images) - computed_images:
+        screen.line(f"{title}: {known:,} of {len(images):,} img from the feature store, without a pass")
+    return features
+
+
+@dataclass
+class Lazily:
+    """A network that is made when it is first needed: features that are all stored need none."""
+
+    make: Callable[[], LayerNetwork]
+
+    @cached_property
+    def value(self) -> LayerNetwork:
+        """The network."""
+        return self.make()
+
+
+def served(
+    store: FeatureStore,
+    keys: Mapping[str, Key],
+    pictures: StorablePictures,
+    compute: Callable[[Pictures, Sequence[str]], dict[str, Features]],
+) -> dict[str, Features]:
+    """Features by layer, from the store where they are; what the first layer lacks is computed for all in one pass."""
+    fresh: dict[str, Features] = {}
+    chosen: Labels = np.zeros(0, np.int64)
+
+    def compute_missing(missing: Labels, name: str) -> Features:
+        nonlocal fresh, chosen
+        if name not in fresh or not np.array_equal(chosen, missing):
+            names = list(keys)[list(keys).index(name) :]
+            chosen, fresh = missing, compute(taken(pictures, missing), names)
+        return fresh.pop(name)
+
+    digests = pictures.digests
+    return {
+        name: store.served(key, digests, lambda missing, name=name: compute_missing(missing, name))  # type: ignore[misc]
+        for name, key in keys.items()
+    }
