@@ -71,7 +71,7 @@ def measure(settings: GradientFlowSettings, folder: Path, screen: Screen, comman
         started(first, splits.train, machine)  # refuses a size that does not suit before any training
     networks = {}
     for name, of_seeds in recipes.items():
-        screen.line(f"{name}: {settings.seeds} seeds, {settings.epochs} epochs each")
+        screen.line(f"{name}: {counted(settings.seeds, 'seed')}, {counted(settings.epochs, 'epoch')} each")
         networks[name] = summary([flow(recipe, splits.train, images, machine) for recipe in of_seeds])
     result = {
         "schema": 1,
@@ -143,6 +143,16 @@ def started(recipe: Recipe, images: Images, machine: Runtime) -> tuple[Classifie
     assert isinstance(full.method, ScratchSettings)
     assert isinstance(full.method.size, int)
     return network(full.backbone, images, full.method.size).to(machine.device), full.method
+
+
+def counted(count: int, word: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "epoch"), counted(3, "seed")
+        ('1 epoch', '3 seeds')
+    """
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def network(settings: BackboneSettings, images: Images, size: int) -> Classifier:

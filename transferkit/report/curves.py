@@ -76,23 +76,33 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def curve(lines: Sequence[Line], title: str, written: Written = "{:g}".format, x_title: str = "epoch") -> Markup:
-    """Lines over round ticks; where their points are few, each has a dot that tells its value."""
+def curve(
+    lines: Sequence[Line],
+    title: str,
+    written: Written = "{:g}".format,
+    x_title: str = "epoch",
+    dotted_up_to: int = DOTTED_UP_TO,
+) -> Markup:
+    """Lines over round ticks; up to so many points of a line, each has a dot that tells its value."""
     xs = [x for line in lines for x in line.xs]
     frame = Frame(_padded(min(xs), max(xs)), _y_range([y for line in lines for y in line.ys]))
     whole = all(x == int(x) for x in xs)
     across = [x for x in ticks(*frame.x_range, count=5) if not whole or x == int(x)]
     parts = [frame.axes(across, ticks(*frame.y_range), x_title, written)]
-    parts += [drawn_line(line, frame, number % COLOURS, x_title, written) for number, line in enumerate(lines)]
+    parts += [
+        drawn_line(line, frame, number % COLOURS, x_title, written, dotted_up_to) for number, line in enumerate(lines)
+    ]
     last = ", ".join(f"{line.name} {written(line.ys[-1])}".strip() for line in lines)
     return _svg(f"{title}; at the last {x_title}: {last}", parts)
 
 
-def drawn_line(line: Line, frame: Frame, colour: int, x_title: str, written: Written) -> Markup:
+def drawn_line(
+    line: Line, frame: Frame, colour: int, x_title: str, written: Written, dotted_up_to: int = DOTTED_UP_TO
+) -> Markup:
     """One line in a frame, with dots that tell their values where they are few."""
     points = [frame.place(x, y) for x, y in zip(line.xs, line.ys, strict=True)]
     drawn = Markup('<polyline class="line" points="{}"/>').format(" ".join(f"{x},{y}" for x, y in points))
-    if len(points) <= DOTTED_UP_TO:
+    if len(points) <= dotted_up_to:
         told = [f"{line.name} {x_title} {x:.4g}: {written(y)}".strip() for x, y in zip(line.xs, line.ys, strict=True)]
         drawn += Markup("").join(_dot(point, text) for point, text in zip(points, told, strict=True))
     return Markup('<g class="s{}">{}</g>').format(colour, drawn)

@@ -31,8 +31,25 @@ def moments(flow: Flow) -> dict[str, str]:
 
 
 def sentences(flow: Flow) -> list[str]:
-    """What the measurement shows of each pair of twins, and nothing more."""
-    return [comparison(row, moments(flow)[row["moment"]], flow["seeds"]) for row in flow["comparisons"]]
+    """What the measurement shows of each pair of twins and along each plain network, and nothing more."""
+    told = [comparison(row, moments(flow)[row["moment"]], flow["seeds"]) for row in flow["comparisons"]]
+    plain = dict.fromkeys(row["plain"] for row in flow["comparisons"])
+    return told + [along(name, flow["networks"][name], moments(flow)) for name in plain]
+
+
+def along(name: str, found: Mapping[str, Any], moment_words: Mapping[str, str]) -> str:
+    """How the gradients of one network change on their way from its last layers to its first.
+
+    Example:
+        >>> found = {"start": {"first_over_last": {"mean": 510.0}}, "trained": {"first_over_last": {"mean": 0.085}}}
+        >>> along("plain56", found, {"start": "before training", "trained": "after 1 epoch"})
+        'on the way to the image, gradients of plain56 grow 510 times before training, shrink to 0.085 after 1 epoch.'
+    """
+    ratios = {words: found[moment]["first_over_last"]["mean"] for moment, words in moment_words.items()}
+    parts = [
+        f"{'grow' if r >= 1 else 'shrink to'} {number(r)}{' times' if r >= 1 else ''} {w}" for w, r in ratios.items()
+    ]
+    return f"on the way to the image, gradients of {name} {', '.join(parts)}."
 
 
 def comparison(row: Mapping[str, Any], moment: str, seeds: int) -> str:
@@ -137,7 +154,7 @@ def _drawing(flow: Flow, moment: str, title: str) -> Markup:
     for name, found in flow["networks"].items():
         norms = geometric_means(found[moment]["norm"])
         lines.append(Line(list(range(1, len(norms) + 1)), [math.log10(value) for value in norms], name))
-    return curve(lines, f"Gradient norm per layer, {title}", lambda y: number(10**y), "layer")
+    return curve(lines, f"Gradient norm per layer, {title}", lambda y: number(10**y), "layer", dotted_up_to=0)
 
 
 def _swatch(index: int) -> Markup:
