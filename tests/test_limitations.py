@@ -485,7 +485,7 @@ def test_a_second_report_asks_the_network_nothing(
     def refuse(*_: object) -> None:
         raise AssertionError("the network was asked again")
 
-    monkeypatch.setattr("transferkit.limitations.subject.collect", refuse)
+    monkeypatch.setattr("transferkit.classifier.Classifier.prepare", refuse)
     settings = Settings(corruptions="none", leave_out="none", sweeps=False, train_images=300)
 
     again = make(run, settings, None, overwrite=True, device="cpu", screen=SILENT)

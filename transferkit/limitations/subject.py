@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from transferkit import datasets, rejection, runtime
-from transferkit.batches import to_device
-from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.limitations.image_sets import sample
-from transferkit.outputs import Outputs, collect
+from transferkit.limitations.passes import OutputStore
+from transferkit.outputs import Outputs
 from transferkit.prediction import limits_of, load_classifier
 from transferkit.rejection import Rejection
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
 from transferkit.solvers import LinearHead
-
-BATCH = 256
-CHUNK = 1_000  # images changed together; corruptions are seeded by it
-
-Change = Callable[[Tensor, int], Tensor]  # pixels (B, 3, H, W) uint8 and the index of the first -> the same shape
 
 
 @dataclass(frozen=True)
@@ -79,71 +69,6 @@ def linear_head(head: nn.Module) -> LinearHead | None:
     weight = head.weight.detach().float().cpu()
     bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach().float().cpu()
     return LinearHead(weight, bias)
-
-
-@dataclass(frozen=True)
-class OutputStore:
-    """Outputs by what they depend on: weights, preparation, precision and images; each is computed once."""
-
-    folder: Path
-    classifier: Classifier
-    machine: runtime.Runtime
-    screen: Screen
-    model_digest: str
-
-    def outputs(self, images: Images, title: str) -> Outputs:
-        """What the network says about the images; labels are those of the images where the classes are its own."""
-        known = images.class_names == self.classifier.class_names
-        asked = images if known else as_unlabelled(images, self.classifier.class_names)
-        path = self.folder / f"{self._key(asked.fingerprint)}.safetensors"
-        if path.exists():
-            return replace(Outputs.load(path), labels=asked.labels, ids=asked.ids)
-        found = collect(self.classifier, asked, self.machine, self.screen, title, BATCH)
-        found.save(path)
-        return found
-
-    def changed(self, images: Images, change: Change, name: str) -> Outputs:
-        """What the network says about images after a change that `name` describes in full; features are not kept."""
-        return self.judged(images, change, name, rejection.fit(None))[0]
-
-    def judged(
-        self, images: Images, change: Change, name: str, limits: Rejection
-    ) -> tuple[Outputs, npt.NDArray[np.float64]]:
-        """The same, and how unusual each changed image is to the score that the run ships."""
-        against = f", {limits.score} of {len(limits.bank)} images" if limits.bank is not None else ""
-        path = self.folder / f"{self._key(images.fingerprint, name + against)}.changed.safetensors"
-        if not path.exists():
-            said = [(part.logits, limits.scores(part)) for part in self._said(images, change, name)]
-            logits, scores = (np.concatenate(parts) for parts in zip(*said, strict=True))
-            write_arrays(path, {"logits": logits, "scores": scores})
-        arrays, _ = read_arrays(path)
-        nothing = np.zeros((len(images), 0), np.float32)
-        found = Outputs(nothing, arrays["logits"], images.labels, images.ids, self.classifier.class_names)
-        return found, arrays["scores"]
-
-    def _said(self, images: Images, change: Change, name: str) -> Iterator[Outputs]:
-        """Outputs of one batch after another, all labels 0."""
-        self.classifier.eval()
-        with torch.inference_mode():
-            for start in range(0, len(images), CHUNK):
-                pixels = to_device(images.take(slice(start, start + CHUNK)), self.machine.device)
-                for batch in torch.split(change(pixels, start), BATCH):
-                    with self.machine.autocast():
-                        features = self.classifier.features(batch.to(self.machine.device))
-                        logits = self.classifier.head(features)
-                    values = (features.float().cpu().numpy(), logits.float().cpu().numpy())
-                    ids = (name,) * len(batch)
-                    yield Outputs(*values, np.zeros(len(batch), np.int64), ids, self.classifier.class_names)
-
-    def _key(self, fingerprint: str, change: str = "") -> str:
-        spec = asdict(self.classifier.input_spec)
-        parts = [self.model_digest, spec, self.machine.precision, self.machine.device.type, fingerprint, change]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def as_unlabelled(images: Images, class_names: tuple[str, ...]) -> Images:
-    """The images under a model's class names, every label 0: nothing may be read from these labels."""
-    return replace(images, labels=np.zeros(len(images), np.int64), class_names=class_names)
 
 
 def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: str, screen: Screen) -> Subject:
