@@ -52,11 +52,12 @@ def plain(classifier: Classifier, images: Images) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize("averages_mirror", [False, True])
+@pytest.mark.parametrize(("mirror", "shifts"), [(False, False), (True, False), (True, True)])
 def test_fast_logits_are_those_of_the_classifier(
-    classifier: Classifier, images: Images, averages_mirror: bool, monkeypatch: pytest.MonkeyPatch
+    classifier: Classifier, images: Images, mirror: bool, shifts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(classifier, "averages_mirror", averages_mirror)
+    monkeypatch.setattr(classifier, "averages_mirror", mirror)
+    monkeypatch.setattr(classifier, "averages_shifts", shifts)
 
     fast = FastNetwork(classifier, runtime.start("cpu", "fp32"), SILENT)
 

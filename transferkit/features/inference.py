@@ -67,7 +67,15 @@ class LayerNetwork:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Pooled float32 features of each layer, for images (B, 3, H, W) on the device of the runtime."""
-        prepared = self.preparation.prepare(images)
+        return self.of_prepared(self.prepare(images))
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Resized and normalised images, as the classifier prepares them."""
+        return self.preparation.prepare(images)
+
+    @torch.no_grad()
+    def of_prepared(self, prepared: Tensor) -> dict[str, Tensor]:
+        """The same, for images (B, 3, size, size) that are prepared already."""
         compiled = self._compiled if prepared.shape == self._compiled_shape else None
         outputs = self._run(self.network if compiled is None else compiled, prepared)
         return {
@@ -97,7 +105,7 @@ class LayerNetwork:
         if obstacle := self._obstacle_to_compiling():
             self.screen.line(f"not compiled: {obstacle}.")
             return
-        prepared = self.preparation.prepare(images)
+        prepared = self.prepare(images)
         started = time.perf_counter()
         try:
             compiled = torch.compile(self.network, dynamic=False, options=COMPILE_OPTIONS[self.runtime.device.type])

@@ -21,13 +21,15 @@ from transferkit import rejection
 from transferkit.batches import to_device
 from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.classifier import Classifier
-from transferkit.features.extractor import chosen_batch_size
-from transferkit.features.inference import PENULTIMATE, LayerNetwork, synchronise
+from transferkit.features.forward_pass import chosen_batch_size
+from transferkit.features.inference import LayerNetwork, synchronise
+from transferkit.features.layers import PENULTIMATE
 from transferkit.images import Images
 from transferkit.outputs import Outputs, require_finite_logits
 from transferkit.rejection import Rejection
 from transferkit.runtime import Runtime
 from transferkit.screen import Progress, Screen
+from transferkit.views import views
 
 CHUNK = 1_000  # images changed together; corruptions are seeded by it
 PIECE = 2 * CHUNK  # images in a file, and so the most that a stop loses
@@ -75,11 +77,8 @@ class FastNetwork:
         return features
 
     def _features(self, batch: Tensor) -> Tensor:
-        features = self.network(batch)[PENULTIMATE]
-        if not self.classifier.averages_mirror:
-            return features
-        mirrored: Tensor = self.network(batch.flip(-1))[PENULTIMATE]
-        return (mirrored + features) / 2
+        seen = views(self.network.prepare(batch), self.classifier.averages_mirror, self.classifier.averages_shifts)
+        return torch.stack([weight * self.network.of_prepared(view)[PENULTIMATE] for weight, view in seen]).sum(0)
 
 
 @dataclass(frozen=True)
