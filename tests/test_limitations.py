@@ -17,7 +17,7 @@ import transferkit
 from transferkit.cli.app import app
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
-from transferkit.limitations import image_sets, known, leave_out, unknown
+from transferkit.limitations import image_sets, known, leave_out, overlap, unknown
 from transferkit.limitations.settings import Rules, Settings
 from transferkit.limitations.story import claim, make
 from transferkit.limitations.subject import Subject, linear_head, open_subject, rows, same_images
@@ -161,12 +161,12 @@ def outputs_of(logits: Any, labels: Any = None, features: Any = None, names: tup
     ("theirs", "ours"), [("Egyptian cat", "cat"), ("cats", "cat"), ("bear, sea_dog", "dog"), ("liner", "ship")]
 )
 def test_unknown_classes_with_a_known_name_are_noticed(theirs: str, ours: str) -> None:
-    assert unknown.known_names(NAMES, [theirs]) == [(theirs, ours)]
+    assert overlap.known_names(NAMES, [theirs]) == [(theirs, ours)]
 
 
 @pytest.mark.parametrize("name", ["catfish", "cat food", "warship", "koala"])
 def test_names_that_only_look_alike_are_not(name: str) -> None:
-    assert unknown.known_names(NAMES, [name]) == []
+    assert overlap.known_names(NAMES, [name]) == []
 
 
 def test_four_image_statistics_tell_bright_images_from_dark_ones() -> None:
@@ -190,9 +190,12 @@ def test_what_unknown_classes_are_called_counts_accepted_images_alone() -> None:
 
 
 def test_nearest_distances_are_between_unit_vectors() -> None:
-    distances = unknown.nearest_distances(np.array([[0, 3.0], [1, 0]], np.float32), np.array([[5.0, 0]], np.float32))
+    features, train = np.array([[0, 3.0], [1, 0]], np.float32), np.array([[0, -1.0], [5.0, 0]], np.float32)
 
-    assert distances.tolist() == pytest.approx([np.sqrt(2), 0])
+    cosines, nearest = overlap.nearest_train(features, train)
+
+    assert overlap.distances_of(cosines).tolist() == pytest.approx([np.sqrt(2), 0])
+    assert nearest.tolist() == [1, 1]
 
 
 def test_scores_that_are_not_finite_are_refused_with_their_number() -> None:
@@ -562,10 +565,8 @@ def test_a_folder_of_known_classes_gets_a_warning_and_a_second_table(subject: Su
     """Mirrored digits lie about as close to train as digits do."""
     names = tuple(f"handwritten {name}" for name in subject.test.class_names)
     found = image_sets.ImageSet("again", "", replace(subject.images["test"], class_names=names), None, 8)
-    detectors = unknown.fit_detectors(subject, ("msp", "knn"))
-    told = unknown.Told("again", found, subject.test, detectors.of(subject.test, "again"), None)
 
-    guard = unknown.overlap(told, subject)
+    guard = overlap.overlap(found, subject.test, subject)
 
     assert guard.facts["is_warning"]
     assert guard.facts["names"][3] == {"theirs": "handwritten 3", "ours": "3"}

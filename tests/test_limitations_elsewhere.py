@@ -228,7 +228,9 @@ def test_breaking_point_silent_failures_and_means_of_corruptions() -> None:
     subject = subject_of(test)
     subject.store = _Store(test)
 
-    found, versions = corrupted.corrupted(subject, Settings(corruptions="full"), SILENT)
+    whole = corrupted.corrupted(subject, Settings(corruptions="full"), SILENT)
+
+    found, versions = whole.report, whole.arrays
 
     assert {row["breaking_point"] for row in found["corruptions"]} == {3}
     assert len(found["cells"]) == 75

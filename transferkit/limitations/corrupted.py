@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from transferkit import corruptions
-from transferkit.images import Images
+from transferkit.images import Images, Pixels
 from transferkit.limitations.image_sets import sample
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds, share_of
+from transferkit.limitations.strips import Strip, strips
 from transferkit.limitations.subject import Subject, rows
 from transferkit.limitations.unknown import accepted_of, accepted_scores
 from transferkit.metrics.bootstrap import percentile_interval
@@ -57,12 +60,25 @@ PUBLISHED = {
 }
 
 
-def corrupted(
-    subject: Subject, settings: Settings, screen: Screen
-) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-    """Accuracy, silent failures and breaking point of every corruption; and per image, how often it was right."""
+@dataclass(frozen=True)
+class Corrupted:
+    """What corruptions do.
+
+    Attributes:
+        report: The section of limits.json.
+        arrays: For scores.npz: per image, how often it was right.
+        strips: One image through each corruption.
+    """
+
+    report: dict[str, Any]
+    arrays: Mapping[str, npt.NDArray[Any]]
+    strips: Sequence[Strip] = ()
+
+
+def corrupted(subject: Subject, settings: Settings, screen: Screen) -> Corrupted:
+    """Accuracy, silent failures and breaking point of every corruption."""
     if settings.corruptions == "none":
-        return {"reason": "not asked for (--corruptions none)"}, {}
+        return Corrupted({"reason": "not asked for (--corruptions none)"}, {})
     fast = settings.corruptions == "fast"
     names, severities = (
         (corruptions.FAST, corruptions.FAST_SEVERITIES) if fast else (corruptions.FIFTEEN, corruptions.SEVERITIES)
@@ -79,6 +95,7 @@ def corrupted(
         {"corruption": name, "severity": severity, **_cell(accepted[name, severity], part, clean)}
         for (name, severity), part in found.items()
     ]
+    told = [_corruption(name, cells, clean) for name in names]
     report = {
         "recipe": recipe_words(subject, settings),
         "is_fast": fast,
@@ -87,14 +104,29 @@ def corrupted(
         "severities": list(severities),
         "clean": share_of(clean.predictions == clean.labels),
         "cells": cells,
-        "corruptions": [_corruption(name, cells, clean) for name in names],
+        "corruptions": told,
         "families": _families(cells),
         **_means(found, clean, settings.seed),
         "published": PUBLISHED if is_cifar10(subject) else None,
         "checksum": checksum(images, names, settings.seed),
     }
     right = np.mean([part.predictions == part.labels for part in found.values()], axis=0)
-    return report, {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
+    arrays = {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
+    breaking = {row["name"]: row["breaking_point"] for row in told}
+    if settings.cifar10c is not None:  # the authors' files are in their own order
+        return Corrupted(report, arrays)
+
+    def pixels_of(version: tuple[str, int], index: int) -> Pixels:
+        return one_image(images, *version, settings.seed, index)
+
+    return Corrupted(report, arrays, strips(images, clean, found, breaking, pixels_of))
+
+
+def one_image(images: Images, name: str, severity: int, seed: int, index: int) -> Pixels:
+    """(3, H, W), the image at a place of the set, as it was shown to the network."""
+    pixels = torch.from_numpy(images.take(slice(index, index + 1)))
+    changed: Pixels = corruptions.corrupt(pixels, name, severity, seed, index)[0].numpy()
+    return changed
 
 
 Answers = dict[tuple[str, int], tuple[Outputs, Bools]]  # and which of the images the run accepts
@@ -244,8 +276,6 @@ def _means(found: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) 
 
 def checksum(images: Images, names: Sequence[str], seed: int) -> str:
     """SHA-256 over the first eight images under the first corruption: the same here and there, or not."""
-    import torch
-
     pixels = torch.from_numpy(images.take(slice(0, 8)))
     changed = corruptions.corrupt(pixels, names[0], 3, seed)
     return hashlib.sha256(changed.numpy().tobytes()).hexdigest()[:16]

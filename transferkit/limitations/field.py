@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,18 @@ COMPARED = 500  # images of each kind in the two-sample test
 PERMUTATIONS = 999
 
 
-def report(
-    found: ImageSet, outputs: Outputs, subject: Subject, shifts: list[dict[str, Any]], seed: int
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class InTheField:
+    """Images from the field, what the network says about them, and the seed of samples of them."""
+
+    found: ImageSet
+    outputs: Outputs
+    seed: int
+
+
+def report(field: InTheField, subject: Subject, shifts: list[dict[str, Any]]) -> dict[str, Any]:
     """What is rejected, what is called what, whether the images differ, and estimates of the accuracy."""
+    found, outputs, seed = field.found, field.outputs, field.seed
     accepted, _ = accepted_of(subject, outputs)
     own_accepted, _ = accepted_of(subject, subject.test)
     p = two_sample_p(subject.test.features, outputs.features, seed)

@@ -25,7 +25,6 @@ from transferkit.screen import SILENT, Screen
 from transferkit.solvers import LinearHead, fit_probe
 from transferkit.statistics import mean_and_sd
 
-DETECTORS = ("msp", ood.SUMMARY_SCORE)
 SINGLY_UP_TO = 20  # classes held out one by one; of more, some random pairs
 PAIRS = 10
 TRAIN_IMAGES, TEST_IMAGES = 5_000, 3_000  # at most, so that ten refits take seconds
@@ -53,13 +52,18 @@ def leave_out(subject: Subject, how: LeaveOut, seed: int, screen: Screen) -> dic
         return {"reason": f"needs at least {FEWEST_CLASSES} classes; the run has {len(names)}"}
     groups = held_out_groups(len(names), seed)
     C = None if how == "full" else chosen_C(subject, seed)
+    detectors = tuple(dict.fromkeys((subject.limits.score, ood.SUMMARY_SCORE)))
     found = []
     with screen.progress("leave classes out", len(groups), "refits") as progress:
         for group in groups:
             reduced = retrained(subject, group, seed) if C is None else refitted(subject, group, C, seed)
-            found.append(_row([names[index] for index in group], reduced))
+            found.append(_row([names[index] for index in group], reduced, detectors))
             progress.advance(1)
-    return {"how": how_words(subject, how), "clean": how == "full" or _is_frozen(subject), **_summary(found, seed)}
+    return {
+        "how": how_words(subject, how),
+        "clean": how == "full" or _is_frozen(subject),
+        **_summary(found, detectors, seed),
+    }
 
 
 def how_words(subject: Subject, how: LeaveOut) -> str:
@@ -123,8 +127,8 @@ def retrained(subject: Subject, group: Sequence[int], seed: int) -> Reduced:
     return Reduced(_stratified(train, TRAIN_IMAGES, seed), val, test, other, linear_head(classifier.head))
 
 
-def _row(held_out: list[str], reduced: Reduced) -> dict[str, Any]:
-    scores, off = ood.fit_all(DETECTORS, reduced.train, reduced.val, reduced.head, ood.OodSettings())
+def _row(held_out: list[str], reduced: Reduced, detectors: Sequence[str]) -> dict[str, Any]:
+    scores, off = ood.fit_all(detectors, reduced.train, reduced.val, reduced.head, ood.OodSettings())
     found: dict[str, Any] = {"held_out": held_out, "n": len(reduced.unknown), "scores": {}, "off": off}
     for name, score in scores.items():
         known, unknown = score(reduced.test), score(reduced.unknown)
@@ -139,9 +143,9 @@ def _row(held_out: list[str], reduced: Reduced) -> dict[str, Any]:
     return found
 
 
-def _summary(found: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+def _summary(found: list[dict[str, Any]], detectors: Sequence[str], seed: int) -> dict[str, Any]:
     """Classes by the AUROC of the last detector that ran, hardest first, and means over classes."""
-    name = next((name for name in reversed(DETECTORS) if all(name in row["scores"] for row in found)), DETECTORS[0])
+    name = next((name for name in reversed(detectors) if all(name in row["scores"] for row in found)), detectors[0])
     known = [row for row in found if row["scores"].get(name, {}).get("auroc") is not None]
     if not known:
         raise TransferkitError("No held-out class has a test image, so that nothing can be measured by leaving out.")

@@ -16,10 +16,11 @@ from transferkit.images import Images, Pixels
 from transferkit.limitations import image_sets
 from transferkit.limitations.corrupted import CIFAR10
 from transferkit.limitations.image_sets import ImageSet
+from transferkit.limitations.overlap import SYNONYMS
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds, share_of
 from transferkit.limitations.subject import Subject
-from transferkit.limitations.unknown import SYNONYMS, accepted_of
+from transferkit.limitations.unknown import accepted_of
 from transferkit.metrics.accuracy import accuracy
 from transferkit.metrics.calibration import ece
 from transferkit.outputs import Outputs
@@ -239,4 +240,5 @@ def effective_robustness(own: Bools, right: Bools) -> dict[str, Any]:
     value = there - predicted
     shown = "beyond noise" if abs(value) > noise else "within noise"
     words = f"{100 * value:+.1f} points against {100 * predicted:.1f} % predicted, {shown} (± {100 * noise:.1f})."
-    return {"value": value, "predicted": predicted, "noise": noise, "words": words}
+    line = {"slope": LINE_SLOPE, "offset": LINE_OFFSET}
+    return {"value": value, "predicted": predicted, "noise": noise, "line": line, "words": words}

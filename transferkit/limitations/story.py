@@ -17,10 +17,12 @@ from transferkit.checkpoint import write_arrays, write_atomically, write_json
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import evaluate, without_nan
 from transferkit.limitations import field, gallery, image_sets, known, shifted, unknown
-from transferkit.limitations.corrupted import corrupted, is_cifar10
+from transferkit.limitations.corrupted import Corrupted, corrupted, is_cifar10
+from transferkit.limitations.field import InTheField
 from transferkit.limitations.image_sets import ImageSet
 from transferkit.limitations.leave_out import leave_out
 from transferkit.limitations.meaningless import meaningless
+from transferkit.limitations.overlap import overlap
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds
 from transferkit.limitations.subject import Subject, open_subject
@@ -50,8 +52,8 @@ class Seen:
         own: Scores of the run's val and test images.
         told: Sets of unknown images.
         shifts: Other images of the run's classes, counted, with their outputs.
-        corruptions: The section, and per image how often it was right.
-        field: The section about unlabelled images, if there are any.
+        corruptions: What they do.
+        field: Unlabelled images, if there are any.
         notes: Lines that the report must show.
     """
 
@@ -59,8 +61,8 @@ class Seen:
     own: Own
     told: list[Told]
     shifts: list[tuple[dict[str, Any], Outputs]]
-    corruptions: tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
-    field: dict[str, Any] | None
+    corruptions: Corrupted
+    field: InTheField | None
     notes: list[str]
 
 
@@ -77,7 +79,8 @@ def make(
     require_sources(settings)
     subject = open_subject(run, folder, settings.train_images, settings.seed, device, screen)
     seen = look(subject, settings, screen)
-    pictures = gallery.album(subject, seen.told)
+    pictures = gallery.album(subject, seen.told, seen.field)
+    strips = gallery.strip_rows(seen.corruptions.strips, pictures)
     report = {
         "schema": SCHEMA,
         "command": command,
@@ -87,6 +90,7 @@ def make(
         "rules": settings.rules.as_dict(),
         **count(subject, seen, settings, screen),
         "gallery": pictures.groups,
+        "strips": strips,
     }
     report["summary"] = summary(report, settings.rules)
     report["seconds"] = round(time.perf_counter() - clock, 1)
@@ -118,7 +122,7 @@ def look(subject: Subject, settings: Settings, screen: Screen) -> Seen:
     own = {"val": detectors.of(subject.val, "val"), "test": detectors.of(subject.test, "test")}
     told = [tell(found, subject, detectors) for found in sets]
     shifted_rows = [shifted.report(shift, subject) for shift in shifts]
-    in_the_field = field_report(field_set, [row for row, _ in shifted_rows], subject, settings)
+    in_the_field = seen_in_the_field(field_set, subject, settings)
     notes = [*subject.notes, *notes_of(sets, shifts, field_set)]
     return Seen(detectors, own, told, shifted_rows, corrupted(subject, settings, screen), in_the_field, notes)
 
@@ -126,6 +130,7 @@ def look(subject: Subject, settings: Settings, screen: Screen) -> Seen:
 def count(subject: Subject, seen: Seen, settings: Settings, screen: Screen) -> dict[str, Any]:
     """Every section of limits.json but the summary."""
     scores = evaluate(subject.test, subject.val)["test"]
+    held_out = leave_out(subject, settings.leave_out, settings.seed, screen)
     return {
         "notes": seen.notes,
         "contract": known.contract(subject),
@@ -133,14 +138,14 @@ def count(subject: Subject, seen: Seen, settings: Settings, screen: Screen) -> d
         "calibration": known.calibration(subject, scores),
         "selective": known.selective(subject.val, subject.test, subject.limits, settings.target_risk, scores),
         "conformal": known.conformal_rows(subject),
-        "corruptions": seen.corruptions[0],
+        "corruptions": seen.corruptions.report,
         "shift": [row for row, _ in seen.shifts],
         "unknown": unknown_report(seen.told, subject, seen.detectors, seen.own),
-        "leave_out": leave_out(subject, settings.leave_out, settings.seed, screen),
+        "leave_out": held_out,
         "nonsense": meaningless(subject, seen.detectors, thresholds(seen.own), settings.seed, screen),
         "nuisance": sweeps(subject, settings.seed, screen) if settings.sweeps else None,
-        "open_world": open_world_report(seen.told, subject, seen.own, settings),
-        "field": seen.field,
+        "open_world": open_world_report(seen.told, held_out, subject, seen.own, settings),
+        "field": field.report(seen.field, subject, [row for row, _ in seen.shifts]) if seen.field else None,
     }
 
 
@@ -182,14 +187,11 @@ def notes_of(sets: list[ImageSet], shifts: list[shifted.Shift], field_set: Image
     return [note for each in found for note in each.notes]
 
 
-def field_report(
-    found: ImageSet | None, shifts: list[dict[str, Any]], subject: Subject, settings: Settings
-) -> dict[str, Any] | None:
-    """What is seen in images from the field; None where none were given."""
+def seen_in_the_field(found: ImageSet | None, subject: Subject, settings: Settings) -> InTheField | None:
+    """What the network says of images from the field; None where none were given."""
     if found is None:
         return None
-    outputs = subject.store.outputs(found.images, found.name)
-    return field.report(found, outputs, subject, shifts, settings.seed)
+    return InTheField(found, subject.store.outputs(found.images, found.name), settings.seed)
 
 
 def unknown_sets(subject: Subject, settings: Settings, screen: Screen) -> list[ImageSet]:
@@ -215,7 +217,8 @@ def tell(found: ImageSet, subject: Subject, detectors: Detectors) -> Told:
     native = None
     if found.native is not None and len(found.native):
         native = detectors.of(subject.store.outputs(found.native, f"{found.name}, own size"), found.name)
-    return Told(found.name, found, outputs, detectors.of(outputs, found.name), native)
+    guard = overlap(found, outputs, subject)
+    return Told(found.name, found, outputs, detectors.of(outputs, found.name), native, guard)
 
 
 def unknown_report(told: list[Told], subject: Subject, detectors: Detectors, own: Own) -> dict[str, Any]:
@@ -238,8 +241,10 @@ def thresholds(own: Own) -> dict[str, float | None]:
     return {name: threshold_at(scores) for name, scores in own["val"].items()}
 
 
-def open_world_report(told: list[Told], subject: Subject, own: Own, settings: Settings) -> dict[str, Any]:
-    """The decision table for every set, with the threshold that the run ships and with that of the summary score."""
+def open_world_report(
+    told: list[Told], held_out: Mapping[str, Any], subject: Subject, own: Own, settings: Settings
+) -> dict[str, Any]:
+    """The decision table for every set and the held-out classes, with the shipped threshold and the summary score's."""
     score = ood.summary_score(own["test"])
     wrong = subject.test.predictions != subject.test.labels
     tables: dict[str, Any] = {"target": settings.target_risk, "prevalence": list(settings.prevalence), "tables": []}
@@ -252,16 +257,29 @@ def open_world_report(told: list[Told], subject: Subject, own: Own, settings: Se
             each.name: accepted_of(subject, each.outputs)[0] if threshold is None else each.scores[name] <= limit
             for each in told
         }
-        rows = [open_world_row(name_, accepted, wrong, each, settings) for name_, each in members.items()]
+        rows = [{"kind": "set", **open_world_row(*each, accepted, wrong, settings)} for each in members.items()]
+        left_out = accepted_when_held_out(held_out, subject.limits.score if threshold is None else name)
+        if left_out is not None:
+            title = f"held-out classes ({len(held_out['rows'])})"
+            rows.append({"kind": "held out", **open_world_row(title, left_out, accepted, wrong, settings)})
         tables["tables"].append({"score": name, "known_accepted": float(accepted.mean()), "rows": rows})
     return tables
 
 
+def accepted_when_held_out(held_out: Mapping[str, Any], score: str) -> npt.NDArray[np.bool_] | None:
+    """Whether each image of a class was accepted by the model that did not know the class; None where not counted."""
+    counts = [row["scores"].get(score, {}).get("accepted") for row in held_out.get("rows", [])]
+    if not counts or any(count is None for count in counts):
+        return None
+    hits, n = (sum(int(count[key]) for count in counts) for key in ("hits", "n"))
+    return np.arange(n) < hits
+
+
 def open_world_row(
     name: str,
+    members: npt.NDArray[np.bool_],
     accepted: npt.NDArray[np.bool_],
     wrong: npt.NDArray[np.bool_],
-    members: npt.NDArray[np.bool_],
     settings: Settings,
 ) -> dict[str, Any]:
     """The error among accepted images at each share of unknown inputs, and the largest share that is safe."""
@@ -284,7 +302,7 @@ def open_world_row(
 
 def write_scores(path: Path, subject: Subject, seen: Seen) -> None:
     """Every score, label, prediction and id, for readers who want to compute something else."""
-    arrays: dict[str, npt.NDArray[Any]] = dict(seen.corruptions[1])
+    arrays: dict[str, npt.NDArray[Any]] = dict(seen.corruptions.arrays)
     parts: list[tuple[str, Outputs, Mapping[str, Floats]]] = [
         ("val", subject.val, seen.own["val"]),
         ("test", subject.test, seen.own["test"]),

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from transferkit import ood
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Pixels
 from transferkit.limitations.image_sets import ImageSet
+from transferkit.limitations.overlap import Guard
 from transferkit.limitations.shares import as_dict, bounds, share_of
 from transferkit.limitations.subject import Subject, rows
 from transferkit.metrics.auroc import auroc
@@ -26,17 +25,12 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 AUPR_PREVALENCE = 0.5
-NEAR_BELOW = 95  # median percentile of the k-NN score under val; OOD.md 7, section 7a
-CLOSE_QUANTILE = 0.05  # of the distances of val images to their nearest train image
-CLOSE_SHARE = 0.05  # of an unknown set that may lie so close by chance
+NEAR_BELOW = 95  # median percentile of the k-NN score under val
 ROWS = 40  # unknown classes listed in the matrix, largest first
 FLOWS = 10  # put into words
 FEWEST_IN_FLOW = 5  # images of an unknown class before it is put into words
 HISTOGRAM_BINS = 40
 LOGIT_TWINS = ("entropy", "margin", "gen")  # with two classes these rank images exactly as msp does
-SYNONYMS = {"automobile": {"car"}, "airplane": {"aeroplane", "plane", "airliner"}, "truck": {"lorry"}}
-SYNONYMS |= {"ship": {"boat", "liner"}, "car": {"automobile"}, "bike": {"bicycle"}}
-
 
 # OpenOOD v1.5, results/cifar10.csv: means over three seeds.
 PUBLISHED = {
@@ -125,6 +119,7 @@ class Told:
     outputs: Outputs
     scores: Mapping[str, Floats]
     native_scores: Mapping[str, Floats] | None
+    guard: Guard
 
 
 def without_own_images(found: ImageSet, subject: Subject) -> ImageSet:
@@ -158,7 +153,6 @@ def external(
         own: Scores of the run's `val` and `test` images by detector.
     """
     low_level, statistic = low_level_auroc(subject.images["test"], told.found.images)
-    guard = overlap(told, subject)
     table = {name: score_row(own["val"][name], own["test"][name], told.scores[name]) for name in detectors.scores}
     native = {name: native_auroc(own["test"][name], told.native_scores, name) for name in detectors.scores}
     accepted, scores = accepted_of(subject, told.outputs)
@@ -175,7 +169,7 @@ def external(
         "accepted": share_of(accepted) if subject.limits.percentiles else None,
         "confidence": float(told.outputs.confidences.mean()),
         "low_level": {"auroc": low_level, "statistic": statistic},
-        "overlap": {**guard.facts, "without": without_suspects(guard.suspects, told, detectors, own)},
+        "overlap": {**told.guard.facts, "without": without_suspects(told, detectors, own)},
         "calls": calls(told.found.images, told.outputs, accepted),
         "histogram": histogram(subject, scores),
     }
@@ -254,78 +248,14 @@ def _statistics(pixels: Pixels) -> tuple[Floats, Floats, Floats, Floats]:
     return first, second, third, fourth
 
 
-# ---- could they show known classes? ----
-
-
-@dataclass(frozen=True)
-class Guard:
-    """Images that may show known classes, and what makes them suspect."""
-
-    suspects: Bools
-    facts: dict[str, Any]
-
-
-def overlap(told: Told, subject: Subject) -> Guard:
-    """Classes with known names, and images closer to a train image than all but 5 % of val images."""
-    images = told.found.images
-    same_names = known_names(subject.test.class_names, images.class_names)
-    by_name = np.isin(images.labels, [images.class_names.index(theirs) for theirs, _ in same_names])
-    limit = np.quantile(nearest_distances(subject.val.features, subject.train.features), CLOSE_QUANTILE)
-    distances = nearest_distances(told.outputs.features, subject.train.features)
-    close = distances < limit
-    is_warning = bool(same_names) or bool(close.mean() > CLOSE_SHARE)
-    closest = np.argsort(distances, kind="stable")[:12]
-    facts = {
-        "names": [{"theirs": theirs, "ours": ours} for theirs, ours in same_names],
-        "n_by_name": int(by_name.sum()),
-        "close": share_of(close),
-        "is_warning": is_warning,
-        "closest": [images.ids[index] for index in closest] if is_warning else [],
-    }
-    return Guard((by_name | close) if is_warning else np.zeros(len(close), dtype=bool), facts)
-
-
-def known_names(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of an unknown and a known class whose names agree in their last word, or mean the same.
-
-    Example:
-        >>> known_names(["cat", "automobile"], ["Egyptian cat", "catfish", "sports car, sport car"])
-        [('Egyptian cat', 'cat'), ('sports car, sport car', 'automobile')]
-    """
-    meanings = {name: {_words(name)} | {_words(other) for other in SYNONYMS.get(name.lower(), ())} for name in ours}
-    pairs = []
-    for title in theirs:
-        parts = [_words(part) for part in title.split(",")]
-        for name, known in meanings.items():
-            if any(words and part[-len(words) :] == words for part in parts for words in known):
-                pairs.append((title, name))
-                break
-    return pairs
-
-
-def _words(name: str) -> tuple[str, ...]:
-    """Lower case, without a plural s."""
-    return tuple(
-        word[:-1] if len(word) > 3 and word.endswith("s") else word
-        for word in re.findall(r"\w+", name.lower().replace("_", " "))
-    )
-
-
-def nearest_distances(features: npt.NDArray[np.float32], train: npt.NDArray[np.float32]) -> Floats:
-    """(N,) Euclidean distance to the nearest train image, all features scaled to length 1."""
-    bank = torch.nn.functional.normalize(torch.from_numpy(train), dim=1)
-    parts = [
-        (torch.nn.functional.normalize(chunk, dim=1) @ bank.T).amax(dim=1)
-        for chunk in torch.split(torch.from_numpy(features), 1024)
-    ]
-    nearest: Floats = (2 - 2 * torch.cat(parts).double()).clamp(min=0).sqrt().numpy()
-    return nearest
+# ---- without images that may show known classes ----
 
 
 def without_suspects(
-    suspects: Bools, told: Told, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
+    told: Told, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
 ) -> dict[str, Any] | None:
     """The table again without the images that may show known classes; None where there are none, or no others."""
+    suspects = told.guard.suspects
     if not suspects.any() or suspects.all():
         return None
     table = {

@@ -78,14 +78,16 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> RenderableType:
 
 
 def write_limits(folder: Path) -> None:
-    """Make limits.html and limits.md from limits.json and pictures.safetensors alone."""
+    """Make limits.html, limits.md and figs/*.svg from limits.json and pictures.safetensors alone."""
     from transferkit.report.limits import limits_page
+    from transferkit.report.limits_figures import write_figures
     from transferkit.report.limits_markdown import limits_markdown
 
     report = read_json(folder / "limits.json")
     pictures, _ = read_arrays(folder / "pictures.safetensors")
     write_text(folder / "limits.html", limits_page(report, pictures["pixels"]))
     write_text(folder / "limits.md", limits_markdown(report))
+    write_figures(folder / "figs", report)
 
 
 def limits_verdict(report: Mapping[str, Any]) -> RenderableType:

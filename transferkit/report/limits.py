@@ -14,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from transferkit.report import curves
-from transferkit.report.curves import Drawn, Frame, Line, ticks
+from transferkit.report.curves import Frame, Line, ticks
+from transferkit.report.limits_figures import shift_points
 from transferkit.report.page import rendered
 from transferkit.report.pictures import data_uris
 from transferkit.report.plots import LEVELS, shortened
+from transferkit.report.probit import scatter
 from transferkit.screen import printable
 
 Report = Mapping[str, Any]
@@ -43,6 +45,8 @@ def limits_page(report: Report, pixels: npt.NDArray[np.uint8]) -> str:
         risk=risk_drawing(report["selective"]),
         families=family_drawing(report["corruptions"]),
         heat=heat_rows(report["corruptions"]),
+        strips=report.get("strips") or [],
+        probit=probit_drawing(report),
         histograms={row["name"]: histogram(row["histogram"], shipped) for row in report["unknown"]["sets"]},
         facts=facts(report["contract"]),
         pictures=data_uris(dict(enumerate(pixels))),
@@ -193,12 +197,9 @@ def histogram(found: Mapping[str, Any], score: str) -> Markup:
     return opening.format(curves.WIDTH, curves.HEIGHT, label) + Markup("").join(parts) + Markup("</svg>")
 
 
-def drawn(report: Report) -> list[Drawn]:
-    """The drawings that are also kept as files."""
-    found = [("reliability", curves.reliability(report["calibration"]["reliability"]))]
-    found.append(("risk-coverage", risk_drawing(report["selective"])))
-    families = family_drawing(report["corruptions"])
-    return found + ([("corruptions", families)] if families else [])
+def probit_drawing(report: Report) -> Markup | None:
+    """Accuracy on every set of other images over that on the run's own."""
+    return scatter(*shift_points(report)) if report["shift"] else None
 
 
 # ---- terminal ----
