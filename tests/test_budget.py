@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_training import MACHINE, classifier, images, settings
 
-from transferkit import defaults, training
+from transferkit import defaults
 from transferkit.backbones import load
 from transferkit.budget import Budget, read
 from transferkit.errors import TransferkitError
@@ -17,7 +17,9 @@ from transferkit.job import Job
 from transferkit.receptive_fields import total_flops
 from transferkit.recipe import BackboneSettings, Recipe, ScratchSettings, from_options
 from transferkit.screen import SILENT
-from transferkit.training import Pace, parameter_groups, train
+from transferkit.training import epoch, parameter_groups, state, train
+from transferkit.training.pace import Pace
+from transferkit.training.rates import rate_share
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,9 @@ class Clock:
 
 
 def test_a_budget_in_time_ends_by_the_clock_with_the_rate_near_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "time", Clock())
+    clock = Clock()
+    monkeypatch.setattr(epoch, "time", clock)
+    monkeypatch.setattr(state, "time", clock)
 
     history = trained("60s")
 
@@ -159,17 +163,19 @@ def test_a_budget_in_time_ends_by_the_clock_with_the_rate_near_zero(monkeypatch:
 def test_a_budget_in_time_goes_on_after_a_stop_with_the_time_that_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "time", Clock())
-    save = training._save
+    clock = Clock()
+    monkeypatch.setattr(epoch, "time", clock)
+    monkeypatch.setattr(state, "time", clock)
+    save = state.save
 
-    def save_then_stop(state: training.Training, folder: Path | None) -> None:
-        save(state, folder)
+    def save_then_stop(training: state.Training, folder: Path | None) -> None:
+        save(training, folder)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", save_then_stop)
+    monkeypatch.setattr(state, "save", save_then_stop)
     with pytest.raises(KeyboardInterrupt):
         trained("60s", tmp_path)
-    monkeypatch.setattr(training, "_save", save)
+    monkeypatch.setattr(state, "save", save)
     history = trained("60s", tmp_path)
 
     assert 60 <= sum(epoch["seconds"] for epoch in history) <= 66
@@ -182,4 +188,4 @@ def test_the_schedule_of_a_clock_is_that_of_the_steps_it_will_reach() -> None:
     assert pace.total_steps(50, 25.0) == 200
     assert not pace.is_over(0, 1e9)  # at least one step
     assert pace.is_over(50, 100.0)
-    assert math.isclose(training.rate_share(50, pace.total_steps(50, 25.0), 0.0), training.rate_share(25, 100, 0.0))
+    assert math.isclose(rate_share(50, pace.total_steps(50, 25.0), 0.0), rate_share(25, 100, 0.0))

@@ -14,7 +14,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"evaluation", "explanations", "rejection"},
     {"methods", "defaults", "costs", "extraction"},
     {"training", "outputs", "features", "metrics", "statistics", "ood", "solvers", "heads", "run_directory"},
-    {"batches", "checkpoint", "duplicates", "receptive_fields", "logit_checks", "averages", "rates"},
+    {"batches", "checkpoint", "duplicates", "receptive_fields", "logit_checks"},
     {"datasets", "backbones", "corruptions"},
     {"weights", "download", "decoding"},
     {"images", "classifier", "recipe", "places", "job", "runtime", "screen", "budget", "recipe_book"},

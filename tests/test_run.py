@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import transferkit
-from transferkit import checkpoint, defaults, run_directory, training
+from transferkit import checkpoint, defaults, run_directory
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.methods import probe_heads
 from transferkit.outputs import Outputs
@@ -21,6 +21,7 @@ from transferkit.recipe import FinetuneSettings, Recipe, from_options
 from transferkit.run import run
 from transferkit.run_directory import Run, open_run
 from transferkit.screen import SILENT
+from transferkit.training import state, train
 
 FILES = {
     "recipe.yaml",
@@ -126,13 +127,13 @@ def test_prediction_takes_paths_pil_images_and_arrays_alike(finished: Run, tmp_p
 
 def test_lp_ft_starts_at_the_accuracy_of_its_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start: list[float] = []
-    train = training.train
+    plain = train
 
     def train_after_a_look(classifier, images, val, *rest):  # type: ignore[no-untyped-def]
         with torch.inference_mode():
             predictions = classifier.eval()(torch.from_numpy(val.pixels)).argmax(1).numpy()
         start.append(float((predictions == val.labels).mean()))
-        return train(classifier, images, val, *rest)
+        return plain(classifier, images, val, *rest)
 
     monkeypatch.setattr("transferkit.methods.finetune.train", train_after_a_look)
     monkeypatch.setattr(
@@ -196,16 +197,16 @@ def test_overwrite_keeps_the_old_run_until_data_and_weights_are_loaded(finished:
 def test_an_interrupted_run_resumes_to_the_same_outputs(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = training._save
+    save = state.save
 
-    def save_then_stop(state: training.Training, folder: Path | None) -> None:
-        save(state, folder)
+    def save_then_stop(training: state.Training, folder: Path | None) -> None:
+        save(training, folder)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", save_then_stop)
+    monkeypatch.setattr(state, "save", save_then_stop)
     with pytest.raises(KeyboardInterrupt):
         run(digits(), tmp_path / "run", screen=SILENT)
-    monkeypatch.setattr(training, "_save", save)
+    monkeypatch.setattr(state, "save", save)
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
     resumed = run(digits(), tmp_path / "run", resume=True, screen=SILENT)
 

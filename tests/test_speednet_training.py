@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transferkit import averages, rates, training
 from transferkit.backbones import speednet
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.defaults import resolved
@@ -20,7 +19,9 @@ from transferkit.job import Job
 from transferkit.recipe import Recipe, ScratchSettings, overridden, parse, parse_yaml
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT
-from transferkit.training import Training, _optimizer_groups, parameter_groups, train
+from transferkit.training import averages, parameter_groups, rates, state, train
+from transferkit.training.optimizers import optimizer_groups
+from transferkit.training.state import Training
 from transferkit.views import views
 
 # ---------------------------------------------------------------------------------------------------------- rates
@@ -188,7 +189,7 @@ def test_biases_of_batchnorm_alone_have_the_higher_rate() -> None:
     classifier = tiny_classifier()
     stem, norm, _ = parameter_groups(classifier, tiny_settings(batch_size=128))
 
-    options = [option for group in (stem, norm) for option in _optimizer_groups(classifier, group, 64.0)]
+    options = [option for group in (stem, norm) for option in optimizer_groups(classifier, group, 64.0)]
 
     found = {id(value): (option["lr"], option["weight_decay"]) for option in options for value in option["params"]}
     named = {name: found[id(value)] for name, value in classifier.body.named_parameters()}
@@ -241,18 +242,18 @@ def test_a_training_with_lookahead_ends_at_the_slow_weights(monkeypatch: pytest.
 def test_an_interrupted_lookahead_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = tiny_settings(lookahead=True, epochs=4, freeze_after={"norm": 3}, norm_bias_lr=8)
     whole = tiny_training(settings)
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_SAVES", 0.0)
-    save = training._save
+    monkeypatch.setattr(state, "SECONDS_BETWEEN_SAVES", 0.0)
+    save = state.save
 
-    def save_then_stop(state: Training, folder: Path | None) -> None:
-        save(state, folder)
-        if len(state.history) == 2:
+    def save_then_stop(training: Training, folder: Path | None) -> None:
+        save(training, folder)
+        if len(training.history) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", save_then_stop)
+    monkeypatch.setattr(state, "save", save_then_stop)
     with pytest.raises(KeyboardInterrupt):
         tiny_training(settings, tmp_path)
-    monkeypatch.setattr(training, "_save", save)
+    monkeypatch.setattr(state, "save", save)
     resumed = tiny_training(settings, tmp_path)
 
     stages = ["stem", "norm", "head"]

@@ -11,14 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transferkit import runtime, training
+from transferkit import runtime
 from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.images import Images
 from transferkit.job import Job
 from transferkit.recipe import FinetuneSettings
 from transferkit.screen import SILENT
-from transferkit.training import parameter_groups, rate_share, train
+from transferkit.training import epoch, parameter_groups, state, train
+from transferkit.training.mixing import cut_and_pasted, pasted_share
+from transferkit.training.optimizers import optimizer_groups
+from transferkit.training.rates import rate_share
 
 MACHINE = runtime.Runtime(torch.device("cpu"), "fp32", torch.get_num_threads())
 
@@ -135,21 +138,24 @@ def test_val_accuracy_of_the_last_epoch_is_that_of_the_resulting_weights() -> No
     assert history[-1]["val_accuracy"] == pytest.approx(float((predictions == val.labels).mean()))
 
 
-def test_an_interrupted_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, whole_history = trained(settings(ema=True, mixup=0.2))
-    monkeypatch.setattr(training, "SECONDS_BETWEEN_SAVES", 0.0)
-    save = training._save
+@pytest.mark.parametrize("changes", [{"ema": True, "mixup": 0.2}, {"l2_sp": 1.0}])
+def test_an_interrupted_training_resumes_to_the_same_weights(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, whole_history = trained(settings(**changes))
+    monkeypatch.setattr(state, "SECONDS_BETWEEN_SAVES", 0.0)
+    save = state.save
 
-    def save_then_stop(state: training.Training, folder: Path | None) -> None:
-        save(state, folder)
-        if len(state.history) == 2:
+    def save_then_stop(training: state.Training, folder: Path | None) -> None:
+        save(training, folder)
+        if len(training.history) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_save", save_then_stop)
+    monkeypatch.setattr(state, "save", save_then_stop)
     with pytest.raises(KeyboardInterrupt):
-        trained(settings(ema=True, mixup=0.2), folder=tmp_path)
-    monkeypatch.setattr(training, "_save", save)
-    resumed, history = trained(settings(ema=True, mixup=0.2), folder=tmp_path)
+        trained(settings(**changes), folder=tmp_path)
+    monkeypatch.setattr(state, "save", save)
+    resumed, history = trained(settings(**changes), folder=tmp_path)
 
     assert [record["loss"] for record in history] == [record["loss"] for record in whole_history]
     stages = ["stem", "middle", "dense", "head"]
@@ -166,10 +172,7 @@ def test_every_trainable_parameter_is_in_exactly_one_optimiser_group() -> None:
     groups = parameter_groups(network, settings())
 
     listed = [
-        id(value)
-        for group in groups
-        for option in training._optimizer_groups(network, group)
-        for value in option["params"]
+        id(value) for group in groups for option in optimizer_groups(network, group) for value in option["params"]
     ]
 
     assert sorted(listed) == sorted(id(value) for value in network.parameters())
@@ -181,7 +184,7 @@ def test_norms_and_biases_have_no_weight_decay() -> None:
 
     decays = {
         value.ndim > 1: option["weight_decay"]
-        for option in training._optimizer_groups(network, group)
+        for option in optimizer_groups(network, group)
         for value in option["params"]
     }
 
@@ -254,11 +257,11 @@ def test_rate_rises_linearly_then_follows_a_cosine_to_zero() -> None:
 def test_cutmix_pastes_one_box_and_reports_the_share_that_remains() -> None:
     first, second = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
 
-    mixed = training.cut_and_pasted(first, second, share=0.75)
+    mixed = cut_and_pasted(first, second, share=0.75)
 
     # a quarter of 8 x 8 is a box of 4 x 4
     assert mixed[0, 0].sum() == 16
-    assert training.pasted_share(first, 0.75) == 0.75
+    assert pasted_share(first, 0.75) == 0.75
 
 
 def test_mixed_loss_of_two_equal_labels_equals_the_plain_loss() -> None:
@@ -266,7 +269,7 @@ def test_mixed_loss_of_two_equal_labels_equals_the_plain_loss() -> None:
     batch = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
     labels = torch.zeros(8, dtype=torch.int64)
 
-    mixed = training._loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(mixup=0.4), MACHINE)
-    plain = training._loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(), MACHINE)
+    mixed = epoch._loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(mixup=0.4), MACHINE)
+    plain = epoch._loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(), MACHINE)
 
     assert mixed.item() == pytest.approx(plain.item(), rel=1e-5)

@@ -60,7 +60,7 @@ FAMILIES = {
     "alexnet": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
     "small": Rates(0.01, 0.1, 0.01, 5e-4, 0.0, scratch_lr=0.1),
     "classical": Rates(0.01, 0.05, 0.01, 5e-4, 1.0, scratch_lr=0.05),
-    "speed": Rates(0.01, 0.1, 0.01, 1.33e-3, 0.0, scratch_lr=0.1875),  # coupled(11.5, 0.0153, 0.85) of rates.py
+    "speed": Rates(0.01, 0.1, 0.01, 1.33e-3, 0.0, scratch_lr=0.1875),  # training.rates.coupled(11.5, 0.0153, 0.85)
     "timm": Rates(5e-5, 5e-5, 5e-5, 0.05, 1.0, scratch_lr=5e-4, optimizer="adamw", layer_decay=0.75),
 }
 

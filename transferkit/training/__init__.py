@@ -1,0 +1,6 @@
+"""Training by gradient steps: parameter groups, schedules, moving averages, and epochs that can be resumed."""
+
+from transferkit.training.groups import ParameterGroup, parameter_groups
+from transferkit.training.loop import train
+
+__all__ = ["ParameterGroup", "parameter_groups", "train"]

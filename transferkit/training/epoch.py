@@ -1,0 +1,137 @@
+"""One epoch of gradient steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transferkit.classifier import Classifier, as_unit_range
+from transferkit.errors import MachineError
+from transferkit.recipe import FinetuneSettings, ScratchSettings
+from transferkit.runtime import Runtime
+from transferkit.screen import Progress
+from transferkit.training import averages
+from transferkit.training.mixing import mix
+from transferkit.training.optimizers import clipped_norm, set_rates
+from transferkit.training.pace import Pace
+from transferkit.training.rates import rate_share
+from transferkit.training.state import Training
+
+STEPS_BETWEEN_LOOKS = 25  # the loss is read from the device only this often
+
+
+def run_epoch(
+    training: Training,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    settings: FinetuneSettings | ScratchSettings,
+    pace: Pace,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, Any]:
+    """One pass of steps, or what the pace leaves of it; returns mean loss, rate, gradient norm and throughput.
+
+    Raises:
+        MachineError: If the loss is not finite; says at which step and what to try.
+    """
+    training.classifier.train()
+    losses: list[Tensor] = []
+    norms: list[Tensor] = []  # read from the device once, at the epoch's end
+    earlier, started = training.seconds, time.perf_counter()
+    seen = reported = batch_size = 0
+    for images, labels in batches:
+        total_steps = pace.total_steps(training.step, earlier + time.perf_counter() - started)
+        loss, norm = _step(training, images, labels, settings, total_steps, runtime)
+        losses.append(loss)
+        norms.append(norm)
+        batch_size = len(images)
+        seen += batch_size
+        if len(losses) % STEPS_BETWEEN_LOOKS == 0:
+            words = f"step {training.step:,}/{total_steps:,}, loss {_finite(losses, training.step)[-1]:.3f}"
+            _show(progress, seen - reported, (total_steps - training.step) * batch_size, words)
+            reported = seen
+        if pace.is_over(training.step, earlier + time.perf_counter() - started):
+            break
+    values = _finite(losses, training.step)
+    seconds = time.perf_counter() - started
+    _show(progress, seen - reported, (pace.total_steps(training.step, earlier + seconds) - training.step) * batch_size)
+    return {
+        "loss": sum(values) / len(values),
+        "lr": max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
+        "gradient_norm": float(torch.stack(norms).mean()),
+        "images_per_second": seen / seconds,
+        "seconds": seconds,
+    }
+
+
+def _step(
+    training: Training,
+    images: Tensor,
+    labels: Tensor,
+    settings: FinetuneSettings | ScratchSettings,
+    total_steps: int,
+    runtime: Runtime,
+) -> tuple[Tensor, Tensor]:
+    """One gradient step; the loss and the gradient's norm stay on the device."""
+    share = rate_share(training.step, total_steps, settings.warmup or 0.0, settings.schedule or "cosine")
+    set_rates(training, share)
+    loss = _loss(training.classifier, images, labels, settings, runtime).detach()
+    _pull_to_start(training, settings)
+    norm = clipped_norm(training, settings.clip_norm or math.inf)
+    training.optimizer.step()
+    training.optimizer.zero_grad(set_to_none=True)
+    training.step += 1
+    if training.average is not None:
+        update = averages.look_ahead if settings.lookahead else averages.follow
+        update(training.average, training.classifier.state_dict(), training.step, total_steps)
+    return loss, norm
+
+
+def _show(progress: Progress, fresh: int, images_left: int, words: str | None = None) -> None:
+    """Move the bar on by the images seen since, towards what is now expected in all."""
+    progress.total = progress.done + fresh + images_left
+    progress.advance(fresh, words)
+
+
+def _loss(
+    classifier: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    settings: FinetuneSettings | ScratchSettings,
+    runtime: Runtime,
+) -> Tensor:
+    """Cross-entropy of the logits in fp32, with its gradient already propagated."""
+    mixed, other, share = mix(as_unit_range(images), labels, settings)
+    with runtime.autocast():
+        logits = classifier(mixed)
+    smoothing = settings.label_smoothing or 0.0
+    loss = share * F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+    if share < 1:
+        loss = loss + (1 - share) * F.cross_entropy(logits.float(), other, label_smoothing=smoothing)
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss
+
+
+def _pull_to_start(training: Training, settings: FinetuneSettings | ScratchSettings) -> None:
+    """L2-SP (Li et al. 2018, eq. 2): the gradient of alpha/2 |w - w_start|^2, for the backbone alone."""
+    if not isinstance(settings, FinetuneSettings) or not settings.l2_sp:
+        return
+    for name, value in training.classifier.body.named_parameters():
+        if value.grad is not None:
+            value.grad.add_(value.detach() - training.anchor[name], alpha=settings.l2_sp)
+
+
+def _finite(losses: list[Tensor], step: int) -> list[float]:
+    values: list[float] = torch.stack(losses).float().cpu().tolist()
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            raise MachineError(
+                f"The loss became {value} at step {step - len(values) + index + 1}. Try a smaller --lr, "
+                "a gradient limit with --clip-norm 1, or --precision fp32."
+            )
+    return values

@@ -1,0 +1,126 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from transferkit.batches import Augmentation, TrainingBatches, in_order
+from transferkit.classifier import Classifier
+from transferkit.images import Images
+from transferkit.job import Job
+from transferkit.logit_checks import check_start
+from transferkit.recipe import FinetuneSettings, ScratchSettings
+from transferkit.runtime import Runtime, seed_everything
+from transferkit.training.epoch import run_epoch
+from transferkit.training.groups import ParameterGroup
+from transferkit.training.optimizers import made_optimizer, optimizer_groups
+from transferkit.training.pace import Pace
+from transferkit.training.state import Training, resume, save_now_and_then
+
+SHIFT = 0.125  # where the settings leave it open
+
+
+def train(
+    classifier: Classifier,
+    images: Images,
+    val: Images,
+    settings: FinetuneSettings | ScratchSettings,
+    groups: Sequence[ParameterGroup],
+    job: Job,
+) -> list[dict[str, Any]]:
+    """Change the classifier by gradient steps and return one record per epoch.
+
+    The weights of the last step, or their moving average, are the result; no epoch is chosen. With a folder, the
+    state after an epoch is kept there, and an unfinished training found there goes on where it stopped.
+
+    Raises:
+        MachineError: If the loss is not finite; says at which step and what to try.
+        TransferkitError: If the network gives something else than logits.
+    """
+    assert settings.batch_size is not None
+    runtime, screen = job.runtime, job.screen
+    shift = SHIFT if settings.shift is None else settings.shift
+    augmentation = Augmentation(shift, bool(settings.flip), bool(settings.alternating_flip))
+    classifier.averages_mirror, classifier.averages_shifts = bool(settings.test_flip), bool(settings.test_shifts)
+    batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, job.seed)
+    pace = Pace.of(settings, batches.steps_per_epoch)
+    training = _started(classifier, settings, groups, runtime)
+    resume(training, job.folder)
+    has_random_head = training.step == 0 and getattr(settings, "head", "random") == "random"
+    check_start(classifier, images, runtime.device, screen, has_random_head=has_random_head)
+    with screen.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
+        while not pace.is_over(training.step, training.seconds):
+            epoch = len(training.history)
+            seed_everything(job.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
+            _wake(classifier, groups, epoch)
+            progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
+            record = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
+            record["val_accuracy"] = _val_accuracy(training, val, runtime)
+            training.history.append({"epoch": epoch + 1, "step": training.step, **record})
+            is_over = pace.is_over(training.step, training.seconds)
+            save_now_and_then(training, job.folder, always=is_over)
+            progress.tell(f"{progress.title}: {_words(record)}", always=is_over)
+        progress.title, progress.words = "training", ""
+    if training.average is not None:
+        classifier.load_state_dict(training.average)
+    classifier.eval()
+    return training.history
+
+
+def _started(
+    classifier: Classifier,
+    settings: FinetuneSettings | ScratchSettings,
+    groups: Sequence[ParameterGroup],
+    runtime: Runtime,
+) -> Training:
+    classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained = [group for group in groups if group.is_trained]
+    scale = settings.norm_bias_lr or 1.0
+    options = [option for group in trained for option in optimizer_groups(classifier, group, scale)]
+    optimizer = made_optimizer(options, settings, runtime)
+    is_averaged = settings.ema or settings.lookahead
+    average = {name: value.clone() for name, value in classifier.state_dict().items()} if is_averaged else None
+    pulled = isinstance(settings, FinetuneSettings) and settings.l2_sp > 0
+    anchor = {name: value.detach().clone() for name, value in classifier.body.named_parameters()} if pulled else {}
+    return Training(classifier, optimizer, [option["lr"] for option in options], average, anchor)
+
+
+def _wake(classifier: Classifier, groups: Sequence[ParameterGroup], epoch: int) -> None:
+    """Gradual unfreezing (Howard and Ruder 2018): stages that wake later are frozen until then; others go to sleep."""
+    if any(group.wakes_at or group.sleeps_at for group in groups):
+        over = {group.stage for group in groups if group.sleeps_at is not None and epoch >= group.sleeps_at}
+        asleep = [group.stage for group in groups if group.wakes_at > epoch or not group.is_trained]
+        asleep += [stage for stage in over if stage not in asleep]
+        classifier.freeze(asleep)
+
+
+@torch.inference_mode()
+def _val_accuracy(training: Training, val: Images, runtime: Runtime) -> float | None:
+    """Accuracy on val of the weights that would be the result now: the average where there is one.
+
+    Seen once each: what is averaged over several views of an image at the end would cost more than it tells here.
+    """
+    if not len(val):
+        return None
+    classifier = training.classifier.eval()
+    mirror, shifts = classifier.averages_mirror, classifier.averages_shifts
+    classifier.averages_mirror = classifier.averages_shifts = False
+    current = {name: value.clone() for name, value in classifier.state_dict().items()}
+    if training.average is not None:
+        classifier.load_state_dict(training.average)
+    predictions = []
+    for batch in in_order(val, 256, runtime.device):
+        with runtime.autocast():
+            predictions.append(classifier(batch).argmax(1).cpu())
+    classifier.load_state_dict(current)
+    classifier.averages_mirror, classifier.averages_shifts = mirror, shifts
+    return float((torch.cat(predictions) == torch.from_numpy(val.labels)).float().mean())
+
+
+def _words(record: dict[str, Any]) -> str:
+    val = record["val_accuracy"]
+    accuracy = f", val {100 * val:.1f} %" if val is not None else ""
+    return f"loss {record['loss']:.3f}{accuracy}, {record['images_per_second']:,.0f} img/s"

@@ -1,0 +1,69 @@
+"""SGD and AdamW over the parameter groups: which numbers decay, which rates they have, how gradients are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.classifier import Classifier
+from transferkit.errors import TransferkitError
+from transferkit.recipe import FinetuneSettings, ScratchSettings
+from transferkit.runtime import Runtime
+from transferkit.training.groups import ParameterGroup, momentum
+from transferkit.training.state import Training
+
+
+def optimizer_groups(
+    classifier: Classifier, group: ParameterGroup, norm_bias_scale: float = 1.0
+) -> Iterator[dict[str, Any]]:
+    """The stage's weights with decay, its norms and biases (everything of one dimension) without.
+
+    Biases of BatchNorm have `norm_bias_scale` times the rate (Page 2019; Jordan 2024, section 3.4: 64 times).
+    """
+    parameters = classifier.stage_parameters(group.stage)
+    fast = norm_biases(classifier) if norm_bias_scale != 1 else set()
+    for chosen, scale, decay in (
+        ([value for value in parameters.values() if value.ndim > 1], 1.0, group.weight_decay),
+        ([value for name, value in parameters.items() if value.ndim <= 1 and name not in fast], 1.0, 0.0),
+        ([value for name, value in parameters.items() if name in fast], norm_bias_scale, 0.0),
+    ):
+        if chosen:
+            yield {"params": chosen, "lr": scale * group.lr, "weight_decay": decay, "scale": scale}
+
+
+def norm_biases(classifier: Classifier) -> set[str]:
+    """Names of the biases of all BatchNorm layers."""
+    modules = classifier.named_modules()
+    return {f"{name}.bias" for name, module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+
+
+def made_optimizer(
+    options: list[dict[str, Any]], settings: FinetuneSettings | ScratchSettings, runtime: Runtime
+) -> torch.optim.Optimizer:
+    """The optimiser over these groups.
+
+    Raises:
+        TransferkitError: If there is nothing to train.
+    """
+    if not options:
+        raise TransferkitError("Every stage is frozen, so nothing would be trained. Choose an earlier --freeze-to.")
+    fused = runtime.device.type in ("cpu", "cuda")
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(options, fused=fused)
+    inertia = momentum(settings)
+    return torch.optim.SGD(options, lr=0.1, momentum=inertia, nesterov=inertia > 0, fused=fused)
+
+
+def set_rates(training: Training, share: float) -> None:
+    """Give every group this share of its peak rate."""
+    for group, peak in zip(training.optimizer.param_groups, training.peak_rates, strict=True):
+        group["lr"] = peak * share
+
+
+def clipped_norm(training: Training, largest: float) -> Tensor:
+    """The gradient's norm, before it is cut to at most `largest`."""
+    parameters = [value for group in training.optimizer.param_groups for value in group["params"]]
+    return nn.utils.clip_grad_norm_(parameters, largest)
