@@ -17,8 +17,8 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"batches", "checkpoint", "duplicates", "receptive_fields", "logit_checks"},
     {"datasets", "backbones", "corruptions"},
     {"weights", "download", "decoding"},
-    {"images", "classifier", "recipe", "places", "job", "runtime", "screen", "budget", "recipe_book"},
-    {"errors", "views", "allocator"},
+    {"images", "classifier", "recipe", "places", "job", "runtime", "screen", "budget"},
+    {"errors", "arrays", "views", "allocator"},
 ]
 
 

@@ -19,11 +19,15 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
-from transferkit import backbones, weights
+from transferkit import backbones
 from transferkit.classifier import Classifier
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.recipe import BackboneSettings
 from transferkit.screen import SILENT, Screen
+from transferkit.weights.cached import hash_prefix, sha256_of
+from transferkit.weights.fitting import guessed_backbone
+from transferkit.weights.reading import read_file
+from transferkit.weights.sources import torchvision_url
 
 State = dict[str, Any]
 
@@ -80,7 +84,7 @@ def test_wrappers_and_prefixes_of_training_scripts_are_taken_off(tmp_path: Path,
     saved = {wrapper: {f"module.{name}.weight": torch.ones(2) for name in ("conv1", "fc")}, "epoch": 3}
     torch.save(saved, tmp_path / "w.pt")
 
-    tensors, _ = weights.read_file(tmp_path / "w.pt")
+    tensors, _ = read_file(tmp_path / "w.pt")
 
     assert set(tensors) == {"conv1.weight", "fc.weight"}
 
@@ -158,7 +162,7 @@ def test_torchvision_networks_are_recognised_by_their_tensors(name: str) -> None
     with torch.device("meta"):
         state = models.get_model(name).state_dict()
 
-    assert weights.guessed_backbone(state) == name
+    assert guessed_backbone(state) == name
 
 
 def test_stem_is_that_of_the_weights(tmp_path: Path) -> None:
@@ -295,7 +299,7 @@ def published(tmp_path: Path, resnet18: State) -> Path:
     path = tmp_path / "served" / "w.pth"
     path.parent.mkdir()
     torch.save(resnet18, path)
-    return path.rename(path.with_name(f"resnet18-{weights.sha256_of(path)[:8]}.pth"))
+    return path.rename(path.with_name(f"resnet18-{sha256_of(path)[:8]}.pth"))
 
 
 @pytest.fixture
@@ -318,20 +322,20 @@ def server(published: Path) -> Iterator[str]:
 def test_weights_in_torchs_own_cache_are_used_without_network(
     caches: tuple[Path, Path], published: Path, resnet18: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "torchvision_url", lambda _: f"http://127.0.0.1:9/{published.name}")
+    monkeypatch.setattr("transferkit.weights.sources.torchvision_url", lambda _: f"http://127.0.0.1:9/{published.name}")
     published.rename(caches[0] / published.name)
 
     classifier = load("imagenet")
 
     assert_has(classifier, resnet18)
     assert (classifier.weights.source, classifier.weights.tag) == ("torchvision", "IMAGENET1K_V1")
-    assert classifier.weights.sha256.startswith(weights.hash_prefix(published.name))
+    assert classifier.weights.sha256.startswith(hash_prefix(published.name))
 
 
 def test_missing_weights_are_downloaded_into_our_cache_and_verified(
     caches: tuple[Path, Path], published: Path, server: str, resnet18: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "torchvision_url", lambda _: f"{server}/{published.name}")
+    monkeypatch.setattr("transferkit.weights.sources.torchvision_url", lambda _: f"{server}/{published.name}")
 
     assert_has(load("imagenet"), resnet18)
 
@@ -341,7 +345,7 @@ def test_missing_weights_are_downloaded_into_our_cache_and_verified(
 def test_a_damaged_file_in_the_cache_is_replaced_and_said(
     caches: tuple[Path, Path], published: Path, server: str, resnet18: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "torchvision_url", lambda _: f"{server}/{published.name}")
+    monkeypatch.setattr("transferkit.weights.sources.torchvision_url", lambda _: f"{server}/{published.name}")
     (caches[1] / published.name).write_bytes(b"half a file")
     said = io.StringIO()
 
@@ -355,7 +359,7 @@ def test_a_download_with_the_wrong_hash_is_refused_and_removed(
     caches: tuple[Path, Path], published: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = published.rename(published.with_name("resnet18-00000000.pth"))
-    monkeypatch.setattr(weights, "torchvision_url", lambda _: f"{server}/{wrong.name}")
+    monkeypatch.setattr("transferkit.weights.sources.torchvision_url", lambda _: f"{server}/{wrong.name}")
 
     with pytest.raises(MachineError, match=r"what came has SHA-256 .*, expected 00000000"):
         load("imagenet")
@@ -366,7 +370,9 @@ def test_a_download_with_the_wrong_hash_is_refused_and_removed(
 def test_without_network_the_error_names_file_place_and_alternatives(
     caches: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "torchvision_url", lambda _: "http://127.0.0.1:9/resnet18-f37072fd.pth")
+    monkeypatch.setattr(
+        "transferkit.weights.sources.torchvision_url", lambda _: "http://127.0.0.1:9/resnet18-f37072fd.pth"
+    )
 
     with pytest.raises(MachineError) as caught:
         load("imagenet")
@@ -380,7 +386,7 @@ def test_without_network_the_error_names_file_place_and_alternatives(
 
 
 def test_pinned_weights_are_version_1() -> None:
-    assert weights.torchvision_url("resnet50").endswith("resnet50-0676ba61.pth")  # V2 is resnet50-11ad3fa6.pth
+    assert torchvision_url("resnet50").endswith("resnet50-0676ba61.pth")  # V2 is resnet50-11ad3fa6.pth
 
 
 # ----------------------------------------------------------------------------------------------------- real data

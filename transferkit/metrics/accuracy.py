@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.metrics.arrays import Bools, Integers
+from transferkit.arrays import Bools, Integers
 from transferkit.metrics.proportion import Proportion, proportion
 from transferkit.outputs import Outputs
 from transferkit.statistics import Interval, wilson

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
+from transferkit.arrays import Floats
 from transferkit.errors import TransferkitError
-from transferkit.metrics.arrays import Floats
 from transferkit.metrics.bootstrap import (
     CONFIDENCE,
     RESAMPLES,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from transferkit.metrics.arrays import Floats
+from transferkit.arrays import Floats
 from transferkit.statistics import Interval
 
 CONFIDENCE = 0.95

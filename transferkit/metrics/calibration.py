@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.arrays import Bools, Floats
 from transferkit.metrics.accuracy import is_right
-from transferkit.metrics.arrays import Bools, Floats
 from transferkit.metrics.probabilities import mean_or_nan
 from transferkit.metrics.proportion import Proportion, proportion
 from transferkit.outputs import Outputs

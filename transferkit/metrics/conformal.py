@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transferkit.arrays import Bools, Floats
 from transferkit.errors import TransferkitError
-from transferkit.metrics.arrays import Bools, Floats
 from transferkit.metrics.proportion import Proportion, share
 from transferkit.outputs import Outputs
 

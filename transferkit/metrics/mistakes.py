@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transferkit.arrays import Integers
 from transferkit.metrics.accuracy import confusion_matrix, is_right
-from transferkit.metrics.arrays import Integers
 from transferkit.metrics.proportion import Proportion, proportion
 from transferkit.outputs import Outputs
 

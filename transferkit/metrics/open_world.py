@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transferkit.arrays import Bools, Floats
 from transferkit.errors import TransferkitError
-from transferkit.metrics.arrays import Bools, Floats
 from transferkit.metrics.bootstrap import RESAMPLES, percentile_interval
 from transferkit.metrics.proportion import Proportion, share
 from transferkit.statistics import Interval

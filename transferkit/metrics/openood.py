@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from transferkit.arrays import Floats
 from transferkit.errors import TransferkitError
-from transferkit.metrics.arrays import Floats
 from transferkit.metrics.bootstrap import (
     CONFIDENCE,
     RESAMPLES,

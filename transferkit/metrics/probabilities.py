@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from transferkit.arrays import Floats
 from transferkit.metrics.accuracy import is_right
-from transferkit.metrics.arrays import Floats
 from transferkit.outputs import Outputs
 
 

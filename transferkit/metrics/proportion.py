@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.metrics.arrays import Bools
+from transferkit.arrays import Bools
 from transferkit.statistics import Interval, clopper_pearson, wilson
 
 FEWEST_FOR_WILSON = 40  # below, and at 0 or all, the exact interval

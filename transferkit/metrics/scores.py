@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from transferkit.arrays import Floats
 from transferkit.errors import TransferkitError
-from transferkit.metrics.arrays import Floats
 
 
 def finite_scores(scores: Floats, what: str) -> Floats:

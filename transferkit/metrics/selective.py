@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from transferkit.arrays import Floats
 from transferkit.metrics.accuracy import is_right
-from transferkit.metrics.arrays import Floats
 from transferkit.metrics.probabilities import mean_or_nan
 from transferkit.metrics.proportion import Proportion, proportion
 from transferkit.outputs import Outputs

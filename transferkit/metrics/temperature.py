@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import optimize
 
+from transferkit.arrays import Floats
 from transferkit.errors import TransferkitError
-from transferkit.metrics.arrays import Floats
 from transferkit.metrics.probabilities import losses_of, nll
 from transferkit.outputs import Outputs
 from transferkit.statistics import Interval

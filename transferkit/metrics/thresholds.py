@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transferkit.arrays import Floats
 from transferkit.errors import TransferkitError
-from transferkit.metrics.arrays import Floats
 from transferkit.metrics.proportion import Proportion, share
 from transferkit.metrics.scores import finite_scores
 

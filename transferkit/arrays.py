@@ -1,4 +1,4 @@
-"""The types of the arrays that metrics take and give."""
+"""The types of arrays that numbers are computed from."""
 
 from __future__ import annotations
 

@@ -1,0 +1,75 @@
+"""Files of weights in the caches of this machine, else downloaded, their hashes checked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from transferkit.download import fetch
+from transferkit.errors import MachineError
+from transferkit.runtime import cache_folder
+from transferkit.screen import Screen
+
+OFFLINE = (
+    "Without a network: --weights FILE (a .safetensors or .pth of your own), --weights none (random weights), or "
+    "`transferkit quickstart` (a whole study that downloads nothing)."
+)
+
+
+def local_or_downloaded(file: str, urls: Sequence[str], title: str, screen: Screen) -> tuple[Path, str]:
+    """A file of weights and its SHA-256: from torch's cache or ours, else downloaded into ours.
+
+    Args:
+        file: Name (may hold folders) below the cache; `name-<hex>.pth` must have a SHA-256 that begins with the hex.
+        urls: Where it can be had.
+        title: What it is, for the screen and the error.
+        screen: Shows the download.
+
+    Raises:
+        MachineError: If it is not here and cannot be downloaded; says where to put it, and what works without.
+    """
+    expected = hash_prefix(file)
+    ours = cache_folder() / "weights" / file
+    for path in (Path(torch.hub.get_dir()) / "checkpoints" / file, ours):
+        if path.is_file():
+            digest = sha256_of(path)
+            if digest.startswith(expected):
+                return path, digest
+            screen.line(f"{path} is damaged (SHA-256 {digest[:8]}..., expected {expected}...) and not used.")
+            if path == ours:
+                ours.unlink(missing_ok=True)
+    fetch(urls, ours, title=title, screen=screen, offline=OFFLINE)
+    digest = sha256_of(ours)
+    if not digest.startswith(expected):
+        ours.unlink()
+        wrong = f"what came has SHA-256 {digest[:8]}..., expected {expected}..."
+        raise MachineError(no_download(title, wrong, ours, urls))
+    return ours, digest
+
+
+def no_download(title: str, reason: str, path: Path, urls: Sequence[str]) -> str:
+    """The message for weights that cannot be had by downloading."""
+    return (
+        f"Could not download {title}: {reason}.\nPut {path.name} from {' or '.join(urls)} by hand at {path}. {OFFLINE}"
+    )
+
+
+def hash_prefix(file: str) -> str:
+    """The hex digits in a file name by torch.hub's convention; empty where there are none.
+
+    Example:
+        >>> hash_prefix("resnet18-f37072fd.pth"), hash_prefix("model.safetensors")
+        ('f37072fd', '')
+    """
+    found = re.search(r"-([0-9a-f]{8,64})\.", Path(file).name)
+    return found.group(1) if found else ""
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

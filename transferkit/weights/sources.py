@@ -1,0 +1,128 @@
+"""Where pretrained weights are found: torchvision, a file, a run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transferkit.classifier import InputSpec, WeightsRecord
+from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.screen import Screen
+from transferkit.weights.cached import local_or_downloaded, sha256_of
+from transferkit.weights.reading import Tensors, read_file
+
+IMAGENET_PREPARATION = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision docs, "Models"
+TORCHVISION_LICENCE = "BSD (torchvision); terms of its training data, ImageNet, may apply"  # package metadata, README
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a file or run gives.
+
+    Attributes:
+        tensors: By name, in float32; an old classification layer may still be among them.
+        record: Where they came from.
+        preparation: Keys of InputSpec that travel with them (mean, std ...); empty where the file tells none.
+    """
+
+    tensors: Tensors = field(repr=False)
+    record: WeightsRecord
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+
+
+def opened(where: str, backbone: str, screen: Screen) -> Weights | None:
+    """The weights in a file or a run's folder; None for `none`.
+
+    Raises:
+        TransferkitError: If there is nothing at `where`, it cannot be read safely, or the run is of another backbone.
+    """
+    if where == "none":
+        return None
+    path = Path(where).expanduser()
+    if path.is_dir():
+        return from_run(path, backbone)
+    if path.is_file():
+        return from_file(path, screen)
+    near = f" {did_you_mean(where, ['imagenet', 'none'])}" if "/" not in where and "." not in where else ""
+    raise TransferkitError(
+        f"No weights at {where!r}: there is no such file or folder. Expected imagenet, none, "
+        f"a .safetensors or .pth file, or the folder of a run.{near}"
+    )
+
+
+def input_spec(size: int, weights: Weights | None, default: Mapping[str, Any] = IMAGENET_PREPARATION) -> InputSpec:
+    """How images are prepared: as the weights say, else by `default`."""
+    return InputSpec(size=size, **{**default, **(weights.preparation if weights else {})})
+
+
+def from_torchvision(name: str, screen: Screen) -> Weights:
+    """The weights IMAGENET1K_V1 of a torchvision network, from this machine or downloaded.
+
+    Raises:
+        MachineError: If they are not here and cannot be downloaded.
+    """
+    url = torchvision_url(name)
+    path, digest = local_or_downloaded(Path(url).name, [url], f"weights of {name}", screen)
+    tensors, _ = read_file(path)
+    return Weights(tensors, WeightsRecord("torchvision", "IMAGENET1K_V1", digest, TORCHVISION_LICENCE))
+
+
+def torchvision_url(name: str) -> str:
+    """Where torchvision keeps IMAGENET1K_V1; never DEFAULT, which means V2 for some networks and V1 for others."""
+    from torchvision.models import get_model_weights
+
+    return str(get_model_weights(name)["IMAGENET1K_V1"].url)
+
+
+def from_file(path: Path, screen: Screen) -> Weights:
+    """The weights in a .safetensors or .pth file; mean and std too, where its metadata tells them.
+
+    Raises:
+        TransferkitError: If the file is none of these, damaged, or would have to run code.
+    """
+    tensors, metadata = read_file(path)
+    preparation = {key: triple for key in ("mean", "std") if (triple := _triple(metadata.get(key, "")))}
+    if len(preparation) < 2:
+        preparation = {}
+        screen.line(f"{path.name} tells no mean and std; images are prepared as for ImageNet weights.")
+    licence = metadata.get("licence") or metadata.get("license") or "unknown"
+    return Weights(tensors, WeightsRecord("file", path.name, sha256_of(path), licence), preparation)
+
+
+def from_run(folder: Path, backbone: str) -> Weights:
+    """The body of the model in a run's folder, with its preparation; the head stays behind, whatever its classes.
+
+    Raises:
+        TransferkitError: If the folder is no finished run, or of another backbone.
+    """
+    path, facts_path = folder / "model.safetensors", folder / "model.json"
+    if not (path.is_file() and facts_path.is_file()):
+        raise TransferkitError(
+            f"{folder} holds no model: expected the folder of a finished run, with model.safetensors and model.json."
+        )
+    try:
+        facts = json.loads(facts_path.read_text(encoding="utf-8"))
+        trained, prepared = str(facts["backbone"]["name"]), dict(facts["input"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TransferkitError(f"Cannot read {facts_path}: {error!r}.") from error
+    if trained != backbone:
+        raise TransferkitError(
+            f"The run {folder} trained {trained}, not {backbone}. Use {trained}, or the run of a {backbone}."
+        )
+    tensors, _ = read_file(path)
+    licence = str(facts.get("weights", {}).get("licence", "unknown"))
+    preparation = {key: tuple(prepared[key]) for key in ("mean", "std")}
+    preparation |= {key: prepared[key] for key in ("interpolation", "crop") if key in prepared}
+    return Weights(tensors, WeightsRecord("run", folder.resolve().name, sha256_of(path), licence), preparation)
+
+
+def _triple(text: str) -> tuple[float, float, float] | None:
+    """Three numbers written as `0.485,0.456,0.406`; None for anything else."""
+    try:
+        first, second, third = (float(number) for number in text.strip("[]() ").split(","))
+    except ValueError:
+        return None
+    return first, second, third
