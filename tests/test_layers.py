@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
@@ -55,3 +56,11 @@ def test_no_room_has_a_name_that_means_nothing() -> None:
     names = {path.stem for path in PACKAGE.rglob("*.py")}
 
     assert not names & {"utils", "common", "helpers", "base", "core", "misc"}
+
+
+def test_the_page_on_architecture_names_every_room_on_its_floor() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = {name: int(floor) for floor, name in re.findall(r"^\| (\d+) \| `(\w+)[^`]*` \|", page, flags=re.MULTILINE)}
+
+    expected = {name: len(FLOORS) - depth for depth, names in enumerate(FLOORS) for name in names}
+    assert rows == {name: floor for name, floor in expected.items() if not name.startswith("__")}

@@ -1,4 +1,4 @@
-"""A trained model for other programs: each format is a module with `write(classifier, path, num_objects) -> str`."""
+"""A trained model for other programs: each format is a module with `write(classifier, name, path) -> str`."""
 
 from __future__ import annotations
 
