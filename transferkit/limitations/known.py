@@ -69,8 +69,7 @@ def own_test(subject: Subject, scores: Scores) -> dict[str, Any]:
 
 def duplicates(subject: Subject) -> dict[str, Any]:
     """Test images whose very pixels are in train, and the accuracy without them."""
-    learnt = {digest.tobytes() for digest in subject.images["train"].digests}
-    same = np.array([digest.tobytes() in learnt for digest in subject.images["test"].digests], dtype=bool)
+    same = np.array([digest.tobytes() in subject.learnt for digest in subject.images["test"].digests], dtype=bool)
     right = subject.test.predictions == subject.test.labels
     kept = share_of(right[~same]) if same.any() else None
     return {"exact": int(same.sum()), "n": len(same), "accuracy_without": kept}

@@ -70,7 +70,9 @@ def overlap(found: ImageSet, outputs: Outputs, subject: Subject) -> Guard:
     """
     images, train = found.images, subject.images["train"]
     copies = duplicates(train, images, subject.train.features, outputs.features)
-    same_names = known_names(subject.test.class_names, images.class_names)
+    present = set(images.labels.tolist())  # not classes that were dropped
+    there = [name for label, name in enumerate(images.class_names) if label in present]
+    same_names = known_names(subject.test.class_names, there)
     by_name = np.isin(images.labels, [images.class_names.index(theirs) for theirs, _ in same_names])
     cosines, nearest = nearest_train(outputs.features, subject.train.features)
     close = distances_of(cosines) < close_limit(subject)

@@ -16,7 +16,7 @@ from transferkit import ood
 from transferkit.checkpoint import write_arrays, write_atomically, write_json
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import evaluate, without_nan
-from transferkit.limitations import field, gallery, image_sets, known, shifted, unknown
+from transferkit.limitations import field, gallery, image_sets, known, published, shifted, unknown
 from transferkit.limitations.corrupted import Corrupted, corrupted, is_cifar10
 from transferkit.limitations.field import InTheField
 from transferkit.limitations.image_sets import ImageSet
@@ -232,8 +232,14 @@ def unknown_report(told: list[Told], subject: Subject, detectors: Detectors, own
         "notes": {name: list(score.notes) for name, score in detectors.scores.items() if score.notes},
         "sets": sets,
         "means": unknown.means(sets, names),
-        "published": unknown.PUBLISHED if is_cifar10(subject) else None,
+        "published": published_report(told, subject) if is_cifar10(subject) else None,
     }
+
+
+def published_report(told: list[Told], subject: Subject) -> dict[str, Any]:
+    """OpenOOD's means, its rows for sets of the same name, and why ours may differ."""
+    by_set = {each.name: row for each in told if (row := published.of_set(each.name))}
+    return {**published.MEANS, "by_set": by_set, "differences": published.differences(subject)}
 
 
 def thresholds(own: Own) -> dict[str, float | None]:
@@ -262,7 +268,9 @@ def open_world_report(
         if left_out is not None:
             title = f"held-out classes ({len(held_out['rows'])})"
             rows.append({"kind": "held out", **open_world_row(title, left_out, accepted, wrong, settings)})
-        tables["tables"].append({"score": name, "known_accepted": float(accepted.mean()), "rows": rows})
+        error = float(wrong[accepted].mean()) if accepted.any() else None
+        facts = {"score": name, "known_accepted": float(accepted.mean()), "known_error": error}
+        tables["tables"].append({**facts, "rows": rows})
     return tables
 
 

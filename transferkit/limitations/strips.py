@@ -12,6 +12,7 @@ import numpy.typing as npt
 from transferkit.images import Images, Pixels
 from transferkit.outputs import Outputs
 
+GOLDEN = 0.618  # spreads the images chosen over the set, and so over its classes
 Version = tuple[str, int]  # a corruption and its severity
 
 
@@ -93,5 +94,5 @@ def typical(
     for wanted in (until & lost, ~right.all(axis=0), np.ones_like(until)):
         candidates = np.flatnonzero(clean_right & wanted)
         if len(candidates):
-            return int(candidates[number % len(candidates)])
+            return int(candidates[int(len(candidates) * (number * GOLDEN % 1))])
     return None

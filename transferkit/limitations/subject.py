@@ -32,6 +32,7 @@ class Subject:
         classifier: In eval mode, on the device.
         machine: Where it computes.
         images: Train (perhaps a sample), val and test images, as the run's recipe loads them.
+        learnt: Digests of all train images, those outside the sample too.
         train: Outputs on train, in eval mode, without augmentation.
         val: Outputs of a classifier that has not learnt from val; half of test where the run has no val.
         test: Outputs on test; the other half where there was no val.
@@ -44,6 +45,7 @@ class Subject:
     classifier: Classifier
     machine: runtime.Runtime
     images: dict[str, Images]
+    learnt: frozenset[bytes]
     train: Outputs
     val: Outputs
     test: Outputs
@@ -103,7 +105,8 @@ def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: s
         shipped = rejection.fit(val, shipped.bank if shipped else None)
     if shipped.score_words:
         notes.append(shipped.score_words)
-    return Subject(run, classifier, machine, images, train, val, test, shipped, tuple(notes), store)
+    learnt = frozenset(digest.tobytes() for digest in splits.train.digests)
+    return Subject(run, classifier, machine, images, learnt, train, val, test, shipped, tuple(notes), store)
 
 
 def same_images(run: Run, screen: Screen) -> Splits:

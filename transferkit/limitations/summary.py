@@ -103,7 +103,8 @@ def answers_nonsense(report: Report, rules: Rules) -> list[tuple[str, str]] | No
     worst = bad[-1]
     kinds = named([row["name"] for row in reversed(bad)])
     text = f"It accepts meaningless images: {percent(_accepted(worst))} of {kinds.partition(',')[0]}."
-    return [(text, f"{evidence(worst['accepted'])}; {len(bad)} of {len(found)} kinds above the rule: {kinds}")]
+    limit = percent(rules.nonsense_accepted)
+    return [(text, f"{evidence(worst['accepted'])}; {len(bad)} of {len(found)} kinds above {limit}: {kinds}")]
 
 
 def _accepted(row: Mapping[str, Any]) -> float:
@@ -208,7 +209,7 @@ def fails_silently(report: Report, rules: Rules) -> list[tuple[str, str]] | None
         return []
     share, name = max(bad, key=lambda pair: float(pair[0]["value"]))
     text = f"Under {name}, {percent(share['value'])} of the images are wrong and accepted all the same."
-    return [(text, f"{evidence(share)}; {len(bad)} of {len(cells)} shifts above the rule")]
+    return [(text, f"{evidence(share)}; {len(bad)} of {len(cells)} shifts above {percent(rules.silent_failures)}")]
 
 
 def is_weak_on_a_class(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
@@ -237,6 +238,8 @@ def cannot_promise(report: Report, rules: Rules) -> list[tuple[str, str]] | None
         told = f"largest coverage with that promise: {percent(promise['coverage'])}; {told}"
     elif promise["n_val"] < promise["needs"]:
         told += f"; even without an error that takes {promise['needs']:,}"
+    else:
+        told = f"too many of its most confident answers are wrong; {told}"
     return [(text, told)]
 
 

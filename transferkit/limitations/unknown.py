@@ -32,36 +32,6 @@ FEWEST_IN_FLOW = 5  # images of an unknown class before it is put into words
 HISTOGRAM_BINS = 40
 LOGIT_TWINS = ("entropy", "margin", "gen")  # with two classes these rank images exactly as msp does
 
-# OpenOOD v1.5, results/cifar10.csv: means over three seeds.
-PUBLISHED = {
-    "source": "ResNet-18 from scratch, 95 % on CIFAR-10 (OpenOOD v1.5); near: CIFAR-100 and Tiny ImageNet; "
-    "far: MNIST, SVHN, textures and Places365",
-    "near": {
-        "msp": 0.8803,
-        "maxlogit": 0.8752,
-        "energy": 0.8758,
-        "gen": 0.8820,
-        "knn": 0.9064,
-        "mds": 0.8420,
-        "rmds": 0.8980,
-        "vim": 0.8868,
-        "react": 0.8711,
-        "she": 0.8154,
-    },
-    "far": {
-        "msp": 0.9073,
-        "maxlogit": 0.9110,
-        "energy": 0.9121,
-        "gen": 0.9135,
-        "knn": 0.9296,
-        "mds": 0.8972,
-        "rmds": 0.9220,
-        "vim": 0.9348,
-        "react": 0.9042,
-        "she": 0.8532,
-    },
-}
-
 
 @dataclass(frozen=True)
 class Detectors:
@@ -128,7 +98,7 @@ def without_own_images(found: ImageSet, subject: Subject) -> ImageSet:
     Raises:
         TransferkitError: If no image is left.
     """
-    own = {digest.tobytes() for part in subject.images.values() for digest in part.digests}
+    own = {digest.tobytes() for part in subject.images.values() for digest in part.digests} | subject.learnt
     same = np.array([digest.tobytes() in own for digest in found.images.digests], dtype=bool)
     if not same.any():
         return found
@@ -323,10 +293,10 @@ def histogram(subject: Subject, unknown: Floats) -> dict[str, Any]:
     scores = subject.limits.scores(subject.test)
     right = subject.test.predictions == subject.test.labels
     groups = {"right": scores[right], "wrong": scores[~right], "unknown": unknown}
-    top = float(np.quantile(np.concatenate([scores, unknown]), 0.999)) or 1.0
-    edges = np.linspace(0, top, HISTOGRAM_BINS + 1)
+    low, top = np.quantile(np.concatenate([scores, unknown]), (0.001, 0.999))
+    edges = np.linspace(low, max(top, low + 1e-6), HISTOGRAM_BINS + 1)
     shares = {
-        name: (np.histogram(np.minimum(values, top), edges)[0] / max(len(values), 1)).tolist()
+        name: (np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / max(len(values), 1)).tolist()
         for name, values in groups.items()
     }
     return {"edges": edges.tolist(), "shares": shares, "threshold": subject.limits.threshold()}
