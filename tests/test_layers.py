@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
@@ -50,6 +51,16 @@ def test_every_import_points_downwards() -> None:
 
     assert len(files) > 30
     assert upward == []
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    imports: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        imports.setdefault(room(path), set()).update(imported_rooms(path))
+
+    order = list(TopologicalSorter(imports).static_order())  # a CycleError names the circle
+
+    assert order.index("errors") < order.index("cli")
 
 
 def test_no_room_has_a_name_that_means_nothing() -> None:

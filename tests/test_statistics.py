@@ -54,7 +54,7 @@ def test_clopper_pearson_equals_newcombe_1998_table_one():
 def test_wilson_gives_the_figures_of_our_facts_sheet():
     interval = wilson(9_500, 10_000)
 
-    # FACTS section 4: 95 % at n = 10,000 is 94.56 to 95.41
+    # 95 % at n = 10,000 is 94.56 to 95.41
     assert (round(100 * interval.low, 2), round(100 * interval.high, 2)) == (94.56, 95.41)
 
 
