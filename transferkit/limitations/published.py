@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from transferkit.limitations.subject import Subject
-from transferkit.metrics import classification as metrics
+from transferkit.metrics.accuracy import accuracy
 
 # OpenOOD v1.5, results/cifar10.csv: means over three seeds.
 MEANS = {
@@ -74,13 +74,13 @@ def differences(subject: Subject) -> list[str]:
 
 
 def _differences(subject: Subject) -> Iterator[str]:
-    accuracy, learnt = metrics.accuracy(subject.test), int(subject.run.facts["data"]["n"]["train"])
-    if abs(accuracy - CIFAR10_ACCURACY) > SAME_ACCURACY:
-        words = "less" if accuracy < CIFAR10_ACCURACY else "better"
+    share_right, learnt = accuracy(subject.test), int(subject.run.facts["data"]["n"]["train"])
+    if abs(share_right - CIFAR10_ACCURACY) > SAME_ACCURACY:
+        words = "less well" if share_right < CIFAR10_ACCURACY else "better"
         yield (
-            f"This run is right on {100 * accuracy:.1f} % of its test images, the published networks on "
+            f"This run is right on {100 * share_right:.1f} % of its test images, the published networks on "
             f"{100 * CIFAR10_ACCURACY:.1f} %, with {learnt:,} and {CIFAR10_TRAIN:,} train images; a network that knows "
-            f"its classes {words} well usually tells unknown ones apart {words} well."
+            f"its classes {words} usually tells unknown ones apart {words}."
         )
     weights = subject.run.model.get("weights", {})
     if weights.get("source") not in (None, "none"):
