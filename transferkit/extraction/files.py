@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from transferkit.arrays import Features
 from transferkit.errors import TransferkitError, did_you_mean
-from transferkit.features.arrays import Features
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 

@@ -11,9 +11,9 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from transferkit import runtime
+from transferkit.arrays import Features
 from transferkit.errors import TransferkitError
 from transferkit.features.about import about
-from transferkit.features.arrays import Features
 from transferkit.features.forward_pass import BatchSize, Pace, chosen_batch_size, computed, gathered
 from transferkit.features.inference import Compile, LayerNetwork
 from transferkit.features.keys import Key, key_of

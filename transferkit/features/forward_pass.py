@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.arrays import Features
 from transferkit.batches import to_device
 from transferkit.errors import MachineError, TransferkitError
-from transferkit.features.arrays import Features
 from transferkit.features.inference import Compile, LayerNetwork
 from transferkit.features.pictures import Pictures
 from transferkit.images import Pixels

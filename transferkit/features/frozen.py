@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.arrays import Features
 from transferkit.classifier import Classifier
-from transferkit.features.arrays import Features
 from transferkit.features.forward_pass import BatchSize
 from transferkit.features.stored import stored_features
 from transferkit.images import Images

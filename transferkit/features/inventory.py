@@ -11,13 +11,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transferkit.errors import TransferkitError
 from transferkit.runtime import cache_folder
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_BUDGET = 20 * 10**9  # bytes
 BUDGET_VARIABLE = "TRANSFERKIT_FEATURE_BUDGET"

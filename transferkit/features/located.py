@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.features.arrays import Features
+from transferkit.arrays import Features
 from transferkit.features.segments import Segment
 from transferkit.images import Labels, Pixels
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

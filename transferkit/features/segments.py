@@ -9,17 +9,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.features.arrays import Features
+from transferkit.arrays import Features
 from transferkit.features.keys import Key
 from transferkit.images import Labels, Pixels
-
-if TYPE_CHECKING:
-    pass
 
 CHUNK_ROWS = 4096  # rows under one checksum
 

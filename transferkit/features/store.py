@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit.features.arrays import Features
+from transferkit.arrays import Features
 from transferkit.features.inventory import BUDGET_VARIABLE, budget_bytes, clear, entries, remove, store_folder
 from transferkit.features.keys import FORMAT, Key
 from transferkit.features.located import first_of_each, located

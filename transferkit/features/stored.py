@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from transferkit.arrays import Features
 from transferkit.classifier import Classifier
 from transferkit.features.about import about
-from transferkit.features.arrays import Features
 from transferkit.features.forward_pass import BatchSize, Pace, chosen_batch_size, computed, gathered
 from transferkit.features.inference import LayerNetwork
 from transferkit.features.keys import Key, key_of, weights_digest

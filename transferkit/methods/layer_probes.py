@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from transferkit import backbones
+from transferkit.arrays import Features
 from transferkit.classifier import RANDOM_WEIGHTS, Classifier
 from transferkit.errors import TransferkitError
-from transferkit.features.arrays import Features
 from transferkit.features.forward_pass import BatchSize
 from transferkit.features.layers import PENULTIMATE, has_channels_last, module_of
 from transferkit.features.stored import stored_layers

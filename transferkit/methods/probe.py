@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from transferkit.arrays import Features
 from transferkit.classifier import Classifier
-from transferkit.features.arrays import Features
 from transferkit.features.forward_pass import BatchSize
 from transferkit.features.frozen import under_head
 from transferkit.features.stored import stored_features

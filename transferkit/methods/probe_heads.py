@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit.features.arrays import Features
+from transferkit.arrays import Features
 from transferkit.heads import NeighbourHead
 from transferkit.images import Labels, Splits
 from transferkit.recipe import ProbeSettings
