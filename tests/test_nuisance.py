@@ -9,9 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from transferkit.errors import TransferkitError
-from transferkit.images import Images
 from transferkit.limitations import nuisance
-from transferkit.limitations.nuisance import CHANGES, SWEEPS, changed, changed_images
+from transferkit.limitations.nuisance import CHANGES, SWEEPS, changed
 
 
 @pytest.fixture(scope="module")
@@ -132,16 +131,6 @@ def test_occlusion_belongs_to_the_place_in_the_set(pixels: Tensor) -> None:
 
     assert torch.equal(torch.cat(pieces), whole)
     assert not torch.equal(whole, changed(images, "occlusion", 0.3, seed=5))
-
-
-def test_an_image_set_keeps_labels_and_ids(pixels: Tensor) -> None:
-    images = Images.from_pixels(pixels.numpy(), [0, 1, 0, 1], ("a", "b"), ["p", "q", "r", "s"])
-
-    cropped = changed_images(images.subset([1, 2]), "centre_crop", 0.5)
-
-    assert cropped.ids == ("q", "r")
-    assert cropped.labels.tolist() == [1, 0]
-    np.testing.assert_array_equal(cropped.pixels, pixels[1:3, :, 5:15, 6:18].numpy())
 
 
 def test_wrong_names_and_values_say_what_is_right(pixels: Tensor) -> None:

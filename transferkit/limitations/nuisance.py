@@ -6,14 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transferkit.corruptions.draws import Draws, chunk_length, chunked
+from transferkit.corruptions.draws import Draws, chunked
 from transferkit.errors import TransferkitError, did_you_mean
-from transferkit.images import Images
 
 GREY = 128 / 255
 
@@ -58,24 +56,6 @@ def changed(pixels: Tensor, name: str, value: float, seed: int = 0, first: int =
         for rows, draws in chunked(pixels, f"nuisance/{name}", seed, first)
     ]
     return torch.cat(pieces) if pieces else pixels
-
-
-def changed_images(
-    images: Images, name: str, value: float, seed: int = 0, device: str | torch.device = "cpu"
-) -> Images:
-    """An image set after one step of a sweep, with its labels, ids and class names.
-
-    Raises:
-        TransferkitError: As `changed`.
-    """
-    length = chunk_length(*images.size_px)
-    pieces = []
-    for start in range(0, len(images), length):
-        pixels = torch.from_numpy(images.take(slice(start, start + length))).to(device)
-        pieces.append(changed(pixels, name, value, seed, start).cpu().numpy())
-    return Images.from_pixels(
-        np.concatenate(pieces) if pieces else images.pixels, images.labels, images.class_names, images.ids
-    )
 
 
 def _rounded(values: Tensor) -> Tensor:
