@@ -18,9 +18,9 @@ from transferkit.cli.app import app
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
 from transferkit.limitations import image_sets, known, leave_out, overlap, unknown
-from transferkit.limitations.settings import Rules, Settings
+from transferkit.limitations.settings import Rules, Settings, from_options
 from transferkit.limitations.story import claim, make
-from transferkit.limitations.subject import Subject, linear_head, open_subject, rows, same_images
+from transferkit.limitations.subject import Subject, halves, linear_head, open_subject, rows, same_images
 from transferkit.limitations.summary import NO_LIMIT, shortest, summary
 from transferkit.outputs import Outputs
 from transferkit.report.limits import limits_page
@@ -279,6 +279,28 @@ def test_a_held_out_class_far_from_the_others_is_noticed(subject: Subject) -> No
     assert found["mean"]["ensemble-rank"]["n"] == 3
 
 
+def test_with_two_classes_scores_that_rank_as_msp_are_off_with_a_reason(subject: Subject) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    logits = np.eye(2)[labels] * 3 + generator.normal(size=(60, 2))
+    two = outputs_of(logits, labels, np.abs(logits), ("cat", "dog"))
+
+    found = unknown.fit_detectors(replace(subject, train=two, val=two, test=two), ("msp", "entropy", "gen", "knn"))
+
+    assert set(found.scores) == {"msp", "knn"}
+    assert found.off["gen"] == "with two classes it ranks images exactly as msp does"
+
+
+def test_without_val_each_class_gives_half_of_its_test_images_to_the_thresholds() -> None:
+    test = outputs_of(np.eye(3)[np.arange(10) % 2], np.arange(10) % 2)
+
+    val, rest, note = halves(test, seed=3)
+
+    assert np.bincount(val.labels).tolist() == [2, 2]
+    assert sorted([*val.ids, *rest.ids]) == sorted(test.ids)
+    assert "half of its test images set the thresholds (stratified, seed 3)" in note
+
+
 def test_two_classes_cannot_be_left_out(subject: Subject) -> None:
     two = replace(subject, test=outputs_of(np.zeros((2, 2)), names=("cat", "dog")))
 
@@ -303,6 +325,18 @@ def test_a_slip_in_a_rule_is_told(change: str, message: str) -> None:
 def test_settings_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(TransferkitError):
         Settings(**values)
+
+
+def test_one_folder_may_be_a_string_in_python() -> None:
+    settings = from_options(ood="svhn", drop_classes="cat, dog", field="photos", prevalence=[0.5])
+
+    assert (settings.ood, settings.drop_classes, settings.prevalence) == (("svhn",), ("cat, dog",), (0.5,))
+    assert settings.field == Path("photos")
+
+
+def test_a_slip_in_a_choice_names_the_nearest() -> None:
+    with pytest.raises(TransferkitError, match=r"corruptions is 'ful'. Did you mean 'full'"):
+        from_options(corruptions="ful")
 
 
 def share(value: float, n: int = 100) -> dict[str, Any]:

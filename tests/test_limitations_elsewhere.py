@@ -269,6 +269,8 @@ def limits_of(name: str, right: Any, unknown: Any, held_out: Any, ids: int = 200
         "contract": {"backbone": "resnet18", "method": "linear probe"},
         "unknown": {"summary_score": "knn", "sets": [{"name": "stones"}]},
         "leave_out": {"score": "knn", "rows": rows},
+        "shift": [{"name": "stl10", "own": {"value": 0.9}, "accuracy": {"value": 0.7}}],
+        "corruptions": {"clean": {"value": 0.9}, "mca": 0.6},
     }
     scores = {
         "test.ids": np.arange(ids).astype(str),
@@ -329,6 +331,8 @@ def test_comparison_page_shows_differences_and_escapes_names() -> None:
 
     assert "<b>evil" not in page
     assert "+30.0 (" in page
+    assert "ft, stl10: 90.0 % here, 70.0 % there" in page
+    assert "ft, under corruptions: 90.0 % here, 60.0 % there" in page
 
 
 def test_nearest_train_images_go_by_cosine() -> None:

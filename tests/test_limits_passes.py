@@ -72,6 +72,14 @@ def test_outputs_in_pieces_are_those_of_one_pass(store: OutputStore, images: Ima
     assert found.features.shape == (11, store.classifier.num_features)
 
 
+def test_an_image_says_the_same_whatever_its_place(store: OutputStore, images: Images) -> None:
+    order = np.arange(11)[::-1]
+
+    turned = store.outputs(images.subset(order), "").logits
+
+    np.testing.assert_allclose(turned, store.outputs(images, "").logits[order], atol=1e-5)
+
+
 def test_a_change_is_told_where_in_the_set_its_images_lie(store: OutputStore, images: Images) -> None:
     seen: list[tuple[int, int]] = []
 

@@ -134,7 +134,14 @@ def limits(
     from transferkit.limitations.story import make
     from transferkit.limitations.versus import compare
 
-    settings = limit_settings.from_options(ood=tuple(map(str, ood)), shift=tuple(map(str, shift)), **options)
+    sources = {"ood": ood, "shift": shift}
+    settings = limit_settings.from_options(
+        **{
+            name: str(value) if isinstance(value, (str, Path)) else tuple(map(str, value))
+            for name, value in sources.items()
+        },
+        **options,
+    )
     places = [run if isinstance(run, Run) else open_run(Path(run)) for run in runs]
     screen, command = Screen(quiet=quiet), "transferkit.limits(...)"
     folder = _path(out)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from transferkit.errors import TransferkitError, did_you_mean
 
 Corruptions = Literal["none", "fast", "full"]
 LeaveOut = Literal["auto", "all", "none", "full"]
 PREVALENCES = (0.01, 0.05, 0.1, 0.25, 0.5)
+CHOICES = {"corruptions": get_args(Corruptions), "leave_out": get_args(LeaveOut)}
+LISTS = ("ood", "shift", "drop_classes")
+FOLDERS = ("field", "cifar10c")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,9 @@ class Settings:
     rules: Rules = Rules()
 
     def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise TransferkitError(f"{name} is {getattr(self, name)!r}. {did_you_mean(getattr(self, name), known)}")
         if not 0 < self.target_risk < 1:
             raise TransferkitError(f"--target-risk is {self.target_risk}; expected an error rate in (0, 1), as .02.")
         wrong = [share for share in self.prevalence if not 0 < share < 1]
@@ -133,4 +139,6 @@ def from_options(**options: Any) -> Settings:
         if name not in names:
             raise TransferkitError(f"limits has no option {name!r}. {did_you_mean(name, names)}")
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    values |= {name: (values[name],) for name in LISTS if isinstance(values.get(name), str)}
+    values |= {name: Path(values[name]) for name in FOLDERS if values.get(name) is not None}
     return Settings(**values)

@@ -137,7 +137,18 @@ def compared(limits: Sequence[Limits], seed: int) -> dict[str, Any]:
     for difference, p in zip(tested, holm([each["p"] for each in tested]), strict=True):
         difference |= {"p_holm": float(p), "shown": p < ALPHA}
     names = [each.name for each in limits]
-    return {"schema": SCHEMA, "runs": names, "rows": rows, "verdict": verdict(rows, names), "methods": methods(limits)}
+    told = {"verdict": verdict(rows, names), "methods": methods(limits), "scatter": list(scatter(limits))}
+    return {"schema": SCHEMA, "runs": names, "rows": rows, **told}
+
+
+def scatter(limits: Sequence[Limits]) -> Iterator[dict[str, Any]]:
+    """Accuracy on other and on corrupted images over that on own ones, per run: effective robustness, drawn."""
+    for each in limits:
+        for row in each.report["shift"]:
+            yield {"set": row["name"], "run": each.name, "here": row["own"]["value"], "there": row["accuracy"]["value"]}
+        found = each.report["corruptions"]
+        if "mca" in found:
+            yield {"set": "under corruptions", "run": each.name, "here": found["clean"]["value"], "there": found["mca"]}
 
 
 def methods(limits: Sequence[Limits]) -> list[str]:

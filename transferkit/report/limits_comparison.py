@@ -11,12 +11,31 @@ from rich.text import Text
 
 from transferkit.report.page import rendered
 from transferkit.report.plots import shortened
+from transferkit.report.probit import Point, scatter
 from transferkit.screen import printable
 
 
 def limits_comparison_page(found: Mapping[str, Any]) -> str:
     """limits-comparison.json as one HTML file that loads nothing."""
-    return rendered("limits_comparison.html.jinja", found=found, written=written, change=change)
+    points = scatter_points(found)
+    return rendered(
+        "limits_comparison.html.jinja",
+        extra_style="limits.css",
+        found=found,
+        written=written,
+        change=change,
+        sets=sorted({row["set"] for row in found["scatter"]}),
+        probit=scatter(points) if points else None,
+    )
+
+
+def scatter_points(found: Mapping[str, Any]) -> list[Point]:
+    """One point per run and set, coloured by set."""
+    sets = sorted({row["set"] for row in found["scatter"]})
+    return [
+        Point(row["here"], row["there"], (), f"{row['run']}, {row['set']}", sets.index(row["set"]))
+        for row in found["scatter"]
+    ]
 
 
 def written(row: Mapping[str, Any], index: int) -> str:
