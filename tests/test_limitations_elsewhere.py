@@ -332,7 +332,7 @@ def test_comparison_page_shows_differences_and_escapes_names() -> None:
     assert "<b>evil" not in page
     assert "+30.0 (" in page
     assert "ft, stl10: 90.0 % here, 70.0 % there" in page
-    assert "ft, under corruptions: 90.0 % here, 60.0 % there" in page
+    assert "ft, corrupted images: 90.0 % here, 60.0 % there" in page
 
 
 def test_nearest_train_images_go_by_cosine() -> None:

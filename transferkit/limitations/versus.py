@@ -148,7 +148,7 @@ def scatter(limits: Sequence[Limits]) -> Iterator[dict[str, Any]]:
             yield {"set": row["name"], "run": each.name, "here": row["own"]["value"], "there": row["accuracy"]["value"]}
         found = each.report["corruptions"]
         if "mca" in found:
-            yield {"set": "under corruptions", "run": each.name, "here": found["clean"]["value"], "there": found["mca"]}
+            yield {"set": "corrupted images", "run": each.name, "here": found["clean"]["value"], "there": found["mca"]}
 
 
 def methods(limits: Sequence[Limits]) -> list[str]:
@@ -181,7 +181,7 @@ def measures(limits: Sequence[Limits], seed: int) -> Iterator[dict[str, Any] | N
         yield _accuracy(part.removeprefix("shift: "), part, limits, seed)
     if _is_common("corruptions.ids", limits):
         yield _row(
-            "under corruptions",
+            "corrupted images",
             "accuracy",
             [each.scores["corruptions.right"] for each in limits],
             _mean_difference,
@@ -269,8 +269,9 @@ def _auroc_difference(run: Any, first: Any, seed: int) -> Difference:
 
 
 def verdict(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """One sentence per run: where it is shown to be better and worse than the first."""
-    return [_sentence(index, rows, names) for index in range(1, len(names))]
+    """One sentence per run: where it is better and worse than the first; the last says how that was tested."""
+    sentences = [_sentence(index, rows, names) for index in range(1, len(names))]
+    return [*[f"{each}." for each in sentences[:-1]], f"{sentences[-1]} ({len(rows)} measures, Holm)."]
 
 
 def _sentence(index: int, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
@@ -278,11 +279,11 @@ def _sentence(index: int, rows: Sequence[Mapping[str, Any]], names: Sequence[str
     better = [row["name"] for row in shown if row["differences"][index]["difference"] > 0]
     worse = [row["name"] for row in shown if row["differences"][index]["difference"] < 0]
     if not shown:
-        return f"No difference was shown between {names[index]} and {names[0]} ({len(rows)} measures, Holm)."
+        return f"No difference was shown between {names[index]} and {names[0]}"
     parts = [f"better than {names[0]} on {', '.join(better)}"] if better else []
     parts += (
         [f"worse than {names[0]} on {', '.join(worse)}" if not better else f"worse on {', '.join(worse)}"]
         if worse
         else []
     )
-    return f"{names[index]} is {' and '.join(parts)} ({len(rows)} measures, Holm)."
+    return f"{names[index]} is {' and '.join(parts)}"

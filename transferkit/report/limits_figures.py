@@ -151,7 +151,7 @@ def heat_map(found: Mapping[str, Any]) -> Any:
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.tick_params(length=0)
     for (row, column), value in np.ndenumerate(values):
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 55 else "#16202b")
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 65 else "#16202b")
     axes.set_title(f"accuracy, %; clean {100 * found['clean']['value']:.0f}", fontsize=8)
     return drawn
 
