@@ -62,6 +62,7 @@ def test_the_stand_in_computes_gradients_there() -> None:
         assert layer.weight.grad.cpu().tolist() == [[4.0] * 3] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
 def test_finetuning_and_what_is_done_with_its_run() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -74,6 +75,7 @@ def test_finetuning_and_what_is_done_with_its_run() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
 def test_a_linear_probe() -> None:
     transferkit(f"probe resnet20 {SMALL} --out run")
