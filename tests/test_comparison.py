@@ -179,7 +179,7 @@ def test_other_machines_and_versions_are_noted(tmp_path: Path, three: dict[str, 
 
     assert notes == [
         "Made with several versions of transferkit: 0.0.9, 0.1.0.",
-        "Made on several machines, so times and memory do not compare: CPU, fp32, 1 threads; GPU, bf16, 8 threads.",
+        "Made on several machines, so times and memory do not compare: CPU, fp32, 1 thread; GPU, bf16, 8 threads.",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from transferkit.limitations.image_sets import ImageSet
 from transferkit.limitations.settings import Settings
 from transferkit.outputs import Outputs
 from transferkit.report.limits_comparison import limits_comparison_page
+from transferkit.run_directory import Run
 from transferkit.screen import SILENT
 
 NAMES = ("airplane", "automobile", "bird")
@@ -340,3 +342,15 @@ def test_nearest_train_images_go_by_cosine() -> None:
     unknown = outputs_of([[5, 0, 0]], [0])
 
     assert gallery.nearest(unknown, train, np.array([0])).tolist() == [[0, 2, 3]]
+
+
+def test_reports_made_with_other_settings_are_refused_before_any_work(tmp_path: Path) -> None:
+    runs = [Run(tmp_path / name) for name in ("first", "second")]
+    for run, settings in zip(runs, ({}, {"seed": 1}), strict=True):
+        (run.path / "limits").mkdir(parents=True)
+        (run.path / "limits" / "limits.json").write_text(json.dumps({"settings": settings}))
+
+    with pytest.raises(TransferkitError, match=r"Made with other settings: .*first.*, .*second.*--overwrite"):
+        versus.compare(runs, Settings(), tmp_path / "out", overwrite=False, device="cpu", screen=SILENT)
+
+    assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ from transferkit import budget as budgets
 from transferkit.errors import TransferkitError
 from transferkit.recipe import ProbeSettings
 from transferkit.run_directory import Run
+from transferkit.runtime import thread_count
 from transferkit.same_data import require_same_images
 from transferkit.statistics import (
     hierarchical_bootstrap,
@@ -236,7 +237,7 @@ def notes(arms: Mapping[str, Sequence[Run]]) -> list[str]:
     environments = [run.environment for runs in arms.values() for run in runs]
     versions = sorted({str((one.get("packages") or {}).get("transferkit", "unknown")) for one in environments})
     machines = sorted(
-        {f"{one.get('device')}, {one.get('precision')}, {one.get('threads')} threads" for one in environments}
+        {f"{one.get('device')}, {one.get('precision')}, {thread_count(one.get('threads', 0))}" for one in environments}
     )
     lines = [f"Made with several versions of transferkit: {', '.join(versions)}."] * (len(versions) > 1)
     if len(machines) > 1:

@@ -53,10 +53,18 @@ def start(device: str = "auto", precision: str = "auto", threads: int | None = N
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = chosen.type == "cuda"
-    described = (
-        f"{device_name(chosen)}, {chosen_precision}, {chosen_threads} thread{'' if chosen_threads == 1 else 's'}"
-    )
+    described = f"{device_name(chosen)}, {chosen_precision}, {thread_count(chosen_threads)}"
     return Runtime(chosen, chosen_precision, chosen_threads, (described,))
+
+
+def thread_count(threads: int) -> str:
+    """A number of threads in words.
+
+    Example:
+        >>> thread_count(1), thread_count(4)
+        ('1 thread', '4 threads')
+    """
+    return f"{threads} thread{'' if threads == 1 else 's'}"
 
 
 def choose_device(name: str) -> torch.device:

@@ -63,8 +63,10 @@ def compare(
     Raises:
         TransferkitError: If the runs were tested on different images, or the folder holds something else.
     """
-    claim(out, overwrite)
     names = distinct_names([run.path for run in runs])
+    if not overwrite:
+        require_same_settings([report_folder(run) for run in runs], settings)
+    claim(out, overwrite)
     limits = []
     for name, run in zip(names, runs, strict=True):
         screen.line(f"limits of {name}")
@@ -102,17 +104,41 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     return [f"{path.parent.name}/{path.name}" if names.count(path.name) > 1 else path.name for path in full]
 
 
-def made(run: Run, settings: Settings, *, overwrite: bool, device: str, screen: Screen, command: str) -> Path:
-    """The folder of a run's report: as it is where it was made with these settings, else made now.
+def report_folder(run: Run) -> Path:
+    """Where a run's own limits report lies."""
+    return run.path / "limits"
+
+
+def require_same_settings(folders: Sequence[Path], settings: Settings) -> None:
+    """Refuse reports that were made with other settings, all at once and before any work.
 
     Raises:
-        TransferkitError: If there is one with other settings and it is not to be replaced.
+        TransferkitError: Names their folders.
     """
-    folder = run.path / "limits"
-    if (folder / "limits.json").exists() and not overwrite:
-        if read_json(folder / "limits.json").get("settings") == settings.as_dict():
-            return folder
-        raise TransferkitError(f"{folder} was made with other settings. Replace it with --overwrite.")
+    others = [folder for folder in folders if is_made(folder) and not is_made_with(folder, settings)]
+    if others:
+        named = ", ".join(map(str, others))
+        raise TransferkitError(
+            f"Made with other settings: {named}. Replace with --overwrite (what the network said is kept), or give the "
+            "settings that were used there."
+        )
+
+
+def is_made(folder: Path) -> bool:
+    """Whether there is a finished report."""
+    return (folder / "limits.json").exists()
+
+
+def is_made_with(folder: Path, settings: Settings) -> bool:
+    """Whether the report in the folder has these settings."""
+    return bool(read_json(folder / "limits.json").get("settings") == settings.as_dict())
+
+
+def made(run: Run, settings: Settings, *, overwrite: bool, device: str, screen: Screen, command: str) -> Path:
+    """The folder of a run's report: as it is where there is one that need not be replaced, else made now."""
+    folder = report_folder(run)
+    if is_made(folder) and not overwrite:
+        return folder
     make(run, settings, folder, overwrite=overwrite, device=device, screen=screen, command=command)
     return folder
 

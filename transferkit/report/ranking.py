@@ -15,6 +15,7 @@ from transferkit.report import content as words
 from transferkit.report import curves, markdown
 from transferkit.report.page import rendered
 from transferkit.report.plots import shortened
+from transferkit.runtime import thread_count
 from transferkit.screen import printable
 
 Row = Mapping[str, Any]
@@ -74,7 +75,8 @@ def notes(ranking: Row) -> list[str]:
         f"kNN: {min(row['neighbours'] for row in rows)} nearest images by cosine, in the same folds. LogME: higher = "
         "the features explain the labels better; comparable within this table only.",
         f"GFLOPs: per image, two operations per multiply-add, without the head. img/s: the fastest of a few batches on "
-        f"{ranking['device']}, {ranking['precision']}, {ranking['threads']} threads, images in memory, uncompiled.",
+        f"{ranking['device']}, {ranking['precision']}, {thread_count(ranking['threads'])}, images in memory, "
+        "uncompiled.",
         "A probe ranks features as they are; fine-tuned, the order can change.",
     ]
     sources = {row["weights"]["source"] for row in rows if row["top1"] is None}
