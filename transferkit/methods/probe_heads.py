@@ -219,7 +219,7 @@ def ncm(known: Known, _settings: ProbeSettings, _seed: int) -> Solved:
 
 
 def raw_pixels(known: Known, settings: ProbeSettings, seed: int) -> Solved:
-    """A linear probe on pixels; the classifier's body is the backbone `pixels`, see defaults.resolved_backbone."""
+    """A linear probe on pixels; the classifier's body is the backbone `pixels`, see input_sizes.resolved_backbone."""
     solved = linear(known, settings, seed)
     width = known.train_features.shape[1]
     line = f"probe: features are the {width:,} pixel values of the images, no network was used"
