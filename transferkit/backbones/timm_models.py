@@ -66,7 +66,7 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, scre
     full_name = settings.name.removeprefix("timm/")
     require_model(full_name)
     facts = pretrained(full_name)
-    found = from_hub(facts, screen) if settings.weights == "imagenet" else None
+    found = imagenet(facts, screen) if settings.weights == "imagenet" else None
     if found is None:
         found = weights.opened(settings.weights, settings.name, screen)
     body = build(full_name, facts, size, settings, found)
@@ -124,36 +124,58 @@ def pretrained(full_name: str) -> Pretrained:
 # ----------------------------------------------------------------------------------------------------- weights
 
 
-def from_hub(facts: Pretrained, screen: Screen) -> Weights:
-    """The pretrained weights: from the Hugging Face cache or ours, else downloaded into ours.
+def imagenet(facts: Pretrained, screen: Screen) -> Weights:
+    """timm's pretrained weights: from the Hugging Face cache or ours, an installed package, else downloaded.
 
     Raises:
-        TransferkitError: If timm has no weights for this model.
+        TransferkitError: If timm has no weights for this model, or a package that offers them is altered.
         MachineError: If they are not here and cannot be downloaded; names repository and file.
     """
-    title = f"weights of timm/{facts.name}"
-    if facts.repository:
-        path, digest = hub_file(facts.repository, title, screen)
-    elif facts.url:
-        path, digest = weights.local_or_downloaded(Path(facts.url).name, [facts.url], title, screen)
-    else:
-        raise TransferkitError(f"timm has no weights for {facts.name}. Use --weights none or --weights FILE.")
+    file = cache_name(facts)
+    found = hub_file(facts.repository) or weights.local(file, screen)
+    tagged = f"timm/{facts.name}.{facts.tag}" if facts.tag else f"timm/{facts.name}"
+    if found is None and (packaged := weights.from_packages(tagged, "imagenet", screen)):
+        return packaged
+    path, digest = found or downloaded(facts, file, screen)
     tensors, _ = weights.read_file(path)
     record = WeightsRecord("timm", facts.tag or path.name, digest, facts.licence)
     return Weights(tensors, record, facts.preparation)
 
 
-def hub_file(repository: str, title: str, screen: Screen) -> tuple[Path, str]:
-    """The file of weights in a repository of the Hugging Face hub, and its SHA-256."""
-    for file in HUB_FILES:
+def cache_name(facts: Pretrained) -> str:
+    """Where the weights lie below our cache.
+
+    Raises:
+        TransferkitError: If timm has none.
+    """
+    if facts.repository:
+        return f"{facts.repository}/{HUB_FILES[0]}"
+    if facts.url:
+        return Path(facts.url).name
+    raise TransferkitError(f"timm has no weights for {facts.name}. Use --weights none or --weights FILE.")
+
+
+def hub_file(repository: str) -> tuple[Path, str] | None:
+    """The file of weights of a repository in the Hugging Face cache, and its SHA-256; None where it is not there."""
+    for file in HUB_FILES if repository else ():
         if isinstance(cached := try_to_load_from_cache(repository, file), str):
             return Path(cached), weights.sha256_of(Path(cached))
-    url = f"{constants.ENDPOINT}/{repository}/resolve/main/{HUB_FILES[0]}"
-    file = f"{repository}/{HUB_FILES[0]}"
-    if constants.HF_HUB_OFFLINE and not (cache_folder() / "weights" / file).is_file():
+    return None
+
+
+def downloaded(facts: Pretrained, file: str, screen: Screen) -> tuple[Path, str]:
+    """The file of weights from the Hugging Face hub or timm's own address, and its SHA-256.
+
+    Raises:
+        MachineError: If it cannot be downloaded, or must not be.
+    """
+    hub = f"{constants.ENDPOINT}/{facts.repository}/resolve/main/{HUB_FILES[0]}"
+    url = hub if facts.repository else facts.url
+    title = f"weights of timm/{facts.name}"
+    if facts.repository and constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE forbids downloads"
         raise MachineError(weights.no_download(title, reason, cache_folder() / "weights" / file, [url]))
-    return weights.local_or_downloaded(file, [url], title, screen)
+    return weights.downloaded(file, [url], title, screen)
 
 
 # ------------------------------------------------------------------------------------------------------- body

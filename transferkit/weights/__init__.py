@@ -1,16 +1,20 @@
 """Pretrained weights: where they are found, how they are checked, read without running code, and fitted to a body."""
 
-from transferkit.weights.cached import local_or_downloaded, no_download, sha256_of
+from transferkit.weights.cached import downloaded, local, no_download, sha256_of
+from transferkit.weights.content import Weights, input_spec
 from transferkit.weights.fitting import fill, without_head
+from transferkit.weights.packages import from_packages
 from transferkit.weights.reading import read_file
-from transferkit.weights.sources import Weights, from_torchvision, input_spec, opened
+from transferkit.weights.sources import from_torchvision, opened
 
 __all__ = [
     "Weights",
+    "downloaded",
     "fill",
+    "from_packages",
     "from_torchvision",
     "input_spec",
-    "local_or_downloaded",
+    "local",
     "no_download",
     "opened",
     "read_file",

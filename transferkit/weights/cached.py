@@ -20,17 +20,12 @@ OFFLINE = (
 )
 
 
-def local_or_downloaded(file: str, urls: Sequence[str], title: str, screen: Screen) -> tuple[Path, str]:
-    """A file of weights and its SHA-256: from torch's cache or ours, else downloaded into ours.
+def local(file: str, screen: Screen) -> tuple[Path, str] | None:
+    """A file of weights and its SHA-256 from torch's cache or ours; None where neither has it undamaged.
 
     Args:
         file: Name (may hold folders) below the cache; `name-<hex>.pth` must have a SHA-256 that begins with the hex.
-        urls: Where it can be had.
-        title: What it is, for the screen and the error.
-        screen: Shows the download.
-
-    Raises:
-        MachineError: If it is not here and cannot be downloaded; says where to put it, and what works without.
+        screen: Hears of damaged files.
     """
     expected = hash_prefix(file)
     ours = cache_folder() / "weights" / file
@@ -42,6 +37,23 @@ def local_or_downloaded(file: str, urls: Sequence[str], title: str, screen: Scre
             screen.line(f"{path} is damaged (SHA-256 {digest[:8]}..., expected {expected}...) and not used.")
             if path == ours:
                 ours.unlink(missing_ok=True)
+    return None
+
+
+def downloaded(file: str, urls: Sequence[str], title: str, screen: Screen) -> tuple[Path, str]:
+    """A file of weights and its SHA-256, downloaded into our cache.
+
+    Args:
+        file: As in `local`.
+        urls: Where it can be had.
+        title: What it is, for the screen and the error.
+        screen: Shows the download.
+
+    Raises:
+        MachineError: If it cannot be downloaded; says where to put it, and what works without.
+    """
+    expected = hash_prefix(file)
+    ours = cache_folder() / "weights" / file
     fetch(urls, ours, title=title, screen=screen, offline=OFFLINE)
     digest = sha256_of(ours)
     if not digest.startswith(expected):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.errors import TransferkitError
+from transferkit.weights.content import Weights
 from transferkit.weights.reading import Tensors
-from transferkit.weights.sources import Weights
 
 SHOWN = 8
 

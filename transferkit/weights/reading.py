@@ -104,6 +104,6 @@ def without_prefixes(tensors: Tensors) -> Tensors:
 
 
 def as_float32(tensor: Any) -> Any:
-    """Floating-point tensors of any precision in float32; everything else as it is."""
+    """Floating-point tensors of any precision in float32, their numbers in a row; everything else as it is."""
     is_float = isinstance(tensor, Tensor) and tensor.is_floating_point()
-    return tensor.float() if is_float else tensor
+    return tensor.float().contiguous() if is_float else tensor

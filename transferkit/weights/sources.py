@@ -1,36 +1,19 @@
-"""Where pretrained weights are found: torchvision, a file, a run's folder."""
+"""Where pretrained weights are found: torchvision, an installed package, a file, a run's folder."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from transferkit.classifier import InputSpec, WeightsRecord
+from transferkit.classifier import WeightsRecord
 from transferkit.errors import TransferkitError, did_you_mean
 from transferkit.screen import Screen
-from transferkit.weights.cached import local_or_downloaded, sha256_of
-from transferkit.weights.reading import Tensors, read_file
+from transferkit.weights.cached import downloaded, local, sha256_of
+from transferkit.weights.content import Weights
+from transferkit.weights.packages import from_packages
+from transferkit.weights.reading import read_file
 
-IMAGENET_PREPARATION = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision docs, "Models"
 TORCHVISION_LICENCE = "BSD (torchvision); terms of its training data, ImageNet, may apply"  # package metadata, README
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What a file or run gives.
-
-    Attributes:
-        tensors: By name, in float32; an old classification layer may still be among them.
-        record: Where they came from.
-        preparation: Keys of InputSpec that travel with them (mean, std ...); empty where the file tells none.
-    """
-
-    tensors: Tensors = field(repr=False)
-    record: WeightsRecord
-    preparation: Mapping[str, Any] = field(default_factory=dict)
 
 
 def opened(where: str, backbone: str, screen: Screen) -> Weights | None:
@@ -53,19 +36,18 @@ def opened(where: str, backbone: str, screen: Screen) -> Weights | None:
     )
 
 
-def input_spec(size: int, weights: Weights | None, default: Mapping[str, Any] = IMAGENET_PREPARATION) -> InputSpec:
-    """How images are prepared: as the weights say, else by `default`."""
-    return InputSpec(size=size, **{**default, **(weights.preparation if weights else {})})
-
-
 def from_torchvision(name: str, screen: Screen) -> Weights:
-    """The weights IMAGENET1K_V1 of a torchvision network, from this machine or downloaded.
+    """The ImageNet weights of a torchvision network: from a cache, an installed package, or IMAGENET1K_V1 downloaded.
 
     Raises:
+        TransferkitError: If a package that offers them is altered, or several do.
         MachineError: If they are not here and cannot be downloaded.
     """
     url = torchvision_url(name)
-    path, digest = local_or_downloaded(Path(url).name, [url], f"weights of {name}", screen)
+    found = local(Path(url).name, screen)
+    if found is None and (packaged := from_packages(name, "imagenet", screen)):
+        return packaged
+    path, digest = found or downloaded(Path(url).name, [url], f"weights of {name}", screen)
     tensors, _ = read_file(path)
     return Weights(tensors, WeightsRecord("torchvision", "IMAGENET1K_V1", digest, TORCHVISION_LICENCE))
 
