@@ -253,10 +253,10 @@ def test_outputs_survive_a_round_trip(tmp_path: Path) -> None:
     assert np.array_equal(loaded.logits, outputs.logits)
 
 
-def test_history_has_one_line_per_epoch(finished: Run) -> None:
+def test_history_has_a_line_for_the_start_and_one_per_epoch(finished: Run) -> None:
     lines = (finished.path / "history.jsonl").read_text().splitlines()
 
-    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1, 2]
 
 
 def test_defaults_follow_family_budget_and_device() -> None:

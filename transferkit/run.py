@@ -107,7 +107,7 @@ def facts(
     recipe: Recipe, splits: Splits, fitted: Fitted, machine: runtime.Runtime, clock: Clock, command: str
 ) -> dict[str, Any]:
     """What the report says about how the run was made."""
-    rates = [epoch["images_per_second"] for epoch in fitted.history]
+    rates = [epoch["images_per_second"] for epoch in fitted.history if epoch["images_per_second"] is not None]
     parts: dict[str, Images | SealedImages] = {"train": splits.train, "val": splits.val, "test": splits.test}
     return {
         "format": run_directory.FORMAT,

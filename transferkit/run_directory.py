@@ -42,10 +42,10 @@ RUN_FILES = (
 class Run:
     """The folder of one run; complete without the code that made it, no pickle anywhere.
 
-    Files: recipe.yaml (resolved), model.safetensors and model.json, history.jsonl (one line per epoch),
-    outputs/<set>.safetensors (val, test, bank), outputs/thumbnails.safetensors, outputs/explanations.safetensors,
-    facts.json, evaluation.json, environment.json, report.html, report.md, confusion.csv; checkpoint.safetensors only
-    while training is unfinished.
+    Files: recipe.yaml (resolved), model.safetensors and model.json, history.jsonl (one line per epoch, the
+    start as epoch 0), outputs/<set>.safetensors (val, test, bank), outputs/thumbnails.safetensors,
+    outputs/explanations.safetensors, facts.json, evaluation.json, environment.json, report.html, report.md,
+    confusion.csv; checkpoint.safetensors only while training is unfinished.
     """
 
     path: Path
@@ -89,7 +89,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """One mapping per finished epoch; empty for a probe."""
+        """One mapping per finished epoch, after the start as epoch 0; empty for a probe."""
         path = self.path / "history.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

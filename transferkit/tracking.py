@@ -22,6 +22,7 @@ PICTURES = 24  # of mistakes, at most
 TRAINING = {  # key of history.jsonl: tag
     "loss": "train/loss",
     "val_accuracy": "val/accuracy",
+    "val_loss": "val/loss",
     "lr": "train/learning rate",
     "gradient_norm": "train/gradient norm",
     "images_per_second": "train/images per second",
@@ -44,6 +45,8 @@ def require(track: str) -> None:
 
 def write(run: Run) -> Path | None:
     """Write what the run's recipe asks for: scalars of every epoch, the test numbers, confusion matrix and mistakes.
+
+    Epoch 0 is the start.
 
     Returns:
         The folder to open with `tensorboard --logdir`, or None where the recipe asks for nothing.

@@ -22,7 +22,7 @@ class Fitted:
 
     Attributes:
         val: Outputs on val of a classifier that has not learnt from val; None where there is no val.
-        history: One record per epoch; empty for a probe.
+        history: One record per epoch, the start as epoch 0; empty for a probe.
         groups: Every stage with its rate.
         facts: What else the report shows, for JSON.
         notes: What a reader should know, one line each.

@@ -41,7 +41,7 @@ class Content:
         name: Of the run's folder.
         recipe: As resolved, {} where missing; likewise `model`, `facts`, `environment` and `evaluation`.
         recipe_yaml: The recipe as text.
-        history: One mapping per epoch.
+        history: One mapping per epoch, the start as epoch 0.
         test: The stored outputs of the test set.
         thumbnails: Pictures (3, h, w) by position in the test outputs.
         explanations: Nearest training images and class-activation maps of the images listed one by one.

@@ -21,6 +21,7 @@ Drawn = tuple[str, Markup]  # title and drawing
 LOGGED: tuple[tuple[str, str, float, Written], ...] = (
     ("loss", "Training loss", 1, "{:.3g}".format),
     ("val_accuracy", "Validation accuracy, %", 100, "{:.4g}".format),
+    ("val_loss", "Validation loss", 1, "{:.3g}".format),
     ("lr", "Largest learning rate at the epoch's end", 1, "{:.2g}".format),
     ("gradient_norm", "Gradient norm, mean over the epoch", 1, "{:.3g}".format),
     ("images_per_second", "Training images per second", 1, "{:,.0f}".format),
@@ -136,7 +137,9 @@ def _svg(label: str, parts: Sequence[Markup]) -> Markup:
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Drawn]:
-    """Everything the logs hold, one drawing each: loss, val accuracy, rate, gradient norm, throughput.
+    """Everything the logs hold, one drawing each: loss, accuracy and loss on val, rate, gradient norm, throughput.
+
+    What was judged on val begins with the start, epoch 0.
 
     Args:
         histories: The log of each run by its name; with one run the name may be empty.

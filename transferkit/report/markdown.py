@@ -86,7 +86,7 @@ def _with_interval(row: dict[str, Any], key: str) -> str:
 
 
 def _history(history: Sequence[dict[str, Any]]) -> str:
-    keys = ("epoch", "step", "loss", "val_accuracy", "lr", "gradient_norm", "images_per_second", "seconds")
+    keys = ("epoch", "step", "loss", "val_accuracy", "val_loss", "lr", "gradient_norm", "images_per_second", "seconds")
     shown = [key for key in keys if any(line.get(key) is not None for line in history)]
     rows = [["–" if line.get(key) is None else f"{line[key]:.4g}" for key in shown] for line in history]
     return table([key.replace("_", " ") for key in shown], rows)

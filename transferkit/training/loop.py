@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from transferkit.batches import Augmentation, TrainingBatches, in_order
+from transferkit.batches import Augmentation, TrainingBatches
 from transferkit.classifier import Classifier
 from transferkit.images import Images
 from transferkit.job import Job
@@ -16,6 +16,7 @@ from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime import Runtime, seed_everything
 from transferkit.training.epoch import run_epoch
 from transferkit.training.groups import ParameterGroup
+from transferkit.training.judging import judge_now, judge_start, start_in_words
 from transferkit.training.optimizers import made_optimizer, optimizer_groups
 from transferkit.training.pace import Pace
 from transferkit.training.state import Training, resume, save_now_and_then
@@ -31,10 +32,12 @@ def train(
     groups: Sequence[ParameterGroup],
     job: Job,
 ) -> list[dict[str, Any]]:
-    """Change the classifier by gradient steps and return one record per epoch.
+    """Change the classifier by gradient steps and return one record per epoch, the start as epoch 0.
 
-    The weights of the last step, or their moving average, are the result; no epoch is chosen. With a folder, the
-    state after an epoch is kept there, and an unfinished training found there goes on where it stopped.
+    The weights of the last step, or their moving average, are the result; no epoch is chosen. The start and every
+    epoch are judged on val by weights that have not learnt from val; without val images they are not judged, and the
+    record says so by 0 `val_images`. With a folder, the state after an epoch is kept there, and an unfinished training
+    found there goes on where it stopped.
 
     Raises:
         MachineError: If the loss is not finite; says at which step and what to try.
@@ -51,14 +54,17 @@ def train(
     resume(training, job.folder)
     has_random_head = training.step == 0 and getattr(settings, "head", "random") == "random"
     check_start(classifier, images, runtime.device, screen, has_random_head=has_random_head)
+    if not training.history:
+        training.history.append(judge_start(training, val, runtime))
+        screen.line(start_in_words(training.history[0]))
     with screen.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not pace.is_over(training.step, training.seconds):
-            epoch = len(training.history)
+            epoch = training.epochs
             seed_everything(job.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
             _wake(classifier, groups, epoch)
             progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
             record = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
-            record["val_accuracy"] = _val_accuracy(training, val, runtime)
+            record |= judge_now(training, val, runtime)
             training.history.append({"epoch": epoch + 1, "step": training.step, **record})
             is_over = pace.is_over(training.step, training.seconds)
             save_now_and_then(training, job.folder, always=is_over)
@@ -95,29 +101,6 @@ def _wake(classifier: Classifier, groups: Sequence[ParameterGroup], epoch: int) 
         asleep = [group.stage for group in groups if group.wakes_at > epoch or not group.is_trained]
         asleep += [stage for stage in over if stage not in asleep]
         classifier.freeze(asleep)
-
-
-@torch.inference_mode()
-def _val_accuracy(training: Training, val: Images, runtime: Runtime) -> float | None:
-    """Accuracy on val of the weights that would be the result now: the average where there is one.
-
-    Seen once each: what is averaged over several views of an image at the end would cost more than it tells here.
-    """
-    if not len(val):
-        return None
-    classifier = training.classifier.eval()
-    mirror, shifts = classifier.averages_mirror, classifier.averages_shifts
-    classifier.averages_mirror = classifier.averages_shifts = False
-    current = {name: value.clone() for name, value in classifier.state_dict().items()}
-    if training.average is not None:
-        classifier.load_state_dict(training.average)
-    predictions = []
-    for batch in in_order(val, 256, runtime.device):
-        with runtime.autocast():
-            predictions.append(classifier(batch).argmax(1).cpu())
-    classifier.load_state_dict(current)
-    classifier.averages_mirror, classifier.averages_shifts = mirror, shifts
-    return float((torch.cat(predictions) == torch.from_numpy(val.labels)).float().mean())
 
 
 def _words(record: dict[str, Any]) -> str:

@@ -28,7 +28,8 @@ class Training:
         peak_rates: Of each of the optimiser's groups.
         average: Weights and buffers that follow those in training, by name; None for none.
         anchor: The body's weights at the start, by name, where they are pulled back to them; else empty.
-        history: One record per finished epoch.
+        history: One record per finished epoch, after the start as epoch 0.
+        right_at_start: (N,) bool, which val images were right at the start; None where nobody looked.
         step: How many were taken.
         saved_at: On the clock of `time.perf_counter`.
     """
@@ -39,8 +40,14 @@ class Training:
     average: dict[str, Tensor] | None
     anchor: dict[str, Tensor]
     history: list[dict[str, Any]] = field(default_factory=list)
+    right_at_start: Tensor | None = None
     step: int = 0
     saved_at: float = -math.inf
+
+    @property
+    def epochs(self) -> int:
+        """How many are finished."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
 
     @property
     def seconds(self) -> float:
@@ -61,6 +68,8 @@ def save(training: Training, folder: Path | None) -> None:
         return
     tensors = {f"model.{name}": value for name, value in training.classifier.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in (training.average or {}).items()}
+    if training.right_at_start is not None:
+        tensors["start.right"] = training.right_at_start
     for index, state in training.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
     facts = {"step": training.step, "history": training.history}
@@ -73,10 +82,11 @@ def resume(training: Training, folder: Path | None) -> None:
         return
     tensors, facts = read_tensors(folder / CHECKPOINT)
     training.step, training.history = facts["step"], facts["history"]
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, "start": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
+    training.right_at_start = parts["start"].get("right")
     training.classifier.load_state_dict(parts["model"])
     for name, value in parts["average"].items():
         assert training.average is not None

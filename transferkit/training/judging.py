@@ -1,0 +1,128 @@
+"""How good the weights of a training are by now, on the val images, from which it does not learn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from transferkit.batches import in_order
+from transferkit.classifier import Classifier
+from transferkit.images import Images
+from transferkit.runtime import Runtime
+from transferkit.training.state import Training
+
+BATCH = 256  # images of one forward pass
+UNKNOWN_AT_THE_START = ("loss", "lr", "gradient_norm", "images_per_second")  # keys of an epoch that no step was made in
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one pass over val says.
+
+    Attributes:
+        is_right: (N,) bool on the CPU, whether each image is classified as its label says.
+        loss: Mean cross-entropy; NaN or infinite where a logit is.
+    """
+
+    is_right: Tensor
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        """In [0, 1]."""
+        return float(self.is_right.float().mean())
+
+    def against(self, start: Tensor | None) -> dict[str, Any]:
+        """Keys of history.jsonl: accuracy, loss, n, and of the images how many are right now and were wrong before.
+
+        Args:
+            start: (N,) bool, which images were right at the start; None where nobody looked.
+        """
+        counted = {} if start is None else {"val_gained": start < self.is_right, "val_lost": self.is_right < start}
+        return {
+            "val_accuracy": self.accuracy,
+            "val_loss": self.loss if math.isfinite(self.loss) else None,
+            "val_images": len(self.is_right),
+            **{key: int(images.sum()) for key, images in counted.items()},
+        }
+
+
+NOT_JUDGED: dict[str, Any] = {"val_accuracy": None, "val_loss": None, "val_images": 0}
+
+
+def judge_start(training: Training, val: Images, runtime: Runtime) -> dict[str, Any]:
+    """The record of epoch 0, the weights that training starts from; the training remembers which images were right."""
+    judgement = judge(training, val, runtime)
+    training.right_at_start = judgement.is_right if judgement else None
+    measured = judgement.against(None) if judgement else NOT_JUDGED
+    return {"epoch": 0, "step": 0, **dict.fromkeys(UNKNOWN_AT_THE_START), "seconds": 0.0, **measured}
+
+
+def judge_now(training: Training, val: Images, runtime: Runtime) -> dict[str, Any]:
+    """What the record of an epoch says of val, by the weights that would be the result now."""
+    judgement = judge(training, val, runtime)
+    return judgement.against(training.right_at_start) if judgement else NOT_JUDGED
+
+
+@torch.inference_mode()
+def judge(training: Training, val: Images, runtime: Runtime) -> Judgement | None:
+    """One pass over val of the weights that would be the result now: the average where there is one.
+
+    Every image is seen once: what is averaged over several views of it at the end would cost more than it tells here.
+    """
+    if not len(val):
+        return None
+    labels = torch.from_numpy(val.labels)
+    with result_of(training) as classifier, seen_once(classifier.eval()):
+        logits = []
+        for batch in in_order(val, BATCH, runtime.device):
+            with runtime.autocast():
+                logits.append(classifier(batch).float().cpu())
+    known = torch.cat(logits)
+    return Judgement(known.argmax(1) == labels, float(F.cross_entropy(known, labels)))
+
+
+@contextmanager
+def result_of(training: Training) -> Iterator[Classifier]:
+    """The classifier with the weights that would be the result now; those in training are put back afterwards."""
+    classifier = training.classifier
+    if training.average is None:
+        yield classifier
+        return
+    current = {name: value.clone() for name, value in classifier.state_dict().items()}
+    classifier.load_state_dict(training.average)
+    try:
+        yield classifier
+    finally:
+        classifier.load_state_dict(current)
+
+
+@contextmanager
+def seen_once(classifier: Classifier) -> Iterator[None]:
+    """The classifier looks at one view of each image, as it is."""
+    views = classifier.averages_mirror, classifier.averages_shifts
+    classifier.averages_mirror = classifier.averages_shifts = False
+    try:
+        yield
+    finally:
+        classifier.averages_mirror, classifier.averages_shifts = views
+
+
+def start_in_words(record: dict[str, Any]) -> str:
+    """The record of epoch 0 for the screen.
+
+    Example:
+        >>> start_in_words({"val_accuracy": 0.9375, "val_loss": 0.21, "val_images": 48})
+        'start: val 93.8 %, val loss 0.210 (48 images)'
+    """
+    if record["val_accuracy"] is None:
+        return "start: not judged, because no images were set aside as val"
+    loss = "not finite" if record["val_loss"] is None else f"{record['val_loss']:.3f}"
+    return f"start: val {100 * record['val_accuracy']:.1f} %, val loss {loss} ({record['val_images']:,} images)"
