@@ -142,7 +142,7 @@ def test_every_stage_of_other_networks_gives_one_row_per_image_and_a_shape_with_
 
 def test_an_unknown_layer_names_the_nearest_before_any_work() -> None:
     with pytest.raises(TransferkitError, match=r"Unknown layer 'stag2'. Did you mean 'stage2'"):
-        methods.require(network(), settings(layers="stem,stag2"), 31)
+        methods.require(network(), settings(layers="stem,stag2"), 31, 0)
 
 
 def test_features_that_are_not_finite_name_layer_and_image() -> None:

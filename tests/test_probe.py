@@ -262,7 +262,7 @@ def test_fewer_images_than_twenty_lower_k_and_say_so() -> None:
 
 def test_more_neighbours_than_images_are_refused_before_any_work() -> None:
     with pytest.raises(TransferkitError, match="k = 32 neighbours were asked for, but there are 31 training images"):
-        methods.require(network(), settings(classifier="knn", k=32), 31)
+        methods.require(network(), settings(classifier="knn", k=32), 31, 0)
 
 
 def test_the_nearest_class_mean_is_euclidean() -> None:

@@ -62,7 +62,7 @@ def run(
     recipe = defaults.resolved(recipe, machine.device.type, len(splits.train), min(splits.train.size_px))
     assert isinstance(recipe.method.size, int)
     classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, screen)
-    methods.require(classifier, recipe.method, len(splits.train))
+    methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
     splits = splits.noted(run_directory.begin(place, recipe, resume=resume))
 
     job = Job(machine, screen, recipe.seed, place.path)

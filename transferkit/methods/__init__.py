@@ -7,18 +7,21 @@ from transferkit.images import Splits
 from transferkit.job import Job
 from transferkit.methods import finetune, layer_probes, probe, scratch
 from transferkit.methods.fitted import Fitted
-from transferkit.recipe import BackboneSettings, FinetuneSettings, Method, ProbeSettings
+from transferkit.recipe import BackboneSettings, FinetuneSettings, Method, ProbeSettings, TrainingSettings
 from transferkit.solvers import require_neighbours
+from transferkit.training import require_choice
 
 METHODS = {"scratch": scratch, "probe": probe, "finetune": finetune}
 
 
-def require(classifier: Classifier, settings: Method, train_images: int) -> None:
+def require(classifier: Classifier, settings: Method, train_images: int, val_images: int) -> None:
     """Check what can be known before any work.
 
     Raises:
-        TransferkitError: If the backbone has no such stage or layer, or train is too small for what is asked.
+        TransferkitError: If the backbone has no such stage or layer, or train or val is too small for what is asked.
     """
+    if isinstance(settings, TrainingSettings):
+        require_choice(settings, val_images)
     if isinstance(settings, FinetuneSettings) and settings.freeze_to is not None:
         classifier.require_stage(settings.freeze_to)
     if isinstance(settings, ProbeSettings) and settings.layers:

@@ -62,6 +62,9 @@ class TrainingSettings(Settings):
 
     epochs: int | None = Field(None, ge=1)
     budget: BudgetText | None = Field(None, description="Instead of epochs: 500steps, 10min or 1e15flops.")
+    keep: Literal["last", "best"] = Field(
+        "last", description="Which epoch is the result; best: on val, of at least 500 images, the start included."
+    )
     size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
     batch_size: int | None = Field(None, ge=1)
     optimizer: Literal["sgd", "adamw"] | None = None

@@ -17,6 +17,7 @@ from transferkit.runtime import Runtime, seed_everything
 from transferkit.training.epoch import run_epoch
 from transferkit.training.groups import ParameterGroup
 from transferkit.training.judging import judge_now, judge_start, start_in_words
+from transferkit.training.keeping import note_best, require_choice, take_result
 from transferkit.training.optimizers import made_optimizer, optimizer_groups
 from transferkit.training.pace import Pace
 from transferkit.training.state import Training, resume, save_now_and_then
@@ -34,16 +35,18 @@ def train(
 ) -> list[dict[str, Any]]:
     """Change the classifier by gradient steps and return one record per epoch, the start as epoch 0.
 
-    The weights of the last step, or their moving average, are the result; no epoch is chosen. The start and every
+    The weights of the last step, or their moving average, are the result; with `keep` best, those of the epoch that
+    was best on val, the start among them. The result's record is marked `kept`. The start and every
     epoch are judged on val by weights that have not learnt from val; without val images they are not judged, and the
     record says so by 0 `val_images`. With a folder, the state after an epoch is kept there, and an unfinished training
     found there goes on where it stopped.
 
     Raises:
         MachineError: If the loss is not finite; says at which step and what to try.
-        TransferkitError: If the network gives something else than logits.
+        TransferkitError: If the network gives something else than logits, or val is too small to choose an epoch.
     """
     assert settings.batch_size is not None
+    require_choice(settings, len(val))
     runtime, screen = job.runtime, job.screen
     shift = SHIFT if settings.shift is None else settings.shift
     augmentation = Augmentation(shift, bool(settings.flip), bool(settings.alternating_flip))
@@ -56,6 +59,7 @@ def train(
     check_start(classifier, images, runtime.device, screen, has_random_head=has_random_head)
     if not training.history:
         training.history.append(judge_start(training, val, runtime))
+        note_best(training, settings)
         screen.line(start_in_words(training.history[0]))
     with screen.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not pace.is_over(training.step, training.seconds):
@@ -66,12 +70,12 @@ def train(
             record = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
             record |= judge_now(training, val, runtime)
             training.history.append({"epoch": epoch + 1, "step": training.step, **record})
+            note_best(training, settings)
             is_over = pace.is_over(training.step, training.seconds)
             save_now_and_then(training, job.folder, always=is_over)
             progress.tell(f"{progress.title}: {_words(record)}", always=is_over)
         progress.title, progress.words = "training", ""
-    if training.average is not None:
-        classifier.load_state_dict(training.average)
+    take_result(training, settings)
     classifier.eval()
     return training.history
 

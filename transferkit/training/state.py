@@ -30,6 +30,7 @@ class Training:
         anchor: The body's weights at the start, by name, where they are pulled back to them; else empty.
         history: One record per finished epoch, after the start as epoch 0.
         right_at_start: (N,) bool, which val images were right at the start; None where nobody looked.
+        best: Weights and buffers of the epoch that was best on val so far, by name; None where no epoch is chosen.
         step: How many were taken.
         saved_at: On the clock of `time.perf_counter`.
     """
@@ -41,6 +42,7 @@ class Training:
     anchor: dict[str, Tensor]
     history: list[dict[str, Any]] = field(default_factory=list)
     right_at_start: Tensor | None = None
+    best: dict[str, Tensor] | None = None
     step: int = 0
     saved_at: float = -math.inf
 
@@ -68,6 +70,7 @@ def save(training: Training, folder: Path | None) -> None:
         return
     tensors = {f"model.{name}": value for name, value in training.classifier.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in (training.average or {}).items()}
+    tensors |= {f"best.{name}": value for name, value in (training.best or {}).items()}
     if training.right_at_start is not None:
         tensors["start.right"] = training.right_at_start
     for index, state in training.optimizer.state_dict()["state"].items():
@@ -82,7 +85,7 @@ def resume(training: Training, folder: Path | None) -> None:
         return
     tensors, facts = read_tensors(folder / CHECKPOINT)
     training.step, training.history = facts["step"], facts["history"]
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, "start": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimizer": {}, "start": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
@@ -91,6 +94,7 @@ def resume(training: Training, folder: Path | None) -> None:
     for name, value in parts["average"].items():
         assert training.average is not None
         training.average[name].copy_(value)
+    training.best = parts["best"] or None
     _restore_optimizer(training.optimizer, parts["optimizer"])
 
 
