@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from synthetic_runs import FACTS, MODEL
 
+from transferkit import folders
 from transferkit import recipe as recipes
 from transferkit.outputs import Outputs
 from transferkit.recipe import Recipe
@@ -42,8 +43,11 @@ def recipe(method: str = "finetune", seed: int = 0, **keys: Any) -> Recipe:
 
 def finished(folder: Path, made_by: Recipe, correct: Sequence[int], names: Sequence[str] = NAMES, **facts: Any) -> Run:
     """What a comparison reads of a run."""
-    run = Run(folder)
-    (folder / "outputs").mkdir(parents=True, exist_ok=True)
+    with folders.held(folder, "run"):
+        return _written(Run(folder), made_by, correct, names, facts)
+
+
+def _written(run: Run, made_by: Recipe, correct: Sequence[int], names: Sequence[str], facts: dict[str, Any]) -> Run:
     run.write_recipe(made_by)
     run.write_json("model", MODEL | {"class_names": list(names)})
     run.write_json("facts", FACTS | {"costs": COSTS} | facts)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transferkit import folders
 from transferkit import recipe as recipes
 from transferkit.evaluation import evaluate, listed_one_by_one, thumbnail_choice, thumbnails
 from transferkit.explanations.explain import Explanations
@@ -46,9 +47,11 @@ def pictures(test: Outputs, side: int = 12) -> Images:
 
 def finished_run(folder: Path, test: Outputs | None = None, data: str = "cifar10", method: str = "finetune") -> Run:
     """A folder with everything that a run leaves, but the weights and the report."""
-    test = test if test is not None else outputs()
-    run = Run(folder)
-    folder.mkdir(parents=True)
+    with folders.held(folder, "run"):
+        return _written(Run(folder), test if test is not None else outputs(), data, method)
+
+
+def _written(run: Run, test: Outputs, data: str, method: str) -> Run:
     run.write_recipe(
         recipes.parse({"data": data, "backbone": {"name": "resnet18"}, "method": {"name": method, "size": 64}})
     )

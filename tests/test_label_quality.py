@@ -15,7 +15,7 @@ from synthetic_runs import finished_run, outputs
 from typer.testing import CliRunner
 
 import transferkit
-from transferkit import label_quality, report
+from transferkit import label_quality, report, run_directory
 from transferkit.checkpoint import read_json, write_arrays
 from transferkit.cli.app import app
 from transferkit.errors import TransferkitError
@@ -78,6 +78,12 @@ def part(n: int, of: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def checked_run(folder: Path) -> Run:
     """A run whose labels have been checked, with one finding of each kind."""
     run = finished_run(folder)
+    with run_directory.held(run):
+        write_labels(run)
+    return Run(folder)
+
+
+def write_labels(run: Run) -> None:
     row = {"index": 0, "id": "train/0.png", "label": HOSTILE, "suggested": "dog", "probability": 0.01}
     pair = {
         "test": {"index": 3, "id": "test/3.png", "label": "cat"},
@@ -100,7 +106,6 @@ def checked_run(folder: Path) -> Run:
     arrays = {"train_indices": np.array([0, 5]), "train_pixels": pixels}
     write_arrays(run.label_pictures_path, {**arrays, "test_indices": np.array([3, 4]), "test_pixels": pixels})
     run.write_json("facts", {**run.facts, "label_openings": 1})
-    return Run(folder)
 
 
 def page_of(run: Run) -> str:
@@ -137,8 +142,6 @@ def test_pictures_that_are_gone_cost_only_the_pictures(tmp_path: Path) -> None:
 
 
 def test_a_new_run_forgets_the_labels_of_the_old_one(tmp_path: Path) -> None:
-    from transferkit import run_directory
-
     run = checked_run(tmp_path / "run")
 
     run_directory.begin(run, run.recipe, resume=False)

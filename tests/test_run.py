@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 import transferkit
-from transferkit import checkpoint, defaults, run_directory
+from transferkit import checkpoint, defaults, folders, run_directory
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.methods import probe_heads
 from transferkit.outputs import Outputs
@@ -24,6 +25,8 @@ from transferkit.screen import SILENT
 from transferkit.training import state, train
 
 FILES = {
+    ".transferkit.jsonl",
+    ".transferkit.lock",
     "recipe.yaml",
     "model.safetensors",
     "model.json",
@@ -308,3 +311,56 @@ def test_no_head_of_a_probe_is_fitted_twice(
     run(digits("probe", limit_per_class=labels), tmp_path / "probed", screen=SILENT)
 
     assert len(fitted) == fits
+
+
+# ---- whose files ----
+
+
+def test_a_recipe_of_ones_own_beside_other_files_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = {"recipe.yaml": "method: probe", "labels.csv": "a,b", "report.md": "# mine"}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(TransferkitError, match="holds other files and is no run"):
+        run(digits(), Path(), overwrite=True, screen=SILENT)
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == mine
+
+
+def test_a_run_from_before_the_manifest_is_one_if_its_files_agree(finished: Run, tmp_path: Path) -> None:
+    older = Run(shutil.copytree(finished.path, tmp_path / "older"))
+    (older.path / ".transferkit.jsonl").unlink()
+    (older.path / "notes.txt").write_text("mine")
+
+    files = run_directory.older_files(older)
+    older.write_json("model", {**older.model, "backbone": {"name": "resnet50"}})
+
+    assert set(files) == set(folders.files_of(finished.path)) - {"checkpoint.safetensors"}
+    assert run_directory.older_files(Run(older.path)) == []
+
+
+def test_overwrite_leaves_what_others_put_into_a_run(finished: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    (copy.path / "labels.csv").write_text("mine")
+
+    run_directory.begin(copy, copy.recipe, resume=False)
+
+    assert {path.name for path in copy.path.iterdir()} == {
+        ".transferkit.jsonl",
+        ".transferkit.lock",
+        "recipe.yaml",
+        "labels.csv",
+    }
+
+
+def test_resume_builds_the_page_of_a_run_that_was_stopped_before_it(finished: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(finished.path, tmp_path / "finished"))
+    before = (copy.path / "report.html").read_text()
+    (copy.path / "report.html").unlink()
+
+    with pytest.raises(TransferkitError, match="Its page is missing: build it with --resume"):
+        run(digits(), copy.path, screen=SILENT)
+    run(digits(), copy.path, resume=True, screen=SILENT)
+
+    assert (copy.path / "report.html").read_text() == before

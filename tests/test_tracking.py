@@ -64,12 +64,12 @@ def test_a_probe_without_epochs_is_tracked_too(tmp_path: Path) -> None:
 
 def test_overwriting_a_run_removes_its_events(tmp_path: Path) -> None:
     run = tracked_run(tmp_path / "run")
-    (run.path / "tensorboard").mkdir()
-    (run.path / "tensorboard" / "events.out.tfevents.1").write_bytes(b"old")
+    tracking.write(run)
+    (run.path / "tensorboard" / "events.out.tfevents.1").write_bytes(b"of another program")
 
     run_directory.begin(run, run.recipe, resume=False)
 
-    assert list((run.path / "tensorboard").iterdir()) == []
+    assert [path.name for path in (run.path / "tensorboard").iterdir()] == ["events.out.tfevents.1"]
 
 
 def test_without_the_extra_the_run_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit import folders
 from transferkit.errors import MachineError, TransferkitError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary neighbour of `path`, then move it into place in one step.
 
+    In a folder that this process works in (`folders.held`) the file is listed first.
+
     Raises:
+        TransferkitError: If a file lies there that transferkit did not write in its folder.
         MachineError: If the disk is full or refuses; `path` is then as it was.
     """
     from safetensors import SafetensorError
@@ -27,6 +31,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        folders.record(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         os.close(handle)
         temporary = Path(name)

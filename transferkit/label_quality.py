@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferkit import backbones, datasets, runtime
+from transferkit import backbones, datasets, run_directory, runtime
 from transferkit.checkpoint import write_arrays, write_text
 from transferkit.classifier import Classifier
 from transferkit.duplicates import Duplicate, duplicates
@@ -242,13 +242,14 @@ def _write(run: Run, found: dict[str, Any], train: Images, test: Images) -> None
     for part, images in (("train", train), ("test", test)):
         indices = np.array(sorted(set(shown[part])), np.int64)
         arrays |= {f"{part}_indices": indices, f"{part}_pixels": thumbnails(images, indices)}
-    write_arrays(run.label_pictures_path, arrays)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(_csv_rows(found))
-    write_text(run.path / "labels.csv", text.getvalue())
     openings = int(run.facts.get("label_openings", 0)) + 1
-    run.write_json("facts", {**run.facts, "label_openings": openings})
-    run.write_json("labels", found)
+    with run_directory.held(run):
+        write_arrays(run.label_pictures_path, arrays)
+        write_text(run.path / "labels.csv", text.getvalue())
+        run.write_json("facts", {**run.facts, "label_openings": openings})
+        run.write_json("labels", found)
 
 
 def _csv_rows(found: dict[str, Any]) -> Iterator[Sequence[Any]]:

@@ -49,9 +49,19 @@ def run(
     """
     screen = screen or Screen()
     tracking.require(recipe.track)
-    clock = Clock()
     backbones.require(recipe.backbone, screen)
-    place = run_directory.claim(out or recipe.default_folder, overwrite=overwrite, resume=resume)
+    with run_directory.claimed(out or recipe.default_folder, overwrite=overwrite, resume=resume) as place:
+        if place.is_finished and not overwrite:
+            tracking.write(place)
+            report.write(place)
+        else:
+            carry_out(recipe, place, resume=resume, screen=screen, command=command)
+    return place
+
+
+def carry_out(recipe: Recipe, place: Run, *, resume: bool, screen: Screen, command: str) -> None:
+    """The machine itself: make the run in a folder that may be written to."""
+    clock = Clock()
     machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
     forget_peak(machine)
     runtime.seed_everything(recipe.seed)
@@ -91,9 +101,8 @@ def run(
     place.write_json("facts", {**facts(recipe, splits, fitted, machine, clock, command), "costs": spent})
     place.write_json("evaluation", {**evaluate(test, fitted.val), **beside})
     place.remove_checkpoint()
-    report.write(place)
     tracking.write(place)
-    return place
+    report.write(place)
 
 
 def save_model(place: Run, classifier: Classifier, recipe: Recipe, limits: rejection.Rejection) -> None:

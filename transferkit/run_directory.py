@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit import folders
 from transferkit import recipe as recipes
 from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_json, write_text
 from transferkit.errors import TransferkitError
 from transferkit.outputs import Outputs
-from transferkit.places import made
 
+KIND = "run"
 FORMAT = 1  # of the files below; readers refuse a newer one
 CONTINUED = "continued after an interruption: seconds and openings of the test set count from there"
 RUN_FILES = (
@@ -35,7 +36,8 @@ RUN_FILES = (
     "confusion.csv",
     "labels.json",
     "labels.csv",
-)
+)  # of a run from a version without manifests, like those below
+OUTPUT_FILES = ("val", "test", "bank", "thumbnails", "explanations", "map", "label_pictures")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Run:
     def is_finished(self) -> bool:
         """Whether the run came to its end."""
         return (self.path / "evaluation.json").exists()
+
+    @property
+    def has_page(self) -> bool:
+        """Whether its report is complete; report.html is written last."""
+        return (self.path / "report.html").exists()
 
     @property
     def exists(self) -> bool:
@@ -184,34 +191,69 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def claim(path: Path, *, overwrite: bool = False, resume: bool = False) -> Run:
-    """Check that a run may be written to `path`, before any work; nothing is changed yet.
+@contextmanager
+def claimed(path: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Run]:
+    """A folder to write a run to, checked before any work; inside, no other process works in it.
 
     Raises:
-        TransferkitError: If the folder holds something that would be lost.
+        TransferkitError: If the folder holds something that would be lost, or another process works in it.
     """
-    run = Run(path)
-    _require_folder(path)
-    if path.exists() and any(path.iterdir()) and not run.exists:
-        raise TransferkitError(f"{path} holds other files and is no run. Choose another folder with --out.")
-    if run.exists and run.is_finished and not overwrite:
+    _require_free(Run(path), overwrite, resume)
+    with held(Run(path)):
+        _require_free(Run(path), overwrite, resume)  # another process may have ended meanwhile
+        yield Run(path)
+
+
+def held(run: Run) -> AbstractContextManager[None]:
+    """Inside, this process alone works in the run's folder; what it writes there is listed in the manifest.
+
+    Raises:
+        TransferkitError: If the folder holds something else, or another process works in it.
+    """
+    older = older_files(run)
+    folders.require(run.path, KIND, is_older=bool(older))
+    return folders.held(run.path, KIND, older)
+
+
+def _require_free(run: Run, overwrite: bool, resume: bool) -> None:
+    path = run.path
+    folders.require(path, KIND, is_older=bool(older_files(run)))
+    if run.is_finished and not overwrite and not (resume and not run.has_page):
+        page = f"Look at {path / 'report.html'}" if run.has_page else "Its page is missing: build it with --resume"
         raise TransferkitError(
-            f"{path} already holds this run. Look at {path / 'report.html'}, choose another folder with --out, "
-            "or replace it with --overwrite."
+            f"{path} already holds this run. {page}, choose another folder with --out, or replace it with --overwrite."
         )
     if run.exists and not run.is_finished and not (overwrite or resume):
         raise TransferkitError(
             f"{path} holds an unfinished run. Continue it with --resume, or start again with --overwrite."
         )
-    return run
 
 
-def _require_folder(path: Path) -> None:
-    nearest = next((place for place in (path, *path.parents) if place.exists()), Path())
-    if not nearest.is_dir():
-        raise TransferkitError(f"{nearest} is a file. Choose a folder with --out.")
-    if not os.access(nearest, os.W_OK):
-        raise TransferkitError(f"You may not write to {nearest}. Choose another folder with --out.")
+def older_files(run: Run) -> list[str]:
+    """What a version that wrote no manifest left of a run, as relative paths, what is written first first.
+
+    None where there is a manifest, and none unless recipe, model and history tell the same story: a folder with files
+    of these everyday names may be anything.
+    """
+    if folders.kind_of(run.path) is not None or not run.is_finished or not _is_consistent(run):
+        return []
+    paths = [run.path / name for name in reversed(RUN_FILES)]
+    paths += [run.path / "outputs" / f"{name}.safetensors" for name in OUTPUT_FILES]
+    if run.recipe.track == "tensorboard":
+        paths += (run.path / "tensorboard").glob("events.out.tfevents.*")
+    return [path.relative_to(run.path).as_posix() for path in paths if path.exists()]
+
+
+def _is_consistent(run: Run) -> bool:
+    """Whether recipe.yaml, model.json and history.jsonl are of one run."""
+    try:
+        epochs = [line["epoch"] for line in run.history]
+        is_trained = run.recipe.method.name != "probe"
+        is_same = run.model["backbone"] == run.recipe.backbone.model_dump(mode="json")
+        follow = epochs == list(range(min(epochs, default=0), min(epochs, default=0) + len(epochs)))
+        return is_same and follow and bool(epochs) == is_trained
+    except (TransferkitError, OSError, ValueError, KeyError, TypeError, AssertionError):
+        return False
 
 
 def claim_folder(
@@ -247,7 +289,7 @@ def claim_folder(
 
 
 def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
-    """Make the folder and write the resolved recipe; without `resume`, what an earlier run left there is removed.
+    """Write the resolved recipe; without `resume`, what an earlier run left there is removed.
 
     Returns:
         What the report must say of it.
@@ -262,14 +304,13 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
                 "Choose another folder with --out, or start again with --overwrite."
             )
         return (CONTINUED,)
-    remove(run)
-    made(run.path / "outputs", "Choose another folder with --out.")
-    run.write_recipe(recipe)
+    with held(run):
+        folders.remove(run.path)
+        run.write_recipe(recipe)
     return ()
 
 
 def remove(run: Run) -> None:
     """Remove what a run wrote, and nothing else that lies in its folder."""
-    tracked = (run.path / "tensorboard").glob("events.out.tfevents.*")
-    for path in [*(run.path / name for name in RUN_FILES), *(run.path / "outputs").glob("*.safetensors"), *tracked]:
-        path.unlink(missing_ok=True)
+    with held(run):
+        folders.remove(run.path)

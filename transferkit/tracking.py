@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit import folders, run_directory
 from transferkit.errors import TransferkitError
 from transferkit.run_directory import Run
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-FOLDER = "tensorboard"
+FOLDER, EVENTS = "tensorboard", "events.out.tfevents.*"  # the names are SummaryWriter's choice
 PICTURES = 24  # of mistakes, at most
 TRAINING = {  # key of history.jsonl: tag
     "loss": "train/loss",
@@ -57,13 +58,21 @@ def write(run: Run) -> Path | None:
     from torch.utils.tensorboard import SummaryWriter
 
     folder = run.path / FOLDER
-    with SummaryWriter(str(folder)) as writer:
-        last = 0
-        for tag, value, epoch, time in scalars(run):
-            writer.add_scalar(tag, value, epoch, walltime=time)
-            last = max(last, epoch)
-        _write_pictures(run, writer, last)
+    with run_directory.held(run):
+        folders.remove(run.path, [name for name in folders.files_of(run.path) if name.startswith(f"{FOLDER}/")])
+        of_others = set(folder.glob(EVENTS))
+        with SummaryWriter(str(folder)) as writer:
+            folders.record_written(set(folder.glob(EVENTS)) - of_others)
+            _write_numbers(run, writer)
     return folder
+
+
+def _write_numbers(run: Run, writer: SummaryWriter) -> None:
+    last = 0
+    for tag, value, epoch, time in scalars(run):
+        writer.add_scalar(tag, value, epoch, walltime=time)
+        last = max(last, epoch)
+    _write_pictures(run, writer, last)
 
 
 def scalars(run: Run) -> Iterator[tuple[str, float, int, float]]:

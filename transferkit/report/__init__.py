@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferkit import run_directory
 from transferkit.checkpoint import read_arrays, read_json, write_text
 from transferkit.errors import TransferkitError
 from transferkit.run_directory import Run
@@ -16,17 +17,26 @@ if TYPE_CHECKING:
 
 
 def write(run: Run) -> None:
-    """Make report.html, report.md and confusion.csv from the run's stored files alone."""
+    """Make report.html, report.md and confusion.csv from the run's stored files alone.
+
+    Raises:
+        TransferkitError: If another process works in the run's folder.
+    """
+    with run_directory.held(run):
+        _write(run)
+
+
+def _write(run: Run) -> None:
     from transferkit.report.content import gather
     from transferkit.report.markdown import confusion_csv, markdown
     from transferkit.report.page import page
 
     _map(run)
     content = gather(run)
-    write_text(run.path / "report.html", page(content))
     write_text(run.path / "report.md", markdown(content))
     if content.scores:
         write_text(run.path / "confusion.csv", confusion_csv(content))
+    write_text(run.path / "report.html", page(content))
 
 
 def _map(run: Run) -> None:
@@ -61,8 +71,8 @@ def write_comparison(folder: Path) -> dict[str, Any]:
         from transferkit.report.comparison import comparison_page
 
         page, markdown = comparison_page(comparison, folder), comparison_words.markdown(comparison)
-    write_text(folder / "report.html", page)
     write_text(folder / "report.md", markdown)
+    write_text(folder / "report.html", page)
     return comparison
 
 
@@ -117,8 +127,8 @@ def write_ranking(folder: Path) -> None:
     from transferkit.report import ranking
 
     content = read_json(folder / "ranking.json")
-    write_text(folder / "report.html", ranking.ranking_page(content))
     write_text(folder / "report.md", ranking.ranking_markdown(content))
+    write_text(folder / "report.html", ranking.ranking_page(content))
 
 
 def ranking_verdict(ranking: Mapping[str, Any]) -> RenderableType:
