@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from transferkit import recipe
 from transferkit.errors import TransferkitError
 from transferkit.recipe import FinetuneSettings, FolderData, Recipe, Study, book
+from transferkit.recipe.yaml_text import dump_yaml
 
 MINIMAL = "data: cifar10\nbackbone: {name: resnet18}\nmethod: {name: finetune}\n"
 
@@ -183,3 +186,149 @@ def test_schema_describes_recipes_studies_and_rankings() -> None:
     definitions = recipe.schema()["$defs"]
 
     assert {"Recipe", "Study", "Ranking", "FinetuneSettings", "FolderData"} <= set(definitions)
+
+
+# ------------------------------------------------------------------------------------------ what came from a stranger
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [1]\nb: *x", r"my.yaml, line 1, column 4 holds an anchor or alias \(& or \*\)"),
+        ("seed: 1\nseed: 2", r"my.yaml, line 2, column 1 holds the key 'seed' twice"),
+        ("a: {b: 1, 'b': 2}", r"column 11 holds the key 'b' twice"),
+        ("seed: !!int x", r"my.yaml, line 1, column 7 holds 'x' where int was expected"),
+        ("seed: " + "9" * 5000, r"holds '9{80}' \.\.\. \(5,000 characters\) where int was expected"),
+        ("a: " + "[" * 3000, r"column 23 holds more than 20 mappings and lists within each other"),
+        ("? [a]\n: b", r"holds a key that is no word"),
+        ("a: !!python/name:os.system x", r"is not YAML: could not determine a constructor for the tag"),
+        ("x" * 100_001, r"my.yaml is no recipe: more than 100,000 characters"),
+    ],
+)
+def test_what_a_recipe_never_needs_is_refused_with_file_and_line(text: str, message: str) -> None:
+    with pytest.raises(TransferkitError, match=message):
+        recipe.parse_yaml(text, "my.yaml")
+
+
+def test_billion_laughs_is_refused_at_its_first_line() -> None:
+    lines = ["a0: &a0 [lol, lol]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 30))]
+
+    with pytest.raises(TransferkitError, match=r"line 1, column 5 holds an anchor or alias") as caught:
+        recipe.parse_yaml("\n".join(lines), "my.yaml")
+
+    assert len(str(caught.value)) < 200
+
+
+def test_dates_and_numbers_to_base_60_are_words() -> None:
+    assert recipe.parse_yaml("[190:20:30, 2024-31-12, 2024-12-31, 1_000]", "x") == [
+        *("190:20:30", "2024-31-12", "2024-12-31", "1_000")
+    ]
+
+
+def test_keys_are_words_even_if_they_look_like_numbers() -> None:
+    assert recipe.parse_yaml("{1: a, true: b, null: c}", "x") == {"1": "a", "true": "b", "null": "c"}
+
+
+def test_what_is_there_twice_is_written_out_twice() -> None:
+    shared = {"lr": 0.1}
+
+    text = recipe.dump(read(MINIMAL)) + dump_yaml({"a": shared, "b": shared})
+
+    assert "&" not in text
+    assert recipe.parse_yaml(text, "x")["b"] == {"lr": 0.1}
+
+
+def numbers(schema: dict[str, Any], place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every number in a JSON schema, with its place."""
+    if schema.get("type") in ("integer", "number"):
+        yield place, schema
+    for key, below in schema.items():
+        for number, item in enumerate(below if isinstance(below, list) else [below]):
+            if isinstance(item, dict):
+                yield from numbers(item, f"{place}.{key}" + (f".{number}" if isinstance(below, list) else ""))
+
+
+def test_every_number_of_a_recipe_has_two_bounds() -> None:
+    found = list(numbers(recipe.schema()))
+
+    assert len(found) > 60
+    upper = [place for place, schema in found if not {"maximum", "exclusiveMaximum"} & schema.keys()]
+    lower = [place for place, schema in found if not {"minimum", "exclusiveMinimum"} & schema.keys()]
+    assert (upper, lower) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=99999999999999999999", "seed: input should be less than 4294967296; found 99999999999999999999"),
+        ("method.size=100000", "method.size: input should be less than or equal to 2048; found 100000"),
+        ("method.lr=.inf", "method.lr: input should be a finite number; found inf"),
+        ("method.lr=.nan", "method.lr: input should be a finite number; found nan"),
+        (
+            "method.budget=1e999flops",
+            r"method.budget: The budget '1e999flops' has no end. Expected at most 1e\+24 flops",
+        ),
+        ("method.budget=9e9steps", r"The budget '9e9steps' has no end. Expected at most 1e\+09 steps"),
+        ("backbone={name: simple-cnn, features: 2048}", "features grow to 8,192 in the last block; at most 4,096"),
+        ("backbone={name: simple-cnn, features: 10000000}", "less than or equal to 4096"),
+    ],
+)
+def test_a_setting_without_bounds_is_refused(override: str, message: str) -> None:
+    values = recipe.parse_yaml(MINIMAL, "my.yaml")
+
+    with pytest.raises(TransferkitError, match=message):
+        recipe.parse(recipe.overridden(values, [override]), "my.yaml")
+
+
+LARGE: dict[str, Any] = {
+    "text": "x" * 5000,
+    "list": ["x" * 3000] * 100,
+    "key": {"x" * 3000: 1},
+    "number": 10**5000,
+    "lists": [[["x"] * 99] * 99] * 99,
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("key", ["seed", "device", "data", "backbone", "no such key"])
+def test_a_message_repeats_a_large_value_in_a_few_words(key: str, name: str) -> None:
+    values = {**recipe.parse_yaml(MINIMAL, "x"), key: LARGE[name]}
+
+    with pytest.raises(TransferkitError) as caught:
+        recipe.parse(values, "my.yaml")
+
+    assert len(str(caught.value)) < 1500
+
+
+def test_many_mistakes_are_listed_up_to_twenty() -> None:
+    values = {**recipe.parse_yaml(MINIMAL, "x"), **{f"key{number}": 1 for number in range(100)}}
+
+    with pytest.raises(TransferkitError) as caught:
+        recipe.parse(values, "my.yaml")
+
+    assert len(str(caught.value).splitlines()) == 21
+    assert str(caught.value).endswith("my.yaml: and 80 more mistakes.")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "caf\udce9", "a\x1b[2Jb"])
+def test_a_text_that_no_file_can_hold_is_refused_by_its_key(path: str) -> None:
+    with pytest.raises(TransferkitError, match=r"my.yaml: data: expected text in UTF-8 without control characters"):
+        recipe.parse({**recipe.parse_yaml(MINIMAL, "x"), "data": f"folder:{path}"}, "my.yaml")
+
+
+def test_an_override_of_endless_depth_is_refused() -> None:
+    with pytest.raises(TransferkitError, match=r"Cannot read the override 'a\.a\.a\."):
+        recipe.overridden({}, ["a." * 5000 + "b=1"])
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "..", "a/b", ""])
+def test_the_name_of_a_run_before_a_study_is_no_path(name: str) -> None:
+    values = recipe.parse_yaml(STUDY, "x")
+
+    with pytest.raises(TransferkitError, match="before"):
+        recipe.parse_study({**values, "before": {name: recipe.parse_yaml(MINIMAL, "x")}}, "study")
+
+
+def test_a_study_of_too_many_runs_is_refused_at_once() -> None:
+    with pytest.raises(TransferkitError, match=r"study: 98,000 runs. Expected at most 5,000 in one study"):
+        recipe.parse_study({**recipe.parse_yaml(STUDY, "x"), "seeds": 1000, "labels": list(range(1, 50))}, "study")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, quoted
 
 Kind = Literal["epochs", "steps", "seconds", "flops", "converged"]
 
@@ -20,6 +20,7 @@ UNITS: dict[str, tuple[Kind, float]] = {
     "h": ("seconds", 3600),
     "flops": ("flops", 1),
 }
+LARGEST: dict[Kind, float] = {"epochs": 1e5, "steps": 1e9, "seconds": 1e8, "flops": 1e24}  # years on any machine
 CONVERGED = "converged"
 EXAMPLES = "3epochs, 500steps, 10min or 1e15flops, or the word converged"
 NOT_CUT = "A probe has no steps to count: it takes one feature pass and a convex fit, whatever the budget."
@@ -77,13 +78,19 @@ def read(text: str) -> Budget:
     found = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*", text)
     unit = found.group(2).lower() if found else ""
     if found is None or unit not in UNITS:
-        raise TransferkitError(f"Cannot read the budget {text!r}. Expected a number with a unit, as in {EXAMPLES}.")
+        raise TransferkitError(
+            f"Cannot read the budget {quoted(text)}. Expected a number with a unit, as in {EXAMPLES}."
+        )
     kind, factor = UNITS[unit]
     amount = factor * _number(found.group(1), text)
     if amount <= 0:
-        raise TransferkitError(f"The budget {text!r} trains nothing. Expected more than zero, as in {EXAMPLES}.")
+        raise TransferkitError(f"The budget {quoted(text)} trains nothing. Expected more than zero, as in {EXAMPLES}.")
+    if amount > LARGEST[kind]:
+        raise TransferkitError(f"The budget {quoted(text)} has no end. Expected at most {LARGEST[kind]:g} {kind}.")
     if kind in ("epochs", "steps") and amount != int(amount):
-        raise TransferkitError(f"The budget {text!r} is no whole number. To stop within an epoch, count in steps.")
+        raise TransferkitError(
+            f"The budget {quoted(text)} is no whole number. To stop within an epoch, count in steps."
+        )
     return Budget(kind, amount)
 
 
@@ -91,7 +98,7 @@ def _number(digits: str, text: str) -> float:
     try:
         return float(digits)
     except ValueError as error:
-        raise TransferkitError(f"Cannot read the budget {text!r}: {digits!r} is no number.") from error
+        raise TransferkitError(f"Cannot read the budget {quoted(text)}: {quoted(digits)} is no number.") from error
 
 
 def clock(seconds: float) -> str:

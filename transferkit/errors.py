@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
+import unicodedata
 from collections.abc import Iterable
+from typing import Any
+
+LONGEST_QUOTE = 80  # characters of what a message repeats
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring = 3, LONGEST_QUOTE
 
 
 class TransferkitError(Exception):
@@ -18,6 +25,34 @@ class MachineError(TransferkitError):
     exit_code = 1
 
 
+def quoted(value: Any, longest: int = LONGEST_QUOTE) -> str:
+    """What came, as a message repeats it: however large it is, in a few words.
+
+    Example:
+        >>> quoted("resnet8"), quoted("ab" * 500, longest=4), quoted(10**5000)
+        ("'resnet8'", "'abab' ... (1,000 characters)", 'a number of 5,001 digits')
+    """
+    if isinstance(value, str):
+        return repr(value) if len(value) <= longest else f"{value[:longest]!r} ... ({len(value):,} characters)"
+    if isinstance(value, int) and (bits := value.bit_length()) > 3 * longest:
+        return f"a number of {int(bits * 0.30103) + 1:,} digits"
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # whatever the value's own repr does
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 2 * longest else f"{text[: 2 * longest]} ..."
+
+
+def is_plain(text: str) -> bool:
+    """Whether paths and files can hold a text: no control characters, no bytes that were no UTF-8.
+
+    Example:
+        >>> is_plain("Café 1"), is_plain("a\\0b"), is_plain("caf\\udce9")
+        (True, False, False)
+    """
+    return text.isprintable() or all(unicodedata.category(sign) not in ("Cc", "Cs") for sign in text)
+
+
 def did_you_mean(name: str, options: Iterable[str], limit: int = 12) -> str:
     """The sentence that guides from a wrong name to the right one.
 
@@ -26,7 +61,7 @@ def did_you_mean(name: str, options: Iterable[str], limit: int = 12) -> str:
         "Did you mean 'resnet18'? Available: alexnet, resnet18."
     """
     available = sorted(options)
-    nearest = difflib.get_close_matches(name, available, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name[:LONGEST_QUOTE], available, n=1, cutoff=0.5)
     guess = f"Did you mean '{nearest[0]}'? " if nearest else ""
     shown = ", ".join(available[:limit])
     more = f" and {len(available) - limit} more" if len(available) > limit else ""

@@ -9,7 +9,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from transferkit.recipe.settings import Settings
 
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+WIDEST = 4096
+Count: TypeAlias = Annotated[int, Field(ge=1, le=WIDEST)]
 
 
 class BackboneSettings(Settings):
@@ -31,7 +32,7 @@ class SimpleCnnSettings(BackboneSettings):
 
     name: Literal["simple-cnn"]
     blocks: int = Field(3, ge=1, le=8, description="A convolution each; default: as many as `features` has numbers.")
-    features: Count | tuple[Count, ...] = Field(
+    features: Count | Annotated[tuple[Count, ...], Field(max_length=8)] = Field(
         32, description="Of each block; or of the first, and twice as many from block to block."
     )
     kernel: int = Field(3, ge=1, le=31, description="Side of the convolution's window in px.")
@@ -42,7 +43,7 @@ class SimpleCnnSettings(BackboneSettings):
     padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros"
     pool: Literal["max", "average", "none"] = Field("max", description="Over 2x2 px; none with stride 2 is its rival.")
     batchnorm: bool = True
-    dense: tuple[Count, ...] = Field((128,), description="Widths of the dense layers before the head.")
+    dense: tuple[Count, ...] = Field((128,), max_length=8, description="Widths of the dense layers before the head.")
 
     @model_validator(mode="before")
     @classmethod
@@ -61,6 +62,10 @@ class SimpleCnnSettings(BackboneSettings):
             raise ValueError(
                 f"features lists {len(self.widths)} blocks and blocks says {self.blocks}; leave blocks out, or give "
                 "one number, which doubles from block to block"
+            )
+        if max(self.widths) > WIDEST:
+            raise ValueError(
+                f"features grow to {max(self.widths):,} in the last block; at most {WIDEST:,} are possible"
             )
         return self
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.errors import TransferkitError, did_you_mean, quoted
 
 
 def folder() -> Path:
@@ -26,16 +27,15 @@ def find(name_or_path: str) -> Path:
         TransferkitError: Names the nearest recipe.
     """
     path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
-            raise TransferkitError(
-                f"There is no recipe file {path}. `transferkit recipes list` shows the shipped ones."
-            )
+    if os.path.isfile(path):  # False too where a name is too long or holds signs that no path has
         return path
-    shipped = folder() / f"{name_or_path}.yaml"
-    if not shipped.is_file():
-        raise TransferkitError(f"Unknown recipe {name_or_path!r}. {did_you_mean(name_or_path, names())}")
-    return shipped
+    if path.suffix in (".yaml", ".yml"):
+        raise TransferkitError(
+            f"There is no recipe file {quoted(name_or_path)}. `transferkit recipes list` shows the shipped ones."
+        )
+    if name_or_path not in names():
+        raise TransferkitError(f"Unknown recipe {quoted(name_or_path)}. {did_you_mean(name_or_path, names())}")
+    return folder() / f"{name_or_path}.yaml"
 
 
 def about(path: Path) -> str:

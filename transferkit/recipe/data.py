@@ -8,16 +8,22 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from transferkit.recipe.settings import Settings
+from transferkit.recipe.settings import MOST_IMAGES, SEEDS, Settings
 
 
 class DataSettings(Settings):
     """Keys that every data set has."""
 
-    limit_per_class: int | None = Field(None, ge=1, description="Keep at most this many labels per class.")
+    limit_per_class: int | None = Field(
+        None, ge=1, le=MOST_IMAGES, description="Keep at most this many labels per class."
+    )
     val_fraction: float = Field(0.1, ge=0, lt=1, description="Share of the labels that becomes val.")
-    split_seed: int = Field(0, ge=0, description="Seed of the split and of the limit; runs to be compared share it.")
-    subset_seed: int | None = Field(None, ge=0, description="Seed of the limit and of val alone; default: split_seed.")
+    split_seed: int = Field(
+        0, ge=0, lt=SEEDS, description="Seed of the split and of the limit; runs to be compared share it."
+    )
+    subset_seed: int | None = Field(
+        None, ge=0, lt=SEEDS, description="Seed of the limit and of val alone; default: split_seed."
+    )
 
     @property
     def carving_seed(self) -> int:
@@ -57,9 +63,9 @@ class GlyphsData(DataSettings):
     """Letters drawn from the fonts that ship with matplotlib: affine, colour and noise at random, from one seed."""
 
     name: Literal["glyphs"]
-    per_class: int = Field(400, ge=2, description="Images drawn for each of the letters, test included.")
+    per_class: int = Field(400, ge=2, le=100_000, description="Images drawn for each of the letters, test included.")
     size: int = Field(16, ge=8, le=128, description="Side of an image in px.")
-    drawing_seed: int = Field(0, ge=0)
+    drawing_seed: int = Field(0, ge=0, lt=SEEDS)
     test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that is sealed as test.")
 
 

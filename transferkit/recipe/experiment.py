@@ -12,20 +12,22 @@ from transferkit.recipe.backbone import Backbone
 from transferkit.recipe.data import Data
 from transferkit.recipe.method import Method
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.settings import Settings, hash_of
+from transferkit.recipe.settings import SEEDS, Settings, hash_of
 
 
 class Recipe(Settings):
     """One experiment."""
 
-    name: str = Field("", pattern=r"^[\w.-]*$", description="Names the run's folder; default: method-backbone.")
+    name: str = Field(
+        "", pattern=r"^[\w.-]*$", max_length=200, description="Names the run's folder; default: method-backbone."
+    )
     data: Data
     backbone: Backbone
     method: Method
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=SEEDS)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=1024)
     track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
 
     @property

@@ -13,7 +13,7 @@ from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.overrides import overridden
 from transferkit.recipe.ranking import Ranking, parse_ranking
 from transferkit.recipe.study import Study, parse_study
-from transferkit.recipe.yaml_text import dump_yaml, parse_yaml
+from transferkit.recipe.yaml_text import LONGEST_TEXT, dump_yaml, parse_yaml
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | Ranking:
@@ -23,7 +23,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | Ranking:
         TransferkitError: All mistakes at once, each with file, key path and nearest key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST_TEXT + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise TransferkitError(f"Cannot read the recipe {path}: {error}.") from error
     values = parse_yaml(text, str(path))

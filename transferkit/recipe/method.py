@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from transferkit import budget as budgets
-from transferkit.errors import TransferkitError
-from transferkit.recipe.settings import Settings
+from transferkit.errors import TransferkitError, quoted
+from transferkit.recipe.settings import LARGEST_PX, Settings
 
+LARGEST_BATCH = 65_536
 LINEAR = ("linear", "raw-pixels")
 PROBE_KEYS = {"sweep": LINEAR, "C": LINEAR, "class_weight": LINEAR, "k": ("knn",), "layers": ("linear",)}
 
@@ -22,15 +23,21 @@ class ProbeSettings(Settings):
         "linear",
         description="knn: nearest neighbours by cosine; ncm: nearest class mean; raw-pixels: linear, without backbone.",
     )
-    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
+    size: Annotated[int, Field(ge=8, le=LARGEST_PX)] | Literal["auto"] = Field("auto", description="Input side in px.")
     sweep: Literal["coarse", "full"] = Field("coarse", description="coarse-to-fine grid of C, or all 45 values.")
-    C: float | None = Field(None, gt=0, description="Inverse L2 strength (scikit-learn's C); None chooses on val.")
+    C: float | None = Field(
+        None, gt=0, le=1e12, description="Inverse L2 strength (scikit-learn's C); None chooses on val."
+    )
     class_weight: Literal["balanced"] | None = None
-    k: int | None = Field(None, ge=1, description="Neighbours that vote (knn); None: 20, fewer where train is smaller.")
+    k: int | None = Field(
+        None, ge=1, le=100_000, description="Neighbours that vote (knn); None: 20, fewer where train is smaller."
+    )
     layers: tuple[str, ...] | None = Field(
         None, description="Also probe these layers, and those of a random copy: all, or layer1,layer3."
     )
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="Images per forward pass.")
+    batch_size: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] | Literal["auto"] = Field(
+        "auto", description="Images per forward pass."
+    )
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -60,32 +67,34 @@ BudgetText: TypeAlias = Annotated[str, AfterValidator(_readable)]
 class TrainingSettings(Settings):
     """Keys of every method that trains by gradient steps; None means the default of the backbone's family."""
 
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1, le=100_000)
     budget: BudgetText | None = Field(None, description="Instead of epochs: 500steps, 10min or 1e15flops.")
     keep: Literal["last", "best"] = Field(
         "last", description="Which epoch is the result; best: on val, of at least 500 images, the start included."
     )
-    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
-    batch_size: int | None = Field(None, ge=1)
+    size: Annotated[int, Field(ge=8, le=LARGEST_PX)] | Literal["auto"] = Field("auto", description="Input side in px.")
+    batch_size: int | None = Field(None, ge=1, le=LARGEST_BATCH)
     optimizer: Literal["sgd", "adamw"] | None = None
-    lr: float | None = Field(None, gt=0, description="Peak rate of the backbone at batch 128.")
-    weight_decay: float | None = Field(None, ge=0, description="Not applied to norms and biases.")
+    lr: float | None = Field(None, gt=0, le=1000, description="Peak rate of the backbone at batch 128.")
+    weight_decay: float | None = Field(None, ge=0, le=1000, description="Not applied to norms and biases.")
     momentum: float | None = Field(None, ge=0, lt=1, description="Of SGD, Nesterov's; 0.9 for most.")
     decoupled: bool = Field(
         False, description="lr and weight_decay per 1,024 images, whatever the momentum (Jordan 2024)."
     )
     schedule: Literal["cosine", "triangular"] | None = Field(None, description="Of the rate; triangular: 0.2, 1, 0.07.")
     warmup: float | None = Field(None, ge=0, lt=1, description="Share of the steps with a rising rate.")
-    norm_bias_lr: float | None = Field(None, gt=0, description="Rate of BatchNorm's biases, as a multiple of lr.")
-    freeze_after: dict[str, Annotated[int, Field(ge=1)]] | None = Field(
+    norm_bias_lr: float | None = Field(
+        None, gt=0, le=10_000, description="Rate of BatchNorm's biases, as a multiple of lr."
+    )
+    freeze_after: dict[str, Annotated[int, Field(ge=1, le=100_000)]] | None = Field(
         None, description="Stages that are frozen after so many epochs: whitening_bias=3."
     )
     label_smoothing: float | None = Field(None, ge=0, lt=1)
-    mixup: float | None = Field(None, ge=0, description="alpha of the Beta distribution; 0 is off.")
-    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta distribution; 0 is off.")
+    mixup: float | None = Field(None, ge=0, le=100, description="alpha of the Beta distribution; 0 is off.")
+    cutmix: float = Field(0.0, ge=0, le=100, description="alpha of the Beta distribution; 0 is off.")
     ema: bool | None = Field(None, description="Average weights and buffers over the last steps.")
     lookahead: bool | None = Field(None, description="Every five steps, go back to slow weights (Zhang et al. 2019).")
-    clip_norm: float | None = Field(None, ge=0, description="Largest gradient norm; 0 is off.")
+    clip_norm: float | None = Field(None, ge=0, le=1e9, description="Largest gradient norm; 0 is off.")
     flip: bool | None = Field(None, description="Mirror at random; None: not for digits and letters.")
     alternating_flip: bool | None = Field(None, description="Mirror in every second epoch instead of at random.")
     test_flip: bool | None = Field(None, description="Predict from the image and its mirror image together.")
@@ -97,7 +106,9 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if self.epochs and self.budget:
-            raise ValueError(f"epochs {self.epochs} and budget {self.budget!r} are two lengths. Give one of them.")
+            raise ValueError(
+                f"epochs {self.epochs} and budget {quoted(self.budget)} are two lengths. Give one of them."
+            )
         return self
 
     @field_validator("freeze_after", mode="before")
@@ -107,7 +118,9 @@ class TrainingSettings(Settings):
             return value
         pairs = [part.partition("=") for part in value.split(",")]
         if any(not epochs for _, _, epochs in pairs):
-            raise ValueError(f"{value!r} is no list of stage=epochs. Write whitening_bias=3, or group1=2,group2=4.")
+            raise ValueError(
+                f"{quoted(value)} is no list of stage=epochs. Write whitening_bias=3, or group1=2,group2=4."
+            )
         return {stage.strip(): epochs for stage, _, epochs in pairs}
 
     @model_validator(mode="after")
@@ -124,12 +137,12 @@ class FinetuneSettings(TrainingSettings):
 
     name: Literal["finetune"]
     head: Literal["probe", "random"] = "probe"
-    head_lr: float | None = Field(None, gt=0)
+    head_lr: float | None = Field(None, gt=0, le=1000)
     freeze_to: str | None = Field(None, description="Freeze every stage up to and including this one.")
     layer_decay: float | None = Field(None, gt=0, le=1, description="Rate of a stage relative to the next one.")
     gradual_unfreezing: bool = Field(False, description="Wake one more stage each epoch, from the head down.")
     batchnorm: Literal["train", "eval"] = Field("train", description="eval keeps the running statistics as they are.")
-    l2_sp: float = Field(0.0, ge=0, description="Pull towards the starting weights (Li et al. 2018), alpha.")
+    l2_sp: float = Field(0.0, ge=0, le=1e6, description="Pull towards the starting weights (Li et al. 2018), alpha.")
 
 
 class ScratchSettings(TrainingSettings):

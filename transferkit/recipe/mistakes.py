@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePath
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.errors import TransferkitError, did_you_mean, is_plain, quoted
 from transferkit.recipe.backbone import ANY_BACKBONE, BackboneSettings
 from transferkit.recipe.data import DATA_MODELS
 from transferkit.recipe.method import METHOD_MODELS
 from transferkit.recipe.settings import Settings
 
 _Model = TypeVar("_Model", bound=Settings)
+LISTED = 20  # mistakes; of more, their number is told
+DEEPEST = 20  # groups within each other
+LONGEST_TEXT = 4096  # characters of a value: no path is longer (Linux, PATH_MAX)
 
 
 def checked(model: type[_Model], values: Mapping[str, Any], source: str) -> _Model:
@@ -24,32 +28,63 @@ def checked(model: type[_Model], values: Mapping[str, Any], source: str) -> _Mod
     Raises:
         TransferkitError: All mistakes at once, a line each, beginning with `source`.
     """
+    if strange := list(dict.fromkeys(_strange(values, ()))):
+        raise TransferkitError(_told(source, strange))
     try:
         return model.model_validate(values)
     except ValidationError as error:
         problems = [_problem(model, detail) for detail in error.errors(include_url=False)]
-        raise TransferkitError("\n".join(f"{source}: {problem}" for problem in dict.fromkeys(problems))) from error
+        raise TransferkitError(_told(source, list(dict.fromkeys(problems)))) from error
+
+
+def _told(source: str, problems: Sequence[str]) -> str:
+    more = [f"and {len(problems) - LISTED} more mistakes."] if len(problems) > LISTED else []
+    return "\n".join(f"{source}: {problem}" for problem in [*problems[:LISTED], *more])
+
+
+def _strange(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
+    """A sentence for each text that no file can hold, no path can be or nobody meant; and for groups without end."""
+    place = ".".join(keys)
+    if len(keys) > DEEPEST:
+        yield f"{quoted(place)}: more than {DEEPEST} groups within each other."
+    elif isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _strange(str(key), (*keys, "a key"))
+            yield from _strange(below, (*keys, str(key)[:LONGEST_TEXT]))
+    elif isinstance(value, list | tuple):
+        for number, below in enumerate(value):
+            yield from _strange(below, (*keys, str(number)))
+    elif isinstance(value, str | PurePath) and (reason := _unusable(str(value))):
+        yield f"{place}: {reason}; found {quoted(str(value))}."
+
+
+def _unusable(text: str) -> str:
+    if len(text) > LONGEST_TEXT:
+        return f"expected at most {LONGEST_TEXT:,} characters"
+    if not is_plain(text):
+        return "expected text in UTF-8 without control characters (rename a file that has other signs in its name)"
+    return ""
 
 
 def _problem(model: type[Settings], detail: Any) -> str:
     """One sentence for one of pydantic's errors: key path, what came, what was expected."""
     keys, group = _walk(model, detail["loc"])
-    path = ".".join(keys)
+    path, whole = quoted(".".join(keys))[1:-1], quoted(".".join(keys))
     match detail["type"]:
         case "extra_forbidden":
-            return f"unknown key {path!r}. {_meant(keys, model) or did_you_mean(keys[-1], group)}"
+            return f"unknown key {whole}. {_meant(keys, model) or did_you_mean(keys[-1], group)}"
         case "missing":
-            return f"key {path!r} is missing."
+            return f"key {whole} is missing."
         case "union_tag_invalid":
             expected = re.findall(r"'([^']+)'", detail["ctx"]["expected_tags"])
-            return f"unknown {path} {detail['ctx']['tag']!r}. {did_you_mean(detail['ctx']['tag'], expected)}"
+            return f"unknown {path} {quoted(detail['ctx']['tag'])}. {did_you_mean(detail['ctx']['tag'], expected)}"
         case "union_tag_not_found":
-            return f"key {path + '.name'!r} is missing: it says which {path} to use."
+            return f"key '{path}.name' is missing: it says which {path} to use."
         case "value_error":
             return f"{path or 'recipe'}: {detail['ctx']['error']}"
         case _:
             message = detail["msg"][0].lower() + detail["msg"][1:]
-            return f"{path or 'recipe'}: {message}; found {detail['input']!r}."
+            return f"{path or 'recipe'}: {message}; found {quoted(detail['input'])}."
 
 
 def _meant(keys: Sequence[str], model: type[Settings]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, quoted
 from transferkit.recipe.data import expanded_data
-from transferkit.recipe.yaml_text import parse_yaml
+from transferkit.recipe.yaml_text import DEEPEST, parse_yaml
 
 
 def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -20,11 +20,11 @@ def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
     result = dict(values)
     for override in overrides:
         keys, equals, text = override.partition("=")
-        if not equals or not keys:
+        if not equals or not keys or keys.count(".") > DEEPEST:
             raise TransferkitError(
-                f"Cannot read the override {override!r}. Expected key.path=value, as in method.epochs=5."
+                f"Cannot read the override {quoted(override)}. Expected key.path=value, as in method.epochs=5."
             )
-        change: Any = parse_yaml(text, f"override {override!r}") if text else None
+        change: Any = parse_yaml(text, f"override {quoted(override)}") if text else None
         for key in reversed(keys.split(".")):
             change = {key: change}
         result = merged(result, change)

@@ -14,7 +14,7 @@ from transferkit.recipe.data import Data
 from transferkit.recipe.experiment import Recipe
 from transferkit.recipe.method import ProbeSettings
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.settings import Settings, hash_of
+from transferkit.recipe.settings import LARGEST_PX, MOST_IMAGES, SEEDS, Settings, hash_of
 
 
 class Ranking(Settings):
@@ -24,15 +24,19 @@ class Ranking(Settings):
         backbones: Each as in a recipe, or short: `resnet18`, `resnet18=none`, `resnet18=FILE`.
     """
 
-    name: str = Field("", pattern=r"^[\w.-]*$", description="Names the ranking's folder; default: rank-DATA.")
+    name: str = Field(
+        "", pattern=r"^[\w.-]*$", max_length=200, description="Names the ranking's folder; default: rank-DATA."
+    )
     data: Data
-    backbones: tuple[BackboneSettings, ...] = Field(min_length=1)
-    images: int = Field(5000, ge=10, description="Use at most this many training images, the same for all.")
-    size: Annotated[int, Field(ge=8)] | Literal["auto"] = Field("auto", description="Input side in px.")
-    seed: int = Field(0, ge=0)
+    backbones: tuple[BackboneSettings, ...] = Field(min_length=1, max_length=1000)
+    images: int = Field(
+        5000, ge=10, le=MOST_IMAGES, description="Use at most this many training images, the same for all."
+    )
+    size: Annotated[int, Field(ge=8, le=LARGEST_PX)] | Literal["auto"] = Field("auto", description="Input side in px.")
+    seed: int = Field(0, ge=0, lt=SEEDS)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1, le=1024)
 
     @field_validator("backbones", mode="before")
     @classmethod

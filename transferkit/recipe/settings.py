@@ -8,14 +8,19 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+SEEDS = 2**32  # numpy's and scikit-learn's generators take no more
+LARGEST_PX = 2048  # side of a network's input; ten gigabytes of maps per image
+MOST_IMAGES = 10**9
+MOST_RUNS = 5000  # of a study
+
 
 class Settings(BaseModel):
-    """A group of a recipe's keys: unknown keys are errors, values never change.
+    """A group of a recipe's keys: unknown keys are errors, values never change; every number has two bounds.
 
     What checks the values is built when the first ones come: `--help` needs names and descriptions alone.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
 
 
 def hash_of(values: Any) -> str:

@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeGuard
 from pydantic import Field
 
 from transferkit import budget as budgets
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.errors import TransferkitError, did_you_mean, quoted
 from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.method import METHOD_MODELS, BudgetText, TrainingSettings
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.overrides import merged
-from transferkit.recipe.settings import Settings, hash_of
+from transferkit.recipe.settings import MOST_IMAGES, MOST_RUNS, Settings, hash_of
 
-Labels: TypeAlias = Annotated[int, Field(ge=1)] | Literal["all"]
+Labels: TypeAlias = Annotated[int, Field(ge=1, le=MOST_IMAGES)] | Literal["all"]
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$", max_length=150)]  # of a folder
 
 
 class Study(Settings):
@@ -33,13 +34,13 @@ class Study(Settings):
         reference: The arm the others are compared with.
     """
 
-    name: str = Field("study", pattern=r"^[\w.-]+$")
-    before: dict[str, Recipe] = Field(default_factory=dict)
+    name: Name = "study"
+    before: dict[Name, Recipe] = Field(default_factory=dict)
     common: dict[str, Any] = Field(default_factory=dict)
-    arms: dict[str, dict[str, Any]] = Field(min_length=1)
+    arms: dict[Name, dict[str, Any]] = Field(min_length=1)
     budget: BudgetText | None = None
-    labels: tuple[Labels, ...] = ()
-    seeds: int = Field(3, ge=1)
+    labels: tuple[Labels, ...] = Field((), max_length=100)
+    seeds: int = Field(3, ge=1, le=1000)
     over: Literal["seeds", "images"] | None = None
     reference: str
 
@@ -54,10 +55,10 @@ class Study(Settings):
             return {arm: (arm, None) for arm in self.arms}
         return {f"{arm}-{count}": (arm, count) for count in self.labels for arm in self.arms}
 
-    def recipes(self) -> Iterator[tuple[str, int, Recipe]]:
-        """Name, seed and complete recipe of every run of the study."""
+    def recipes(self, seeds: int | None = None) -> Iterator[tuple[str, int, Recipe]]:
+        """Name, seed and complete recipe of every run of the study, or of so many of its seeds."""
         for cell, (arm, count) in self.cells().items():
-            for seed in range(self.seeds):
+            for seed in range(self.seeds if seeds is None else seeds):
                 values = merged(merged(self.common, self.arms[arm]), {"seed": seed, "name": f"{cell}-seed{seed}"})
                 if count is not None:
                     drawn = {"limit_per_class": None if count == "all" else count, "subset_seed": seed}
@@ -91,7 +92,7 @@ def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
     study = checked(Study, values, source)
     if study.reference not in study.arms:
         raise TransferkitError(
-            f"{source}: reference {study.reference!r} is no arm. {did_you_mean(study.reference, study.arms)}"
+            f"{source}: reference {quoted(study.reference)} is no arm. {did_you_mean(study.reference, study.arms)}"
         )
     if len(study.arms) < 2 and not study.labels:
         raise TransferkitError(f"{source}: one arm alone cannot be compared. Add another backbone or method.")
@@ -102,7 +103,9 @@ def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
         )
     if twice := [count for count in dict.fromkeys(study.labels) if study.labels.count(count) > 1]:
         raise TransferkitError(f"{source}: {twice[0]} labels per class is there twice.")
-    for arm, _, recipe in study.recipes():
+    if (runs := len(study.cells()) * study.seeds) > MOST_RUNS:
+        raise TransferkitError(f"{source}: {runs:,} runs. Expected at most {MOST_RUNS:,} in one study.")
+    for arm, _, recipe in study.recipes(seeds=1):
         if study.labels and _length_grows(recipe):
             raise TransferkitError(
                 f"{source}, arm {arm}: a label curve needs the same number of gradient steps at every number of "
