@@ -427,16 +427,42 @@ def test_hidden_and_other_files_are_ignored_and_counted(tmp_path: Path) -> None:
     class_folders(tmp_path)
     (tmp_path / "cat" / ".hidden.png").touch()
     (tmp_path / "cat" / "notes.TXT").touch()
-    (tmp_path / "dog" / "photo.heic").touch()
+    (tmp_path / "dog" / "photo.psd").touch()
     (tmp_path / ".git").mkdir()
     image_file(tmp_path / "stray.png")
 
     splits = load(tmp_path)
 
-    assert noted(splits, "ignored 2 files that are no images (.txt 1, .heic 1)")
+    assert noted(splits, "ignored 2 files that are no images (.txt 1, .psd 1)")
     assert noted(splits, "ignored 2 hidden files or folders")
     assert noted(splits, "ignored 1 images that lie beside the class folders")
     assert len(all_ids(splits)) == 20
+
+
+def test_names_that_are_no_utf8_are_escaped_at_the_listing(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets", names=("cat",))
+    os.rename(class_folders(tmp_path / "more", names=("dog",)) / "dog", os.fsencode(root) + b"/caf\xe9")
+    os.rename(root / "cat" / "000.png", os.fsencode(root) + b"/cat/\xff.png")
+
+    splits = load(root)
+
+    assert splits.class_names == ("caf\\xe9", "cat")
+    assert "cat/\\xff.png" in all_ids(splits)
+    assert "caf\\xe9/001.png" in all_ids(splits)
+
+
+def test_a_fifo_in_a_class_folder_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    class_folders(tmp_path)
+    os.mkfifo(tmp_path / "cat" / "pipe.jpg")
+
+    assert f"{tmp_path}/cat/pipe.jpg: it is a FIFO (a named pipe), not a file" in error(tmp_path)
+
+
+@pytest.mark.parametrize("cell", ["a\0.png", "x" * 2000, "a\x1b[2J.png"])
+def test_a_path_that_cannot_be_is_told_with_its_line(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,label\na.png,cat\n{cell},dog\n")
+
+    assert "list.csv, line 3: expected text of at most 1,000 characters without control" in error(tmp_path / "list.csv")
 
 
 def test_links_to_files_and_folders_are_followed_and_circles_end(tmp_path: Path) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import base64
 import io
+import os
+import socket
+import sys
 import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.decoding import decode, decode_many, short_side
+from transferkit.decoding import decode, decode_many, formats, short_side
 from transferkit.errors import TransferkitError
 from transferkit.images import image_digest
 
@@ -170,7 +177,7 @@ def test_of_an_animation_the_first_frame_counts(name: str, tmp_path: Path) -> No
     ("content", "message"),
     [
         (b"", r"a\.jpg: the file is empty \(0 bytes\)"),
-        (b"Dear diary", r"a\.jpg: not an image, or of a kind that Pillow does not know"),
+        (b"Dear diary", r"a\.jpg: not an image, or damaged, or of another kind than JPEG, PNG"),
         (None, r"a\.jpg: there is no such file"),
     ],
     ids=["empty", "text", "missing"],
@@ -201,6 +208,95 @@ def test_a_decompression_bomb_is_unreadable(tmp_path: Path, monkeypatch: pytest.
         warnings.simplefilter("ignore")
         with pytest.raises(TransferkitError, match=r"more than 9,999 pixels, as in a decompression bomb"):
             decode(path, 8, "squash")
+
+
+# ------------------------------------------------------------------------------------------ what came from a stranger
+
+EPS_THAT_WRITES_A_FILE = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n(PATH) (w) file (owned) writestring\n"
+RED_HEIC = zlib.decompress(  # 16 x 16 px of (200, 40, 40), written by pillow-heif 1.8.1
+    base64.b64decode(
+        "eNpjYGCQSSupLMhIzUxmAILczDRDEDs3MzGNgYGxJje1JJEBAhQzUnKKoGyGgszkEgY0oJSZkw82xMWBgREIgYBxAYQGAiMgVs7MzEsD80Ciok"
+        "BOKhOUl1GWbAhi8hVkluTClfzJLCgqANJ3MguS84F0KVCZMyMzSGgCWJHcB4Y/f3/8YGDgZ04A6pBwYORh/P8fpIAZpIIZhOR2MTkkAiU1nRgZ"
+        "0WQWKDSyTnu1btazB4oLDjQwMPA0gIRbkoCq2VwYDxYf7ATaIZycn1OUl5xTARTlZWADKmEQySwuSIV6zAGKNZJzEkEOE4C6HUz/////ApBmgt"
+        "Eg8YLMikyQRmYODg4gJZFZkAsLY2CwsTYyMbO2ANlWuSmJoDDW02BcL6yYlOzwVV3p/3/nrPpXNup/W28mphftOhj96deBbymzD3xeNXFeQ3vm"
+        "cgPRCgDazGas"
+    )
+)
+
+
+def test_a_postscript_file_named_jpg_is_refused_and_does_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_text(EPS_THAT_WRITES_A_FILE.replace("PATH", str(tmp_path / "owned")))
+
+    with pytest.raises(TransferkitError, match=r"photo.jpg: a PostScript program, not an image; save it as PNG"):
+        decode(path, 8, "squash")
+
+    assert not (tmp_path / "owned").exists()
+
+
+def test_no_format_that_starts_a_program_is_opened() -> None:
+    """Of the readers in Pillow 13 these run Ghostscript (EPS), or draw what a file describes (WMF)."""
+    assert not {"EPS", "WMF", "FPX", "MIC"} & set(formats())
+    assert {"JPEG", "PNG", "GIF", "TIFF", "BMP", "PPM", "WEBP"} <= set(formats())
+
+
+def test_the_package_opens_images_of_listed_formats_alone() -> None:
+    calls = [
+        node
+        for path in sorted((Path(__file__).parent.parent / "transferkit").rglob("*.py"))
+        if "Image" in (text := path.read_text(encoding="utf-8")) and ".open(" in text
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Image.open", "PIL.Image.open")
+    ]
+
+    assert len(calls) >= 2
+    assert [ast.unparse(call) for call in calls if "formats" not in {word.arg for word in call.keywords}] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    os.mkfifo(tmp_path / "fifo.jpg")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind("s.jpg")
+
+    _, _, failures = decode_many([tmp_path / "fifo.jpg", tmp_path / "s.jpg", "/dev/zero", tmp_path], 8, "squash")
+
+    assert [reason for _, reason in failures] == [
+        "it is a FIFO (a named pipe), not a file",
+        "it is a socket, not a file",
+        "it is a device, not a file",
+        "it is a folder; name the files in it",
+    ]
+    assert short_side(tmp_path / "fifo.jpg") is None
+    server.close()
+
+
+@pytest.fixture
+def fresh_formats() -> Iterator[None]:
+    formats.cache_clear()
+    yield
+    formats.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_formats")
+def test_a_heic_photograph_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # importing it fails
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    (tmp_path / "IMG_1.HEIC").write_bytes(RED_HEIC)
+
+    with pytest.raises(TransferkitError, match=r"IMG_1.HEIC: a HEIC photograph, .* type: pip install pillow-heif"):
+        decode(tmp_path / "IMG_1.HEIC", 8, "squash")
+
+
+@pytest.mark.usefixtures("fresh_formats")
+def test_a_heic_photograph_is_read_where_pillow_heif_is_installed(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    (tmp_path / "IMG_1.HEIC").write_bytes(RED_HEIC)
+
+    pixels = decode(tmp_path / "IMG_1.HEIC", 8, "squash")
+
+    assert np.abs(pixels.astype(int) - np.array([200, 40, 40])[:, None, None]).max() <= 3  # it is a lossy format
 
 
 def test_an_unknown_fit_is_refused() -> None:

@@ -217,7 +217,9 @@ def test_a_csv_without_labels_has_no_classes(folder: Path, tmp_path: Path) -> No
 def test_a_csv_without_paths_is_refused(tmp_path: Path) -> None:
     (tmp_path / "some.csv").write_text("file,label\na.png,x\n")
 
-    with pytest.raises(TransferkitError, match=r"has no column 'path'; found file, label"):
+    with pytest.raises(
+        TransferkitError, match=r"has no column path; its first line is 'file,label'. Expected a first line path"
+    ):
         extract(SETTINGS, str(tmp_path / "some.csv"), tmp_path / "out.npy", SILENT)
 
 

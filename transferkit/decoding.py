@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -17,7 +20,15 @@ Source: TypeAlias = Path | str | IO[bytes] | Image.Image
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".apng", ".gif", ".webp", ".avif", ".tif", ".tiff", ".bmp")
-) | {".ppm", ".pgm", ".pbm", ".pnm"}
+) | {".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif"}
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")  # none starts a program
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO/IEC 23008-12, annex B
+NOT_FILES = {
+    stat.S_IFIFO: "it is a FIFO (a named pipe), not a file",
+    stat.S_IFSOCK: "it is a socket, not a file",
+    stat.S_IFCHR: "it is a device, not a file",
+    stat.S_IFBLK: "it is a device, not a file",
+}
 FITS = ("squash", "crop")
 WHITE = (255, 255, 255, 255)
 
@@ -101,7 +112,7 @@ def decode_many(paths: Sequence[str | Path], size: int, fit: str) -> tuple[Pixel
 def short_side(path: str | Path) -> int | None:
     """The shorter side of an image in px, from the file's header alone; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return min(image.size)
     except Exception:  # as in decode; the file is reported when it is decoded
         return None
@@ -115,18 +126,46 @@ def reason(error: Exception) -> str:
         return "it is a folder; name the files in it"
     if isinstance(error, PermissionError):
         return "no permission to read it"
-    if isinstance(error, _EmptyFile):
-        return "the file is empty (0 bytes)"
+    if isinstance(error, _Unreadable):
+        return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return "not an image, or of a kind that Pillow does not know"
+        return f"not an image, or damaged, or of another kind than {', '.join(formats())}"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, as in a decompression bomb"
-    text = (str(error) or type(error).__name__).splitlines()[0]
+    text = (str(error) or type(error).__name__).splitlines()[0][:200]
     return f"truncated ({text})" if "truncated" in text.lower() else f"damaged ({text})"
 
 
-class _EmptyFile(OSError):
-    """A file of zero bytes."""
+@cache
+def formats() -> tuple[str, ...]:
+    """The kinds of files that are opened here: those of FORMATS that Pillow and, for HEIF, pillow-heif can read.
+
+    Pillow knows more, and goes by what is in a file, not by its name: Ghostscript would run an EPS named `photo.jpg` as
+    a program.
+    """
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def require_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no regular file before it is opened: reading a FIFO waits for ever, a device may never end.
+
+    Raises:
+        OSError: Says what it is; `reason` words it.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(str(path))
+    if not stat.S_ISREG(mode):
+        raise _Unreadable(NOT_FILES.get(stat.S_IFMT(mode), "it is no regular file"))
+
+
+class _Unreadable(OSError):
+    """A file that is not decoded, for the reason in the message."""
 
 
 def _decoded(source: Source, size: int, fit: str) -> Pixels:
@@ -139,16 +178,31 @@ def _decoded(source: Source, size: int, fit: str) -> Pixels:
 
 
 def _opened(source: Path | str | IO[bytes]) -> Image.Image:
+    if isinstance(source, (str, Path)):
+        require_regular(source)
     try:
-        image = Image.open(source)
-    except UnidentifiedImageError:
-        if isinstance(source, (str, Path)) and Path(source).stat().st_size == 0:
-            raise _EmptyFile from None
+        image = Image.open(source, formats=formats())
+    except UnidentifiedImageError as error:
+        if isinstance(source, (str, Path)) and (known := _known_kind(source)):
+            raise _Unreadable(known) from error
         raise
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         image.close()
         raise Image.DecompressionBombError
     return image
+
+
+def _known_kind(path: str | Path) -> str:
+    """What a file is that was not opened, where its first bytes tell and something can be done."""
+    with open(path, "rb") as file:
+        begin = file.read(12)
+    if not begin:
+        return "the file is empty (0 bytes)"
+    if begin[4:8] == b"ftyp" and begin[8:12] in HEIC_BRANDS:
+        return "a HEIC photograph, as telephones take them; to read these, type: pip install pillow-heif"
+    if begin.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
+        return "a PostScript program, not an image; save it as PNG"
+    return ""
 
 
 def _square(image: Image.Image, size: int, fit: str) -> Pixels:

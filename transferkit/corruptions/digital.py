@@ -60,7 +60,7 @@ def _through_jpeg(image: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.
     """(H, W, 3) as it comes back from a JPEG file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
+    return np.asarray(Image.open(file, formats=("JPEG",)))
 
 
 # ------------------------------------------------------------------------------------------------- elastic

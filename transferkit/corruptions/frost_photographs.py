@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from transferkit.corruptions.draws import Draws
+from transferkit.decoding import decode_whole
 from transferkit.errors import TransferkitError
 
 FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")  # frost6.jpg is never drawn there either
@@ -37,15 +36,14 @@ def change(folder: Path) -> Callable[[Tensor, tuple[float, float], Draws], Tenso
 def _photograph(path: Path) -> Tensor:
     """(3, H, W) in [0, 1]."""
     try:
-        with Image.open(path) as image:
-            array = np.array(image.convert("RGB"))
-    except OSError as error:
+        pixels = decode_whole(path)
+    except TransferkitError as error:
         wanted = ", ".join(FILES)
         raise TransferkitError(
-            f"Cannot read {path}: {error}. The folder of frost must hold {wanted}, from "
+            f"{error} The folder of frost must hold {wanted}, from "
             "github.com/hendrycks/robustness (ImageNet-C/imagenet_c/imagenet_c/frost)."
         ) from error
-    return torch.from_numpy(array).movedim(-1, 0).float() / 255
+    return torch.from_numpy(pixels).float() / 255
 
 
 def _crops(photographs: list[Tensor], draws: Draws, height: int, width: int) -> Tensor:

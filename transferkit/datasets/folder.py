@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from transferkit.datasets.folder_cache import Decoded, decoded
-from transferkit.datasets.folder_layout import LISTED, Layout, Part, find
+from transferkit.datasets.folder_layout import LISTED, Layout, Part, escaped, find
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Splits, aligned, hold_out, require_known_classes, split
 from transferkit.recipe import FolderData
@@ -55,7 +55,7 @@ def _images(part: Part, start: int, pixels: Decoded) -> Images:
     readable = [index for index in range(len(part.files)) if start + index not in pixels.unreadable]
     rows = np.array(readable, dtype=np.int64) + start
     labels = np.array([number[part.files[index].label] for index in readable], dtype=np.int64)
-    ids = tuple(part.files[index].path for index in readable)
+    ids = tuple(escaped(part.files[index].path) for index in readable)
     return Images(pixels.pixels, rows, labels, part.class_names, ids, pixels.digests)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from transferkit.datasets import path_table
 from transferkit.decoding import EXTENSIONS
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.errors import TransferkitError, did_you_mean, quoted
 
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+NEEDED = ("path", "label")  # columns of a CSV
 LISTED = 10
 
 
@@ -70,19 +71,29 @@ class _Ignored:
         return [f"ignored {text}" for count, text in told if count]
 
 
+def escaped(name: str) -> str:
+    """A name of a file or folder as reports can hold it: bytes that are no UTF-8 become `\\xe9`.
+
+    Example:
+        >>> escaped("caf\\udce9")
+        'caf\\\\xe9'
+    """
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def find(path: Path) -> Layout:
     """The layout of a folder or a CSV file.
 
     Raises:
         TransferkitError: If there is no such path, or it has no classes to tell apart.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         return _folder_layout(path)
-    if path.is_file() and path.suffix.lower() == ".csv":
+    if os.path.isfile(path) and path.suffix.lower() == ".csv":
         return _csv_layout(path)
-    if path.is_file():
+    if os.path.exists(path):
         raise TransferkitError(f"{path} is neither a folder nor a .csv file. {_expected(path.parent)}")
-    raise TransferkitError(f"{path} does not exist. {_expected(path)}")
+    raise TransferkitError(f"{quoted(str(path))[1:-1]} does not exist. {_expected(path)}")
 
 
 def _expected(path: Path) -> str:
@@ -130,14 +141,18 @@ def _part(root: Path, folder: Path, ignored: _Ignored) -> Part:
     Raises:
         TransferkitError: If there are fewer than two, or one is empty.
     """
-    class_folders = sorted(_visible_folders(folder, ignored), key=lambda path: path.name)
+    class_folders = sorted(_visible_folders(folder, ignored), key=lambda path: escaped(path.name))
     beside = len(_directly_inside(folder))
     if not class_folders:
         raise TransferkitError(
             f"{folder} has no class folders. Expected {folder}/<class>/<image>.jpg; "
             f"found {beside} images directly inside."
         )
-    names = tuple(path.name for path in class_folders)
+    names = tuple(escaped(path.name) for path in class_folders)
+    if len(set(names)) < len(names):
+        raise TransferkitError(
+            f"{folder} has two class folders that cannot be told apart: {', '.join(names)}. Rename one."
+        )
     if len(names) == 1:
         raise TransferkitError(
             f"{folder} has one class folder, {names[0]!r}; a classifier needs at least two. "
@@ -184,7 +199,7 @@ def _is_image(name: str) -> bool:
 def _files_below(root: Path, class_folder: Path, ignored: _Ignored) -> list[File]:
     """Image files of a class, at any depth, in the order of their paths; links are followed, once each."""
     prefix = len(str(root)) + 1
-    label = class_folder.name
+    label = escaped(class_folder.name)
     found, waiting, visited = [], [str(class_folder)], set[str]()
     while waiting:
         folder = waiting.pop()
@@ -231,37 +246,20 @@ def _csv_layout(path: Path) -> Layout:
 
 def _rows(path: Path) -> list[tuple[str, str, str]]:
     """Part, path and label of each row; every row is train where there is no column split."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = tuple(reader.fieldnames or ())
-            _require_columns(path, header)
-            rows = [_row(path, reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TransferkitError(f"{path} is no CSV file in UTF-8: {error}.") from error
-    if not rows:
-        raise TransferkitError(f"{path} has no rows below its header {','.join(header)}.")
-    _require_once(path, [relative for _, relative, _ in rows])
-    return rows
+    found = [_row(path, line, row) for line, row in path_table.rows(path, NEEDED)]
+    if not found:
+        raise TransferkitError(f"{path} has no rows below its header {','.join(NEEDED)}.")
+    _require_once(path, [relative for _, relative, _ in found])
+    return found
 
 
-def _require_columns(path: Path, header: Sequence[str]) -> None:
-    missing = [column for column in ("path", "label") if column not in header]
-    if missing:
-        raise TransferkitError(
-            f"{path} has no column {' and no column '.join(missing)}; its first line is {','.join(header)!r}. "
-            "Expected a first line path,label or path,label,split."
-        )
-
-
-def _row(path: Path, line: int, row: dict[str, str | None]) -> tuple[str, str, str]:
-    relative, label = (row["path"] or "").strip(), (row["label"] or "").strip()
-    part = (row.get("split") or "train").strip().lower()
-    if not relative or not label:
+def _row(path: Path, line: int, row: dict[str, str]) -> tuple[str, str, str]:
+    part = (row.get("split") or "train").lower()
+    if not row["path"] or not row["label"]:
         raise TransferkitError(f"{path}, line {line}: path or label is missing. Expected path,label in every line.")
     if part not in PARTS:
-        raise TransferkitError(f"{path}, line {line}: unknown split {part!r}. {did_you_mean(part, PARTS)}")
-    return PARTS[part], relative, label
+        raise TransferkitError(f"{path}, line {line}: unknown split {quoted(part)}. {did_you_mean(part, PARTS)}")
+    return PARTS[part], row["path"], row["label"]
 
 
 def _require_once(path: Path, relatives: Sequence[str]) -> None:

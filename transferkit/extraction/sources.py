@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import has_magic, iglob
 from itertools import chain
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from transferkit import datasets
+from transferkit.datasets import path_table
 from transferkit.decoding import EXTENSIONS
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.errors import TransferkitError, did_you_mean, is_plain, quoted
 from transferkit.extraction.lazy_pictures import PartImages, decoded_files
 from transferkit.extraction.listing import Line, Listing
 from transferkit.extraction.settings import PARTS, ExtractSettings, Part
 from transferkit.features.pictures import Pictures, image_paths
 from transferkit.images import Images
 from transferkit.places import made
-from transferkit.recipe import Data
+from transferkit.recipe import Data, parse_data
 from transferkit.screen import Screen
 
 
@@ -67,19 +67,19 @@ def opened_source(images: str, settings: ExtractSettings, screen: Screen) -> Sou
     if images in datasets.DATASETS or images.startswith("folder:"):
         return from_data_set(images, settings.part, screen)
     path = Path(images)
-    if path.is_dir():
+    if os.path.isdir(path):
         return from_files(images, lambda: image_paths(path), path)
-    if path.suffix.lower() == ".csv" and path.is_file():
+    if path.suffix.lower() == ".csv" and os.path.isfile(path):
         return from_csv(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return from_files(images, lambda: iter([path]), path.parent)
     if has_magic(images):
         return from_files(
             images, lambda: (Path(name) for name in sorted(iglob(images, recursive=True))), fixed_root(path)
         )
     raise TransferkitError(
-        f"There are no images at {images!r}. Expected a folder, a glob, a CSV with columns path[,label], or a data "
-        f"set. {did_you_mean(images, datasets.DATASETS)}"
+        f"There are no images at {quoted(images)}. Expected a folder, a glob, a CSV with columns path[,label], or a "
+        f"data set. {did_you_mean(images, datasets.DATASETS)}"
     )
 
 
@@ -94,26 +94,33 @@ def from_files(name: str, paths: Callable[[], Iterator[Path]], root: Path) -> So
     def lines() -> Iterator[tuple[str, str, str]]:
         for path in paths():
             if path.suffix.lower() in EXTENSIONS:
+                _require_plain(path)
                 yield str(path), "" if path.parent == root else path.parent.name, ""
 
     return Source(name, lines, decoded_files)
+
+
+def _require_plain(path: Path) -> None:
+    if not is_plain(str(path)):
+        raise TransferkitError(
+            f"{str(path)!a} has control characters or bytes that are no UTF-8 in its name, which no list of paths can "
+            "hold. Rename it."
+        )
 
 
 def from_csv(file: Path) -> Source:
     """A table with columns path and perhaps label; paths are relative to the table's folder.
 
     Raises:
-        TransferkitError: If there is no column `path`.
+        TransferkitError: If it is no CSV, or has no column `path`.
     """
-    with file.open(encoding="utf-8-sig", newline="") as handle:
-        columns = csv.DictReader(handle).fieldnames or []
-    if "path" not in columns:
-        raise TransferkitError(f"{file} has no column 'path'; found {', '.join(columns) or 'nothing'}.")
+    next(path_table.rows(file, ["path"]), None)  # what is wrong with its first lines is told at once
 
     def lines() -> Iterator[tuple[str, str, str]]:
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            for row in csv.DictReader(handle):
-                yield str(file.parent / row["path"]), row.get("label") or "", row.get("part") or ""
+        for line, row in path_table.rows(file, ["path"]):
+            if not row["path"]:
+                raise TransferkitError(f"{file}, line {line}: the path is missing.")
+            yield str(file.parent / row["path"]), row.get("label", ""), row.get("part", "")
 
     return Source(str(file), lines, decoded_files)
 
@@ -145,5 +152,4 @@ def from_data_set(name: str, part: Part, screen: Screen) -> Source:
 
 def data_settings(name: str) -> Data:
     """The default settings of a data set."""
-    settings: Data = TypeAdapter(Data).validate_python(name)
-    return settings
+    return parse_data(name)

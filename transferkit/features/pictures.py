@@ -16,7 +16,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from transferkit import runtime
-from transferkit.decoding import EXTENSIONS, decode
+from transferkit.decoding import EXTENSIONS, decode, reason, require_regular
 from transferkit.errors import TransferkitError
 from transferkit.images import Images, Labels, Pixels, image_digest
 
@@ -92,9 +92,10 @@ class ImageFiles:
             return image_digest(decode(source, self.side_px, self.resize))
         decoder = f"{self.resize}, pillow {runtime.package_version('pillow')}\n"
         try:
+            require_regular(source)
             return hashlib.blake2b(decoder.encode() + Path(source).read_bytes(), digest_size=16).digest()
         except OSError as error:
-            raise TransferkitError(f"Cannot read {source}: {error.strerror}.") from error
+            raise TransferkitError(f"Cannot read {source}: {reason(error)}.") from error
 
 
 @dataclass(frozen=True)
