@@ -13,7 +13,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
     {"api", "studies", "lab"},
     {"run", "limitations", "label_quality", "exports"},
     {"report", "comparison", "same_data", "prediction", "tracking"},
-    {"evaluation", "explanations", "rejection"},
+    {"evaluation", "outcome", "explanations", "rejection"},
     {"methods", "defaults", "costs", "extraction"},
     {
         "training",

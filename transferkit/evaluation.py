@@ -30,6 +30,7 @@ from transferkit.metrics.temperature import (
     temperature_interval,
     with_temperature,
 )
+from transferkit.outcome import against_commonest, since_start
 from transferkit.outputs import Outputs
 from transferkit.statistics import Interval
 
@@ -44,14 +45,16 @@ PICTURES_IN_A_TURN = 12  # of a cell of the confusion matrix, before any cell ge
 THUMBNAIL_PX = 64  # longer side of a picture, at most
 
 
-def evaluate(test: Outputs, val: Outputs | None = None) -> dict[str, Any]:
+def evaluate(test: Outputs, val: Outputs | None = None, history: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The content of evaluation.json: shares in [0, 1], 95 % intervals, None where a number is not defined.
 
-    The temperature is fitted on val; everything else of the test part sees the test outputs alone.
+    The temperature is fitted on val; everything else of the test part sees the test outputs alone. What became of the
+    weights that training started with is read off its history.
     """
     val = val if val is not None and len(val) else None
     parts = {"calibration": _calibration(test, val), "selective": _selective(test)}
-    evaluation = {"schema": SCHEMA, "test": _scores(test) | parts, "val": _accuracy(val) if val else None}
+    measured = {"test": _scores(test) | parts, "val": _accuracy(val) if val else None}
+    evaluation = {"schema": SCHEMA, **measured, "since_start": since_start(history)}
     return {name: without_nan(part) for name, part in evaluation.items()}
 
 
@@ -64,6 +67,7 @@ def _scores(test: Outputs) -> dict[str, Any]:
     confusion = confusion_matrix(test)
     return {
         **_accuracy(test),
+        "commonest": against_commonest(test),
         "macro_recall": macro_recall(test),
         "nll": nll(test),
         "brier": brier(test),

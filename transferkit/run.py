@@ -99,7 +99,7 @@ def carry_out(recipe: Recipe, place: Run, *, resume: bool, screen: Screen, comma
     place.write_thumbnails(chosen, thumbnails(test_images, chosen))
     place.write_json("environment", runtime.environment(machine))
     place.write_json("facts", {**facts(recipe, splits, fitted, machine, clock, command), "costs": spent})
-    place.write_json("evaluation", {**evaluate(test, fitted.val), **beside})
+    place.write_json("evaluation", {**evaluate(test, fitted.val, fitted.history), **beside})
     place.remove_checkpoint()
     tracking.write(place)
     report.write(place)

@@ -133,9 +133,13 @@ def kept(folder: Path) -> str:
 
 
 def summary(place: Run) -> dict[str, Any]:
-    """What --json prints of a finished run."""
+    """What --json prints of a finished run, the verdict in one sentence first."""
+    from transferkit import report
+
     test = place.evaluation["test"]
     seconds = round(sum(place.facts["seconds"].values()), 3)
-    keys = ("accuracy", "interval", "n", "macro_recall")
+    keys = ("accuracy", "interval", "n", "macro_recall", "commonest")
     beside: dict[str, Any] = {key: place.evaluation[key] for key in ("neighbours", "layers") if key in place.evaluation}
-    return {"run": str(place.path), "test": {key: test[key] for key in keys}, **beside, "seconds": seconds}
+    verdict = {"verdict": report.first_sentence(place), "run": str(place.path)}
+    beside["since_start"] = place.evaluation["since_start"]
+    return {**verdict, "test": {key: test[key] for key in keys}, **beside, "seconds": seconds}

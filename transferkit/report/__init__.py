@@ -59,6 +59,14 @@ def verdict(run: Run) -> RenderableType:
     return terminal.verdict(gather(run), str(run.path / "report.html"))
 
 
+def first_sentence(run: Run) -> str:
+    """The verdict in one sentence: what went wrong, with what to try, or else the result."""
+    from transferkit.report.content import gather
+    from transferkit.report.headline import headline
+
+    return headline(gather(run))
+
+
 def write_comparison(folder: Path) -> dict[str, Any]:
     """Make report.html and report.md of a comparison or a label curve from its comparison.json alone, and return it."""
     comparison: dict[str, Any] = read_json(folder / "comparison.json")

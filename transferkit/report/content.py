@@ -151,41 +151,6 @@ def gather(run: Run) -> Content:
     )
 
 
-def headline(content: Content) -> str:
-    """The verdict in one sentence, with n."""
-    scores = content.scores
-    if not scores:
-        return f"{content.subject} has not been evaluated."
-    return f"{content.subject} gets {percent(scores['accuracy'])} of {scores['n']:,} test images right."
-
-
-def explanation(content: Content) -> list[str]:
-    """The sentences after the headline: interval, best and worst class, commonest confusion, what guessing gives."""
-    scores = content.scores
-    if not scores:
-        return [content.missing.get("evaluation", "There was no test image.")]
-    low, high = scores["interval"]
-    sentences = [f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}."]
-    known = [row for row in scores["per_class"] if row["recall"] is not None]
-    if len(known) >= 2:
-        best, worst = max(known, key=_recall), min(known, key=_recall)
-        sentences.append(
-            f"It finds “{best['name']}” best ({percent(best['recall'])} of {best['n']:,}) "
-            f"and “{worst['name']}” worst ({percent(worst['recall'])} of {worst['n']:,})."
-        )
-        sentences.append(f"Always answering the commonest class would give {percent(guessing(scores))}.")
-    return sentences
-
-
-def _recall(row: Mapping[str, Any]) -> float:
-    return float(row["recall"])
-
-
-def guessing(scores: Mapping[str, Any]) -> float:
-    """The accuracy of always answering the test set's commonest class."""
-    return float(max(row["n"] for row in scores["per_class"]) / scores["n"])
-
-
 def command(content: Content) -> str:
     """The command that makes this run again: the one typed, or else the one that runs its stored recipe."""
     stored = f"transferkit run {shlex.quote(content.name + '/recipe.yaml')} --out ANOTHER_FOLDER"

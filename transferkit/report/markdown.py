@@ -11,6 +11,7 @@ from typing import Any
 from transferkit.report import calibrated, layers
 from transferkit.report import content as words
 from transferkit.report.content import Content
+from transferkit.report.headline import explanation, headline
 from transferkit.report.page import done, environment
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # with these a spreadsheet takes a cell for a formula (OWASP)
@@ -18,7 +19,7 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # with these a spreadsheet tak
 
 def markdown(content: Content) -> str:
     """The report as Markdown."""
-    parts = [f"# {escaped(words.headline(content))}", escaped(" ".join(words.explanation(content)))]
+    parts = [f"# {escaped(headline(content))}", escaped(" ".join(explanation(content)))]
     if content.scores:
         parts += _scores(content)
     if layers.rows_of(content):

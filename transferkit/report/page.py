@@ -17,6 +17,7 @@ from transferkit.report import calibrated, curves, layers, plots
 from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.explained import explained, explained_words
+from transferkit.report.headline import explanation, headline
 from transferkit.report.labelled import labelled
 from transferkit.report.mapped import map_svg, map_words
 from transferkit.report.pictures import data_uris
@@ -34,9 +35,9 @@ def page(content: Content) -> str:
     return rendered(
         "page.html.jinja",
         content=content,
-        title=f"{words.headline(content)} · transferkit",
-        headline=words.headline(content),
-        explanation=words.explanation(content),
+        title=f"{headline(content)} · transferkit",
+        headline=headline(content),
+        explanation=explanation(content),
         command=words.command(content),
         opened=opened(content),
         openings=words.openings(content),

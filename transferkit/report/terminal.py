@@ -13,6 +13,7 @@ from rich.text import Text
 from transferkit.report import content as words
 from transferkit.report import layers
 from transferkit.report.content import Content
+from transferkit.report.headline import explanation, headline
 from transferkit.report.plots import shortened
 
 TABLE_UP_TO = 20  # classes; of more, the worst ones are shown
@@ -23,9 +24,9 @@ BOTH_UP_TO = 10  # classes for which table and matrix fit into 40 lines together
 
 def verdict(content: Content, path: str) -> RenderableType:
     """One sentence, the classes, the matrix, the confusions, and where the page is."""
-    parts: list[RenderableType] = [Text(plain(words.headline(content)), style="bold")]
+    parts: list[RenderableType] = [Text(plain(headline(content)), style="bold")]
     scores = content.scores
-    parts.append(Text(plain(" ".join(words.explanation(content)))))
+    parts.append(Text(plain(" ".join(explanation(content)))))
     if scores and layers.rows_of(content):
         parts += [Text(), layers.table(content), Text(), *(Text(plain(line)) for line in layers.sentences(content))]
         parts += [Text(plain(line), style="dim") for line in layers.caveats(content)]

@@ -37,7 +37,7 @@ class Judgement:
     @property
     def accuracy(self) -> float:
         """In [0, 1]."""
-        return float(self.is_right.float().mean())
+        return int(self.is_right.sum()) / len(self.is_right)
 
     def against(self, start: Tensor | None) -> dict[str, Any]:
         """Keys of history.jsonl: accuracy, loss, n, and of the images how many are right now and were wrong before.

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from transferkit.errors import TransferkitError
+from transferkit.metrics.epochs import FEWEST_TO_CHOOSE, best_epoch
 from transferkit.recipe import TrainingSettings
 from transferkit.training.judging import result_of
 from transferkit.training.state import Training
-
-# An accuracy of 90 % on 500 images has a standard error of 1.3 points; epochs differ by about as much. Fewer images
-# would choose by chance, as they would a probe's C.
-FEWEST_TO_CHOOSE = 500
 
 
 def require_choice(settings: TrainingSettings, val_images: int) -> None:
@@ -26,24 +20,6 @@ def require_choice(settings: TrainingSettings, val_images: int) -> None:
             f"--keep best chooses the epoch on the val images, of which there are {val_images:,}: fewer than "
             f"{FEWEST_TO_CHOOSE} choose by chance. Use --keep last, or set more aside with --val-fraction."
         )
-
-
-def best_epoch(history: Sequence[dict[str, Any]]) -> int:
-    """The position of the record with the highest val accuracy, at a tie with the lowest val loss, then the earliest.
-
-    Example:
-        >>> accuracies = (0.80, 0.85, 0.85, 0.70)
-        >>> losses = (0.9, 0.6, 0.5, 0.4)
-        >>> best_epoch([{"val_accuracy": a, "val_loss": l} for a, l in zip(accuracies, losses)])
-        2
-    """
-    judged = [position for position, record in enumerate(history) if record["val_accuracy"] is not None]
-    return min(judged, key=lambda position: _badness(history[position]))
-
-
-def _badness(record: dict[str, Any]) -> tuple[float, float]:
-    loss = record["val_loss"]
-    return -record["val_accuracy"], float("inf") if loss is None else loss
 
 
 def note_best(training: Training, settings: TrainingSettings) -> None:

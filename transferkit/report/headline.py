@@ -1,0 +1,153 @@
+"""The verdict of a run in sentences: first what went wrong, with what to try, then the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.report.content import Content, percent
+
+FITS = {"finetune": "Fine-tuning", "scratch": "Training"}  # of which a run's history tells the start
+
+
+def headline(content: Content) -> str:
+    """The verdict in one sentence, with n."""
+    return _sentences(content)[0]
+
+
+def explanation(content: Content) -> list[str]:
+    """The sentences after the headline."""
+    return _sentences(content)[1:]
+
+
+def _sentences(content: Content) -> list[str]:
+    """What went wrong first, then the result, its interval, the way from the start, best and worst class, guessing."""
+    scores = content.scores
+    if not scores:
+        return [
+            f"{content.subject} has not been evaluated.",
+            content.missing.get("evaluation", "There was no test image."),
+        ]
+    rival = scores.get("commonest") or {"is_beaten": True}  # all images of one class, or an earlier version
+    low, high = scores["interval"]
+    result = f"{content.subject} gets {percent(scores['accuracy'])} of {scores['n']:,} test images right"
+    return [
+        *_lost(content),
+        f"{result}." if rival["is_beaten"] else f"{result}, {_no_better(content, rival)}",
+        f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}.",
+        *_way(content),
+        *_classes(scores, tells_guessing=rival["is_beaten"]),
+    ]
+
+
+def _classes(scores: Mapping[str, Any], *, tells_guessing: bool) -> Iterator[str]:
+    known = [row for row in scores["per_class"] if row["recall"] is not None]
+    if len(known) < 2:
+        return
+    best, worst = max(known, key=_recall), min(known, key=_recall)
+    yield (
+        f"It finds “{best['name']}” best ({percent(best['recall'])} of {best['n']:,}) "
+        f"and “{worst['name']}” worst ({percent(worst['recall'])} of {worst['n']:,})."
+    )
+    if tells_guessing:
+        yield f"Always answering the commonest class would give {percent(guessing(scores))}."
+
+
+def _recall(row: Mapping[str, Any]) -> float:
+    return float(row["recall"])
+
+
+def guessing(scores: Mapping[str, Any]) -> float:
+    """The accuracy of always answering the test set's commonest class."""
+    return float(max(row["n"] for row in scores["per_class"]) / scores["n"])
+
+
+# ---- against always answering the commonest class ----
+
+
+def _no_better(content: Content, rival: Mapping[str, Any]) -> str:
+    """The end of the sentence about a result that is not shown to beat one and the same answer."""
+    known = f"not shown to be better than always answering “{rival['class']}” ({percent(rival['accuracy'])})"
+    return f"{known}: try {_joined(list(_cures_of_guessing(content, rival)))}."
+
+
+def _cures_of_guessing(content: Content, rival: Mapping[str, Any]) -> Iterator[str]:
+    method = content.recipe.get("method") or {}
+    if rival["only_model"] > rival["only_answer"]:
+        yield "more test images, which may show it"
+    if method.get("name") == "probe":
+        yield "another backbone (transferkit rank)"
+    elif method.get("epochs"):
+        yield f"--epochs {3 * method['epochs']}"
+    yield f"a look at the labels (transferkit labels {content.name})"
+
+
+# ---- against its own start ----
+
+
+def _lost(content: Content) -> Iterator[str]:
+    """A sentence where training did not pay: worse on val than its start, or the start was kept."""
+    known, method = content.evaluation.get("since_start"), content.recipe.get("method") or {}
+    name = FITS.get(str(method.get("name")))
+    if not known or name is None:
+        return
+    start, end, images = known["start"], known["end"], f"{known['n']:,} val images"
+    cures = f"try {_joined(list(_cures_of_loss(method, known)))}"
+    if end["epoch"] == 0:
+        yield (
+            f"{name} did not help {content.backbone}, so its start was kept: no epoch got more than "
+            f"{percent(start['accuracy'])} of {images} right; {cures}."
+        )
+    elif known["is_worse"]:
+        verb = "made {} worse" if known["is_shown"] else "did not help {}"
+        chance = "" if known["is_shown"] else " (within chance)"
+        yield (
+            f"{name} {verb.format(content.backbone)}: of {images}, {percent(start['accuracy'])} were right at its "
+            f"start and {percent(end['accuracy'])} {_end(known)}{chance}; {cures}."
+        )
+
+
+def _end(known: Mapping[str, Any]) -> str:
+    """When the end was judged: a result that has learnt from val cannot be judged on it."""
+    return "at the end" if known["is_result"] else "before it learnt from val too"
+
+
+def _cures_of_loss(method: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]:
+    best = known["best"]
+    if method.get("keep") == "last" and known["n"] >= FEWEST_TO_CHOOSE:
+        epoch = f"epoch {best['epoch']}" if best["epoch"] else "its start"
+        yield f"--keep best ({percent(best['accuracy'])}, {epoch})"
+    if method.get("lr"):
+        yield f"--lr {method['lr'] / 3:.1g}"
+    if method.get("batchnorm") == "train":
+        yield "--batchnorm eval"
+    if method.get("head") == "probe":
+        yield "transferkit probe, which is its start"
+
+
+def _way(content: Content) -> Iterator[str]:
+    """How far training has come on val, where that is not the headline."""
+    known = content.evaluation.get("since_start")
+    if not known or known["is_worse"] or known["end"]["epoch"] == 0:
+        return
+    start, end = known["start"], known["end"]
+    chosen = f", where epoch {end['epoch']} was best and kept" if _keeps_best(content) else ""
+    yield (
+        f"Of {known['n']:,} val images, {percent(start['accuracy'])} were right at its start and "
+        f"{percent(end['accuracy'])} {_end(known)}{chosen}."
+    )
+
+
+def _keeps_best(content: Content) -> bool:
+    return (content.recipe.get("method") or {}).get("keep") == "best"
+
+
+def _joined(options: list[str]) -> str:
+    """Options as a list in words.
+
+    Example:
+        >>> _joined(["--lr 0.01", "--keep best", "more images"])
+        '--lr 0.01, --keep best or more images'
+    """
+    return options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
