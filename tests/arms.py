@@ -11,6 +11,7 @@ from synthetic_runs import FACTS, MODEL
 
 from transferkit import folders
 from transferkit import recipe as recipes
+from transferkit.checkpoint import write_text
 from transferkit.outputs import Outputs
 from transferkit.recipe import Recipe
 from transferkit.run_directory import Run
@@ -61,6 +62,7 @@ def _written(run: Run, made_by: Recipe, correct: Sequence[int], names: Sequence[
     )
     run.save_outputs({"test": outputs(correct, names)})
     run.write_json("evaluation", {})
+    write_text(run.path / "report.html", "")
     return run
 
 

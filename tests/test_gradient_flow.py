@@ -12,14 +12,15 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
-from transferkit import report
-from transferkit.checkpoint import read_json, write_json
+from transferkit import report, result_folders
+from transferkit.checkpoint import read_json, write_json, write_text
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
 from transferkit.lab import gradient_flow
 from transferkit.lab.gradient_flow import GradientFlowSettings, comparisons, gradient_norms, measure, summary, weights
 from transferkit.recipe import BackboneSettings
 from transferkit.report import gradient_flow as words
+from transferkit.result_folders import GRADIENT_FLOW, require_free
 from transferkit.screen import SILENT
 
 CPU = torch.device("cpu")
@@ -107,13 +108,18 @@ def test_a_measurement_leaves_numbers_page_and_figures(tmp_path: Path) -> None:
 
 
 def test_a_finished_or_foreign_folder_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("precious")
-    with pytest.raises(TransferkitError, match=r"holds other files. Choose another folder with --out"):
-        gradient_flow.require_free(tmp_path, overwrite=True)
-    write_json(tmp_path / "gradient-flow.json", {})
+    foreign, finished = tmp_path / "foreign", tmp_path / "finished"
+    foreign.mkdir()
+    (foreign / "gradient-flow.json").write_text("{}")
+    with result_folders.held(finished, GRADIENT_FLOW):
+        write_json(finished / "gradient-flow.json", {})
+        write_text(finished / "report.html", "")
+
+    with pytest.raises(TransferkitError, match=r"holds other files and is no measurement. Choose another folder"):
+        require_free(foreign, GRADIENT_FLOW, overwrite=True)
     with pytest.raises(TransferkitError, match=r"already holds a measurement.*--overwrite"):
-        gradient_flow.require_free(tmp_path, overwrite=False)
-    gradient_flow.require_free(tmp_path, overwrite=True)
+        require_free(finished, GRADIENT_FLOW, overwrite=False)
+    require_free(finished, GRADIENT_FLOW, overwrite=True)
 
 
 def test_an_unknown_network_is_refused_before_any_work(tmp_path: Path) -> None:

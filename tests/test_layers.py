@@ -25,6 +25,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
         "solvers",
         "heads",
         "run_directory",
+        "result_folders",
         "input_sizes",
     },
     {"batches", "duplicates", "receptive_fields", "logit_checks"},

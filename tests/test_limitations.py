@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,18 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import transferkit
+from transferkit import result_folders
 from transferkit.cli.app import app
 from transferkit.errors import TransferkitError
 from transferkit.images import Images
 from transferkit.limitations import image_sets, known, leave_out, overlap, unknown
 from transferkit.limitations.settings import Rules, Settings, from_options
-from transferkit.limitations.story import claim, make
+from transferkit.limitations.story import make
 from transferkit.limitations.subject import Subject, halves, linear_head, open_subject, rows, same_images
 from transferkit.limitations.summary import NO_LIMIT, shortest, summary
 from transferkit.outputs import Outputs
 from transferkit.report.limits import limits_page
+from transferkit.result_folders import LIMITS, require_free
 from transferkit.run_directory import Run, open_run
 from transferkit.screen import SILENT
 
@@ -532,14 +535,26 @@ def test_a_second_report_asks_the_network_nothing(
 
 def test_a_report_is_not_overwritten_unasked(report: dict[str, Any]) -> None:
     with pytest.raises(TransferkitError, match="already holds a limits report"):
-        claim(Path(report["folder"]), overwrite=False)
+        require_free(Path(report["folder"]), LIMITS, overwrite=False)
+
+
+def test_figures_of_ones_own_stay(tmp_path: Path, report: dict[str, Any]) -> None:
+    place = shutil.copytree(report["folder"], tmp_path / "paper")
+    (place / "figs" / "mine.svg").write_text("<svg/>")
+
+    with result_folders.held(place, LIMITS):
+        result_folders.clear(place, LIMITS)
+
+    assert [path.name for path in (place / "figs").iterdir()] == ["mine.svg"]
+    assert list((place / "outputs").glob("*.pass.safetensors"))
+    assert not list(place.glob("limits.*"))
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
 
     with pytest.raises(TransferkitError, match="holds other files and is no limits report"):
-        claim(tmp_path, overwrite=True)
+        require_free(tmp_path, LIMITS, overwrite=True)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ import pytest
 from rich.console import Console
 from synthetic_runs import FACTS, finished_run, outputs, with_layers
 
-from transferkit import report
+from transferkit import report, result_folders
+from transferkit.checkpoint import write_json
 from transferkit.errors import TransferkitError
 from transferkit.metrics.calibration import ece
 from transferkit.metrics.temperature import fit_temperature, with_temperature
@@ -24,6 +25,7 @@ from transferkit.outputs import Outputs
 from transferkit.report import content, curves, pictures, plots
 from transferkit.report.figures import FIGURES, figure
 from transferkit.report.published import CIFAR10, Published, published
+from transferkit.result_folders import STUDY
 from transferkit.run_directory import Run
 
 HOSTILE = ("<script>alert(1)</script>", "</script><img src=x onerror=alert(2)>", "\"quoted\" & 'both'", "a|b\n`c` *d*")
@@ -512,7 +514,8 @@ def study(folder: Path, names: tuple[str, str] = ("scratch", "finetune")) -> dic
 
 
 def test_a_comparison_shows_verdict_difference_failures_and_links_to_its_runs(tmp_path: Path) -> None:
-    (tmp_path / "comparison.json").write_text(json.dumps(study(tmp_path)))
+    with result_folders.held(tmp_path, STUDY):
+        write_json(tmp_path / "comparison.json", study(tmp_path))
 
     report.write_comparison(tmp_path)
 
@@ -525,7 +528,8 @@ def test_a_comparison_shows_verdict_difference_failures_and_links_to_its_runs(tm
 
 
 def test_hostile_names_of_arms_stay_text(tmp_path: Path) -> None:
-    (tmp_path / "comparison.json").write_text(json.dumps(study(tmp_path, names=(HOSTILE[0], HOSTILE[1]))))
+    with result_folders.held(tmp_path, STUDY):
+        write_json(tmp_path / "comparison.json", study(tmp_path, names=(HOSTILE[0], HOSTILE[1])))
 
     report.write_comparison(tmp_path)
 

@@ -388,7 +388,7 @@ def test_finished_runs_are_compared_without_running_anything(tmp_path: Path, eng
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     run_study(wanted(), tmp_path / "study", screen=SILENT)
 
-    with pytest.raises(TransferkitError, match=r"holds other files. Choose another folder with --out."):
+    with pytest.raises(TransferkitError, match=r"holds a study and is no comparison. Choose another folder"):
         compare_runs(sorted((tmp_path / "study" / "runs").iterdir()), tmp_path / "study", overwrite=True)
 
 
@@ -517,3 +517,47 @@ def test_a_comparison_without_labels_has_no_curve(tmp_path: Path) -> None:
     assert message == (
         "There is no figure 'curve' here: a comparison has none; a run has confusion, recall and training."
     )
+
+
+# ---- whose files ----
+
+
+def test_overwriting_a_real_finished_study_removes_its_runs_and_makes_them_anew(tmp_path: Path) -> None:
+    small = wanted(budget="2steps", seeds=1)
+    folder = tmp_path / "study"
+    run_study(small, folder, screen=SILENT)
+    started = [(path, path.stat().st_mtime_ns) for path in sorted(folder.glob("runs/*/evaluation.json"))]
+    (folder / "notes.txt").write_text("mine")
+    (folder / "runs" / "unrelated").mkdir()
+    (folder / "runs" / "unrelated" / "recipe.yaml").write_text("mine")
+
+    run_study(small, folder, overwrite=True, screen=SILENT)
+
+    assert len(started) == 3
+    assert all(path.stat().st_mtime_ns > before for path, before in started)
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / "runs" / "unrelated" / "recipe.yaml").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_study_beside_a_study_file_of_ones_own_is_refused(tmp_path: Path, overwrite: bool) -> None:
+    mine = {"study.yaml": "arms: {}", "report.md": "# mine"}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text)
+
+    with pytest.raises(TransferkitError, match="holds other files and is no study"):
+        run_study(wanted(), tmp_path, overwrite=overwrite, screen=SILENT)
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == mine
+
+
+def test_a_study_that_was_killed_before_its_page_goes_on(tmp_path: Path, engine: Engine) -> None:
+    run_study(wanted(), tmp_path / "study", screen=SILENT)
+    (tmp_path / "study" / "report.html").unlink()
+    engine.made.clear()
+
+    run_study(wanted(), tmp_path / "study", screen=SILENT)
+
+    assert engine.made == []
+    assert (tmp_path / "study" / "report.html").exists()

@@ -136,17 +136,24 @@ def held(folder: Path, kind: str, older_files: Iterable[str] = ()) -> Iterator[N
         return
     is_new = not place.exists()
     made(place, OUT_ADVICE)
-    with locked(place, folder):
-        facts, files = _read_manifest(place)
-        own = _Held(place, kind, files if facts else dict.fromkeys(older_files), has_manifest=facts is not None)
-        _held[place] = own
-        try:
-            _remove_left_overs(own)
+    try:
+        with locked(place, folder), _working_in(place, kind, older_files):
             yield
-        finally:
-            del _held[place]
-            if is_new and not own.has_manifest:
-                _forget(place)
+    finally:
+        if is_new and kind_of(place) is None:
+            forget(place)
+
+
+@contextmanager
+def _working_in(place: Path, kind: str, older_files: Iterable[str]) -> Iterator[None]:
+    facts, files = _read_manifest(place)
+    own = _Held(place, kind, files if facts else dict.fromkeys(older_files), has_manifest=facts is not None)
+    _held[place] = own
+    try:
+        _remove_left_overs(own)
+        yield
+    finally:
+        del _held[place]
 
 
 def record(path: Path) -> None:
@@ -185,6 +192,16 @@ def remove(folder: Path, names: Iterable[str] | None = None) -> None:
     _write_manifest(own.folder, own.kind, own.files)
 
 
+def forget(folder: Path) -> None:
+    """Remove the manifest of a folder of which nothing is left, and the folder; one that holds something stays."""
+    if files_of(folder) or any(not _is_left_over(entry) for entry in folder.iterdir()):
+        return
+    for name in (MANIFEST, LOCK, HOLDER):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # a file browser's mark is left in it
+        folder.rmdir()
+
+
 def remove_file(path: Path, root: Path) -> None:
     """Remove a file, and the folders up to `root` that are empty then."""
     with suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
@@ -212,15 +229,6 @@ def _remove_left_overs(own: _Held) -> None:
         found = PARTIAL.fullmatch(path.name)
         if found and path.is_file() and _name_in(own, path.with_name(found["name"])) in own.files:
             path.unlink(missing_ok=True)
-
-
-def _forget(place: Path) -> None:
-    """Leave no trace of a folder in which nothing was written."""
-    for name in (LOCK, HOLDER):
-        with suppress(OSError):
-            (place / name).unlink()
-    with suppress(OSError):
-        place.rmdir()
 
 
 # ----------------------------------------------------------------------------------------------------- the manifest

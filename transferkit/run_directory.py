@@ -256,38 +256,6 @@ def _is_consistent(run: Run) -> bool:
         return False
 
 
-def claim_folder(
-    folder: Path, kind: str, content: recipes.Study | recipes.Ranking, result: str, *, overwrite: bool = False
-) -> None:
-    """Check that a study's or ranking's results may be written to `folder`; nothing is changed yet.
-
-    Args:
-        folder: Where they shall be.
-        kind: `study` or `ranking`; its YAML file lies in the folder under this name.
-        content: What that file holds if an earlier call of the same command made it.
-        result: The JSON file that a finished one has; with `failures` in it, what failed is tried again.
-        overwrite: Whether results there may be replaced.
-
-    Raises:
-        TransferkitError: If it holds something else, or is finished.
-    """
-    path = folder / f"{kind}.yaml"
-    if folder.is_file():
-        raise TransferkitError(f"{folder} is a file. Choose a folder with --out.")
-    if folder.exists() and any(folder.iterdir()) and not path.exists():
-        raise TransferkitError(f"{folder} holds other files and is no {kind}. Choose another folder with --out.")
-    if not path.exists() or overwrite:
-        return
-    if recipes.load(path) != content:
-        raise TransferkitError(f"{folder} holds another {kind}. Choose another folder with --out, or use --overwrite.")
-    done = folder / result
-    if done.exists() and not read_json(done)["failures"]:
-        raise TransferkitError(
-            f"{folder} already holds this {kind}. Look at {folder / 'report.html'}, choose another folder with "
-            "--out, or replace it with --overwrite."
-        )
-
-
 def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
     """Write the resolved recipe; without `resume`, what an earlier run left there is removed.
 
@@ -314,3 +282,4 @@ def remove(run: Run) -> None:
     """Remove what a run wrote, and nothing else that lies in its folder."""
     with held(run):
         folders.remove(run.path)
+    folders.forget(run.path)

@@ -83,11 +83,11 @@ def gradient_flow(
 ) -> None:
     """Measure the gradient's norm per layer, before training and after an epoch: do skip connections help?"""
     with working() as screen:
-        from transferkit import report
-        from transferkit.lab.gradient_flow import BACKBONES, GradientFlowSettings, measure, require_free
+        from transferkit import report, result_folders
+        from transferkit.lab.gradient_flow import BACKBONES, GradientFlowSettings, measure
 
         folder = out or Path("runs") / f"gradient-flow-{data.replace(':', '-').replace('/', '-')}"
-        require_free(folder, overwrite)
+        result_folders.require_free(folder, result_folders.GRADIENT_FLOW, overwrite=overwrite)
         chosen = tuple(dict.fromkeys(backbones or BACKBONES))
         settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, size, device, threads)
         found = measure(settings, folder, screen, command_line())

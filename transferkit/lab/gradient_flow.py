@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transferkit import backbones, datasets, defaults, report, runtime
+from transferkit import backbones, datasets, defaults, report, result_folders, runtime
 from transferkit.batches import to_device
 from transferkit.checkpoint import write_json
 from transferkit.classifier import Classifier
-from transferkit.errors import TransferkitError
 from transferkit.images import Images
 from transferkit.job import Job
 from transferkit.recipe import BackboneSettings, Recipe, ScratchSettings, from_options
+from transferkit.result_folders import GRADIENT_FLOW
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
 from transferkit.training import parameter_groups, train
@@ -63,6 +63,12 @@ def measure(settings: GradientFlowSettings, folder: Path, screen: Screen, comman
     Raises:
         TransferkitError: For an unknown network or data set, or a folder that holds something else; before any work.
     """
+    with result_folders.held(folder, GRADIENT_FLOW):
+        return carry_out(settings, folder, screen, command)
+
+
+def carry_out(settings: GradientFlowSettings, folder: Path, screen: Screen, command: str) -> dict[str, Any]:
+    """What `measure` says, in a folder that may be written to."""
     recipes = {name: [recipe_of(name, settings, seed) for seed in range(settings.seeds)] for name in settings.backbones}
     machine = runtime.start(settings.device, "fp32", settings.threads)
     splits = datasets.load(next(iter(recipes.values()))[0].data, screen)
@@ -86,7 +92,8 @@ def measure(settings: GradientFlowSettings, folder: Path, screen: Screen, comman
         "networks": networks,
         "comparisons": comparisons(networks),
     }
-    write_json(folder / "gradient-flow.json", result)
+    result_folders.clear(folder, GRADIENT_FLOW)
+    write_json(folder / GRADIENT_FLOW.result, result)
     report.write_gradient_flow(folder)
     return result
 
@@ -101,24 +108,6 @@ def recipe_of(name: str, settings: GradientFlowSettings, seed: int) -> Recipe:
     }
     backbones.source(name)  # refuses an unknown one before any work
     return from_options("scratch", name, settings.data, {**options, "ema": False, "mixup": 0.0}, ())
-
-
-def require_free(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder whose content would be lost or mixed up.
-
-    Raises:
-        TransferkitError: Says what is there.
-    """
-    if folder.is_file():
-        raise TransferkitError(f"{folder} is a file. Choose a folder with --out.")
-    finished = folder / "gradient-flow.json"
-    if finished.exists() and not overwrite:
-        raise TransferkitError(
-            f"{folder} already holds a measurement. Look at {folder / 'report.html'}, choose another folder with "
-            "--out, or replace it with --overwrite."
-        )
-    if folder.exists() and any(folder.iterdir()) and not finished.exists():
-        raise TransferkitError(f"{folder} holds other files. Choose another folder with --out.")
 
 
 # --------------------------------------------------------------------------------------------------- measurement

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import ood
+from transferkit import ood, result_folders
 from transferkit.checkpoint import write_arrays, write_atomically, write_json
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import evaluate, without_nan
@@ -33,11 +33,11 @@ from transferkit.metrics.open_world import open_world
 from transferkit.metrics.thresholds import threshold_at
 from transferkit.outputs import Outputs
 from transferkit.report import write_limits
+from transferkit.result_folders import LIMITS
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
 
 SCHEMA = 1  # of limits.json
-FILES = ("limits.json", "limits.html", "limits.md", "scores.npz", "pictures.safetensors")
 
 Floats = npt.NDArray[np.float64]
 Own = Mapping[str, Mapping[str, Floats]]
@@ -74,14 +74,23 @@ def make(
     Raises:
         TransferkitError: If the run, its images or the images to test with do not allow it.
     """
+    folder = out or run.path / "limits"
+    with result_folders.claimed(folder, LIMITS, overwrite=overwrite):
+        report = made_report(run, settings, folder, device, screen, command)
+    return {**report, "folder": str(folder)}
+
+
+def made_report(
+    run: Run, settings: Settings, folder: Path, device: str, screen: Screen, command: str
+) -> dict[str, Any]:
+    """The report's content, written to a folder that may be written to."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    folder = claim(out or run.path / "limits", overwrite)
     require_sources(settings)
     subject = open_subject(run, folder, settings.train_images, settings.seed, device, screen)
     seen = look(subject, settings, screen)
     pictures = gallery.album(subject, seen.told, seen.field)
     strips = gallery.strip_rows(seen.corruptions.strips, pictures)
-    report = {
+    report: dict[str, Any] = {
         "schema": SCHEMA,
         "command": command,
         "made": started,
@@ -95,11 +104,12 @@ def make(
     report["summary"] = summary(report, settings.rules)
     report["seconds"] = round(time.perf_counter() - clock, 1)
     report = without_nan(report)
+    result_folders.clear(folder, LIMITS)
     write_arrays(folder / "pictures.safetensors", {"pixels": pictures.pixels})
     write_scores(folder / "scores.npz", subject, seen)
     write_json(folder / "limits.json", report)
     write_limits(folder)
-    return {**report, "folder": str(folder)}
+    return report
 
 
 def require_sources(settings: Settings) -> None:
@@ -147,25 +157,6 @@ def count(subject: Subject, seen: Seen, settings: Settings, screen: Screen) -> d
         "open_world": open_world_report(seen.told, held_out, subject, seen.own, settings),
         "field": field.report(seen.field, subject, [row for row, _ in seen.shifts]) if seen.field else None,
     }
-
-
-def claim(folder: Path, overwrite: bool) -> Path:
-    """The folder of the report; stored outputs in it are kept.
-
-    Raises:
-        TransferkitError: If it holds something that would be lost.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise TransferkitError(f"{folder} is a file. Choose a folder with --out.")
-    held = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
-    if held - {*FILES, "outputs", "figs"}:
-        raise TransferkitError(f"{folder} holds other files and is no limits report. Choose another folder with --out.")
-    if "limits.json" in held and not overwrite:
-        raise TransferkitError(
-            f"{folder} already holds a limits report. Look at {folder / 'limits.html'}, choose another folder with "
-            "--out, or replace it with --overwrite; what the network said is kept and not computed again."
-        )
-    return folder
 
 
 def image_sets_of(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit import result_folders
 from transferkit.checkpoint import read_json, write_json
 from transferkit.errors import TransferkitError
 from transferkit.limitations.settings import Settings
@@ -18,6 +19,7 @@ from transferkit.limitations.story import make
 from transferkit.metrics.auroc import auroc, auroc_difference
 from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.report import write_limits_comparison
+from transferkit.result_folders import LIMITS, LIMITS_COMPARISON
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
 from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap
@@ -25,7 +27,6 @@ from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap
 SCHEMA = 1
 RESAMPLES = 2_000
 ALPHA = 0.05
-FILES = ("limits-comparison.json", "limits-comparison.html")
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -66,29 +67,17 @@ def compare(
     names = distinct_names([run.path for run in runs])
     if not overwrite:
         require_same_settings([report_folder(run) for run in runs], settings)
-    claim(out, overwrite)
-    limits = []
-    for name, run in zip(names, runs, strict=True):
-        screen.line(f"limits of {name}")
-        folder = made(run, settings, overwrite=overwrite, device=device, screen=screen, command=command)
-        limits.append(opened(name, folder))
-    found = compared(limits, settings.seed) | {"command": command}
-    write_json(out / FILES[0], found)
-    write_limits_comparison(out)
+    with result_folders.claimed(out, LIMITS_COMPARISON, overwrite=overwrite):
+        limits = []
+        for name, run in zip(names, runs, strict=True):
+            screen.line(f"limits of {name}")
+            folder = made(run, settings, overwrite=overwrite, device=device, screen=screen, command=command)
+            limits.append(opened(name, folder))
+        found = compared(limits, settings.seed) | {"command": command}
+        result_folders.clear(out, LIMITS_COMPARISON)
+        write_json(out / LIMITS_COMPARISON.result, found)
+        write_limits_comparison(out)
     return {**found, "folder": str(out)}
-
-
-def claim(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds something else, or a comparison that is not to be replaced.
-
-    Raises:
-        TransferkitError: Says which.
-    """
-    held = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    if folder.is_file() or held - set(FILES):
-        raise TransferkitError(f"{folder} holds other files and is no comparison. Choose another folder with --out.")
-    if held and not overwrite:
-        raise TransferkitError(f"{folder} already holds a comparison. Choose another with --out, or use --overwrite.")
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
@@ -126,7 +115,7 @@ def require_same_settings(folders: Sequence[Path], settings: Settings) -> None:
 
 def is_made(folder: Path) -> bool:
     """Whether there is a finished report."""
-    return (folder / "limits.json").exists()
+    return (folder / LIMITS.result).exists()
 
 
 def is_made_with(folder: Path, settings: Settings) -> bool:

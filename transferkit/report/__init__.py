@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit import run_directory
+from transferkit import folders, result_folders, run_directory
 from transferkit.checkpoint import read_arrays, read_json, write_text
 from transferkit.errors import TransferkitError
+from transferkit.result_folders import COMPARISON, STUDY
 from transferkit.run_directory import Run
 
 if TYPE_CHECKING:
@@ -68,7 +69,17 @@ def first_sentence(run: Run) -> str:
 
 
 def write_comparison(folder: Path) -> dict[str, Any]:
-    """Make report.html and report.md of a comparison or a label curve from its comparison.json alone, and return it."""
+    """Make report.html and report.md of a comparison or a label curve from its comparison.json alone, and return it.
+
+    Raises:
+        TransferkitError: If another process works in the folder, or it is of something else.
+    """
+    kind = COMPARISON if folders.kind_of(folder) == COMPARISON.name else STUDY
+    with result_folders.held(folder, kind):
+        return _write_comparison(folder)
+
+
+def _write_comparison(folder: Path) -> dict[str, Any]:
     comparison: dict[str, Any] = read_json(folder / "comparison.json")
     if comparison.get("kind") == "curve":
         from transferkit.report import label_curve
@@ -103,9 +114,9 @@ def write_limits(folder: Path) -> None:
 
     report = read_json(folder / "limits.json")
     pictures, _ = read_arrays(folder / "pictures.safetensors")
-    write_text(folder / "limits.html", limits_page(report, pictures["pixels"]))
     write_text(folder / "limits.md", limits_markdown(report))
     write_figures(folder / "figs", report)
+    write_text(folder / "limits.html", limits_page(report, pictures["pixels"]))
 
 
 def limits_verdict(report: Mapping[str, Any]) -> RenderableType:

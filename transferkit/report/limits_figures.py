@@ -25,14 +25,11 @@ SETS = 8  # at most, so that a folder of figures stays one
 
 
 def write_figures(folder: Path, report: Report) -> list[Path]:
-    """Draw every figure that the report has numbers for; those of an earlier report go.
+    """Draw every figure that the report has numbers for.
 
     Returns:
         The files, in the order of the page.
     """
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.svg"):
-        old.unlink()
     paths = []
     for name, draw in figures(report):
         paths.append(folder / f"{name}.svg")

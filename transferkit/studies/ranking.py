@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import datasets, defaults, report, run_directory, runtime
+from transferkit import datasets, defaults, folders, report, result_folders, runtime
 from transferkit.checkpoint import write_json, write_text
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.features.networks import stamp
 from transferkit.images import Images, Labels, Splits
 from transferkit.recipe import Ranking, Recipe, dump
+from transferkit.result_folders import RANKING
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
 from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap, rank_ranges, wilson
@@ -50,7 +51,14 @@ def rank(
     screen = screen or Screen()
     for backbone in ranking.backbones:
         require_known(backbone)
-    folder = claim(out or Path("runs") / f"{ranking.title}-{ranking.short_hash}", ranking, overwrite)
+    folder = out or Path("runs") / f"{ranking.title}-{ranking.short_hash}"
+    with result_folders.claimed(folder, RANKING, overwrite=overwrite, content=ranking):
+        begin(folder, ranking, overwrite)
+        return carry_out(ranking, folder, screen, command)
+
+
+def carry_out(ranking: Ranking, folder: Path, screen: Screen, command: str) -> dict[str, Any]:
+    """Score, compare, and write, in a folder that may be written to."""
     machine = runtime.start(ranking.device, ranking.precision, ranking.threads)
     splits = datasets.load(ranking.data, screen)
     images = sample(splits.train, ranking.images, ranking.seed)
@@ -74,18 +82,12 @@ def rank(
     return result
 
 
-def claim(folder: Path, ranking: Ranking, overwrite: bool) -> Path:
-    """The ranking's folder, with the ranking written into it; what is scored already stays unless overwritten.
-
-    Raises:
-        TransferkitError: If it holds something else, or this ranking is finished.
-    """
-    run_directory.claim_folder(folder, "ranking", ranking, "ranking.json", overwrite=overwrite)
-    for old in folder.glob("backbones/*.safetensors") if overwrite else ():
-        old.unlink()
+def begin(folder: Path, ranking: Ranking, overwrite: bool) -> None:
+    """Write the ranking into its folder; what is scored already stays unless overwritten."""
+    if overwrite:
+        folders.remove(folder)
     write_text(folder / "ranking.yaml", dump(ranking))
-    (folder / "ranking.json").unlink(missing_ok=True)
-    return folder
+    folders.remove(folder, [RANKING.result, RANKING.page])
 
 
 # --------------------------------------------------------------------------------------------------------- scores

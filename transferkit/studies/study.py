@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import budget as budgets
-from transferkit import report, run_directory
+from transferkit import folders, report, result_folders, run_directory
 from transferkit.checkpoint import write_json, write_text
 from transferkit.comparison import Over, compare
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.recipe import Recipe, ScratchSettings, Study, dump
+from transferkit.result_folders import COMPARISON, STUDY
 from transferkit.run import run
 from transferkit.run_directory import Run
 from transferkit.same_data import arms_of, chosen_reference, finished_runs, require_same_data
@@ -37,14 +38,16 @@ def run_study(
     screen = screen or Screen()
     for _, _, recipe in study.recipes():
         _require_backbone(recipe)
-    folder = claim(out or Path("runs") / f"{study.name}-{study.short_hash}", study, overwrite)
-    sources = {
-        name: str(finished(recipe, folder / "before" / name, screen, f"{command} (before: {name})").path)
-        for name, recipe in study.before.items()
-    }
-    cells, failures = all_runs(study, folder, sources, screen, command)
-    comparison = concluded(study, cells, failures)
-    return write(folder, {**comparison, "name": study.name, "failures": failures, "command": command})
+    folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
+    with result_folders.claimed(folder, STUDY, overwrite=overwrite, content=study):
+        begin(folder, study, overwrite)
+        sources = {
+            name: str(finished(recipe, folder / "before" / name, screen, f"{command} (before: {name})").path)
+            for name, recipe in study.before.items()
+        }
+        cells, failures = all_runs(study, folder, sources, screen, command)
+        comparison = concluded(study, cells, failures)
+        return write(folder, {**comparison, "name": study.name, "failures": failures, "command": command})
 
 
 def _require_backbone(recipe: Recipe) -> None:
@@ -73,26 +76,24 @@ def all_runs(
     return cells, failures
 
 
-def claim(folder: Path, study: Study, overwrite: bool) -> Path:
-    """The study's folder, with the study written into it; with `overwrite`, without the runs of an earlier one.
-
-    Raises:
-        TransferkitError: If it holds something else, or this study is finished.
-    """
-    run_directory.claim_folder(folder, "study", study, "comparison.json", overwrite=overwrite)
-    for old in [*folder.glob("runs/*"), *folder.glob("before/*")] if overwrite else ():
-        run_directory.remove(Run(old))
+def begin(folder: Path, study: Study, overwrite: bool) -> None:
+    """Write the study into its folder; with `overwrite`, remove the results and runs of an earlier one first."""
+    if overwrite:
+        for name in folders.files_of(folder):
+            if folders.kind_of(folder / name) == run_directory.KIND:
+                run_directory.remove(Run(folder / name))
+        folders.remove(folder)
     write_text(folder / "study.yaml", dump(study))
-    (folder / "comparison.json").unlink(missing_ok=True)
-    return folder
+    folders.remove(folder, [STUDY.result, STUDY.page])
 
 
 def finished(recipe: Recipe, place: Path, screen: Screen, command: str) -> Run:
     """The finished run of a recipe: as it is where there is one, else made now or continued."""
     existing = Run(place)
-    if existing.is_finished:
+    if existing.is_finished and existing.has_page:
         screen.line("finished earlier, not done again")
         return run_directory.open_run(place)
+    folders.record(place)
     return run(recipe, place, resume=True, screen=screen, command=command)
 
 
@@ -195,14 +196,6 @@ def compare_runs(
     comparison = compare(arms, chosen_reference(arms, reference), over)
     digest = hashlib.sha256("\n".join(sorted(str(path.resolve()) for path in paths)).encode()).hexdigest()[:8]
     folder = out or Path("runs") / f"compare-{digest}"
-    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
-        if (folder / "study.yaml").exists() or not (folder / "comparison.json").exists():
-            raise TransferkitError(f"{folder} holds other files. Choose another folder with --out.")
-        if not overwrite:
-            raise TransferkitError(
-                f"{folder} already holds a comparison. Look at {folder / 'report.html'}, choose another folder with "
-                "--out, or replace it with --overwrite."
-            )
     words = "Each run has the length that its recipe says; runs need not cost the same."
     told: dict[str, Any] = {
         "name": "compare",
@@ -211,4 +204,6 @@ def compare_runs(
         "budget": None,
         "budget_in_words": words,
     }
-    return write(folder, {**comparison, **told})
+    with result_folders.claimed(folder, COMPARISON, overwrite=overwrite):
+        folders.remove(folder)
+        return write(folder, {**comparison, **told})
