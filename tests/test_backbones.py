@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import io
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -340,3 +343,52 @@ def test_timm_without_network_names_repository_file_and_alternatives(
     assert str(tmp_path / "weights" / "timm" / "resnet18.a1_in1k" / "model.safetensors") in message
     assert "--weights none" in message
     assert "transferkit quickstart" in message
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """Serves one file, and tells its SHA-256 as the Hugging Face hub does; a range of it where that is asked for."""
+
+    content = b"weights" * 1000
+    digest = hashlib.sha256(content).hexdigest()
+    seen: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self._head(200, self.content)
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range") or "bytes=0-"
+        self.seen.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        self._head(206 if start else 200, self.content[start:], start)
+        self.wfile.write(self.content[start:])
+
+    def _head(self, status: int, body: bytes, start: int = 0) -> None:
+        self.send_response(status)
+        self.send_header("X-Linked-Etag", f'"{self.digest}"')
+        self.send_header("Content-Length", str(len(body)))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_weights_of_the_hub_are_resumed_and_verified_by_the_hash_that_the_hub_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    facts = timm_models.pretrained("resnet18")
+    file = tmp_path / "weights" / timm_models.cache_name(facts)
+    file.parent.mkdir(parents=True)
+    file.with_name("model.safetensors.part").write_bytes(Hub.content[:3000])  # as a killed download leaves it
+
+    path, digest = timm_models.downloaded(facts, timm_models.cache_name(facts), SILENT)
+    server.shutdown()
+
+    assert (path.read_bytes(), digest, Hub.seen) == (Hub.content, Hub.digest, ["bytes=3000-"])
+    assert [entry.name for entry in file.parent.iterdir()] == ["model.safetensors"]

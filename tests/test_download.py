@@ -195,6 +195,16 @@ def test_a_part_of_an_earlier_call_is_completed(server: Server, tmp_path: Path) 
     assert server.seen == [("/file", "bytes=1000-")]
 
 
+def test_the_first_digits_of_a_hash_are_enough_to_resume_and_to_verify(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:1000])
+
+    assert get(tmp_path / "file.bin", f"{server.address}/file", sha256=SHA256[:8]).read_bytes() == CONTENT
+    assert server.seen == [("/file", "bytes=1000-")]
+    with pytest.raises(MachineError, match=rf"came with SHA256 \w+, expected {SHA256[:8]}; it was deleted"):
+        get(tmp_path / "other.bin", f"{server.address}/wrong", sha256=SHA256[:8])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file.bin"]
+
+
 def test_a_part_that_is_complete_already_is_verified_and_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(CONTENT)
 

@@ -42,12 +42,16 @@ class _Failed(Exception):
 
 @dataclass(frozen=True)
 class _Checksum:
+    """What a file's hash must be, or how it must begin."""
+
     algorithm: str
     expected: str
 
-    def of(self, path: Path) -> str:
+    def other_than_expected(self, path: Path) -> str:
+        """The hash of a file that is another one; empty where it is the right one."""
         with path.open("rb") as file:
-            return hashlib.file_digest(file, self.algorithm).hexdigest()
+            digest = hashlib.file_digest(file, self.algorithm).hexdigest()
+        return "" if digest.startswith(self.expected.lower()) else digest
 
     def __str__(self) -> str:
         return f"{self.algorithm.upper()} {self.expected}"
@@ -72,7 +76,7 @@ def fetch(
     Args:
         urls: The same file at several places, http or https, in the order to try.
         to: Where the file goes.
-        sha256: Its SHA-256 in hex, if known.
+        sha256: Its SHA-256 in hex, or the first eight digits of it or more, if known.
         md5: Its MD5 in hex, for files whose publisher states no other; ignored beside `sha256`.
         title: What the file is, for progress and errors.
         screen: Where progress is shown.
@@ -149,7 +153,7 @@ def _require_http(urls: Sequence[str]) -> None:
 
 
 def _require_same(path: Path, checksum: _Checksum | None) -> None:
-    if checksum and (found := checksum.of(path)) != checksum.expected:
+    if checksum and (found := checksum.other_than_expected(path)):
         raise TransferkitError(
             f"{path} is another file than expected, or incomplete: its {checksum.algorithm.upper()} is {found}, "
             f"expected {checksum.expected}. Delete it and run the same command again."
@@ -182,7 +186,7 @@ def _fetch_one(url: str, to: Path, checksum: _Checksum | None, title: str, scree
 
 def _put_in_place(part: Path, to: Path, checksum: _Checksum | None, *, resumed: bool) -> bool:
     """Verify and rename; False if a resumed file turned out wrong and is worth one attempt from its beginning."""
-    if checksum and (found := checksum.of(part)) != checksum.expected:
+    if checksum and (found := checksum.other_than_expected(part)):
         part.unlink()
         if resumed:
             return False

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import timm
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants, get_hf_file_metadata, try_to_load_from_cache
 from timm.data.config import resolve_data_config
 from timm.models import get_pretrained_cfg
 from timm.models._manipulate import group_with_matcher
@@ -175,7 +176,19 @@ def downloaded(facts: Pretrained, file: str, screen: Screen) -> tuple[Path, str]
     if facts.repository and constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE forbids downloads"
         raise MachineError(weights.no_download(title, reason, cache_folder() / "weights" / file, [url]))
-    return weights.downloaded(file, [url], title, screen)
+    return weights.downloaded(file, [url], title, screen, hub_sha256(url) if facts.repository else "")
+
+
+def hub_sha256(url: str) -> str:
+    """The SHA-256 of a file that the Hugging Face hub stores; empty where the hub does not tell.
+
+    The hub names its large files by their SHA-256 and sends it as their ETag.
+    """
+    try:
+        etag = get_hf_file_metadata(url).etag or ""
+    except Exception:  # without a network it fails in many ways; the download then says what is wrong
+        return ""
+    return etag if re.fullmatch(r"[0-9a-f]{64}", etag) else ""
 
 
 # ------------------------------------------------------------------------------------------------------- body
