@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -260,33 +261,93 @@ def test_a_finished_run_is_kept(tmp_path: Path) -> None:
     assert "run already holds this run." in refused(transferkit(*command, cwd=tmp_path))
 
 
+def heeding_ctrl_c(arguments: Sequence[str], cwd: Path) -> subprocess.Popen[str]:
+    """The command in a process of its own; a job in the background ignores SIGINT otherwise."""
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [sys.executable, "-m", "transferkit", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, stderr=pipe, stdout=pipe, text=True, preexec_fn=heeded)
+
+
 def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "transferkit",
-        "scratch",
-        "resnet20",
-        *SMALL,
-        "--epochs",
-        "2000",
-        "--out",
-        "run",
-    ]
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it otherwise
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=heeded
-    )
+    process = heeding_ctrl_c(["scratch", "resnet20", *SMALL, "--epochs", "2000", "--out", "run"], tmp_path)
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
 
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "Traceback" not in errors
     assert "continue with the same command and --resume" in " ".join(errors.split())
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+STOPPABLE = {
+    "transferkit.run.run": ("probe", "resnet20"),
+    "transferkit.studies.study.run_study": ("compare", "resnet20"),
+    "transferkit.studies.ranking.rank": ("rank", "resnet20"),
+    "transferkit.extraction.streaming.extract": ("extract", "resnet20", "digits", "--out", "f.npy"),
+    "transferkit.datasets.load": ("extract", "resnet20", "digits", "--out", "f.npy"),
+}
+
+
+@pytest.mark.parametrize("place", STOPPABLE)
+def test_ctrl_c_ends_any_long_command_with_130(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, stop)
+
+    result = transferkit(*STOPPABLE[place], cwd=tmp_path)
+
+    assert result.returncode == 130
+    assert "error: Stopped" in result.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_within_a_study_ends_with_130_and_keeps_its_finished_runs(tmp_path: Path) -> None:
+    arguments = ["compare", "resnet20", *SMALL, "--methods", "probe,scratch", "--seeds", "9", "--out", "study"]
+    process = heeding_ctrl_c(arguments, tmp_path)
+    first = tmp_path / "study" / "runs" / "probe-seed0" / "evaluation.json"
+    deadline = time.monotonic() + 120
+    while not first.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, first.exists()) == (130, True), errors
+    assert "Traceback" not in errors
+
+
+def children(process: int) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs the processes in /proc")
+def test_ctrl_c_while_processes_decode_ends_with_130_and_leaves_none_of_them(tmp_path: Path) -> None:
+    image(tmp_path / "large.png", 100, side=1500)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(600):
+            (tmp_path / "pets" / name / f"{number}.png").symlink_to(tmp_path / "large.png")
+    process = heeding_ctrl_c(["probe", "resnet20", "--data", "folder:pets", "--weights", "none"], tmp_path)
+    deadline = time.monotonic() + 120
+    while not (started := children(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+
+    assert (process.returncode, len(started) > 0) == (130, True), errors
+    assert "Traceback" not in errors
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_an_error_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    assert "\x1b" not in refused(transferkit("report", "run\x1b[2J", cwd=tmp_path))
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

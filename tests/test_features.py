@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,16 +18,16 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from torch import nn
+from torch import Tensor, nn
 
-from transferkit.errors import TransferkitError
+from transferkit.errors import MachineError, TransferkitError
 from transferkit.features import pictures
 from transferkit.features.extractor import FeatureExtractor
-from transferkit.features.forward_pass import chosen_batch_size
+from transferkit.features.forward_pass import Pace, chosen_batch_size
 from transferkit.features.inference import LayerNetwork
 from transferkit.features.networks import layer_network, loaded
 from transferkit.images import Images
-from transferkit.screen import SILENT
+from transferkit.screen import SILENT, Screen
 
 DATA = Path(os.environ.get("TRANSFERKIT_TEST_DATA", "~/.cache/transferkit-test-data")).expanduser()
 TINY_IMAGENET = DATA / "weights" / "resnet18-tiny-imagenet.safetensors"
@@ -282,3 +283,44 @@ def test_bf16_features_of_trained_weights_point_where_those_of_fp32_do() -> None
     cosines = (exact * rounded).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
     assert len(files) == 30
     assert cosines.min() >= 0.9999
+
+
+class SmallMemory:
+    """A network on a GPU whose memory holds so many images."""
+
+    is_compiled = False
+    runtime = CPU
+
+    def __init__(self, screen: Screen, holds: int) -> None:
+        self.screen, self.holds = screen, holds
+        self.passes: list[int] = []
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        if len(images) > self.holds:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.passes.append(len(images))
+        return {"mean": images.float().mean((1, 2, 3))[:, None]}
+
+
+def test_a_batch_beyond_the_gpus_memory_makes_all_later_ones_smaller_and_is_told_once() -> None:
+    told = io.StringIO()
+    network = SmallMemory(Screen(stream=told), holds=3)
+    pace = Pace(cast(LayerNetwork, network), batches=2, compile="off")
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 3, 4, 4), dtype=np.uint8)
+
+    features = [pace.timed(pixels)["mean"] for _ in range(2)]
+
+    assert network.passes == [2, 2, 2, 2] * 2
+    assert told.getvalue().splitlines() == [
+        "Out of GPU memory at 8 images: 4 at a time from here on.",
+        "Out of GPU memory at 4 images: 2 at a time from here on.",
+    ]
+    for array in features:
+        np.testing.assert_allclose(array[:, 0], pixels.mean((1, 2, 3)), rtol=1e-6)
+
+
+def test_one_image_beyond_the_gpus_memory_is_an_error() -> None:
+    network = SmallMemory(SILENT, holds=0)
+
+    with pytest.raises(MachineError, match=r"does not hold one image. Use a smaller size, or cpu"):
+        Pace(cast(LayerNetwork, network), batches=1, compile="off").timed(np.zeros((4, 3, 4, 4), np.uint8))

@@ -25,6 +25,12 @@ class MachineError(TransferkitError):
     exit_code = 1
 
 
+class Stopped(TransferkitError):
+    """Ctrl-C; says what is kept. Exit code 130, as shells give it: 128 and the number of SIGINT."""
+
+    exit_code = 130
+
+
 def quoted(value: Any, longest: int = LONGEST_QUOTE) -> str:
     """What came, as a message repeats it: however large it is, in a few words.
 

@@ -21,7 +21,10 @@ from transferkit.cli import (
     recipes,
     runs,
 )
-from transferkit.errors import TransferkitError
+from transferkit.errors import Stopped, TransferkitError
+from transferkit.screen import printable
+
+LONGEST_FAULT = 500  # characters of an error that is not ours
 
 app = typer.Typer(
     help="Transfer learning with evidence: fine-tune, probe and compare image classifiers, and see their limits.",
@@ -35,7 +38,7 @@ for group in (runs, compare, rank, finished, export, limits, labels, corrupt, la
 
 
 def main() -> None:
-    """The console script: errors become one message and an exit code, 2 for the user's mistake, 1 for ours."""
+    """The console script: errors become one message and an exit code: 2 the user's mistake, 1 ours, 130 Ctrl-C."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
@@ -44,6 +47,8 @@ def main() -> None:
         if debug:
             raise
         sys.exit(_failed(str(error), error.exit_code))
+    except KeyboardInterrupt:  # once more, while the first one was being heeded
+        sys.exit(_failed("Stopped.", Stopped.exit_code))
     except OSError as error:
         if debug:
             raise
@@ -54,9 +59,9 @@ def main() -> None:
         if debug:
             raise
         hint = "Run the command again with --debug to see where, and please report it."
-        sys.exit(_failed(f"A fault of transferkit: {type(error).__name__}: {error}. {hint}", 1))
+        sys.exit(_failed(f"A fault of transferkit: {type(error).__name__}: {str(error)[:LONGEST_FAULT]}. {hint}", 1))
 
 
 def _failed(message: str, exit_code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return exit_code

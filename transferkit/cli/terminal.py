@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from transferkit.errors import MachineError
+from transferkit.errors import Stopped
 from transferkit.recipe import Ranking, Study, dump
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def working(kept: str | Callable[[], str] = NOTHING_KEPT) -> Iterator[Screen]:
         kept: What Ctrl-C leaves, and how to go on from there; a function where only the moment tells.
 
     Raises:
-        MachineError: With these words, if the work is stopped.
+        Stopped: With these words, at Ctrl-C.
     """
     from transferkit.screen import Screen
 
@@ -35,7 +35,7 @@ def working(kept: str | Callable[[], str] = NOTHING_KEPT) -> Iterator[Screen]:
         screen.line("Starting (loading torch takes a few seconds) ...")
         yield screen
     except KeyboardInterrupt:
-        raise MachineError(kept if isinstance(kept, str) else kept()) from None
+        raise Stopped(kept if isinstance(kept, str) else kept()) from None
 
 
 def command_line() -> str:

@@ -50,6 +50,7 @@ class Pace:
     compile: Compile = "auto"
     done: int = 0
     seconds: float = 0.0
+    largest: int | None = None
 
     def timed(self, pixels: Pixels) -> dict[str, Features]:
         """The features of one batch."""
@@ -66,17 +67,30 @@ class Pace:
         return outputs
 
     def _in_memory(self, pixels: Pixels) -> dict[str, Features]:
-        """As arrays; a batch that does not fit the GPU's memory goes in two halves, and that is said."""
-        try:
-            return {name: value.cpu().numpy() for name, value in self.network(self._on_device(pixels)).items()}
-        except torch.OutOfMemoryError as error:
-            if len(pixels) == 1:
-                raise MachineError("The GPU's memory does not hold one image. Use a smaller size, or cpu.") from error
-        half = len(pixels) // 2
-        self.network.screen.line(f"out of GPU memory at {len(pixels)} images: in two halves from here on.")
+        """As arrays; once a batch did not fit the GPU's memory, this one and all later ones go in smaller parts."""
+        parts: list[dict[str, Features]] = []
+        done = 0
+        while done < len(pixels):
+            part = pixels[done : done + (self.largest or len(pixels))]
+            try:
+                parts.append({name: value.cpu().numpy() for name, value in self.network(self._on_device(part)).items()})
+                done += len(part)
+                continue
+            except torch.OutOfMemoryError as error:
+                if len(part) == 1:
+                    raise MachineError(
+                        "The GPU's memory does not hold one image. Use a smaller size, or cpu."
+                    ) from error
+            self._shrink(len(part))  # outside `except`: the error still holds what the network had made
+        return (
+            parts[0] if len(parts) == 1 else {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        )
+
+    def _shrink(self, count: int) -> None:
+        """Half as many images at a time from now on, and say so."""
+        self.largest = (count + 1) // 2
+        self.network.screen.line(f"Out of GPU memory at {count} images: {self.largest} at a time from here on.")
         torch.cuda.empty_cache()
-        parts = [self._in_memory(part) for part in (pixels[:half], pixels[half:])]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _on_device(self, pixels: Pixels) -> Tensor:
         return to_device(pixels, self.network.runtime.device)
