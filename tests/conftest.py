@@ -10,6 +10,32 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts; several wo
 
 import pytest
 
+from transferkit import runtime
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests believe in a machine with bf16 units, or in one without: both must pass everywhere."""
+    words = "whether the machine counts as one with bf16 units; default: as it is"
+    parser.addoption("--bf16-units", choices=("yes", "no"), default=None, help=words)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bf16_units_as_asked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """bf16 arithmetic works on every CPU, only slowly without units for it."""
+    asked = request.config.getoption("--bf16-units")
+    with pytest.MonkeyPatch.context() as patch:
+        if asked is not None:
+            patch.setattr(runtime, "has_fast_bf16", lambda _: asked == "yes")
+        yield
+
+
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def both_precisions(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What `auto` means: fp32 as on a machine without bf16 units, then bf16 as on one with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "has_fast_bf16", lambda _: request.param == "bf16")
+        yield request.param
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

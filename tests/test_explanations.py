@@ -15,8 +15,8 @@ from transferkit.classifier import Classifier, InputSpec
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import listed_one_by_one
 from transferkit.explanations.explain import Explanations, explain, nearest_rows, searched
+from transferkit.features.fast_classifier import collect
 from transferkit.images import Images
-from transferkit.outputs import collect
 from transferkit.recipe import BackboneSettings
 from transferkit.report.pictures import spotlit
 from transferkit.runtime import Runtime

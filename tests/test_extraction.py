@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from transferkit import backbones, rejection
+from transferkit import backbones, rejection, runtime
 from transferkit.cli.app import app
 from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
@@ -34,6 +34,7 @@ from transferkit.extraction.sources import data_settings
 from transferkit.extraction.streaming import extract
 from transferkit.features import caches
 from transferkit.features.extractor import FeatureExtractor
+from transferkit.features.inference import LayerNetwork
 from transferkit.recipe import BackboneSettings, from_options
 from transferkit.run import save_model
 from transferkit.run_directory import Run
@@ -325,7 +326,7 @@ chunks.CHUNK_ROWS = 4
 plain = lazy_pictures.decode
 lazy_pictures.decode = lambda *arguments: (time.sleep(0.05), plain(*arguments))[1]
 settings = ExtractSettings(
-    "resnet-mini", ("stage2",), weights="none", size=16, device="cpu", threads=2, batch_size=4
+    "resnet-mini", ("stage2",), weights="none", size=16, device="cpu", threads=2, batch_size=4, precision=sys.argv[3]
 )
 extract(settings, sys.argv[1], Path(sys.argv[2]), SILENT)
 """
@@ -337,7 +338,10 @@ def test_an_extraction_killed_without_warning_goes_on_where_it_was(folder: Path,
     for number in range(10, 80):
         Image.new("RGB", (16, 16), (3 * number, 100, 255 - 3 * number)).save(folder / "dog" / f"{number}.png")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "2"}
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder), str(out)], env=environment)
+    precision = runtime.choose_precision(
+        torch.device("cpu"), "auto"
+    )  # which --bf16-units changes in this process alone
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder), str(out), precision], env=environment)
     while not list(tmp_path.glob("out.npy.partial/chunk-*")) and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -468,7 +472,7 @@ def test_the_commands_extract_and_merge_and_tell_of_the_caches(folder: Path, tmp
     assert np.allclose(np.load(tmp_path / "whole.npy"), expected_features(folder), atol=1e-6)
 
 
-def test_the_cache_commands_count_and_clear_what_is_stored(folder: Path) -> None:
+def test_the_cache_commands_count_and_clear_what_is_stored(folder: Path, both_precisions: str) -> None:
     FeatureExtractor("resnet-mini", weights="none", size=16, layer="stage2", device="cpu").transform(folder)
     runner = CliRunner()
 
@@ -478,7 +482,7 @@ def test_the_cache_commands_count_and_clear_what_is_stored(folder: Path) -> None
 
     words = " ".join(listed.split())
     assert "features resnet-mini (random initialisation), layer 10 0.0 MB " in words
-    assert "stage2, 16 px, fp32-cpu" in words
+    assert f"stage2, 16 px, {both_precisions}-cpu" in words
     assert "features: 0.0 MB freed" in cleared
     assert "stage2" not in after
 
@@ -556,7 +560,7 @@ def test_real_photographs_come_out_with_their_classes_as_the_extractor_gives_the
 
 @pytest.mark.parametrize("views", [{"averages_mirror": True}, {"averages_shifts": True}, {}])
 def test_features_of_a_run_that_answers_from_several_views_are_of_the_image_alone_and_that_is_said(
-    views: dict[str, bool], folder: Path, tmp_path: Path
+    views: dict[str, bool], folder: Path, tmp_path: Path, both_precisions: str
 ) -> None:
     torch.manual_seed(1)
     settings = BackboneSettings(name="resnet-mini", weights="none")
@@ -571,5 +575,7 @@ def test_features_of_a_run_that_answers_from_several_views_are_of_the_image_alon
 
     out = extract(wanted, str(folder), tmp_path / "f.npy", screen)
 
-    assert np.load(out) == pytest.approx(classifier.features(torch.from_numpy(pixels)).detach().numpy(), abs=1e-4)
+    machine = runtime.start("cpu", both_precisions)
+    network = LayerNetwork(classifier, ["penultimate"], "avg", machine, SILENT)
+    assert np.load(out) == pytest.approx(network(torch.from_numpy(pixels))["penultimate"].numpy(), abs=1e-5)
     assert ("answers from several views of an image" in said()) == bool(views)

@@ -12,9 +12,11 @@ from torch import Tensor
 from transferkit import backbones, rejection, runtime
 from transferkit.classifier import Classifier
 from transferkit.errors import MachineError
+from transferkit.features import fast_classifier
+from transferkit.features.fast_classifier import FastClassifier
 from transferkit.images import Images
 from transferkit.limitations import passes
-from transferkit.limitations.passes import FastNetwork, OutputStore
+from transferkit.limitations.passes import OutputStore
 from transferkit.recipe import BackboneSettings
 from transferkit.screen import SILENT, Screen
 
@@ -59,7 +61,7 @@ def test_fast_logits_are_those_of_the_classifier(
     monkeypatch.setattr(classifier, "averages_mirror", mirror)
     monkeypatch.setattr(classifier, "averages_shifts", shifts)
 
-    fast = FastNetwork(classifier, runtime.start("cpu", "fp32"), SILENT)
+    fast = FastClassifier(classifier, runtime.start("cpu", "fp32"), SILENT)
 
     np.testing.assert_allclose(fast(torch.from_numpy(images.pixels))[1], plain(classifier, images), atol=1e-5)
 
@@ -150,14 +152,14 @@ def test_damaged_weights_are_said_and_nothing_is_kept(store: OutputStore, images
 def test_compiling_is_weighed_by_the_images_ahead(
     classifier: Classifier, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fast = FastNetwork(classifier, runtime.start("cpu", "fp32"), Screen(quiet=True))
+    fast = FastClassifier(classifier, runtime.start("cpu", "fp32"), Screen(quiet=True))
     asked: list[float] = []
     monkeypatch.setattr(fast.network, "compile_if_it_pays", lambda _, seconds: asked.append(seconds))
     fast.ahead = 10**9
 
-    for _ in range(passes.LOOK_AFTER + 2):
+    for _ in range(fast_classifier.LOOK_AFTER + 2):
         fast(torch.from_numpy(images.pixels))
 
     assert len(asked) == 1
     assert asked[0] > 900  # a billion images never take less
-    assert fast.ahead == 10**9 - 11 * (passes.LOOK_AFTER + 2)
+    assert fast.ahead == 10**9 - 11 * (fast_classifier.LOOK_AFTER + 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -95,7 +95,12 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, C); apply softmax yourself where you need probabilities."""
-        logits: Tensor = self.head(self.features(images))
+        return self.logits(self.features(images))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits (N, C) of the head's input, in fp32 always: in bf16 they would keep no three digits."""
+        with in_fp32(features.device.type):
+            logits: Tensor = self.head(features.float())
         return logits
 
     def features(self, images: Tensor) -> Tensor:
@@ -230,6 +235,12 @@ class Classifier(nn.Module):
             "averages_shifts": self.averages_shifts,
             "parameters": sum(parameter.numel() for parameter in self.parameters()),
         }
+
+
+def in_fp32(device_type: str) -> AbstractContextManager[Any]:
+    """No bf16 inside, whatever is around; nothing where nothing is around, so that exported graphs hold no trace."""
+    is_mixed = torch.is_autocast_enabled(device_type)
+    return torch.autocast(device_type, enabled=False) if is_mixed else nullcontext()
 
 
 def as_unit_range(images: Tensor) -> Tensor:

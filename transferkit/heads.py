@@ -34,9 +34,8 @@ class NeighbourHead(nn.Module):
         self.register_buffer("labels", labels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """In fp32 always: rounded to bf16, thousands of similarities would tie."""
-        with torch.autocast(features.device.type, enabled=False):
-            return knn_logits(self.features, self.labels, features.float(), self.num_classes, self.k, self.temperature)
+        """Of features in fp32, as `Classifier.logits` gives them: in bf16 thousands of similarities would tie."""
+        return knn_logits(self.features, self.labels, features, self.num_classes, self.k, self.temperature)
 
 
 def described(head: nn.Module) -> dict[str, Any]:

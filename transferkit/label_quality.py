@@ -19,8 +19,9 @@ from transferkit.classifier import Classifier
 from transferkit.duplicates import Duplicate, duplicates
 from transferkit.errors import TransferkitError
 from transferkit.evaluation import thumbnails
+from transferkit.features.fast_classifier import collect
 from transferkit.images import Images, Splits
-from transferkit.outputs import Outputs, collect
+from transferkit.outputs import Outputs
 from transferkit.prediction import load_classifier
 from transferkit.report.markdown import plain_cell
 from transferkit.run_directory import Run

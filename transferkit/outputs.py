@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.errors import MachineError, TransferkitError
-
-if TYPE_CHECKING:
-    from transferkit.classifier import Classifier
-    from transferkit.images import Images
-    from transferkit.runtime import Runtime
-    from transferkit.screen import Screen
 
 
 @dataclass(frozen=True)
@@ -92,33 +86,6 @@ class Outputs:
             )
         except KeyError as error:
             raise TransferkitError(f"{path} holds no outputs: {error} is missing.") from error
-
-
-def collect(
-    classifier: Classifier, images: Images, runtime: Runtime, screen: Screen, title: str, batch_size: int = 256
-) -> Outputs:
-    """One pass over the images in eval mode, in order.
-
-    Raises:
-        MachineError: If a logit is not finite; names the first such image.
-    """
-    import torch
-
-    from transferkit.batches import in_order
-
-    classifier.eval()
-    features, logits = [], []
-    with torch.inference_mode(), screen.progress(title, len(images)) as progress:
-        for batch in in_order(images, batch_size, runtime.device):
-            with runtime.autocast():
-                batch_features = classifier.features(batch)
-                batch_logits = classifier.head(batch_features)
-            features.append(batch_features.float().cpu())
-            logits.append(batch_logits.float().cpu())
-            progress.advance(len(batch))
-    all_logits = torch.cat(logits).numpy()
-    require_finite_logits(all_logits, images.ids)
-    return Outputs(torch.cat(features).numpy(), all_logits, images.labels, images.ids, images.class_names)
 
 
 def require_finite_logits(logits: npt.NDArray[np.float32], ids: tuple[str, ...]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from transferkit import backbones, heads, rejection, runtime
 from transferkit.batches import to_device
@@ -17,6 +17,7 @@ from transferkit.checkpoint import read_tensors
 from transferkit.classifier import Classifier, InputSpec, WeightsRecord
 from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
+from transferkit.features.fast_classifier import FastClassifier
 from transferkit.images import Images, Pixels
 from transferkit.outputs import Outputs
 from transferkit.recipe import FolderData, backbone_settings
@@ -83,18 +84,20 @@ class Model:
         """
         pixels = as_pixels(images, self.storage_px, self.fit)
         starts = range(0, len(pixels), batch_size)
-        parts = [self._said(pixels[at : at + batch_size]) for at in starts]
+        parts = [self._answers(pixels[at : at + batch_size]) for at in starts]
         features, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
         ids = tuple(f"image {number}" for number in range(1, len(pixels) + 1))
         outputs = Outputs(features, logits, np.zeros(len(ids), np.int64), ids, self.class_names)
         return predictions(outputs, self.rejection, acceptance)
 
-    def _said(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def _answers(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Features (N, D) and logits (N, C)."""
-        with torch.inference_mode(), self.machine.autocast():
-            features = self.classifier.features(to_device(np.ascontiguousarray(pixels), self.machine.device))
-            logits = self.classifier.head(features)
-        return features.float().cpu().numpy(), logits.float().cpu().numpy()
+        features, logits = self._fast(to_device(np.ascontiguousarray(pixels), self.machine.device))
+        return features.cpu().numpy(), logits.cpu().numpy()
+
+    @cached_property
+    def _fast(self) -> FastClassifier:
+        return FastClassifier(self.classifier, self.machine, SILENT)
 
 
 def predictions(outputs: Outputs, limits: Rejection | None, acceptance: float) -> list[Prediction]:

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from transferkit.arrays import Features
 from transferkit.classifier import Classifier
+from transferkit.features.fast_classifier import collect
 from transferkit.features.forward_pass import BatchSize
 from transferkit.features.stored import stored_features
 from transferkit.images import Images
-from transferkit.outputs import Outputs, collect, require_finite_logits
+from transferkit.outputs import Outputs, require_finite_logits
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
 
 HEAD_ROWS = 4096  # features that pass through a head at once
-TRAINED_BATCH = 256  # images per pass through a classifier as it is
 
 
 def outputs_of(
@@ -31,15 +31,13 @@ def outputs_of(
 ) -> Outputs:
     """What a classifier says of images; where its body is frozen as a whole, features come from the store.
 
-    Features of a frozen body are those of `stored_features`, whose BatchNorm is folded: they differ from a pass through
-    the classifier by rounding.
+    Both ways run the body as a `LayerNetwork`, so they agree.
 
     Raises:
         MachineError: If a feature or logit is not finite; names an image.
     """
     if not classifier.has_frozen_body:
-        size = TRAINED_BATCH if batch_size == "auto" else batch_size
-        return collect(classifier, images, machine, screen, title, size)
+        return collect(classifier, images, machine, screen, title, batch_size)
     features = stored_features(classifier, images, machine, screen, title, batch_size)
     return under_head(classifier.eval().head, features, images, machine.device)
 

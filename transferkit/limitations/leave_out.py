@@ -12,6 +12,7 @@ import torch
 
 from transferkit import backbones, methods, ood, runtime
 from transferkit.errors import TransferkitError
+from transferkit.features.fast_classifier import collect
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.job import Job
 from transferkit.limitations.settings import LeaveOut
@@ -20,7 +21,7 @@ from transferkit.limitations.subject import Subject, linear_head, rows
 from transferkit.metrics.auroc import auroc
 from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.metrics.thresholds import threshold_at
-from transferkit.outputs import Outputs, collect
+from transferkit.outputs import Outputs
 from transferkit.screen import SILENT, Screen
 from transferkit.solvers import LinearHead, fit_probe
 from transferkit.statistics import mean_and_sd

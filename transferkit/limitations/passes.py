@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -21,64 +20,19 @@ from transferkit import rejection
 from transferkit.batches import to_device
 from transferkit.checkpoint import read_arrays, write_arrays
 from transferkit.classifier import Classifier
-from transferkit.features.forward_pass import chosen_batch_size
-from transferkit.features.inference import LayerNetwork, synchronise
-from transferkit.features.layers import PENULTIMATE
+from transferkit.features.fast_classifier import FastClassifier
 from transferkit.images import Images
 from transferkit.outputs import Outputs, require_finite_logits
 from transferkit.rejection import Rejection
 from transferkit.runtime import Runtime
 from transferkit.screen import Progress, Screen
-from transferkit.views import views
 
 CHUNK = 1_000  # images changed together; corruptions are seeded by it
 PIECE = 2 * CHUNK  # images in a file, and so the most that a stop loses
-BATCH = 250  # images per pass through the classifier as it is
-LOOK_AFTER = 4  # batches whose time is measured before it is decided whether to compile
 
 Change: TypeAlias = Callable[[Tensor, int], Tensor]  # pixels (B, 3, H, W) uint8 and the index of the first -> the same
 Floats: TypeAlias = npt.NDArray[np.float32]
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
-
-
-class FastNetwork:
-    """Features and logits of many images: BatchNorm folded, in equal batches, compiled where enough are ahead.
-
-    Attributes:
-        batch_size: Images per forward pass; a chunk holds a whole number of batches, or nearly.
-        ahead: Images that are still to come, as far as is known; decides whether compiling pays.
-    """
-
-    def __init__(self, classifier: Classifier, machine: Runtime, screen: Screen) -> None:
-        self.classifier, self.device = classifier.eval(), machine.device
-        self.network = LayerNetwork(classifier, [PENULTIMATE], "avg", machine, screen)
-        self.batch_size = -(-CHUNK // -(-CHUNK // chosen_batch_size("auto", self.network)))
-        self.ahead = 0
-        self._batches, self._seconds = 0, 0.0
-
-    @torch.inference_mode()
-    def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, D) and (B, C) on the device, for pixels (B, 3, H, W) on it."""
-        if self._batches == LOOK_AFTER and not self.network.is_compiled:
-            batches_ahead = self.ahead / self.batch_size
-            self.network.compile_if_it_pays(batch, self._seconds / (LOOK_AFTER - 1) * batches_ahead)
-        features = self._timed(batch) if self._batches <= LOOK_AFTER else self._features(batch)
-        self.ahead = max(0, self.ahead - len(batch))
-        return features, self.classifier.head(features)
-
-    def _timed(self, batch: Tensor) -> Tensor:
-        """The first batch pays for what every process pays once, and does not count."""
-        synchronise(self.device)
-        started = time.perf_counter()
-        features = self._features(batch)
-        synchronise(self.device)
-        self._seconds += time.perf_counter() - started if self._batches else 0.0
-        self._batches += 1
-        return features
-
-    def _features(self, batch: Tensor) -> Tensor:
-        seen = views(self.network.prepare(batch), self.classifier.averages_mirror, self.classifier.averages_shifts)
-        return torch.stack([weight * self.network.of_prepared(view)[PENULTIMATE] for weight, view in seen]).sum(0)
 
 
 @dataclass(frozen=True)
@@ -145,14 +99,12 @@ class OutputStore:
             found.append(read_arrays(path)[0])
         return {part: np.concatenate([arrays[part] for arrays in found]) for part in found[0]}
 
-    @torch.inference_mode()
     def _asked(self, images: Images, piece: range, progress: Progress | None) -> Arrays:
-        """Features and logits of images as they are, from the classifier as it is."""
+        """Features and logits of images as they are."""
         features, logits = [], []
-        for batch in self._on_device(images, piece, BATCH):
-            with self.machine.autocast():
-                features.append(self.classifier.features(batch))
-                logits.append(self.classifier.head(features[-1]))
+        for batch in self._on_device(images, piece, self._batch_size):
+            features.append((said := self._fast(batch))[0])
+            logits.append(said[1])
             if progress:
                 progress.advance(len(batch))
         found = {"features": in_memory(features), "logits": in_memory(logits)}
@@ -167,7 +119,7 @@ class OutputStore:
         starts = range(piece.start, piece.stop, CHUNK)
         for start, pixels in zip(starts, self._on_device(images, piece, CHUNK), strict=True):
             changed = change(pixels, start).to(self.machine.device)
-            for batch in torch.split(changed, self._fast.batch_size):
+            for batch in torch.split(changed, self._batch_size):
                 said.append(self._fast(batch))
                 if progress:
                     progress.advance(len(batch))
@@ -183,8 +135,13 @@ class OutputStore:
             yield to_device(images.take(slice(start, min(start + size, piece.stop))), self.machine.device)
 
     @cached_property
-    def _fast(self) -> FastNetwork:
-        return FastNetwork(self.classifier, self.machine, self.screen)
+    def _fast(self) -> FastClassifier:
+        return FastClassifier(self.classifier, self.machine, self.screen)
+
+    @property
+    def _batch_size(self) -> int:
+        """Images per forward pass: a chunk holds a whole number of batches, or nearly."""
+        return -(-CHUNK // -(-CHUNK // self._fast.batch_size))
 
     def _path(self, images: Images, name: str, piece: range) -> Path:
         spec, place = asdict(self.classifier.input_spec), self.machine.device.type

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from transferkit.classifier import Classifier
+from transferkit.features.fast_classifier import collect
 from transferkit.images import Splits
 from transferkit.job import Job
 from transferkit.methods import probe
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.table import show_groups
-from transferkit.outputs import collect
 from transferkit.recipe import FinetuneSettings
 from transferkit.training import parameter_groups, train
 

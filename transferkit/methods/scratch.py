@@ -7,11 +7,11 @@ import torch
 
 from transferkit.batches import to_device
 from transferkit.classifier import Classifier
+from transferkit.features.fast_classifier import collect
 from transferkit.images import Images, Splits
 from transferkit.job import Job
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.table import show_groups
-from transferkit.outputs import collect
 from transferkit.recipe import ScratchSettings
 from transferkit.training import parameter_groups, train
 
