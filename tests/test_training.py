@@ -165,9 +165,21 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     assert resumed.digest(stages) == whole.digest(stages)
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_what_to_try() -> None:
-    with pytest.raises(MachineError, match=r"The loss became (nan|inf) at step \d+. Try a smaller --lr"):
-        trained(settings(lr=1e12, head_lr=1e12))
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_the_step_and_what_to_try(value: float) -> None:
+    network, chosen = classifier(), settings()
+    network.head.bias.data[:] = torch.tensor([value, 0.0])
+    groups = parameter_groups(network, chosen)
+
+    with pytest.raises(MachineError, match=r"The loss became (nan|inf) at step 1. Try a smaller --lr"):
+        train(network, images(), images(16, 1), chosen, groups, Job(MACHINE, SILENT, 0))
+
+
+def test_steps_that_are_far_too_large_are_stopped_with_what_to_try() -> None:
+    far_too_fast = settings().model_copy(update={"lr": 1e12, "head_lr": 1e12})  # a recipe allows 1,000 at most
+
+    with pytest.raises(MachineError, match=r"The (loss|gradient) became (nan|inf) at step \d+. Try a smaller --lr"):
+        trained(far_too_fast)
 
 
 def test_every_trainable_parameter_is_in_exactly_one_optimiser_group() -> None:
@@ -272,7 +284,7 @@ def test_mixed_loss_of_two_equal_labels_equals_the_plain_loss() -> None:
     batch = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
     labels = torch.zeros(8, dtype=torch.int64)
 
-    mixed = epoch._loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(mixup=0.4), MACHINE)
-    plain = epoch._loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(), MACHINE)
+    mixed = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(mixup=0.4), MACHINE)
+    plain = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(), MACHINE)
 
     assert mixed.item() == pytest.approx(plain.item(), rel=1e-5)

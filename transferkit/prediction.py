@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -186,17 +186,21 @@ def limits_of(run: Run) -> Rejection | None:
 
 def load_classifier(run: Run) -> Classifier:
     """The classifier of a run, from its files alone; no weights are looked up elsewhere."""
-    facts = run.model
+    tensors, _ = read_tensors(run.path / "model.safetensors")
+    return rebuilt_classifier(run.model, tensors, run.path.resolve().name)
+
+
+def rebuilt_classifier(facts: Mapping[str, Any], tensors: Mapping[str, Any], run_name: str) -> Classifier:
+    """A classifier from what model.json says of it and from its weights and buffers."""
     settings = backbone_settings({**facts["backbone"], "weights": "none"})
     spec = InputSpec(**{**facts["input"], "mean": tuple(facts["input"]["mean"]), "std": tuple(facts["input"]["std"])})
     bare = backbones.load(settings, facts["class_names"], spec.size, SILENT)
     record = WeightsRecord(**facts["weights"]) if facts.get("weights") else bare.weights
     classifier = Classifier(bare.body, bare.num_features, bare.class_names, bare.stages, spec, record)
-    classifier.backbone = f"{settings.name}, run {run.path.resolve().name}"
+    classifier.backbone = f"{settings.name}, run {run_name}"
     classifier.averages_mirror = bool(facts.get("averages_mirror"))
     classifier.averages_shifts = bool(facts.get("averages_shifts"))
     classifier.head = heads.rebuilt(facts.get("head", {}), classifier.num_features, len(classifier.class_names))
-    tensors, _ = read_tensors(run.path / "model.safetensors")
     classifier.load_state_dict(tensors)
     return classifier
 

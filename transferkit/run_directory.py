@@ -47,7 +47,8 @@ class Run:
     Files: recipe.yaml (resolved), model.safetensors and model.json, history.jsonl (one line per epoch, the
     start as epoch 0), outputs/<set>.safetensors (val, test, bank), outputs/thumbnails.safetensors,
     outputs/explanations.safetensors, facts.json, evaluation.json, environment.json, report.html, report.md,
-    confusion.csv; checkpoint.safetensors only while training is unfinished.
+    confusion.csv; checkpoint.safetensors only while training is unfinished, failed-step.safetensors only
+    where it stopped at a loss that is not finite.
     """
 
     path: Path
@@ -156,8 +157,9 @@ class Run:
                 value.save(self.outputs_path(name))
 
     def remove_checkpoint(self) -> None:
-        """A finished run needs no state to go on from."""
-        (self.path / "checkpoint.safetensors").unlink(missing_ok=True)
+        """A finished run needs no state to go on from, nor the step at which an earlier attempt failed."""
+        for name in ("checkpoint.safetensors", "failed-step.safetensors"):
+            (self.path / name).unlink(missing_ok=True)
 
     def write_history(self, history: Sequence[dict[str, Any]]) -> None:
         """The log of all finished epochs."""

@@ -19,6 +19,7 @@ from transferkit.cli import (
     listings,
     rank,
     recipes,
+    replay,
     runs,
 )
 from transferkit.errors import Stopped, TransferkitError
@@ -33,7 +34,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Any command takes --debug, which shows the traceback of an error.",
 )
-for group in (runs, compare, rank, finished, export, limits, labels, corrupt, lab, features, listings, doctor, recipes):
+for group in (
+    runs,
+    replay,
+    compare,
+    rank,
+    finished,
+    export,
+    limits,
+    labels,
+    corrupt,
+    lab,
+    features,
+    listings,
+    doctor,
+    recipes,
+):
     group.register(app)
 
 

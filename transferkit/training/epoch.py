@@ -12,18 +12,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transferkit.classifier import Classifier, as_unit_range
-from transferkit.errors import MachineError
 from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime import Runtime
 from transferkit.screen import Progress
 from transferkit.training import averages
+from transferkit.training.failure import random_state, read_later, require_finite
 from transferkit.training.mixing import mix
 from transferkit.training.optimizers import clipped_norm, set_rates
 from transferkit.training.pace import Pace
 from transferkit.training.rates import rate_share
 from transferkit.training.state import Training
 
-STEPS_BETWEEN_LOOKS = 25  # the loss is read from the device only this often
+STEPS_BETWEEN_WORDS = 25  # the loss is told this often
 
 
 def run_epoch(
@@ -37,10 +37,10 @@ def run_epoch(
     """One pass of steps, or what the pace leaves of it; returns mean loss, rate, gradient norm and throughput.
 
     Raises:
-        MachineError: If the loss is not finite; says at which step and what to try.
+        StepFailed: If the loss or the gradient is not finite, before the weights are changed by it.
     """
     training.classifier.train()
-    losses: list[Tensor] = []
+    losses: list[float] = []
     norms: list[Tensor] = []  # read from the device once, at the epoch's end
     earlier, started = training.seconds, time.perf_counter()
     seen = reported = batch_size = 0
@@ -51,17 +51,16 @@ def run_epoch(
         norms.append(norm)
         batch_size = len(images)
         seen += batch_size
-        if len(losses) % STEPS_BETWEEN_LOOKS == 0:
-            words = f"step {training.step:,}/{total_steps:,}, loss {_finite(losses, training.step)[-1]:.3f}"
+        if len(losses) % STEPS_BETWEEN_WORDS == 0:
+            words = f"step {training.step:,}/{total_steps:,}, loss {loss:.3f}"
             _show(progress, seen - reported, (total_steps - training.step) * batch_size, words)
             reported = seen
         if pace.is_over(training.step, earlier + time.perf_counter() - started):
             break
-    values = _finite(losses, training.step)
     seconds = time.perf_counter() - started
     _show(progress, seen - reported, (pace.total_steps(training.step, earlier + seconds) - training.step) * batch_size)
     return {
-        "loss": sum(values) / len(values),
+        "loss": sum(losses) / len(losses),
         "lr": max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
         "gradient_norm": float(torch.stack(norms).mean()),
         "images_per_second": seen / seconds,
@@ -76,20 +75,28 @@ def _step(
     settings: FinetuneSettings | ScratchSettings,
     total_steps: int,
     runtime: Runtime,
-) -> tuple[Tensor, Tensor]:
-    """One gradient step; the loss and the gradient's norm stay on the device."""
+) -> tuple[float, Tensor]:
+    """One gradient step, and its loss; the gradient's norm stays on the device.
+
+    Raises:
+        StepFailed: If the loss or the gradient is not finite.
+    """
+    random = random_state(images.device)
     share = rate_share(training.step, total_steps, settings.warmup or 0.0, settings.schedule or "cosine")
     set_rates(training, share)
-    loss = _loss(training.classifier, images, labels, settings, runtime).detach()
+    loss = batch_loss(training.classifier, images, labels, settings, runtime)
+    read_loss = read_later(loss.detach())
+    loss.backward()  # type: ignore[no-untyped-call]
     _pull_to_start(training, settings)
     norm = clipped_norm(training, settings.clip_norm or math.inf)
+    require_finite(read_loss(), norm, (images, labels), random)
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
     training.step += 1
     if training.average is not None:
         update = averages.look_ahead if settings.lookahead else averages.follow
         update(training.average, training.classifier.state_dict(), training.step, total_steps)
-    return loss, norm
+    return read_loss(), norm
 
 
 def _show(progress: Progress, fresh: int, images_left: int, words: str | None = None) -> None:
@@ -98,14 +105,14 @@ def _show(progress: Progress, fresh: int, images_left: int, words: str | None = 
     progress.advance(fresh, words)
 
 
-def _loss(
+def batch_loss(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
     settings: FinetuneSettings | ScratchSettings,
     runtime: Runtime,
 ) -> Tensor:
-    """Cross-entropy of the logits in fp32, with its gradient already propagated."""
+    """Cross-entropy of the logits in fp32, of images mixed as the settings say."""
     mixed, other, share = mix(as_unit_range(images), labels, settings)
     with runtime.autocast():
         logits = classifier(mixed)
@@ -113,7 +120,6 @@ def _loss(
     loss = share * F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
     if share < 1:
         loss = loss + (1 - share) * F.cross_entropy(logits.float(), other, label_smoothing=smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -124,14 +130,3 @@ def _pull_to_start(training: Training, settings: FinetuneSettings | ScratchSetti
     for name, value in training.classifier.body.named_parameters():
         if value.grad is not None:
             value.grad.add_(value.detach() - training.anchor[name], alpha=settings.l2_sp)
-
-
-def _finite(losses: list[Tensor], step: int) -> list[float]:
-    values: list[float] = torch.stack(losses).float().cpu().tolist()
-    for index, value in enumerate(values):
-        if not math.isfinite(value):
-            raise MachineError(
-                f"The loss became {value} at step {step - len(values) + index + 1}. Try a smaller --lr, "
-                "a gradient limit with --clip-norm 1, or --precision fp32."
-            )
-    return values

@@ -15,6 +15,7 @@ from transferkit.logit_checks import check_start
 from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime import Runtime, seed_everything
 from transferkit.training.epoch import run_epoch
+from transferkit.training.failure import StepFailed, keep
 from transferkit.training.groups import ParameterGroup
 from transferkit.training.judging import judge_now, judge_start, start_in_words
 from transferkit.training.keeping import note_best, require_choice, take_result
@@ -42,7 +43,7 @@ def train(
     found there goes on where it stopped.
 
     Raises:
-        MachineError: If the loss is not finite; says at which step and what to try.
+        MachineError: If a loss or gradient is not finite; says at which step, what to try, and where that step is kept.
         TransferkitError: If the network gives something else than logits, or val is too small to choose an epoch.
     """
     assert settings.batch_size is not None
@@ -67,7 +68,10 @@ def train(
             seed_everything(job.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
             _wake(classifier, groups, epoch)
             progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
-            record = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
+            try:
+                record = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
+            except StepFailed as failed:
+                raise keep(failed.step, training, job) from None
             record |= judge_now(training, val, runtime)
             training.history.append({"epoch": epoch + 1, "step": training.step, **record})
             note_best(training, settings)

@@ -1,0 +1,126 @@
+"""A step whose loss or gradient is not finite: what is kept of it, so that it can be made again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transferkit import heads
+from transferkit.checkpoint import write_tensors
+from transferkit.errors import MachineError
+from transferkit.job import Job
+from transferkit.training.state import Training
+
+FAILED_STEP = "failed-step.safetensors"
+REMEDIES = "Try a smaller --lr, a gradient limit with --clip-norm 1, or --precision fp32."
+
+
+@dataclass(frozen=True)
+class FailedStep:
+    """A step that was not made, because its loss or gradient is not finite; parameters are as before it.
+
+    Attributes:
+        quantity: `loss` or `gradient`.
+        value: NaN or an infinity.
+        images: (B, 3, H, W) uint8, as augmented.
+        labels: (B,).
+        random: torch's random state before the step, by device: `cpu`, and `cuda` where it computed there.
+    """
+
+    quantity: str
+    value: float
+    images: Tensor
+    labels: Tensor
+    random: dict[str, Tensor]
+
+
+class StepFailed(Exception):
+    """Carries the failed step to where it is kept."""
+
+    def __init__(self, step: FailedStep) -> None:
+        super().__init__(f"the {step.quantity} became {step.value}")
+        self.step = step
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """What dropout and mixing draw from, on the CPU and on the device."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Draw from here on what was drawn after `random_state`."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def read_later(value: Tensor) -> Callable[[], float]:
+    """Begin to copy a number from the device, and give what waits for it.
+
+    A GPU goes on with the work that was asked of it in between, so that nothing stands still for the copy.
+    """
+    if value.device.type != "cuda":
+        return value.item
+    host = torch.empty((), dtype=value.dtype, pin_memory=True)
+    host.copy_(value, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
+
+    def wait() -> float:
+        copied.synchronize()
+        return host.item()
+
+    return wait
+
+
+def keep(failed: FailedStep, training: Training, job: Job) -> MachineError:
+    """Write the failed step into the job's folder, if it has one, and say what happened and what to do."""
+    said = f"The {failed.quantity} became {failed.value} at step {training.step + 1}. {REMEDIES}"
+    if job.folder is None:
+        return MachineError(said)
+    _write(job.folder / FAILED_STEP, failed, training, job)
+    return MachineError(
+        f"{said} Its batch, weights and random state are in {job.folder / FAILED_STEP}; "
+        f"`transferkit replay {job.folder}` makes the step again and shows where it failed."
+    )
+
+
+def _write(path: Path, failed: FailedStep, training: Training, job: Job) -> None:
+    classifier = training.classifier
+    tensors = {f"model.{name}": value for name, value in classifier.state_dict().items()}
+    tensors |= {f"batch.{name}": getattr(failed, name) for name in ("images", "labels")}
+    tensors |= {f"random.{device}": state for device, state in failed.random.items()}
+    facts: dict[str, Any] = {
+        "step": training.step + 1,
+        "epoch": training.epochs + 1,
+        "quantity": failed.quantity,
+        "value": str(failed.value),  # JSON has no NaN
+        "precision": job.runtime.precision,
+        "device": job.runtime.device.type,
+        "lr": max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
+        "frozen": classifier.frozen,
+        "batchnorm_frozen": classifier.batchnorm_frozen,
+        "model": {"head": heads.described(classifier.head), **classifier.describe()},
+    }
+    write_tensors(path, tensors, facts)
+
+
+def require_finite(loss: float, norm: Tensor, batch: tuple[Tensor, Tensor], random: dict[str, Tensor]) -> None:
+    """Stop before the update where the loss is not finite, or the gradient, where it can be read without waiting.
+
+    On a GPU the gradient's norm is not waited for: one that is not finite shows in the next step's loss.
+
+    Raises:
+        StepFailed: With the batch and the random state before the step.
+    """
+    values = {"loss": loss} if norm.device.type == "cuda" else {"loss": loss, "gradient": float(norm)}
+    for quantity, value in values.items():
+        if not math.isfinite(value):
+            raise StepFailed(FailedStep(quantity, value, *batch, random))
