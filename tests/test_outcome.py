@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def first_sentences(run: Run) -> list[str]:
     lines = console.export_text().splitlines()
     assert len(lines) <= 40
     page = html.unescape((run.path / "report.html").read_text()).replace("\N{NO-BREAK SPACE}", " ")
-    heading = page.split("<h1>", 1)[1].split("</h1>", 1)[0]
+    heading = re.sub("<[^>]+>", "", re.split("</?h1[^>]*>", page)[1])
     markdown = (run.path / "report.md").read_text().splitlines()[0].removeprefix("# ").replace("\\", "")
     verdict = json.loads(json.dumps(summary(run)))["verdict"]
     assert " ".join(line.strip() for line in lines).startswith(heading)
@@ -152,11 +153,17 @@ def test_a_fine_tuning_worse_than_its_start_says_so_first_with_what_to_try(tmp_p
         sentences
         == [
             "Fine-tuning made resnet18 worse: of 1,000 val images, 90.0 % were right at its start and 80.0 % at the "
-            "end; try --keep best (95.0 %, epoch 1), --lr 0.01, --batchnorm eval or transferkit probe, "
+            "end; try --keep best (95.0 %, epoch 1), --lr 0.01 with --batchnorm eval or transferkit probe, "
             "which is its start."
         ]
         * 3
     )
+
+
+def test_an_option_stays_in_one_piece_on_a_narrow_page(tmp_path: Path) -> None:
+    run = told(tmp_path / "run", WORSE)
+
+    assert '<span class="option">--batchnorm</span> eval' in (run.path / "report.html").read_text()
 
 
 def test_worse_by_chance_is_told_as_such(tmp_path: Path) -> None:

@@ -119,9 +119,8 @@ def _cures_of_loss(method: Mapping[str, Any], known: Mapping[str, Any]) -> Itera
         epoch = f"epoch {best['epoch']}" if best["epoch"] else "its start"
         yield f"--keep best ({percent(best['accuracy'])}, {epoch})"
     if method.get("lr"):
-        yield f"--lr {method['lr'] / 3:.1g}"
-    if method.get("batchnorm") == "train":
-        yield "--batchnorm eval"
+        frozen = " with --batchnorm eval" if method.get("batchnorm") == "train" else ""
+        yield f"--lr {method['lr'] / 3:.1g}{frozen}"
     if method.get("head") == "probe":
         yield "transferkit probe, which is its start"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from transferkit.evaluation import thumbnail_choice
 from transferkit.report import calibrated, curves, layers, plots
@@ -22,6 +23,7 @@ from transferkit.report.labelled import labelled
 from transferkit.report.mapped import map_svg, map_words
 from transferkit.report.pictures import data_uris
 
+OPTION = re.compile(r"--[a-z][a-z-]*")
 FOLDER = Path(__file__).parent
 LISTED = 5_000  # test images a page lists by id; with more, mistakes first and a sample of hits
 
@@ -67,6 +69,7 @@ def page(content: Content) -> str:
         curves=drawings(content),
         layers=layer_section(content),
         neighbour_counts=words.neighbours_in_words(content),
+        start_hint=start_hint(content),
         groups=content.facts.get("parameter_groups", []),
         published=content.published,
         environment=environment(content.environment),
@@ -108,7 +111,7 @@ def _environment() -> Environment:
         plots.difference_whisker,
     )
     environment.globals.update({function.__name__: function for function in shown})
-    environment.filters.update({"unbroken": unbroken, "basename": basename})
+    environment.filters.update({"unbroken": unbroken, "options_held": options_held, "basename": basename})
     return environment
 
 
@@ -120,6 +123,11 @@ def _hash(text: str) -> str:
 def unbroken(text: str) -> str:
     """The text with its per cent signs held to their numbers."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def options_held(text: str) -> Markup:
+    """The text as HTML, each option of the command line in one piece: a line must not end within `--lr`."""
+    return Markup(OPTION.sub(r'<span class="option">\g<0></span>', str(escape(text))))
 
 
 def basename(path: str) -> str:
@@ -190,6 +198,14 @@ def total_seconds(content: Content) -> float | None:
     """The time of the whole run."""
     seconds = content.facts.get("seconds") or {}
     return sum(seconds.values()) if seconds else None
+
+
+def start_hint(content: Content) -> str:
+    """What epoch 0 of the curves is."""
+    images = content.history[0].get("val_images") if content.history else None
+    if not images:
+        return "The start was not judged, because no images were set aside as val."
+    return f"Epoch 0 is the start: the weights that training began with, on the same {images:,} val images."
 
 
 def drawings(content: Content) -> list[curves.Drawn]:
