@@ -579,3 +579,36 @@ def test_features_of_a_run_that_answers_from_several_views_are_of_the_image_alon
     network = LayerNetwork(classifier, ["penultimate"], "avg", machine, SILENT)
     assert np.load(out) == pytest.approx(network(torch.from_numpy(pixels))["penultimate"].numpy(), abs=1e-5)
     assert ("answers from several views of an image" in said()) == bool(views)
+
+
+# ---- whose files ----
+
+
+@pytest.mark.parametrize("name", ["out.npy.index.csv", "out.npy.json"])
+def test_files_of_ones_own_beside_the_features_are_not_replaced(folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"mine": 1}')
+
+    with pytest.raises(TransferkitError, match=rf"{name} was not written by transferkit extract. Choose another file"):
+        extract(SETTINGS, str(folder), tmp_path / "out.npy", SILENT, overwrite=True)
+
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [name]
+
+
+def test_a_folder_of_ones_own_where_parts_are_to_wait_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "out.npy.partial" / "chunk-000000.safetensors"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+
+    with pytest.raises(TransferkitError, match=r"out\.npy\.partial holds other files"):
+        extract(SETTINGS, str(folder), tmp_path / "out.npy", SILENT, overwrite=True)
+
+    assert mine.read_text() == "mine"
+
+
+def test_partial_files_of_a_killed_extraction_are_removed_by_the_next(folder: Path, tmp_path: Path) -> None:
+    for name in (".out.npy.ab12cd34.partial", ".out.npy.json.ab12cd34.partial", ".film.mp4.ab12cd34.partial"):
+        (tmp_path / name).touch()
+
+    extract(SETTINGS, str(folder), tmp_path / "out.npy", SILENT)
+
+    assert [path.name for path in tmp_path.glob(".*.partial")] == [".film.mp4.ab12cd34.partial"]

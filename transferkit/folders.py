@@ -6,6 +6,7 @@ line per file, as a relative path, written before the file itself. Only what it 
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -190,6 +191,13 @@ def remove(folder: Path, names: Iterable[str] | None = None) -> None:
         remove_file(own.folder / name, own.folder)
     own.files = {name: None for name in own.files if name not in doomed}
     _write_manifest(own.folder, own.kind, own.files)
+
+
+def remove_partial_files(path: Path) -> None:
+    """Remove what killed processes left of a file outside of held folders; none may be at work on it."""
+    for left in path.parent.glob(f"{glob.escape(f'.{path.name}.')}*.partial"):
+        if (found := PARTIAL.fullmatch(left.name)) and found["name"] == path.name:
+            left.unlink(missing_ok=True)
 
 
 def forget(folder: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from transferkit.errors import TransferkitError
 
+LISTING = "listing.csv"
+
 
 @dataclass(frozen=True)
 class Line:

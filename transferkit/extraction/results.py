@@ -52,13 +52,31 @@ def read_rows(path: Path, facts: dict[str, Any]) -> Iterator[Rows]:
 
 
 def require_free(out: Path, overwrite: bool) -> None:
-    """Refuse to lose a finished file.
+    """Refuse to lose a finished file, or one of somebody else where index and facts are to lie.
 
     Raises:
         TransferkitError: If it exists and may not be replaced.
     """
     if out.exists() and not overwrite:
         raise TransferkitError(f"{out} exists. Choose another file with --out, or replace it with --overwrite.")
+    for path, is_ours in ((index_path(out), is_index), (facts_path(out), is_facts)):
+        if path.exists() and not is_ours(path):
+            raise TransferkitError(f"{path} was not written by transferkit extract. Choose another file with --out.")
+
+
+def is_index(path: Path) -> bool:
+    """Whether a file begins as an index does."""
+    with path.open("rb") as file:
+        return file.readline().strip() == ",".join(INDEX_COLUMNS).encode()
+
+
+def is_facts(path: Path) -> bool:
+    """Whether a file holds the facts of an extraction."""
+    try:
+        facts = read_json(path)
+    except TransferkitError:
+        return False
+    return isinstance(facts, dict) and {"format", "backbone", "shapes", "listing"} <= facts.keys()
 
 
 def write_result(out: Path, facts: dict[str, Any], read: Callable[[], Iterable[Rows]]) -> None:

@@ -11,12 +11,12 @@ from glob import has_magic, iglob
 from itertools import chain
 from pathlib import Path
 
-from transferkit import datasets
+from transferkit import datasets, folders
 from transferkit.datasets import path_table
 from transferkit.decoding import EXTENSIONS
 from transferkit.errors import TransferkitError, did_you_mean, is_plain, quoted
 from transferkit.extraction.lazy_pictures import PartImages, decoded_files
-from transferkit.extraction.listing import Line, Listing
+from transferkit.extraction.listing import LISTING, Line, Listing
 from transferkit.extraction.settings import PARTS, ExtractSettings, Part
 from transferkit.features.pictures import Pictures, image_paths
 from transferkit.images import Images
@@ -45,7 +45,8 @@ class Source:
         if first is None:
             raise TransferkitError(f"{self.name} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
         made(folder, "Choose another place with --out.")
-        file = folder / "listing.csv"
+        file = folder / LISTING
+        folders.record(file)
         total, names = 0, set[str]()
         with file.open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transferkit import runtime
+from transferkit import folders, runtime
 from transferkit.checkpoint import read_json, write_json
 from transferkit.errors import TransferkitError
 from transferkit.extraction.chunks import Chunks, chunk_rows
 from transferkit.extraction.differences import differences
 from transferkit.extraction.files import Rows, require_known_file
-from transferkit.extraction.listing import Line, Listing
-from transferkit.extraction.results import FORMAT, require_free, write_result
+from transferkit.extraction.listing import LISTING, Line, Listing
+from transferkit.extraction.results import FORMAT, facts_path, index_path, require_free, write_result
 from transferkit.extraction.settings import ExtractSettings
 from transferkit.extraction.sources import Source, opened_source
 from transferkit.features.forward_pass import Pace, chosen_batch_size, computed, gathered
@@ -24,6 +23,8 @@ from transferkit.features.keys import versions
 from transferkit.features.networks import NetworkSource, default_px, loaded, stamp, views_words
 from transferkit.features.pictures import Pictures
 from transferkit.screen import Progress, Screen
+
+KIND = "features being extracted"
 
 
 def extract(settings: ExtractSettings, images: str, out: Path, screen: Screen, *, overwrite: bool = False) -> Path:
@@ -43,18 +44,45 @@ def extract(settings: ExtractSettings, images: str, out: Path, screen: Screen, *
         TransferkitError: If `out` exists, the images are none, or settings do not go together; before any work.
     """
     require_known_file(out, [(1,)] * len(settings.layers))
+    partial = parts_folder(out)
+    folders.require(partial, KIND)
+    if out.exists() and folders.kind_of(partial) and not overwrite:  # a kill came between its end and the cleaning up
+        remove_chunks(partial)
     require_free(out, overwrite)
+    with folders.held(partial, KIND):
+        for path in (out, index_path(out), facts_path(out)):
+            folders.remove_partial_files(path)
+        carry_out(settings, images, out, screen, overwrite)
+    folders.forget(partial)
+    return out
+
+
+def parts_folder(out: Path) -> Path:
+    """Where finished parts wait until all are there."""
+    return out.with_name(out.name + ".partial")
+
+
+def remove_chunks(partial: Path) -> None:
+    """What a finished file no longer needs."""
+    with folders.held(partial, KIND):
+        folders.remove(partial)
+    folders.forget(partial)
+
+
+def carry_out(
+    settings: ExtractSettings, images: str, out: Path, partial: Path, screen: Screen, overwrite: bool
+) -> None:
+    """What `extract` says, in a folder of parts that this process alone works in."""
     source = opened_source(images, settings, screen)
     machine = runtime.start(settings.device, settings.precision, settings.threads)
     network, weights = made_network(settings, machine, screen)
     require_known_file(out, [layer.shape_after(settings.pool) for layer in network.layers])
-    partial = out.with_name(out.name + ".partial")
     listing = source.listed(partial)
     facts = facts_of(settings, images, network, weights, listing)
     begin(partial, facts, overwrite, screen)
     chunks = Chunks(partial, listing.shard(settings.shard), chunk_rows(settings, network))
     compute_missing(chunks, source, network, settings, screen)
-    return finish(out, chunks, facts, screen)
+    finish(out, chunks, facts, screen)
 
 
 def made_network(settings: ExtractSettings, machine: runtime.Runtime, screen: Screen) -> tuple[LayerNetwork, str]:
@@ -109,12 +137,11 @@ def begin(partial: Path, facts: dict[str, Any], overwrite: bool, screen: Screen)
         )
     if different:
         screen.line(f"begun otherwise, {', '.join(different)}: beginning anew.")
-        for chunk in partial.glob("chunk-*.safetensors"):
-            chunk.unlink()
+        folders.remove(partial, [name for name in folders.files_of(partial) if name != LISTING])
     write_json(place, facts)
 
 
-def finish(out: Path, chunks: Chunks, facts: dict[str, Any], screen: Screen) -> Path:
+def finish(out: Path, chunks: Chunks, facts: dict[str, Any], screen: Screen) -> None:
     """Put the chunks together, write index and facts, and remove what is no longer needed."""
     skipped = [line for number in chunks.numbers for line in chunks.skipped(number)]
     rows = sum(chunks.rows(number) for number in chunks.numbers)
@@ -122,10 +149,9 @@ def finish(out: Path, chunks: Chunks, facts: dict[str, Any], screen: Screen) -> 
         raise TransferkitError(f"None of {len(skipped)} images could be read, first {skipped[0][0]}: {skipped[0][1]}.")
     facts = {**facts, "rows": rows, "skipped": skipped}
     write_result(out, facts, chunks.read)
-    shutil.rmtree(chunks.folder)
+    folders.remove(chunks.folder)
     left_out = f", {len(skipped)} unreadable ones left out" if skipped else ""
     screen.line(f"{rows:,} images{left_out}: {out}")
-    return out
 
 
 def compute_missing(
