@@ -69,10 +69,9 @@ def remove_chunks(partial: Path) -> None:
     folders.forget(partial)
 
 
-def carry_out(
-    settings: ExtractSettings, images: str, out: Path, partial: Path, screen: Screen, overwrite: bool
-) -> None:
+def carry_out(settings: ExtractSettings, images: str, out: Path, screen: Screen, overwrite: bool) -> None:
     """What `extract` says, in a folder of parts that this process alone works in."""
+    partial = parts_folder(out)
     source = opened_source(images, settings, screen)
     machine = runtime.start(settings.device, settings.precision, settings.threads)
     network, weights = made_network(settings, machine, screen)
