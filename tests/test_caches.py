@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from test_cli import transferkit
 
-from transferkit import backbones, datasets
+from transferkit import backbones, cached_files, datasets
 from transferkit.features import caches, inventory
 from transferkit.features.extractor import FeatureExtractor
+from transferkit.features.store import open_store
 from transferkit.features.stored import stored_features
 from transferkit.recipe import parse
 from transferkit.runtime import Runtime
@@ -105,8 +106,52 @@ def test_the_listing_fits_80_columns_and_tells_each_download(cache: Path, tmp_pa
 
 
 def test_clearing_downloads_takes_unpacked_data_sets_too(cache: Path) -> None:
-    (cache / "datasets" / "cifar-10").mkdir(parents=True)
-    (cache / "datasets" / "cifar-10" / "batch").write_bytes(b"12345")
+    batch = cache / "datasets" / "cifar-10" / "batch"
+    cached_files.will_write(batch)
+    batch.parent.mkdir()
+    batch.write_bytes(b"12345")
+    manifest = (cache / "datasets" / ".transferkit.jsonl").stat().st_size
 
-    assert caches.clear("downloads") == {"downloads": 5}
+    assert caches.clear("downloads") == {"downloads": 5 + manifest}
     assert list(caches.kept()) == []
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["features", "images", "datasets", "weights", "downloads"])
+def test_clearing_leaves_what_others_put_there_and_says_so(cache: Path, tmp_path: Path, place: str) -> None:
+    (cache / place / "below").mkdir(parents=True)
+    (cache / place / "below" / "mine.bin").write_bytes(b"12345")
+    cached_files.will_write(cache / place / "theirs")
+    (cache / place / "theirs").write_bytes(b"123")
+
+    said = transferkit("cache", "clear", "all", cwd=tmp_path).stdout
+
+    assert f"1 files in {cache / place} are not listed as transferkit's and stay" in " ".join(said.split())
+    assert [path for path in cache.rglob("*") if path.is_file()] == [cache / place / "below" / "mine.bin"]
+
+
+@pytest.mark.usefixtures("features_of_digits")
+def test_files_of_others_among_the_features_stay(cache: Path) -> None:
+    (cache / "features" / "notes.txt").write_text("mine")
+    (cache / "features" / "FORMAT").write_text("0\n")
+    index = next(cache.glob("features/*/*/index.json"))
+    (index.parent / "notes.txt").write_text("mine")
+
+    open_store(SILENT)
+
+    assert not index.exists()
+    assert {path.name for path in cache.rglob("*") if path.is_file()} == {
+        "notes.txt",
+        "FORMAT",
+        ".transferkit.jsonl",
+        ".transferkit.lock",
+    }
+
+
+@pytest.mark.usefixtures("features_of_digits")
+def test_features_from_before_the_manifest_are_cleared_too(cache: Path) -> None:
+    (cache / "features" / ".transferkit.jsonl").unlink()
+
+    caches.clear("features")
+
+    assert not (cache / "features").exists()

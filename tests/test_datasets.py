@@ -21,8 +21,9 @@ import pytest
 from PIL import Image
 
 from transferkit import datasets
-from transferkit.datasets import folder_cache, folder_workers, glyphs
+from transferkit.datasets import content_check, folder_cache, folder_workers, glyphs
 from transferkit.errors import MachineError, TransferkitError
+from transferkit.features import caches
 from transferkit.images import Splits
 from transferkit.recipe import (
     DATA_MODELS,
@@ -724,6 +725,89 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
     assert decoding_lines(root) == 1
 
 
+def inverted_half(path: Path, *, keep_time: bool) -> None:
+    """Invert every byte of the second half of a file."""
+    before, content = path.stat(), path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + content[half:].translate(bytes(range(255, -1, -1))))
+    if keep_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+@pytest.mark.parametrize("name", ["pixels.u8", "digests.u8"])
+def test_a_cache_with_other_bytes_of_the_same_length_is_made_anew(tmp_path: Path, name: str, keep_time: bool) -> None:
+    root = class_folders(tmp_path / "pets")
+    right = load(root).train
+    inverted_half(next(cache_folder().glob(f"images/*/{name}")), keep_time=keep_time)
+
+    again = load(root).train
+
+    assert np.array_equal(again.take(slice(0, 4)), right.take(slice(0, 4)))
+    assert again.fingerprint == right.fingerprint
+    assert decoding_lines(root) == 0
+
+
+@pytest.mark.parametrize("is_sound", [False, True])
+def test_a_cache_without_sums_is_checked_once_against_its_digests(tmp_path: Path, is_sound: bool) -> None:
+    root = class_folders(tmp_path / "pets")
+    load(root)
+    path = next(cache_folder().glob("images/*/facts.json"))
+    facts = json.loads(path.read_text())
+    checks = facts.pop("checks")
+    path.write_text(json.dumps(facts))
+    if not is_sound:
+        inverted_half(path.parent / "pixels.u8", keep_time=True)
+
+    assert decoding_lines(root) == int(not is_sound)
+    assert json.loads(path.read_text())["checks"]["pixels.u8"]["sums"] == checks["pixels.u8"]["sums"]
+
+
+def test_a_touched_cache_is_read_whole_once_and_kept(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets")
+    load(root)
+    pixels = next(cache_folder().glob("images/*/pixels.u8"))
+    os.utime(pixels, (1e9, 1e9))
+
+    assert decoding_lines(root) == 0
+    facts = json.loads((pixels.parent / "facts.json").read_text())
+    assert facts["checks"]["pixels.u8"]["stamp"] == [pixels.stat().st_size, 10**18]
+
+
+def test_sums_of_blocks_are_those_of_a_loop(tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(2 * content_check.BLOCK_BYTES + 13)
+    (tmp_path / "file").write_bytes(content)
+    blocks = [content[start : start + content_check.BLOCK_BYTES] for start in range(0, len(content), 2**20)]
+    words = [struct.unpack(f"<{-(-len(block) // 8)}Q", block + bytes(-len(block) % 8)) for block in blocks]
+
+    found = content_check.block_sums(tmp_path / "file")
+
+    assert found.tolist() == [sum(of_block) % 2**64 for of_block in words]
+
+
+def test_a_sample_of_blocks_finds_a_damaged_half(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(np.random.default_rng(0).bytes(8 * content_check.BLOCK_BYTES))
+    facts = {"stamp": content_check.stamp(path), "sums": content_check.block_sums(path).tolist()}
+    assert content_check.is_sound(path, facts, 4 * content_check.BLOCK_BYTES, np.random.default_rng(1))
+
+    inverted_half(path, keep_time=True)
+
+    assert not content_check.is_sound(path, facts, 4 * content_check.BLOCK_BYTES, np.random.default_rng(1))
+
+
+def test_files_of_others_among_decoded_images_stay(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets")
+    load(root)
+    images = cache_folder() / "images"
+    (images / "holiday.jpg").write_text("mine")
+
+    caches.clear("all")
+
+    assert [path.name for path in images.iterdir()] == ["holiday.jpg"]
+    assert decoding_lines(root) == 1
+
+
 def test_several_processes_decode_the_same_pixels_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = damaged_folder(tmp_path / "pets")
     alone = load(root, skip_bad=True)
@@ -762,7 +846,7 @@ def test_two_processes_may_build_the_same_cache_at_once(tmp_path: Path) -> None:
 
     assert [process.exitcode for process in running] == [0, 0]
     assert decoding_lines(root) == 0
-    assert len(list((cache_folder() / "images").iterdir())) == 1
+    assert len(list((cache_folder() / "images").glob("*/"))) == 1
 
 
 def test_whoever_comes_second_keeps_what_the_first_one_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -779,7 +863,7 @@ def test_whoever_comes_second_keeps_what_the_first_one_made(tmp_path: Path, monk
     monkeypatch.setattr(folder_cache, "decode_into", slow)
 
     assert load(root).train.fingerprint == raced[0].train.fingerprint
-    assert len(list((cache_folder() / "images").iterdir())) == 1
+    assert len(list((cache_folder() / "images").glob("*/"))) == 1
 
 
 def test_a_full_disk_names_the_space_that_is_needed_and_leaves_nothing(
@@ -810,7 +894,7 @@ def test_a_disk_that_fills_up_while_decoding_is_told(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "pets")
     load(root)
-    place = next((cache_folder() / "images").iterdir())
+    place = next(cache_folder().glob("images/*/facts.json")).parent
     old, young = (place.parent / f".{place.name}-{name}" for name in ("old", "young"))
     for left in (old, young):
         left.mkdir()

@@ -35,6 +35,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
         "images",
         "classifier",
         "recipe",
+        "cached_files",
         "checkpoint",
         "folders",
         "locks",

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from filelock import FileLock, Timeout
 
-from transferkit import __version__
+from transferkit import __version__, cached_files
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.places import made
 from transferkit.screen import Progress, Screen
@@ -96,6 +96,7 @@ def fetch(
         return to
     with _alone(to, title, screen):
         if not to.exists():
+            cached_files.will_write(to, _part_of(to))
             _download(urls, to, checksum, title, screen, offline)
         else:
             _require_same(to, checksum)  # another process was faster
@@ -166,7 +167,7 @@ def _fetch_one(url: str, to: Path, checksum: _Checksum | None, title: str, scree
     Raises:
         _Failed: With the reason; a wrong file is deleted, a part of the right one is kept.
     """
-    part = to.with_name(to.name + ".part")
+    part = _part_of(to)
     if checksum is None:
         part.unlink(missing_ok=True)
     for _ in range(ATTEMPTS):
@@ -195,6 +196,10 @@ def _put_in_place(part: Path, to: Path, checksum: _Checksum | None, *, resumed: 
         )
     os.replace(part, to)
     return True
+
+
+def _part_of(to: Path) -> Path:
+    return to.with_name(to.name + ".part")
 
 
 def _receive(url: str, part: Path, title: str, screen: Screen, *, may_be_slow: bool) -> bool:
@@ -346,6 +351,7 @@ def extract(archive: Path, into: Path) -> Path:
             raise TransferkitError(
                 f"Cannot unpack {archive}: {error}. Delete it and run the same command again to download it afresh."
             ) from error
+        cached_files.will_write(*(into / file.relative_to(unpacked) for file in unpacked.rglob("*") if file.is_file()))
         try:
             os.rename(unpacked, into)
         except OSError:

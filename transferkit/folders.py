@@ -221,6 +221,14 @@ def remove_file(path: Path, root: Path) -> None:
             parent.rmdir()
 
 
+def add_to_manifest(folder: Path, kind: str, names: Iterable[str]) -> None:
+    """List files of a folder that several processes fill; they must take turns."""
+    if _read_manifest(folder)[0] is None:
+        _write_manifest(folder, kind, names)
+    else:
+        _append(folder / MANIFEST, names)
+
+
 def _owner(path: Path) -> _Held | None:
     """The innermost folder around a path in which this process works."""
     parent = Path(os.path.realpath(path.parent))

@@ -165,3 +165,5 @@ def clear_cache(
 
     for name, freed in caches.clear(what).items():
         print(f"{name}: {freed / 1e6:,.1f} MB freed")
+    for line in caches.left_files():
+        print(line)

@@ -16,17 +16,22 @@ from typing import Any, Literal
 
 import numpy as np
 
+from transferkit import cached_files, folders
+from transferkit.checkpoint import write_json
+from transferkit.datasets.content_check import block_sums, is_sound, stamp
 from transferkit.datasets.folder_layout import File
 from transferkit.datasets.folder_workers import Decoding, decode_into
 from transferkit.decoding import decode_many, short_side
 from transferkit.errors import MachineError
-from transferkit.images import Pixels
+from transferkit.images import Pixels, image_digest
 from transferkit.places import made
 from transferkit.runtime import cache_folder, usable_cores
 from transferkit.screen import Screen
 
 FORMAT = 1  # counts up whenever the same files would be decoded to other pixels
 DIGEST_BYTES = 16
+PIXELS, DIGESTS, FACTS = FILES = ("pixels.u8", "digests.u8", "facts.json")
+CHECKED_BYTES_PER_FILE = 2048  # at each load: at most a twentieth of its time; benchmarks/decoded_cache_check.py
 SMALLEST_PX, LARGEST_PX, SAMPLED_FILES = 8, 256, 1000
 ABANDONED_SECONDS = 24 * 3600.0
 
@@ -55,18 +60,18 @@ def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str, scree
         MachineError: If the disk has too little space.
     """
     place = cache_folder() / "images" / _key(root, files, storage, fit)
-    facts = _facts(place, len(files))
+    facts = _sound_facts(place, len(files), screen)
     if facts is None or _is_mended(root, files, facts):
-        shutil.rmtree(place, ignore_errors=True)
+        _remove(place)
         _build(place, root, files, storage, fit, screen)
         facts = _facts(place, len(files))
     if facts is None:
         raise MachineError(f"The decoded images in {place} are incomplete. Delete that folder and run again.")
     with contextlib.suppress(OSError):
-        os.utime(place / "facts.json")  # used now
+        os.utime(place / FACTS)  # used now
     shape = (len(files), 3, facts["size_px"], facts["size_px"])
-    pixels: Pixels = np.memmap(place / "pixels.u8", dtype=np.uint8, mode="r", shape=shape)
-    digests = np.fromfile(place / "digests.u8", dtype=np.uint8).reshape(len(files), DIGEST_BYTES)
+    pixels: Pixels = np.memmap(place / PIXELS, dtype=np.uint8, mode="r", shape=shape)
+    digests = np.fromfile(place / DIGESTS, dtype=np.uint8).reshape(len(files), DIGEST_BYTES)
     return Decoded(pixels, digests, dict(facts["unreadable"]))
 
 
@@ -93,13 +98,68 @@ def _key(root: Path, files: Iterable[File], storage: Storage, fit: str) -> str:
 def _facts(place: Path, count: int) -> dict[str, Any] | None:
     """What was written beside the pixels; None unless everything is there in full length."""
     try:
-        facts: dict[str, Any] = json.loads((place / "facts.json").read_text(encoding="utf-8"))
-        is_complete = (place / "pixels.u8").stat().st_size == count * 3 * facts["size_px"] ** 2 and (
-            place / "digests.u8"
+        facts: dict[str, Any] = json.loads((place / FACTS).read_text(encoding="utf-8"))
+        is_complete = (place / PIXELS).stat().st_size == count * 3 * facts["size_px"] ** 2 and (
+            place / DIGESTS
         ).stat().st_size == count * DIGEST_BYTES
     except (OSError, ValueError, KeyError):
         return None
     return facts if is_complete else None
+
+
+def _sound_facts(place: Path, count: int, screen: Screen) -> dict[str, Any] | None:
+    """What was written beside the pixels; None where pixels or digests are not what they were."""
+    facts = _facts(place, count)
+    if facts is None:
+        return None
+    if "checks" not in facts:  # of a version that wrote none
+        return _checked_once(place, facts, count, screen)
+    generator = np.random.default_rng()
+    for name, check in facts["checks"].items():
+        if not is_sound(place / name, check, CHECKED_BYTES_PER_FILE * count, generator):
+            screen.line(f"The decoded images in {place} are damaged ({name}): decoding them again.")
+            return None
+    is_touched = any(stamp(place / name) != check["stamp"] for name, check in facts["checks"].items())
+    return _write_facts(place, facts) if is_touched else facts
+
+
+def _checked_once(place: Path, facts: dict[str, Any], count: int, screen: Screen) -> dict[str, Any] | None:
+    """Every pixel against the digests; then sums are kept, so that the next load is quick."""
+    shape = (count, 3, facts["size_px"], facts["size_px"])
+    pixels: Pixels = np.memmap(place / PIXELS, dtype=np.uint8, mode="r", shape=shape)
+    digests = np.fromfile(place / DIGESTS, dtype=np.uint8).reshape(count, DIGEST_BYTES)
+    unreadable = {row for row, _ in facts["unreadable"]}
+    readable = [row for row in range(count) if row not in unreadable]
+    if any(image_digest(pixels[row]) != digests[row].tobytes() for row in readable):
+        screen.line(f"The decoded images in {place} are damaged: decoding them again.")
+        return None
+    return _write_facts(place, facts)
+
+
+def _write_facts(place: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Add what the content is checked by, and write facts.json."""
+    checks = {name: {"stamp": stamp(place / name), "sums": block_sums(place / name).tolist()} for name in FILES[:2]}
+    facts = {**facts, "checks": checks}
+    write_json(place / FACTS, facts)
+    return facts
+
+
+def _remove(place: Path) -> None:
+    """Remove what was decoded, and nothing else; the facts first, without which the rest is nothing."""
+    for name in reversed(FILES):
+        if cached_files.is_listed(place / name) or place / name in older_files(place.parent):
+            folders.remove_file(place / name, place.parent)
+
+
+def older_files(folder: Path) -> list[Path]:
+    """What a version without manifests decoded into a folder: known by facts that fit the files."""
+    found: list[Path] = []
+    for facts in folder.glob(f"*/{FACTS}"):
+        place = facts.parent
+        with contextlib.suppress(OSError):
+            if _facts(place, (place / DIGESTS).stat().st_size // DIGEST_BYTES) is not None:
+                found += [place / name for name in FILES]
+    return found
 
 
 def _is_mended(root: Path, files: Sequence[File], facts: dict[str, Any]) -> bool:
@@ -118,13 +178,14 @@ def _build(place: Path, root: Path, files: Sequence[File], storage: Storage, fit
     with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
         finished = Path(scratch) / "finished"
         finished.mkdir()
-        decoding = Decoding(str(finished / "pixels.u8"), str(finished / "digests.u8"), size, fit)
+        decoding = Decoding(str(finished / PIXELS), str(finished / DIGESTS), size, fit)
         for name in (decoding.pixels, decoding.digests):
             Path(name).touch()
         num_bytes = sum(file.size for file in files)
         unreadable = decode_into(decoding, paths, num_bytes, usable_cores(), screen)
         facts = {"root": ascii(str(root.resolve())), "size_px": size, "fit": fit, "unreadable": sorted(unreadable)}
-        (finished / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        _write_facts(finished, facts)
+        cached_files.will_write(*(place / name for name in FILES))
         with contextlib.suppress(OSError):
             os.rename(finished, place)
 

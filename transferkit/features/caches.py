@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from transferkit import cached_files
+from transferkit.datasets import folder_cache
 from transferkit.datasets.folder_cache import DIGEST_BYTES
 from transferkit.errors import TransferkitError, did_you_mean
 from transferkit.features import inventory
@@ -101,7 +103,21 @@ def clear(what: str) -> dict[str, int]:
     if what != "all" and what not in FOLDERS:
         raise TransferkitError(f"Unknown cache {what!r}. {did_you_mean(what, [*FOLDERS, 'all'])}")
     chosen = FOLDERS if what == "all" else (what,)
-    return {name: sum(inventory.clear(folder) for folder in folders_of(name)) for name in chosen}
+    return {name: sum(_cleared(folder) for folder in folders_of(name)) for name in chosen}
+
+
+def _cleared(folder: Path) -> int:
+    """Remove what transferkit put into one folder of the cache; the bytes freed."""
+    if folder == inventory.store_folder():
+        return inventory.clear(folder)
+    return cached_files.clear(folder, folder_cache.older_files(folder))
+
+
+def left_files() -> Iterator[str]:
+    """A line per folder of the cache that holds files which transferkit did not put there."""
+    for folder in (folder for name in FOLDERS for folder in folders_of(name)):
+        if folder.is_dir() and (count := cached_files.left(folder)):
+            yield f"{count:,} files in {folder} are not listed as transferkit's and stay; remove them yourself."
 
 
 def folders_of(name: str) -> list[Path]:

@@ -6,18 +6,18 @@ import contextlib
 import json
 import os
 import re
-import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transferkit import cached_files, folders
 from transferkit.errors import TransferkitError
 from transferkit.runtime import cache_folder
 
 DEFAULT_BUDGET = 20 * 10**9  # bytes
 BUDGET_VARIABLE = "TRANSFERKIT_FEATURE_BUDGET"
+SEGMENT_FILES = ("index.json", "features.npy", "digests.npy")
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -72,19 +72,26 @@ def entries(folder: Path | None = None) -> list[Entry]:
 
 def total_bytes(folder: Path | None = None) -> int:
     """Bytes of the whole store on disk, unfinished segments included."""
-    return sum(_bytes(path) for path in (folder or store_folder()).rglob("*"))
+    return cached_files.num_bytes(folder or store_folder())
 
 
 def clear(folder: Path | None = None) -> int:
-    """Remove the store; what is being read stays readable until it is closed.
+    """Remove the store, and nothing of others in its folder; what is being read stays readable until it is closed.
 
     Returns:
         Bytes freed.
     """
     folder = folder or store_folder()
-    freed = total_bytes(folder)
-    remove(folder)
-    return freed
+    older = [entry.path / name for entry in entries(folder) for name in SEGMENT_FILES]
+    return cached_files.clear(folder, [*older, *_format_file(folder)])
+
+
+def _format_file(folder: Path) -> list[Path]:
+    path = folder / "FORMAT"
+    with contextlib.suppress(OSError, ValueError):
+        int(path.read_text(encoding="utf-8"))
+        return [path]
+    return []
 
 
 def _segment_folders(folder: Path) -> Iterator[Path]:
@@ -108,11 +115,9 @@ def _bytes(path: Path) -> int:
     return 0
 
 
-def remove(folder: Path) -> None:
-    """Take a folder out of sight in one step, then delete it; another process may be quicker."""
-    doomed = folder.with_name(f".removed-{folder.name}-{os.getpid()}-{time.monotonic_ns()}")
-    try:
-        os.rename(folder, doomed)
-    except OSError:
+def remove(segment: Path) -> None:
+    """Remove a segment; first the file without which it is none. Another process may be quicker."""
+    if _entry(segment) is None and not cached_files.is_listed(segment / SEGMENT_FILES[0]):
         return
-    shutil.rmtree(doomed, ignore_errors=True)
+    for name in SEGMENT_FILES:
+        folders.remove_file(segment / name, segment.parent.parent)

@@ -25,8 +25,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from transferkit import cached_files
 from transferkit.arrays import Features
-from transferkit.features.inventory import BUDGET_VARIABLE, budget_bytes, clear, entries, remove, store_folder
+from transferkit.features.inventory import (
+    BUDGET_VARIABLE,
+    SEGMENT_FILES,
+    budget_bytes,
+    clear,
+    entries,
+    remove,
+    store_folder,
+)
 from transferkit.features.keys import FORMAT, Key
 from transferkit.features.located import first_of_each, located
 from transferkit.features.segments import CHUNK_ROWS, Segment, checksum, read_segment, write_segment
@@ -99,6 +108,7 @@ class FeatureStore:
         temporary = Path(tempfile.mkdtemp(dir=self.folder, prefix=".partial-"))
         try:
             write_segment(temporary / "segment", key, self.about, digests, features)
+            cached_files.will_write(*(place / name for name in SEGMENT_FILES))
             os.rename(temporary / "segment", place)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else another process wrote the same rows first
@@ -122,7 +132,7 @@ class FeatureStore:
             )
 
     def _remove_abandoned(self) -> None:
-        for path in (*self.folder.glob(".partial-*"), *self.folder.glob("*/.removed-*")):
+        for path in self.folder.glob(".partial-????????"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
@@ -144,6 +154,8 @@ class FeatureStore:
         for path in sorted((self.folder / key.digest).glob("[0-9a-f]*")):
             try:
                 yield read_segment(path)
+            except FileNotFoundError:  # removed meanwhile, or somebody else's
+                continue
             except (OSError, ValueError, KeyError) as error:
                 if path.exists():
                     self.screen.line(f"Stored features in {path} are damaged ({error}) and are computed again.")
@@ -189,15 +201,16 @@ def open_store(screen: Screen, about: Mapping[str, str] | None = None) -> Featur
         screen.line(f"The feature store {folder} was of the older format {written}: cleared, {freed / 1e6:,.1f} MB.")
     if written != FORMAT:
         made(folder)
+        cached_files.will_write(folder / "FORMAT")
         (folder / "FORMAT").write_text(f"{FORMAT}\n", encoding="utf-8")
     return FeatureStore(folder, budget, screen, about or {})
 
 
 def _written_format(folder: Path) -> int | None:
-    """The format that a store says it has; 0 where it holds something and says nothing, None where it is empty."""
+    """The format that a store says it has; None where it says nothing."""
     try:
         return int((folder / "FORMAT").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return 0 if folder.is_dir() and any(folder.iterdir()) else None
+        return None
     except (OSError, ValueError):
         return 0
