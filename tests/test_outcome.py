@@ -153,8 +153,8 @@ def test_a_fine_tuning_worse_than_its_start_says_so_first_with_what_to_try(tmp_p
         sentences
         == [
             "Fine-tuning made resnet18 worse: of 1,000 val images, 90.0 % were right at its start and 80.0 % at the "
-            "end; try --keep best (95.0 %, epoch 1), --lr 0.01 with --batchnorm eval or transferkit probe, "
-            "which is its start."
+            "end; try --keep best (95.0 %, epoch 1), --lr 0.01 --batchnorm eval --clip-norm 1 or "
+            "transferkit probe, which is its start."
         ]
         * 3
     )
@@ -173,7 +173,7 @@ def test_worse_by_chance_is_told_as_such(tmp_path: Path) -> None:
         sentences
         == [
             "Fine-tuning did not help resnet18: of 1,000 val images, 90.0 % were right at its start and 89.7 % at the "
-            "end (within chance); try --keep best (90.0 %, its start) or --lr 0.01."
+            "end (within chance); try --keep best (90.0 %, its start) or --lr 0.01 --clip-norm 1."
         ]
         * 3
     )
@@ -197,6 +197,15 @@ def test_training_that_paid_leaves_the_result_first_and_tells_the_way(tmp_path: 
     assert "Of 1,000 val images, 80.0 % were right at its start and 90.0 % at the end." in (
         run.path / "report.md"
     ).read_text().replace("\\", "")
+
+
+def test_a_chosen_epoch_is_told_with_what_choosing_does_to_its_accuracy(tmp_path: Path) -> None:
+    run = told(tmp_path / "run", BETTER, keep="best")
+
+    assert (
+        "Of 1,000 val images, 80.0 % were right at its start and 90.0 % at the end (epoch 1, chosen by them, so a "
+        "little too good)." in (run.path / "report.md").read_text().replace("\\", "")
+    )
 
 
 def test_no_better_than_the_commonest_class_is_told_first(tmp_path: Path) -> None:

@@ -119,10 +119,18 @@ def _cures_of_loss(method: Mapping[str, Any], known: Mapping[str, Any]) -> Itera
         epoch = f"epoch {best['epoch']}" if best["epoch"] else "its start"
         yield f"--keep best ({percent(best['accuracy'])}, {epoch})"
     if method.get("lr"):
-        frozen = " with --batchnorm eval" if method.get("batchnorm") == "train" else ""
-        yield f"--lr {method['lr'] / 3:.1g}{frozen}"
+        yield " ".join(_gentler(method))
     if method.get("head") == "probe":
         yield "transferkit probe, which is its start"
+
+
+def _gentler(method: Mapping[str, Any]) -> Iterator[str]:
+    """Options for smaller steps from the start, together: frozen statistics at the old rate can diverge."""
+    yield f"--lr {method['lr'] / 3:.1g}"
+    if method.get("batchnorm") == "train":
+        yield "--batchnorm eval"
+    if not method.get("clip_norm"):
+        yield "--clip-norm 1"
 
 
 def _way(content: Content) -> Iterator[str]:
@@ -131,7 +139,7 @@ def _way(content: Content) -> Iterator[str]:
     if not known or known["is_worse"] or known["end"]["epoch"] == 0:
         return
     start, end = known["start"], known["end"]
-    chosen = f", where epoch {end['epoch']} was best and kept" if _keeps_best(content) else ""
+    chosen = f" (epoch {end['epoch']}, chosen by them, so a little too good)" if _keeps_best(content) else ""
     yield (
         f"Of {known['n']:,} val images, {percent(start['accuracy'])} were right at its start and "
         f"{percent(end['accuracy'])} {_end(known)}{chosen}."
