@@ -98,7 +98,8 @@ def feature_map(test: Outputs) -> FeatureMap:
 
 
 MODEL = {
-    "input": {"size": 64, "interpolation": "bilinear"},
+    "backbone": {"name": "resnet18", "weights": "imagenet"},
+    "input": {"size": 64, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "interpolation": "bilinear"},
     "weights": {"source": "torchvision", "tag": "IMAGENET1K_V1", "sha256": "5c106cde", "licence": "BSD-3-Clause"},
     "parameters": 11_181_642,
 }

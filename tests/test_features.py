@@ -92,8 +92,8 @@ def test_rectangular_files_of_mixed_sizes_become_squares(tmp_path: Path) -> None
         ([], "No images. Expected"),
         (["nowhere.jpg"], "Cannot read nowhere.jpg: there is no such file"),
         (Path("no/such/folder"), "There is no file or folder no/such/folder"),
-        ([3.5], "Cannot read an image from a float"),
-        (7, "Cannot read an image from a int"),
+        ([3.5], "An object of type float is no image. Expected paths"),
+        (7, "An object of type int is no image. Expected paths"),
     ],
 )
 def test_images_that_cannot_be_used_are_refused_with_the_reason(images: Any, message: str) -> None:

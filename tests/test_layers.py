@@ -44,6 +44,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
         "runtime",
         "screen",
         "budget",
+        "run_files",
     },
     {"errors", "arrays", "views", "allocator"},
 ]

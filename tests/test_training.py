@@ -262,6 +262,14 @@ def test_everything_frozen_is_refused() -> None:
         train(network, images(), images(16), settings(), groups, Job(MACHINE, SILENT, 0))
 
 
+def test_one_image_per_step_is_refused_where_batchnorm_learns() -> None:
+    with pytest.raises(TransferkitError, match=r"One image per step is too few for BatchNorm.*Use --batch-size 16 or"):
+        trained(settings(batch_size=1, epochs=1))
+
+    _, history = trained(settings(batch_size=1, epochs=1, batchnorm="eval"))
+    assert history[-1]["epoch"] == 1
+
+
 def test_rate_rises_linearly_then_follows_a_cosine_to_zero() -> None:
     shares = [rate_share(step, 100, 0.1) for step in (0, 4, 9, 10, 55, 100)]
 

@@ -123,6 +123,25 @@ def test_record_has_name_hash_and_licence_of_the_file(tmp_path: Path, resnet18: 
     assert classifier.input_spec.mean == (0.5, 0.4, 0.3)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"mean": "inf,0,0", "std": "1,1,1"}, "mean is 'inf,0,0'. Expected three finite numbers, as in 0.485"),
+        ({"mean": "0,0,0", "std": "nan,1,1"}, "std is 'nan,1,1'. Expected three positive numbers"),
+        ({"mean": "0,0,0", "std": "0,1,1"}, "std is '0,1,1'. Expected three positive numbers"),
+        ({"mean": "0.5", "std": "1,1,1"}, "mean is '0.5'. Expected three finite numbers"),
+        ({"mean": "0,0,0", "std": "x" * 9000}, r"std is 'x{80}' ... \(9,000 characters\)"),
+    ],
+)
+def test_metadata_that_images_cannot_be_prepared_with_are_refused(
+    metadata: dict[str, str], message: str, tmp_path: Path, resnet18: State
+) -> None:
+    save_file(resnet18, tmp_path / "w.safetensors", metadata=metadata)
+
+    with pytest.raises(TransferkitError, match=f"w.safetensors says in its metadata that {message}"):
+        load(tmp_path / "w.safetensors")
+
+
 def test_file_without_mean_and_std_says_that_imagenet_ones_are_used(tmp_path: Path, resnet18: State) -> None:
     said = io.StringIO()
     torch.save(resnet18, tmp_path / "w.pth")
@@ -364,7 +383,7 @@ def test_a_download_with_the_wrong_hash_is_refused_and_removed(
     with pytest.raises(MachineError, match=r"came with SHA256 \w+, expected 00000000; it was deleted"):
         load("imagenet")
 
-    assert list(caches[1].iterdir()) == []
+    assert [path.name for path in caches[1].iterdir() if not path.name.startswith(".transferkit")] == []
 
 
 def test_without_network_the_error_names_file_place_and_alternatives(

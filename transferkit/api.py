@@ -142,7 +142,7 @@ def limits(
         },
         **options,
     )
-    places = [run if isinstance(run, Run) else open_run(Path(run)) for run in runs]
+    places = [open_run(run) for run in runs]
     screen, command = Screen(quiet=quiet), "transferkit.limits(...)"
     folder = _path(out)
     if len(places) > 1:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from transferkit import folders
 from transferkit.errors import MachineError, TransferkitError
+from transferkit.run_files import read_json as read_json
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -65,20 +66,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, atomically; NaN is refused, because it is no JSON."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        TransferkitError: If the file is missing or is no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TransferkitError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise TransferkitError(f"{path} is no JSON: {error}.") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, Any] | None = None) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from transferkit.backbones import family, source, with_shape
 from transferkit.backbones.cards import PIXELS
-from transferkit.checkpoint import read_json
 from transferkit.recipe import BackboneSettings, Method, Recipe, ScratchSettings
+from transferkit.run_files import MODEL, read_object
 
 SMALL_PX = 64  # up to this side, images are small: from scratch, the network gets a stem for them
 PIXELS_PX = 16  # largest side of images whose raw pixels are the features: 768 numbers
@@ -56,4 +56,4 @@ def input_px(recipe: Recipe, backbone: BackboneSettings, device_type: str, nativ
 def run_facts(backbone: BackboneSettings) -> dict[str, Any] | None:
     """What the run whose weights are taken says of its model; None where they come from elsewhere."""
     path = Path(backbone.weights) / "model.json"
-    return dict(read_json(path)) if path.is_file() else None
+    return read_object(path, MODEL) if path.is_file() else None

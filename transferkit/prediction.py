@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from transferkit import backbones, heads, rejection, runtime
 from transferkit.batches import to_device
 from transferkit.checkpoint import read_tensors
 from transferkit.classifier import Classifier, InputSpec, WeightsRecord
-from transferkit.decoding import decode
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, quoted
 from transferkit.features.fast_classifier import FastClassifier
-from transferkit.images import Images, Pixels
+from transferkit.features.pictures import as_pictures
+from transferkit.images import Pixels
 from transferkit.outputs import Outputs
-from transferkit.recipe import FolderData, backbone_settings
+from transferkit.recipe import BackboneSettings, FolderData, backbone_settings
 from transferkit.rejection import ACCEPTANCE, Rejection
 from transferkit.run_directory import Run, open_run
 from transferkit.screen import SILENT
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,18 @@ class Model:
         """One prediction per image.
 
         Args:
-            images: A path or a list of paths, PIL images, a uint8 array (N, H, W, 3) or (N, 3, H, W), or `Images`.
-            batch_size: Images per forward pass.
+            images: A path, a folder, a list of paths, PIL images, a uint8 array or tensor (N, H, W, 3) or (N, 3, H, W),
+                or `Images`.
+            batch_size: Images per forward pass, at least 1.
             acceptance: Share of images like those of val that are not to be called unknown, in [0.5, 1].
 
         Raises:
             TransferkitError: If the images cannot be read.
         """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise TransferkitError(f"batch_size is {quoted(batch_size)}; expected a whole number of at least 1.")
+        if not isinstance(acceptance, int | float) or not 0.5 <= acceptance <= 1:
+            raise TransferkitError(f"acceptance is {quoted(acceptance)}; expected a share from 0.5 to 1, such as 0.95.")
         pixels = as_pixels(images, self.storage_px, self.fit)
         starts = range(0, len(pixels), batch_size)
         parts = [self._answers(pixels[at : at + batch_size]) for at in starts]
@@ -159,13 +165,13 @@ def no_threshold(model: Model) -> str:
     return model.rejection.score_words
 
 
-def load(run: Path | str, device: str = "auto") -> Model:
-    """The model of a finished run.
+def load(run: Run | Path | str, device: str = "auto") -> Model:
+    """The model of a finished run, from its folder or from what `finetune`, `probe` or `scratch` returned.
 
     Raises:
-        TransferkitError: If there is no finished run at this path.
+        TransferkitError: If there is no finished run at this path, or its files are damaged.
     """
-    place = open_run(Path(run))
+    place = open_run(run)
     machine = runtime.start(device)
     classifier = load_classifier(place).to(machine.device).eval()
     data = place.recipe.data
@@ -185,15 +191,24 @@ def limits_of(run: Run) -> Rejection | None:
 
 
 def load_classifier(run: Run) -> Classifier:
-    """The classifier of a run, from its files alone; no weights are looked up elsewhere."""
+    """The classifier of a run, from its files alone; no weights are looked up elsewhere.
+
+    Raises:
+        TransferkitError: If its files are damaged or do not belong together.
+    """
     tensors, _ = read_tensors(run.path / "model.safetensors")
     return rebuilt_classifier(run.model, tensors, run.path.resolve().name)
 
 
 def rebuilt_classifier(facts: Mapping[str, Any], tensors: Mapping[str, Any], run_name: str) -> Classifier:
-    """A classifier from what model.json says of it and from its weights and buffers."""
-    settings = backbone_settings({**facts["backbone"], "weights": "none"})
-    spec = InputSpec(**{**facts["input"], "mean": tuple(facts["input"]["mean"]), "std": tuple(facts["input"]["std"])})
+    """A classifier from what model.json says of it and from its weights and buffers.
+
+    Raises:
+        TransferkitError: If they do not belong together.
+    """
+    settings = _backbone(facts, run_name)
+    prepared = {key: facts["input"][key] for key in ("size", "interpolation", "crop") if key in facts["input"]}
+    spec = InputSpec(**prepared, mean=tuple(facts["input"]["mean"]), std=tuple(facts["input"]["std"]))
     bare = backbones.load(settings, facts["class_names"], spec.size, SILENT)
     record = WeightsRecord(**facts["weights"]) if facts.get("weights") else bare.weights
     classifier = Classifier(bare.body, bare.num_features, bare.class_names, bare.stages, spec, record)
@@ -201,8 +216,22 @@ def rebuilt_classifier(facts: Mapping[str, Any], tensors: Mapping[str, Any], run
     classifier.averages_mirror = bool(facts.get("averages_mirror"))
     classifier.averages_shifts = bool(facts.get("averages_shifts"))
     classifier.head = heads.rebuilt(facts.get("head", {}), classifier.num_features, len(classifier.class_names))
-    classifier.load_state_dict(tensors)
+    try:
+        classifier.load_state_dict(tensors)
+    except RuntimeError as error:
+        problem = (str(error).splitlines()[1:2] or [str(error)])[0].strip()
+        raise TransferkitError(
+            f"Run {run_name}: model.safetensors does not hold the network that model.json describes: {problem}"
+        ) from error
     return classifier
+
+
+def _backbone(facts: Mapping[str, Any], run_name: str) -> BackboneSettings:
+    try:
+        return backbone_settings({**facts["backbone"], "weights": "none"})
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise TransferkitError(f"Run {run_name}: model.json is damaged: of the backbone, {problem}.") from error
 
 
 def as_pixels(images: Any, size: int, fit: str) -> Pixels:
@@ -211,26 +240,6 @@ def as_pixels(images: Any, size: int, fit: str) -> Pixels:
     Raises:
         TransferkitError: If the kind is unknown or an image cannot be read.
     """
-    if isinstance(images, Images):
-        return images.pixels
-    if isinstance(images, np.ndarray):
-        return _from_array(images)
-    items: Sequence[Path | str | Image] = (
-        list(images) if isinstance(images, Sequence) and not isinstance(images, str) else [images]
-    )
-    if not items:
-        raise TransferkitError("No images to predict. Expected paths, PIL images or a uint8 array.")
-    return np.stack([decode(item, size, fit) for item in items])
-
-
-def _from_array(array: npt.NDArray[Any]) -> Pixels:
-    if array.dtype != np.uint8 or array.ndim not in (3, 4):
-        raise TransferkitError(
-            f"Expected a uint8 array (N, H, W, 3) or (N, 3, H, W); found {array.dtype} {array.shape}."
-        )
-    batch = array[None] if array.ndim == 3 else array
-    if batch.shape[1] == 3:
-        return batch
-    if batch.shape[3] == 3:
-        return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
-    raise TransferkitError(f"Expected three colour channels; found shape {array.shape}.")
+    one_array = getattr(images, "ndim", 0) == 3  # of numpy or torch
+    pictures = as_pictures(images[None] if one_array else images, size, fit)
+    return pictures.take(np.arange(len(pictures)))

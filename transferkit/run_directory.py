@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ import numpy.typing as npt
 from transferkit import folders
 from transferkit import recipe as recipes
 from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_json, write_text
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, quoted
 from transferkit.outputs import Outputs
+from transferkit.run_files import ENVIRONMENT, EVALUATION, FACTS, MODEL, read_lines, read_object
 
 KIND = "run"
 FORMAT = 1  # of the files below; readers refuse a newer one
@@ -66,40 +68,43 @@ class Run:
     @property
     def exists(self) -> bool:
         """Whether this folder is a run at all."""
-        return (self.path / "recipe.yaml").exists()
+        return os.path.exists(self.path / "recipe.yaml")  # False for what can be no path, too
 
     @cached_property
     def recipe(self) -> recipes.Recipe:
         """The resolved recipe."""
         recipe = recipes.load(self.path / "recipe.yaml")
-        assert isinstance(recipe, recipes.Recipe)
+        if not isinstance(recipe, recipes.Recipe):
+            raise TransferkitError(
+                f"{self.path / 'recipe.yaml'} is a {type(recipe).__name__.lower()}, not the recipe of a run."
+            )
         return recipe
 
     @cached_property
     def model(self) -> dict[str, Any]:
         """What model.json says: class names, input, stages, weights, parameters."""
-        return dict(read_json(self.path / "model.json"))
+        return read_object(self.path / "model.json", MODEL)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What facts.json says: command, started, seconds, notes, data, openings of the test set, parameter groups."""
-        return dict(read_json(self.path / "facts.json"))
+        return read_object(self.path / "facts.json", FACTS)
 
     @cached_property
     def environment(self) -> dict[str, Any]:
         """Versions, device, precision, threads."""
-        return dict(read_json(self.path / "environment.json"))
+        return read_object(self.path / "environment.json", ENVIRONMENT)
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
         """What evaluation.json says: every number of the report."""
-        return dict(read_json(self.path / "evaluation.json"))
+        return read_object(self.path / "evaluation.json", EVALUATION)
 
     @property
     def history(self) -> list[dict[str, Any]]:
         """One mapping per finished epoch, after the start as epoch 0; empty for a probe."""
         path = self.path / "history.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return read_lines(path) if path.exists() else []
 
     def outputs(self, image_set: str) -> Outputs:
         """The stored outputs of `val`, of `test`, or of some train images to compare with: `bank`."""
@@ -175,16 +180,23 @@ class Run:
         write_text(self.path / "recipe.yaml", header + recipes.dump(recipe))
 
 
-def open_run(path: Path) -> Run:
-    """A finished run.
+def open_run(path: Path | str | Run) -> Run:
+    """A finished run, from its folder or from what `finetune`, `probe` or `scratch` returned.
 
     Raises:
         TransferkitError: If there is none at `path`, it is unfinished, or a newer version wrote it.
     """
-    run = Run(Path(path))
+    place = path.path if isinstance(path, Run) else path
+    if not isinstance(place, str | os.PathLike):
+        raise TransferkitError(
+            f"An object of type {type(path).__name__} is no run. Expected a run's folder, or what finetune, probe or "
+            "scratch returned."
+        )
+    run = Run(Path(place))
     if not run.exists:
         raise TransferkitError(
-            f"{path} is no run: it has no recipe.yaml. Expected a folder that a transferkit command made."
+            f"{quoted(str(place))[1:-1]} is no run: it has no recipe.yaml. Expected a folder that a transferkit "
+            "command made."
         )
     if not run.is_finished:
         raise TransferkitError(f"The run {path} did not finish. Continue it with the same command and --resume.")

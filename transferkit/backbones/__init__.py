@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -16,7 +15,8 @@ from transferkit.recipe import BACKBONE_MODELS, BackboneSettings, backbone_setti
 
 if TYPE_CHECKING:
     from transferkit.classifier import Classifier
-    from transferkit.screen import Screen
+    from transferkit.run_files import MODEL, read_object
+from transferkit.screen import Screen
 
 # Module names, not modules: a family or a list of names is known without importing torch.
 SOURCES = {
@@ -65,8 +65,8 @@ def with_shape(settings: BackboneSettings) -> BackboneSettings:
 def _backbone_of_run(folder: Path) -> dict[str, Any]:
     """What a run says of its backbone; empty where there is no run, or one that cannot be read, as `load` will say."""
     try:
-        return dict(json.loads((folder / "model.json").read_text(encoding="utf-8"))["backbone"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return dict(read_object(folder / "model.json", MODEL)["backbone"])
+    except TransferkitError:
         return {}
 
 

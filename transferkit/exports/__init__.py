@@ -42,7 +42,7 @@ def written(run: Run | Path | str, to: str, out: Path | str | None, *, overwrite
     """The file that was written, and how to use it."""
     module = _module(to)
     module.require()
-    place = run if isinstance(run, Run) else open_run(Path(run))
+    place = open_run(run)
     path = Path(out) if out is not None else place.path / "export" / module.FILE
     require_suffix(path, Path(module.FILE).suffix, to)
     if path.exists() and not overwrite:

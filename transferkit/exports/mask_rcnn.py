@@ -40,7 +40,7 @@ def mask_rcnn(run: Run | Path | str, num_classes: int | None = None, **options: 
     """
     from transferkit.prediction import load_classifier
 
-    place = run if isinstance(run, Run) else open_run(Path(run))
+    place = open_run(run)
     classifier = load_classifier(place)
     return filled(classifier, place.recipe.backbone.name, num_classes or 1 + len(classifier.class_names), options)
 

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from transferkit import runtime
 from transferkit.arrays import Features
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, quoted
 from transferkit.features.about import about
 from transferkit.features.forward_pass import BatchSize, Pace, chosen_batch_size, computed, gathered
 from transferkit.features.inference import Compile, LayerNetwork
@@ -24,6 +24,12 @@ from transferkit.features.store import open_store
 from transferkit.features.stored import served
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
+
+CHECKED: tuple[tuple[str, Any, str], ...] = (
+    ("layer", str | None, "the name of a layer, or None for the head's input"),
+    ("size", int | None, "a number of px, or None for that of the weights"),
+    ("seed", int, "a whole number"),
+)
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -96,7 +102,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Features (N, D) float32 of the images; maps (N, C, H, W) for pool none.
 
         Raises:
-            TransferkitError: If the images cannot be read, or backbone, weights or layer do not exist.
+            TransferkitError: If the images cannot be read, a setting is of a wrong kind, or backbone, weights or layer
+                do not exist.
             MachineError: If a feature is not finite; names layer and image.
         """
         name = self.layer or PENULTIMATE
@@ -104,6 +111,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def extract(self, images: Any, layers: Sequence[str]) -> dict[str, Features]:
         """Features of several layers in one pass, by the names asked for; `penultimate` is the head's input."""
+        self._require_kinds()
         pictures = as_pictures(images, self._side_px, self.resize)
         require_pool(self.pool)
         told = about(loaded(self._source)[0], pictures)
@@ -117,6 +125,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def iterate(self, images: Any, layers: Sequence[str] | None = None) -> Iterator[dict[str, Features]]:
         """Features batch by batch, in order, by layer; never more than a batch is held, and nothing is stored."""
+        self._require_kinds()
         pictures = as_pictures(images, self._side_px, self.resize)
         return self._batches(pictures, layers or [self.layer or PENULTIMATE])
 
@@ -140,6 +149,23 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.requires_fit = False
         tags.no_validation = True
         return tags
+
+    def _require_kinds(self) -> None:
+        """Settings are kept as they are given, as scikit-learn wants it, and looked at when they are used."""
+        if not isinstance(self.backbone, str):
+            raise TransferkitError(
+                f"FeatureExtractor takes the name of a backbone, such as 'resnet18' or 'timm/vit_tiny_patch16_224'; "
+                f"found a {type(self.backbone).__name__}. For a network of your own, save its state dict to a file and "
+                "give the name of its architecture with weights=FILE."
+            )
+        if not isinstance(self.weights, str):
+            raise TransferkitError(
+                f"weights is a {type(self.weights).__name__}. Expected imagenet, none, or the path of a file or of a "
+                "run's folder as text."
+            )
+        for name, kinds, expected in CHECKED:
+            if not isinstance(getattr(self, name), kinds):
+                raise TransferkitError(f"{name} is {quoted(getattr(self, name))}. Expected {expected}.")
 
     @property
     def _screen(self) -> Screen:

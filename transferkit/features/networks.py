@@ -10,12 +10,12 @@ from typing import Literal
 import torch
 
 from transferkit import backbones
-from transferkit.checkpoint import read_json
 from transferkit.classifier import Classifier
 from transferkit.features.inference import LayerNetwork
 from transferkit.features.keys import weights_digest
 from transferkit.features.layers import Pool
 from transferkit.recipe import BackboneSettings
+from transferkit.run_files import MODEL, read_object
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
 
@@ -69,7 +69,7 @@ def default_px(backbone: str, weights: str) -> int:
     """The side that a network's weights were made for."""
     facts = Path(weights).expanduser() / "model.json"
     if facts.is_file():
-        return int(read_json(facts)["input"]["size"])
+        return int(read_object(facts, MODEL)["input"]["size"])
     if backbones.source(backbone) != "timm":
         return SMALL_PX if backbones.source(backbone) == "small" else IMAGENET_PX
     from timm.models import get_pretrained_cfg
@@ -81,7 +81,7 @@ def default_px(backbone: str, weights: str) -> int:
 def views_words(weights: str) -> str:
     """That a run's own answers rest on more than the image, where they do; empty for other weights."""
     file = Path(weights).expanduser() / "model.json"
-    facts = read_json(file) if file.is_file() else {}
+    facts = read_object(file, MODEL) if file.is_file() else {}
     if not (facts.get("averages_mirror") or facts.get("averages_shifts")):
         return ""
     return (

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from transferkit import runtime
 from transferkit.decoding import EXTENSIONS, decode, reason, require_regular
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, quoted
 from transferkit.images import Images, Labels, Pixels, image_digest
 
 
@@ -150,13 +150,13 @@ def found_pictures(images: Any, side_px: int, resize: str) -> StorablePictures:
 
 def from_path(path: Path, side_px: int, resize: str) -> ImageFiles:
     """One image file, or all images of a folder."""
-    if path.is_dir():
+    if os.path.isdir(path):
         files = [str(file) for file in image_paths(path)]
         if not files:
             raise TransferkitError(f"{path} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
         return ImageFiles(files, files, side_px, resize)
-    if not path.exists():
-        raise TransferkitError(f"There is no file or folder {path}.")
+    if not os.path.exists(path):
+        raise TransferkitError(f"There is no file or folder {quoted(str(path))[1:-1]}.")
     return ImageFiles([str(path)], [str(path)], side_px, resize)
 
 
@@ -179,7 +179,7 @@ def from_items(items: Sequence[Any], side_px: int, resize: str) -> StorablePictu
     strange = [item for item in items if not isinstance(item, (str, os.PathLike, Image.Image))]
     if strange:
         raise TransferkitError(
-            f"Cannot read an image from a {type(strange[0]).__name__}. Expected paths, PIL images or uint8 arrays."
+            f"An object of type {type(strange[0]).__name__} is no image. Expected paths, PIL images or uint8 arrays."
         )
     ids = [str(item) if isinstance(item, (str, os.PathLike)) else str(number) for number, item in enumerate(items)]
     return ImageFiles(items, ids, side_px, resize)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import backbones
-from transferkit.checkpoint import read_json, write_atomically
+from transferkit.checkpoint import write_atomically
 from transferkit.classifier import Classifier
 from transferkit.decoding import decode
 from transferkit.errors import TransferkitError
 from transferkit.recipe import BackboneSettings
 from transferkit.report.figures import STYLE, SUFFIXES
+from transferkit.run_files import MODEL, read_object
 from transferkit.screen import Screen
 
 Floats = npt.NDArray[np.float32]
@@ -38,7 +39,7 @@ def network(name: str, weights: str, size: int | None, screen: Screen) -> Classi
     """
     facts = Path(weights) / "model.json"
     if size is None and facts.is_file():
-        size = int(read_json(facts)["input"]["size"])
+        size = int(read_object(facts, MODEL)["input"]["size"])
     if size is None:
         size = 32 if backbones.source(name) == "small" else 224
     settings = BackboneSettings(name=name, weights=weights)

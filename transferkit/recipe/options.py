@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, quoted
 from transferkit.recipe.backbone import BackboneSettings, expanded_backbone
 from transferkit.recipe.data import DATA_MODELS, expanded_data
 from transferkit.recipe.experiment import Recipe, parse
@@ -77,8 +77,12 @@ def weighted(backbones: Sequence[str], weights: Sequence[str]) -> list[dict[str,
     """The keys of each backbone `NAME` or `NAME=WEIGHTS`, its own weights before those given to all.
 
     Raises:
-        TransferkitError: If two kinds of weights are given to all.
+        TransferkitError: If these are no names, or two kinds of weights are given to all.
     """
+    if isinstance(backbones, str) or not all(isinstance(entry, str) for entry in backbones):
+        raise TransferkitError(
+            f"backbones is {quoted(backbones)}. Expected a list of names, as in ['resnet18', 'resnet34=none']."
+        )
     entries = [expanded_backbone(entry) for entry in backbones]
     names = {entry["name"] for entry in entries}
     own = dict(given.split("=", 1) for given in weights if given.partition("=")[0] in names)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from transferkit.classifier import Classifier
+from transferkit.errors import TransferkitError
 from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.training import rates
 
@@ -91,6 +93,19 @@ def parameter_groups(classifier: Classifier, settings: FinetuneSettings | Scratc
         awake: dict[str, Any] = {"wakes_at": depth if gradual else 0, "sleeps_at": sleeps.get(name)}
         groups.append(ParameterGroup(name, count, rate, weight_decay, state, **awake))
     return groups[::-1]
+
+
+def require_batch(groups: Sequence[ParameterGroup], batch_size: int) -> None:
+    """Refuse steps of one image where BatchNorm learns: it would normalise the image by itself.
+
+    Raises:
+        TransferkitError: Says what to type.
+    """
+    if batch_size == 1 and any(group.batchnorm == "train" for group in groups):
+        raise TransferkitError(
+            "One image per step is too few for BatchNorm, which normalises by the images of a step. Use --batch-size "
+            "16 or more; finetune also takes --batchnorm eval."
+        )
 
 
 def momentum(settings: FinetuneSettings | ScratchSettings) -> float:

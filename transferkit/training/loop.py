@@ -16,7 +16,7 @@ from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime import Runtime, seed_everything
 from transferkit.training.epoch import run_epoch
 from transferkit.training.failure import StepFailed, keep
-from transferkit.training.groups import ParameterGroup
+from transferkit.training.groups import ParameterGroup, require_batch
 from transferkit.training.judging import judge_now, judge_start, start_in_words
 from transferkit.training.keeping import note_best, require_choice, take_result
 from transferkit.training.optimizers import made_optimizer, optimizer_groups
@@ -44,7 +44,8 @@ def train(
 
     Raises:
         MachineError: If a loss or gradient is not finite; says at which step, what to try, and where that step is kept.
-        TransferkitError: If the network gives something else than logits, or val is too small to choose an epoch.
+        TransferkitError: If the network gives something else than logits, a step has one image alone, or val is too
+            small to choose an epoch.
     """
     assert settings.batch_size is not None
     require_choice(settings, len(val))
@@ -56,6 +57,7 @@ def train(
     pace = Pace.of(settings, batches.steps_per_epoch)
     training = _started(classifier, settings, groups, runtime)
     resume(training, job.folder)
+    require_batch(groups, batches.batch_size)
     has_random_head = training.step == 0 and getattr(settings, "head", "random") == "random"
     check_start(classifier, images, runtime.device, screen, has_random_head=has_random_head)
     if not training.history:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
+import os
 from pathlib import Path
 
 from transferkit.classifier import WeightsRecord
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.errors import TransferkitError, did_you_mean, quoted
+from transferkit.run_files import MODEL, read_object
 from transferkit.screen import Screen
 from transferkit.weights.cached import downloaded, local, sha256_of
 from transferkit.weights.content import Weights
@@ -25,13 +27,13 @@ def opened(where: str, backbone: str, screen: Screen) -> Weights | None:
     if where == "none":
         return None
     path = Path(where).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         return from_run(path, backbone)
-    if path.is_file():
+    if os.path.isfile(path):
         return from_file(path, screen)
     near = f" {did_you_mean(where, ['imagenet', 'none'])}" if "/" not in where and "." not in where else ""
     raise TransferkitError(
-        f"No weights at {where!r}: there is no such file or folder. Expected imagenet, none, "
+        f"No weights at {quoted(where)}: there is no such file or folder. Expected imagenet, none, "
         f"a .safetensors or .pth file, or the folder of a run.{near}"
     )
 
@@ -66,7 +68,7 @@ def from_file(path: Path, screen: Screen) -> Weights:
         TransferkitError: If the file is none of these, damaged, or would have to run code.
     """
     tensors, metadata = read_file(path)
-    preparation = {key: triple for key in ("mean", "std") if (triple := _triple(metadata.get(key, "")))}
+    preparation = {key: _triple(path, key, metadata[key]) for key in ("mean", "std") if metadata.get(key)}
     if len(preparation) < 2:
         preparation = {}
         screen.line(f"{path.name} tells no mean and std; images are prepared as for ImageNet weights.")
@@ -85,26 +87,33 @@ def from_run(folder: Path, backbone: str) -> Weights:
         raise TransferkitError(
             f"{folder} holds no model: expected the folder of a finished run, with model.safetensors and model.json."
         )
-    try:
-        facts = json.loads(facts_path.read_text(encoding="utf-8"))
-        trained, prepared = str(facts["backbone"]["name"]), dict(facts["input"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TransferkitError(f"Cannot read {facts_path}: {error!r}.") from error
+    facts = read_object(facts_path, MODEL)
+    trained, prepared = str(facts["backbone"]["name"]), facts["input"]
     if trained != backbone:
         raise TransferkitError(
             f"The run {folder} trained {trained}, not {backbone}. Use {trained}, or the run of a {backbone}."
         )
     tensors, _ = read_file(path)
-    licence = str(facts.get("weights", {}).get("licence", "unknown"))
+    licence = str((facts.get("weights") or {}).get("licence", "unknown"))
     preparation = {key: tuple(prepared[key]) for key in ("mean", "std")}
     preparation |= {key: prepared[key] for key in ("interpolation", "crop") if key in prepared}
     return Weights(tensors, WeightsRecord("run", folder.resolve().name, sha256_of(path), licence), preparation)
 
 
-def _triple(text: str) -> tuple[float, float, float] | None:
-    """Three numbers written as `0.485,0.456,0.406`; None for anything else."""
+def _triple(path: Path, key: str, text: str) -> tuple[float, float, float]:
+    """Three numbers written as `0.485,0.456,0.406`.
+
+    Raises:
+        TransferkitError: If they are anything else, or nothing that images can be prepared with.
+    """
     try:
         first, second, third = (float(number) for number in text.strip("[]() ").split(","))
     except ValueError:
-        return None
+        first = second = third = math.nan
+    if not all(math.isfinite(number) and (key == "mean" or number > 0) for number in (first, second, third)):
+        kind = "finite" if key == "mean" else "positive"
+        raise TransferkitError(
+            f"{path} says in its metadata that {key} is {quoted(text)}. Expected three {kind} numbers, as in "
+            "0.485,0.456,0.406. Save the file with the right ones, or without them to prepare images as for ImageNet."
+        )
     return first, second, third
