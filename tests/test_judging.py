@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,13 @@ import pytest
 import torch
 from test_training import MACHINE, classifier, images, settings
 
+from transferkit import runtime
 from transferkit.classifier import Classifier
+from transferkit.features.fast_classifier import collect
 from transferkit.images import Images
 from transferkit.job import Job
+from transferkit.metrics.accuracy import accuracy
+from transferkit.metrics.probabilities import nll
 from transferkit.screen import SILENT, Screen
 from transferkit.training import parameter_groups, train
 from transferkit.training.judging import Judgement
@@ -33,6 +38,19 @@ def test_epoch_0_is_what_the_untrained_network_says_of_val() -> None:
     assert (start["epoch"], start["step"], start["seconds"], start["val_images"]) == (0, 0, 0.0, 16)
     assert start["val_accuracy"] == (logits.argmax(axis=1) == val.labels).mean()
     assert start["val_loss"] == pytest.approx(-log_probabilities[np.arange(16), val.labels].mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_start_and_end_are_judged_in_the_form_of_all_other_passes(precision: runtime.Precision) -> None:
+    machine, val, network, chosen = replace(MACHINE, precision=precision), images(64, 1), classifier(), settings()
+    start = collect(classifier(), val, machine, SILENT, "val")
+
+    history = train(network, images(), val, chosen, parameter_groups(network, chosen), Job(machine, SILENT, 0))
+
+    end = collect(network, val, machine, SILENT, "val")
+    assert history[0]["val_accuracy"] == accuracy(start)
+    assert history[-1]["val_accuracy"] == accuracy(end)
+    assert [history[0]["val_loss"], history[-1]["val_loss"]] == pytest.approx([nll(start), nll(end)], abs=1e-5)
 
 
 def test_gained_and_lost_images_account_for_the_change_since_the_start() -> None:

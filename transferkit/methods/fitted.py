@@ -21,7 +21,8 @@ class Fitted:
     """How a fit went.
 
     Attributes:
-        val: Outputs on val of a classifier that has not learnt from val; None where there is no val.
+        val: Outputs on val of a classifier that has not learnt from val, though `keep` best has chosen its epoch by
+            val; None where there is no val.
         history: One record per epoch, the start as epoch 0; empty for a probe.
         groups: Every stage with its rate.
         facts: What else the report shows, for JSON.

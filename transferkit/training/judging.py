@@ -14,11 +14,12 @@ from torch.nn import functional as F
 
 from transferkit.batches import in_order
 from transferkit.classifier import Classifier
+from transferkit.features.fast_classifier import FastClassifier
 from transferkit.images import Images
 from transferkit.runtime import Runtime
+from transferkit.screen import SILENT
 from transferkit.training.state import Training
 
-BATCH = 256  # images of one forward pass
 UNKNOWN_AT_THE_START = ("loss", "lr", "gradient_norm", "images_per_second")  # keys of an epoch that no step was made in
 
 
@@ -75,17 +76,16 @@ def judge_now(training: Training, val: Images, runtime: Runtime) -> dict[str, An
 def judge(training: Training, val: Images, runtime: Runtime) -> Judgement | None:
     """One pass over val of the weights that would be the result now: the average where there is one.
 
-    Every image is seen once: what is averaged over several views of it at the end would cost more than it tells here.
+    Asked in the form that all commands share, so that the start gets what its probe got, and the end what the report
+    says, to the image. Every image is seen once: what is averaged over several views of it at the end would cost more
+    than it tells here.
     """
     if not len(val):
         return None
     labels = torch.from_numpy(val.labels)
-    with result_of(training) as classifier, seen_once(classifier.eval()):
-        logits = []
-        for batch in in_order(val, BATCH, runtime.device):
-            with runtime.autocast():
-                logits.append(classifier(batch).float().cpu())
-    known = torch.cat(logits)
+    with result_of(training) as classifier, seen_once(classifier):
+        fast = FastClassifier(classifier, runtime, SILENT)
+        known = torch.cat([fast(batch)[1].cpu() for batch in in_order(val, fast.batch_size, runtime.device)])
     return Judgement(known.argmax(1) == labels, float(F.cross_entropy(known, labels)))
 
 
