@@ -725,6 +725,17 @@ def test_a_damaged_cache_is_made_anew(tmp_path: Path) -> None:
     assert decoding_lines(root) == 1
 
 
+@pytest.mark.parametrize(
+    "content", ["", "[]", "5", '{"size_px": "x", "unreadable": []}', '{"size_px": 10, "unread', "[" * 9999]
+)
+def test_a_cache_whose_facts_are_damaged_is_made_anew(content: str, tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets")
+    load(root)
+    next(cache_folder().glob("images/*/facts.json")).write_text(content)
+
+    assert decoding_lines(root) == 1
+
+
 def inverted_half(path: Path, *, keep_time: bool) -> None:
     """Invert every byte of the second half of a file."""
     before, content = path.stat(), path.read_bytes()

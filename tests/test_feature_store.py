@@ -260,6 +260,20 @@ def test_a_damaged_chunk_is_said_aloud_and_only_its_images_are_computed_again() 
     assert served(digests(count))[1] == []
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"rows": 5}', "[" * 9999])
+@pytest.mark.parametrize("name", ["index.json", "features.npy", "digests.npy"])
+def test_a_segment_with_a_damaged_file_is_said_aloud_and_computed_again(name: str, content: str) -> None:
+    served(digests(5))
+    (entry,) = entries()
+    (entry.path / name).write_text(content)
+    screen, said = listening()
+
+    _, computed = served(digests(5), opened(screen))
+
+    assert computed == list(range(5))
+    assert "are damaged" in said()
+
+
 def test_a_damaged_chunk_that_is_not_needed_does_no_harm() -> None:
     count = CHUNK_ROWS + 10
     served(digests(count))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -22,15 +21,21 @@ from transferkit.datasets.content_check import block_sums, is_sound, stamp
 from transferkit.datasets.folder_layout import File
 from transferkit.datasets.folder_workers import Decoding, decode_into
 from transferkit.decoding import decode_many, short_side
-from transferkit.errors import MachineError
+from transferkit.errors import MachineError, TransferkitError
 from transferkit.images import Pixels, image_digest
 from transferkit.places import made
+from transferkit.run_files import positive, read_object
 from transferkit.runtime import cache_folder, usable_cores
 from transferkit.screen import Screen
 
 FORMAT = 1  # counts up whenever the same files would be decoded to other pixels
 DIGEST_BYTES = 16
 PIXELS, DIGESTS, FACTS = FILES = ("pixels.u8", "digests.u8", "facts.json")
+FACTS_SHAPE = {
+    "size_px": positive,
+    "unreadable": [[(int, str)]],
+    "checks?": {"*": {"stamp": object, "sums": [int]}},
+}
 CHECKED_BYTES_PER_FILE = 2048  # at each load: at most a twentieth of its time; benchmarks/decoded_cache_check.py
 SMALLEST_PX, LARGEST_PX, SAMPLED_FILES = 8, 256, 1000
 ABANDONED_SECONDS = 24 * 3600.0
@@ -98,11 +103,11 @@ def _key(root: Path, files: Iterable[File], storage: Storage, fit: str) -> str:
 def _facts(place: Path, count: int) -> dict[str, Any] | None:
     """What was written beside the pixels; None unless everything is there in full length."""
     try:
-        facts: dict[str, Any] = json.loads((place / FACTS).read_text(encoding="utf-8"))
+        facts = read_object(place / FACTS, FACTS_SHAPE)
         is_complete = (place / PIXELS).stat().st_size == count * 3 * facts["size_px"] ** 2 and (
             place / DIGESTS
         ).stat().st_size == count * DIGEST_BYTES
-    except (OSError, ValueError, KeyError):
+    except (OSError, TransferkitError):
         return None
     return facts if is_complete else None
 

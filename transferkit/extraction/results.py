@@ -12,6 +12,7 @@ from transferkit.checkpoint import read_json, write_atomically, write_json
 from transferkit.errors import TransferkitError
 from transferkit.extraction.chunks import CHUNK_ROWS
 from transferkit.extraction.files import READERS, WRITERS, Content, Rows
+from transferkit.run_files import positive, read_object
 
 FORMAT = 1  # of the chunks, the index and the facts
 INDEX_COLUMNS = ("row", "id", "class", "label", "part")
@@ -27,7 +28,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise TransferkitError(f"There is no file {path}.")
     if not facts_path(path).exists():
         raise TransferkitError(f"{facts_path(path)} is missing; `transferkit extract` writes it beside {path}.")
-    facts = dict(read_json(facts_path(path)))
+    facts = read_object(facts_path(path), {"format": int, "shapes": {"*": [positive]}})
     if facts["format"] > FORMAT:
         raise TransferkitError(f"A newer transferkit wrote {path}. Upgrade with: pip install --upgrade transferkit")
     return facts

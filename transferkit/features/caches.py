@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from transferkit.datasets.folder_cache import DIGEST_BYTES
 from transferkit.errors import TransferkitError, did_you_mean
 from transferkit.features import inventory
 from transferkit.features.inventory import BUDGET_VARIABLE, Entry, budget_bytes
+from transferkit.run_files import read_object
 from transferkit.runtime import cache_folder
 
 FOLDERS = {
@@ -79,11 +79,11 @@ def _features(entry: Entry) -> Kept:
 def _decoded(place: Path) -> Kept:
     """A folder of decoded images; one without its facts was left half done."""
     try:
-        facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
+        facts = read_object(place / "facts.json", {"size_px": int, "fit": str, "root": str})
         what, root = f"decoded, {facts['size_px']} px, {facts['fit']}", str(ast.literal_eval(facts["root"]))
         images = (place / "digests.u8").stat().st_size // DIGEST_BYTES
         used = (place / "facts.json").stat().st_mtime
-    except (OSError, ValueError, KeyError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, TransferkitError):
         return Kept("images", f"incomplete, {place.name}", "", None, folder_bytes(place), place.stat().st_mtime)
     return Kept("images", what, root, images, folder_bytes(place), used)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from typing import Any
 
 from transferkit import cached_files, folders
 from transferkit.errors import TransferkitError
+from transferkit.features.segments import INDEX
+from transferkit.run_files import read_object
 from transferkit.runtime import cache_folder
 
 DEFAULT_BUDGET = 20 * 10**9  # bytes
@@ -101,11 +102,11 @@ def _segment_folders(folder: Path) -> Iterator[Path]:
 def _entry(path: Path) -> Entry | None:
     """None where the segment is damaged or was removed meanwhile."""
     try:
-        index = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        index = read_object(path / "index.json", INDEX)
         size = sum(_bytes(file) for file in path.iterdir())
         used = (path / "index.json").stat().st_mtime
         return Entry(path, index["key"], index.get("about", {}), index["rows"], index["width"], size, used)
-    except (OSError, ValueError, KeyError):
+    except (OSError, TransferkitError):
         return None
 
 

@@ -17,7 +17,16 @@ import numpy.typing as npt
 from transferkit.arrays import Features
 from transferkit.features.keys import Key
 from transferkit.images import Labels, Pixels
+from transferkit.run_files import read_object
 
+INDEX = {  # of a segment
+    "key": {"weights": str, "layer": str, "preparation": {"size": int}, "precision": str},
+    "about?": {"*": str},
+    "rows": int,
+    "width": int,
+    "digests": str,
+    "checksums": [str],
+}
 CHUNK_ROWS = 4096  # rows under one checksum
 
 
@@ -55,9 +64,9 @@ def read_segment(path: Path) -> Segment:
     """A segment, its features unchecked.
 
     Raises:
-        OSError, ValueError, KeyError: If it is damaged or was removed meanwhile.
+        OSError, ValueError, EOFError, TransferkitError: If it is damaged or was removed meanwhile.
     """
-    index = json.loads((path / "index.json").read_text(encoding="utf-8"))
+    index = read_object(path / "index.json", INDEX)
     # Copy-on-write: a caller may change the rows it got, the file never changes.
     features = np.load(path / "features.npy", mmap_mode="c", allow_pickle=False)
     digests = np.load(path / "digests.npy", allow_pickle=False)

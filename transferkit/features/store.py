@@ -27,6 +27,7 @@ import numpy as np
 
 from transferkit import cached_files
 from transferkit.arrays import Features
+from transferkit.errors import TransferkitError
 from transferkit.features.inventory import (
     BUDGET_VARIABLE,
     SEGMENT_FILES,
@@ -156,7 +157,7 @@ class FeatureStore:
                 yield read_segment(path)
             except FileNotFoundError:  # removed meanwhile, or somebody else's
                 continue
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, EOFError, TransferkitError) as error:
                 if path.exists():
                     self.screen.line(f"Stored features in {path} are damaged ({error}) and are computed again.")
                     remove(path)
