@@ -63,6 +63,20 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def read_text(path: Path) -> str:
+    """A text file in UTF-8.
+
+    Raises:
+        TransferkitError: If it cannot be read, or is no such text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TransferkitError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise TransferkitError(f"{path} is no text in UTF-8: {error}.") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, atomically; NaN is refused, because it is no JSON."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from transferkit.cli.terminal import working
+from transferkit.recipe.settings import LARGEST_PX, SEEDS
 
 KEPT = "Stopped. The copies made so far are kept; the same command makes all of them anew."
 
@@ -28,9 +29,13 @@ def corrupt(
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(help="Squash to a square of this side in px first, as a run does. (default: as it is)", min=8),
+        typer.Option(
+            help="Squash to a square of this side in px first, as a run does. (default: as it is)",
+            min=8,
+            max=LARGEST_PX,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, other noise.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed, other noise.", min=0, max=SEEDS - 1)] = 0,
 ) -> None:
     """Write corrupted copies of your pictures as PNG, to look at."""
     with working(KEPT) as screen:

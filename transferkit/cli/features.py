@@ -12,6 +12,7 @@ import typer
 
 from transferkit.cli.options import Backbone, Device, OverwriteFile, Threads, Weights
 from transferkit.cli.terminal import NOTHING_KEPT, working
+from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, SEEDS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +44,10 @@ def extract(
     ] = "avg",
     weights: Weights = "imagenet",
     size: Annotated[
-        int | None, typer.Option(help="Input side in px. (default: that of the weights)", min=8, show_default=False)
+        int | None,
+        typer.Option(
+            help="Input side in px. (default: that of the weights)", min=8, max=LARGEST_PX, show_default=False
+        ),
     ] = None,
     resize: Annotated[
         Literal["squash", "crop"], typer.Option(help="How a rectangular file becomes a square.")
@@ -60,12 +64,13 @@ def extract(
     ] = "auto",
     threads: Threads = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images per forward pass. (default: by device and size)", min=1)
+        int | None,
+        typer.Option(help="Images per forward pass. (default: by device and size)", min=1, max=LARGEST_BATCH),
     ] = None,
     compile: Annotated[
         Literal["auto", "on", "off"], typer.Option(help="auto: when so much is ahead that it pays.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of random weights.", min=0, max=SEEDS - 1)] = 0,
 ) -> None:
     """Write the features of images to a file; the same command goes on where it was stopped."""
     with working(lambda: kept(out)) as screen:

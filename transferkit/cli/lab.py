@@ -21,6 +21,7 @@ from transferkit.cli.options import (
     Weights,
 )
 from transferkit.cli.terminal import command_line, print_json, working
+from transferkit.recipe.settings import LARGEST_PX
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +74,9 @@ def gradient_flow(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Between the two measurements.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, help="Other weights, another order.")] = 3,
-    size: Annotated[int | None, typer.Option(min=8, help="Input side in px.", show_default=False)] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=LARGEST_PX, help="Input side in px.", show_default=False)
+    ] = None,
     images: Annotated[int, typer.Option(min=2, help="On which gradients are measured.")] = 512,
     out: Annotated[Path | None, typer.Option(help="The folder. (default: runs/gradient-flow-<data>)")] = None,
     overwrite: Overwrite = False,
@@ -102,7 +105,9 @@ def filters(
     out: Annotated[Path, typer.Option(help=".png, .svg or .pdf.", show_default=False)],
     image: Annotated[Path | None, typer.Option(help="Draw the maps that this picture leaves in each stage.")] = None,
     weights: Weights = "imagenet",
-    size: Annotated[int | None, typer.Option(help="Input side in px.", min=8, show_default=False)] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Input side in px.", min=8, max=LARGEST_PX, show_default=False)
+    ] = None,
     overwrite: OverwriteFile = False,
 ) -> None:
     """Draw the filters of a network's first convolution, or the feature maps of a picture."""

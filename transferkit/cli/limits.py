@@ -9,6 +9,7 @@ import typer
 
 from transferkit.cli.options import Device, Json, Overwrite
 from transferkit.cli.terminal import command_line, print_json, working
+from transferkit.recipe.settings import SEEDS
 
 KEPT = "Stopped. What the network said of the image sets so far is kept; the same command goes on from there."
 Names = list[str] | None
@@ -59,7 +60,7 @@ def limits(
     ] = None,
     max_images: Annotated[int, typer.Option(help="Most images of a set; of more, a sample.")] = 10_000,
     train_images: Annotated[int, typer.Option(help="Most train images that detectors are fitted on.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of samples and resampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of samples and resampling.", min=0, max=SEEDS - 1)] = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder. (default: RUN/limits; of several runs, limits-comparison)", show_default=False),

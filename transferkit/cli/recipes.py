@@ -33,7 +33,7 @@ def list_recipes() -> None:
 @recipe_app.command("show")
 def show_recipe(name: str) -> None:
     """Print a recipe."""
-    print(book.find(name).read_text(encoding="utf-8"), end="")
+    print(book.text_of(name), end="")
 
 
 @recipe_app.command("copy")

@@ -13,11 +13,12 @@ import numpy.typing as npt
 import torch
 
 from transferkit import datasets
+from transferkit.checkpoint import read_text
 from transferkit.classifier import resize
 from transferkit.datasets.folder_cache import automatic_size, decoded
-from transferkit.datasets.folder_layout import PARTS, File
+from transferkit.datasets.folder_layout import PARTS, File, escaped
 from transferkit.decoding import EXTENSIONS
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.errors import TransferkitError, did_you_mean, quoted
 from transferkit.images import Images, Pixels
 from transferkit.recipe import parse_data
 from transferkit.screen import Screen
@@ -204,7 +205,7 @@ def _decoded(root: Path, files: Sequence[File], side_px: int, screen: Screen) ->
         raise TransferkitError(f"None of the {len(files)} images in {root} can be read: {shown}.")
     names = sorted({file.label for file in files})
     labels = np.array([names.index(files[row].label) for row in readable], dtype=np.int64)
-    ids = tuple(str(root / files[row].path) for row in readable)
+    ids = tuple(escaped(str(root / files[row].path)) for row in readable)
     images = Images(pixels.pixels, np.array(readable, dtype=np.int64), labels, tuple(names), ids, pixels.digests)
     return images, (f"{len(told)} of {len(files)} files in {root} cannot be read: {shown}",) if told else ()
 
@@ -221,10 +222,10 @@ def class_titles(folder: Path) -> dict[str, str]:
     if path is None:
         return {}
     titles: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         label, tab, title = line.partition("\t")
         if line.strip() and not tab:
-            raise TransferkitError(f"{path}, line {number}: expected folder<TAB>name; found {line!r}.")
+            raise TransferkitError(f"{path}, line {number}: expected folder<TAB>name; found {quoted(line)}.")
         titles[label.strip()] = title.strip()
     return titles
 
@@ -294,8 +295,8 @@ def dropped_classes(values: Sequence[str]) -> list[str]:
     names: list[str] = []
     for value in values:
         path = Path(value)
-        if path.is_file():
-            lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+        if os.path.isfile(path):
+            lines = (line.partition("#")[0].strip() for line in read_text(path).splitlines())
             names += [line for line in lines if line]
         else:
             names += [name.strip() for name in value.split(",") if name.strip()]
@@ -311,4 +312,6 @@ def require_dropped(found: Sequence[ImageSet], dropped: Sequence[str]) -> None:
     titles = {name for each in found for title in each.images.class_names for name in _names_of(title)}
     for name in dropped:
         if name.lower() not in titles:
-            raise TransferkitError(f"--drop-classes: no set has a class {name!r}. {did_you_mean(name.lower(), titles)}")
+            raise TransferkitError(
+                f"--drop-classes: no set has a class {quoted(name)}. {did_you_mean(name.lower(), titles)}"
+            )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.errors import TransferkitError, did_you_mean, quoted
+from transferkit.recipe.settings import SEEDS
 
 Corruptions = Literal["none", "fast", "full"]
 LeaveOut = Literal["auto", "all", "none", "full"]
@@ -63,8 +65,12 @@ class Rules:
                 raise TransferkitError(f"Unknown rule {name!r}. {did_you_mean(name, names)}")
             try:
                 values[name] = float(text)
+                if not math.isfinite(values[name]):
+                    raise ValueError
             except ValueError:
-                raise TransferkitError(f"Rule {name!r} needs a number, as in {name}=0.1; found {text!r}.") from None
+                raise TransferkitError(
+                    f"Rule {name!r} needs a number, as in {name}=0.1; found {quoted(text)}."
+                ) from None
         return replace(self, **values)
 
     def as_dict(self) -> dict[str, float]:
@@ -117,6 +123,8 @@ class Settings:
         wrong = [share for share in self.prevalence if not 0 < share < 1]
         if wrong or not self.prevalence:
             raise TransferkitError(f"--prevalence is {wrong or 'empty'}; expected shares in (0, 1), such as .05.")
+        if not 0 <= self.seed < SEEDS:
+            raise TransferkitError(f"--seed is {quoted(self.seed)}; expected a whole number from 0 to {SEEDS - 1:,}.")
         if min(self.max_images, self.train_images) < 1:
             raise TransferkitError("--max-images and --train-images must be at least 1.")
 

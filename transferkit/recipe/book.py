@@ -44,6 +44,19 @@ def about(path: Path) -> str:
     return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
+def text_of(name_or_path: str) -> str:
+    """A recipe as it is written.
+
+    Raises:
+        TransferkitError: If there is none, or it is no text.
+    """
+    path = find(name_or_path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TransferkitError(f"Cannot read the recipe {path}: {error}.") from error
+
+
 def copy(name: str, to: Path) -> Path:
     """Copy a recipe to a new file.
 
@@ -53,5 +66,5 @@ def copy(name: str, to: Path) -> Path:
     if to.exists():
         raise TransferkitError(f"{to} exists. Choose another file name; nothing is overwritten.")
     to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_text(find(name).read_text(encoding="utf-8"), encoding="utf-8")
+    to.write_text(text_of(name), encoding="utf-8")
     return to

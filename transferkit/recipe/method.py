@@ -8,9 +8,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from transferkit import budget as budgets
 from transferkit.errors import TransferkitError, quoted
-from transferkit.recipe.settings import LARGEST_PX, Settings
+from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, Settings
 
-LARGEST_BATCH = 65_536
 LINEAR = ("linear", "raw-pixels")
 PROBE_KEYS = {"sweep": LINEAR, "C": LINEAR, "class_weight": LINEAR, "k": ("knn",), "layers": ("linear",)}
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 SEEDS = 2**32  # numpy's and scikit-learn's generators take no more
 LARGEST_PX = 2048  # side of a network's input; ten gigabytes of maps per image
+LARGEST_BATCH = 65_536
 MOST_IMAGES = 10**9
 MOST_RUNS = 5000  # of a study
 
