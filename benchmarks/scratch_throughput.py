@@ -110,7 +110,7 @@ def our_rate(pixels: np.ndarray, arguments: argparse.Namespace) -> float:
     machine = runtime.start(arguments.device, threads=arguments.threads)
     options = {"epochs": 1, "batch_size": arguments.batch, "mixup": 0.0}
     options |= {} if arguments.backbone == "speednet" else {"ema": True}
-    recipe = resolved(from_options("scratch", arguments.backbone, "cifar10", options, ()), "cpu", len(pixels), 32)
+    recipe = resolved(from_options("scratch", arguments.backbone, "cifar10", options, ()), len(pixels), 32)
     assert isinstance(recipe.method, ScratchSettings)
     network = classifier(arguments.backbone)
     images = Images.from_pixels(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), np.arange(len(pixels)) % 10, NAMES)

@@ -71,9 +71,7 @@ def plain_rate(arguments: argparse.Namespace, machine: runtime.Runtime) -> float
 def our_rate(arguments: argparse.Namespace, machine: runtime.Runtime) -> float:
     options = {"size": arguments.size, "epochs": 2, "batch_size": arguments.batch, "head": "random", "weights": "none"}
     count = arguments.batch * arguments.steps
-    recipe = resolved(
-        from_options("finetune", arguments.backbone, "cifar10", options, ()), machine.device.type, count, 224
-    )
+    recipe = resolved(from_options("finetune", arguments.backbone, "cifar10", options, ()), count, 224)
     assert isinstance(recipe.method, FinetuneSettings)
     classifier = load(recipe.backbone, [str(label) for label in range(10)], arguments.size, SILENT)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 224, 224), dtype=np.uint8)

@@ -76,7 +76,7 @@ def test_epochs_and_a_budget_are_two_lengths() -> None:
 
 def resolved(budget: str, **options: Any) -> ScratchSettings:
     recipe: Recipe = from_options("scratch", "resnet20", "digits", {"budget": budget, **options}, ())
-    method = defaults.resolved(recipe, "cpu", 800, 8).method
+    method = defaults.resolved(recipe, 800, 8).method
     assert isinstance(method, ScratchSettings)
     return method
 

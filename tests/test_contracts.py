@@ -75,7 +75,7 @@ def recipe_of(name: str, seed: int = 0) -> Recipe:
     recipe = from_options(name, "resnet20", "digits", {"weights": "none", "size": 16, "seed": seed, **options}, ())
     from transferkit.defaults import resolved
 
-    return resolved(recipe, "cpu", 60, 16)
+    return resolved(recipe, 60, 16)
 
 
 def digest_after(name: str, seed: int) -> str:

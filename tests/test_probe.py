@@ -315,7 +315,7 @@ def test_a_run_of_neighbours_predicts_without_its_training_images(tmp_path: Path
 
 def test_raw_pixels_use_no_network_and_no_store(passed: list[int]) -> None:
     chosen = {"classifier": "raw-pixels", "C": 0.1}
-    recipe = defaults.resolved(from_options("probe", "resnet18", "digits", chosen, ()), "cpu", 60, 16)
+    recipe = defaults.resolved(from_options("probe", "resnet18", "digits", chosen, ()), 60, 16)
     splits = noise()
     classifier = backbones.load(recipe.backbone, splits.class_names, 16, SILENT)  # without ImageNet weights to download
 
@@ -333,11 +333,11 @@ def test_raw_pixels_use_no_network_and_no_store(passed: list[int]) -> None:
 def test_raw_pixels_are_few_by_default_and_as_many_as_asked() -> None:
     recipe = from_options("probe", "resnet18", "cifar10", {"classifier": "raw-pixels"}, ())
 
-    sizes = [defaults.resolved(recipe, "cuda", 1000, native_px).method.size for native_px in (8, 32, 256)]
+    sizes = [defaults.resolved(recipe, 1000, native_px).method.size for native_px in (8, 32, 256)]
     asked = from_options("probe", "pixels", "cifar10", {"size": 24, "weights": "none"}, ())
 
     assert sizes == [8, 16, 16]
-    assert defaults.resolved(asked, "cpu", 1000, 32).method.size == 24
+    assert defaults.resolved(asked, 1000, 32).method.size == 24
 
 
 def test_an_unknown_kind_of_head_says_so() -> None:

@@ -269,7 +269,7 @@ def recipe_of(method: str, data: str = "cifar10") -> Recipe:
 
 
 def method_of(method: str = "{}", data: str = "cifar10") -> ScratchSettings:
-    found = resolved(recipe_of(method, data), "cpu", 45_000, 32).method
+    found = resolved(recipe_of(method, data), 45_000, 32).method
     assert isinstance(found, ScratchSettings)
     return found
 

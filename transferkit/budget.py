@@ -111,3 +111,15 @@ def clock(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:g} s"
     return f"{seconds / 60:g} min" if seconds < 7200 else f"{seconds / 3600:g} h"
+
+
+def operations_in_words(flops: float) -> str:
+    """A number of operations as a person reads it.
+
+    Example:
+        >>> operations_in_words(1.19e9), operations_in_words(4.6e6)
+        ('1.2 GFLOPs', '4.6 MFLOPs')
+    """
+    unit, name = (1e9, "GFLOPs") if flops >= 1e8 else (1e6, "MFLOPs")
+    number = flops / unit
+    return f"{number:.2g} {name}" if number < 10 else f"{number:,.0f} {name}"

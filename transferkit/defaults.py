@@ -1,4 +1,4 @@
-"""The defaults of a method for a family of backbones, a budget and a machine; every one can be set in the recipe.
+"""The defaults of a method for a family of backbones and a budget; every one can be set in the recipe.
 
 Anchored on the recipes of BiT (Kolesnikov et al. 2020), ssl-transfer (Ericsson et al. 2021), torchvision and fastai.
 """
@@ -13,7 +13,7 @@ from transferkit import backbones
 from transferkit import budget as budgets
 from transferkit.backbones import family
 from transferkit.errors import TransferkitError
-from transferkit.input_sizes import input_px, resolved_backbone
+from transferkit.input_sizes import input_size, resolved_backbone
 from transferkit.receptive_fields import total_flops
 from transferkit.recipe import (
     BackboneSettings,
@@ -61,11 +61,11 @@ FAMILIES = {
 }
 
 
-def resolved(recipe: Recipe, device_type: str, num_images: int, native_px: int) -> Recipe:
+def resolved(recipe: Recipe, num_images: int, native_px: int) -> Recipe:
     """The recipe with every default written out, for this many training images of this side."""
     recipe = recipe.model_copy(update={"method": in_epochs(recipe.method)})
     backbone = resolved_backbone(recipe.backbone, recipe.method, native_px)
-    size = input_px(recipe, backbone, device_type, native_px)
+    size = input_size(recipe.method, backbone, native_px).px
     method = recipe.method.model_copy(update={"size": size})
     if not isinstance(method, ProbeSettings):
         method = in_steps(method, backbone, size, num_images)

@@ -121,9 +121,11 @@ def measured(body: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], di
     return shapes, {name: int(count) for name, count in counts.items() if name}
 
 
-@torch.no_grad()
 def total_flops(body: nn.Module, size: int) -> int:
-    """Operations of a body for one image, two per multiply-add, of convolutions, linear layers and attention."""
+    """Operations of a body for one image, two per multiply-add, of convolutions, linear layers and attention.
+
+    Counted with gradients: without them torch's counter fails at networks that hand tuples from module to module.
+    """
     device = next((parameter.device for parameter in body.parameters()), torch.device("cpu"))
     with FlopCounterMode(display=False) as counter:
         body(torch.zeros(1, 3, size, size, device=device))

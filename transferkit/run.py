@@ -12,6 +12,7 @@ from transferkit import (
     datasets,
     defaults,
     heads,
+    input_sizes,
     methods,
     rejection,
     report,
@@ -69,10 +70,13 @@ def carry_out(recipe: Recipe, place: Run, *, resume: bool, screen: Screen, comma
     splits = datasets.load(recipe.data, screen)
     clock.lap("data")
 
-    recipe = defaults.resolved(recipe, machine.device.type, len(splits.train), min(splits.train.size_px))
+    asked, native_px = recipe.method, min(splits.train.size_px)
+    recipe = defaults.resolved(recipe, len(splits.train), native_px)
     assert isinstance(recipe.method.size, int)
     classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, screen)
     methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
+    size = input_sizes.input_size(asked, recipe.backbone, native_px)
+    screen.line(input_sizes.in_words(size, classifier.body))
     splits = splits.noted(run_directory.begin(place, recipe, resume=resume))
 
     job = Job(machine, screen, recipe.seed, place.path)

@@ -1,4 +1,8 @@
-"""The menu of backbones: each source is a module with `load(settings, class_names, size, screen) -> Classifier`."""
+"""The menu of backbones: each source is a module with `load(settings, class_names, size, screen) -> Classifier`.
+
+It also says the side that its weights were made for, `made_for_px(settings)`, and the side nearest to a wanted one that
+the network can take, `fitting_px(settings, px)`.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +54,28 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, scre
     classifier = loader(with_shape(settings), class_names, size, screen)
     classifier.backbone = settings.name
     return classifier
+
+
+def made_for_px(settings: BackboneSettings) -> int:
+    """The side in px that the weights were trained with: as their file or run says, else as their source does.
+
+    Raises:
+        TransferkitError: If there is no such backbone.
+    """
+    from transferkit import weights
+
+    named = settings.weights in ("imagenet", "none")
+    stated = None if named else weights.stated_px(Path(settings.weights).expanduser())
+    return stated or int(import_module(SOURCES[source(settings.name)]).made_for_px(settings))
+
+
+def fitting_px(settings: BackboneSettings, px: int) -> int:
+    """`px`, or the side that the network can take in its place: large enough for its layers, whole patches.
+
+    Raises:
+        TransferkitError: If there is no such backbone.
+    """
+    return int(import_module(SOURCES[source(settings.name)]).fitting_px(settings, px))
 
 
 def with_shape(settings: BackboneSettings) -> BackboneSettings:

@@ -26,3 +26,13 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, _scr
     body = nn.Sequential(OrderedDict(flatten=nn.Flatten()))
     spec = InputSpec(size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     return Classifier(body, 3 * size * size, class_names, {}, spec, RANDOM_WEIGHTS)
+
+
+def made_for_px(_: BackboneSettings) -> int:
+    """The side of CIFAR's images."""
+    return 32
+
+
+def fitting_px(_: BackboneSettings, px: int) -> int:
+    """Any side."""
+    return px

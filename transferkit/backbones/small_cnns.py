@@ -18,6 +18,7 @@ from transferkit.screen import Screen
 Stages = dict[str, tuple[str, ...]]
 Built = tuple[nn.Module, Stages]
 
+CIFAR_PX = 32  # what these networks were made for
 MIN_PX = 8  # two strides of 2 leave a 2 x 2 map
 
 
@@ -40,6 +41,16 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, scre
     spec = weights.input_spec(size, found)
     record = RANDOM_WEIGHTS if found is None else found.record
     return Classifier(body, measured_width(body, size), class_names, stages, spec, record)
+
+
+def made_for_px(_: BackboneSettings) -> int:
+    """The side that these networks were made for."""
+    return CIFAR_PX
+
+
+def fitting_px(_: BackboneSettings, px: int) -> int:
+    """Any side; one that is too small for a window is refused when the network is built."""
+    return px
 
 
 def lenet(_: BackboneSettings, size: int) -> Built:

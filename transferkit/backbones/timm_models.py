@@ -17,6 +17,7 @@ from timm.models._manipulate import group_with_matcher
 from torch import nn
 
 from transferkit import weights
+from transferkit.backbones import timm_sizes
 from transferkit.backbones.cards import Card
 from transferkit.classifier import RANDOM_WEIGHTS, Classifier, WeightsRecord, measured_width
 from transferkit.errors import MachineError, TransferkitError
@@ -27,6 +28,7 @@ from transferkit.weights import Weights
 
 Stages = dict[str, tuple[str, ...]]
 
+PREFIX = "timm/"
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -41,6 +43,7 @@ class Pretrained:
         url: Where weights lie that are not on the hub.
         licence: Of the weights.
         head: Module names of the classification layer.
+        px: Side of the images that they were trained with.
         fixed_size: Whether the network must be told the size of its input.
         preparation: Keys of InputSpec.
     """
@@ -51,6 +54,7 @@ class Pretrained:
     url: str
     licence: str
     head: tuple[str, ...]
+    px: int
     fixed_size: bool
     preparation: Mapping[str, Any]
 
@@ -64,16 +68,35 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, scre
     """
     if settings.stem == "cifar":
         raise TransferkitError(f"{settings.name} has no stem for small images. Use a larger --size.")
-    full_name = settings.name.removeprefix("timm/")
+    full_name = settings.name.removeprefix(PREFIX)
     require_model(full_name)
     facts = pretrained(full_name)
     found = imagenet(facts, screen) if settings.weights == "imagenet" else None
     if found is None:
         found = weights.opened(settings.weights, settings.name, screen)
     body = build(full_name, facts, size, settings, found)
+    if found is None or found.record.source != "run":  # a run keeps the size that it was made with
+        timm_sizes.require_whole_patches(body, size, settings.name)
     spec = weights.input_spec(size, found, default=facts.preparation)
     record = RANDOM_WEIGHTS if found is None else found.record
     return Classifier(body, width(body, size, settings.name), class_names, stages(body), spec, record)
+
+
+def made_for_px(settings: BackboneSettings) -> int:
+    """The side that timm's weights were trained with; of a model without weights, what it was designed for."""
+    require_model(settings.name.removeprefix(PREFIX))
+    return pretrained(settings.name.removeprefix(PREFIX)).px
+
+
+def fitting_px(settings: BackboneSettings, px: int) -> int:
+    """The whole patches nearest to `px`; the size that timm made the model for where it cannot take these."""
+    full_name = settings.name.removeprefix(PREFIX)
+    require_model(full_name)
+    facts = pretrained(full_name)
+    made_for = timm_sizes.Size(full_name, facts.px, facts.fixed_size)
+    wanted = timm_sizes.Size(full_name, timm_sizes.whole_patches_px(made_for, px), facts.fixed_size)
+    is_taken = timm_sizes.is_taken(wanted, trained=made_for if settings.weights != "none" else None)
+    return wanted.px if is_taken else made_for.px
 
 
 def names(wildcard: str) -> list[Card]:
@@ -113,6 +136,7 @@ def pretrained(full_name: str) -> Pretrained:
         url=facts.get("url") or "",
         licence=facts.get("license") or "unknown",
         head=(head,) if isinstance(head, str) else tuple(head),
+        px=int(data["input_size"][-1]),
         fixed_size=bool(facts.get("fixed_input_size")),
         preparation={
             "mean": tuple(data["mean"]),

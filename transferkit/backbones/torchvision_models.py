@@ -23,6 +23,7 @@ Stem = Literal["imagenet", "cifar"]
 Stages = dict[str, tuple[str, ...]]
 
 SMALL_PX = 64  # up to this side, `stem: auto` gives a network with random weights the stem for small images
+IMAGENET_PX = 224  # what IMAGENET1K_V1 was trained with (torchvision docs, "Models")
 REPLICATED_PX = 128  # below this side, fully connected layers see each cell of the last map several times
 HEADS = {"resnet": "fc", "vgg": "classifier.6", "alexnet": "classifier.6"}
 
@@ -47,6 +48,16 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, scre
     record = RANDOM_WEIGHTS if found is None else found.record
     spec = weights.input_spec(size, found)
     return Classifier(body, measured_width(body, size), class_names, stages, spec, record)
+
+
+def made_for_px(_: BackboneSettings) -> int:
+    """The side that the ImageNet weights were trained with."""
+    return IMAGENET_PX
+
+
+def fitting_px(settings: BackboneSettings, px: int) -> int:
+    """The side nearest to `px` that the network can take."""
+    return max(px, SMALLEST_PX.get(architecture(settings.name), 1))
 
 
 def architecture(name: str) -> str:

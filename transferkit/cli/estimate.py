@@ -31,7 +31,7 @@ def estimate(recipe: Recipe) -> str:
     """
     machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
     labelled, tested, side = outline(recipe.data)
-    full = defaults.resolved(recipe, machine.device.type, labelled, side)
+    full = defaults.resolved(recipe, labelled, side)
     size = full.method.size
     assert isinstance(size, int)
     bare = full.backbone.model_copy(update={"weights": "none"})

@@ -19,9 +19,6 @@ from transferkit.run_files import MODEL, read_object
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
 
-IMAGENET_PX = 224
-SMALL_PX = 32  # what the networks for small images were made for
-
 
 @dataclass(frozen=True)
 class NetworkSource:
@@ -70,12 +67,7 @@ def default_px(backbone: str, weights: str) -> int:
     facts = Path(weights).expanduser() / "model.json"
     if facts.is_file():
         return int(read_object(facts, MODEL)["input"]["size"])
-    if backbones.source(backbone) != "timm":
-        return SMALL_PX if backbones.source(backbone) == "small" else IMAGENET_PX
-    from timm.models import get_pretrained_cfg
-
-    found = get_pretrained_cfg(backbone.removeprefix("timm/"))
-    return int(found.input_size[-1]) if found is not None else IMAGENET_PX
+    return backbones.made_for_px(BackboneSettings(name=backbone, weights=weights))
 
 
 def views_words(weights: str) -> str:

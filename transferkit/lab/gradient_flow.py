@@ -128,7 +128,7 @@ def flow(recipe: Recipe, train_images: Images, measured: Images, machine: Runtim
 def started(recipe: Recipe, images: Images, machine: Runtime) -> tuple[Classifier, ScratchSettings]:
     """The network before training, and how it will be trained."""
     runtime.seed_everything(recipe.seed)
-    full = defaults.resolved(recipe, machine.device.type, len(images), min(images.size_px))
+    full = defaults.resolved(recipe, len(images), min(images.size_px))
     assert isinstance(full.method, ScratchSettings)
     assert isinstance(full.method.size, int)
     return network(full.backbone, images, full.method.size).to(machine.device), full.method

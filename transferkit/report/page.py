@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup, escape
 
+from transferkit.budget import operations_in_words
 from transferkit.evaluation import thumbnail_choice
 from transferkit.report import calibrated, curves, layers, plots
 from transferkit.report import content as words
@@ -223,6 +224,7 @@ def done(content: Content) -> list[tuple[str, str]]:
         ("licence", str(weights.get("licence") or "")),
         ("method", _method(content.recipe.get("method") or {})),
         ("input", _input(content.model.get("input") or {})),
+        ("operations", _operations(facts.get("costs") or {})),
         ("data", content.data_name if content.recipe else str(data.get("name", ""))),
         ("terms of the data", str(data.get("terms") or "")),
         ("images", " · ".join(f"{count:,} {name}" for name, count in (data.get("n") or {}).items())),
@@ -251,6 +253,10 @@ def _method(method: Mapping[str, Any]) -> str:
 
 def _input(spec: Mapping[str, Any]) -> str:
     return f"{spec['size']} px, {spec.get('interpolation', '')}" if "size" in spec else ""
+
+
+def _operations(costs: Mapping[str, Any]) -> str:
+    return f"{operations_in_words(costs['flops_per_image'])} per image" if costs.get("flops_per_image") else ""
 
 
 def _probe(probe: Mapping[str, Any]) -> str:

@@ -99,14 +99,12 @@ def all_scores(
     """The score of each backbone by its label, and a sentence for each that failed."""
     scores: dict[str, Score] = {}
     failures: list[str] = []
-    device, side = machine.device.type, min(images.size_px)
+    side = min(images.size_px)
     for number, (label, recipe) in enumerate(ranking.recipes().items(), start=1):
         screen.line(f"{label} ({number} of {len(ranking.backbones)})")
         try:
             place = folder / "backbones" / f"{number}-{NO_FILE_SIGNS.sub('-', label)}.safetensors"
-            scores[label] = kept_or_made(
-                place, defaults.resolved(recipe, device, len(images), side), images, machine, screen
-            )
+            scores[label] = kept_or_made(place, defaults.resolved(recipe, len(images), side), images, machine, screen)
         except TransferkitError as error:
             failures.append(f"{label}: {error}")
             screen.line(f"failed: {failures[-1]}")

@@ -4,7 +4,7 @@ from transferkit.weights.cached import downloaded, local, no_download, sha256_of
 from transferkit.weights.content import Weights, input_spec
 from transferkit.weights.fitting import fill, without_head
 from transferkit.weights.packages import from_packages
-from transferkit.weights.reading import read_file
+from transferkit.weights.reading import read_file, stated_px
 from transferkit.weights.sources import from_torchvision, opened
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "opened",
     "read_file",
     "sha256_of",
+    "stated_px",
     "without_head",
 ]

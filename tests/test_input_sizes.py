@@ -1,0 +1,183 @@
+"""Which size the network's input gets: from weights and images, never from the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from transferkit import backbones, defaults, rejection
+from transferkit.backbones import timm_sizes
+from transferkit.budget import operations_in_words
+from transferkit.errors import TransferkitError
+from transferkit.input_sizes import InputSize, in_words, input_size, resolved_backbone
+from transferkit.receptive_fields import total_flops
+from transferkit.recipe import BackboneSettings, from_options
+from transferkit.run import save_model
+from transferkit.run_directory import Run
+from transferkit.screen import SILENT
+
+
+def chosen(method: str, backbone: str, native_px: int, **options: object) -> tuple[int, str]:
+    """Side in px and stem for images of this side."""
+    full = defaults.resolved(from_options(method, backbone, "cifar10", options, ()), 1_000, native_px)
+    assert isinstance(full.method.size, int)
+    return full.method.size, full.backbone.stem
+
+
+def reason(method: str, backbone: str, native_px: int, **options: object) -> str:
+    recipe = from_options(method, backbone, "cifar10", options, ())
+    return input_size(recipe.method, resolved_backbone(recipe.backbone, recipe.method, native_px), native_px).reason
+
+
+@pytest.mark.parametrize("native_px", [8, 32, 64])
+def test_small_images_are_enlarged_to_128_px_for_imagenet_weights(native_px: int) -> None:
+    assert chosen("finetune", "resnet18", native_px) == (128, "imagenet")
+    assert reason("finetune", "resnet18", native_px) == "images up to 64 px are enlarged to 128 px"
+
+
+@pytest.mark.parametrize("native_px", [65, 96, 256])
+def test_larger_images_get_the_size_that_the_weights_were_made_for(native_px: int) -> None:
+    assert chosen("probe", "resnet18", native_px)[0] == 224  # torchvision's weights
+    assert chosen("probe", "timm/inception_v3", native_px)[0] == 299  # timm's default_cfg
+    assert reason("probe", "resnet18", native_px) == "the size that the weights were made for"
+
+
+def test_more_epochs_do_not_change_the_size() -> None:
+    assert chosen("finetune", "resnet18", 32, epochs=30) == chosen("finetune", "resnet18", 32, epochs=1)
+
+
+@pytest.mark.parametrize("method", ["scratch", "probe", "finetune"])
+def test_without_pretrained_weights_small_images_keep_their_size_and_meet_the_small_stem(method: str) -> None:
+    assert chosen(method, "resnet18", 32, **({} if method == "scratch" else {"weights": "none"})) == (32, "cifar")
+
+
+def test_without_pretrained_weights_large_images_keep_their_size_up_to_that_of_the_design() -> None:
+    assert [chosen("scratch", "resnet18", side) for side in (96, 256)] == [(96, "imagenet"), (224, "imagenet")]
+    assert reason("scratch", "resnet18", 256) == "the size that the network was designed for"
+
+
+def test_a_network_without_a_small_stem_sees_small_images_as_its_pretrained_twin_does() -> None:
+    assert chosen("scratch", "alexnet", 32) == chosen("finetune", "alexnet", 32) == (128, "imagenet")
+
+
+def test_a_network_that_needs_more_than_the_images_own_size_gets_as_much_as_it_needs() -> None:
+    assert chosen("scratch", "vgg11_bn", 8) == (32, "cifar")  # five poolings halve 32 px to one
+    assert reason("scratch", "vgg11_bn", 8) == "the images' own size, or the nearest that vgg11_bn takes"
+
+
+def test_an_asked_size_of_64_px_leaves_scratch_the_stem_of_its_pretrained_twin() -> None:
+    asked = defaults.resolved(from_options("scratch", "resnet18", "cifar10", {"size": 64}, ()), 1_000, 32)
+    own = defaults.resolved(from_options("scratch", "resnet18", "cifar10", {"size": 32}, ()), 1_000, 32)
+
+    def flops(stem: str, size: int) -> int:
+        settings = BackboneSettings(name="resnet18", weights="none", stem=stem)
+        return total_flops(backbones.load(settings, ("a", "b"), size, SILENT).body, size)
+
+    assert (asked.backbone.stem, own.backbone.stem) == ("imagenet", "cifar")
+    assert flops("cifar", 64) / flops("imagenet", 64) == pytest.approx(15, abs=0.5)
+
+
+@pytest.mark.parametrize("metadata", [{"size": "64"}, {"top1": "0.462 at 64 px"}])
+def test_a_file_of_weights_says_the_size_that_it_was_made_for(metadata: dict[str, str], tmp_path: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "own.safetensors", metadata)
+    weights = str(tmp_path / "own.safetensors")
+
+    assert chosen("probe", "resnet18", 32, weights=weights)[0] == 64  # not enlarged beyond it
+    assert chosen("probe", "resnet18", 256, weights=weights)[0] == 64
+    assert reason("probe", "resnet18", 32, weights=weights) == "the size that the weights were made for"
+
+
+def test_a_file_that_says_no_size_counts_as_made_for_that_of_its_architecture(tmp_path: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "own.safetensors", {"top1": "0.7", "size": "big"})
+
+    assert chosen("probe", "resnet18", 256, weights=str(tmp_path / "own.safetensors"))[0] == 224
+
+
+def test_the_weights_of_a_run_bring_its_size(tmp_path: Path) -> None:
+    classifier = backbones.load(BackboneSettings(name="resnet-mini", weights="none"), ("a", "b"), 48, SILENT)
+    save_model(Run(tmp_path), classifier, from_options("scratch", "resnet-mini", "digits", {}, ()), rejection.fit(None))
+
+    assert chosen("finetune", "resnet-mini", 256, weights=str(tmp_path))[0] == 48
+    assert (
+        reason("finetune", "resnet-mini", 8, weights=str(tmp_path)) == "the size of the run that the weights are from"
+    )
+
+
+def test_an_asked_size_is_taken_as_it_is() -> None:
+    assert chosen("finetune", "resnet18", 256, size=72)[0] == 72
+    assert reason("finetune", "resnet18", 256, size=72) == "as asked"
+
+
+# ------------------------------------------------------------------------------------------------------- timm
+
+
+def test_a_transformer_gets_whole_patches() -> None:
+    assert chosen("probe", "timm/vit_small_patch14_dinov2", 32)[0] == 126  # 9 patches of 14 px
+    assert chosen("probe", "timm/vit_tiny_patch16_224", 32)[0] == 128  # 8 of 16 px
+
+
+def test_a_network_that_takes_one_size_alone_gets_it() -> None:
+    assert chosen("probe", "timm/levit_128s", 32)[0] == 224
+    assert reason("probe", "timm/levit_128s", 32) == (
+        "images up to 64 px are enlarged to 128 px, or the nearest that timm/levit_128s takes"
+    )
+
+
+def test_sizes_are_tried_with_the_weights_where_there_are_some() -> None:
+    made_for, small = (
+        timm_sizes.Size("levit_128s", 224, is_fixed=True),
+        timm_sizes.Size("levit_128s", 128, is_fixed=True),
+    )
+
+    assert not timm_sizes.is_taken(small, trained=made_for)  # its attention biases belong to a map of 14 x 14
+    assert timm_sizes.is_taken(small, trained=None)
+
+
+def test_an_asked_size_that_cuts_off_a_strip_of_the_images_is_refused() -> None:
+    settings = BackboneSettings(name="timm/vit_tiny_patch16_224", weights="none")
+
+    with pytest.raises(
+        TransferkitError, match=r"patches of 16 px, and the last 4 px are in none. Use --size 96 or 112"
+    ):
+        backbones.load(settings, ("a", "b"), 100, SILENT)
+
+
+def test_a_network_whose_windows_overlap_takes_any_size() -> None:
+    body = backbones.load(BackboneSettings(name="resnet18", weights="none"), ("a", "b"), 100, SILENT).body
+
+    assert timm_sizes.patch_px(body) == 1
+
+
+def test_an_unknown_model_of_timm_is_told_as_everywhere() -> None:
+    with pytest.raises(TransferkitError, match="Unknown backbone 'timm/resnet8'"):
+        chosen("probe", "timm/resnet8", 32)
+
+
+# ------------------------------------------------------------------------------------------------------ words
+
+
+def test_the_size_is_printed_with_its_reason_and_its_operations() -> None:
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1))
+
+    words = in_words(InputSize(32, "as asked"), body)
+
+    assert words == "input: 32 px (as asked); 0.44 MFLOPs per image"  # 2 x 27 x 8 x 32 x 32 = 442,368
+
+
+def test_operations_are_said_in_two_digits() -> None:
+    assert [operations_in_words(flops) for flops in (4.64e6, 2.98e8, 1.19e9, 3.6e11)] == [
+        "4.6 MFLOPs",
+        "0.3 GFLOPs",
+        "1.2 GFLOPs",
+        "360 GFLOPs",
+    ]
+
+
+def test_operations_are_counted_in_networks_that_hand_on_tuples() -> None:
+    body = backbones.load(BackboneSettings(name="timm/pit_ti_224", weights="none"), ("a", "b"), 224, SILENT).body
+
+    assert np.isclose(total_flops(body, 224), 2 * 0.5e9, rtol=0.5)  # 0.7 G multiply-adds (Heo et al. 2021, table 5)
