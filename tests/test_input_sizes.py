@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from transferkit import backbones, defaults, rejection
 from transferkit.backbones import timm_sizes
 from transferkit.budget import operations_in_words
+from transferkit.cli.estimate import cheaper_size, inputs_in_words, of_study, resolved_as_run
 from transferkit.errors import TransferkitError
 from transferkit.input_sizes import InputSize, in_words, input_size, resolved_backbone
 from transferkit.receptive_fields import total_flops
@@ -19,6 +21,7 @@ from transferkit.recipe import BackboneSettings, from_options
 from transferkit.run import save_model
 from transferkit.run_directory import Run
 from transferkit.screen import SILENT
+from transferkit.studies.options import Arms, study_of
 
 
 def chosen(method: str, backbone: str, native_px: int, **options: object) -> tuple[int, str]:
@@ -181,3 +184,58 @@ def test_operations_are_counted_in_networks_that_hand_on_tuples() -> None:
     body = backbones.load(BackboneSettings(name="timm/pit_ti_224", weights="none"), ("a", "b"), 224, SILENT).body
 
     assert np.isclose(total_flops(body, 224), 2 * 0.5e9, rtol=0.5)  # 0.7 G multiply-adds (Heo et al. 2021, table 5)
+
+
+# -------------------------------------------------------------------------------------------------- estimates
+
+
+def test_an_estimate_is_of_the_network_that_the_run_will_train(tmp_path: Path) -> None:
+    for index in range(8):
+        folder = tmp_path / "train" / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (index, 0, 0)).save(folder / f"{index}.png")
+
+    full = resolved_as_run(from_options("scratch", "resnet18", f"folder:{tmp_path}", {}, ()))
+
+    assert (full.method.size, full.backbone.stem) == (32, "cifar")
+
+
+def test_a_study_estimates_each_arm_and_how_often_it_is_run() -> None:
+    arms = Arms(["resnet-mini"], ["scratch", "probe"], ["none"])
+    study = study_of("compare", arms, "digits", {"limit_per_class": 4}, {"seeds": 2, "budget": "1epochs"})
+
+    told = of_study(study)
+
+    assert list(told) == ["scratch", "probe"]
+    assert told["scratch"].startswith("Estimate: 40 labelled and 898 test images, 1 epochs at 8 px, about ")
+    assert told["scratch"].endswith(" 2 times, once per seed.")
+
+
+def test_a_long_run_is_offered_a_cheaper_size_with_its_loss_in_the_first_line() -> None:
+    assert cheaper_size(3600, 128, is_chosen=True).startswith(
+        "Cheaper: --size 96 takes about 34 min; it lost 2.0 points"
+    )
+    assert cheaper_size(900, 128, is_chosen=True) == cheaper_size(3600, 128, is_chosen=False) == ""
+
+
+def test_a_dry_run_counts_classes_and_names_files_that_cannot_be_read(tmp_path: Path) -> None:
+    for label, count in (("a", 2), ("b", 3)):
+        (tmp_path / label).mkdir()
+        for index in range(count):
+            Image.new("RGB", (8, 8)).save(tmp_path / label / f"{index}.png")
+    (tmp_path / "b" / "2.png").write_bytes(b"no image")
+
+    told = inputs_in_words(from_options("scratch", "resnet20", f"folder:{tmp_path}", {}, ()))
+
+    assert told == [
+        "Data: 2 classes, 2 to 3 training images each; 5 of 5 files opened.",
+        "1 of them cannot be read: b/2.png. Mend or remove them, or use --skip-bad.",
+    ]
+
+
+def test_a_dry_run_refuses_weights_that_do_not_fit(tmp_path: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "own.safetensors")
+    recipe = from_options("probe", "resnet18", "digits", {"weights": str(tmp_path / "own.safetensors")}, ())
+
+    with pytest.raises(TransferkitError, match="do not fit resnet18"):
+        inputs_in_words(recipe)

@@ -165,8 +165,11 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
         return
     with working(KEPT) as screen:
         from transferkit import report
+        from transferkit.cli.estimate import of_study
         from transferkit.studies import study as studies
 
+        for arm, text in of_study(study).items():
+            screen.line(f"{arm}: {text}")
         comparison = studies.run_study(study, out, overwrite=overwrite, screen=screen, command=command_line())
     screen.show(report.comparison_verdict(comparison))
     if as_json:

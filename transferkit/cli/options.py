@@ -36,7 +36,7 @@ Threads = Annotated[int | None, typer.Option(min=1, max=1024, show_default=False
 Out = Annotated[Path | None, typer.Option(help="The folder. (default: runs/<name>-<hash>)", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result that is in the folder.")]
 OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estimate what each arm costs, and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 

@@ -98,8 +98,11 @@ def run_recipe(
     source(recipe.backbone.name)  # an unknown one is told before torch is loaded
     with working(lambda: kept(out or recipe.default_folder)) as screen:
         from transferkit import report
+        from transferkit.cli.estimate import of_long_run
         from transferkit.run import run
 
+        if text := of_long_run(recipe):
+            screen.line(text)
         place = run(recipe, out, overwrite=overwrite, resume=resume, screen=screen, command=command_line())
     screen.show(report.verdict(place))
     if as_json:
@@ -108,13 +111,16 @@ def run_recipe(
 
 def print_estimate(recipe: recipes.Recipe, as_json: bool) -> None:
     """The recipe and what it would cost, for --dry-run."""
-    from transferkit.cli.estimate import estimate
+    from transferkit.cli.estimate import estimate, inputs_in_words
     from transferkit.screen import Screen
 
+    found = inputs_in_words(recipe)
     if as_json:
-        print_json({"recipe": recipe.model_dump(mode="json"), "estimate": estimate(recipe)})
+        print_json({"recipe": recipe.model_dump(mode="json"), "estimate": estimate(recipe), "found": found})
         return
     print(recipes.dump(recipe), end="")
+    for line in found:
+        Screen().line(line)
     Screen().line(estimate(recipe))
 
 

@@ -49,8 +49,14 @@ def print_json(value: Any) -> None:
 
 
 def print_recipe(recipe: Ranking | Study, as_json: bool) -> None:
-    """What would be run, for --dry-run."""
+    """What would be run and what each arm would cost, for --dry-run; the recipe alone on stdout."""
+    from transferkit.cli import estimate
+    from transferkit.screen import Screen
+
+    arms = estimate.of_study(recipe) if isinstance(recipe, Study) else estimate.estimates(recipe.recipes())
     if as_json:
-        print_json({"recipe": recipe.model_dump(mode="json")})
-    else:
-        print(dump(recipe), end="")
+        print_json({"recipe": recipe.model_dump(mode="json"), "estimates": arms})
+        return
+    print(dump(recipe), end="")
+    for arm, text in arms.items():
+        Screen().line(f"{arm}: {text}")
