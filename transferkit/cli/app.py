@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from transferkit import __version__
 from transferkit.cli import (
     compare,
     corrupt,
@@ -51,6 +53,22 @@ for group in (
     recipes,
 ):
     group.register(app)
+
+
+def print_version(asked: bool) -> None:
+    """Print name and version, and end."""
+    if asked:
+        print(f"transferkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def whole_program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """The options of the program itself; `app` has its help."""
 
 
 def main() -> None:

@@ -125,6 +125,20 @@ def _caches() -> Iterator[Finding]:
     for name in ("downloads", "images", "features", "weights"):
         yield Finding(f"cache, {name}", "ok", _contents(folder / name))
     yield Finding("torchvision weights", "ok", _contents(_torch_hub() / "checkpoints"))
+    yield from _packaged_weights()
+
+
+def _packaged_weights() -> Iterator[Finding]:
+    from transferkit import weights
+
+    found = weights.installed()
+    for problem in found.problems:
+        yield Finding("weights in a package", "note", problem, "Ask the author of the package, or uninstall it.")
+    for offer in found.offers:
+        state: Literal["ok", "broken"] = "ok" if offer.path.is_file() else "broken"
+        yield Finding("weights in a package", state, offer.summary, "" if state == "ok" else offer.advice)
+    if not found.offers:
+        yield Finding("weights in packages", "ok", "none; " + weights.PACKAGE_ADVICE)
 
 
 def _torch_hub() -> Path:

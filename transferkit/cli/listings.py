@@ -31,13 +31,26 @@ def backbones(
     pattern: Annotated[str, typer.Argument(help="Part of a name; `timm/resnet` searches timm.")] = "",
     json: Json = False,
 ) -> None:
-    """List the backbones."""
+    """List the backbones, and the weights that installed packages offer."""
     from transferkit import backbones as menu
 
     cards = menu.names(pattern)
     if not cards:
         raise TransferkitError(f"No backbone matches {pattern!r}. `transferkit backbones` lists all of them.")
     print_cards(cards, BACKBONE_COLUMNS, json)
+    if not json:
+        print_packaged_weights()
+
+
+def print_packaged_weights() -> None:
+    """What installed packages offer, below the list."""
+    from transferkit import weights
+    from transferkit.screen import Screen
+
+    screen, found = Screen(stream=sys.stdout), weights.installed()
+    screen.line("\nWeights in installed packages:" if found.offers else f"\n{weights.PACKAGE_ADVICE}")
+    for line in (*(f"  {offer.summary}" for offer in found.offers), *found.problems):
+        screen.line(line)
 
 
 def layers(

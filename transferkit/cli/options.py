@@ -23,7 +23,12 @@ Overrides = Annotated[
 Data = Annotated[
     str, typer.Option(help="A data set's name, or folder:PATH with your own images.", rich_help_panel="Data")
 ]
-Weights = Annotated[str, typer.Option(help="imagenet, none, a .safetensors or .pth file, or a run's folder.")]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="imagenet, none, a .safetensors or .pth file, a run's folder, or a package's name for its weights."
+    ),
+]
 WeightsOfEach = Annotated[
     list[str] | None,
     typer.Option(

@@ -22,7 +22,10 @@ from transferkit.recipe import Cifar10Data, Cifar100Data
 from transferkit.runtime import cache_folder
 from transferkit.screen import Screen
 
-OFFLINE = "Without a network, --data digits, --data glyphs and --data folder:PATH work."
+OFFLINE = (
+    "Without a network, --data digits, --data glyphs and --data folder:PATH work, and `transferkit quickstart`, "
+    "a whole study that downloads nothing."
+)
 
 ADMITTED = {  # what an array in a pickle needs, with numpy's old and new module names
     ("numpy", "ndarray"),

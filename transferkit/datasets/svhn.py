@@ -21,7 +21,10 @@ MD5 = {  # torchvision, datasets/svhn.py
     "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
 }
-OFFLINE = "Without a network, --data digits, --data glyphs and --data folder:PATH work."
+OFFLINE = (
+    "Without a network, --data digits, --data glyphs and --data folder:PATH work, and `transferkit quickstart`, "
+    "a whole study that downloads nothing."
+)
 
 
 def load(settings: SvhnData, screen: Screen) -> Splits:

@@ -23,6 +23,7 @@ from transferkit.recipe.method import (
     ScratchSettings,
     TrainingSettings,
 )
+from transferkit.recipe.mistakes import checked
 from transferkit.recipe.options import from_options, ranking_from_options, weighted
 from transferkit.recipe.overrides import merged, overridden
 from transferkit.recipe.ranking import Ranking, parse_ranking
@@ -55,6 +56,7 @@ __all__ = [
     "SvhnData",
     "TrainingSettings",
     "backbone_settings",
+    "checked",
     "dump",
     "expanded_data",
     "from_options",

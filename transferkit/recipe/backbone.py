@@ -18,7 +18,9 @@ class BackboneSettings(Settings):
 
     name: str = Field(description="resnet18, vgg16_bn, alexnet ..., or timm/<name>.")
     weights: str = Field(
-        "imagenet", min_length=1, description="imagenet, none, a .safetensors or .pth file, or a run's folder."
+        "imagenet",
+        min_length=1,
+        description="imagenet, none, a .safetensors or .pth file, a run's folder, or a package's name for its weights.",
     )
     stem: Literal["auto", "imagenet", "cifar"] = Field(
         "auto",

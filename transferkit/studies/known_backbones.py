@@ -6,7 +6,6 @@ from transferkit import backbones
 from transferkit.backbones.cards import CARDS
 from transferkit.errors import TransferkitError
 from transferkit.recipe import BackboneSettings
-from transferkit.screen import SILENT
 
 
 def require_known(backbone: BackboneSettings) -> None:
@@ -15,7 +14,7 @@ def require_known(backbone: BackboneSettings) -> None:
     Raises:
         TransferkitError: If there is no such backbone, it has no such weights, or their file is not there.
     """
-    backbones.require(backbone, SILENT)
+    backbones.require(backbone)
     if backbone.name in CARDS and backbone.weights == "imagenet" and CARDS[backbone.name].top1 is None:
         raise TransferkitError(
             f"{backbone.name} has no ImageNet weights. Write {backbone.name}=none for random ones, or "

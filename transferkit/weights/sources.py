@@ -12,14 +12,15 @@ from transferkit.run_files import MODEL, read_object
 from transferkit.screen import Screen
 from transferkit.weights.cached import downloaded, local, sha256_of
 from transferkit.weights.content import Weights
-from transferkit.weights.packages import from_packages
+from transferkit.weights.known_packages import same_network
+from transferkit.weights.packages import from_packages, installed, is_of
 from transferkit.weights.reading import read_file
 
 TORCHVISION_LICENCE = "BSD (torchvision); terms of its training data, ImageNet, may apply"  # package metadata, README
 
 
 def opened(where: str, backbone: str, screen: Screen) -> Weights | None:
-    """The weights in a file or a run's folder; None for `none`.
+    """The weights in a file or a run's folder, or those that an installed package gives this name; None for `none`.
 
     Raises:
         TransferkitError: If there is nothing at `where`, it cannot be read safely, or the run is of another backbone.
@@ -31,10 +32,35 @@ def opened(where: str, backbone: str, screen: Screen) -> Weights | None:
         return from_run(path, backbone)
     if os.path.isfile(path):
         return from_file(path, screen)
-    near = f" {did_you_mean(where, ['imagenet', 'none'])}" if "/" not in where and "." not in where else ""
+    packaged = from_packages(backbone, where, screen)
+    if packaged is None:
+        require(where, backbone)
+    return packaged
+
+
+def require(where: str, backbone: str) -> None:
+    """Check that there is something at `where`: a file, a folder, or a name that an installed package gives.
+
+    Raises:
+        TransferkitError: If not; says what was expected.
+    """
+    if where in ("imagenet", "none") or Path(where).expanduser().exists():
+        return
+    found = installed()
+    if any(is_of(offer, backbone, where) for offer in found.offers):
+        return
+    is_a_word = "/" not in where and "." not in where
+    names = {offer.content.name for offer in found.offers if same_network(offer.content.backbone, backbone)}
+    near = [did_you_mean(where, {"imagenet", "none", *names})] if is_a_word else []
     raise TransferkitError(
-        f"No weights at {quoted(where)}: there is no such file or folder. Expected imagenet, none, "
-        f"a .safetensors or .pth file, or the folder of a run.{near}"
+        " ".join(
+            [
+                f"No weights at {quoted(where)}: there is no such file or folder. Expected imagenet, none, a "
+                ".safetensors or .pth file, the folder of a run, or a name that an installed package gives.",
+                *near,
+                *(found.problems if is_a_word else ()),
+            ]
+        )
     )
 
 
