@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torchvision.models.detection import MaskRCNN
 from typer.testing import CliRunner
 
 import transferkit
-from transferkit import backbones, rejection
+from transferkit import backbones, exports, rejection, runtime
 from transferkit.cli.app import app
 from transferkit.errors import MachineError, TransferkitError
 from transferkit.exports import library_weights
@@ -45,7 +46,7 @@ def stored(folder: Path, name: str, size: int = 64, stem: str = "imagenet", head
     classifier.head = head or classifier.head
     recipe = run.recipe.model_copy(update={"backbone": settings})
     run.write_recipe(recipe)
-    save_model(run, classifier, recipe, rejection.fit(None))
+    save_model(run, classifier, recipe, runtime.start("cpu", "fp32"), rejection.fit(None))
     return Run(folder)
 
 
@@ -78,6 +79,18 @@ def test_weights_load_strictly_into_the_librarys_own_class_and_give_the_same_log
     prepared, logits = answers(run, random_images(2, 3, 50, 70))
     with torch.no_grad():
         assert torch.allclose(with_head.eval()(prepared), logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_export_of_a_run_in_bf16_says_that_the_file_computes_in_fp32(tmp_path: Path, precision: str) -> None:
+    run = stored(tmp_path / "run", "resnet18")
+    run.write_json("model", {**run.model, "precision": precision})
+
+    _, usage = exports.written(Run(run.path), "weights", None, overwrite=False)
+
+    told = re.findall(r"answers in bf16.*computes in fp32.*differ by up to ([\d.]+) % of the largest", usage)
+    assert len(told) == (precision == "bf16")
+    assert all(0.01 < float(percent) < 5 for percent in told)
 
 
 def test_weights_say_whose_they_are_and_how_images_are_prepared(tmp_path: Path) -> None:

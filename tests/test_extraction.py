@@ -567,7 +567,7 @@ def test_features_of_a_run_that_answers_from_several_views_are_of_the_image_alon
     classifier = backbones.load(settings, ("cat", "dog"), 16, SILENT).eval()
     recipe = from_options("scratch", "resnet-mini", "digits", {}, ())
     run = Run(tmp_path / "run")
-    save_model(run, classifier, recipe, rejection.fit(None))
+    save_model(run, classifier, recipe, runtime.start("cpu", "fp32"), rejection.fit(None))
     run.write_json("model", {**run.model, **views})
     screen, said = listening()
     pixels = np.stack([decode(path, 16, "squash") for path in sorted(folder.rglob("*.png"))])

@@ -349,16 +349,28 @@ def test_a_compiler_that_fails_is_said_aloud_and_nothing_fails(monkeypatch: pyte
     assert not network.is_compiled
 
 
-def test_it_compiles_only_when_enough_seconds_lie_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[float] = []
-    monkeypatch.setattr(LayerNetwork, "compile", lambda *_: compiled.append(1))
-    network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", BF16, SILENT)
+@pytest.mark.parametrize(("machine", "expected"), [(CPU, [901]), (BF16, [])])
+def test_it_compiles_in_fp32_alone_and_only_when_enough_seconds_lie_ahead(
+    machine: Runtime, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[int] = []
+    network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", machine, SILENT)
 
-    network.compile_if_it_pays(batch(4, 32), seconds_left=179)
-    assert compiled == []
-    network.compile_if_it_pays(batch(4, 32), seconds_left=181)
+    for seconds in (899, 901):
+        monkeypatch.setattr(LayerNetwork, "compile", lambda *_, seconds=seconds: compiled.append(seconds))
+        network.compile_if_it_pays(batch(4, 32), seconds_left=seconds)
 
-    assert compiled == [1]
+    assert compiled == expected
+
+
+def test_asked_to_compile_in_bf16_it_says_why_it_does_not() -> None:
+    stream = io.StringIO()
+    network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", BF16, Screen(stream=stream))
+
+    network.compile(batch(4, 32))
+
+    assert "not compiled: in bf16 a compiled network rounds otherwise than all other passes" in stream.getvalue()
+    assert not network.is_compiled
 
 
 @pytest.mark.parametrize(("factor", "is_kept"), [(1.0, True), (-1.0, False)])

@@ -43,6 +43,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
         "job",
         "runtime",
         "screen",
+        "extras",
         "budget",
         "run_files",
     },

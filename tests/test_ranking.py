@@ -259,6 +259,29 @@ def test_a_failed_backbone_is_reported_and_done_alone_the_next_time(
     assert {row["label"] for row in second["rows"]} == {"resnet-mini=none", "resnet20=none"}
 
 
+def test_a_backbone_whose_code_breaks_is_a_row_with_its_error_beside_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(one: Any, *rest: Any) -> Score:
+        if one.backbone.name == "resnet20":
+            raise RuntimeError("Expected gradient function to be set\nat line 3")
+        return always_right(one, *rest)
+
+    monkeypatch.setattr(ranking, "score", breaks)
+
+    found = ranking.rank(digits(), tmp_path, screen=SILENT)
+
+    failure = "resnet20=none: RuntimeError: Expected gradient function to be set"
+    assert found["failures"] == [failure]
+    assert [row["label"] for row in found["rows"]] == ["resnet-mini=none"]
+    assert (
+        f'<tr class="failed"><td>–</td><td colspan="9">failed: {failure}</td></tr>'
+        in (tmp_path / "report.html").read_text()
+    )
+    assert re.search(rf"^\| – +\| failed: {failure} ", (tmp_path / "report.md").read_text(), re.MULTILINE)
+    assert f"Failed: {failure}" in " ".join(" ".join(shown(found)).split())
+
+
 def test_scores_of_other_weights_in_the_same_file_are_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     done: list[str] = []
     monkeypatch.setattr(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transferkit.backbones import small_cnns, timm_models
 from transferkit.backbones.cifar_resnets import ResidualBlock
 from transferkit.backbones.torchvision_models import architecture, build
-from transferkit.receptive_fields import LayerFacts, layers
+from transferkit.receptive_fields import LayerFacts, layers, total_flops
 from transferkit.recipe import BackboneSettings
 from transferkit.screen import SILENT
 
@@ -175,3 +175,37 @@ def test_attention_sees_everything_and_its_patches_do_not() -> None:
 
     assert (facts["patch_embed.proj"].receptive_field, facts["patch_embed.proj"].stride) == (16, 16)
     assert facts["blocks.0.attn"].receptive_field == "global"
+
+
+class AddsPositions(nn.Module):
+    """A view of a parameter is the input of a module, as a class token expanded to the batch is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.zeros(1, 4, 1, 1))
+        self.dropout = nn.Dropout(0.0)
+        self.convolution = nn.Conv2d(3, 4, 1, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.convolution(images) + self.dropout(self.positions.expand(1, 4, 8, 8))
+        return maps
+
+
+def test_operations_are_counted_where_a_view_of_a_parameter_is_a_modules_input() -> None:
+    body = AddsPositions()
+
+    assert total_flops(body, 8) == 2 * 64 * 3 * 4
+    assert facts_of(body, 8)["convolution"].flops == 2 * 64 * 3 * 4
+    assert body.positions.requires_grad
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "gmacs"),
+    [("vit_tiny_patch16_224", 1.26), ("deit_tiny_patch16_224", 1.26), ("pit_ti_224", 0.70), ("cait_xxs24_224", 2.53)],
+)
+def test_operations_of_transformers_are_those_that_are_published(name: str, gmacs: float) -> None:
+    """GMACs of timm's benchmark tables (results/benchmark-infer-*.csv) and of the PiT paper (0.7 billion)."""
+    body = timm_models.created(name, 224, {"num_classes": 0})
+
+    assert total_flops(body.eval(), 224) == pytest.approx(2e9 * gmacs, rel=0.01)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -21,9 +23,10 @@ from transferkit.prediction import limits_of
 from transferkit.recipe import FinetuneSettings, Recipe, from_options
 from transferkit.run import run
 from transferkit.run_directory import Run, open_run
-from transferkit.screen import SILENT
+from transferkit.screen import SILENT, Screen
 from transferkit.training import state, train
 
+run_module = importlib.import_module("transferkit.run")  # in the package, `run` is the function
 FILES = {
     ".transferkit.jsonl",
     ".transferkit.lock",
@@ -362,3 +365,65 @@ def test_resume_builds_the_page_of_a_run_that_was_stopped_before_it(finished: Ru
     run(digits(), copy.path, resume=True, screen=SILENT)
 
     assert (copy.path / "report.html").read_text() == before
+
+
+# ---- what a run can do without ----
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise RuntimeError("Expected gradient function to be set\nand more")
+
+
+@pytest.mark.parametrize(
+    ("work", "name"),
+    [("costs", "costs"), ("explain", "explanations"), ("thumbnails", "pictures of test images")],
+)
+def test_a_fault_in_what_a_run_can_do_without_is_a_note_and_the_run_is_finished(
+    work: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run_module, work, refuse)
+    stream = io.StringIO()
+
+    done = run(digits(epochs=1), tmp_path / "run", screen=Screen(stream=stream))
+
+    note = f"no {name}: RuntimeError: Expected gradient function to be set. Model, outputs and scores are complete."
+    assert note in stream.getvalue()
+    assert note in done.facts["notes"]
+    assert note in (done.path / "report.md").read_text()
+    assert done.is_finished
+    assert len(done.outputs("bank")) == done.facts["data"]["n"]["train"]
+    assert transferkit.load(done.path, device="cpu").rejection is not None
+
+
+def test_a_page_that_fails_is_told_with_what_to_type_and_resume_writes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stream = io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.report, "write", refuse)
+        done = run(digits(epochs=1), tmp_path / "run", screen=Screen(stream=stream))
+
+    assert f"no page; `transferkit report {tmp_path / 'run'}` tries again: RuntimeError" in stream.getvalue()
+    assert done.is_finished
+    assert not done.has_page
+    run(digits(epochs=1), tmp_path / "run", resume=True, screen=SILENT)
+    assert done.has_page
+
+
+@pytest.mark.parametrize("work", ["outputs_of", "evaluate"])
+def test_a_fault_after_training_leaves_the_model_and_resume_does_not_train_again(
+    work: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run_module, work, refuse)
+    with pytest.raises(RuntimeError, match="Expected gradient function"):
+        run(digits(epochs=1), tmp_path / "run", screen=SILENT)
+    monkeypatch.undo()
+    trained, _ = checkpoint.read_tensors(tmp_path / "run" / "model.safetensors")
+
+    monkeypatch.setattr("transferkit.training.loop.run_epoch", refuse)
+    again = run(digits(epochs=1), tmp_path / "run", resume=True, screen=SILENT)
+
+    tensors, _ = checkpoint.read_tensors(again.path / "model.safetensors")
+    assert again.is_finished
+    assert len(tensors) > 60
+    assert all(torch.equal(value, trained[name]) for name, value in tensors.items())

@@ -31,6 +31,19 @@ class Stopped(TransferkitError):
     exit_code = 130
 
 
+def reason(error: Exception) -> str:
+    """Why something failed: our own message as it is, any other by its kind and first line.
+
+    Example:
+        >>> reason(TransferkitError("no network")), reason(KeyError("head")), reason(RuntimeError())
+        ('no network', "KeyError: 'head'", 'RuntimeError')
+    """
+    if isinstance(error, TransferkitError):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0][: 2 * LONGEST_QUOTE]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def quoted(value: Any, longest: int = LONGEST_QUOTE) -> str:
     """What came, as a message repeats it: however large it is, in a few words.
 

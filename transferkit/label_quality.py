@@ -70,7 +70,7 @@ def check_labels(
         TransferkitError: If cleanlab is missing, or the data are not those of the run.
     """
     require()
-    machine = runtime.start(device, run.recipe.precision, run.recipe.threads)
+    machine = runtime.start(device, run.precision, run.recipe.threads)
     splits = datasets.load(run.recipe.data, screen)
     _require_same_data(run, splits)
     labelled = _sample(splits.train, limit, seed)

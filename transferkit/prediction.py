@@ -168,11 +168,13 @@ def no_threshold(model: Model) -> str:
 def load(run: Run | Path | str, device: str = "auto") -> Model:
     """The model of a finished run, from its folder or from what `finetune`, `probe` or `scratch` returned.
 
+    It computes in the precision in which its thresholds were made.
+
     Raises:
         TransferkitError: If there is no finished run at this path, or its files are damaged.
     """
     place = open_run(run)
-    machine = runtime.start(device)
+    machine = runtime.start(device, place.precision)
     classifier = load_classifier(place).to(machine.device).eval()
     data = place.recipe.data
     fit = data.fit if isinstance(data, FolderData) else "squash"

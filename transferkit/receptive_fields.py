@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
+from torch.func import functional_call
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError
@@ -90,7 +91,6 @@ def _head_facts(classifier: Classifier) -> LayerFacts:
 # ------------------------------------------------------------------------------------------ shapes and operations
 
 
-@torch.no_grad()
 def measured(body: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """Output shape and operations of each module, by one forward pass of one image.
 
@@ -98,7 +98,6 @@ def measured(body: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], di
         TransferkitError: If the network cannot take images of this size.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    device = next((parameter.device for parameter in body.parameters()), torch.device("cpu"))
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -110,8 +109,7 @@ def measured(body: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], di
 
     handles = [module.register_forward_hook(keep(name)) for name, module in body.named_modules() if name]
     try:
-        with FlopCounterMode(display=False) as counter:
-            body(torch.zeros(1, 3, size, size, device=device))
+        counter = counted(body, size)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise TransferkitError(f"This network cannot take images of {size} x {size} px: {error}.") from error
     finally:
@@ -122,14 +120,31 @@ def measured(body: nn.Module, size: int) -> tuple[dict[str, tuple[int, ...]], di
 
 
 def total_flops(body: nn.Module, size: int) -> int:
-    """Operations of a body for one image, two per multiply-add, of convolutions, linear layers and attention.
+    """Operations of a body for one image, two per multiply-add, of convolutions, linear layers and attention."""
+    return int(counted(body, size).get_total_flops())
 
-    Counted with gradients: without them torch's counter fails at networks that hand tuples from module to module.
+
+def attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Operations of attention on a CPU, from the shapes; torch's counter knows it on GPUs alone."""
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}
+
+
+@torch.no_grad()
+def counted(body: nn.Module, size: int) -> FlopCounterMode:
+    """The operations of a forward pass of one image, by module.
+
+    The pass runs on detached parameters: the counter asks every module's inputs for their gradient function, and a
+    view of a parameter (a class token, expanded to the batch) has none while gradients are off.
     """
-    device = next((parameter.device for parameter in body.parameters()), torch.device("cpu"))
-    with FlopCounterMode(display=False) as counter:
-        body(torch.zeros(1, 3, size, size, device=device))
-    return int(counter.get_total_flops())
+    tensors = {name: value.detach() for name, value in (*body.named_parameters(), *body.named_buffers())}
+    device = next((value.device for value in tensors.values()), torch.device("cpu"))
+    counter: FlopCounterMode
+    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        functional_call(body, tensors, (torch.zeros(1, 3, size, size, device=device),))
+    return counter
 
 
 # ----------------------------------------------------------------------------------------------- receptive fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from transferkit.classifier import Classifier
 from transferkit.costs import costs, forget_peak, peak_bytes
 from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
 from transferkit.explanations.explain import explain, searched
+from transferkit.extras import Extras
 from transferkit.features.frozen import outputs_of
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.job import Job
 from transferkit.methods.fitted import Fitted
+from transferkit.outputs import Outputs
 from transferkit.recipe import Recipe
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
@@ -53,8 +56,7 @@ def run(
     backbones.require(recipe.backbone)
     with run_directory.claimed(out or recipe.default_folder, overwrite=overwrite, resume=resume) as place:
         if place.is_finished and not overwrite:
-            tracking.write(place)
-            report.write(place)
+            show(place, Extras(screen))
         else:
             carry_out(recipe, place, resume=resume, screen=screen, command=command)
     return place
@@ -81,43 +83,67 @@ def carry_out(recipe: Recipe, place: Run, *, resume: bool, screen: Screen, comma
 
     job = Job(machine, screen, recipe.seed, place.path)
     fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, job)
+    save_model(
+        place, classifier, recipe, machine, rejection.fit(fitted.val)
+    )  # from here on no fault loses the training
+    place.write_history(fitted.history)
     clock.lap("fit")
 
     test_images = splits.test.open()
     beside = fitted.judge_others(test_images)
     test = outputs_of(classifier, test_images, machine, screen, "test")
+    place.save_outputs({"val": fitted.val, "test": test})
     clock.lap("evaluate")
-    spent = costs(recipe, classifier, splits, fitted, machine, peak_bytes(machine))
+
+    extras = Extras(screen)
+    spent = extras.attempt("costs", lambda: costs(recipe, classifier, splits, fitted, machine, peak_bytes(machine)))
     clock.lap("costs")
     compared = splits.train.subset(searched(len(splits.train), len(test), recipe.seed))
     seen = outputs_of(classifier, compared, machine, screen, "train images to compare with")
     bank = rejection.banked(seen, recipe.seed)
-    explanations = explain(classifier, compared, seen, test_images, test, machine, len(splits.train))
+    save_model(place, classifier, recipe, machine, rejection.fit(fitted.val, bank))
+    place.save_outputs({"bank": bank})
+    extras.attempt(
+        "explanations",
+        lambda: explain(classifier, compared, seen, test_images, test, machine, len(splits.train)).save(
+            place.explanations_path
+        ),
+    )
+    extras.attempt("pictures of test images", lambda: save_thumbnails(place, test_images, test))
     clock.lap("explain")
 
-    save_model(place, classifier, recipe, rejection.fit(fitted.val, bank))
-    place.write_history(fitted.history)
-    place.save_outputs({"val": fitted.val, "test": test, "bank": bank})
-    explanations.save(place.explanations_path)
-    chosen = thumbnail_choice(test)
-    place.write_thumbnails(chosen, thumbnails(test_images, chosen))
     place.write_json("environment", runtime.environment(machine))
-    place.write_json("facts", {**facts(recipe, splits, fitted, machine, clock, command), "costs": spent})
+    notes = [*machine.notes, *splits.notes, *fitted.notes, *extras.notes]
+    place.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}})
     place.write_json("evaluation", {**evaluate(test, fitted.val, fitted.history), **beside})
     place.remove_checkpoint()
-    tracking.write(place)
-    report.write(place)
+    show(place, extras)
 
 
-def save_model(place: Run, classifier: Classifier, recipe: Recipe, limits: rejection.Rejection) -> None:
-    """The weights and the facts that are needed to use them, "unknown" included."""
+def show(place: Run, extras: Extras) -> None:
+    """Write what the run looks like: its page, and its curves where the recipe asks for them."""
+    extras.attempt("curves for TensorBoard", lambda: tracking.write(place))
+    extras.attempt(f"page; `transferkit report {place.path}` tries again", lambda: report.write(place))
+
+
+def save_thumbnails(place: Run, test_images: Images, test: Outputs) -> None:
+    """Keep small pictures of the test images that the report shows."""
+    chosen = thumbnail_choice(test)
+    place.write_thumbnails(chosen, thumbnails(test_images, chosen))
+
+
+def save_model(
+    place: Run, classifier: Classifier, recipe: Recipe, machine: runtime.Runtime, limits: rejection.Rejection
+) -> None:
+    """Write the weights and the facts that are needed to use them, "unknown" included, and the precision of these."""
     write_tensors(place.path / "model.safetensors", classifier.state_dict())
     kinds = {"backbone": recipe.backbone.model_dump(mode="json"), "head": heads.described(classifier.head)}
-    place.write_json("model", {**kinds, **classifier.describe(), "rejection": limits.as_dict()})
+    kinds |= {"rejection": limits.as_dict()}
+    place.write_json("model", {**kinds, **classifier.describe(), "precision": machine.precision})
 
 
 def facts(
-    recipe: Recipe, splits: Splits, fitted: Fitted, machine: runtime.Runtime, clock: Clock, command: str
+    recipe: Recipe, splits: Splits, fitted: Fitted, clock: Clock, notes: Sequence[str], command: str
 ) -> dict[str, Any]:
     """What the report says about how the run was made."""
     rates = [epoch["images_per_second"] for epoch in fitted.history if epoch["images_per_second"] is not None]
@@ -127,7 +153,7 @@ def facts(
         "command": command,
         "started": clock.started_at,
         "seconds": clock.laps,
-        "notes": [*machine.notes, *splits.notes, *fitted.notes],
+        "notes": list(notes),
         "data": {
             "name": recipe.data.name,
             "terms": datasets.terms(recipe.data.name),

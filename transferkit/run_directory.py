@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_j
 from transferkit.errors import TransferkitError, quoted
 from transferkit.outputs import Outputs
 from transferkit.run_files import ENVIRONMENT, EVALUATION, FACTS, MODEL, read_lines, read_object
+
+if TYPE_CHECKING:
+    from transferkit.runtime import Precision
 
 KIND = "run"
 FORMAT = 1  # of the files below; readers refuse a newer one
@@ -94,6 +97,12 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Versions, device, precision, threads."""
         return read_object(self.path / "environment.json", ENVIRONMENT)
+
+    @property
+    def precision(self) -> Precision:
+        """In which its thresholds were made, so in which its network is asked; kept with the model."""
+        found = self.model.get("precision") or self.environment.get("precision")  # earlier versions: there alone
+        return "bf16" if found == "bf16" else "fp32"
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:

@@ -65,6 +65,7 @@ MODEL: Shape = {
     },
     "head?": {"kind?": str, "images?": positive, "k?": positive, "temperature?": float},
     "weights?": (None, {"source": str, "tag": str, "sha256?": str, "licence?": str}),
+    "precision?": str,
     "averages_mirror?": bool,
     "averages_shifts?": bool,
     "rejection?": (

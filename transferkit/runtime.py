@@ -54,7 +54,10 @@ def start(device: str = "auto", precision: str = "auto", threads: int | None = N
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = chosen.type == "cuda"
     described = f"{device_name(chosen)}, {chosen_precision}, {thread_count(chosen_threads)}"
-    return Runtime(chosen, chosen_precision, chosen_threads, (described,))
+    notes = [described]
+    if chosen_precision == "bf16" and not has_fast_bf16(chosen):
+        notes.append("bf16 is computed without units for it here: right, but slower than fp32")
+    return Runtime(chosen, chosen_precision, chosen_threads, tuple(notes))
 
 
 def thread_count(threads: int) -> str:

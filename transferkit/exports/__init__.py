@@ -7,9 +7,17 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import torch
+
+from transferkit.classifier import Classifier
 from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.features.fast_classifier import FastClassifier
 from transferkit.prediction import load_classifier
 from transferkit.run_directory import Run, open_run
+from transferkit.runtime import Precision, Runtime
+from transferkit.screen import SILENT
+
+NOISE = (16, 3, 64, 64)  # (N, 3, H, W) of the images by which two precisions are compared
 
 FORMATS = {
     "onnx": "transferkit.exports.onnx_graph",
@@ -50,7 +58,24 @@ def written(run: Run | Path | str, to: str, out: Path | str | None, *, overwrite
     write: Callable[..., str] = module.write
     classifier = load_classifier(place).eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path, write(classifier, place.recipe.backbone.name, path)
+    usage = write(classifier, place.recipe.backbone.name, path)
+    return path, "\n".join([usage, *precision_words(classifier, place.precision)])
+
+
+def precision_words(classifier: Classifier, precision: Precision) -> list[str]:
+    """What a reader must know of the file's arithmetic where the run answers in bf16: files compute in fp32."""
+    if precision == "fp32":
+        return []
+    images = torch.randint(0, 256, NOISE, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    exact, rounded = (
+        FastClassifier(classifier, Runtime(torch.device("cpu"), each, 1), SILENT)(images)[1]
+        for each in ("fp32", precision)
+    )
+    difference = float((exact - rounded).abs().max() / exact.abs().max())
+    return [
+        f"# The run answers in {precision}, in which its thresholds were made; this file computes in fp32. On "
+        f"{len(images)} images of noise their logits differ by up to {100 * difference:.2g} % of the largest."
+    ]
 
 
 def _module(to: str) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import shutil
 import time
@@ -20,25 +21,24 @@ from transferkit.runtime import Runtime
 from transferkit.screen import Screen
 
 Compile = Literal["auto", "on", "off"]
-# Seconds of network time that must lie ahead before compiling can pay. ResNet-18 at 224 px compiles in about 35 s on
-# two cores (benchmarks/features_cpu.py); it gains about a third in bf16 and a few percent in fp32.
-COMPILE_PAYS_SECONDS = {
-    ("cpu", "bf16"): 180.0,
-    ("cpu", "fp32"): 900.0,
-    ("cuda", "bf16"): 120.0,
-    ("cuda", "fp32"): 120.0,
-}
+# Seconds of network time that must lie ahead before compiling can pay: in fp32 alone, see `LayerNetwork`. ResNet-18 at
+# 224 px compiles in about 35 s on two cores (benchmarks/features_cpu.py) and gains a few percent.
+COMPILE_PAYS_SECONDS = {"cpu": 900.0, "cuda": 120.0}
 # With freezing, weights become constants that the CPU's kernels get in the layout they like.
 COMPILE_OPTIONS: dict[str, dict[str, str | int | bool | Callable[..., Any]]] = {"cpu": {"freezing": True}, "cuda": {}}
 LEAST_GAIN = 1.03  # a compiled network that is not this much faster is not kept
-SAME_DIRECTION = 0.9999  # least cosine between eager and compiled features of an image
+SAME = 1e-5  # largest difference between eager and compiled features, relative to the largest feature
+FEWEST_IMAGES = 2  # in a forward pass: for a single one, libraries take other kernels, which round otherwise
 
 
 class LayerNetwork:
     """uint8 images in, the features of some layers out, in eval mode; the classifier it is made from stays as it is.
 
     The forward pass ends at the deepest layer asked for. A body that torch.fx can trace is cut there as a graph and
-    its BatchNorm folded into the convolutions; another runs with forward hooks.
+    its BatchNorm folded into the convolutions; another runs with forward hooks. This one form serves every command, so
+    that in one precision all agree to 1e-5 of the largest feature, whatever the batch size. In bf16, where each layer
+    rounds to 8 bits, that takes the same kernels: a single image passes with a copy of itself, and nothing is compiled,
+    since a compiler fuses layers and leaves out their rounding (5e-3 for ResNet-18).
 
     Attributes:
         layers: What was asked for, in that order.
@@ -77,9 +77,11 @@ class LayerNetwork:
     def of_prepared(self, prepared: Tensor) -> dict[str, Tensor]:
         """The same, for images (B, 3, size, size) that are prepared already."""
         compiled = self._compiled if prepared.shape == self._compiled_shape else None
-        outputs = self._run(self.network if compiled is None else compiled, prepared)
+        outputs = self._run(self.network if compiled is None else compiled, enough_images(prepared))
         return {
-            layer.name: pooled(channels_first(outputs[layer.module].float(), layer.is_channels_last), self.pool)
+            layer.name: pooled(channels_first(outputs[layer.module].float(), layer.is_channels_last), self.pool)[
+                : len(prepared)
+            ]
             for layer in self.layers
         }
 
@@ -95,8 +97,7 @@ class LayerNetwork:
     def compile_if_it_pays(self, images: Tensor, seconds_left: float) -> None:
         """Compile for batches like `images` if enough seconds of network time lie ahead; says what it chose."""
         device = self.runtime.device.type
-        needed = COMPILE_PAYS_SECONDS.get((device, self.runtime.precision))
-        if needed is not None and seconds_left >= needed:
+        if self.runtime.precision == "fp32" and seconds_left >= COMPILE_PAYS_SECONDS.get(device, math.inf):
             self.compile(images)
 
     @torch.no_grad()
@@ -116,9 +117,7 @@ class LayerNetwork:
             return
         seconds = time.perf_counter() - started
         gain = self._gain(compiled, prepared)
-        is_right = all(
-            same_direction(outputs[name], value) for name, value in self._run(self.network, prepared).items()
-        )
+        is_right = all(agree(outputs[name], value) for name, value in self._run(self.network, prepared).items())
         if is_right and gain >= LEAST_GAIN:
             self._compiled, self._compiled_shape = compiled, prepared.shape
         kept = "kept" if self.is_compiled else "not kept" if is_right else "not kept, its features differ"
@@ -140,6 +139,8 @@ class LayerNetwork:
         return time.perf_counter() - started
 
     def _obstacle_to_compiling(self) -> str:
+        if self.runtime.precision == "bf16":
+            return "in bf16 a compiled network rounds otherwise than all other passes; use --precision fp32"
         if not self.is_graph:
             return "this network cannot be traced"
         if self.runtime.device.type not in COMPILE_OPTIONS:
@@ -162,8 +163,17 @@ def has_cpp_compiler() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "g++", "clang++", "c++", "cl"))
 
 
-def same_direction(features: Tensor, others: Tensor) -> bool:
-    """Whether two forms of the same features agree, image by image."""
-    cosines = torch.cosine_similarity(features.float().flatten(1), others.float().flatten(1), eps=1e-12)
-    is_zero = others.float().flatten(1).norm(dim=1) < 1e-12
-    return bool(((cosines >= SAME_DIRECTION) | is_zero).all())
+def agree(features: Tensor, others: Tensor) -> bool:
+    """Whether two forms of the same features differ by the rounding of fp32 alone."""
+    return float((features - others).abs().max()) <= SAME * float(others.abs().max())
+
+
+def enough_images(prepared: Tensor) -> Tensor:
+    """The images, the last one repeated where there are fewer than `FEWEST_IMAGES`.
+
+    Example:
+        >>> enough_images(torch.zeros(1, 3, 8, 8)).shape, enough_images(torch.zeros(5, 3, 8, 8)).shape
+        (torch.Size([2, 3, 8, 8]), torch.Size([5, 3, 8, 8]))
+    """
+    missing = FEWEST_IMAGES - len(prepared)
+    return torch.cat([prepared, prepared[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else prepared

@@ -80,7 +80,7 @@ def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: s
         TransferkitError: If the images are no longer those that the run was made with.
     """
     splits = same_images(run, screen)
-    machine = runtime.start(device, run.recipe.precision, run.recipe.threads)
+    machine = runtime.start(device, run.precision, run.recipe.threads)
     classifier = load_classifier(run).to(machine.device).eval()
     digest = classifier.digest([*classifier.stages, "head"])
     store = OutputStore(folder / "outputs", classifier, machine, screen, digest)

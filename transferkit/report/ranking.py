@@ -159,13 +159,13 @@ def ranking_markdown(ranking: Row) -> str:
         [pair["a"], pair["b"], words.points(pair), words.p_value(pair["p_holm"]), "yes" if pair["shown"] else "no"]
         for pair in ranking["pairs"]
     ]
-    failed = [f"failed: {failure}" for failure in ranking["failures"]]
+    rows += [["–", f"failed: {failure}", *[""] * (len(header) - 1)] for failure in ranking["failures"]]
     parts = [
         f"# {markdown.escaped(ranking['verdict'])}",
         markdown.table([*header, "img/s"], rows),
         *(["## Pairs", markdown.table(["", "minus", "points (95 %)", "p (Holm)", "shown"], pairs)] if pairs else []),
         "## Notes",
-        "\n".join(f"- {markdown.escaped(note)}" for note in [*failed, *notes(ranking)]),
+        "\n".join(f"- {markdown.escaped(note)}" for note in notes(ranking)),
         *([markdown.code_block(ranking["command"])] if ranking["command"] else []),
     ]
     return "\n\n".join(parts) + "\n"

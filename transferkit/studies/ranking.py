@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from transferkit import datasets, defaults, folders, report, result_folders, runtime
 from transferkit.checkpoint import write_json, write_text
-from transferkit.errors import MachineError, TransferkitError
+from transferkit.errors import MachineError, reason
 from transferkit.features.networks import stamp
 from transferkit.images import Images, Labels, Splits
 from transferkit.recipe import Ranking, Recipe, dump
@@ -105,8 +105,8 @@ def all_scores(
         try:
             place = folder / "backbones" / f"{number}-{NO_FILE_SIGNS.sub('-', label)}.safetensors"
             scores[label] = kept_or_made(place, defaults.resolved(recipe, len(images), side), images, machine, screen)
-        except TransferkitError as error:
-            failures.append(f"{label}: {error}")
+        except Exception as error:  # whatever one backbone's own code raises, the others go on
+            failures.append(f"{label}: {reason(error)}")
             screen.line(f"failed: {failures[-1]}")
     return scores, failures
 

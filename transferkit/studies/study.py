@@ -11,7 +11,7 @@ from transferkit import budget as budgets
 from transferkit import folders, report, result_folders, run_directory
 from transferkit.checkpoint import write_json, write_text
 from transferkit.comparison import Over, compare
-from transferkit.errors import MachineError, TransferkitError
+from transferkit.errors import MachineError, TransferkitError, reason
 from transferkit.recipe import Recipe, ScratchSettings, Study, dump
 from transferkit.result_folders import COMPARISON, STUDY
 from transferkit.run import run
@@ -70,8 +70,7 @@ def all_runs(
             done = finished(with_source(recipe, sources), place, screen, f"{command} ({cell}, seed {seed})")
             cells.setdefault(cell, []).append(done)
         except Exception as error:  # one arm's fault must not cost the others their hours
-            told = str(error) if isinstance(error, TransferkitError) else f"{type(error).__name__}: {error}"
-            failures.append(f"{cell}, seed {seed}: {told}")
+            failures.append(f"{cell}, seed {seed}: {reason(error)}")
             screen.line(f"failed: {failures[-1]}")
     return cells, failures
 
