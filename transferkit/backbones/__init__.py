@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from transferkit.backbones.cards import CARDS, Card
 from transferkit.errors import TransferkitError, did_you_mean
 from transferkit.recipe import BACKBONE_MODELS, BackboneSettings, backbone_settings
+from transferkit.run_files import MODEL, read_object
 
 if TYPE_CHECKING:
     from transferkit.classifier import Classifier
-    from transferkit.run_files import MODEL, read_object
-from transferkit.screen import Screen
+    from transferkit.screen import Screen
 
 # Module names, not modules: a family or a list of names is known without importing torch.
 SOURCES = {
