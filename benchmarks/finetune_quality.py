@@ -151,7 +151,8 @@ def provenance(rows: Mapping[Setting, Mapping[str, Mapping[int, records.Record]]
     days = sorted({one.about["date"][:10] for one in measured})
     shown = "; ".join(f"{arm} {', '.join(codes[arm])}" for arm in ARMS if arm in product.ARMS and codes[arm])
     return [
-        "Mean ± sd in percent (draws of labels); intervals over draws and test images, p by Holm over the settings.",
+        "Mean ± sd in percent (draws of labels); intervals over draws and test images (of one draw: images alone), "
+        "p by Holm over the settings.",
         f"Measured {' to '.join(dict.fromkeys((days[0], days[-1])))} on {'; '.join(sorted(machines))}." if days else "",
         f"Code and commit: {shown}.",
         f"`python benchmarks/finetune_quality.py {shlex.join(words)}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
