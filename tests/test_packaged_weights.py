@@ -357,3 +357,11 @@ def test_doctor_and_backbones_show_what_packages_offer_and_what_is_wrong(
     )
     assert f"  {offered}" in listed
     assert "the package bad-weights 1.0 are left out" in listed
+
+
+def test_the_size_of_packaged_weights_is_the_one_they_were_made_for(
+    tmp_path: Path, resnet18: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed_by_hand(package(tmp_path, resnet18, size=96), monkeypatch)
+
+    assert backbones.made_for_px(BackboneSettings(name="resnet18", weights="acme-parts")) == 96

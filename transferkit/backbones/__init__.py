@@ -57,7 +57,7 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, scre
 
 
 def made_for_px(settings: BackboneSettings) -> int:
-    """The side in px that the weights were trained with: as their file or run says, else as their source does.
+    """The side in px that the weights were trained with: as their file, run or package says, else as their source.
 
     Raises:
         TransferkitError: If there is no such backbone.
@@ -66,6 +66,7 @@ def made_for_px(settings: BackboneSettings) -> int:
 
     named = settings.weights in ("imagenet", "none")
     stated = None if named else weights.stated_px(Path(settings.weights).expanduser())
+    stated = stated or weights.packaged_px(settings.name, settings.weights)
     return stated or int(import_module(SOURCES[source(settings.name)]).made_for_px(settings))
 
 

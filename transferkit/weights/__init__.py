@@ -3,7 +3,7 @@
 from transferkit.weights.cached import downloaded, local, no_download, sha256_of
 from transferkit.weights.content import Weights, input_spec
 from transferkit.weights.fitting import fill, without_head
-from transferkit.weights.packages import PACKAGE_ADVICE, Installed, Offer, from_packages, installed
+from transferkit.weights.packages import PACKAGE_ADVICE, Installed, Offer, from_packages, installed, packaged_px
 from transferkit.weights.reading import read_file, stated_px
 from transferkit.weights.sources import from_torchvision, opened, require
 
@@ -21,6 +21,7 @@ __all__ = [
     "local",
     "no_download",
     "opened",
+    "packaged_px",
     "read_file",
     "require",
     "sha256_of",

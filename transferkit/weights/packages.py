@@ -156,6 +156,11 @@ def from_packages(backbone: str, name: str, screen: Screen) -> Weights | None:
     return opened_offer(offers[0])
 
 
+def packaged_px(backbone: str, name: str) -> int | None:
+    """The side in px that an installed package's weights of this name were trained with; None where it has none."""
+    return next((offer.content.size for offer in installed().offers if is_of(offer, backbone, name)), None)
+
+
 def is_of(offer: Offer, backbone: str, name: str) -> bool:
     """Whether an offer is what `--weights name` means for a backbone."""
     return offer.content.name == name and same_network(offer.content.backbone, backbone)
