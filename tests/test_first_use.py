@@ -102,7 +102,7 @@ def test_ctrl_c_promises_no_more_than_was_kept(
 
     monkeypatch.setattr(story, "run", stopped)
 
-    message = refused(transferkit("scratch", "resnet20", "--data", "digits", "--out", "run", cwd=tmp_path), 1)
+    message = refused(transferkit("scratch", "resnet20", "--data", "digits", "--out", "run", cwd=tmp_path), 130)
 
     assert told in message
 
@@ -115,7 +115,7 @@ def test_a_stopped_study_goes_on_without_an_option_that_it_does_not_have(
 
     monkeypatch.setattr(study, "run_study", stopped)
 
-    message = refused(transferkit("quickstart", cwd=tmp_path), 1)
+    message = refused(transferkit("quickstart", cwd=tmp_path), 130)
 
     assert "the same command goes on from there" in message
     assert "--resume" not in message

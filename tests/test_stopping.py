@@ -69,7 +69,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     monkeypatch.setattr("transferkit.run_directory.open_run", Run)
     monkeypatch.setattr("transferkit.label_quality.require", lambda: None)
 
-    message = refused(transferkit(*typed, cwd=tmp_path), 1)
+    message = refused(transferkit(*typed, cwd=tmp_path), 130)
 
     assert told in message
     assert "--resume" not in message  # only a single run has it
@@ -83,4 +83,4 @@ def test_an_extraction_stopped_before_its_first_part_promises_none(
 
     monkeypatch.setattr("transferkit.extraction.streaming.extract", stopped)
 
-    assert NOTHING in refused(transferkit("extract", "resnet20", "digits", "--out", "f.npy", cwd=tmp_path), 1)
+    assert NOTHING in refused(transferkit("extract", "resnet20", "digits", "--out", "f.npy", cwd=tmp_path), 130)

@@ -47,7 +47,7 @@ def share(value: Any) -> bool:
 
 def interval(value: Any) -> bool:
     """Whether it has two ends; None where there is nothing to give one for."""
-    return value is None or (isinstance(value, list) and len(value) == 2 and not misfit(value, [MAYBE]))
+    return value is None or (isinstance(value, list) and len(value) == 2 and not misfit(value, [float]))
 
 
 MAYBE = (None, float)
@@ -79,6 +79,7 @@ FACTS: Shape = {
     "started?": str,
     "seconds": {"*": float},
     "notes?": [str],
+    "test_openings?": int,
     "data": {"name": str, "terms?": (None, str), "fingerprint": {"*": str}, "n": {"*": int}, "size_px": [positive]},
     "parameter_groups?": [
         {"stage": str, "parameters": int, "trainable": bool, "lr?": MAYBE, "weight_decay?": MAYBE, "batchnorm?": str}
@@ -113,14 +114,14 @@ SCORES: Shape = {
         "brier": MAYBE,
         "ece": MAYBE,
         "reliability": [BIN],
-        "by_class?": [BIN | {"name": str}],
+        "by_class?": [BIN | {"name": str, "gap": MAYBE}],
         "*": (None, float, interval),
     },
     "selective?": {"coverage": [float], "risk": [float], "guaranteed?": [{"target": float, "coverage": MAYBE}]},
 }
 EVALUATION: Shape = {
     "test?": (None, {}, {"n": zero}, SCORES),
-    "val?": (None, {"n?": int, "accuracy?": MAYBE, "interval?": interval}),
+    "val?": (None, {}, {"n": zero}, {"n": int, "accuracy": MAYBE, "interval": interval}),
 }
 
 
