@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ from transferkit.images import Images
 from transferkit.limitations import image_sets, known, leave_out, overlap, unknown
 from transferkit.limitations.settings import Rules, Settings, from_options
 from transferkit.limitations.story import make
-from transferkit.limitations.subject import Subject, halves, linear_head, open_subject, rows, same_images
+from transferkit.limitations.subject import Subject, halves, linear_head, open_subject, rows, same_images, why_no_val
 from transferkit.limitations.summary import NO_LIMIT, shortest, summary
 from transferkit.outputs import Outputs
+from transferkit.recipe import from_options as recipe_of
 from transferkit.report.limits import limits_page
 from transferkit.result_folders import LIMITS, require_free
 from transferkit.run_directory import Run, open_run
@@ -297,11 +299,21 @@ def test_with_two_classes_scores_that_rank_as_msp_are_off_with_a_reason(subject:
 def test_without_val_each_class_gives_half_of_its_test_images_to_the_thresholds() -> None:
     test = outputs_of(np.eye(3)[np.arange(10) % 2], np.arange(10) % 2)
 
-    val, rest, note = halves(test, seed=3)
+    val, rest, note = halves(test, seed=3, why="the run has no val images")
 
     assert np.bincount(val.labels).tolist() == [2, 2]
     assert sorted([*val.ids, *rest.ids]) == sorted(test.ids)
-    assert "half of its test images set the thresholds (stratified, seed 3)" in note
+    assert note == "the run has no val images: half of its test images set the thresholds (stratified, seed 3)"
+
+
+def test_a_result_that_has_learnt_from_val_is_not_judged_on_it() -> None:
+    def reason(val_images: int, **method: Any) -> str:
+        recipe = recipe_of("finetune", "resnet20", "digits", method, ())
+        return why_no_val(SimpleNamespace(recipe=recipe), SimpleNamespace(val=range(val_images)))  # type: ignore[arg-type]
+
+    assert reason(0) == "the run has no val images"
+    assert reason(40, refit=True) == "the result has learnt from the val images too"
+    assert reason(40, refit=False) == reason(40) == ""
 
 
 def test_two_classes_cannot_be_left_out(subject: Subject) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from statsmodels.stats.contingency_tables import mcnemar
-from synthetic_runs import finished_run, outputs
+from synthetic_runs import FACTS, finished_run, outputs
 
 from transferkit import recipe as recipes
 from transferkit import report
@@ -121,9 +121,12 @@ def test_nothing_can_beat_the_only_class_there_is() -> None:
 
 # ---- how it is told ----
 
+RATES = {"batchnorm", "lr", "clip_norm"}  # what a run settles when it has chosen its start
+
 
 def told(folder: Path, history: list[dict[str, Any]], test: Outputs | None = None, **method: Any) -> Run:
     run = finished_run(folder, test)
+    run.write_json("facts", FACTS | {"rates": FACTS["rates"] | {key: method[key] for key in RATES & method.keys()}})
     keys = {"name": "finetune", "size": 64, "lr": 0.03, "epochs": 4, **method}
     run.write_recipe(recipes.parse({"data": "cifar10", "backbone": {"name": "resnet18"}, "method": keys}))
     test = run.outputs("test")

@@ -239,7 +239,8 @@ class Classifier(nn.Module):
 
 def in_fp32(device_type: str) -> AbstractContextManager[Any]:
     """No bf16 inside, whatever is around; nothing where nothing is around, so that exported graphs hold no trace."""
-    is_mixed = torch.is_autocast_enabled(device_type)
+    can_mix = torch.amp.autocast_mode.is_autocast_available(device_type)
+    is_mixed = can_mix and torch.is_autocast_enabled(device_type)
     return torch.autocast(device_type, enabled=False) if is_mixed else nullcontext()
 
 

@@ -27,37 +27,32 @@ from transferkit.recipe import (
 from transferkit.screen import SILENT
 
 MANY_IMAGES = 20_000
+WARMUP_STEPS = 20
+TUNING_STEPS, SCRATCH_STEPS = 64, 10  # in an epoch, at least, where the batch follows from the images
 TRIANGLE_PEAK = 0.23  # share of the steps (airbench94, Jordan 2024)
 NOT_MIRRORED = {"digits", "glyphs", "svhn"}  # a mirrored letter is another sign
 
 
 @dataclass(frozen=True)
-class Rates:
-    """What suits one family: rates at batch 128, decay, gradient limit (0 is off), optimiser."""
+class ScratchRates:
+    """What suits one family from random weights: rate at batch 128, decay, gradient limit (0 is off), optimiser."""
 
     lr: float
-    head_lr_random: float
-    head_lr_probe: float
-    weight_decay: float
-    clip_norm: float
-    scratch_lr: float
+    weight_decay: float = 5e-4
+    clip_norm: float = 0.0
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    layer_decay: float | None = None
 
 
-# resnet, 0.03: chosen on val (2,000 images) of CIFAR-10 as JPEGs with 5,000 labels, ResNet-18 with Tiny ImageNet
-# weights at 64 px, four epochs of LP-FT, one seed: 78.0 % against 76.9 % at 0.01. timm's ResNets and VGGs take
-# the rows of their kind; nothing was measured with their weights yet.
 FAMILIES = {
-    "resnet": Rates(0.03, 0.1, 0.03, 5e-4, 0.0, scratch_lr=0.1),
-    "resnet-deep": Rates(0.005, 0.05, 0.005, 5e-4, 0.0, scratch_lr=0.1),
-    "vgg_bn": Rates(0.005, 0.05, 0.005, 5e-4, 5.0, scratch_lr=0.05),
-    "vgg": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
-    "alexnet": Rates(0.001, 0.01, 0.001, 5e-4, 1.0, scratch_lr=0.01),
-    "small": Rates(0.01, 0.1, 0.01, 5e-4, 0.0, scratch_lr=0.1),
-    "classical": Rates(0.01, 0.05, 0.01, 5e-4, 1.0, scratch_lr=0.05),
-    "speed": Rates(0.01, 0.1, 0.01, 1.33e-3, 0.0, scratch_lr=0.1875),  # training.rates.coupled(11.5, 0.0153, 0.85)
-    "timm": Rates(5e-5, 5e-5, 5e-5, 0.05, 1.0, scratch_lr=5e-4, optimizer="adamw", layer_decay=0.75),
+    "resnet": ScratchRates(0.1),
+    "resnet-deep": ScratchRates(0.1),
+    "vgg_bn": ScratchRates(0.05, clip_norm=5.0),
+    "vgg": ScratchRates(0.01, clip_norm=1.0),
+    "alexnet": ScratchRates(0.01, clip_norm=1.0),
+    "small": ScratchRates(0.1),
+    "classical": ScratchRates(0.05, clip_norm=1.0),
+    "speed": ScratchRates(0.1875, weight_decay=1.33e-3),  # training.rates.coupled(11.5, 0.0153, 0.85)
+    "timm": ScratchRates(5e-4, weight_decay=0.05, clip_norm=1.0, optimizer="adamw"),
 }
 
 
@@ -98,7 +93,7 @@ def in_steps(
         return method
     bare = backbone.model_copy(update={"weights": "none"})
     forward = total_flops(backbones.load(bare, ("one", "two"), size_px, SILENT).body, size_px)
-    batch = min(method.batch_size or default_batch(num_images, backbone.name), num_images)
+    batch = min(method.batch_size or default_batch(method, num_images, backbone.name), num_images)
     step = 3 * forward * batch
     if budget.amount < step:
         raise TransferkitError(
@@ -122,38 +117,56 @@ def expected_epochs(method: FinetuneSettings | ScratchSettings, num_images: int,
     return math.ceil(budget.amount / max(1, num_images // batch_size))
 
 
-def default_batch(num_images: int, name: str) -> int:
-    """128 images, fewer where an epoch would have less than ten steps, never below 16; speednet's 1,024 with many."""
+def default_batch(method: TrainingSettings, num_images: int, name: str) -> int:
+    """128 images, fewer where an epoch would have too few steps, never below 16; speednet's 1,024 with many.
+
+    Fine-tuning gains from more steps in an epoch; where a budget counts steps, all methods have the same batch.
+    """
     if family(name) == "speed" and num_images >= MANY_IMAGES:
         return 1024
-    return max(16, min(128, 1 << max(0, (num_images // 10).bit_length() - 1)))
+    steps = TUNING_STEPS if isinstance(method, FinetuneSettings) and not method.budget else SCRATCH_STEPS
+    return max(16, min(128, 1 << max(0, (num_images // steps).bit_length() - 1)))
 
 
 def training_defaults(method: FinetuneSettings | ScratchSettings, name: str, num_images: int) -> dict[str, Any]:
-    """Defaults of FinetuneSettings or ScratchSettings by family and budget."""
-    rates = FAMILIES[family(name)]
-    batch = method.batch_size or default_batch(num_images, name)
+    """Defaults of FinetuneSettings or ScratchSettings by family and budget.
+
+    The rates of fine-tuning are not among them: they depend on where it starts (`methods.finetune_rates`).
+    """
+    batch = method.batch_size or default_batch(method, num_images, name)
     epochs = method.epochs or expected_epochs(method, num_images, batch)
     long = epochs >= 10
     usual: dict[str, Any] = {
         "epochs": None if method.budget else epochs,
         "batch_size": batch,
-        "optimizer": "sgd" if method.decoupled else rates.optimizer,
-        "weight_decay": rates.weight_decay,
         "schedule": "cosine",
         "warmup": TRIANGLE_PEAK if method.schedule == "triangular" else 0.1 if epochs == 1 else 0.05,
         "momentum": 0.9,
         "ema": epochs > 1 and not method.lookahead,
         "shift": 0.125,
-        "clip_norm": rates.clip_norm,
         "mixup": 0.1 if long and num_images >= MANY_IMAGES else 0.0,
         "label_smoothing": 0.05 if long else 0.0,
     }
-    if isinstance(method, ScratchSettings):
-        own = speed_defaults(method) if family(name) == "speed" else {}
-        return {**usual, "lr": rates.scratch_lr, **own}
-    head_lr = rates.head_lr_probe if method.head == "probe" else rates.head_lr_random
-    return {**usual, "lr": rates.lr, "head_lr": head_lr, "layer_decay": rates.layer_decay}
+    if isinstance(method, FinetuneSettings):
+        steps = epochs * max(1, num_images // batch)
+        is_small = num_images < MANY_IMAGES and not method.budget
+        return {**usual, "warmup": warmup_share(steps), "refit": is_small}
+    rates = FAMILIES[family(name)]
+    usual |= {"lr": rates.lr, "weight_decay": rates.weight_decay, "clip_norm": rates.clip_norm}
+    usual["optimizer"] = "sgd" if method.decoupled else rates.optimizer
+    return {**usual, **(speed_defaults(method) if family(name) == "speed" else {})}
+
+
+def warmup_share(steps: int) -> float:
+    """The share of the steps of a fine-tuning with a rising rate: 20 steps, at most a third.
+
+    What warms up is the optimiser's idea of the gradients, which takes steps, not epochs.
+
+    Example:
+        >>> warmup_share(400), round(warmup_share(30), 2)
+        (0.05, 0.33)
+    """
+    return min(WARMUP_STEPS, steps / 3) / steps
 
 
 def speed_defaults(method: ScratchSettings) -> dict[str, Any]:

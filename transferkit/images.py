@@ -103,6 +103,18 @@ class Images:
         ids = tuple(self.ids[index] for index in chosen)
         return replace(self, rows=self.rows[chosen], labels=self.labels[chosen], ids=ids)
 
+    def spread(self, count: int) -> Images:
+        """At most `count` of the images, evenly spread over them."""
+        return self.subset(np.unique(np.linspace(0, len(self) - 1, count).astype(np.int64)) if len(self) else [])
+
+    def joined(self, others: Images) -> Images:
+        """These images and others of the same classes and side; the pixels are copied unless they share a storage."""
+        ids, labels = (*self.ids, *others.ids), np.concatenate([self.labels, others.labels])
+        if self.storage is others.storage:
+            return replace(self, rows=np.concatenate([self.rows, others.rows]), labels=labels, ids=ids)
+        pixels = np.concatenate([self.pixels, others.pixels])
+        return Images.from_pixels(pixels, labels, self.class_names, ids)
+
     @cached_property
     def digests(self) -> Pixels:
         """(N, 16) uint8, one BLAKE2b digest per image, over its pixels alone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,11 +32,11 @@ def check_start(
     Raises:
         TransferkitError: Says which activation was found, and what it does to the loss.
     """
-    chosen = np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).astype(np.int64))
-    pixels = to_device(images.take(chosen), device)
+    chosen = images.spread(LOOKED_AT)
+    pixels = to_device(chosen.pixels, device)
     require_logits(classifier, pixels)
     if has_random_head and len(chosen) > 1:
-        loss = first_loss(classifier, pixels, torch.from_numpy(images.labels[chosen]).to(device))
+        loss = first_loss(classifier, pixels, torch.from_numpy(chosen.labels).to(device))
         if words := words_on_first_loss(loss, len(classifier.class_names)):
             screen.line(words)
 

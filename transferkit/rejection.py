@@ -131,19 +131,21 @@ class Rejection:
         return cls(values["n"], percentiles, values["temperature"], values["candidate_quantile"], kept)
 
 
-def fit(val: Outputs | None, bank: Outputs | None = None) -> Rejection:
+def fit(val: Outputs | None, bank: Outputs | None = None, seen: Outputs | None = None) -> Rejection:
     """Thresholds for the score that a bank allows.
 
     Args:
         val: Outputs of a classifier that has not learnt from these images.
         bank: Outputs on training images to compare with, see `banked`; without, the score is msp.
+        seen: The bank of the classifier that gave `val`, where the one with `bank` has learnt from val: scores of val
+            are those of the same training on fewer images.
 
     Raises:
         TransferkitError: If features or scores are not finite.
     """
     if val is None or not len(val):
         return Rejection(0, (), None, None, bank)
-    scores = Rejection(0, (), None, None, bank).scores(val)
+    scores = Rejection(0, (), None, None, bank if seen is None else seen).scores(val)
     found = (_percentiles(scores), fit_temperature(val), _candidate_quantile(val))
     return Rejection(len(val), *found, bank)
 

@@ -101,7 +101,8 @@ def carry_out(recipe: Recipe, place: Run, *, resume: bool, screen: Screen, comma
     compared = splits.train.subset(searched(len(splits.train), len(test), recipe.seed))
     seen = outputs_of(classifier, compared, machine, screen, "train images to compare with")
     bank = rejection.banked(seen, recipe.seed)
-    save_model(place, classifier, recipe, machine, rejection.fit(fitted.val, bank))
+    seen_then = rejection.banked(fitted.seen, recipe.seed) if fitted.seen else None
+    save_model(place, classifier, recipe, machine, rejection.fit(fitted.val, bank, seen_then))
     place.save_outputs({"bank": bank})
     extras.attempt(
         "explanations",

@@ -91,10 +91,11 @@ def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: s
     images = {"train": train_part, "val": splits.val, "test": splits.test.open()}
     train = store.outputs(train_part, "train images")
     test = run.outputs("test")
-    if len(splits.val):
+    lacks_val = why_no_val(run, splits)
+    if not lacks_val:
         val = run.outputs("val")
     else:
-        val, test, note = halves(test, seed)
+        val, test, note = halves(test, seed, lacks_val)
         half = {name: index for index, name in enumerate(images["test"].ids)}
         images["val"] = images["test"].subset([half[name] for name in val.ids])
         images["test"] = images["test"].subset([half[name] for name in test.ids])
@@ -127,14 +128,22 @@ def same_images(run: Run, screen: Screen) -> Splits:
     return splits
 
 
-def halves(test: Outputs, seed: int) -> tuple[Outputs, Outputs, str]:
+def why_no_val(run: Run, splits: Splits) -> str:
+    """Why the network cannot be judged on val; empty where it can."""
+    if not len(splits.val):
+        return "the run has no val images"
+    learnt = bool(getattr(run.recipe.method, "refit", False))
+    return "the result has learnt from the val images too" if learnt else ""
+
+
+def halves(test: Outputs, seed: int, why: str) -> tuple[Outputs, Outputs, str]:
     """Test split into two stratified halves, the first to set thresholds with; and the line that says so."""
     generator = np.random.default_rng(seed)
     first = np.zeros(len(test), dtype=bool)
     for label in range(len(test.class_names)):
         order = generator.permutation(np.flatnonzero(test.labels == label))
         first[order[: len(order) // 2]] = True
-    note = f"the run has no val images: half of its test images set the thresholds (stratified, seed {seed})"
+    note = f"{why}: half of its test images set the thresholds (stratified, seed {seed})"
     return rows(test, first), rows(test, ~first), note
 
 

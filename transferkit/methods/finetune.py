@@ -1,36 +1,77 @@
-"""Fine-tuning: a good head first, then gradient steps through the stages that are not frozen."""
+"""Fine-tuning: a good start first, then gradient steps through the stages that are not frozen."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from transferkit.classifier import Classifier
 from transferkit.features.fast_classifier import collect
-from transferkit.images import Splits
+from transferkit.images import Images, Splits
 from transferkit.job import Job
-from transferkit.methods import probe
+from transferkit.methods import finetune_rates, starting_point
 from transferkit.methods.fitted import Fitted
+from transferkit.methods.starting_point import Start
 from transferkit.methods.table import show_groups
 from transferkit.recipe import FinetuneSettings
-from transferkit.training import parameter_groups, train
+from transferkit.training import ParameterGroup, parameter_groups, train
+
+SEEN = 2_000  # training images, evenly spread, that a classifier is asked about where another one is the result
 
 
 def fit(classifier: Classifier, splits: Splits, settings: FinetuneSettings, job: Job) -> Fitted:
-    """Train the classifier further from its pretrained weights."""
+    """Train the classifier further from its pretrained weights.
+
+    The first training learns from train alone and is judged on val. Where val is given back, a second one of the same
+    length learns from both and is the result; what is known of val stays that of the first.
+    """
     notes = _notes(classifier)
     for note in notes:
         job.screen.line(note)
-    facts: dict[str, Any] = {}
-    if settings.head == "probe":
-        facts["probe"] = probe.start_head(classifier, splits, job)
-    classifier.batchnorm_frozen = settings.batchnorm == "eval"
     classifier.freeze(classifier.stages_up_to(settings.freeze_to) if settings.freeze_to else ())
+    start = starting_point.choose(classifier, splits, settings, job)
+    for line in start.words():
+        job.screen.line(line)
+    settings = finetune_rates.filled(settings, classifier, start.statistics)
+    facts: dict[str, Any] = {"probe": start.facts(), "rates": finetune_rates.chosen(settings)}
+    groups, history = trained(classifier, start, splits.train, splits.val, settings, job)
+    if not len(splits.val):
+        return Fitted(None, groups, history, facts, notes)
+    val = collect(classifier, splits.val, job.runtime, job.screen, "val")
+    if not settings.refit:
+        return Fitted(val, groups, history, facts, notes)
+    seen = collect(classifier, splits.train.spread(SEEN), job.runtime, job.screen, "train images")
+    everything = splits.train.joined(splits.val)
+    job.screen.line(f"once more on all {len(everything):,} labelled images: train and val together")
+    _, again = trained(classifier, start, everything, splits.val.subset([]), settings, replace(job, folder=None))
+    notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
+    return Fitted(val, groups, one_after_the_other(history, again), facts, notes, seen=seen)
+
+
+def one_after_the_other(judged: list[dict[str, Any]], again: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of a training that was judged on val and of the one that is the result; epochs and steps go on.
+
+    Example:
+        >>> first = [{"epoch": 0, "step": 0}, {"epoch": 1, "step": 9, "kept": True}]
+        >>> one_after_the_other(first, [{"epoch": 0, "step": 0}, {"epoch": 1, "step": 10, "kept": True}])
+        [{'epoch': 0, 'step': 0}, {'epoch': 1, 'step': 9}, {'epoch': 2, 'step': 19, 'kept': True}]
+    """
+    last = judged[-1]
+    first = [{key: value for key, value in record.items() if key != "kept"} for record in judged]
+    second = [record | {key: record[key] + last[key] for key in ("epoch", "step")} for record in again[1:]]
+    return [*first, *second]
+
+
+def trained(
+    classifier: Classifier, start: Start, images: Images, val: Images, settings: FinetuneSettings, job: Job
+) -> tuple[list[ParameterGroup], list[dict[str, Any]]]:
+    """Put the classifier at the start, and train it on images; the groups and one record per epoch."""
+    start.apply(classifier, settings, val_too=not len(val))
+    classifier.batchnorm_frozen = settings.batchnorm == "eval"
     groups = parameter_groups(classifier, settings)
     show_groups(groups, job.screen)
     with classifier.frozen_verified():
-        history = train(classifier, splits.train, splits.val, settings, groups, job)
-    val = collect(classifier, splits.val, job.runtime, job.screen, "val") if len(splits.val) else None
-    return Fitted(val, groups, history, facts, notes)
+        return groups, train(classifier, images, val, settings, groups, job)
 
 
 def _notes(classifier: Classifier) -> list[str]:

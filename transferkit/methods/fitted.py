@@ -29,6 +29,7 @@ class Fitted:
         notes: What a reader should know, one line each.
         judge_others: What else was fitted, judged on the test images once they are open: further parts of
             evaluation.json.
+        seen: Outputs on some train images of the classifier that gave `val`, where the result is another one.
     """
 
     val: Outputs | None
@@ -37,6 +38,7 @@ class Fitted:
     facts: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     judge_others: Callable[[Images], dict[str, Any]] = no_others
+    seen: Outputs | None = None
 
     @property
     def trained_parameters(self) -> int:

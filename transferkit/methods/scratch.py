@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from transferkit.batches import to_device
@@ -36,7 +35,7 @@ def start_from_images(classifier: Classifier, images: Images, job: Job) -> None:
     if start_from is None:
         return
     classifier.to(job.runtime.device)
-    chosen = np.unique(np.linspace(0, len(images) - 1, STARTED_FROM).astype(np.int64))
-    stages = start_from(classifier.prepare(to_device(images.take(chosen), job.runtime.device)))
+    chosen = images.spread(STARTED_FROM)
+    stages = start_from(classifier.prepare(to_device(chosen.pixels, job.runtime.device)))
     classifier.freeze(stages)
     job.screen.line(f"{', '.join(stages)}: set from {len(chosen):,} training images, and frozen")

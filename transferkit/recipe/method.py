@@ -140,7 +140,14 @@ class FinetuneSettings(TrainingSettings):
     freeze_to: str | None = Field(None, description="Freeze every stage up to and including this one.")
     layer_decay: float | None = Field(None, gt=0, le=1, description="Rate of a stage relative to the next one.")
     gradual_unfreezing: bool = Field(False, description="Wake one more stage each epoch, from the head down.")
-    batchnorm: Literal["train", "eval"] = Field("train", description="eval keeps the running statistics as they are.")
+    head_scale: float | None = Field(
+        None, gt=0, le=1, description="What the probe's head is multiplied by before the first step."
+    )
+    batchnorm: Literal["auto", "train", "eval"] = Field(
+        "auto",
+        description="train: statistics estimated anew, then trained; eval: kept; auto: what the probe's loss prefers.",
+    )
+    refit: bool | None = Field(None, description="Train again on train and val together; None: below 20,000 images.")
     l2_sp: float = Field(0.0, ge=0, le=1e6, description="Pull towards the starting weights (Li et al. 2018), alpha.")
 
 

@@ -63,7 +63,7 @@ class Study(Settings):
                 if count is not None:
                     drawn = {"limit_per_class": None if count == "all" else count, "subset_seed": seed}
                     values = merged(values, {"data": drawn})
-                yield cell, seed, parse(self._budgeted(values), f"{self.name}, arm {arm}")
+                yield cell, seed, parse(_without_refit(self._budgeted(values)), f"{self.name}, arm {arm}")
 
     def own_length(self, arm: str) -> bool:
         """Whether an arm trains by gradient steps, but not within the study's budget."""
@@ -75,6 +75,14 @@ class Study(Settings):
         if self.budget is None or not _trains(method) or {"epochs", "budget"} & set(method):
             return values
         return merged(values, {"method": {"budget": self.budget}})
+
+
+def _without_refit(values: dict[str, Any]) -> dict[str, Any]:
+    """Arms that are compared train on the same images, so that none is trained again with val unless it says so."""
+    method = values.get("method")
+    if not _trains(method) or "refit" in method or "refit" not in METHOD_MODELS[method["name"]].model_fields:
+        return values
+    return merged(values, {"method": {"refit": False}})
 
 
 def _trains(method: Any) -> TypeGuard[Mapping[str, Any]]:

@@ -88,7 +88,8 @@ def _cures_of_guessing(content: Content, rival: Mapping[str, Any]) -> Iterator[s
 
 def _lost(content: Content) -> Iterator[str]:
     """A sentence where training did not pay: worse on val than its start, or the start was kept."""
-    known, method = content.evaluation.get("since_start"), content.recipe.get("method") or {}
+    known = content.evaluation.get("since_start")
+    method = (content.recipe.get("method") or {}) | content.facts.get("rates", {})
     name = FITS.get(str(method.get("name")))
     if not known or name is None:
         return

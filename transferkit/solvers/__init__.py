@@ -23,6 +23,7 @@ from transferkit.solvers.nearest import (
     votes,
 )
 from transferkit.solvers.probe import ProbeFit, fit_chosen, fit_probe
+from transferkit.solvers.rotation import common_scale
 
 __all__ = [
     "VOTE_TEMPERATURE",
@@ -31,6 +32,7 @@ __all__ = [
     "LinearHead",
     "ProbeFit",
     "choose_C",
+    "common_scale",
     "fit_chosen",
     "fit_linear",
     "fit_probe",

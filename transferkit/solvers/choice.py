@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,9 +14,12 @@ from transferkit.solvers.checks import check_features, check_same_width
 from transferkit.solvers.linear_head import LinearFits
 from transferkit.solvers.logistic import fit_rotated
 from transferkit.solvers.objective import ClassWeight, weights_of_rows
-from transferkit.solvers.rotation import rotate, standardising_scale
+from transferkit.solvers.rotation import RotatedData, rotate, standardising_scale
 
 FULL_SWEEP = tuple(10.0 ** (-6.0 + 0.25 * step) for step in range(45))  # 1e-6 .. 1e5
+Scaling: TypeAlias = Callable[[Tensor], Tensor]  # features (N, D) to what they are divided by (D,)
+Criterion = Literal["accuracy", "loss"]
+
 COARSE_STEP = 6  # the coarse sweep tries every sixth value, 1.5 decades apart
 REFINED_STEPS = (-4, -2, 2, 4)  # then four values, half a decade apart, around the best
 MAX_FOLDS = 5
@@ -34,6 +38,7 @@ class Choice:
             "default, no class has two images".
         grid: The values compared, ascending; empty if C was given or could not be chosen.
         validation_accuracy: One per grid value, in [0, 1].
+        validation_loss: One per grid value, mean cross-entropy in nats.
         start: A fit at this C on train or most of it, for others to start from.
     """
 
@@ -41,7 +46,13 @@ class Choice:
     chosen_by: str
     grid: tuple[float, ...] = ()
     validation_accuracy: tuple[float, ...] = ()
+    validation_loss: tuple[float, ...] = ()
     start: LinearFits | None = None
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy on the held-out images at the chosen C, in nats; infinite where nothing was held out."""
+        return self.validation_loss[self.grid.index(self.C)] if self.validation_loss else math.inf
 
     @property
     def on_boundary(self) -> bool:
@@ -64,12 +75,18 @@ def choose_C(
     sweep: Literal["coarse", "full"] = "coarse",
     class_weight: ClassWeight = None,
     seed: int = 0,
+    scaling: Scaling = standardising_scale,
+    by: Criterion = "accuracy",
 ) -> Choice:
-    """The C of a head fitted on standardised train that answers most of val, or most of the folds of train, rightly.
+    """The C of a head fitted on scaled train that is best on val, or on the folds of train.
 
     With no val images C is chosen by stratified cross-validation on train, with as many folds as the smallest class
-    that has at least two images allows; classes with one image stay in every training part. Ties go to the lower mean
-    loss, then to the smaller C. Arguments as for `fit_probe`.
+    that has at least two images allows; classes with one image stay in every training part. By accuracy, ties go to the
+    lower mean loss, then to the smaller C; by loss, to the smaller C. Other arguments as for `fit_probe`.
+
+    Args:
+        scaling: What features are divided by before they are penalised; by default the standard deviation of each.
+        by: What is best: the highest accuracy or the lowest mean cross-entropy.
 
     Raises:
         TransferkitError: If features hold NaN, labels are out of range or train has fewer than two classes.
@@ -81,7 +98,8 @@ def choose_C(
     held_out = _held_out(train_features, train_labels, val_features, val_labels, seed)
     if held_out is None:
         return Choice(DEFAULT_C, "default, no class has two images")
-    return _choose(train_features, train_labels, num_classes, class_weight, held_out, sweep)
+    data = rotate(train_features, train_labels, num_classes, scaling(train_features), held_out.problems)
+    return _choose(data, weights_of_rows(data, class_weight, held_out.train_weights), held_out, sweep, by)
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,11 @@ class _HeldOut:
     labels: Tensor  # (M,)
     judged: Tensor  # (G, M) bool
     name: str
+
+    @property
+    def problems(self) -> int:
+        """How many problems are solved together in the coarse sweep."""
+        return len(self.train_weights) * len(FULL_SWEEP[::COARSE_STEP])
 
 
 @dataclass(frozen=True)
@@ -136,29 +159,24 @@ def _folds(labels: Tensor, seed: int) -> Tensor:
 
 
 def _choose(
-    features: Tensor,
-    labels: Tensor,
-    num_classes: int,
-    class_weight: ClassWeight,
-    held_out: _HeldOut,
-    sweep: Literal["coarse", "full"],
+    data: RotatedData, row_weights: Tensor, held_out: _HeldOut, sweep: Literal["coarse", "full"], by: Criterion
 ) -> Choice:
     """Coarse values first; what follows starts from their solutions."""
     coarse = FULL_SWEEP[::COARSE_STEP]
-    groups = len(held_out.train_weights)
-    data = rotate(features, labels, num_classes, standardising_scale(features), groups * len(coarse))
-    row_weights = weights_of_rows(data, class_weight, held_out.train_weights)
+    groups = len(row_weights)
     first = fit_rotated(data, row_weights, coarse, None, SELECTION_TOLERANCE, SELECTION_EVALUATIONS)
     scores = _scores(first, coarse, held_out)
-    finer = _refined(_best(scores).C) if sweep == "coarse" else _others(FULL_SWEEP, coarse)
+    finer = _refined(_best(scores, by).C) if sweep == "coarse" else _others(FULL_SWEEP, coarse)
     nearest = [min(sum(c < value for c in coarse), len(coarse) - 1) for value in finer]  # the next higher one
     start = first.select([group * len(coarse) + at for group in range(groups) for at in nearest])
     second = fit_rotated(data, row_weights, finer, start, SELECTION_TOLERANCE, SELECTION_EVALUATIONS)
     scores += _scores(second, finer, held_out)
-    best = _best(scores)
+    best = _best(scores, by)
     ascending = sorted(scores, key=lambda score: score.C)
-    grid, accuracies = (tuple(getattr(score, name) for score in ascending) for name in ("C", "accuracy"))
-    return Choice(best.C, held_out.name, grid, accuracies, best.fit)
+    grid, accuracies, losses = (
+        tuple(getattr(score, name) for score in ascending) for name in ("C", "accuracy", "loss")
+    )
+    return Choice(best.C, held_out.name, grid, accuracies, losses, best.fit)
 
 
 def _refined(best: float) -> tuple[float, ...]:
@@ -171,7 +189,9 @@ def _others(values: Sequence[float], known: Sequence[float]) -> tuple[float, ...
     return tuple(value for value in values if value not in known)
 
 
-def _best(scores: Sequence[_Score]) -> _Score:
+def _best(scores: Sequence[_Score], by: Criterion = "accuracy") -> _Score:
+    if by == "loss":
+        return min(scores, key=lambda score: (score.loss, score.C))
     return max(scores, key=lambda score: (score.accuracy, -score.loss, -score.C))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transferkit.solvers.checks import check_features, check_same_width
-from transferkit.solvers.choice import Choice, choose_C, given_C
+from transferkit.solvers.choice import Choice, Scaling, choose_C, given_C
 from transferkit.solvers.linear_head import LinearFits, LinearHead
 from transferkit.solvers.logistic import fit_linear
 from transferkit.solvers.objective import ClassWeight
@@ -94,8 +94,9 @@ def fit_chosen(
     *,
     class_weight: ClassWeight = None,
     initial: LinearFits | None = None,
+    scaling: Scaling = standardising_scale,
 ) -> LinearFits:
-    """One head at the chosen C, standardised on these images; the standardisation is folded into it.
+    """One head at the chosen C, on features scaled by these images; the scale is folded into it.
 
     Args:
         features: (N, D) float32.
@@ -104,6 +105,7 @@ def fit_chosen(
         choice: From `choose_C`; its own fit is where the solver starts.
         class_weight: "balanced", (num_classes,) weights, or None.
         initial: One head to start from instead.
+        scaling: As in `choose_C`.
 
     Raises:
         TransferkitError: As `fit_linear`.
@@ -113,7 +115,7 @@ def fit_chosen(
         labels,
         num_classes,
         [choice.C],
-        scale=standardising_scale(features),
+        scale=scaling(features),
         class_weight=class_weight,
         initial=choice.start if initial is None else initial,
     )

@@ -60,6 +60,16 @@ def standardising_scale(features: Tensor) -> Tensor:
     return torch.where(deviation <= 1e-12 * mean.abs(), 1.0, deviation)
 
 
+def common_scale(features: Tensor) -> Tensor:
+    """(D,) one scale for all features, the root mean square of their standard deviations.
+
+    A penalty on features divided by it is the same for all of them. Standardising each feature instead lets one that is
+    nearly dead have a weight of any size, and such a weight does harm as soon as the features move.
+    """
+    deviation = standardising_scale(features)
+    return deviation.square().mean().sqrt().expand_as(deviation)
+
+
 def _mean(features: Tensor) -> Tensor:
     """(D,) float64."""
     sums = [chunk.sum(0, dtype=torch.float64) for chunk in torch.split(features, 4096)]

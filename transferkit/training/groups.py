@@ -68,12 +68,13 @@ class ParameterGroup:
 def parameter_groups(classifier: Classifier, settings: FinetuneSettings | ScratchSettings) -> list[ParameterGroup]:
     """One group per stage in the order of the forward pass, with the rates the settings give it.
 
-    The rate is proportional to the batch (Goyal et al. 2017), and falls by `layer_decay` per stage below the head.
+    SGD's rate is proportional to the batch (Goyal et al. 2017), AdamW's to its square root (Malladi et al. 2022,
+    arXiv:2205.10287); it falls by `layer_decay` per stage below the head.
     """
     assert settings.lr is not None
     assert settings.batch_size is not None
     assert settings.weight_decay is not None
-    scale = settings.batch_size / rates.RATE_IMAGES
+    scale = (settings.batch_size / rates.RATE_IMAGES) ** (0.5 if settings.optimizer == "adamw" else 1.0)
     lr, weight_decay = settings.lr, settings.weight_decay
     if settings.decoupled:
         lr, weight_decay = rates.coupled(lr, weight_decay, momentum(settings))
