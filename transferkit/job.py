@@ -8,6 +8,8 @@ from pathlib import Path
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
 
+CHECKPOINT, REFIT_CHECKPOINT = "checkpoint.safetensors", "checkpoint-refit.safetensors"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -18,9 +20,16 @@ class Job:
         screen: Progress and prose go there.
         seed: Of the order of images, augmentation, random weights and folds.
         folder: A training keeps its state there and goes on from the one it finds; None keeps nothing.
+        checkpoint: Name of the file with this state; a method that trains twice has two.
     """
 
     runtime: Runtime
     screen: Screen
     seed: int
     folder: Path | None = None
+    checkpoint: str = CHECKPOINT
+
+    @property
+    def checkpoint_path(self) -> Path | None:
+        """Where a training keeps its state; None for nowhere."""
+        return None if self.folder is None else self.folder / self.checkpoint

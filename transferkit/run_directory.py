@@ -18,6 +18,7 @@ from transferkit import folders
 from transferkit import recipe as recipes
 from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_json, write_text
 from transferkit.errors import TransferkitError, quoted
+from transferkit.job import CHECKPOINT, REFIT_CHECKPOINT
 from transferkit.outputs import Outputs
 from transferkit.run_files import ENVIRONMENT, EVALUATION, FACTS, MODEL, read_lines, read_object
 
@@ -32,7 +33,8 @@ RUN_FILES = (
     "recipe.yaml",
     "model.safetensors",
     "model.json",
-    "checkpoint.safetensors",
+    CHECKPOINT,
+    REFIT_CHECKPOINT,
     "history.jsonl",
     "facts.json",
     "environment.json",
@@ -172,7 +174,7 @@ class Run:
 
     def remove_checkpoint(self) -> None:
         """A finished run needs no state to go on from, nor the step at which an earlier attempt failed."""
-        for name in ("checkpoint.safetensors", "failed-step.safetensors"):
+        for name in (CHECKPOINT, REFIT_CHECKPOINT, "failed-step.safetensors"):
             (self.path / name).unlink(missing_ok=True)
 
     def write_history(self, history: Sequence[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from transferkit.classifier import Classifier
 from transferkit.features.fast_classifier import collect
 from transferkit.images import Images, Splits
-from transferkit.job import Job
+from transferkit.job import REFIT_CHECKPOINT, Job
 from transferkit.methods import finetune_rates, starting_point
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.starting_point import Start
@@ -43,7 +43,9 @@ def fit(classifier: Classifier, splits: Splits, settings: FinetuneSettings, job:
     seen = collect(classifier, splits.train.spread(SEEN), job.runtime, job.screen, "train images")
     everything = splits.train.joined(splits.val)
     job.screen.line(f"once more on all {len(everything):,} labelled images: train and val together")
-    _, again = trained(classifier, start, everything, splits.val.subset([]), settings, replace(job, folder=None))
+    _, again = trained(
+        classifier, start, everything, splits.val.subset([]), settings, replace(job, checkpoint=REFIT_CHECKPOINT)
+    )
     notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
     return Fitted(val, groups, one_after_the_other(history, again), facts, notes, seen=seen)
 

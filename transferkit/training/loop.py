@@ -56,7 +56,7 @@ def train(
     batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, job.seed)
     pace = Pace.of(settings, batches.steps_per_epoch)
     training = _started(classifier, settings, groups, runtime)
-    resume(training, job.folder)
+    resume(training, job.checkpoint_path)
     require_batch(groups, batches.batch_size)
     has_random_head = training.step == 0 and getattr(settings, "head", "random") == "random"
     check_start(classifier, images, runtime.device, screen, has_random_head=has_random_head)
@@ -78,7 +78,7 @@ def train(
             training.history.append({"epoch": epoch + 1, "step": training.step, **record})
             note_best(training, settings)
             is_over = pace.is_over(training.step, training.seconds)
-            save_now_and_then(training, job.folder, always=is_over)
+            save_now_and_then(training, job.checkpoint_path, always=is_over)
             progress.tell(f"{progress.title}: {_words(record)}", always=is_over)
         progress.title, progress.words = "training", ""
     take_result(training, settings)

@@ -15,7 +15,6 @@ from transferkit.checkpoint import read_tensors, write_tensors
 from transferkit.classifier import Classifier
 
 SECONDS_BETWEEN_SAVES = 10.0  # short epochs are not saved one by one: what is written would be most of their time
-CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass
@@ -57,16 +56,16 @@ class Training:
         return float(sum(epoch["seconds"] for epoch in self.history))
 
 
-def save_now_and_then(training: Training, folder: Path | None, *, always: bool) -> None:
+def save_now_and_then(training: Training, path: Path | None, *, always: bool) -> None:
     """Save after an epoch, but not after every one where they are short."""
     if always or time.perf_counter() - training.saved_at >= SECONDS_BETWEEN_SAVES:
-        save(training, folder)
+        save(training, path)
         training.saved_at = time.perf_counter()
 
 
-def save(training: Training, folder: Path | None) -> None:
+def save(training: Training, path: Path | None) -> None:
     """Keep weights, average, optimiser state and log, so that a stopped run can go on from there."""
-    if folder is None:
+    if path is None:
         return
     tensors = {f"model.{name}": value for name, value in training.classifier.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in (training.average or {}).items()}
@@ -76,14 +75,14 @@ def save(training: Training, folder: Path | None) -> None:
     for index, state in training.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
     facts = {"step": training.step, "history": training.history}
-    write_tensors(folder / CHECKPOINT, tensors, facts)
+    write_tensors(path, tensors, facts)
 
 
-def resume(training: Training, folder: Path | None) -> None:
-    """Go on from the checkpoint in the folder, if there is one."""
-    if folder is None or not (folder / CHECKPOINT).exists():
+def resume(training: Training, path: Path | None) -> None:
+    """Go on from the checkpoint, if there is one."""
+    if path is None or not path.exists():
         return
-    tensors, facts = read_tensors(folder / CHECKPOINT)
+    tensors, facts = read_tensors(path)
     training.step, training.history = facts["step"], facts["history"]
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimizer": {}, "start": {}}
     for name, value in tensors.items():
