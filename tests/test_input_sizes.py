@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from transferkit import backbones, defaults, rejection
+from transferkit import backbones, defaults, rejection, runtime
 from transferkit.backbones import timm_sizes
 from transferkit.budget import operations_in_words
 from transferkit.cli.estimate import cheaper_size, inputs_in_words, of_study, resolved_as_run
@@ -102,7 +102,8 @@ def test_a_file_that_says_no_size_counts_as_made_for_that_of_its_architecture(tm
 
 def test_the_weights_of_a_run_bring_its_size(tmp_path: Path) -> None:
     classifier = backbones.load(BackboneSettings(name="resnet-mini", weights="none"), ("a", "b"), 48, SILENT)
-    save_model(Run(tmp_path), classifier, from_options("scratch", "resnet-mini", "digits", {}, ()), rejection.fit(None))
+    recipe, machine = from_options("scratch", "resnet-mini", "digits", {}, ()), runtime.start("cpu", "fp32", 1)
+    save_model(Run(tmp_path), classifier, recipe, machine, rejection.fit(None))
 
     assert chosen("finetune", "resnet-mini", 256, weights=str(tmp_path))[0] == 48
     assert (

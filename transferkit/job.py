@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from transferkit.run_files import CHECKPOINT
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
-
-CHECKPOINT, REFIT_CHECKPOINT = "checkpoint.safetensors", "checkpoint-refit.safetensors"
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,17 @@ from transferkit import folders
 from transferkit import recipe as recipes
 from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_json, write_text
 from transferkit.errors import TransferkitError, quoted
-from transferkit.job import CHECKPOINT, REFIT_CHECKPOINT
 from transferkit.outputs import Outputs
-from transferkit.run_files import ENVIRONMENT, EVALUATION, FACTS, MODEL, read_lines, read_object
+from transferkit.run_files import (
+    CHECKPOINT,
+    ENVIRONMENT,
+    EVALUATION,
+    FACTS,
+    MODEL,
+    REFIT_CHECKPOINT,
+    read_lines,
+    read_object,
+)
 
 if TYPE_CHECKING:
     from transferkit.runtime import Precision

@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 
 from transferkit.errors import TransferkitError, quoted
 
+CHECKPOINT, REFIT_CHECKPOINT = "checkpoint.safetensors", "checkpoint-refit.safetensors"  # of unfinished trainings
+
 Shape = (
     Any  # a type; None; a test; a tuple of shapes to choose from; [shape of every item]; {key: shape, "key?": shape}
 )

@@ -8,12 +8,13 @@ from typing import Any
 from transferkit.classifier import Classifier
 from transferkit.features.fast_classifier import collect
 from transferkit.images import Images, Splits
-from transferkit.job import REFIT_CHECKPOINT, Job
+from transferkit.job import Job
 from transferkit.methods import finetune_rates, starting_point
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.starting_point import Start
 from transferkit.methods.table import show_groups
 from transferkit.recipe import FinetuneSettings
+from transferkit.run_files import REFIT_CHECKPOINT
 from transferkit.training import ParameterGroup, parameter_groups, train
 
 SEEN = 2_000  # training images, evenly spread, that a classifier is asked about where another one is the result

@@ -13,6 +13,7 @@ from transferkit.images import Images
 from transferkit.job import Job
 from transferkit.logit_checks import check_start
 from transferkit.recipe import FinetuneSettings, ScratchSettings
+from transferkit.run_files import CHECKPOINT
 from transferkit.runtime import Runtime, seed_everything
 from transferkit.training.epoch import run_epoch
 from transferkit.training.failure import StepFailed, keep
@@ -63,7 +64,8 @@ def train(
     if not training.history:
         training.history.append(judge_start(training, val, runtime))
         note_best(training, settings)
-        screen.line(start_in_words(training.history[0]))
+        if len(val) or job.checkpoint == CHECKPOINT:  # a refit: its start was judged before
+            screen.line(start_in_words(training.history[0]))
     with screen.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not pace.is_over(training.step, training.seconds):
             epoch = training.epochs
