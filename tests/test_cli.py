@@ -123,7 +123,9 @@ def test_the_recipe_of_a_dry_run_is_the_command(tmp_path: Path) -> None:
     (tmp_path / "same.yaml").write_text(dry.stdout)
 
     assert dry.returncode == 0, dry.stderr
-    assert "Estimate: 60 labelled and 180 test images, 1 epochs at 8 px" in dry.stderr.replace("\n", " ")
+    assert "Estimate: 60 labelled and 180 test images, 1 epochs and as many with val at 8 px" in dry.stderr.replace(
+        "\n", " "
+    )
     first = transferkit(*command, "--json", "--out", "a", cwd=tmp_path)
     second = transferkit("run", "same.yaml", "--json", "--out", "b", cwd=tmp_path)
     assert json.loads(first.stdout)["test"] == json.loads(second.stdout)["test"]

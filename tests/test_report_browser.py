@@ -13,7 +13,8 @@ import pytest
 from synthetic_runs import finished_run, outputs
 from test_report import study
 
-from transferkit import report
+from transferkit import folders, report
+from transferkit.checkpoint import write_json
 
 pytestmark = pytest.mark.browser
 
@@ -299,10 +300,12 @@ def test_every_column_of_a_comparison_is_in_sight_at_1200_px(browser: Any, tmp_p
     for arm in comparison["arms"]:
         arm |= {"accuracies": [0.82] * 5, "runs": [f"runs/seed{seed}" for seed in range(5)], "flops_per_image": 3.6e9}
         arm |= {"trained_parameters": 11_200_000, "training_flops": 1.2e16, "predicted_images_per_second": 1234.5}
-    (tmp_path / "comparison.json").write_text(json.dumps(comparison))
-    report.write_comparison(tmp_path)
+    (tmp_path / "page").mkdir()
+    with folders.held(tmp_path / "page", "study"):
+        write_json(tmp_path / "page" / "comparison.json", comparison)
+        report.write_comparison(tmp_path / "page")
 
-    opened(browser, (tmp_path / "report.html").as_uri())
+    opened(browser, (tmp_path / "page" / "report.html").as_uri())
 
     table, room = browser.execute_script(
         "const around = document.querySelector('.arms').parentElement; return [around.scrollWidth, around.clientWidth]"

@@ -60,7 +60,7 @@ def of_long_run(recipe: Recipe) -> str:
     """The same for a run of more than a minute; empty for a shorter one, most of which are told without timing."""
     full = resolved_as_run(recipe)
     labelled, tested, _ = outline(recipe.data)
-    shown = (training_length(full.method, labelled)[0] or 0) + labelled + tested
+    shown = (training_length(full.method, labelled, labelled)[0] or 0) + labelled + tested
     if shown * _size(full) ** 2 < SHORT_PIXELS:
         return ""
     seconds, text = _estimated(recipe)
@@ -150,8 +150,9 @@ def _size(full: Recipe) -> int:
 
 def _seconds(full: Recipe, labelled: int, tested: int, forward: float, step: float) -> float:
     """Training, the passes of a probe, and those over val (after each epoch), over test and over train beside it."""
-    shown, length = training_length(full.method, labelled - round(labelled * full.data.val_fraction))
-    probed = isinstance(full.method, ProbeSettings) or getattr(full.method, "head", "") == "probe"
+    shown, length = training_length(full.method, labelled - round(labelled * full.data.val_fraction), labelled)
+    statistics = 2 if getattr(full.method, "batchnorm", "") == "auto" else 1  # of which a probe chooses
+    probed = statistics * (isinstance(full.method, ProbeSettings) or getattr(full.method, "head", "") == "probe")
     judged = (getattr(full.method, "epochs", None) or 0) * labelled * full.data.val_fraction
     networks = 2 if getattr(full.method, "layers", None) else 1  # a random copy passes over the images too
     passes = (labelled * probed + judged + tested + min(labelled, tested)) * networks
@@ -180,13 +181,20 @@ def cheaper_size(seconds: float, size: int, *, is_chosen: bool) -> str:
     return f"Cheaper: --size 96 takes about {duration(seconds * (96 / 128) ** 2)}; {LOSS_AT_96}."
 
 
-def training_length(method: Method, num_images: int) -> tuple[float | None, float]:
-    """The images that a training shows; None where the clock decides, and then the seconds it is given."""
+def training_length(method: Method, num_images: int, labelled: int) -> tuple[float | None, float]:
+    """The images that a training shows; None where the clock decides, and then the seconds it is given.
+
+    Args:
+        method: As the run will resolve it.
+        num_images: To train on.
+        labelled: With val, for a second training on both.
+    """
     if isinstance(method, ProbeSettings):
         return 0, 0
     budget = budgets.read(method.budget) if method.budget else None
     if budget is None:
-        return num_images * (method.epochs or 0), 0
+        again = labelled if getattr(method, "refit", False) and labelled > num_images else 0
+        return (num_images + again) * (method.epochs or 0), 0
     if budget.kind == "seconds":
         return None, budget.amount
     return budget.amount * min(method.batch_size or num_images, num_images), 0
@@ -196,7 +204,8 @@ def in_words(method: Method) -> str:
     """The length of a method, as the recipe says it."""
     if isinstance(method, ProbeSettings):
         return "0 epochs"
-    return method.budget or f"{method.epochs} epochs"
+    again = " and as many with val" if getattr(method, "refit", False) else ""
+    return method.budget or f"{method.epochs} epochs{again}"
 
 
 def outline(data: Data) -> tuple[int, int, int]:

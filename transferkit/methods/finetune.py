@@ -72,7 +72,8 @@ def trained(
     start.apply(classifier, settings, val_too=not len(val))
     classifier.batchnorm_frozen = settings.batchnorm == "eval"
     groups = parameter_groups(classifier, settings)
-    show_groups(groups, job.screen)
+    if job.checkpoint != REFIT_CHECKPOINT:  # the same again
+        show_groups(groups, job.screen)
     with classifier.frozen_verified():
         return groups, train(classifier, images, val, settings, groups, job)
 
