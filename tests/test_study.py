@@ -351,7 +351,7 @@ def test_python_compares_as_the_command_does(tmp_path: Path, engine: Engine) -> 
 
 
 @pytest.mark.slow
-def test_three_methods_with_three_seeds_cost_one_feature_pass(tmp_path: Path) -> None:
+def test_three_methods_with_three_seeds_cost_one_feature_pass_for_each_statistics(tmp_path: Path) -> None:
     options = {"weights": "none", "limit_per_class": 20, "epochs": 1}
     letters = real_run(from_options("scratch", "resnet20", "digits", options, ()), tmp_path / "w", screen=SILENT)
     arms = Arms([f"resnet20={letters.path}"], ["scratch", "probe", "finetune"])
@@ -360,9 +360,10 @@ def test_three_methods_with_three_seeds_cost_one_feature_pass(tmp_path: Path) ->
 
     run_study(nine, tmp_path / "study", screen=Screen(stream=said))
 
-    # six fits need the features of 180 training images: the first computes them, five find them
-    assert said.getvalue().count("features of train: 180/180 img in") == 1
-    assert said.getvalue().count("features of train: 180 of 180 img from the feature store, without a pass") == 5
+    # three probes and three fine-tunings need the features of 180 training images with pretrained statistics: the first
+    # computes them, five find them; three fine-tunings with re-estimated ones: the first computes them, two find them
+    assert said.getvalue().count("features of train: 180/180 img in") == 2
+    assert said.getvalue().count("features of train: 180 of 180 img from the feature store, without a pass") == 5 + 2
 
 
 # ---- finished runs ----
