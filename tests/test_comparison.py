@@ -16,7 +16,7 @@ from transferkit.comparison import agreement, compare, leaders
 from transferkit.errors import TransferkitError
 from transferkit.run_directory import Run
 from transferkit.same_data import arms_of, chosen_reference, finished_runs, require_same_data
-from transferkit.statistics import holm, mean_accuracy_interval
+from transferkit.statistics import holm, mean_accuracy_interval, paired_difference
 
 
 def arm(folder: Path, method: str, *correct: Sequence[int], **keys: Any) -> list[Run]:
@@ -79,16 +79,56 @@ def test_recalls_are_per_class_means_over_seeds(tmp_path: Path) -> None:
 # ---- differences ----
 
 
-def test_differences_carry_exact_mcnemar_adjusted_by_holm_over_all_pairs(three: dict[str, list[Run]]) -> None:
+def test_differences_carry_one_p_of_all_seeds_adjusted_by_holm_over_all_pairs(three: dict[str, list[Run]]) -> None:
     found = compare(three, "scratch")
 
-    def exact(only_a: int, only_b: int) -> float:
-        return float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
-
-    # first seeds: 30 images are got by probe and fine-tuning alone against scratch; between the two there is none
-    assert [pair["p"] for pair in found["pairs"]] == pytest.approx([exact(0, 0), exact(30, 0), exact(30, 0)])
-    assert [pair["p_holm"] for pair in found["pairs"]] == pytest.approx(holm([1.0, exact(30, 0), exact(30, 0)]))
+    correct = {
+        name: np.stack([run.outputs("test").predictions == run.outputs("test").labels for run in runs])
+        for name, runs in three.items()
+    }
+    expected = [paired_difference(correct[pair["a"]], correct[pair["b"]], "seeds") for pair in found["pairs"]]
+    assert [pair["p"] for pair in found["pairs"]] == [one.p for one in expected]
+    assert [pair["interval"] for pair in found["pairs"]] == [[x.interval.low, x.interval.high] for x in expected]
+    assert [pair["p_holm"] for pair in found["pairs"]] == pytest.approx(holm([one.p for one in expected]))
     assert found["arms"][1]["difference"]["mean"] == pytest.approx(0.30)
+
+
+def test_two_single_runs_carry_what_mcnemar_counts(three: dict[str, list[Run]]) -> None:
+    found = compare({name: runs[:1] for name, runs in three.items()}, "scratch")
+
+    # 30 images are got by probe and fine-tuning alone against scratch: 30^2 / (30 + 2), chi-squared
+    p = float(mcnemar([[0, 31], [1, 0]], exact=False, correction=False).pvalue)
+    assert found["arms"][1]["difference"]["discordant"] == [30, 0]
+    assert found["arms"][1]["difference"]["p"] == pytest.approx(p)
+
+
+def test_what_mcnemar_counts_is_seen_from_the_arm_of_the_row(three: dict[str, list[Run]]) -> None:
+    single = {name: three[name][:1] for name in ("probe", "scratch")}
+
+    assert compare(single, "probe")["arms"][1]["difference"]["discordant"] == [0, 30]
+
+
+def test_renumbering_the_seeds_changes_nothing(tmp_path: Path) -> None:
+    right = [70, 74, 79, 80]
+    answers = [shares((1, count), (0, 100 - count)) for count in right]
+    other = arm(tmp_path, "probe", *[shares((0, 4), (1, 70), (0, 26))] * 4)
+
+    found = [
+        compare({"a": arm(tmp_path / str(turn), "scratch", *answers[turn:], *answers[:turn]), "b": other}, "b")
+        for turn in range(4)
+    ]
+
+    assert len({(one["verdict"], repr(one["pairs"])) for one in found}) == 1
+
+
+def test_one_run_each_is_never_a_claim_about_the_methods(three: dict[str, list[Run]]) -> None:
+    single = {name: runs[:1] for name, runs in three.items()}
+
+    two = compare({name: single[name] for name in ("scratch", "probe")}, "scratch")["verdict"]
+    all_three = compare(single, "scratch")["verdict"]
+
+    assert two.startswith("This run of probe is better than this run of scratch: +30.0 points (")
+    assert all_three.startswith("No winner is shown: this run of probe and this run of finetune share the first place;")
 
 
 def test_the_difference_of_a_worse_arm_is_negative_with_its_interval_turned(three: dict[str, list[Run]]) -> None:
@@ -97,7 +137,6 @@ def test_the_difference_of_a_worse_arm_is_negative_with_its_interval_turned(thre
 
     assert from_probe["mean"] == -from_scratch["mean"]
     assert from_probe["interval"] == [-bound for bound in from_scratch["interval"][::-1]]
-    assert from_probe["discordant"] == [0, 30]
 
 
 def test_two_seeds_everywhere_make_intervals_over_seeds_and_one_makes_them_over_images(tmp_path: Path) -> None:
@@ -133,7 +172,16 @@ def test_the_winner_is_better_than_every_other_arm(three: dict[str, list[Run]]) 
     found = compare({"scratch": three["scratch"], "best": three["probe"]}, "scratch")
 
     assert found["leaders"] == ["best"]
-    assert found["verdict"].startswith("best is better than scratch: +30.0 points (+21.0 to +39.0)")
+    # both seeds answer alike, so the interval is that over images: all d that (30 - 100 d)^2 / (sum of squares around
+    # d, and 2) does not put beyond 1.96^2
+    answers = [1.0] * 30 + [0.0] * 70
+    kept = [
+        d
+        for d in np.arange(0, 1, 0.0001)
+        if sum(x - d for x in answers) ** 2 <= 1.959964**2 * (sum((x - d) ** 2 for x in answers) + 2)
+    ]
+    assert (round(100 * kept[0], 1), round(100 * kept[-1], 1)) == (20.4, 39.6)
+    assert found["verdict"].startswith("best is better than scratch: +30.0 points (+20.4 to +39.6)")
 
 
 def test_equal_arms_show_no_difference_at_this_n_and_these_seeds(tmp_path: Path) -> None:
@@ -142,8 +190,9 @@ def test_equal_arms_show_no_difference_at_this_n_and_these_seeds(tmp_path: Path)
 
     verdict = compare(arms, "scratch")["verdict"]
 
+    # half the interval would be 1.96 * sqrt(2 / 4 / (4 - 1.96^2)), 348 points: four images leave all open
     assert verdict == (
-        "No difference shown between probe and scratch: +0.0 points (+0.0 to +0.0) (95 % intervals over seeds and "
+        "No difference shown between probe and scratch: +0.0 points (-100.0 to +100.0) (95 % intervals over seeds and "
         "images, n = 4, 3 seeds)."
     )
 

@@ -297,7 +297,7 @@ def test_runs_are_compared_to_the_first_on_the_same_images() -> None:
     assert by_name["stones"]["values"] == pytest.approx([0.5, 0.875], abs=0.01)
     assert by_name["held-out classes"]["differences"][1]["difference"] == pytest.approx(0.4)
     assert found["verdict"] == [
-        "lp-ft is better than ft on own test images, stones, held-out classes (3 measures, Holm)."
+        "The run lp-ft is better than the run ft on own test images, stones, held-out classes (3 measures, Holm)."
     ]
 
 
@@ -307,7 +307,7 @@ def test_where_nothing_differs_nothing_is_claimed() -> None:
 
     found = versus.compared([first, second], seed=0)
 
-    assert found["verdict"] == ["No difference was shown between lp-ft and ft (3 measures, Holm)."]
+    assert found["verdict"] == ["No difference was shown between the run lp-ft and the run ft (3 measures, Holm)."]
 
 
 def test_runs_on_different_images_are_not_compared() -> None:

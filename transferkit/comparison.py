@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,34 +16,23 @@ from transferkit.recipe import ProbeSettings
 from transferkit.run_directory import Run
 from transferkit.runtime import thread_count
 from transferkit.same_data import require_same_images
-from transferkit.statistics import (
-    hierarchical_bootstrap,
-    holm,
-    image_bootstrap,
-    mcnemar_exact,
-    mcnemar_mid_p,
-    mean_accuracy_interval,
-    mean_and_sd,
-)
+from transferkit.statistics import Over, holm, mean_accuracy_interval, mean_and_sd, paired_difference
 
 Correct: TypeAlias = npt.NDArray[np.bool_]  # (S, N), one row per seed
 Floats: TypeAlias = npt.NDArray[np.float64]
-Over: TypeAlias = Literal["seeds", "images"]
 
+SCHEMA = 3  # before 3, p looked at the first seed alone
 ALPHA = 0.05  # bound of the probability that any difference claimed in the whole table is none
 
 
-def compare(
-    arms: Mapping[str, Sequence[Run]], reference: str, over: Over | None = None, seed: int = 0
-) -> dict[str, Any]:
+def compare(arms: Mapping[str, Sequence[Run]], reference: str, over: Over | None = None) -> dict[str, Any]:
     """The content of comparison.json: one entry per arm, the reference first, and one per pair of arms.
 
     Args:
         arms: The runs of each arm, one per seed.
         reference: The arm that the others' differences are shown to.
-        over: What the intervals of differences count as drawn by chance: `images`, or `seeds` and images; None takes
-            the seeds in where every arm has at least two.
-        seed: Of the bootstrap.
+        over: What differences, with their intervals and p-values, count as drawn by chance: `images`, or `seeds` and
+            images; None takes the seeds in where every arm has at least two.
 
     Raises:
         TransferkitError: If the arms were tested on other images, or an interval over seeds has too few of them.
@@ -54,14 +44,14 @@ def compare(
     require_seeds(correct, over)
     labels = next(iter(sets.values()))[0].labels
     class_names = next(iter(sets.values()))[0].class_names
-    pairs = all_pairs(correct, over, seed)
+    pairs = all_pairs(correct, over)
     names = [reference, *(name for name in arms if name != reference)]
     rows = [row(name, arms[name], correct[name], labels, len(class_names)) for name in names]
     for one in rows[1:]:
         one["difference"] = seen_from(one["name"], reference, pairs)
     ranked = sorted(names, key=lambda name: correct[name].mean(), reverse=True)
     return {
-        "schema": 2,
+        "schema": SCHEMA,
         "kind": "comparison",
         "reference": reference,
         "n": len(labels),
@@ -164,42 +154,39 @@ def require_seeds(correct: Mapping[str, Correct], over: Over) -> None:
         )
 
 
-def all_pairs(correct: Mapping[str, Correct], over: Over, seed: int) -> list[dict[str, Any]]:
+def all_pairs(correct: Mapping[str, Correct], over: Over) -> list[dict[str, Any]]:
     """How each two arms differ, the better mean first, with p-values adjusted over all pairs."""
     ranked = sorted(correct, key=lambda name: correct[name].mean(), reverse=True)
-    pairs = [pair(a, b, correct[a], correct[b], over, seed) for a, b in combinations(ranked, 2)]
+    pairs = [pair(a, b, correct[a], correct[b], over) for a, b in combinations(ranked, 2)]
     for one, p in zip(pairs, holm([one["p"] for one in pairs]), strict=True):
-        one["p_holm"] = float(p)
-        one["shown"] = bool(p <= ALPHA and one["interval"][0] * one["interval"][1] > 0)
+        one |= {"p_holm": float(p), "shown": p <= ALPHA}
     return pairs
 
 
-def pair(a: str, b: str, correct_a: Correct, correct_b: Correct, over: Over, seed: int) -> dict[str, Any]:
-    """Mean difference in accuracy with its interval, and McNemar's tests for the first seed of each."""
-    resampled = hierarchical_bootstrap if over == "seeds" else image_bootstrap
-    found = resampled(correct_a, correct_b, seed=seed)
-    only_a = int((correct_a[0] & ~correct_b[0]).sum())
-    only_b = int((~correct_a[0] & correct_b[0]).sum())
+def pair(a: str, b: str, correct_a: Correct, correct_b: Correct, over: Over) -> dict[str, Any]:
+    """Mean difference in accuracy with its interval and p-value; of two single runs also what McNemar's test counts."""
+    found = paired_difference(correct_a, correct_b, over)
+    only = [int((one & ~other).sum()) for one, other in ((correct_a, correct_b), (correct_b, correct_a))]
     return {
         "a": a,
         "b": b,
         "mean": found.difference,
         "interval": [found.interval.low, found.interval.high],
-        "discordant": [only_a, only_b],
-        "p": mcnemar_exact(only_a, only_b),
-        "p_mid": mcnemar_mid_p(only_a, only_b),
+        "p": found.p,
+        "discordant": only if len(correct_a) == len(correct_b) == 1 else None,
     }
 
 
 def seen_from(name: str, reference: str, pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The difference of an arm to the reference, from the pair of the two."""
     one = next(one for one in pairs if {one["a"], one["b"]} == {name, reference})
-    kept = {key: one[key] for key in ("p", "p_mid", "p_holm", "shown")}
+    kept = {key: one[key] for key in ("p", "p_holm", "shown")}
     if one["a"] == name:
         return {"mean": one["mean"], "interval": one["interval"], "discordant": one["discordant"], **kept}
     low, high = one["interval"]
     turned = [0.0 - high, 0.0 - low]  # and no minus zero
-    return {"mean": 0.0 - one["mean"], "interval": turned, "discordant": one["discordant"][::-1], **kept}
+    only = one["discordant"][::-1] if one["discordant"] else None
+    return {"mean": 0.0 - one["mean"], "interval": turned, "discordant": only, **kept}
 
 
 def leaders(ranked: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -253,36 +240,77 @@ def verdict(
     over: Over,
     n: int,
 ) -> str:
-    """Who wins, if that is shown, and how the others stand to the reference where they are few."""
+    """Who wins, if that is shown, and how the others stand to the reference where they are few.
+
+    Of arms whose seeds do not count as drawn by chance it is told what their runs did, not what they would do again.
+    """
     evidence = evidence_in_words(rows, over, n)
     if not pairs:
         return f"{rows[0]['name']} gets {100 * rows[0]['mean']:.1f} %; with one arm there is nothing to compare."
+    subjects = {row["name"]: Subject.of(row, over) for row in rows}
     if len(rows) == 2:
-        return f"{difference_in_words(rows[1]['name'], reference, rows[1]['difference'])} ({evidence})."
+        name = rows[1]["name"]
+        told = difference_in_words(subjects[name], subjects[reference], rows[1]["difference"])
+        return f"{told} ({evidence})."
     differences = [
-        difference_in_words(row["name"], reference, row["difference"]) + "."
+        difference_in_words(subjects[row["name"]], subjects[reference], row["difference"]) + "."
         for row in sorted(rows[1:], key=lambda row: float(row["difference"]["mean"]), reverse=True)
     ]
-    told = differences if len(rows) <= 4 else []
-    return " ".join([f"{winner_in_words(first, pairs, len(rows))} ({evidence}).", *told])
+    told = f"{winner_in_words([subjects[name] for name in first], subjects, pairs)} ({evidence})."
+    return " ".join([told, *(differences if len(rows) <= 4 else [])])
 
 
-def winner_in_words(first: Sequence[str], pairs: Sequence[Mapping[str, Any]], count: int) -> str:
+@dataclass(frozen=True)
+class Subject:
+    """What a sentence speaks of: an arm, or the runs of it that there are.
+
+    Attributes:
+        words: `probe`, `this run of probe` or `these 3 runs of probe`.
+        begins: The words at the beginning of a sentence; the name of an arm stays as it is.
+        verb: `is` or `are`.
+    """
+
+    words: str
+    begins: str
+    verb: str = "is"
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], over: Over) -> Subject:
+        """The subject of a row of the table."""
+        name, seeds = row["name"], int(row["seeds"])
+        if over == "seeds":
+            return cls(name, name)
+        if seeds == 1:
+            return cls(f"this run of {name}", f"This run of {name}")
+        return cls(f"these {seeds} runs of {name}", f"These {seeds} runs of {name}", "are")
+
+
+def winner_in_words(
+    first: Sequence[Subject], subjects: Mapping[str, Subject], pairs: Sequence[Mapping[str, Any]]
+) -> str:
     """The winner, or those that share the first place."""
+    named = [(subjects[one["a"]], subjects[one["b"]], one) for one in pairs]
     if len(first) == 1:
-        nearest = next(one for one in pairs if one["a"] == first[0])
-        return f"{first[0]} is the best of {count}, {in_points(nearest)} before {nearest['b']}"
-    gap = next(one for one in pairs if {one["a"], one["b"]} <= set(first))
-    tied = f"{', '.join(first[:-1])} and {first[-1]}"
-    return f"No winner is shown: {tied} share the first place; {gap['a']} is {in_points(gap)} before {gap['b']}"
+        _, nearest, gap = next(each for each in named if each[0] == first[0])
+        best = f"{first[0].begins} {first[0].verb} the best of {len(subjects)}"
+        return f"{best}, {in_points(gap)} before {nearest.words}"
+    a, b, gap = next(each for each in named if {each[0], each[1]} <= set(first))
+    tied = f"{', '.join(each.words for each in first[:-1])} and {first[-1].words}"
+    return f"No winner is shown: {tied} share the first place; {a.words} {a.verb} {in_points(gap)} before {b.words}"
 
 
-def difference_in_words(name: str, reference: str, difference: Mapping[str, Any]) -> str:
+def difference_in_words(subject: Subject, reference: Subject, difference: Mapping[str, Any]) -> str:
     """A difference to the reference, as far as it is shown."""
     if not difference["shown"]:
-        return f"No difference shown between {name} and {reference}: {in_points(difference)}"
+        told = f"No difference shown between {subject.words} and {reference.words}: {in_points(difference)}"
+        return told + ("" if _holds_zero(difference) else f", p = {difference['p_holm']:.2f} by Holm over all pairs")
     better = "better" if difference["mean"] > 0 else "worse"
-    return f"{name} is {better} than {reference}: {in_points(difference)}"
+    return f"{subject.begins} {subject.verb} {better} than {reference.words}: {in_points(difference)}"
+
+
+def _holds_zero(difference: Mapping[str, Any]) -> bool:
+    low, high = difference["interval"]
+    return bool(low <= 0 <= high)
 
 
 def in_points(difference: Mapping[str, Any]) -> str:

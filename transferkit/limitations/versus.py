@@ -22,9 +22,9 @@ from transferkit.report import write_limits_comparison
 from transferkit.result_folders import LIMITS, LIMITS_COMPARISON
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
-from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap
+from transferkit.statistics import holm, paired_difference
 
-SCHEMA = 1
+SCHEMA = 2  # before 2, p and interval of an accuracy came from two computations
 RESAMPLES = 2_000
 ALPHA = 0.05
 
@@ -260,10 +260,9 @@ def _row(
     }
 
 
-def _accuracy_difference(run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], seed: int) -> Difference:
-    found = paired_bootstrap(run, first, seed)
-    p = mcnemar_mid_p(int((run & ~first).sum()), int((~run & first).sum()))
-    return Difference(found.difference, bounds(found.interval) or [], p)
+def _accuracy_difference(run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], _: int) -> Difference:
+    found = paired_difference(run[None], first[None], "images")
+    return Difference(found.difference, bounds(found.interval) or [], found.p)
 
 
 def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64], seed: int) -> Difference:
@@ -293,12 +292,11 @@ def _sentence(index: int, rows: Sequence[Mapping[str, Any]], names: Sequence[str
     shown = [row for row in rows if row["differences"][index]["shown"]]
     better = [row["name"] for row in shown if row["differences"][index]["difference"] > 0]
     worse = [row["name"] for row in shown if row["differences"][index]["difference"] < 0]
+    run, first = f"the run {names[index]}", f"the run {names[0]}"
     if not shown:
-        return f"No difference was shown between {names[index]} and {names[0]}"
-    parts = [f"better than {names[0]} on {', '.join(better)}"] if better else []
+        return f"No difference was shown between {run} and {first}"
+    parts = [f"better than {first} on {', '.join(better)}"] if better else []
     parts += (
-        [f"worse than {names[0]} on {', '.join(worse)}" if not better else f"worse on {', '.join(worse)}"]
-        if worse
-        else []
+        [f"worse than {first} on {', '.join(worse)}" if not better else f"worse on {', '.join(worse)}"] if worse else []
     )
-    return f"{names[index]} is {' and '.join(parts)}"
+    return f"T{run[1:]} is {' and '.join(parts)}"

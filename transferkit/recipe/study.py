@@ -30,7 +30,8 @@ class Study(Settings):
         labels: Makes it a label curve: every arm is run at each of these numbers of labels per class, `all` included.
             With each seed other labels are drawn, the same for all arms, smaller numbers being parts of larger ones.
         seeds: How many seeds each arm runs with: 0, 1, ...
-        over: What intervals of differences count as drawn by chance; None: the seeds too, where there are two.
+        over: What differences, with their intervals and p-values, count as drawn by chance: `images`, or `seeds` and
+            images; None: the seeds too, where there are two.
         reference: The arm the others are compared with.
     """
 

@@ -126,30 +126,41 @@ def reading(comparison: Row) -> list[str]:
             "The interval of an accuracy is over test images (Wilson's, 95 %, of the mean over seeds): would other "
             "images give the same?"
         )
+    return [*lines, _difference(comparison), _p_value(comparison)]
+
+
+def _difference(comparison: Row) -> str:
+    """Which question the interval of a difference and its p-value answer."""
     if comparison.get("over") == "seeds":
-        lines.append(
-            "The interval of a difference is over seeds and images (bootstrap of both, 95 %): would other trainings "
-            f"differ in the same way, on other images? With {seeds} seeds it is somewhat too narrow."
+        return (
+            "A difference asks: would other trainings differ in the same way, on other images? Its 95 % interval adds "
+            "the variance between seeds (Welch's t, so few seeds make it wide) to that between images."
         )
-    else:
-        lines.append(
-            "The interval of a difference is over images alone (bootstrap, 95 %): would these very networks differ "
-            "in the same way on other images?"
-        )
-    pairs = len(comparison.get("pairs") or (comparison.get("points") or [{}])[0].get("comparison", {}).get("pairs", []))
-    where = " at each number of labels" if comparison.get("kind") == "curve" else ""
-    lines.append(
-        f"p is McNemar's exact test on the images of the first seeds, adjusted by Holm over all {pairs} pairs{where}. "
-        "A difference counts as shown where its interval leaves out zero and p is at most 0.05."
+    return (
+        "A difference asks about these very networks: would they differ in the same way on other images? Its 95 % "
+        "interval is over images alone; whether other trainings would differ is another question, which needs at least "
+        "two seeds of every arm."
     )
-    return lines
+
+
+def _p_value(comparison: Row) -> str:
+    """What p is, and when a difference counts as shown."""
+    is_curve = comparison.get("kind") == "curve"
+    among = comparison["points"][0]["comparison"] if is_curve else comparison
+    pairs, where = len(among["pairs"]), " at each number of labels" if is_curve else ""
+    is_single = all(row["seeds"] == 1 for row in rows_of(comparison))
+    named = "McNemar's test, with one image more on either side" if is_single else "from the same computation"
+    adjusted = f"adjusted by Holm over all {pairs} pairs{where}" if pairs > 1 else "of the one pair there is"
+    return f"p is {named}, {adjusted}; a difference counts as shown where it is at most 0.05." + (
+        " An interval stands for its own pair alone, so it can leave out zero where p is above 0.05." * (pairs > 1)
+    )
 
 
 def _curve_interval(seeds: int) -> str:
     if seeds > 1:
         return (
-            "The interval of an accuracy is over seeds and images (bootstrap of both, 95 %): would other labels, "
-            "another training and other images give the same?"
+            "The interval of an accuracy is over seeds and images (95 %): would other labels, another training and "
+            "other images give the same?"
         )
     return "The interval of an accuracy is over test images (Wilson's, 95 %): would other images give the same?"
 

@@ -68,10 +68,10 @@ def notes(ranking: Row) -> list[str]:
         f"{data['of']:,} training images of {data['name']}; C is chosen without the images that are answered. "
         "Neither val nor test was looked at.",
         f"Always answering the commonest class gives {words.percent(data['guessing'])}.",
-        "Intervals are Wilson's, 95 %, over images. Folds share training images, of which intervals and tests know "
-        "nothing: another training set would move the numbers further, and a p just below 0.05 is weak evidence.",
-        "Ranks: pairs are compared on the same images (McNemar's mid-p, Holm over all pairs, level 5 %); a tie is a "
-        "difference that is not shown.",
+        "Intervals of accuracies are Wilson's, 95 %, over images: another training set would move them further.",
+        "Ranks: pairs are compared on the same images, each interval and its p from one computation with the wider "
+        "variance of cross-validated answers, whose folds share training images (Nadeau and Bengio 2003); Holm over "
+        "all pairs, level 5 %. A tie is a difference that is not shown.",
         f"kNN: {min(row['neighbours'] for row in rows)} nearest images by cosine, in the same folds. LogME: higher = "
         "the features explain the labels better; comparable within this table only.",
         f"GFLOPs: per image, two operations per multiply-add, without the head. img/s: the fastest of a few batches on "
@@ -101,7 +101,7 @@ def ranking_verdict(ranking: Row) -> RenderableType:
     for row in ranking["rows"]:
         table.add_row(*(printable(cell) for cell in _cells(row)))
     is_tied = any(row["ranks"][0] < row["ranks"][1] for row in ranking["rows"])
-    tie = f"Tie: not told apart on these images (n = {ranking['n']:,}; McNemar, Holm, 5 %)."
+    tie = f"Tie: not told apart on these images (n = {ranking['n']:,}; Nadeau-Bengio, Holm, 5 %)."
     seen = f"Cross-validated on {ranking['data']['n']:,} training images; val and test stay closed."
     failed = [Text(printable(f"Failed: {failure}")) for failure in ranking["failures"]]
     verdict = Text(printable(ranking["verdict"]), style="bold")

@@ -4,39 +4,46 @@ Which question each answers:
 
 - `wilson`, `clopper_pearson`: how far may this accuracy be from that on all images like these?
 - `newcombe`: do two accuracies on *different* images differ?
-- `paired_bootstrap`, `mcnemar_exact`, `mcnemar_mid_p`: do two models differ on the *same* images?
-- `hierarchical_bootstrap`: do two recipes differ, if both the seeds and the images were drawn again?
-- `image_bootstrap`: do the models trained so far differ, on other images?
+- `paired_difference`: do two arms differ on the *same* images; the models trained so far, or those of other seeds too?
 - `mean_accuracy_interval`: how far may the mean accuracy of several models be from that on all images like these?
+- `mean_accuracy_interval_over_seeds`: how far from that of all trainings like these, on all images like these?
+- `mcnemar_mid_p`: is one set of answers oftener right than another, where only the counts are left?
 - `holm`: which of several such answers survive having asked several times?
 - `rank_ranges`: which places in an order do the answers that survive leave to each?
 """
 
-from transferkit.statistics.bootstrap import hierarchical_bootstrap, image_bootstrap, paired_bootstrap
 from transferkit.statistics.intervals import (
     Difference,
     Interval,
     clopper_pearson,
     mean_accuracy_interval,
+    mean_accuracy_interval_over_seeds,
     mean_and_sd,
     newcombe,
     wilson,
 )
-from transferkit.statistics.significance import holm, mcnemar_exact, mcnemar_mid_p, rank_ranges
+from transferkit.statistics.paired_difference import (
+    Over,
+    PairedDifference,
+    cross_validation_dependence,
+    paired_difference,
+)
+from transferkit.statistics.significance import holm, mcnemar_mid_p, rank_ranges
 
 __all__ = [
     "Difference",
     "Interval",
+    "Over",
+    "PairedDifference",
     "clopper_pearson",
-    "hierarchical_bootstrap",
+    "cross_validation_dependence",
     "holm",
-    "image_bootstrap",
-    "mcnemar_exact",
     "mcnemar_mid_p",
     "mean_accuracy_interval",
+    "mean_accuracy_interval_over_seeds",
     "mean_and_sd",
     "newcombe",
-    "paired_bootstrap",
+    "paired_difference",
     "rank_ranges",
     "wilson",
 ]

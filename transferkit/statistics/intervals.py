@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from transferkit.arrays import Bools, Floats
+from transferkit.arrays import Bools, Floats, Integers
 from transferkit.errors import TransferkitError
 
 
@@ -146,6 +146,44 @@ def mean_accuracy_interval(correct: Bools, confidence: float = 0.95) -> Interval
     independent = p * (1 - p) / models
     effective = n if p * (1 - p) == 0 else n * p * (1 - p) / max(variance, independent)
     return _score_interval(p, effective, confidence)
+
+
+def mean_accuracy_interval_over_seeds(correct: Bools, confidence: float = 0.95) -> Interval:
+    """Interval over seeds and images of the mean accuracy of an arm.
+
+    To either side the squares are added of what the images leave open, as in `mean_accuracy_interval`, and of Student's
+    interval over the seeds; what the seeds differ by on one image is counted once. It is never narrower than that over
+    the images alone. `paired_difference` says more of why.
+
+    Args:
+        correct: (S, N) whether each of S >= 2 runs is right on each of N images.
+        confidence: Coverage, in (0, 1).
+
+    Returns:
+        Bounds in [0, 1] around the mean of `correct`.
+    """
+    runs, n = correct.shape
+    mean, alone = float(correct.mean()), mean_accuracy_interval(correct, confidence)
+    tail = (1 - confidence) / 2
+    within = float(stats.norm.isf(tail)) ** 2 * float(within_one_image(correct.sum(axis=0), runs)) / n
+    by_seeds = float(stats.t.isf(tail, runs - 1)) ** 2 * float(correct.mean(axis=1).var(ddof=1)) / runs
+    below, above = (_both(abs(bound - mean), within, by_seeds) for bound in (alone.low, alone.high))
+    return Interval(max(0.0, mean - below), min(1.0, mean + above))
+
+
+def _both(alone: float, within: float, by_seeds: float) -> float:
+    return max(alone, float(np.sqrt(max(0.0, alone**2 - within) + by_seeds)))
+
+
+def within_one_image(right: Integers, runs: int) -> Floats:
+    """(...) variance of an arm's mean answer to one image by the seed alone, unbiased, averaged over images.
+
+    Args:
+        right: (..., N) how many of the runs are right on each image.
+        runs: How many runs, at least two.
+    """
+    found: Floats = (right * (runs - right)).mean(axis=-1) / (runs**2 * (runs - 1))
+    return found
 
 
 def mean_and_sd(values: Sequence[float] | Floats) -> tuple[float, float]:

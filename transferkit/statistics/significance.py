@@ -1,4 +1,4 @@
-"""Tests of whether two models err equally often, and what several of them together show."""
+"""Whether one of two counts is larger than by chance, and what several tests together show."""
 
 from __future__ import annotations
 
@@ -10,26 +10,10 @@ from scipy import stats
 from transferkit.arrays import Bools
 
 
-def mcnemar_exact(only_a: int, only_b: int) -> float:
-    """Two-sided exact p-value that two models err equally often on the same images.
-
-    McNemar, Psychometrika 12 (1947), by the binomial distribution of the discordant pairs.
-
-    Args:
-        only_a: Images on which only the first model is right.
-        only_b: Images on which only the second model is right.
-
-    Returns:
-        In (0, 1]; 1 when there is no discordant image.
-    """
-    fewer, discordant = min(only_a, only_b), only_a + only_b
-    return min(1.0, 2 * float(stats.binom.cdf(fewer, discordant, 0.5)))
-
-
 def mcnemar_mid_p(only_a: int, only_b: int) -> float:
-    """The exact test with half the probability of what was seen, which is less conservative.
+    """P-value that of the images on which two sets of answers differ, each is as often right: exact McNemar, mid-p.
 
-    Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13 (2013) 91: exact p - P(what was seen), and
+    Fagerland, Lydersen and Laake, BMC Med. Res. Methodol. 13 (2013) 91: the exact two-sided p - P(what was seen), and
     1 - P(what was seen) / 2 where both counts are equal.
 
     Args:

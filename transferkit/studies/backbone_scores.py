@@ -140,6 +140,11 @@ class Fold:
     converged: bool
 
 
+def folds_learnt(images: int) -> int:
+    """From how many folds a probe learns: all others, but for one where a fold has enough images to choose C on."""
+    return FOLDS - 2 if images // FOLDS >= ENOUGH_TO_CHOOSE else FOLDS - 1
+
+
 def cross_validated(features: Tensor, labels: Tensor, seed: int) -> Iterator[Fold]:
     """Every fold in turn; C is chosen without the fold that is answered, on the next one or by folds of the rest."""
     fold = torch.arange(len(labels), device=labels.device) % FOLDS
@@ -147,7 +152,7 @@ def cross_validated(features: Tensor, labels: Tensor, seed: int) -> Iterator[Fol
     for number in range(FOLDS):
         held = fold == number
         chooses = fold == (number + 1) % FOLDS
-        chooses &= bool(chooses.sum() >= ENOUGH_TO_CHOOSE)
+        chooses &= folds_learnt(len(labels)) < FOLDS - 1
         learns = ~held & ~chooses
         fit = fit_probe(features[learns], labels[learns], features[chooses], labels[chooses], classes, seed=seed)
         k = min(NEIGHBOURS, int((~held).sum()))

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.comparison import Over, compare, evidence_in_words, in_points
+from transferkit.comparison import SCHEMA, Subject, compare, evidence_in_words, in_points
 from transferkit.recipe import Labels, Study
 from transferkit.run_directory import Run
-from transferkit.statistics import hierarchical_bootstrap, mean_accuracy_interval
+from transferkit.statistics import Over, mean_accuracy_interval, mean_accuracy_interval_over_seeds
 
 SUBSETS = (
     "Labels are counted per class and include val. Each seed draws its own; the arms share them, and smaller numbers "
@@ -28,7 +28,7 @@ def label_curve(
     points = [found for count in study.labels if (found := point(study, cells, reference, count, over))]
     first = points[0]["comparison"]
     return {
-        "schema": 2,
+        "schema": SCHEMA,
         "kind": "curve",
         "reference": reference,
         "n": first["n"],
@@ -62,11 +62,7 @@ def interval(runs: Sequence[Run]) -> list[float]:
     """Of an arm's mean accuracy: over seeds and images, or over images where there is one seed."""
     outputs = [run.outputs("test") for run in runs]
     correct = np.stack([one.predictions == one.labels for one in outputs])
-    if len(runs) < 2:
-        found = mean_accuracy_interval(correct)
-    else:
-        never = np.zeros((1, correct.shape[1]), dtype=bool)  # the difference to an arm that is never right
-        found = hierarchical_bootstrap(correct, never, seed=0).interval
+    found = mean_accuracy_interval(correct) if len(runs) < 2 else mean_accuracy_interval_over_seeds(correct)
     return [found.low, found.high]
 
 
@@ -93,7 +89,10 @@ def leader(comparison: Mapping[str, Any]) -> str:
     first, rows = comparison["leaders"], comparison["arms"]
     if len(rows) == 1:
         return f"{rows[0]['name']} {100 * rows[0]['mean']:.1f} %"
+    subjects = {row["name"]: Subject.of(row, comparison["over"]) for row in rows}
     if len(first) == 1:
         nearest = next(one for one in comparison["pairs"] if one["a"] == first[0])
-        return f"{first[0]} leads, {in_points(nearest)} before {nearest['b']}"
-    return f"no winner shown among {', '.join(first[:-1])} and {first[-1]}"
+        leads = "leads" if subjects[first[0]].verb == "is" else "lead"
+        return f"{subjects[first[0]].words} {leads}, {in_points(nearest)} before {subjects[nearest['b']].words}"
+    tied = [subjects[name].words for name in first]
+    return f"no winner shown among {', '.join(tied[:-1])} and {tied[-1]}"

@@ -21,11 +21,12 @@ from transferkit.recipe import Ranking, Recipe, dump
 from transferkit.result_folders import RANKING
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
-from transferkit.statistics import holm, mcnemar_mid_p, paired_bootstrap, rank_ranges, wilson
-from transferkit.studies.backbone_scores import FOLDS, Score, sample, score
+from transferkit.statistics import cross_validation_dependence, holm, paired_difference, rank_ranges, wilson
+from transferkit.studies.backbone_scores import FOLDS, Score, folds_learnt, sample, score
 from transferkit.studies.known_backbones import require_known
 
 ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
+SCHEMA = 2  # before 2, pairs were compared as if folds had no training images in common
 NO_FILE_SIGNS = re.compile(r"[^\w.=-]+")
 
 
@@ -65,7 +66,7 @@ def carry_out(ranking: Ranking, folder: Path, screen: Screen, command: str) -> d
     scores, failures = all_scores(ranking, images, machine, folder, screen)
     if not scores:
         raise MachineError("No backbone came to an end:\n" + "\n".join(failures))
-    result = ranked(scores, images.labels, ranking.seed) | {
+    result = ranked(scores, images.labels) | {
         "name": ranking.title,
         "data": data_facts(ranking, splits, images),
         "device": runtime.device_name(machine.device),
@@ -133,15 +134,16 @@ def kept_or_made(place: Path, recipe: Recipe, images: Images, machine: Runtime, 
 # ----------------------------------------------------------------------------------------------------- comparison
 
 
-def ranked(scores: Mapping[str, Score], labels: Labels, seed: int = 0) -> dict[str, Any]:
+def ranked(scores: Mapping[str, Score], labels: Labels) -> dict[str, Any]:
     """Rows with the ranks that the tests allow, all pairs, and the verdict: what is statistics in ranking.json.
 
-    Every pair is compared on the same images: the difference with its bootstrap interval, McNemar's mid-p, and Holm's
-    adjustment over all pairs. A difference counts as shown where the adjusted p is at most ALPHA.
+    Every pair is compared on the same images, with the variance that answers of a cross-validation have (Nadeau and
+    Bengio), and by Holm's adjustment over all pairs. A difference counts as shown where the adjusted p is at most
+    ALPHA.
     """
     order = sorted(scores, key=lambda label: (scores[label].probe == labels).mean(), reverse=True)
     correct = {label: scores[label].probe == labels for label in order}
-    pairs = [pair(a, b, correct[a], correct[b], seed) for a, b in combinations(order, 2)]
+    pairs = [pair(a, b, correct[a], correct[b]) for a, b in combinations(order, 2)]
     for one, p in zip(pairs, holm([one["p"] for one in pairs]), strict=True):
         one |= {"p_holm": float(p), "shown": p <= ALPHA}
     is_better = np.zeros((len(order), len(order)), dtype=bool)
@@ -150,22 +152,19 @@ def ranked(scores: Mapping[str, Score], labels: Labels, seed: int = 0) -> dict[s
     ranges = rank_ranges(is_better)
     rows = [row(label, scores[label], labels, ranks) for label, ranks in zip(order, ranges, strict=True)]
     n = len(labels)
-    return {"schema": 1, "n": n, "folds": FOLDS, "rows": rows, "pairs": pairs, "verdict": verdict(rows, n)}
+    return {"schema": SCHEMA, "n": n, "folds": FOLDS, "rows": rows, "pairs": pairs, "verdict": verdict(rows, n)}
 
 
-def pair(
-    a: str, b: str, correct_a: npt.NDArray[np.bool_], correct_b: npt.NDArray[np.bool_], seed: int
-) -> dict[str, Any]:
+def pair(a: str, b: str, correct_a: npt.NDArray[np.bool_], correct_b: npt.NDArray[np.bool_]) -> dict[str, Any]:
     """How two backbones differ on the same images."""
-    found = paired_bootstrap(correct_a, correct_b, seed)
-    only_a, only_b = int((correct_a & ~correct_b).sum()), int((~correct_a & correct_b).sum())
+    dependence = cross_validation_dependence(FOLDS, learnt=folds_learnt(len(correct_a)), held=1)
+    found = paired_difference(correct_a[None], correct_b[None], "images", dependence=dependence)
     return {
         "a": a,
         "b": b,
         "mean": found.difference,
         "interval": [found.interval.low, found.interval.high],
-        "discordant": [only_a, only_b],
-        "p": mcnemar_mid_p(only_a, only_b),
+        "p": found.p,
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from transferkit import budget as budgets
 from transferkit import folders, report, result_folders, run_directory
 from transferkit.checkpoint import write_json, write_text
-from transferkit.comparison import Over, compare
+from transferkit.comparison import compare
 from transferkit.errors import MachineError, TransferkitError, reason
 from transferkit.recipe import Recipe, ScratchSettings, Study, dump
 from transferkit.result_folders import COMPARISON, STUDY
@@ -18,6 +18,7 @@ from transferkit.run import run
 from transferkit.run_directory import Run
 from transferkit.same_data import arms_of, chosen_reference, finished_runs, require_same_data
 from transferkit.screen import Screen
+from transferkit.statistics import Over
 from transferkit.studies.known_backbones import require_known
 from transferkit.studies.label_curve import label_curve
 
@@ -151,7 +152,7 @@ def _of_one_subset(study: Study, cells: Mapping[str, list[Run]], seed: int) -> l
 def _possible(over: Over | None, cells: Mapping[str, Sequence[Run]], failures: list[str]) -> Over | None:
     alone = [cell for cell, runs in cells.items() if len(runs) < 2]
     if over == "seeds" and alone:
-        failures.append(f"Intervals are over images alone: {alone[0]} has one seed that came to an end.")
+        failures.append(f"Differences are over images alone: {alone[0]} has one seed that came to an end.")
         return "images"
     return over
 
