@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
 from transferkit import backbones, datasets, methods, ood, runtime
+from transferkit.classifier import Classifier
+from transferkit.cli import estimate
 from transferkit.datasets import DATASETS
+from transferkit.defaults import resolved
+from transferkit.errors import TransferkitError
+from transferkit.features.fast_classifier import collect
 from transferkit.images import Images, Splits, split
 from transferkit.job import Job
 from transferkit.methods import METHODS
+from transferkit.methods.fitted import Fitted
 from transferkit.outputs import Outputs
-from transferkit.recipe import DATA_MODELS, METHOD_MODELS, BackboneSettings, Recipe, from_options
+from transferkit.recipe import (
+    DATA_MODELS,
+    METHOD_MODELS,
+    BackboneSettings,
+    MethodSettings,
+    Recipe,
+    TrainingSettings,
+    from_options,
+)
 from transferkit.screen import SILENT
 from transferkit.solvers import LinearHead
 
@@ -73,8 +89,6 @@ def noise() -> Splits:
 def recipe_of(name: str, seed: int = 0) -> Recipe:
     options = {} if name == "probe" else {"epochs": 1, "batch_size": 16}
     recipe = from_options(name, "resnet20", "digits", {"weights": "none", "size": 16, "seed": seed, **options}, ())
-    from transferkit.defaults import resolved
-
     return resolved(recipe, 60, 16)
 
 
@@ -107,6 +121,85 @@ def test_a_method_tells_its_groups_and_its_outputs_on_val(name: str) -> None:
     assert fitted.val is not None
     assert fitted.val.ids == splits.val.ids
     assert splits.test.openings == 0
+
+
+class ToySettings(MethodSettings):
+    """A method that somebody adds; it needs neither rates nor epochs."""
+
+    name: Literal["toy"] = "toy"
+    size: int = 16
+
+
+class Toy:
+    """A method that gives the head as bias the logarithm of each class's share of train."""
+
+    def require(self, classifier: Classifier, _settings: ToySettings, train_images: int, _val_images: int) -> None:
+        assert train_images >= len(classifier.class_names)
+
+    def fit(self, classifier: Classifier, splits: Splits, _settings: object, _backbone: object, job: Job) -> Fitted:
+        shares = torch.bincount(torch.from_numpy(splits.train.labels).long()).double() / len(splits.train)
+        classifier.set_head(torch.zeros(3, classifier.num_features), shares.log().float())
+        return Fitted(collect(classifier, splits.val, job.runtime, job.screen, "val"), [])
+
+
+def three_classes() -> Classifier:
+    return backbones.load(BackboneSettings(name="resnet20", weights="none"), ["dark", "grey", "light"], 16, SILENT)
+
+
+def toy_recipe() -> Recipe:
+    return recipe_of("probe").model_copy(update={"method": ToySettings()})
+
+
+def test_a_method_that_is_added_to_the_menu_is_checked_and_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "METHODS", {**METHODS, "toy": Toy()})
+    classifier, splits, recipe = three_classes(), noise(), toy_recipe()
+
+    methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
+    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, Job(MACHINE, SILENT, 0))
+
+    counts = np.bincount(splits.train.labels)
+    assert fitted.val is not None
+    np.testing.assert_allclose(fitted.val.logits[0], np.log(counts / counts.sum()), rtol=1e-5)
+
+
+def test_a_method_without_steps_needs_no_word_in_defaults_and_estimates() -> None:
+    full = resolved(toy_recipe(), 1500, 8)
+
+    assert full.method == ToySettings()
+    assert estimate.training_length(full.method, 1500, 1500) == (0, 0)
+    assert re.match(r"Estimate: 1,\d+ labelled and \d+ test images, 0 epochs at 16 px", estimate.estimate(toy_recipe()))
+
+
+def test_a_method_that_is_not_in_the_menu_is_an_error_and_changes_nothing() -> None:
+    classifier, recipe = three_classes(), toy_recipe()
+    before = classifier.digest([*classifier.stages, "head"])
+    message = "Unknown method 'toy'. Available: finetune, probe, scratch."
+
+    with pytest.raises(TransferkitError, match=message):
+        methods.require(classifier, recipe.method, 60, 12)
+    with pytest.raises(TransferkitError, match=message):
+        methods.fit(classifier, noise(), recipe.method, recipe.backbone, Job(MACHINE, SILENT, 0))
+
+    assert classifier.digest([*classifier.stages, "head"]) == before
+
+
+def test_a_method_with_steps_gets_no_other_methods_rates() -> None:
+    class StepsSettings(TrainingSettings):
+        name: Literal["steps"] = "steps"
+
+    recipe = recipe_of("probe").model_copy(update={"method": StepsSettings()})
+
+    with pytest.raises(TransferkitError, match=r"Unknown method 'steps'\. Available: finetune, scratch\."):
+        resolved(recipe, 60, 16)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_in_words_what_it_does(name: str) -> None:
+    settings = METHOD_MODELS[name]
+
+    assert settings.about.endswith(".")
+    assert "{}" in settings.subject
+    assert recipe_of(name).method.in_words
 
 
 def scattered(n: int, near_classes: bool, head: LinearHead) -> Outputs:

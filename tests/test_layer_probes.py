@@ -21,7 +21,7 @@ from transferkit.features.frozen import outputs_of
 from transferkit.features.inference import LayerNetwork
 from transferkit.features.stored import stored_layers
 from transferkit.job import Job
-from transferkit.methods import layer_probes
+from transferkit.methods import layer_probes, probe
 from transferkit.recipe import BackboneSettings, ProbeSettings, from_options
 from transferkit.report import content, layers
 from transferkit.run_directory import open_run
@@ -56,7 +56,7 @@ def passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_each_network_passes_once_over_the_images_for_all_layers_and_the_runs_own_probe(passed: list[int]) -> None:
     classifier, splits = network(), noise()
 
-    fitted = layer_probes.fit(classifier, splits, settings(layers="all", C=1.0), BARE, Job(CPU, SILENT, 0))
+    fitted = probe.fit(classifier, splits, settings(layers="all", C=1.0), BARE, Job(CPU, SILENT, 0))
     images = splits.test.open()
     rows = fitted.judge_others(images)["layers"]["rows"]
     test = outputs_of(classifier, images, CPU, SILENT, "test")
@@ -70,7 +70,7 @@ def test_each_network_passes_once_over_the_images_for_all_layers_and_the_runs_ow
 def test_a_row_has_n_interval_and_facts_of_the_layer(passed: list[int]) -> None:
     splits = noise()
 
-    fitted = layer_probes.fit(network(), splits, settings(layers="stage1,stage3", C=1.0), BARE, Job(CPU, SILENT, 0))
+    fitted = probe.fit(network(), splits, settings(layers="stage1,stage3", C=1.0), BARE, Job(CPU, SILENT, 0))
     found = fitted.judge_others(splits.test.open())["layers"]
 
     assert passed
@@ -91,7 +91,7 @@ def test_a_network_with_random_weights_has_no_copy() -> None:
     torch.manual_seed(0)
     classifier, splits = backbones.load(BARE, ("dark", "grey", "light"), 16, SILENT), noise()
 
-    fitted = layer_probes.fit(classifier, splits, settings(layers="stem", C=1.0), BARE, Job(CPU, SILENT, 0))
+    fitted = probe.fit(classifier, splits, settings(layers="stem", C=1.0), BARE, Job(CPU, SILENT, 0))
 
     (row,) = fitted.judge_others(splits.test.open())["layers"]["rows"]
     assert "random" not in row

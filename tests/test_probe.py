@@ -54,7 +54,13 @@ def network(seed: int = 0) -> Classifier:
 def probed(splits: Splits, screen: Screen = SILENT) -> tuple[Classifier, Fitted, Outputs]:
     """A classifier after its probe, how that went, and its outputs on test, as `run` makes them."""
     classifier = network()
-    fitted = probe.fit(classifier, splits, ProbeSettings(name="probe", C=1.0), Job(CPU, screen, 0))
+    fitted = probe.fit(
+        classifier,
+        splits,
+        ProbeSettings(name="probe", C=1.0),
+        BARE,
+        Job(CPU, screen, 0),
+    )
     return classifier, fitted, outputs_of(classifier, splits.test.open(), CPU, screen, "test")
 
 
@@ -134,7 +140,13 @@ def test_features_that_are_not_finite_name_layer_and_image(passed: list[int]) ->
         classifier.body.get_submodule("stage3.0.convolutions.0").weight.fill_(torch.nan)
 
     with pytest.raises(MachineError, match=r"'penultimate' gives features that are not finite .* first \d+"):
-        probe.fit(classifier, splits, ProbeSettings(name="probe"), Job(CPU, SILENT, 0))
+        probe.fit(
+            classifier,
+            splits,
+            ProbeSettings(name="probe"),
+            BARE,
+            Job(CPU, SILENT, 0),
+        )
     assert passed
 
 

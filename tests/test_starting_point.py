@@ -16,12 +16,13 @@ from transferkit.images import Images, SealedImages, Splits
 from transferkit.job import Job
 from transferkit.methods import finetune, finetune_rates, starting_point
 from transferkit.outputs import Outputs
-from transferkit.recipe import FinetuneSettings
+from transferkit.recipe import BackboneSettings, FinetuneSettings
 from transferkit.screen import SILENT
 from transferkit.solvers import choose_C, common_scale, fit_chosen
 
 MACHINE = runtime.Runtime(torch.device("cpu"), "fp32", torch.get_num_threads())
 NAMES = ("dark", "light")
+BARE = BackboneSettings(name="resnet20", weights="none")
 
 
 class Body(nn.Module):
@@ -219,8 +220,8 @@ def test_the_rate_rises_for_twenty_steps_at_most_a_third_of_them() -> None:
 def test_val_is_given_back_and_what_is_known_of_it_is_that_of_the_first_training() -> None:
     once, again = classifier(), classifier()
 
-    judged = finetune.fit(once, splits(), settings(), job())
-    refitted = finetune.fit(again, splits(), settings(refit=True), job())
+    judged = finetune.fit(once, splits(), settings(), BARE, job())
+    refitted = finetune.fit(again, splits(), settings(refit=True), BARE, job())
 
     assert judged.val is not None
     assert refitted.val is not None
@@ -236,8 +237,20 @@ def test_the_result_is_the_one_that_all_labels_without_val_give() -> None:
     parts = splits()
     everything = Splits(parts.train.joined(parts.val), parts.val.subset([]), parts.test)
 
-    finetune.fit(refitted, parts, settings(batchnorm="eval", head="random", refit=True), job())
-    finetune.fit(all_labels, everything, settings(batchnorm="eval", head="random"), job())
+    finetune.fit(
+        refitted,
+        parts,
+        settings(batchnorm="eval", head="random", refit=True),
+        BARE,
+        job(),
+    )
+    finetune.fit(
+        all_labels,
+        everything,
+        settings(batchnorm="eval", head="random"),
+        BARE,
+        job(),
+    )
 
     stages = ["stem", "top"]
     assert refitted.digest(stages) != classifier().digest(stages)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from transferkit import budget as budgets
 from transferkit.errors import TransferkitError
-from transferkit.recipe import ProbeSettings
+from transferkit.recipe import TrainingSettings
 from transferkit.run_directory import Run
 from transferkit.runtime import thread_count
 from transferkit.same_data import require_same_images
@@ -111,10 +111,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def length_in_words(run: Run) -> str:
     """How long a run trained, as its recipe says it.
 
-    A probe is solved; all others have epochs, steps or time.
+    What is not trained is solved; trainings have epochs, steps or time.
     """
     method = run.recipe.method
-    if isinstance(method, ProbeSettings):
+    if not isinstance(method, TrainingSettings):
         return "solved"
     if method.budget is None:
         return f"{method.epochs} epoch{'s' if method.epochs != 1 else ''}" if method.epochs else ""

@@ -15,7 +15,7 @@ from transferkit.classifier import Classifier
 from transferkit.images import Images, Splits
 from transferkit.methods.fitted import Fitted
 from transferkit.receptive_fields import total_flops
-from transferkit.recipe import ProbeSettings, Recipe
+from transferkit.recipe import Recipe, TrainingSettings
 from transferkit.runtime import Runtime
 
 BATCH = 64  # of the timed prediction
@@ -48,7 +48,7 @@ def costs(
 
 
 def _batch(recipe: Recipe, num_images: int) -> int:
-    if isinstance(recipe.method, ProbeSettings):
+    if not isinstance(recipe.method, TrainingSettings):
         return 0
     return min(recipe.method.batch_size or num_images, num_images)
 

@@ -6,8 +6,9 @@ Anchored on the recipes of BiT (Kolesnikov et al. 2020), ssl-transfer (Ericsson 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from transferkit import backbones
 from transferkit import budget as budgets
@@ -19,10 +20,10 @@ from transferkit.recipe import (
     BackboneSettings,
     FinetuneSettings,
     Method,
-    ProbeSettings,
     Recipe,
     ScratchSettings,
     TrainingSettings,
+    of_method,
 )
 from transferkit.screen import SILENT
 
@@ -56,13 +57,28 @@ FAMILIES = {
 }
 
 
+@dataclass(frozen=True)
+class Length:
+    """How long a method trains where nobody says: passes by the number of images, and steps of an epoch, at least."""
+
+    epochs: Callable[[int], int]
+    steps: int
+
+
+Trained: TypeAlias = FinetuneSettings | ScratchSettings
+LENGTHS = {
+    "finetune": Length(lambda images: 3 if images >= MANY_IMAGES else 10 if images >= 2_000 else 30, TUNING_STEPS),
+    "scratch": Length(lambda _images: 30, SCRATCH_STEPS),
+}
+
+
 def resolved(recipe: Recipe, num_images: int, native_px: int) -> Recipe:
     """The recipe with every default written out, for this many training images of this side."""
     recipe = recipe.model_copy(update={"method": in_epochs(recipe.method)})
     backbone = resolved_backbone(recipe.backbone, recipe.method, native_px)
     size = input_size(recipe.method, backbone, native_px).px
     method = recipe.method.model_copy(update={"size": size})
-    if not isinstance(method, ProbeSettings):
+    if isinstance(method, TrainingSettings):
         method = in_steps(method, backbone, size, num_images)
         method = method.model_copy(update=missing(method, {"flip": recipe.data.name not in NOT_MIRRORED}))
         filled = training_defaults(method, backbone.name, num_images)
@@ -72,7 +88,7 @@ def resolved(recipe: Recipe, num_images: int, native_px: int) -> Recipe:
 
 def in_epochs(method: Method) -> Method:
     """The method with a budget of epochs written as its epochs; `converged` leaves them to the defaults."""
-    if isinstance(method, ProbeSettings) or method.budget is None:
+    if not isinstance(method, TrainingSettings) or method.budget is None:
         return method
     budget = budgets.read(method.budget)
     if budget.kind == "epochs":
@@ -80,9 +96,7 @@ def in_epochs(method: Method) -> Method:
     return method.model_copy(update={"budget": None}) if budget.kind == "converged" else method
 
 
-def in_steps(
-    method: FinetuneSettings | ScratchSettings, backbone: BackboneSettings, size_px: int, num_images: int
-) -> FinetuneSettings | ScratchSettings:
+def in_steps(method: Trained, backbone: BackboneSettings, size_px: int, num_images: int) -> Trained:
     """The method with a budget of operations written as the gradient steps that it buys, at three forward passes each.
 
     Raises:
@@ -103,13 +117,12 @@ def in_steps(
     return method.model_copy(update={"budget": f"{int(budget.amount // step)}steps"})
 
 
-def default_epochs(method: TrainingSettings, num_images: int) -> int:
+def default_epochs(method: Trained, num_images: int) -> int:
     """More passes where there are fewer images; a network from scratch needs more than a pretrained one."""
-    passes = 3 if num_images >= MANY_IMAGES else 10 if num_images >= 2_000 else 30
-    return passes if isinstance(method, FinetuneSettings) else 30
+    return of_method(LENGTHS, method.name).epochs(num_images)
 
 
-def expected_epochs(method: FinetuneSettings | ScratchSettings, num_images: int, batch_size: int) -> int:
+def expected_epochs(method: Trained, num_images: int, batch_size: int) -> int:
     """The passes that a budget of steps makes, begun ones included; the default where the clock decides."""
     budget = budgets.read(method.budget) if method.budget else None
     if budget is None or budget.kind != "steps":
@@ -117,22 +130,24 @@ def expected_epochs(method: FinetuneSettings | ScratchSettings, num_images: int,
     return math.ceil(budget.amount / max(1, num_images // batch_size))
 
 
-def default_batch(method: TrainingSettings, num_images: int, name: str) -> int:
+def default_batch(method: Trained, num_images: int, name: str) -> int:
     """128 images, fewer where an epoch would have too few steps, never below 16; speednet's 1,024 with many.
 
     Fine-tuning gains from more steps in an epoch; where a budget counts steps, all methods have the same batch.
     """
     if family(name) == "speed" and num_images >= MANY_IMAGES:
         return 1024
-    steps = TUNING_STEPS if isinstance(method, FinetuneSettings) and not method.budget else SCRATCH_STEPS
+    steps = SCRATCH_STEPS if method.budget else of_method(LENGTHS, method.name).steps
     return max(16, min(128, 1 << max(0, (num_images // steps).bit_length() - 1)))
 
 
-def training_defaults(method: FinetuneSettings | ScratchSettings, name: str, num_images: int) -> dict[str, Any]:
-    """Defaults of FinetuneSettings or ScratchSettings by family and budget.
+def training_defaults(method: Trained, name: str, num_images: int) -> dict[str, Any]:
+    """Defaults of a method that trains, by family and budget: those of every training, and those of this method.
 
-    The rates of fine-tuning are not among them: they depend on where it starts (`methods.finetune_rates`).
+    Raises:
+        TransferkitError: If the method has none here; names those that have.
     """
+    own = of_method(DEFAULTS, method.name)
     batch = method.batch_size or default_batch(method, num_images, name)
     epochs = method.epochs or expected_epochs(method, num_images, batch)
     long = epochs >= 10
@@ -147,14 +162,20 @@ def training_defaults(method: FinetuneSettings | ScratchSettings, name: str, num
         "mixup": 0.1 if long and num_images >= MANY_IMAGES else 0.0,
         "label_smoothing": 0.05 if long else 0.0,
     }
-    if isinstance(method, FinetuneSettings):
-        steps = epochs * max(1, num_images // batch)
-        is_small = num_images < MANY_IMAGES and not method.budget
-        return {**usual, "warmup": warmup_share(steps), "refit": is_small}
+    return usual | own(method, name, num_images, epochs * max(1, num_images // batch))
+
+
+def finetune_defaults(method: Trained, _name: str, num_images: int, steps: int) -> dict[str, Any]:
+    """Of fine-tuning; rates are not among them: they depend on where it starts (`methods.finetune_rates`)."""
+    return {"warmup": warmup_share(steps), "refit": num_images < MANY_IMAGES and not method.budget}
+
+
+def scratch_defaults(method: Trained, name: str, _num_images: int, _steps: int) -> dict[str, Any]:
+    """Of training from random weights: the rates of the backbone's family."""
     rates = FAMILIES[family(name)]
-    usual |= {"lr": rates.lr, "weight_decay": rates.weight_decay, "clip_norm": rates.clip_norm}
-    usual["optimizer"] = "sgd" if method.decoupled else rates.optimizer
-    return {**usual, **(speed_defaults(method) if family(name) == "speed" else {})}
+    optimizer = "sgd" if method.decoupled else rates.optimizer
+    chosen = {"lr": rates.lr, "weight_decay": rates.weight_decay, "clip_norm": rates.clip_norm, "optimizer": optimizer}
+    return {**chosen, **(speed_defaults(method) if family(name) == "speed" else {})}
 
 
 def warmup_share(steps: int) -> float:
@@ -169,7 +190,7 @@ def warmup_share(steps: int) -> float:
     return min(WARMUP_STEPS, steps / 3) / steps
 
 
-def speed_defaults(method: ScratchSettings) -> dict[str, Any]:
+def speed_defaults(method: Trained) -> dict[str, Any]:
     """How speednet is trained, after Jordan 2024 (arXiv:2404.00498), sections 3.1 to 3.6 and the program airbench94."""
     mirrored = {} if method.flip is False else {"alternating_flip": True, "test_flip": True}
     return {
@@ -191,3 +212,9 @@ def speed_defaults(method: ScratchSettings) -> dict[str, Any]:
 def missing(settings: TrainingSettings, values: dict[str, Any]) -> dict[str, Any]:
     """The values for keys that the settings leave open."""
     return {key: value for key, value in values.items() if getattr(settings, key) is None}
+
+
+DEFAULTS: dict[str, Callable[[Trained, str, int, int], dict[str, Any]]] = {
+    "finetune": finetune_defaults,
+    "scratch": scratch_defaults,
+}

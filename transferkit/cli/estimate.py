@@ -23,9 +23,9 @@ from transferkit.recipe import (
     FolderData,
     GlyphsData,
     Method,
-    ProbeSettings,
     Recipe,
     Study,
+    TrainingSettings,
     backbone_settings,
 )
 from transferkit.screen import SILENT
@@ -152,7 +152,7 @@ def _seconds(full: Recipe, labelled: int, tested: int, forward: float, step: flo
     """Training, the passes of a probe, and those over val (after each epoch), over test and over train beside it."""
     shown, length = training_length(full.method, labelled - round(labelled * full.data.val_fraction), labelled)
     statistics = 2 if getattr(full.method, "batchnorm", "") == "auto" else 1  # of which a probe chooses
-    probed = statistics * (isinstance(full.method, ProbeSettings) or getattr(full.method, "head", "") == "probe")
+    probed = statistics * (not isinstance(full.method, TrainingSettings) or getattr(full.method, "head", "") == "probe")
     judged = (getattr(full.method, "epochs", None) or 0) * labelled * full.data.val_fraction
     networks = 2 if getattr(full.method, "layers", None) else 1  # a random copy passes over the images too
     passes = (labelled * probed + judged + tested + min(labelled, tested)) * networks
@@ -189,7 +189,7 @@ def training_length(method: Method, num_images: int, labelled: int) -> tuple[flo
         num_images: To train on.
         labelled: With val, for a second training on both.
     """
-    if isinstance(method, ProbeSettings):
+    if not isinstance(method, TrainingSettings):
         return 0, 0
     budget = budgets.read(method.budget) if method.budget else None
     if budget is None:
@@ -202,7 +202,7 @@ def training_length(method: Method, num_images: int, labelled: int) -> tuple[flo
 
 def in_words(method: Method) -> str:
     """The length of a method, as the recipe says it."""
-    if isinstance(method, ProbeSettings):
+    if not isinstance(method, TrainingSettings):
         return "0 epochs"
     again = " and as many with val" if getattr(method, "refit", False) else ""
     return method.budget or f"{method.epochs} epochs{again}"

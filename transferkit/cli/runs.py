@@ -19,18 +19,13 @@ if TYPE_CHECKING:
 
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in the folder.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estimate time and memory, and stop.")]
-METHODS: dict[str, tuple[type[recipes.Settings], str]] = {
-    "finetune": (recipes.FinetuneSettings, "Train a pretrained backbone further on your images."),
-    "probe": (recipes.ProbeSettings, "Fit a linear classifier on the features of a frozen backbone."),
-    "scratch": (recipes.ScratchSettings, "Train the same network from random weights, for comparison."),
-}
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(quickstart)
-    for name, (settings, about) in METHODS.items():
-        app.command(name, help=about)(method_command(name, settings))
+    for name, settings in recipes.METHOD_MODELS.items():
+        app.command(name, help=settings.about)(method_command(name, settings))
     app.command("run")(run_command)
 
 

@@ -32,7 +32,7 @@ def contract(subject: Subject) -> dict[str, Any]:
         "run": run.path.resolve().name,
         "backbone": run.recipe.backbone.name,
         "weights": run.model.get("weights", {}),
-        "method": method_words(run.recipe.method.model_dump(mode="json")),
+        "method": run.recipe.method.in_words,
         "input_px": run.model["input"]["size"],
         "native_px": list(run.facts["data"]["size_px"]),
         "data": run.recipe.data.name,
@@ -50,13 +50,6 @@ def contract(subject: Subject) -> dict[str, Any]:
         "threshold_reason": subject.limits.reason,
         "n_thresholds": subject.limits.n,
     }
-
-
-def method_words(method: dict[str, Any]) -> str:
-    """How the head and the body were fitted: probe, FT, LP-FT or scratch."""
-    if method["name"] == "finetune":
-        return "fine-tuned from a probe (LP-FT)" if method.get("head") == "probe" else "fine-tuned (FT)"
-    return {"probe": "linear probe", "scratch": "trained from scratch"}[method["name"]]
 
 
 def own_test(subject: Subject, scores: Scores) -> dict[str, Any]:

@@ -1,33 +1,40 @@
-"""The menu of methods: each is a module with `fit(classifier, splits, settings, job) -> Fitted`."""
+"""The menu of methods: each is a module with `fit(classifier, splits, settings, backbone, job) -> Fitted`."""
 
 from __future__ import annotations
+
+from typing import Any, Protocol
 
 from transferkit.classifier import Classifier
 from transferkit.images import Splits
 from transferkit.job import Job
-from transferkit.methods import finetune, layer_probes, probe, scratch
+from transferkit.methods import finetune, probe, scratch
 from transferkit.methods.fitted import Fitted
-from transferkit.recipe import BackboneSettings, FinetuneSettings, Method, ProbeSettings, TrainingSettings
-from transferkit.solvers import require_neighbours
-from transferkit.training import require_choice
+from transferkit.recipe import BackboneSettings, Method, of_method
 
-METHODS = {"scratch": scratch, "probe": probe, "finetune": finetune}
+
+class MethodModule(Protocol):
+    """What a method consists of."""
+
+    def require(self, classifier: Classifier, settings: Any, train_images: int, val_images: int, /) -> None:
+        """Check what can be known before any work."""
+
+    def fit(
+        self, classifier: Classifier, splits: Splits, settings: Any, backbone: BackboneSettings, job: Job, /
+    ) -> Fitted:
+        """Change the classifier, from train and val alone."""
+
+
+METHODS: dict[str, MethodModule] = {"scratch": scratch, "probe": probe, "finetune": finetune}
 
 
 def require(classifier: Classifier, settings: Method, train_images: int, val_images: int) -> None:
     """Check what can be known before any work.
 
     Raises:
-        TransferkitError: If the backbone has no such stage or layer, or train or val is too small for what is asked.
+        TransferkitError: If the menu has no such method, the backbone has no such stage or layer, or train or val is
+            too small for what is asked.
     """
-    if isinstance(settings, TrainingSettings):
-        require_choice(settings, val_images)
-    if isinstance(settings, FinetuneSettings) and settings.freeze_to is not None:
-        classifier.require_stage(settings.freeze_to)
-    if isinstance(settings, ProbeSettings) and settings.layers:
-        layer_probes.probed_layers(classifier, settings.layers)
-    if isinstance(settings, ProbeSettings) and settings.k is not None:
-        require_neighbours(settings.k, train_images)
+    of_method(METHODS, settings.name).require(classifier, settings, train_images, val_images)
 
 
 def fit(classifier: Classifier, splits: Splits, method: Method, backbone: BackboneSettings, job: Job) -> Fitted:
@@ -39,11 +46,8 @@ def fit(classifier: Classifier, splits: Splits, method: Method, backbone: Backbo
         method: What to do.
         backbone: From which a probe of several layers makes its random copy.
         job: Where it computes, and from which seed.
+
+    Raises:
+        TransferkitError: If the menu has no such method; names those it has.
     """
-    if isinstance(method, ProbeSettings) and method.layers:
-        return layer_probes.fit(classifier, splits, method, backbone, job)
-    if isinstance(method, ProbeSettings):
-        return probe.fit(classifier, splits, method, job)
-    if isinstance(method, FinetuneSettings):
-        return finetune.fit(classifier, splits, method, job)
-    return scratch.fit(classifier, splits, method, job)
+    return of_method(METHODS, method.name).fit(classifier, splits, method, backbone, job)

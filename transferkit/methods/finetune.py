@@ -13,14 +13,23 @@ from transferkit.methods import finetune_rates, starting_point
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.starting_point import Start
 from transferkit.methods.table import show_groups
-from transferkit.recipe import FinetuneSettings
+from transferkit.recipe import BackboneSettings, FinetuneSettings
 from transferkit.run_files import REFIT_CHECKPOINT
-from transferkit.training import ParameterGroup, parameter_groups, train
+from transferkit.training import ParameterGroup, parameter_groups, require_choice, train
 
 SEEN = 2_000  # training images, evenly spread, that a classifier is asked about where another one is the result
 
 
-def fit(classifier: Classifier, splits: Splits, settings: FinetuneSettings, job: Job) -> Fitted:
+def require(classifier: Classifier, settings: FinetuneSettings, _train_images: int, val_images: int) -> None:
+    """Refuse a stage that is not there, and a choice of the epoch by too few val images."""
+    require_choice(settings, val_images)
+    if settings.freeze_to is not None:
+        classifier.require_stage(settings.freeze_to)
+
+
+def fit(
+    classifier: Classifier, splits: Splits, settings: FinetuneSettings, _backbone: BackboneSettings, job: Job
+) -> Fitted:
     """Train the classifier further from its pretrained weights.
 
     The first training learns from train alone and is judged on val. Where val is given back, a second one of the same

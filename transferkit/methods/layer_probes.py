@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,8 +17,7 @@ from transferkit.features.layers import PENULTIMATE, has_channels_last, module_o
 from transferkit.features.stored import stored_layers
 from transferkit.images import Images, Splits
 from transferkit.job import Job
-from transferkit.methods import probe, probe_heads
-from transferkit.methods.fitted import Fitted
+from transferkit.methods import probe_heads
 from transferkit.methods.probe_heads import Known
 from transferkit.receptive_fields import layers
 from transferkit.recipe import BackboneSettings, ProbeSettings
@@ -31,8 +30,8 @@ GIVEN, RANDOM = "given", "random"  # the network with its weights, and the copy
 
 def fit(
     classifier: Classifier, splits: Splits, settings: ProbeSettings, backbone: BackboneSettings, job: Job
-) -> Fitted:
-    """The probe on the head's input, as ever, and one more on each layer of the network and of a random copy.
+) -> Callable[[Images], dict[str, Any]]:
+    """A probe on each layer of the network and of a random copy; given back is what judges them on test images.
 
     Features are averaged over each map. Every probe chooses its own C, without the test set.
     """
@@ -45,14 +44,13 @@ def fit(
         for name, network in networks.items()
     ]
     probes = [(reading, solved(reading, splits, settings)) for reading in readings]
-    fitted = probe.fit(classifier, splits, settings, job)
     facts = layer_facts(classifier, names)
 
     def judge(test: Images) -> dict[str, Any]:
         rows = judged(test, probes, facts) if len(test) else []
         return {"layers": {"seed": job.seed, "pool": "avg", "rows": rows}}
 
-    return replace(fitted, judge_others=judge)
+    return judge
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,32 @@ from transferkit.features.frozen import under_head
 from transferkit.features.stored import stored_features
 from transferkit.images import Images, Splits
 from transferkit.job import Job
-from transferkit.methods import probe_heads
+from transferkit.methods import layer_probes, probe_heads
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.probe_heads import Known
 from transferkit.methods.table import show_groups
-from transferkit.recipe import ProbeSettings
+from transferkit.recipe import BackboneSettings, ProbeSettings
+from transferkit.solvers import require_neighbours
 from transferkit.training import ParameterGroup
 
 
-def fit(classifier: Classifier, splits: Splits, settings: ProbeSettings, job: Job) -> Fitted:
+def require(classifier: Classifier, settings: ProbeSettings, train_images: int, _val_images: int) -> None:
+    """Refuse layers that are not there, and more neighbours than training images."""
+    if settings.layers:
+        layer_probes.probed_layers(classifier, settings.layers)
+    if settings.k is not None:
+        require_neighbours(settings.k, train_images)
+
+
+def fit(
+    classifier: Classifier, splits: Splits, settings: ProbeSettings, backbone: BackboneSettings, job: Job
+) -> Fitted:
     """Give the classifier a head fitted on train and val; its body stays as it is.
 
     What is chosen is chosen on val by a head that saw train alone; that head's outputs on val are the ones given back.
+    Probes of layers come first: their one pass also gives the features that the head's own probe needs.
     """
+    judge_layers = layer_probes.fit(classifier, splits, settings, backbone, job) if settings.layers else None
     classifier.to(job.runtime.device)
     classifier.freeze(list(classifier.stages))
     with classifier.frozen_verified():
@@ -38,6 +51,8 @@ def fit(classifier: Classifier, splits: Splits, settings: ProbeSettings, job: Jo
         job.screen.line(line)
 
     def judge_others(test: Images) -> dict[str, Any]:
+        if judge_layers is not None:
+            return judge_layers(test)
         if solved.judge_others is None:
             return {}
         features = _features(classifier, test, "test", settings.batch_size, job)

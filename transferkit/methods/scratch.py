@@ -11,13 +11,20 @@ from transferkit.images import Images, Splits
 from transferkit.job import Job
 from transferkit.methods.fitted import Fitted
 from transferkit.methods.table import show_groups
-from transferkit.recipe import ScratchSettings
-from transferkit.training import parameter_groups, train
+from transferkit.recipe import BackboneSettings, ScratchSettings
+from transferkit.training import parameter_groups, require_choice, train
 
 STARTED_FROM = 2_000  # images, evenly spread over the training set
 
 
-def fit(classifier: Classifier, splits: Splits, settings: ScratchSettings, job: Job) -> Fitted:
+def require(_classifier: Classifier, settings: ScratchSettings, _train_images: int, val_images: int) -> None:
+    """Refuse a choice of the epoch by too few val images."""
+    require_choice(settings, val_images)
+
+
+def fit(
+    classifier: Classifier, splits: Splits, settings: ScratchSettings, _backbone: BackboneSettings, job: Job
+) -> Fitted:
     """Train every stage of the classifier, but one that is set from the images and frozen (speednet's whitening)."""
     start_from_images(classifier, splits.train, job)
     groups = parameter_groups(classifier, settings)

@@ -19,9 +19,11 @@ from transferkit.recipe.method import (
     METHOD_MODELS,
     FinetuneSettings,
     Method,
+    MethodSettings,
     ProbeSettings,
     ScratchSettings,
     TrainingSettings,
+    of_method,
 )
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.options import from_options, ranking_from_options, weighted
@@ -46,6 +48,7 @@ __all__ = [
     "GlyphsData",
     "Labels",
     "Method",
+    "MethodSettings",
     "ProbeSettings",
     "Ranking",
     "Recipe",
@@ -62,6 +65,7 @@ __all__ = [
     "from_options",
     "load",
     "merged",
+    "of_method",
     "overridden",
     "parse",
     "parse_any",

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from transferkit import budget as budgets
-from transferkit.errors import TransferkitError, quoted
+from transferkit.errors import TransferkitError, did_you_mean, quoted
 from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, Settings
+
+_Entry = TypeVar("_Entry")
 
 LINEAR = ("linear", "raw-pixels")
 PROBE_KEYS = {"sweep": LINEAR, "C": LINEAR, "class_weight": LINEAR, "k": ("knn",), "layers": ("linear",)}
 
 
-class ProbeSettings(Settings):
+class MethodSettings(Settings):
+    """What the keys of every method have in common, and what a method declares in words.
+
+    Attributes:
+        about: What its command does.
+        subject: The beginning of a sentence about a model; {} is the backbone.
+    """
+
+    about: ClassVar[str]
+    subject: ClassVar[str]
+
+    @property
+    def in_words(self) -> str:
+        """How head and body were fitted."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how head and body are fitted.")
+
+
+class ProbeSettings(MethodSettings):
     """A classifier on frozen features that is solved, not trained by steps; by default a linear one."""
+
+    about = "Fit a linear classifier on the features of a frozen backbone."
+    subject = "A linear probe on {}"
 
     name: Literal["probe"]
     classifier: Literal["linear", "knn", "ncm", "raw-pixels"] = Field(
@@ -37,6 +60,10 @@ class ProbeSettings(Settings):
     batch_size: Annotated[int, Field(ge=1, le=LARGEST_BATCH)] | Literal["auto"] = Field(
         "auto", description="Images per forward pass."
     )
+
+    @property
+    def in_words(self) -> str:
+        return "linear probe"
 
     @field_validator("layers", mode="before")
     @classmethod
@@ -63,8 +90,14 @@ def _readable(text: str) -> str:
 BudgetText: TypeAlias = Annotated[str, AfterValidator(_readable)]
 
 
-class TrainingSettings(Settings):
-    """Keys of every method that trains by gradient steps; None means the default of the backbone's family."""
+class TrainingSettings(MethodSettings):
+    """Keys of every method that trains by gradient steps; None means the default of the backbone's family.
+
+    Attributes:
+        fit_name: What its training is called at the beginning of a sentence.
+    """
+
+    fit_name: ClassVar[str] = "Training"
 
     epochs: int | None = Field(None, ge=1, le=100_000)
     budget: BudgetText | None = Field(None, description="Instead of epochs: 500steps, 10min or 1e15flops.")
@@ -134,6 +167,10 @@ class TrainingSettings(Settings):
 class FinetuneSettings(TrainingSettings):
     """Train a pretrained backbone further, by default from a probe-initialised head (LP-FT, Kumar et al. 2022)."""
 
+    about = "Train a pretrained backbone further on your images."
+    subject = "Fine-tuned {}"
+    fit_name = "Fine-tuning"
+
     name: Literal["finetune"]
     head: Literal["probe", "random"] = "probe"
     head_lr: float | None = Field(None, gt=0, le=1000)
@@ -150,16 +187,42 @@ class FinetuneSettings(TrainingSettings):
     refit: bool | None = Field(None, description="Train again on train and val together; None: below 20,000 images.")
     l2_sp: float = Field(0.0, ge=0, le=1e6, description="Pull towards the starting weights (Li et al. 2018), alpha.")
 
+    @property
+    def in_words(self) -> str:
+        return "fine-tuned from a probe (LP-FT)" if self.head == "probe" else "fine-tuned (FT)"
+
 
 class ScratchSettings(TrainingSettings):
     """Train the same network from random weights, with defaults of its own."""
 
+    about = "Train the same network from random weights, for comparison."
+    subject = "{} trained from scratch"
+
     name: Literal["scratch"]
 
+    @property
+    def in_words(self) -> str:
+        return "trained from scratch"
 
-METHOD_MODELS: dict[str, type[Settings]] = {
-    "probe": ProbeSettings,
+
+METHOD_MODELS: dict[str, type[MethodSettings]] = {
     "finetune": FinetuneSettings,
+    "probe": ProbeSettings,
     "scratch": ScratchSettings,
 }
 Method: TypeAlias = Annotated[ProbeSettings | FinetuneSettings | ScratchSettings, Field(discriminator="name")]
+
+
+def of_method(menu: Mapping[str, _Entry], name: str) -> _Entry:
+    """What a menu of methods holds for one of them.
+
+    Raises:
+        TransferkitError: If it does not hold this one; names those it holds.
+
+    Example:
+        >>> of_method({"probe": "solved", "scratch": "trained"}, "probe")
+        'solved'
+    """
+    if name not in menu:
+        raise TransferkitError(f"Unknown method {quoted(name)}. {did_you_mean(name, menu)}")
+    return menu[name]

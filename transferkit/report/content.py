@@ -21,11 +21,6 @@ from transferkit.run_directory import Run
 
 _Value = TypeVar("_Value")
 
-METHODS_IN_WORDS = {
-    "finetune": "Fine-tuned {}",
-    "probe": "A linear probe on {}",
-    "scratch": "{} trained from scratch",
-}
 PROBES_IN_WORDS = {
     "knn": "A vote of nearest neighbours in features of {}",
     "ncm": "The nearest class mean in features of {}",
@@ -104,7 +99,7 @@ class Content:
     def subject(self) -> str:
         """The method and the backbone in words."""
         method = self.recipe.get("method", {})
-        usual = METHODS_IN_WORDS.get(str(method.get("name")), "{}")
+        usual = recipes.of_method(recipes.METHOD_MODELS, method["name"]).subject if "name" in method else "{}"
         words = PROBES_IN_WORDS.get(str(method.get("classifier")), usual)
         subject = words.format(self.backbone)
         return subject[0].upper() + subject[1:] if subject.startswith("the ") else subject

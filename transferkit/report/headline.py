@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.recipe import METHOD_MODELS, TrainingSettings, of_method
 from transferkit.report.content import Content, percent
-
-FITS = {"finetune": "Fine-tuning", "scratch": "Training"}  # of which a run's history tells the start
 
 
 def headline(content: Content) -> str:
@@ -90,9 +89,10 @@ def _lost(content: Content) -> Iterator[str]:
     """A sentence where training did not pay: worse on val than its start, or the start was kept."""
     known = content.evaluation.get("since_start")
     method = (content.recipe.get("method") or {}) | content.facts.get("rates", {})
-    name = FITS.get(str(method.get("name")))
-    if not known or name is None:
+    settings = of_method(METHOD_MODELS, method["name"]) if known else None
+    if not known or settings is None or not issubclass(settings, TrainingSettings):
         return
+    name = settings.fit_name
     start, end, images = known["start"], known["end"], f"{known['n']:,} val images"
     cures = f"try {_joined(list(_cures_of_loss(method, known)))}"
     if end["epoch"] == 0:

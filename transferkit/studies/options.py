@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.errors import TransferkitError
 from transferkit.recipe import (
     METHOD_MODELS,
     BackboneSettings,
@@ -15,6 +15,7 @@ from transferkit.recipe import (
     Study,
     expanded_data,
     merged,
+    of_method,
     overridden,
     parse_study,
     weighted,
@@ -46,8 +47,8 @@ class Arms:
         Raises:
             TransferkitError: If a method is unknown, or something is there twice.
         """
-        if unknown := [name for name in self.methods if name not in METHOD_MODELS]:
-            raise TransferkitError(f"Unknown method {unknown[0]!r}. {did_you_mean(unknown[0], METHOD_MODELS)}")
+        for name in self.methods:
+            of_method(METHOD_MODELS, name)
         arms: dict[str, dict[str, Any]] = {}
         for backbone in weighted(self.backbones, self.weights):
             for name, method in self._lengths():
