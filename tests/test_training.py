@@ -225,17 +225,45 @@ def test_table_of_groups_tells_frozen_stages_and_batchnorm_state() -> None:
     assert states == [("stem", False, "eval"), ("middle", True, "train"), ("dense", True, "-"), ("head", True, "-")]
 
 
-def test_gradual_unfreezing_wakes_one_stage_an_epoch_from_the_head_down() -> None:
-    before = {stage: tensors_of(classifier(), stage) for stage in ("stem", "middle", "dense")}
+@pytest.mark.parametrize(
+    ("epochs", "frozen", "wakes_at"),
+    [
+        (6, [], {"head": 0, "dense": 1, "middle": 2, "stem": 3}),
+        (4, [], {"head": 0, "dense": 1, "middle": 2, "stem": 3}),
+        (3, [], {"head": 0, "dense": 0, "middle": 1, "stem": 2}),  # depth 0 to 3 times 3 / 4, rounded down
+        (2, [], {"head": 0, "dense": 0, "middle": 1, "stem": 1}),
+        (1, [], {"head": 0, "dense": 0, "middle": 0, "stem": 0}),
+        (2, ["stem"], {"head": 0, "dense": 0, "middle": 1, "stem": 0}),  # a frozen stage is never woken
+    ],
+)
+def test_gradual_unfreezing_wakes_stages_from_the_head_down_and_all_of_them(
+    epochs: int, frozen: list[str], wakes_at: dict[str, int]
+) -> None:
+    network = classifier()
+    network.freeze(frozen)
 
-    network, _ = trained(settings(gradual_unfreezing=True, epochs=2))
+    groups = parameter_groups(network, settings(gradual_unfreezing=True, epochs=epochs))
 
-    unchanged = [
+    assert {group.stage: group.wakes_at for group in groups} == wakes_at
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_gradual_unfreezing_trains_every_stage_however_few_the_epochs(epochs: int) -> None:
+    before = {stage: tensors_of(classifier(), stage) for stage in ("stem", "middle", "dense", "head")}
+
+    network, _ = trained(settings(gradual_unfreezing=True, epochs=epochs))
+
+    changed = [
         stage
         for stage, old in before.items()
-        if all(torch.equal(tensors_of(network, stage)[name], old[name]) for name in old)
+        if any(not torch.equal(tensors_of(network, stage)[name], old[name]) for name in old)
     ]
-    assert unchanged == ["stem", "middle"]
+    assert changed == ["stem", "middle", "dense", "head"]
+
+
+def test_gradual_unfreezing_by_a_budget_without_epochs_is_refused() -> None:
+    with pytest.raises(TransferkitError, match=r"a budget of 500steps has no number of epochs\. Use --epochs"):
+        parameter_groups(classifier(), settings(gradual_unfreezing=True, epochs=None, budget="500steps"))
 
 
 def test_l2_sp_keeps_the_backbone_nearer_to_its_start() -> None:

@@ -15,14 +15,15 @@ from transferkit.methods.starting_point import Start
 from transferkit.methods.table import show_groups
 from transferkit.recipe import BackboneSettings, FinetuneSettings
 from transferkit.run_files import REFIT_CHECKPOINT
-from transferkit.training import ParameterGroup, parameter_groups, require_choice, train
+from transferkit.training import ParameterGroup, parameter_groups, require_choice, train, waking_epochs
 
 SEEN = 2_000  # training images, evenly spread, that a classifier is asked about where another one is the result
 
 
 def require(classifier: Classifier, settings: FinetuneSettings, _train_images: int, val_images: int) -> None:
-    """Refuse a stage that is not there, and a choice of the epoch by too few val images."""
+    """Refuse a stage that is not there, a choice of the epoch by too few val images, and waking without epochs."""
     require_choice(settings, val_images)
+    waking_epochs(classifier, settings)
     if settings.freeze_to is not None:
         classifier.require_stage(settings.freeze_to)
 

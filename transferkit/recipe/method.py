@@ -176,7 +176,9 @@ class FinetuneSettings(TrainingSettings):
     head_lr: float | None = Field(None, gt=0, le=1000)
     freeze_to: str | None = Field(None, description="Freeze every stage up to and including this one.")
     layer_decay: float | None = Field(None, gt=0, le=1, description="Rate of a stage relative to the next one.")
-    gradual_unfreezing: bool = Field(False, description="Wake one more stage each epoch, from the head down.")
+    gradual_unfreezing: bool = Field(
+        False, description="Wake one more stage each epoch, from the head down; several where epochs are few."
+    )
     head_scale: float | None = Field(
         None, gt=0, le=1, description="What the probe's head is multiplied by before the first step."
     )

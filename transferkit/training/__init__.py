@@ -1,7 +1,7 @@
 """Training by gradient steps: parameter groups, schedules, moving averages, and epochs that can be resumed."""
 
-from transferkit.training.groups import ParameterGroup, parameter_groups
+from transferkit.training.groups import ParameterGroup, parameter_groups, waking_epochs
 from transferkit.training.keeping import require_choice
 from transferkit.training.loop import train
 
-__all__ = ["ParameterGroup", "parameter_groups", "require_choice", "train"]
+__all__ = ["ParameterGroup", "parameter_groups", "require_choice", "train", "waking_epochs"]

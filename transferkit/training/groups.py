@@ -84,16 +84,43 @@ def parameter_groups(classifier: Classifier, settings: FinetuneSettings | Scratc
         classifier.require_stage(stage)
     decay = (settings.layer_decay or 1.0) if isinstance(settings, FinetuneSettings) else 1.0
     names = [*classifier.stages, "head"]
-    gradual = isinstance(settings, FinetuneSettings) and settings.gradual_unfreezing
+    wakes = waking_epochs(classifier, settings)
     groups = []
     for depth, name in enumerate(reversed(names)):
         rate = scale * (head_rate if name == "head" else lr * decay ** (depth - 1))
         rate = 0.0 if name in classifier.frozen else rate
         count = sum(value.numel() for value in classifier.stage_parameters(name).values())
         state = _batchnorm_state(classifier, name)
-        awake: dict[str, Any] = {"wakes_at": depth if gradual else 0, "sleeps_at": sleeps.get(name)}
+        awake: dict[str, Any] = {"wakes_at": wakes.get(name, 0), "sleeps_at": sleeps.get(name)}
         groups.append(ParameterGroup(name, count, rate, weight_decay, state, **awake))
     return groups[::-1]
+
+
+def waking_epochs(classifier: Classifier, settings: FinetuneSettings | ScratchSettings) -> dict[str, int]:
+    """The epoch from which each stage is trained that is not frozen, with gradual unfreezing; else nothing.
+
+    Raises:
+        TransferkitError: If the length is no number of epochs, by which the stages are woken.
+    """
+    if not isinstance(settings, FinetuneSettings) or not settings.gradual_unfreezing:
+        return {}
+    if settings.epochs is None:
+        raise TransferkitError(
+            f"--gradual-unfreezing wakes one more stage each epoch, and a budget of {settings.budget} has no number of "
+            "epochs. Use --epochs instead of --budget, or leave --gradual-unfreezing out."
+        )
+    awake = [stage for stage in ("head", *reversed(classifier.stages)) if stage not in classifier.frozen]
+    return dict(zip(awake, spread(len(awake), settings.epochs), strict=True))
+
+
+def spread(stages: int, epochs: int) -> list[int]:
+    """When each stage wakes, from the head down: one each epoch, or several where there are fewer epochs than stages.
+
+    Example:
+        >>> spread(4, 10), spread(4, 2), spread(5, 3)
+        ([0, 1, 2, 3], [0, 0, 1, 1], [0, 0, 1, 1, 2])
+    """
+    return [min(depth, depth * epochs // stages) for depth in range(stages)]
 
 
 def require_batch(groups: Sequence[ParameterGroup], batch_size: int) -> None:
