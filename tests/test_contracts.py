@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -167,7 +166,8 @@ def test_a_method_without_steps_needs_no_word_in_defaults_and_estimates() -> Non
 
     assert full.method == ToySettings()
     assert estimate.training_length(full.method, 1500, 1500) == (0, 0)
-    assert re.match(r"Estimate: 1,\d+ labelled and \d+ test images, 0 epochs at 16 px", estimate.estimate(toy_recipe()))
+    told = estimate.estimate(toy_recipe())  # half of the 1,797 digits are for testing
+    assert told.startswith("Estimate: 899 labelled and 898 test images, 0 epochs at 16 px, about ")
 
 
 def test_a_method_that_is_not_in_the_menu_is_an_error_and_changes_nothing() -> None:
