@@ -501,7 +501,8 @@ def study(folder: Path, names: tuple[str, str] = ("scratch", "finetune")) -> dic
     ]
     arms[1]["difference"] = difference
     return {
-        "schema": 1,
+        "schema": 3,
+        "pairs": [{"a": names[1], "b": names[0], **difference}],
         "reference": names[0],
         "n": 40,
         "arms": arms,
