@@ -612,3 +612,14 @@ def test_partial_files_of_a_killed_extraction_are_removed_by_the_next(folder: Pa
     extract(SETTINGS, str(folder), tmp_path / "out.npy", SILENT)
 
     assert [path.name for path in tmp_path.glob(".*.partial")] == [".film.mp4.ab12cd34.partial"]
+
+
+def test_what_a_kill_at_the_very_end_left_is_cleaned_up_by_the_next_call(folder: Path, tmp_path: Path) -> None:
+    extract(SETTINGS, str(folder), tmp_path / "out.npy", SILENT)
+    (tmp_path / "out.npy.partial").mkdir()
+    (tmp_path / "out.npy.partial" / ".transferkit.lock").touch()
+
+    with pytest.raises(TransferkitError, match="exists"):
+        extract(SETTINGS, str(folder), tmp_path / "out.npy", SILENT)
+
+    assert not (tmp_path / "out.npy.partial").exists()

@@ -46,7 +46,7 @@ def extract(settings: ExtractSettings, images: str, out: Path, screen: Screen, *
     require_known_file(out, [(1,)] * len(settings.layers))
     partial = parts_folder(out)
     folders.require(partial, KIND)
-    if out.exists() and folders.kind_of(partial) and not overwrite:  # a kill came between its end and the cleaning up
+    if out.exists() and partial.is_dir() and not overwrite:  # a kill came between its end and the end of cleaning up
         remove_chunks(partial)
     require_free(out, overwrite)
     with folders.held(partial, KIND):
