@@ -165,7 +165,7 @@ def record(path: Path) -> None:
     """
     if (own := _owner(path)) is None or (name := _name_in(own, path)) in own.files:
         return
-    if os.path.lexists(path):
+    if os.path.lexists(path) and not (path.is_dir() and is_vacant(path)):
         raise TransferkitError(
             f"{path} was not written by transferkit and would be lost. Move it elsewhere and run the command again."
         )
