@@ -502,6 +502,18 @@ def test_the_page_is_built_again_by_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("engine")
+def test_a_comparison_of_an_earlier_version_is_refused_with_what_to_type(tmp_path: Path) -> None:
+    run_study(wanted(), tmp_path / "study", screen=SILENT)
+    place = tmp_path / "study" / "comparison.json"
+    place.write_text(place.read_text().replace('"schema": 3', '"schema": 2', 1))
+
+    _, _, err = invoked("report", str(tmp_path / "study"))
+
+    assert "was written by an earlier version of transferkit (schema 2, here 3)" in " ".join(err.split())
+    assert "transferkit compare RUN RUN ... --out NEW-FOLDER" in " ".join(err.split())
+
+
+@pytest.mark.usefixtures("engine")
 def test_the_curve_is_drawn_for_a_paper(tmp_path: Path) -> None:
     run_study(wanted("curve", labels=[5, 20, "all"]), tmp_path / "study", screen=SILENT)
 

@@ -157,6 +157,23 @@ def read_object(path: Path, shape: Shape) -> dict[str, Any]:
     return dict(value)
 
 
+def read_result(path: Path, schema: int) -> dict[str, Any]:
+    """The object in a JSON file of results, whose numbers mean what those of this version mean.
+
+    Raises:
+        TransferkitError: If it has another schema; says to make it again.
+    """
+    found = read_object(path, {"schema": int})
+    if found["schema"] == schema:
+        return found
+    whose = "a newer" if found["schema"] > schema else "an earlier"
+    raise TransferkitError(
+        f"{path} was written by {whose} version of transferkit (schema {found['schema']}, here {schema}), which "
+        "computed its numbers in another way. Make it again: the same command with --overwrite, or "
+        "transferkit compare RUN RUN ... --out NEW-FOLDER over its finished runs."
+    )
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a file that holds one per line.
 

@@ -12,6 +12,7 @@ from transferkit.checkpoint import read_arrays, read_json, write_text
 from transferkit.errors import TransferkitError
 from transferkit.result_folders import COMPARISON, STUDY
 from transferkit.run_directory import Run
+from transferkit.run_files import read_result
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -80,7 +81,9 @@ def write_comparison(folder: Path) -> dict[str, Any]:
 
 
 def _write_comparison(folder: Path) -> dict[str, Any]:
-    comparison: dict[str, Any] = read_json(folder / "comparison.json")
+    from transferkit.comparison import SCHEMA
+
+    comparison = read_result(folder / "comparison.json", SCHEMA)
     if comparison.get("kind") == "curve":
         from transferkit.report import label_curve
 
@@ -132,9 +135,10 @@ def comparison_figure(study: Run, name: str, path: Path) -> None:
     Raises:
         TransferkitError: If there is no such figure of this comparison.
     """
+    from transferkit.comparison import SCHEMA
     from transferkit.report.label_curve import label_curve_figure
 
-    comparison = read_json(study.path / "comparison.json")
+    comparison = read_result(study.path / "comparison.json", SCHEMA)
     if name != "curve" or comparison.get("kind") != "curve":
         which = "a label curve has the figure curve" if comparison.get("kind") == "curve" else "a comparison has none"
         raise TransferkitError(f"There is no figure {name!r} here: {which}; a run has confusion, recall and training.")
