@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transferkit import rejection, runtime
+from transferkit import defaults, rejection, runtime
 from transferkit.classifier import Classifier, InputSpec, WeightsRecord
 from transferkit.defaults import warmup_share
+from transferkit.errors import TransferkitError
 from transferkit.images import Images, SealedImages, Splits
 from transferkit.job import Job
 from transferkit.methods import finetune, finetune_rates, starting_point
 from transferkit.outputs import Outputs
-from transferkit.recipe import BackboneSettings, FinetuneSettings
+from transferkit.recipe import BackboneSettings, FinetuneSettings, from_options
 from transferkit.screen import SILENT
 from transferkit.solvers import choose_C, common_scale, fit_chosen
 
@@ -255,6 +256,16 @@ def test_the_result_is_the_one_that_all_labels_without_val_give() -> None:
     stages = ["stem", "top"]
     assert refitted.digest(stages) != classifier().digest(stages)
     assert refitted.digest(stages) == all_labels.digest(stages)
+
+
+def test_an_epoch_chosen_by_val_is_the_result_and_val_is_not_given_back() -> None:
+    def resolved(**keys: Any) -> Any:
+        return defaults.resolved(from_options("finetune", "resnet20", "digits", keys, ()), 2_000, 8).method
+
+    assert resolved().refit is True
+    assert resolved(keep="best").refit is False
+    with pytest.raises(TransferkitError, match="keep best chooses an epoch by val, and refit trains on val"):
+        resolved(keep="best", refit=True)
 
 
 def test_thresholds_are_those_of_the_classifier_that_has_not_learnt_from_val() -> None:

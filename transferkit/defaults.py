@@ -167,7 +167,8 @@ def training_defaults(method: Trained, name: str, num_images: int) -> dict[str, 
 
 def finetune_defaults(method: Trained, _name: str, num_images: int, steps: int) -> dict[str, Any]:
     """Of fine-tuning; rates are not among them: they depend on where it starts (`methods.finetune_rates`)."""
-    return {"warmup": warmup_share(steps), "refit": num_images < MANY_IMAGES and not method.budget}
+    refit = num_images < MANY_IMAGES and not method.budget and method.keep == "last"
+    return {"warmup": warmup_share(steps), "refit": refit}
 
 
 def scratch_defaults(method: Trained, name: str, _num_images: int, _steps: int) -> dict[str, Any]:

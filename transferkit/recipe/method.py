@@ -189,6 +189,12 @@ class FinetuneSettings(TrainingSettings):
     refit: bool | None = Field(None, description="Train again on train and val together; None: below 20,000 images.")
     l2_sp: float = Field(0.0, ge=0, le=1e6, description="Pull towards the starting weights (Li et al. 2018), alpha.")
 
+    @model_validator(mode="after")
+    def _one_result(self) -> Self:
+        if self.refit and self.keep == "best":
+            raise ValueError("keep best chooses an epoch by val, and refit trains on val. Give one of them.")
+        return self
+
     @property
     def in_words(self) -> str:
         return "fine-tuned from a probe (LP-FT)" if self.head == "probe" else "fine-tuned (FT)"
