@@ -1,0 +1,160 @@
+"""Counts how the package is built: rooms, imports between them, long functions, untyped dicts, names used twice.
+
+    python tools/structure.py            the counts, a line each
+    python tools/structure.py arrows     which room imports which, and by how many imports
+    python tools/structure.py twice      classes and public functions of one name in several files
+
+A room is a name at the top level of the package; inside `studies/` each folder is a room of its own. An arrow stands
+for all imports of one room by another. Floors are the longest chain of arrows.
+"""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "transferkit"
+SLICED = {"studies"}  # rooms whose folders are rooms
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def trees() -> dict[Path, ast.Module]:
+    """The syntax tree of every file of the package."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    """The room of a dotted name below the package, or of a path's parts."""
+    names = [part.removesuffix(".py") for part in parts]
+    deep = names[0] in SLICED and len(names) > 1 and (PACKAGE / names[0] / names[1]).is_dir()
+    return "/".join(names[:2]) if deep else names[0]
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Rooms that a file imports, one for each import."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("transferkit"):
+            continue
+        base = tuple(str(node.module).split(".")[1:])
+        for alias in node.names:
+            yield room_of((*base, alias.name))
+
+
+def arrows(files: Mapping[Path, ast.Module]) -> Counter[tuple[str, str]]:
+    """How many imports lead from one room to another; the package's own `__init__` is nobody's room."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for path, tree in files.items():
+        here = room_of(path.relative_to(PACKAGE).parts)
+        counts.update((here, there) for there in imported(tree) if there not in (here, "__version__"))
+    return counts
+
+
+def floors(pairs: Counter[tuple[str, str]]) -> int:
+    """The longest chain of rooms that import each other."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for here, there in pairs:
+        below[here].add(there)
+    height: dict[str, int] = {}
+    for room in TopologicalSorter(below).static_order():
+        height[room] = 1 + max((height[other] for other in below[room]), default=0)
+    return max(height.values())
+
+
+def functions(files: Mapping[Path, ast.Module]) -> list[tuple[str, Function]]:
+    """Every function with the file it stands in."""
+    return [
+        (str(path.relative_to(PACKAGE)), node)
+        for path, tree in files.items()
+        for node in ast.walk(tree)
+        if isinstance(node, Function)
+    ]
+
+
+def body_lines(function: Function) -> int:
+    """Lines of a function's body without its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) and len(function.body) > 1 else function.body
+    return int(function.end_lineno or 0) - body[0].lineno + 1
+
+
+def parameters(function: Function) -> int:
+    """How many arguments a function takes, without self and cls."""
+    names = [each.arg for each in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    return len([name for name in names if name not in ("self", "cls")])
+
+
+def string_keys(files: Mapping[Path, ast.Module]) -> int:
+    """Accesses such as `row["accuracy"]`."""
+    nodes = (node for tree in files.values() for node in ast.walk(tree))
+    keys = (node.slice for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load))
+    return sum(
+        isinstance(key, ast.Constant) and isinstance(key.value, str) and not key.value.startswith("transferkit")
+        for key in keys
+    )
+
+
+def untyped_dicts(files: Mapping[Path, ast.Module]) -> int:
+    """Annotations `dict[str, Any]`."""
+    return sum(ast.unparse(tree).count("dict[str, Any]") for tree in files.values())
+
+
+def twice(files: Mapping[Path, ast.Module], kind: type[ast.ClassDef] | type[ast.FunctionDef]) -> dict[str, list[str]]:
+    """Public names at the top level of several files, with these files."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for path, tree in files.items():
+        for node in tree.body:
+            if isinstance(node, kind) and not node.name.startswith("_"):
+                places[node.name].append(str(path.relative_to(PACKAGE)))
+    return {name: found for name, found in sorted(places.items()) if len(found) > 1}
+
+
+def counts() -> dict[str, str]:
+    """What is counted, in words."""
+    files = trees()
+    pairs, every = arrows(files), functions(files)
+    sizes = sorted(body_lines(function) for _, function in every)
+    long = sum(size > 50 for size in sizes)
+    widest = sorted(((parameters(function), name, function.name) for name, function in every), reverse=True)[:3]
+    top = {path.relative_to(PACKAGE).parts[0] for path in files}
+    return {
+        "files, lines": f"{len(files)}, {sum(len(path.read_text().splitlines()) for path in files):,}",
+        "names at the top level": str(len(top)),
+        "rooms": str(len({room for pair in pairs for room in pair})),
+        "arrows between rooms": str(len(pairs)),
+        "floors": str(floors(pairs)),
+        "accesses by string key": f"{string_keys(files):,}",
+        "dict[str, Any]": str(untyped_dicts(files)),
+        "functions": f"{len(sizes):,}, median body {statistics.median(sizes):g} lines, above 50: {long}",
+        "longest parameter lists": ", ".join(f"{name} {function} ({n})" for n, name, function in widest),
+        "class names used twice": ", ".join(twice(files, ast.ClassDef)) or "none",
+        "isinstance of settings": str(settings_asked(files)),
+    }
+
+
+def settings_asked(files: Mapping[Path, ast.Module]) -> int:
+    """Tests such as `isinstance(settings, FinetuneSettings)`."""
+    calls = (node for tree in files.values() for node in ast.walk(tree) if isinstance(node, ast.Call))
+    asked = (ast.unparse(call) for call in calls if isinstance(call.func, ast.Name) and call.func.id == "isinstance")
+    return sum("Settings" in text or "Data)" in text for text in asked)
+
+
+def main() -> None:
+    what = sys.argv[1] if len(sys.argv) > 1 else "counts"
+    if what == "arrows":
+        for (here, there), number in sorted(arrows(trees()).items()):
+            print(f"{here} -> {there}: {number}")
+    elif what == "twice":
+        for kind in (ast.ClassDef, ast.FunctionDef):
+            for name, places in twice(trees(), kind).items():
+                print(f"{name}: {', '.join(places)}")
+    else:
+        for name, count in counts().items():
+            print(f"{name}: {count}")
+
+
+if __name__ == "__main__":
+    main()
