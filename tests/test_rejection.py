@@ -13,6 +13,7 @@ from synthetic_runs import finished_run
 from transferkit import rejection
 from transferkit.errors import TransferkitError
 from transferkit.metrics.temperature import fit_temperature
+from transferkit.ood import knn
 from transferkit.outputs import Outputs
 from transferkit.prediction import Model, in_words, limits_of, no_threshold, predictions
 from transferkit.rejection import Rejection
@@ -253,3 +254,42 @@ def test_outputs_without_features_cannot_be_compared() -> None:
 
     with pytest.raises(TransferkitError, match="2 features per image; these outputs have 2 and 0"):
         limits.scores(Outputs(np.zeros((1, 0)), np.zeros((1, 2)), np.zeros(1, np.int64), ("one",), ("cat", "dog")))
+
+
+def spread(width: float, n: int = 200, seed: int = 0) -> Outputs:
+    """Features whose directions spread by an angle of about `width` around one axis."""
+    across = np.random.default_rng(seed).normal(0, width, n)
+    features = np.stack([np.cos(across), np.sin(across)], axis=1).astype(np.float32)
+    return Outputs(features, np.zeros((n, 2), np.float32), np.zeros(n, np.int64), tuple(map(str, range(n))), NAMES[:2])
+
+
+def test_the_typical_distance_leaves_the_image_itself_out() -> None:
+    bank = spread(0.3)
+    rows = bank.features / np.linalg.norm(bank.features, axis=1, keepdims=True)
+
+    found = knn.typical_distance(bank)
+
+    away = NearestNeighbors(n_neighbors=11).fit(rows).kneighbors(rows)[0][:, 10]  # k = 200 / 20, and itself
+    assert found == pytest.approx(float(np.median(away)), rel=1e-4)
+
+
+def test_a_single_image_has_no_typical_distance() -> None:
+    assert math.isnan(knn.typical_distance(spread(0.3, n=1)))
+
+
+def test_thresholds_carry_over_to_a_network_that_spreads_features_wider() -> None:
+    narrow, wide = (lambda n, seed, width=width: spread(width, n, seed) for width in (0.02, 0.04))
+
+    fitted = rejection.fit(narrow(2_000, 1), wide(200, 0), seen=narrow(200, 0))
+
+    threshold = fitted.threshold()
+    assert threshold is not None
+    assert np.mean(fitted.scores(wide(2_000, 2)) <= threshold) == pytest.approx(0.95, abs=0.02)
+
+
+def test_a_bank_whose_images_are_all_alike_leaves_the_scores_as_they_are() -> None:
+    alike, bank = spread(0.0), spread(0.3)
+
+    same = rejection.fit(spread(0.3, 50, 1), alike, seen=bank)
+
+    assert same.percentiles == rejection.fit(spread(0.3, 50, 1), bank).percentiles

@@ -15,6 +15,7 @@ from transferkit import ood
 from transferkit.errors import TransferkitError
 from transferkit.metrics import conformal
 from transferkit.metrics.temperature import fit_temperature
+from transferkit.ood import knn
 from transferkit.outputs import Outputs
 
 Floats = npt.NDArray[np.float64]
@@ -137,8 +138,9 @@ def fit(val: Outputs | None, bank: Outputs | None = None, seen: Outputs | None =
     Args:
         val: Outputs of a classifier that has not learnt from these images.
         bank: Outputs on training images to compare with, see `banked`; without, the score is msp.
-        seen: The bank of the classifier that gave `val`, where the one with `bank` has learnt from val: scores of val
-            are those of the same training on fewer images.
+        seen: The bank of the classifier that gave `val`, where the one with `bank` has learnt from val. Its scores
+            stand for those of the one with `bank`, which was trained alike on more images, as multiples of how far
+            training images are from each other: two trainings may spread their features differently.
 
     Raises:
         TransferkitError: If features or scores are not finite.
@@ -146,8 +148,16 @@ def fit(val: Outputs | None, bank: Outputs | None = None, seen: Outputs | None =
     if val is None or not len(val):
         return Rejection(0, (), None, None, bank)
     scores = Rejection(0, (), None, None, bank if seen is None else seen).scores(val)
+    if bank is not None and seen is not None:
+        scores = scores * _wider(bank, seen)
     found = (_percentiles(scores), fit_temperature(val), _candidate_quantile(val))
     return Rejection(len(val), *found, bank)
+
+
+def _wider(bank: Outputs, seen: Outputs) -> float:
+    """By which factor training images are farther from each other in one bank than in the other."""
+    ratio = knn.typical_distance(bank) / max(knn.typical_distance(seen), np.finfo(float).tiny)
+    return ratio if 0 < ratio < math.inf else 1.0
 
 
 def banked(train: Outputs, seed: int) -> Outputs | None:

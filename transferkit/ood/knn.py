@@ -45,6 +45,19 @@ def neighbours(n_train: int) -> int:
     return min(MOST_NEIGHBOURS, max(1, n_train // 20))
 
 
+def typical_distance(train: Outputs) -> float:
+    """The median distance of training images to their k-th nearest other one, in [0, 2]; nan of a single image.
+
+    What the scores of two networks are to be compared by: one may spread all its features wider than the other.
+    """
+    rows = training_features(train)
+    k = neighbours(len(rows))
+    if len(rows) <= k:
+        return float("nan")
+    bank = torch.cat([unit_length(chunk).float() for chunk in chunks(rows)])
+    return float(np.median(distances(bank, rows, k + 1)))  # the nearest is the image itself
+
+
 def _kept(rows: Rows, settings: OodSettings) -> tuple[Rows, list[str]]:
     if len(rows) <= settings.max_train_rows:
         return rows, []
