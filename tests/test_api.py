@@ -7,7 +7,9 @@ from inspect import signature
 import pytest
 
 import transferkit
+from transferkit import api
 from transferkit.errors import TransferkitError
+from transferkit.estimates import announcement
 
 
 def test_every_method_is_called_alike() -> None:
@@ -15,6 +17,18 @@ def test_every_method_is_called_alike() -> None:
 
     assert parameters == ["backbone", "data", "out", "overwrite", "resume", "quiet", "options"]
     assert signature(transferkit.probe) == signature(transferkit.scratch) == signature(transferkit.finetune)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_python_tells_what_the_command_line_tells_before_a_run(
+    quiet: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(announcement, "of_long_run", lambda recipe: f"Estimate: {recipe.backbone.name}")
+    monkeypatch.setattr(api, "run", lambda *_, **__: None)
+
+    transferkit.scratch("resnet20", "digits", quiet=quiet)
+
+    assert capsys.readouterr().err == ("" if quiet else "Estimate: resnet20\n")
 
 
 @pytest.mark.parametrize("name", ["finetune", "probe", "scratch"])

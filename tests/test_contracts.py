@@ -11,10 +11,10 @@ import torch
 
 from transferkit import backbones, datasets, methods, ood, runtime
 from transferkit.classifier import Classifier
-from transferkit.cli import estimate
 from transferkit.datasets import DATASETS
 from transferkit.defaults import resolved
 from transferkit.errors import TransferkitError
+from transferkit.estimates import work
 from transferkit.features.fast_classifier import collect
 from transferkit.images import Images, Splits, split
 from transferkit.job import Job
@@ -165,8 +165,8 @@ def test_a_method_without_steps_needs_no_word_in_defaults_and_estimates() -> Non
     full = resolved(toy_recipe(), 1500, 8)
 
     assert full.method == ToySettings()
-    assert estimate.training_length(full.method, 1500, 1500) == (0, 0)
-    told = estimate.estimate(toy_recipe())  # half of the 1,797 digits are for testing
+    assert work.training_length(full.method, 1500, 1500) == (0, 0)
+    told = work.estimate(toy_recipe())  # half of the 1,797 digits are for testing
     assert told.startswith("Estimate: 899 labelled and 898 test images, 0 epochs at 16 px, about ")
 
 

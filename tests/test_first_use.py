@@ -16,10 +16,10 @@ from transferkit import api, checkpoint, datasets
 from transferkit import run as story
 from transferkit.api import finetune
 from transferkit.cli import doctor
-from transferkit.cli.estimate import outline
 from transferkit.datasets import cifar_batches, folder, svhn
 from transferkit.decoding import decode
 from transferkit.errors import MachineError, TransferkitError
+from transferkit.estimates.inputs import outline
 from transferkit.recipe import FolderData, book, from_options
 from transferkit.screen import SILENT
 from transferkit.studies import study

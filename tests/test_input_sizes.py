@@ -13,11 +13,14 @@ from safetensors.torch import save_file
 from transferkit import backbones, defaults, rejection, runtime
 from transferkit.backbones import timm_sizes
 from transferkit.budget import operations_in_words
-from transferkit.cli.estimate import cheaper_size, inputs_in_words, of_study, resolved_as_run
 from transferkit.errors import TransferkitError
+from transferkit.estimates import inputs_in_words, of_ranking, of_study, require_weights
+from transferkit.estimates.cheaper_sizes import MEASURED, cheaper_size
+from transferkit.estimates.inputs import resolved_as_run
 from transferkit.input_sizes import InputSize, in_words, input_size, resolved_backbone
 from transferkit.receptive_fields import total_flops
-from transferkit.recipe import BackboneSettings, from_options
+from transferkit.recipe import BackboneSettings, from_options, ranking_from_options
+from transferkit.report import page
 from transferkit.run import save_model
 from transferkit.run_directory import Run
 from transferkit.screen import SILENT
@@ -212,11 +215,38 @@ def test_a_study_estimates_each_arm_and_how_often_it_is_run() -> None:
     assert told["scratch"].endswith(" 2 times, once per seed.")
 
 
-def test_a_long_run_is_offered_a_cheaper_size_with_its_loss_in_the_first_line() -> None:
-    assert cheaper_size(3600, 128, is_chosen=True).startswith(
-        "Cheaper: --size 96 takes about 34 min; it lost 2.0 points"
-    )
-    assert cheaper_size(900, 128, is_chosen=True) == cheaper_size(3600, 128, is_chosen=False) == ""
+def test_a_ranking_estimates_one_pass_over_the_images_that_it_ranks_on() -> None:
+    ranking = ranking_from_options(["resnet-mini=none"], "digits", (), {"images": 100})
+
+    told = of_ranking(ranking)
+
+    assert told["resnet-mini=none"].startswith("Estimate: features of 100 training images at 8 px, about ")
+
+
+def test_a_long_run_is_offered_the_next_smaller_measured_size_with_its_loss() -> None:
+    assert cheaper_size(3600, 128).startswith("Cheaper: --size 96 takes about 34 min; it lost 2.0 points")
+    assert cheaper_size(3600, 96).startswith("Cheaper: --size 64 takes about 27 min; it lost 8.7 points")
+    assert cheaper_size(900, 128) == cheaper_size(3600, 192) == ""  # short, and not measured
+
+
+def test_every_loss_that_is_offered_stands_in_the_measured_results() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "results.md").read_text(encoding="utf-8")
+    part = page[page.index("## Smaller inputs") :]
+
+    for row in MEASURED:
+        assert f"| {row.px} to {row.smaller_px} px | {row.points:.1f} points |" in part
+
+
+def test_a_dry_run_of_a_study_sees_its_data_once_and_what_it_would_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    study = study_of("compare", Arms(["resnet18"], ["scratch", "finetune"], ()), "cifar10", {}, {"seeds": 3})
+
+    told = inputs_in_words(recipe for _, _, recipe in study.recipes())
+
+    assert told == ["To be downloaded: cifar10 (170 MB), ImageNet weights of resnet18 (about 45 MB)."]
 
 
 def test_a_dry_run_counts_classes_and_names_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -226,7 +256,7 @@ def test_a_dry_run_counts_classes_and_names_files_that_cannot_be_read(tmp_path: 
             Image.new("RGB", (8, 8)).save(tmp_path / label / f"{index}.png")
     (tmp_path / "b" / "2.png").write_bytes(b"no image")
 
-    told = inputs_in_words(from_options("scratch", "resnet20", f"folder:{tmp_path}", {}, ()))
+    told = inputs_in_words([from_options("scratch", "resnet20", f"folder:{tmp_path}", {}, ())])
 
     assert told == [
         "Data: 2 classes, 2 to 3 training images each; 5 of 5 files opened.",
@@ -239,4 +269,11 @@ def test_a_dry_run_refuses_weights_that_do_not_fit(tmp_path: Path) -> None:
     recipe = from_options("probe", "resnet18", "digits", {"weights": str(tmp_path / "own.safetensors")}, ())
 
     with pytest.raises(TransferkitError, match="do not fit resnet18"):
-        inputs_in_words(recipe)
+        require_weights(recipe)
+
+
+def test_the_page_of_a_run_gives_the_reason_for_its_input_size() -> None:
+    spec = {"size": 128, "interpolation": "bilinear"}
+
+    assert page._input(spec, "as asked") == "128 px (as asked), bilinear"
+    assert page._input(spec, "") == "128 px, bilinear"  # of a run from before the reason was kept

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors, and of its own floor without a circle
     {"__init__", "__main__", "cli"},
     {"api", "studies", "lab"},
-    {"run", "replay", "limitations", "label_quality", "exports"},
+    {"run", "replay", "limitations", "label_quality", "exports", "estimates"},
     {"report", "comparison", "same_data", "prediction", "tracking"},
     {"evaluation", "outcome", "explanations", "rejection"},
     {"methods", "defaults", "costs", "extraction"},

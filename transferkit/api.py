@@ -7,6 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from transferkit import estimates
 from transferkit.errors import TransferkitError
 from transferkit.recipe import from_options, ranking_from_options
 from transferkit.run import run
@@ -96,9 +97,10 @@ def rank(
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     wanted = ranking_from_options(backbones, data, shared, options)
-    return ranking.rank(
-        wanted, _path(out), overwrite=overwrite, screen=Screen(quiet=quiet), command="transferkit.rank(...)"
-    )
+    screen = Screen(quiet=quiet)
+    ranking.require_backbones(wanted)
+    estimates.before_ranking(wanted, screen)
+    return ranking.rank(wanted, _path(out), overwrite=overwrite, screen=screen, command="transferkit.rank(...)")
 
 
 def limits(
@@ -189,13 +191,15 @@ def compare(
         TransferkitError: For wrong options, backbones or data, before any work.
     """
     from transferkit.studies.options import Arms, study_of
-    from transferkit.studies.study import run_study
+    from transferkit.studies.study import require_backbones, run_study
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     arms = Arms(backbones, methods, shared, scratch_budget)
     study = study_of("compare", arms, data, options, {"seeds": seeds, "budget": budget})
-    command = "transferkit.compare(...)"
-    return run_study(study, _path(out), overwrite=overwrite, screen=Screen(quiet=quiet), command=command)
+    screen, command = Screen(quiet=quiet), "transferkit.compare(...)"
+    require_backbones(study)
+    estimates.before_study(study, screen)
+    return run_study(study, _path(out), overwrite=overwrite, screen=screen, command=command)
 
 
 def _run(
@@ -210,8 +214,9 @@ def _run(
     **options: Any,
 ) -> Run:
     recipe = from_options(method, backbone, data, options, ())
-    command = f"transferkit.{method}(...)"
-    return run(recipe, _path(out), overwrite=overwrite, resume=resume, screen=Screen(quiet=quiet), command=command)
+    screen, command = Screen(quiet=quiet), f"transferkit.{method}(...)"
+    estimates.before_run(recipe, screen)
+    return run(recipe, _path(out), overwrite=overwrite, resume=resume, screen=screen, command=command)
 
 
 def _path(out: Path | str | None) -> Path | None:

@@ -53,7 +53,7 @@ def run(
     """
     screen = screen or Screen()
     tracking.require(recipe.track)
-    backbones.require(recipe.backbone)
+    backbones.require(recipe.starting_backbone)
     with run_directory.claimed(out or recipe.default_folder, overwrite=overwrite, resume=resume) as place:
         if place.is_finished and not overwrite:
             show(place, Extras(screen))
@@ -114,8 +114,9 @@ def carry_out(recipe: Recipe, place: Run, *, resume: bool, screen: Screen, comma
     clock.lap("explain")
 
     place.write_json("environment", runtime.environment(machine))
+    reason = {"input_reason": size.reason}
     notes = [*machine.notes, *splits.notes, *fitted.notes, *extras.notes]
-    place.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}})
+    place.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}, **reason})
     place.write_json("evaluation", {**evaluate(test, fitted.val, fitted.history), **beside})
     place.remove_checkpoint()
     show(place, extras)

@@ -87,6 +87,7 @@ FACTS: Shape = {
         {"stage": str, "parameters": int, "trainable": bool, "lr?": MAYBE, "weight_decay?": MAYBE, "batchnorm?": str}
     ],
     "costs?": {"*": MAYBE},
+    "input_reason?": str,
     "probe?": (None, {"grid?": [float], "validation_accuracy?": [float], "C?": MAYBE}),
 }
 ENVIRONMENT: Shape = {

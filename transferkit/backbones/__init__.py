@@ -29,6 +29,7 @@ SOURCES = {
     "small": "transferkit.backbones.small_cnns",
     "pixels": "transferkit.backbones.pixels",
 }
+DOWNLOADING = ("torchvision", "timm")  # sources whose ImageNet weights may have to be downloaded
 TIMM = "timm/"
 TIMM_RESNET = re.compile(
     r"(?:legacy_|wide_|se|eca|sk)*resne[sx]?t(?:aa|blur|rs|v2_)?(?P<depth>\d+)(?!.*_clip)"
@@ -107,10 +108,23 @@ def require(settings: BackboneSettings) -> None:
         from transferkit.backbones.timm_models import require_model
 
         require_model(settings.name.removeprefix(TIMM))
-    if settings.weights not in ("imagenet", "none"):
-        from transferkit import weights
+    from transferkit import weights
 
+    if settings.weights == "imagenet":
+        lacks_weights(settings)
+    else:
         weights.require(settings.weights, settings.name)
+
+
+def lacks_weights(settings: BackboneSettings) -> bool:
+    """Whether `load` will have to download the weights; what is in their file is not looked at, but in a package.
+
+    Raises:
+        TransferkitError: If an installed package should give them, and its file is missing or altered.
+    """
+    if settings.weights != "imagenet" or source(settings.name) not in DOWNLOADING:
+        return False
+    return not import_module(SOURCES[source(settings.name)]).has_imagenet(settings)
 
 
 def source(name: str) -> str:

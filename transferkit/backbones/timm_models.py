@@ -158,13 +158,28 @@ def imagenet(facts: Pretrained, screen: Screen) -> Weights:
     """
     file = cache_name(facts)
     found = hub_file(facts.repository) or weights.local(file, screen)
-    tagged = f"timm/{facts.name}.{facts.tag}" if facts.tag else f"timm/{facts.name}"
-    if found is None and (packaged := weights.from_packages(tagged, "imagenet", screen)):
+    if found is None and (packaged := weights.from_packages(tagged(facts), "imagenet", screen)):
         return packaged
     path, digest = found or downloaded(facts, file, screen)
     tensors, _ = weights.read_file(path)
     record = WeightsRecord("timm", facts.tag or path.name, digest, facts.licence)
     return Weights(tensors, record, facts.preparation)
+
+
+def has_imagenet(settings: BackboneSettings) -> bool:
+    """Whether timm's weights of a model are on this machine.
+
+    Raises:
+        TransferkitError: If timm has none, or the file of an installed package is missing or altered.
+    """
+    facts = pretrained(settings.name.removeprefix(PREFIX))
+    is_here = bool(hub_file(facts.repository)) or weights.is_cached(cache_name(facts))
+    return is_here or weights.is_packaged(tagged(facts), "imagenet")
+
+
+def tagged(facts: Pretrained) -> str:
+    """The backbone's name with timm's tag of its weights."""
+    return f"timm/{facts.name}.{facts.tag}" if facts.tag else f"timm/{facts.name}"
 
 
 def cache_name(facts: Pretrained) -> str:

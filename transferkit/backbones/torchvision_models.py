@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -58,6 +59,16 @@ def made_for_px(_: BackboneSettings) -> int:
 def fitting_px(settings: BackboneSettings, px: int) -> int:
     """The side nearest to `px` that the network can take."""
     return max(px, SMALLEST_PX.get(architecture(settings.name), 1))
+
+
+def has_imagenet(settings: BackboneSettings) -> bool:
+    """Whether the ImageNet weights are on this machine.
+
+    Raises:
+        TransferkitError: If an installed package should give them, and its file is missing or altered.
+    """
+    file = Path(weights.torchvision_url(settings.name)).name
+    return weights.is_cached(file) or weights.is_packaged(settings.name, "imagenet")
 
 
 def architecture(name: str) -> str:

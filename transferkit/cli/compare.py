@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsOfEach, with_options
-from transferkit.cli.terminal import command_line, print_json, print_recipe, working
+from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.errors import TransferkitError
 from transferkit.recipe import FolderData, Study
 from transferkit.studies.options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
@@ -161,16 +161,25 @@ def _compare_runs(
 def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
     """Carry out a study and show its table."""
     if dry_run:
-        print_recipe(study, as_json)
+        print_study(study, as_json)
         return
     with working(KEPT) as screen:
-        from transferkit import report
-        from transferkit.cli.estimate import of_study
+        from transferkit import estimates, report
         from transferkit.studies import study as studies
 
-        for arm, text in of_study(study).items():
-            screen.line(f"{arm}: {text}")
+        studies.require_backbones(study)
+        estimates.before_study(study, screen)
         comparison = studies.run_study(study, out, overwrite=overwrite, screen=screen, command=command_line())
     screen.show(report.comparison_verdict(comparison))
     if as_json:
         print_json(comparison)
+
+
+def print_study(study: Study, as_json: bool) -> None:
+    """The study, its data and what each arm would cost, for --dry-run."""
+    from transferkit import estimates
+    from transferkit.studies.study import require_backbones
+
+    require_backbones(study)
+    recipes = [*study.before.values(), *(recipe for _, _, recipe in study.recipes())]
+    print_dry_run(study, estimates.inputs_in_words(recipes), estimates.of_study(study), as_json)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsOfEach, with_options
-from transferkit.cli.terminal import command_line, print_json, print_recipe, working
+from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import FolderData, Ranking, ranking_from_options
 
 KEPT = "Stopped. Finished backbones are kept; the same command goes on from there."
@@ -42,15 +42,27 @@ def run_ranking(ranking: Ranking, out: Path | None, overwrite: bool, dry_run: bo
     from transferkit.backbones import source
 
     if dry_run:
-        print_recipe(ranking, as_json)
+        print_ranking(ranking, as_json)
         return
     for backbone in ranking.backbones:
         source(backbone.name)  # an unknown one is told before torch is loaded
     with working(KEPT) as screen:
-        from transferkit import report
+        from transferkit import estimates, report
         from transferkit.studies import ranking as rankings
 
+        rankings.require_backbones(ranking)
+        estimates.before_ranking(ranking, screen)
         result = rankings.rank(ranking, out, overwrite=overwrite, screen=screen, command=command_line())
     screen.show(report.ranking_verdict(result))
     if as_json:
         print_json(result)
+
+
+def print_ranking(ranking: Ranking, as_json: bool) -> None:
+    """The ranking, its data and what each backbone would cost, for --dry-run."""
+    from transferkit import estimates
+    from transferkit.studies.ranking import require_backbones
+
+    require_backbones(ranking)
+    found = estimates.inputs_in_words(ranking.recipes().values())
+    print_dry_run(ranking, found, estimates.of_ranking(ranking), as_json)

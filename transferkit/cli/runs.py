@@ -11,7 +11,7 @@ import typer
 from transferkit import recipe as recipes
 from transferkit.cli import compare, rank
 from transferkit.cli.options import Backbone, Data, Json, Out, Overrides, Overwrite, method_options
-from transferkit.cli.terminal import command_line, print_json, working
+from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import book
 
 if TYPE_CHECKING:
@@ -92,12 +92,10 @@ def run_recipe(
 
     source(recipe.backbone.name)  # an unknown one is told before torch is loaded
     with working(lambda: kept(out or recipe.default_folder)) as screen:
-        from transferkit import report
-        from transferkit.cli.estimate import of_long_run
+        from transferkit import estimates, report
         from transferkit.run import run
 
-        if text := of_long_run(recipe):
-            screen.line(text)
+        estimates.before_run(recipe, screen)
         place = run(recipe, out, overwrite=overwrite, resume=resume, screen=screen, command=command_line())
     screen.show(report.verdict(place))
     if as_json:
@@ -105,18 +103,11 @@ def run_recipe(
 
 
 def print_estimate(recipe: recipes.Recipe, as_json: bool) -> None:
-    """The recipe and what it would cost, for --dry-run."""
-    from transferkit.cli.estimate import estimate, inputs_in_words
-    from transferkit.screen import Screen
+    """The recipe, its data and what it would cost, for --dry-run."""
+    from transferkit import estimates
 
-    found = inputs_in_words(recipe)
-    if as_json:
-        print_json({"recipe": recipe.model_dump(mode="json"), "estimate": estimate(recipe), "found": found})
-        return
-    print(recipes.dump(recipe), end="")
-    for line in found:
-        Screen().line(line)
-    Screen().line(estimate(recipe))
+    estimates.require_weights(recipe)
+    print_dry_run(recipe, estimates.inputs_in_words([recipe]), estimates.estimate(recipe), as_json)
 
 
 def kept(folder: Path) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from transferkit.errors import Stopped
-from transferkit.recipe import Ranking, Study, dump
+from transferkit.recipe import Ranking, Recipe, Study, dump
 
 if TYPE_CHECKING:
     from transferkit.screen import Screen
@@ -48,15 +48,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
-def print_recipe(recipe: Ranking | Study, as_json: bool) -> None:
-    """What would be run and what each arm would cost, for --dry-run; the recipe alone on stdout."""
-    from transferkit.cli import estimate
+def print_dry_run(
+    work: Recipe | Ranking | Study, found: Sequence[str], estimates: str | Mapping[str, str], as_json: bool
+) -> None:
+    """What would be run, for --dry-run: the recipe alone on stdout; beside it what was seen, and what it would cost."""
+    from transferkit.estimates import announce
     from transferkit.screen import Screen
 
-    arms = estimate.of_study(recipe) if isinstance(recipe, Study) else estimate.estimates(recipe.recipes())
     if as_json:
-        print_json({"recipe": recipe.model_dump(mode="json"), "estimates": arms})
+        name = "estimate" if isinstance(estimates, str) else "estimates"
+        print_json({"recipe": work.model_dump(mode="json"), name: estimates, "found": found})
         return
-    print(dump(recipe), end="")
-    for arm, text in arms.items():
-        Screen().line(f"{arm}: {text}")
+    print(dump(work), end="")
+    for line in (*found, *([estimates] if isinstance(estimates, str) else [])):
+        Screen().line(line)
+    if not isinstance(estimates, str):
+        announce(estimates, Screen())

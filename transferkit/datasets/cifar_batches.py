@@ -45,6 +45,7 @@ class Archive:
         title: Its name for people.
         urls: The official address, then mirrors of the same bytes.
         sha256: Of the .tar.gz, in hex.
+        megabytes: Of the .tar.gz.
         folder: The folder inside.
         train: Batches with training images.
         test: Batches with test images.
@@ -55,6 +56,7 @@ class Archive:
     title: str
     urls: tuple[str, ...]
     sha256: str
+    megabytes: int
     folder: str
     train: tuple[str, ...]
     test: tuple[str, ...]
@@ -83,11 +85,31 @@ def load_archive(archive: Archive, settings: Cifar10Data | Cifar100Data, screen:
     return carved(train, test, settings)
 
 
+def download_mb(archive: Archive, root: Path | None) -> int:
+    """Megabytes that have to be downloaded; 0 where the archive is here.
+
+    Raises:
+        TransferkitError: If there is none in the folder that was named.
+    """
+    if root:
+        _reader(archive, root)
+    is_here = root or _unpacked(archive).is_dir() or _packed(archive).is_file()
+    return 0 if is_here else archive.megabytes
+
+
+def _unpacked(archive: Archive) -> Path:
+    return cache_folder() / "datasets" / archive.folder
+
+
+def _packed(archive: Archive) -> Path:
+    return cache_folder() / "downloads" / archive.file_name
+
+
 def _downloaded(archive: Archive, screen: Screen) -> Path:
     """The folder with the batches, in the cache."""
-    unpacked = cache_folder() / "datasets" / archive.folder
+    unpacked = _unpacked(archive)
     if not unpacked.is_dir():
-        place = cache_folder() / "downloads" / archive.file_name
+        place = _packed(archive)
         fetch(archive.urls, place, sha256=archive.sha256, title=archive.title, screen=screen, offline=OFFLINE)
         extract(place, unpacked)
     return unpacked

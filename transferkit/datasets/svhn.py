@@ -13,7 +13,7 @@ from transferkit.errors import TransferkitError
 from transferkit.images import Images, Splits
 from transferkit.recipe import SvhnData
 from transferkit.runtime import cache_folder
-from transferkit.screen import Screen
+from transferkit.screen import SILENT, Screen
 
 CLASS_NAMES = tuple("0123456789")
 HOME = "http://ufldl.stanford.edu/housenumbers/"
@@ -21,6 +21,7 @@ MD5 = {  # torchvision, datasets/svhn.py
     "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
     "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
 }
+MEGABYTES = {"train_32x32.mat": 182, "test_32x32.mat": 64}
 OFFLINE = (
     "Without a network, --data digits, --data glyphs and --data folder:PATH work, and `transferkit quickstart`, "
     "a whole study that downloads nothing."
@@ -37,10 +38,27 @@ def load(settings: SvhnData, screen: Screen) -> Splits:
     return carved(train, test, settings)
 
 
+def download_mb(settings: SvhnData) -> int:
+    """Megabytes that have to be downloaded; 0 where both files are here.
+
+    Raises:
+        TransferkitError: If `root` lacks one of them.
+    """
+    if settings.root:
+        for part in ("train", "test"):
+            _file(settings.root, part, SILENT)
+        return 0
+    return sum(size for name, size in MEGABYTES.items() if not _place(name).is_file())
+
+
+def _place(name: str) -> Path:
+    return cache_folder() / "downloads" / name
+
+
 def _file(root: Path | None, part: str, screen: Screen) -> Path:
     name = f"{part}_32x32.mat"
     if root is None:
-        place = cache_folder() / "downloads" / name
+        place = _place(name)
         return fetch([HOME + name], place, md5=MD5[name], title=f"SVHN {part}", screen=screen, offline=OFFLINE)
     if not (root / name).is_file():
         raise TransferkitError(

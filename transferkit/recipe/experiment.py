@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from transferkit.recipe.backbone import Backbone
+from transferkit.recipe.backbone import Backbone, BackboneSettings
 from transferkit.recipe.data import Data
-from transferkit.recipe.method import Method
+from transferkit.recipe.method import Method, ScratchSettings
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.settings import SEEDS, Settings, hash_of
 
@@ -42,6 +42,12 @@ class Recipe(Settings):
     def short_hash(self) -> str:
         """Eight hex digits over everything that decides the result."""
         return hash_of(self.model_dump(mode="json", exclude={"threads", "device", "track"}))
+
+    @property
+    def starting_backbone(self) -> BackboneSettings:
+        """The backbone with the weights that the method will start from: none where it trains from scratch."""
+        is_random = isinstance(self.method, ScratchSettings)
+        return self.backbone.model_copy(update={"weights": "none"}) if is_random else self.backbone
 
     @property
     def default_folder(self) -> Path:

@@ -223,7 +223,7 @@ def done(content: Content) -> list[tuple[str, str]]:
         ("weights SHA-256", str(weights.get("sha256") or "")),
         ("licence", str(weights.get("licence") or "")),
         ("method", _method(content.recipe.get("method") or {})),
-        ("input", _input(content.model.get("input") or {})),
+        ("input", _input(content.model.get("input") or {}, str(facts.get("input_reason") or ""))),
         ("operations", _operations(facts.get("costs") or {})),
         ("data", content.data_name if content.recipe else str(data.get("name", ""))),
         ("terms of the data", str(data.get("terms") or "")),
@@ -251,8 +251,11 @@ def _method(method: Mapping[str, Any]) -> str:
     return " · ".join([str(method.get("name") or ""), *(text.replace("_", " ") for text in shown)])
 
 
-def _input(spec: Mapping[str, Any]) -> str:
-    return f"{spec['size']} px, {spec.get('interpolation', '')}" if "size" in spec else ""
+def _input(spec: Mapping[str, Any], reason: str) -> str:
+    if "size" not in spec:
+        return ""
+    size = f"{spec['size']} px" + (f" ({reason})" if reason else "")
+    return ", ".join(filter(None, (size, spec.get("interpolation"))))
 
 
 def _operations(costs: Mapping[str, Any]) -> str:

@@ -50,12 +50,21 @@ def rank(
         MachineError: If no backbone came to an end.
     """
     screen = screen or Screen()
-    for backbone in ranking.backbones:
-        require_known(backbone)
+    require_backbones(ranking)
     folder = out or Path("runs") / f"{ranking.title}-{ranking.short_hash}"
     with result_folders.claimed(folder, RANKING, overwrite=overwrite, content=ranking):
         begin(folder, ranking, overwrite)
         return carry_out(ranking, folder, screen, command)
+
+
+def require_backbones(ranking: Ranking) -> None:
+    """Refuse what cannot work, before any work.
+
+    Raises:
+        TransferkitError: If a backbone or its weights do not exist.
+    """
+    for backbone in ranking.backbones:
+        require_known(backbone)
 
 
 def carry_out(ranking: Ranking, folder: Path, screen: Screen, command: str) -> dict[str, Any]:

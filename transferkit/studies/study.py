@@ -12,7 +12,7 @@ from transferkit import folders, report, result_folders, run_directory
 from transferkit.checkpoint import write_json, write_text
 from transferkit.comparison import compare
 from transferkit.errors import MachineError, TransferkitError, reason
-from transferkit.recipe import Recipe, ScratchSettings, Study, dump
+from transferkit.recipe import Recipe, Study, dump
 from transferkit.result_folders import COMPARISON, STUDY
 from transferkit.run import run
 from transferkit.run_directory import Run
@@ -37,8 +37,7 @@ def run_study(
         TransferkitError: If the folder holds another study, a backbone is unknown, or too few arms came to an end.
     """
     screen = screen or Screen()
-    for _, _, recipe in study.recipes():
-        _require_backbone(recipe)
+    require_backbones(study)
     folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
     with result_folders.claimed(folder, STUDY, overwrite=overwrite, content=study):
         begin(folder, study, overwrite)
@@ -51,10 +50,15 @@ def run_study(
         return write(folder, {**comparison, "name": study.name, "failures": failures, "command": command})
 
 
-def _require_backbone(recipe: Recipe) -> None:
-    weights = "none" if isinstance(recipe.method, ScratchSettings) else recipe.backbone.weights
-    if not weights.startswith("run:"):
-        require_known(recipe.backbone.model_copy(update={"weights": weights}))
+def require_backbones(study: Study) -> None:
+    """Refuse what cannot work, before any work.
+
+    Raises:
+        TransferkitError: If a backbone or its weights do not exist.
+    """
+    for _, _, recipe in study.recipes():
+        if not recipe.starting_backbone.weights.startswith("run:"):
+            require_known(recipe.starting_backbone)
 
 
 def all_runs(

@@ -1,11 +1,19 @@
 """Pretrained weights: where they are found, how they are checked, read without running code, and fitted to a body."""
 
-from transferkit.weights.cached import downloaded, local, no_download, sha256_of
+from transferkit.weights.cached import downloaded, is_cached, local, no_download, sha256_of
 from transferkit.weights.content import Weights, input_spec
 from transferkit.weights.fitting import fill, without_head
-from transferkit.weights.packages import PACKAGE_ADVICE, Installed, Offer, from_packages, installed, packaged_px
+from transferkit.weights.packages import (
+    PACKAGE_ADVICE,
+    Installed,
+    Offer,
+    from_packages,
+    installed,
+    is_packaged,
+    packaged_px,
+)
 from transferkit.weights.reading import read_file, stated_px
-from transferkit.weights.sources import from_torchvision, opened, require
+from transferkit.weights.sources import from_torchvision, opened, require, torchvision_url
 
 __all__ = [
     "PACKAGE_ADVICE",
@@ -18,6 +26,8 @@ __all__ = [
     "from_torchvision",
     "input_spec",
     "installed",
+    "is_cached",
+    "is_packaged",
     "local",
     "no_download",
     "opened",
@@ -26,5 +36,6 @@ __all__ = [
     "require",
     "sha256_of",
     "stated_px",
+    "torchvision_url",
     "without_head",
 ]

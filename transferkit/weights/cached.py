@@ -29,7 +29,7 @@ def local(file: str, screen: Screen) -> tuple[Path, str] | None:
     """
     expected = hash_prefix(file)
     ours = cache_folder() / "weights" / file
-    for path in (Path(torch.hub.get_dir()) / "checkpoints" / file, ours):
+    for path in _places(file):
         if path.is_file():
             digest = sha256_of(path)
             if digest.startswith(expected):
@@ -38,6 +38,15 @@ def local(file: str, screen: Screen) -> tuple[Path, str] | None:
             if path == ours:
                 ours.unlink(missing_ok=True)
     return None
+
+
+def is_cached(file: str) -> bool:
+    """Whether a file of weights is in torch's cache or ours, damaged or not."""
+    return any(path.is_file() for path in _places(file))
+
+
+def _places(file: str) -> tuple[Path, Path]:
+    return Path(torch.hub.get_dir()) / "checkpoints" / file, cache_folder() / "weights" / file
 
 
 def downloaded(file: str, urls: Sequence[str], title: str, screen: Screen, sha256: str = "") -> tuple[Path, str]:

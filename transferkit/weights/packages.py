@@ -140,20 +140,33 @@ def from_packages(backbone: str, name: str, screen: Screen) -> Weights | None:
     Raises:
         TransferkitError: If two packages offer them, or the file is missing, altered, or cannot be read safely.
     """
-    found = installed()
-    for problem in found.problems:
+    for problem in installed().problems:
         screen.line(problem)
-    offers = [offer for offer in found.offers if is_of(offer, backbone, name)]
-    if not offers:
+    if (offer := _only_offer(backbone, name)) is None:
         return None
+    screen.line(f"Weights of {backbone} from the installed package {offer.tag} ({offer.content.licence}).")
+    return opened_offer(offer)
+
+
+def is_packaged(backbone: str, name: str) -> bool:
+    """Whether an installed package gives the weights `name` of a backbone, its file as its table says.
+
+    Raises:
+        TransferkitError: If two packages offer them, or the file is missing or altered.
+    """
+    offer = _only_offer(backbone, name)
+    return offer is not None and bool(_intact_digest(offer))
+
+
+def _only_offer(backbone: str, name: str) -> Offer | None:
+    offers = [offer for offer in installed().offers if is_of(offer, backbone, name)]
     if len(offers) > 1:
         raise TransferkitError(
             f"Several installed packages offer the weights {name} of {backbone}: "
             f"{', '.join(sorted(offer.tag for offer in offers))}. Uninstall all but one, or name a file: "
             f"--weights {offers[0].path}"
         )
-    screen.line(f"Weights of {backbone} from the installed package {offers[0].tag} ({offers[0].content.licence}).")
-    return opened_offer(offers[0])
+    return offers[0] if offers else None
 
 
 def packaged_px(backbone: str, name: str) -> int | None:
@@ -172,6 +185,15 @@ def opened_offer(offer: Offer) -> Weights:
     Raises:
         TransferkitError: If the file is missing or has another digest than the table says; says what to type.
     """
+    digest = _intact_digest(offer)
+    tensors, _ = read_file(offer.path)
+    content = offer.content
+    record = WeightsRecord("package", offer.tag, digest, content.licence)
+    return Weights(renamed(tensors, content.names), record, {"mean": content.mean, "std": content.std})
+
+
+def _intact_digest(offer: Offer) -> str:
+    """The digest of an offer's file, which is that of its table."""
     content = offer.content
     if not (offer.path.is_file() and offer.path.resolve().is_relative_to(offer.folder.resolve())):
         raise TransferkitError(f"{offer.tag} should hold the file {content.file}, and does not. {offer.advice}")
@@ -181,9 +203,7 @@ def opened_offer(offer: Offer) -> Weights:
             f"{offer.path} has SHA-256 {digest[:8]}..., expected {content.sha256[:8]}...: {offer.tag} is damaged, "
             f"altered, or a version whose weights are not known here. {offer.advice}"
         )
-    tensors, _ = read_file(offer.path)
-    record = WeightsRecord("package", offer.tag, digest, content.licence)
-    return Weights(renamed(tensors, content.names), record, {"mean": content.mean, "std": content.std})
+    return digest
 
 
 def renamed(tensors: Tensors, names: Literal["same"] | Mapping[str, str]) -> Tensors:

@@ -1,0 +1,17 @@
+"""What work costs before it starts: time and memory from one timed step, downloads, and what a dry run sees."""
+
+from transferkit.estimates.announcement import announce, before_ranking, before_run, before_study
+from transferkit.estimates.inputs import inputs_in_words, require_weights
+from transferkit.estimates.work import estimate, of_ranking, of_study
+
+__all__ = [
+    "announce",
+    "before_ranking",
+    "before_run",
+    "before_study",
+    "estimate",
+    "inputs_in_words",
+    "of_ranking",
+    "of_study",
+    "require_weights",
+]

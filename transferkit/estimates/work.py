@@ -1,0 +1,147 @@
+"""Time and memory of a run before it starts, from one timed step on this machine; nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from transferkit import budget as budgets
+from transferkit import defaults, runtime
+from transferkit.errors import TransferkitError
+from transferkit.estimates.cheaper_sizes import cheaper_size, duration
+from transferkit.estimates.inputs import outline, require_weights, resolved_as_run, size_of
+from transferkit.estimates.timing import timed_network
+from transferkit.recipe import Method, Ranking, Recipe, Study, TrainingSettings
+
+MINUTE = 60
+PROBED_AT_ONCE = 64  # images of a batch where the method has no size of its own
+SHORT_PIXELS = 3e6  # of all images that a run shows: below, no network that we know takes a minute
+
+
+def estimate(recipe: Recipe) -> str:
+    """One paragraph: how many images, how long, how much memory, and a cheaper size where it takes long.
+
+    Raises:
+        TransferkitError: If the folder, the backbone or the device is not there.
+    """
+    return _estimated(recipe)[1]
+
+
+def of_long_run(recipe: Recipe) -> str:
+    """The same for a run of more than a minute; empty for a shorter one, most of which are told without timing."""
+    full = resolved_as_run(recipe)
+    labelled, tested, _ = outline(recipe.data)
+    shown = (training_length(full.method, labelled, labelled)[0] or 0) + labelled + tested
+    if shown * size_of(full) ** 2 < SHORT_PIXELS:
+        return ""
+    seconds, text = _estimated(recipe)
+    return text if seconds > MINUTE else ""
+
+
+def _estimated(recipe: Recipe) -> tuple[float, str]:
+    machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
+    labelled, tested, side = outline(recipe.data)
+    full = resolved_as_run(recipe)
+    forward, step, parameters = _timed(full, labelled, side, machine)
+    seconds = _seconds(full, labelled, tested, forward, step)
+    gigabytes = (parameters * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
+    work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {size_of(full)} px"
+    where = f"about {duration(seconds)} on {runtime.device_name(machine.device)}"
+    memory = f"{gigabytes:.1f} GB for weights, optimiser state and pixels, besides one batch of activations"
+    text = f"Estimate: {work}, {where}; {memory}. Timed on one batch, so expect a factor of two."
+    is_ours_to_choose = recipe.method.size == "auto" and full.backbone.weights != "none"
+    offer = cheaper_size(seconds, size_of(full)) if is_ours_to_choose else ""
+    return seconds, f"{offer}\n{text}" if offer else text
+
+
+def _timed(full: Recipe, images: int, side: int, machine: runtime.Runtime) -> tuple[float, float, int]:
+    asked = getattr(full.method, "batch_size", None)
+    batch_size = min(asked if isinstance(asked, int) else PROBED_AT_ONCE, images)
+    return timed_network(full.backbone.model_dump_json(), size_of(full), side, batch_size, machine)
+
+
+def estimates(
+    recipes: Mapping[str, Recipe], repeats: int = 1, estimate_one: Callable[[Recipe], str] = estimate
+) -> dict[str, str]:
+    """One paragraph for each arm of a study or ranking, and how often it is run."""
+    times = "" if repeats == 1 else f" {repeats} times, once per seed."
+    told: dict[str, str] = {}
+    for name, recipe in recipes.items():
+        try:
+            require_weights(recipe)
+            told[name] = f"{estimate_one(recipe)}{times}"
+        except TransferkitError as error:  # the other arms go on, as they do in the study
+            told[name] = f"cannot be estimated: {error}"
+    return told
+
+
+def of_ranking(ranking: Ranking) -> dict[str, str]:
+    """One paragraph for each backbone: one pass over the training images that are ranked on."""
+    return estimates(ranking.recipes(), estimate_one=lambda recipe: _of_ranked(recipe, ranking.images))
+
+
+def _of_ranked(recipe: Recipe, most: int) -> str:
+    machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
+    labelled, _, side = outline(recipe.data)
+    images = min(most, labelled - round(labelled * recipe.data.val_fraction))
+    full = defaults.resolved(recipe, images, side)
+    forward, _, _ = _timed(full, images, side, machine)
+    where = f"about {duration(images * forward)} on {runtime.device_name(machine.device)}"
+    return (
+        f"Estimate: features of {images:,} training images at {size_of(full)} px, {where}, less where they are stored."
+    )
+
+
+def of_study(study: Study) -> dict[str, str]:
+    """One paragraph for what is done before, and for each arm (of a label curve: at each number of labels)."""
+    arms = {cell: recipe for cell, seed, recipe in study.recipes() if seed == 0}
+    sized = {cell: _as_after(recipe, study.before) for cell, recipe in arms.items()}
+    return {**estimates(study.before), **estimates(sized, study.seeds)}
+
+
+def _as_after(recipe: Recipe, before: Mapping[str, Recipe]) -> Recipe:
+    """The recipe with the size that the weights `run:NAME` will bring, and without these weights."""
+    kind, _, name = recipe.backbone.weights.partition(":")
+    if kind != "run" or name not in before:
+        return recipe
+    size = recipe.method.size if isinstance(recipe.method.size, int) else size_of(resolved_as_run(before[name]))
+    method = recipe.method.model_copy(update={"size": size})
+    backbone = recipe.backbone.model_copy(update={"weights": "none"})
+    return recipe.model_copy(update={"method": method, "backbone": backbone})
+
+
+def _seconds(full: Recipe, labelled: int, tested: int, forward: float, step: float) -> float:
+    """Training, the passes of a probe, and those over val (after each epoch), over test and over train beside it."""
+    shown, length = training_length(full.method, labelled - round(labelled * full.data.val_fraction), labelled)
+    statistics = 2 if getattr(full.method, "batchnorm", "") == "auto" else 1  # of which a probe chooses
+    probed = statistics * (not isinstance(full.method, TrainingSettings) or getattr(full.method, "head", "") == "probe")
+    judged = (getattr(full.method, "epochs", None) or 0) * labelled * full.data.val_fraction
+    networks = 2 if getattr(full.method, "layers", None) else 1  # a random copy passes over the images too
+    passes = (labelled * probed + judged + tested + min(labelled, tested)) * networks
+    return (length if shown is None else shown * step) + passes * forward
+
+
+def training_length(method: Method, num_images: int, labelled: int) -> tuple[float | None, float]:
+    """The images that a training shows; None where the clock decides, and then the seconds it is given.
+
+    Args:
+        method: As the run will resolve it.
+        num_images: To train on.
+        labelled: With val, for a second training on both.
+    """
+    if not isinstance(method, TrainingSettings):
+        return 0, 0
+    budget = budgets.read(method.budget) if method.budget else None
+    if budget is None:
+        again = labelled if getattr(method, "refit", False) and labelled > num_images else 0
+        return (num_images + again) * (method.epochs or 0), 0
+    if budget.kind == "seconds":
+        return None, budget.amount
+    return budget.amount * min(method.batch_size or num_images, num_images), 0
+
+
+def in_words(method: Method) -> str:
+    """The length of a method, as the recipe says it."""
+    if not isinstance(method, TrainingSettings):
+        return "0 epochs"
+    again = " and as many with val" if getattr(method, "refit", False) else ""
+    return method.budget or f"{method.epochs} epochs{again}"
