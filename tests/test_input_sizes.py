@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from transferkit import backbones, defaults, rejection, runtime
 from transferkit.backbones import timm_sizes
+from transferkit.backbones.torchvision_models import Stem
 from transferkit.budget import operations_in_words
 from transferkit.errors import TransferkitError
 from transferkit.estimates import inputs_in_words, of_ranking, of_study, require_weights
@@ -50,6 +51,15 @@ def test_larger_images_get_the_size_that_the_weights_were_made_for(native_px: in
     assert chosen("probe", "resnet18", native_px)[0] == 224  # torchvision's weights
     assert chosen("probe", "timm/inception_v3", native_px)[0] == 299  # timm's default_cfg
     assert reason("probe", "resnet18", native_px) == "the size that the weights were made for"
+
+
+@pytest.mark.parametrize(("stem", "expected"), [("cifar", (32, "cifar")), ("imagenet", (128, "imagenet"))])
+def test_a_file_of_weights_brings_its_stem(stem: Stem, expected: tuple[int, str], tmp_path: Path) -> None:
+    settings = BackboneSettings(name="resnet18", weights="none", stem=stem)
+    body = backbones.load(settings, ("a", "b"), 32, SILENT).body
+    save_file(body.state_dict(), tmp_path / "w.safetensors")
+
+    assert chosen("finetune", "resnet18", 32, weights=str(tmp_path / "w.safetensors")) == expected
 
 
 def test_more_epochs_do_not_change_the_size() -> None:

@@ -79,9 +79,9 @@ def in_words(size: InputSize, body: nn.Module) -> str:
 def resolved_backbone(backbone: BackboneSettings, method: Method, native_px: int) -> BackboneSettings:
     """The backbone with random weights where it is trained from scratch, and with the stem that it will have.
 
-    A network without pretrained weights gets the stem for small images where it has one and sees small images at their
-    own size, or at an asked size as small as the stem was made for. Raw pixels are a backbone of their own, without
-    weights and stem.
+    Weights bring the stem that they were trained with. A network without pretrained weights gets the stem for small
+    images where it has one and sees small images at their own size, or at an asked size as small as the stem was made
+    for. Raw pixels are a backbone of their own, without weights and stem.
     """
     pixels = backbone.name == PIXELS.name and backbone.weights == "imagenet"  # nobody's choice: it is the default
     if pixels or getattr(method, "classifier", "") == "raw-pixels":
@@ -93,6 +93,11 @@ def resolved_backbone(backbone: BackboneSettings, method: Method, native_px: int
         return backbone
     if facts := run_facts(backbone):
         return backbone.model_copy(update={"stem": facts["backbone"]["stem"]})
+    file = Path(backbone.weights).expanduser()
+    if has_small_stem(backbone.name) and file.is_file():
+        from transferkit.backbones.torchvision_models import stem_of_file
+
+        return backbone.model_copy(update={"stem": stem_of_file(backbone.name, file)})
     small = backbone.weights == "none" and has_small_stem(backbone.name) and sees_small_images(method, native_px)
     return backbone.model_copy(update={"stem": "cifar" if small else "imagenet"})
 

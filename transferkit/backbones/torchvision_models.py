@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from torchvision import models
 
 from transferkit import weights
 from transferkit.backbones.cards import CARDS
-from transferkit.classifier import RANDOM_WEIGHTS, Classifier, measured_width
+from transferkit.classifier import RANDOM_WEIGHTS, Classifier, WeightsRecord, measured_width
 from transferkit.errors import TransferkitError
 from transferkit.recipe import BackboneSettings
 from transferkit.screen import Screen
@@ -109,6 +110,21 @@ def chosen_stem(settings: BackboneSettings, kind: str, size: int, found: Weights
             f"Set backbone.stem={trained}."
         )
     return trained
+
+
+def stem_of_file(name: str, path: Path) -> Stem:
+    """The stem of this network for which the weights in a file were trained.
+
+    Raises:
+        TransferkitError: If the file cannot be read safely.
+    """
+    return _stem_of_file(name, path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _stem_of_file(name: str, path: Path, changed: int) -> Stem:  # noqa: ARG001
+    tensors, _ = weights.read_file(path)
+    return stem_of(architecture(name), Weights(tensors, WeightsRecord("file", path.name)))
 
 
 def stem_of(kind: str, found: Weights) -> Stem:
