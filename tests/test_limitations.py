@@ -602,26 +602,6 @@ def refuse_change(pixels: Any, first: int) -> Any:
     raise AssertionError(f"{len(pixels)} images from {first} were changed again")
 
 
-def test_images_of_the_run_itself_are_removed_counted_and_listed(subject: Subject, tmp_path: Path) -> None:
-    own = subject.images["test"].take(slice(0, 2)).transpose(0, 2, 3, 1)
-    folder = pictures(tmp_path / "mixed", 3, side=8)
-    for index, each in enumerate(own):
-        Image.fromarray(each).save(folder / f"own{index}.png")
-
-    found = unknown.without_own_images(load(folder), subject)
-
-    assert len(found) == 3
-    assert "2 images are the run's own and were removed" in found.notes[-1]
-    assert "own0.png" in found.notes[-1]
-
-
-def test_a_set_of_nothing_but_own_images_is_refused(subject: Subject) -> None:
-    own = image_sets.ImageSet("mine", "mine", subject.images["test"], None, 8)
-
-    with pytest.raises(TransferkitError, match=r"All 359 images of mine are the run's own images.*--shift"):
-        unknown.without_own_images(own, subject)
-
-
 def test_a_folder_of_known_classes_gets_a_warning_and_a_second_table(subject: Subject) -> None:
     """Mirrored digits lie about as close to train as digits do."""
     names = tuple(f"handwritten {name}" for name in subject.test.class_names)

@@ -66,6 +66,19 @@ def duplicates(train: Images, test: Images, train_features: Floats, test_feature
     return tuple(found[at] for at in sorted(found))
 
 
+def likeness(train: Images, images: Images) -> Floats:
+    """(M,), the correlation of each of M images with the most alike of N training images, in grey at 16 px, in [-1, 1].
+
+    A copy that was brightened, compressed or made smaller stays near 1. How near other images come depends on what they
+    show: on the nearly blank drawings of `digits` at 8 px a third of the val images are above 0.95.
+    """
+    if not len(train) or not len(images):
+        return np.full(len(images), -1, np.float32)
+    bank, grey = torch.from_numpy(_grey(train)).T, torch.from_numpy(_grey(images))
+    found: Floats = torch.cat([(rows @ bank).max(dim=1).values for rows in torch.split(grey, ROWS)]).numpy()
+    return found
+
+
 def _same_pixels(train: Images, test: Images) -> dict[int, Duplicate]:
     """The test images whose pixels are those of a training image, with the first such."""
     first: dict[bytes, int] = {}

@@ -41,6 +41,7 @@ def report(field: InTheField, subject: Subject, shifts: list[dict[str, Any]]) ->
     return {
         "source": found.source,
         "n": len(outputs),
+        "notes": list(found.notes),
         "native_px": found.native_px,
         "rejected": share_of(~accepted) if has_threshold else None,
         "own_rejected": share_of(~own_accepted) if has_threshold else None,

@@ -24,7 +24,7 @@ Integers = npt.NDArray[np.int64]
 
 SHOWN = 12  # pictures of a group
 NEIGHBOURS = 3  # train images beside an unknown one
-WHY: dict[Reason, str] = {"copy": "near copy", "name": "by its name", "close": "close"}
+WHY: dict[Reason, str] = {"name": "by its name", "close": "close"}
 
 
 @dataclass

@@ -62,8 +62,8 @@ class ImageSet:
         return replace(self, images=images, native=native, notes=(*self.notes, note))
 
 
-def load(source: str, side_px: int, limit: int, seed: int, screen: Screen) -> ImageSet:
-    """A data set's test part, or the images of a folder, with their shorter side at `side_px` and cropped square.
+def load(source: str, side_px: int, limit: int, seed: int, screen: Screen, fit: str = "crop") -> ImageSet:
+    """A data set's test part, or the images of a folder, as squares of `side_px`.
 
     Args:
         source: A data set's name (`svhn`, `svhn:FOLDER`), a folder, or NAME=FOLDER.
@@ -71,13 +71,14 @@ def load(source: str, side_px: int, limit: int, seed: int, screen: Screen) -> Im
         limit: Most images; of more, a sample is drawn.
         seed: Of the sample.
         screen: Where progress is told.
+        fit: How rectangular files become square: as those of the run did, so that its own images are recognised.
 
     Raises:
         TransferkitError: If there is no such data set or folder, or it holds no image that can be read.
     """
     place = require(source)
     if isinstance(place.what, Path):
-        return load_folder(place.what, place.name, side_px, limit, seed, screen)
+        return load_folder(place.what, place.name, side_px, limit, seed, screen, fit)
     return _load_dataset(place.what, place.root, side_px, limit, seed, screen)
 
 
@@ -137,7 +138,9 @@ def source_words(name: str, root: str) -> str:
     return f"{name} in {root}" if root else name
 
 
-def load_folder(folder: Path, name: str, side_px: int, limit: int, seed: int, screen: Screen) -> ImageSet:
+def load_folder(
+    folder: Path, name: str, side_px: int, limit: int, seed: int, screen: Screen, fit: str = "crop"
+) -> ImageSet:
     """All images below a folder; a class is the folder directly below it, else the folder itself.
 
     Where train and test lie side by side, test is taken. A file `classes.tsv` in the folder (or FOLDER.classes.tsv
@@ -150,12 +153,12 @@ def load_folder(folder: Path, name: str, side_px: int, limit: int, seed: int, sc
     files = image_files(root)
     chosen = _sampled(len(files), limit, seed)
     files = [files[index] for index in chosen]
-    images, unreadable = _decoded(root, files, side_px, screen)
+    images, unreadable = _decoded(root, files, side_px, fit, screen)
     native_px = automatic_size([str(root / file.path) for file in files])
     native = None
     if not side_px / ALIKE <= native_px <= side_px * ALIKE:
         some = [files[index] for index in _sampled(len(files), NATIVE_IMAGES, seed)]
-        native, _ = _decoded(root, some, native_px, screen)
+        native, _ = _decoded(root, some, native_px, fit, screen)
     titles = class_titles(folder)
     return ImageSet(name, str(folder), _titled(images, titles), native, native_px, (*notes, *unreadable))
 
@@ -191,13 +194,15 @@ def _walk(root: Path) -> Iterator[File]:
                 yield File((relative / name).as_posix(), label, status.st_size, status.st_mtime_ns)
 
 
-def _decoded(root: Path, files: Sequence[File], side_px: int, screen: Screen) -> tuple[Images, tuple[str, ...]]:
+def _decoded(
+    root: Path, files: Sequence[File], side_px: int, fit: str, screen: Screen
+) -> tuple[Images, tuple[str, ...]]:
     """Readable files at one size, and a line about the others.
 
     Raises:
         TransferkitError: If no file can be read.
     """
-    pixels = decoded(root, files, side_px, "crop", screen)
+    pixels = decoded(root, files, side_px, fit, screen)
     readable = [row for row in range(len(files)) if row not in pixels.unreadable]
     told = [f"{files[row].path}: {reason}" for row, reason in sorted(pixels.unreadable.items())]
     shown = "; ".join(told[:LISTED]) + (f"; and {len(told) - LISTED} more" if len(told) > LISTED else "")

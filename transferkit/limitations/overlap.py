@@ -1,4 +1,4 @@
-"""The overlap guard: could images of unknown classes show known ones, or be the train images over again?"""
+"""The overlap guard: are images from elsewhere the run's own over again, or could unknown ones show known classes?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferkit.duplicates import Duplicate, duplicates
+from transferkit.duplicates import CORRELATION, likeness
+from transferkit.errors import TransferkitError
 from transferkit.images import Images
 from transferkit.limitations.image_sets import ImageSet
 from transferkit.limitations.shares import share_of
@@ -21,11 +22,13 @@ from transferkit.outputs import Outputs
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Reason = Literal["copy", "name", "close"]
+Reason = Literal["name", "close"]
 
 CLOSE_QUANTILE = 0.05  # of the distances of val images to their nearest train image
 CLOSE_SHARE = 0.05  # of an unknown set that may lie so close by chance
 LISTED = 12
+LESS_ALIKE = 0.98  # of the val images, which are no copies, look less like any train image than a near copy must
+NAMED = 5  # removed images in a note
 SYNONYMS = {"automobile": {"car"}, "airplane": {"aeroplane", "plane", "airliner"}, "truck": {"lorry"}}
 SYNONYMS |= {"ship": {"boat", "liner"}, "car": {"automobile"}, "bike": {"bicycle"}}
 
@@ -36,8 +39,8 @@ class Suspect:
 
     Attributes:
         index: Of the unknown image in its set.
-        train: Position of its like, or of the nearest, in the train images.
-        reason: copy, name (of its class) or close.
+        train: Position of the nearest in the train images.
+        reason: name (of its class) or close.
         cosine: Of the features of the two.
     """
 
@@ -53,7 +56,7 @@ class Guard:
 
     Attributes:
         suspects: (N,), none where there is no reason to warn.
-        listed: The worst, copies first.
+        listed: The worst.
         facts: For limits.json.
     """
 
@@ -62,60 +65,109 @@ class Guard:
     facts: dict[str, Any]
 
 
-def overlap(found: ImageSet, outputs: Outputs, subject: Subject) -> Guard:
-    """Near copies of train images, classes with known names, and images closer to train than all but 5 % of val.
+# ---- the run's own images ----
 
-    One class of the own names, one near copy, or more than 5 % close images are a warning. Features alone call any two
-    images of one class alike, so that a copy must look like its train image too: see `duplicates`.
+
+@dataclass(frozen=True)
+class OwnImages:
+    """What tells images from elsewhere apart from the run's own.
+
+    Attributes:
+        digests: Of the pixels of all train, val and test images.
+        train: Among which near copies are looked for; perhaps a sample.
+        least_alike: Correlation in grey at 16 px with its like in train from which an image is a near copy.
     """
-    images, train = found.images, subject.images["train"]
-    copies = duplicates(train, images, subject.train.features, outputs.features)
+
+    digests: frozenset[bytes]
+    train: Images
+    least_alike: float
+
+    def removed_from(self, image_set: ImageSet) -> ImageSet:
+        """The set without the run's own images and near copies of train images; a note counts and lists each kind.
+
+        Raises:
+            TransferkitError: If no image is left.
+        """
+        same = _is_among(image_set.images, self.digests)
+        alike = likeness(self.train, image_set.images) >= self.least_alike
+        near = alike & ~same
+        if (same | near).all():
+            raise TransferkitError(
+                f"All {len(same):,} images of {image_set.name} are the run's own images ({same.sum():,}) or near "
+                f"copies of its train images ({near.sum():,}), so that none is left to judge. Expected images that the "
+                "run was not made with; name another folder, or leave this set out."
+            )
+        near_words = (
+            f"near copies of train images (correlation of {self.least_alike:.3f} and more in grey at 16 px; "
+            f"{100 * LESS_ALIKE:.0f} % of the val images have less)"
+        )
+        image_set, near = _without(image_set, same, "the run's own"), near[~same]
+        return _without(image_set, near, near_words)
+
+
+def own_images(subject: Subject) -> OwnImages:
+    """The run's own images, and how alike its val images are to train without being copies.
+
+    No fixed limit tells copies from likeness: different digits at 8 px are as alike as two versions of one photograph.
+    """
+    train, val = subject.images["train"], subject.images["val"]
+    others = val.subset(np.flatnonzero(~_is_among(val, subject.learnt)))
+    usual = float(np.quantile(likeness(train, others), LESS_ALIKE)) if len(others) else CORRELATION
+    parts = {digest.tobytes() for part in subject.images.values() for digest in part.digests}
+    return OwnImages(subject.learnt | parts, train, max(CORRELATION, usual))
+
+
+def _is_among(images: Images, digests: frozenset[bytes]) -> Bools:
+    return np.array([digest.tobytes() in digests for digest in images.digests], dtype=bool)
+
+
+def _without(image_set: ImageSet, removed: Bools, words: str) -> ImageSet:
+    if not removed.any():
+        return image_set
+    listed = ", ".join(image_set.images.ids[index] for index in np.flatnonzero(removed)[:NAMED])
+    count = f"{removed.sum():,} of {len(removed):,} images"
+    return image_set.subset(~removed, f"{image_set.name}: {count} removed as {words}: {listed}")
+
+
+# ---- known classes among unknown ones ----
+
+
+def overlap(found: ImageSet, outputs: Outputs, subject: Subject) -> Guard:
+    """Classes with known names, and images closer to train than all but 5 % of val.
+
+    One class of the own names, or more than 5 % close images, are a warning.
+    """
+    images = found.images
     present = set(images.labels.tolist())  # not classes that were dropped
     there = [name for label, name in enumerate(images.class_names) if label in present]
     same_names = known_names(subject.test.class_names, there)
     by_name = np.isin(images.labels, [images.class_names.index(theirs) for theirs, _ in same_names])
     cosines, nearest = nearest_train(outputs.features, subject.train.features)
     close = distances_of(cosines) < close_limit(subject)
-    is_warning = bool(copies) or bool(same_names) or bool(close.mean() > CLOSE_SHARE)
+    is_warning = bool(same_names) or bool(close.mean() > CLOSE_SHARE)
     facts = {
         "names": [{"theirs": theirs, "ours": ours} for theirs, ours in same_names],
         "n_by_name": int(by_name.sum()),
         "close": share_of(close),
-        "copies": [_as_dict(copy, images, train) for copy in copies[:LISTED]],
-        "n_copies": len(copies),
         "is_warning": is_warning,
     }
     if not is_warning:
         return Guard(np.zeros(len(close), dtype=bool), (), facts)
-    like = {copy.test: copy.train for copy in copies}
-    is_copy = np.isin(np.arange(len(images)), list(like))
-    listed = worst(is_copy, by_name, close, cosines)
-    reasons: list[Reason] = ["copy" if is_copy[index] else "name" if by_name[index] else "close" for index in listed]
     suspects = tuple(
-        Suspect(index, like.get(index, int(nearest[index])), reason, float(cosines[index]))
-        for index, reason in zip(listed, reasons, strict=True)
+        Suspect(index, int(nearest[index]), "name" if by_name[index] else "close", float(cosines[index]))
+        for index in worst(by_name, close, cosines)
     )
-    return Guard(is_copy | by_name | close, suspects, facts)
+    return Guard(by_name | close, suspects, facts)
 
 
-def _as_dict(copy: Duplicate, images: Images, train: Images) -> dict[str, Any]:
-    return {
-        "id": images.ids[copy.test],
-        "train": train.ids[copy.train],
-        "kind": copy.kind,
-        "correlation": round(copy.correlation, 3),
-    }
-
-
-def worst(copy: Bools, by_name: Bools, close: Bools, cosines: Floats) -> list[int]:
-    """At most twelve suspects: copies, then images both close and of a known name, then either; alike first.
+def worst(by_name: Bools, close: Bools, cosines: Floats) -> list[int]:
+    """At most twelve suspects: images both close and of a known name, then either; the most alike first.
 
     Example:
-        >>> marks = [np.array([False, True, False]), np.array([True, False, False]), np.array([False, False, True])]
-        >>> worst(*marks, np.array([0.8, 0.5, 0.9]))
-        [1, 2, 0]
+        >>> worst(np.array([True, False, True]), np.array([False, False, True]), np.array([0.8, 0.9, 0.5]))
+        [2, 0]
     """
-    weight = 2 * copy.astype(int) + by_name + close
+    weight = by_name.astype(int) + close
     order = np.lexsort((-cosines, -weight))
     return [int(index) for index in order[:LISTED] if weight[index]]
 

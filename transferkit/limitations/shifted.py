@@ -43,15 +43,18 @@ class Shift:
 
     Attributes:
         found: Only the images of shared classes, labels along the run's classes.
-        shared: The run's classes among them, by index.
         words: How classes were matched, and which were left out.
         is_cifar101: Whether the line of effective robustness was made for these images.
     """
 
     found: ImageSet
-    shared: tuple[int, ...]
     words: str
     is_cifar101: bool
+
+    @property
+    def shared(self) -> tuple[int, ...]:
+        """The run's classes among the images, by index."""
+        return tuple(np.unique(self.found.images.labels).tolist())
 
 
 def load(source: str, subject: Subject, settings: Settings, screen: Screen) -> Shift:
@@ -68,7 +71,7 @@ def load(source: str, subject: Subject, settings: Settings, screen: Screen) -> S
     elif (folder / "test_X.bin").is_file():
         found = _from_arrays(title, folder, *stl10(folder), STL10, subject, settings)
     else:
-        found = image_sets.load(source, subject.side_px, settings.max_images, settings.seed, screen)
+        found = image_sets.load(source, subject.side_px, settings.max_images, settings.seed, screen, subject.fit)
     return matched(found, subject.test.class_names, bool(version))
 
 
@@ -151,7 +154,7 @@ def matched(found: ImageSet, ours: Sequence[str], is_cifar101: bool = False) -> 
     words = f"{len(position)} of the run's {len(ours)} classes"
     words += f"; taken {', '.join(renamed)}" if renamed else ""
     words += f"; left out, because the run has no such class: {', '.join(left_out)}" if left_out else ""
-    return Shift(replace(found, images=images), tuple(sorted(position.values())), words + ".", is_cifar101)
+    return Shift(replace(found, images=images), words + ".", is_cifar101)
 
 
 def _same_class(name: str, ours: Sequence[str]) -> int | None:
@@ -180,6 +183,7 @@ def report(shift: Shift, subject: Subject) -> tuple[dict[str, Any], Outputs]:
         "n": len(outputs),
         "native_px": shift.found.native_px,
         "mapping": shift.words,
+        "notes": list(shift.found.notes),
         "accuracy": share_of(right),
         "own": share_of(own),
         "gap": {"value": gap.difference, "interval": bounds(gap.interval)},

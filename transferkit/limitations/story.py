@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from transferkit.limitations.field import InTheField
 from transferkit.limitations.image_sets import ImageSet
 from transferkit.limitations.leave_out import leave_out
 from transferkit.limitations.meaningless import meaningless
-from transferkit.limitations.overlap import overlap
+from transferkit.limitations.overlap import overlap, own_images
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds
 from transferkit.limitations.subject import Subject, open_subject
@@ -162,14 +162,28 @@ def count(subject: Subject, seen: Seen, settings: Settings, screen: Screen) -> d
 def image_sets_of(
     subject: Subject, settings: Settings, screen: Screen
 ) -> tuple[list[ImageSet], list[shifted.Shift], ImageSet | None]:
-    """Everything from elsewhere, loaded before the network looks at anything: a slip shows at once."""
+    """Everything from elsewhere but the run's own images, before the network looks at any: a slip shows at once."""
     sets = unknown_sets(subject, settings, screen)
     shifts = [shifted.load(source, subject, settings, screen) for source in settings.shift]
     field_set = None
     if settings.field is not None:
-        folder, limit = settings.field, settings.max_images
-        field_set = image_sets.load_folder(folder, folder.resolve().name, subject.side_px, limit, settings.seed, screen)
-    return sets, shifts, field_set
+        field_set = image_sets.load_folder(
+            settings.field,
+            settings.field.resolve().name,
+            subject.side_px,
+            settings.max_images,
+            settings.seed,
+            screen,
+            subject.fit,
+        )
+    if not (sets or shifts or field_set):
+        return [], [], None
+    own = own_images(subject)
+    return (
+        [own.removed_from(image_set) for image_set in sets],
+        [replace(shift, found=own.removed_from(shift.found)) for shift in shifts],
+        own.removed_from(field_set) if field_set else None,
+    )
 
 
 def notes_of(sets: list[ImageSet], shifts: list[shifted.Shift], field_set: ImageSet | None) -> list[str]:
@@ -186,20 +200,21 @@ def seen_in_the_field(found: ImageSet | None, subject: Subject, settings: Settin
 
 
 def unknown_sets(subject: Subject, settings: Settings, screen: Screen) -> list[ImageSet]:
-    """The sets of unknown images, at the run's size, without dropped classes and without the run's own images.
+    """The sets of unknown images, at the run's size, without dropped classes.
 
     Raises:
         TransferkitError: If two sets have the same name, or a class to drop is in none of them.
     """
     dropped = image_sets.dropped_classes(settings.drop_classes)
     found = [
-        image_sets.load(source, subject.side_px, settings.max_images, settings.seed, screen) for source in settings.ood
+        image_sets.load(source, subject.side_px, settings.max_images, settings.seed, screen, subject.fit)
+        for source in settings.ood
     ]
     names = [each.name for each in found]
     if twice := {name for name in names if names.count(name) > 1}:
         raise TransferkitError(f"Two sets are called {sorted(twice)[0]!r}. Name them, as in --ood NAME=FOLDER.")
     image_sets.require_dropped(found, dropped)
-    return [unknown.without_own_images(image_sets.without_classes(each, dropped), subject) for each in found]
+    return [image_sets.without_classes(each, dropped) for each in found]
 
 
 def tell(found: ImageSet, subject: Subject, detectors: Detectors) -> Told:

@@ -17,6 +17,7 @@ from transferkit.limitations.image_sets import sample
 from transferkit.limitations.passes import OutputStore
 from transferkit.outputs import Outputs
 from transferkit.prediction import limits_of, load_classifier
+from transferkit.recipe import FolderData
 from transferkit.rejection import Rejection
 from transferkit.run_directory import Run
 from transferkit.screen import Screen
@@ -59,6 +60,12 @@ class Subject:
         return int(min(self.images["test"].size_px))
 
     @property
+    def fit(self) -> str:
+        """How rectangular files become square: as those of the run did; to runs of square images, by their middle."""
+        data = self.run.recipe.data
+        return data.fit if isinstance(data, FolderData) else "crop"
+
+    @property
     def head(self) -> LinearHead | None:
         """The last layer, where it is linear."""
         return linear_head(self.classifier.head)
@@ -87,7 +94,8 @@ def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: s
     notes = [*machine.notes]
     train_part = sample(splits.train, train_images, seed)
     if len(train_part) < len(splits.train):
-        notes.append(f"detectors that need train images use {len(train_part):,} of {len(splits.train):,} (seed {seed})")
+        some = f"{len(train_part):,} of {len(splits.train):,} (seed {seed})"
+        notes.append(f"detectors that need train images, and the search for near copies of them, use {some}")
     images = {"train": train_part, "val": splits.val, "test": splits.test.open()}
     train = store.outputs(train_part, "train images")
     test = run.outputs("test")

@@ -92,25 +92,6 @@ class Told:
     guard: Guard
 
 
-def without_own_images(found: ImageSet, subject: Subject) -> ImageSet:
-    """The set without images whose very pixels are among the run's own, and a note that counts and lists them.
-
-    Raises:
-        TransferkitError: If no image is left.
-    """
-    own = {digest.tobytes() for part in subject.images.values() for digest in part.digests} | subject.learnt
-    same = np.array([digest.tobytes() in own for digest in found.images.digests], dtype=bool)
-    if not same.any():
-        return found
-    if same.all():
-        raise TransferkitError(
-            f"All {len(same)} images of {found.name} are the run's own images. For other images of its own classes use "
-            "--shift."
-        )
-    listed = ", ".join(found.images.ids[index] for index in np.flatnonzero(same)[:5])
-    return found.subset(~same, f"{found.name}: {int(same.sum())} images are the run's own and were removed: {listed}")
-
-
 def external(
     told: Told, subject: Subject, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
 ) -> dict[str, Any]:
