@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from inspect import signature
 
 import pytest
@@ -35,3 +37,30 @@ def test_python_tells_what_the_command_line_tells_before_a_run(
 def test_an_unknown_key_names_the_method_it_was_given_to(name: str) -> None:
     with pytest.raises(TransferkitError, match=f"transferkit {name}: unknown key 'method.epoch'"):
         getattr(transferkit, name)("resnet20", "digits", epoch=3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: transferkit.scratch("resnet20", "digits", out=5),
+            "transferkit.scratch: out is 5. Expected Path | str",
+        ),
+        (lambda: transferkit.finetune("resnet20", 5), "transferkit.finetune: data is 5. Expected str."),
+        (lambda: transferkit.probe("resnet20", overwrite="no"), "transferkit.probe: overwrite is 'no'. Expected bool."),
+        (lambda: transferkit.rank(5), "transferkit.rank: backbones is 5. Expected a list of names"),
+        (lambda: transferkit.rank(["resnet20"], weights=[5]), "transferkit.rank: weights is [5]. Expected str"),
+        (
+            lambda: transferkit.compare(["resnet20"], "scratch"),
+            "transferkit.compare: methods is 'scratch'. Expected a list",
+        ),
+        (lambda: transferkit.compare(["resnet20"], seeds="x"), "transferkit.compare: seeds is 'x'. Expected int."),
+        (lambda: transferkit.limits(ood=5), "transferkit.limits: ood is 5. Expected Path | str | Sequence"),
+        (lambda: transferkit.limits(seed="x"), "limits: seed is 'x'. Expected int."),
+        (lambda: transferkit.limits(target_risk=float("nan")), "limits: target_risk is nan. Expected float."),
+        (lambda: transferkit.export("run", 5), "Unknown"),
+    ],
+)
+def test_an_argument_of_another_type_is_told_by_its_name(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(TransferkitError, match=re.escape(message)):
+        call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import os
@@ -14,16 +15,20 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.models import OptionInfo
 
 from transferkit import recipe
 from transferkit.cli import app as cli
 from transferkit.cli.doctor import Finding, mended_torchvision
 from transferkit.errors import TransferkitError
+from transferkit.recipe import METHOD_MODELS, BackboneSettings, Ranking, Recipe
+from transferkit.recipe.data import DATA_MODELS
 
 SMALL = ["--data", "digits", "--weights", "none", "--limit-per-class", "6", "--test-fraction", "0.1", "--threads", "1"]
 
@@ -287,8 +292,8 @@ def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path: Path) -> No
 
 STOPPABLE = {
     "transferkit.run.run": ("probe", "resnet20"),
-    "transferkit.studies.study.run_study": ("compare", "resnet20"),
-    "transferkit.studies.ranking.rank": ("rank", "resnet20"),
+    "transferkit.studies.study.run_study": ("compare", "resnet20=none"),
+    "transferkit.studies.ranking.rank": ("rank", "resnet20=none"),
     "transferkit.extraction.streaming.extract": ("extract", "resnet20", "digits", "--out", "f.npy"),
     "transferkit.datasets.load": ("extract", "resnet20", "digits", "--out", "f.npy"),
 }
@@ -411,3 +416,36 @@ def test_doctor_says_what_to_type_when_torch_and_torchvision_do_not_match() -> N
     broken = Finding("torchvision", "broken", "RuntimeError: operator torchvision::nms does not exist")
 
     assert "pip install --force-reinstall torch torchvision" in mended_torchvision(broken, "2.13.0+cpu").advice
+
+
+# ------------------------------------------------------------------------------------------------------ numbers
+
+
+def numeric_options() -> dict[str, OptionInfo]:
+    """Every numeric option that a command declares by itself; those of a recipe's keys are checked by the recipe."""
+    models = [Recipe, Ranking, BackboneSettings, *DATA_MODELS, *METHOD_MODELS.values()]
+    keys = {key for model in models for key in model.model_fields}
+    found: dict[str, OptionInfo] = {}
+    for command in cli.app.registered_commands:
+        assert command.callback is not None
+        for name, parameter in inspect.signature(command.callback, eval_str=True).parameters.items():
+            kinds, option = get_args(parameter.annotation)[0], get_args(parameter.annotation)[-1]
+            is_number = {kinds, *get_args(kinds)} & {int, float} and isinstance(option, OptionInfo)
+            is_key = name in keys and parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            if is_number and not is_key:
+                found[f"{command.name or command.callback.__name__} {name}"] = option
+    return found
+
+
+def test_every_numeric_option_has_two_bounds() -> None:
+    options = numeric_options()
+
+    assert len(options) >= 20
+    assert [name for name, option in options.items() if option.min is None or option.max is None] == []
+
+
+def test_a_number_above_its_bound_is_refused(tmp_path: Path) -> None:
+    result = transferkit("gradient-flow", "--images", "1" + "0" * 30, cwd=tmp_path)
+
+    assert result.returncode == 2
+    assert "--images" in result.stderr

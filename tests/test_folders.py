@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from transferkit import folders
+from transferkit import folders, result_folders, run_directory
 from transferkit.checkpoint import write_text
 from transferkit.errors import TransferkitError
+from transferkit.recipe import from_options
+from transferkit.run_directory import Run
 
 
 def listed(folder: Path) -> list[str]:
@@ -115,7 +117,7 @@ def test_a_folder_in_which_nothing_was_written_is_gone(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from transferkit import folders
+from transferkit import folders, result_folders, run_directory
 with folders.held(Path(sys.argv[1]), "run"):
     print("held", flush=True)
     sys.stdin.read()
@@ -149,3 +151,31 @@ def test_a_linked_folder_is_the_folder_it_leads_to(tmp_path: Path) -> None:
         write_text(tmp_path / "real" / "recipe.yaml", "")
 
     assert folders.files_of(tmp_path / "link") == ("recipe.yaml",)
+
+
+def test_a_run_that_is_made_again_loses_its_limits_report_and_no_file_of_the_user(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    recipe = from_options("scratch", "resnet20", "digits", {}, ())
+    run_directory.begin(run, recipe, resume=False)
+    report = tmp_path / "limits"
+    with result_folders.held(report, result_folders.LIMITS):
+        write_text(report / "limits.json", "{}")
+        write_text(report / "figs" / "sweep.svg", "<svg/>")
+    (report / "figs" / "mine.svg").write_text("mine")
+
+    run_directory.begin(run, recipe, resume=False)
+
+    kept = [path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()]
+    assert [name for name in kept if not name.startswith(".transferkit")] == ["figs/mine.svg"]
+    assert (tmp_path / "recipe.yaml").exists()
+
+
+def test_a_folder_called_limits_that_holds_something_else_stays(tmp_path: Path) -> None:
+    recipe = from_options("scratch", "resnet20", "digits", {}, ())
+    run_directory.begin(Run(tmp_path), recipe, resume=False)
+    (tmp_path / "limits").mkdir()
+    (tmp_path / "limits" / "limits.json").write_text("mine")
+
+    run_directory.begin(Run(tmp_path), recipe, resume=False)
+
+    assert (tmp_path / "limits" / "limits.json").read_text() == "mine"

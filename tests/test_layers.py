@@ -42,6 +42,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors, and of its 
         "places",
         "job",
         "runtime",
+        "argument_types",
         "screen",
         "extras",
         "budget",

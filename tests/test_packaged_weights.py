@@ -287,25 +287,26 @@ def test_an_entry_point_that_leads_nowhere_is_named(
     assert message in problem
 
 
-def test_another_file_than_the_table_promises_is_refused(
-    tmp_path: Path, resnet18: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["imagenet", "acme-parts"])
+def test_another_file_than_the_table_promises_is_refused_before_any_work(
+    name: str, tmp_path: Path, resnet18: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed_by_hand(package(tmp_path, resnet18, sha256="a" * 64), monkeypatch)
+    installed_by_hand(package(tmp_path, resnet18, sha256="a" * 64, name=name), monkeypatch)
 
     with pytest.raises(TransferkitError, match=r"expected aaaaaaaa.*acme-weights 1.0 is damaged, altered"):
-        load("resnet18", weights="acme-parts")
+        backbones.require(BackboneSettings(name="resnet18", weights=name))
 
 
-def test_a_missing_file_and_a_link_out_of_the_package_are_refused(
-    tmp_path: Path, resnet18: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_file_that_does_not_lie_in_the_package_is_refused(
+    is_linked: bool, tmp_path: Path, resnet18: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed_by_hand(package(tmp_path / "site", resnet18), monkeypatch)
     file = tmp_path / "site" / "acme_weights" / "resnet18-parts.safetensors"
-
     file.rename(tmp_path / "elsewhere.safetensors")
-    with pytest.raises(TransferkitError, match=r"should hold the file resnet18-parts.safetensors, and does not"):
-        load("resnet18", weights="acme-parts")
-    file.symlink_to(tmp_path / "elsewhere.safetensors")
+    if is_linked:
+        file.symlink_to(tmp_path / "elsewhere.safetensors")
+
     with pytest.raises(TransferkitError, match=r"should hold the file resnet18-parts.safetensors, and does not"):
         load("resnet18", weights="acme-parts")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from transferkit.run_directory import Run
 from transferkit.run_files import FACTS, MODEL, misfit, read_json
 from transferkit.screen import SILENT
 from transferkit.weights.sources import from_run
+
+GROUP = {"stage": "stem", "parameters": 1, "trainable": True}
+CLASS = {"name": "a", "n": 1, "confidence": 0.5, "accuracy": 0.5, "gap": 0.0, "interval": None}
 
 
 @pytest.fixture
@@ -214,3 +218,34 @@ def test_rank_and_compare_want_a_list_of_names() -> None:
             call("resnet18")
         with pytest.raises(TransferkitError, match=r"Expected a list of names, as in"):
             call([torch.nn.Linear(1, 1)])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "told"),
+    [
+        (
+            "facts.json",
+            lambda f: f.update(parameter_groups=[{**GROUP, "wakes_at": "x"}]),
+            "parameter_groups.0.wakes_at",
+        ),
+        ("evaluation.json", lambda e: e.update(since_start={"n": None}), "since_start.start is missing"),
+        ("evaluation.json", lambda e: e["test"]["calibration"].update(by_class=[CLASS]), "by_class.0.interval is None"),
+    ],
+)
+def test_json_that_a_page_cannot_be_made_of_is_told_with_its_place(
+    run: Run, file: str, change: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    changed(run.path / file, change)
+
+    with pytest.raises(TransferkitError, match=rf"{re.escape(file)} is damaged: .*{re.escape(told)}"):
+        _ = Run(run.path).facts, Run(run.path).evaluation
+
+
+@pytest.mark.parametrize(
+    ("line", "told"), [({"loss": 1.0}, "epoch is missing"), ({"epoch": 1, "lr": "x"}, "lr is 'x'")]
+)
+def test_a_damaged_line_of_the_history_is_told_with_its_number(run: Run, line: dict[str, Any], told: str) -> None:
+    (run.path / "history.jsonl").write_text(json.dumps({"epoch": 0}) + "\n" + json.dumps(line))
+
+    with pytest.raises(TransferkitError, match=rf"history\.jsonl, line 2 is damaged: {told}"):
+        _ = run.history

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from transferkit import estimates
+from transferkit.argument_types import typed
 from transferkit.errors import TransferkitError
 from transferkit.recipe import from_options, ranking_from_options
 from transferkit.run import run
@@ -17,6 +18,7 @@ from transferkit.screen import Screen
 P = ParamSpec("P")
 
 
+@typed
 def finetune(
     backbone: str,
     data: str = "cifar10",
@@ -48,8 +50,10 @@ def _like(other: Callable[P, Run]) -> Callable[[Callable[..., Run]], Callable[P,
     """Give a function the signature of another one, for people, editors and type checkers."""
 
     def add(function: Callable[..., Run]) -> Callable[P, Run]:
-        function.__signature__ = signature(other)  # type: ignore[attr-defined]
-        return function
+        for name in ("__signature__", "__annotations__"):
+            setattr(function, name, signature(other) if name == "__signature__" else other.__annotations__)
+        checked: Callable[P, Run] = typed(function)
+        return checked
 
     return add
 
@@ -66,6 +70,7 @@ def scratch(*arguments: Any, **options: Any) -> Run:
     return _run("scratch", *arguments, **options)
 
 
+@typed
 def rank(
     backbones: Sequence[str],
     data: str = "cifar10",
@@ -103,10 +108,11 @@ def rank(
     return ranking.rank(wanted, _path(out), overwrite=overwrite, screen=screen, command="transferkit.rank(...)")
 
 
+@typed
 def limits(
     *runs: Run | Path | str,
-    ood: Sequence[Path | str] = (),
-    shift: Sequence[Path | str] = (),
+    ood: Path | str | Sequence[Path | str] = (),
+    shift: Path | str | Sequence[Path | str] = (),
     out: Path | str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -155,6 +161,7 @@ def limits(
     return make(places[0], settings, folder, overwrite=overwrite, device=device, screen=screen, command=command)
 
 
+@typed
 def compare(
     backbones: Sequence[str],
     methods: Sequence[str] = ("scratch", "probe", "finetune"),

@@ -80,7 +80,7 @@ def did_you_mean(name: str, options: Iterable[str], limit: int = 12) -> str:
         "Did you mean 'resnet18'? Available: alexnet, resnet18."
     """
     available = sorted(options)
-    nearest = difflib.get_close_matches(name[:LONGEST_QUOTE], available, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(str(name)[:LONGEST_QUOTE], available, n=1, cutoff=0.5)
     guess = f"Did you mean '{nearest[0]}'? " if nearest else ""
     shown = ", ".join(available[:limit])
     more = f" and {len(available) - limit} more" if len(available) > limit else ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import folders
+from transferkit import folders, result_folders
 from transferkit import recipe as recipes
 from transferkit.checkpoint import read_arrays, read_json, write_arrays, write_json, write_text
 from transferkit.errors import TransferkitError, quoted
@@ -22,6 +22,7 @@ from transferkit.outputs import Outputs
 from transferkit.run_files import (
     CHECKPOINT,
     ENVIRONMENT,
+    EPOCH,
     EVALUATION,
     FACTS,
     MODEL,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from transferkit.runtime import Precision
 
 KIND = "run"
+LIMITS_FOLDER = "limits"
 FORMAT = 1  # of the files below; readers refuse a newer one
 CONTINUED = "continued after an interruption: seconds and openings of the test set count from there"
 RUN_FILES = (
@@ -123,7 +125,7 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """One mapping per finished epoch, after the start as epoch 0; empty for a probe."""
         path = self.path / "history.jsonl"
-        return read_lines(path) if path.exists() else []
+        return read_lines(path, EPOCH) if path.exists() else []
 
     def outputs(self, image_set: str) -> Outputs:
         """The stored outputs of `val`, of `test`, or of some train images to compare with: `bank`."""
@@ -306,7 +308,7 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
             )
         return (CONTINUED,)
     with held(run):
-        folders.remove(run.path)
+        _remove_files(run)
         run.write_recipe(recipe)
     return ()
 
@@ -314,5 +316,15 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
 def remove(run: Run) -> None:
     """Remove what a run wrote, and nothing else that lies in its folder."""
     with held(run):
-        folders.remove(run.path)
+        _remove_files(run)
     folders.forget(run.path)
+
+
+def _remove_files(run: Run) -> None:
+    """What manifests list of a run and of the limits report in it, which speaks of the removed model."""
+    report = run.path / LIMITS_FOLDER
+    if folders.kind_of(report) == result_folders.LIMITS.name:
+        with result_folders.held(report, result_folders.LIMITS):
+            folders.remove(report)
+        folders.forget(report)
+    folders.remove(run.path)

@@ -52,9 +52,32 @@ def interval(value: Any) -> bool:
     return value is None or (isinstance(value, list) and len(value) == 2 and not misfit(value, [float]))
 
 
+def two_ends(value: Any) -> bool:
+    """Whether it is an interval that was computed."""
+    return value is not None and interval(value)
+
+
 MAYBE = (None, float)
 SCORED_IMAGE = {"index": int, "id": str, "true": str, "predicted": str, "confidence": float}
+COUNT = (None, int)
+EPOCH: Shape = {
+    "epoch": int,
+    "step?": COUNT,
+    "loss?": MAYBE,
+    "lr?": MAYBE,
+    "gradient_norm?": MAYBE,
+    "images_per_second?": MAYBE,
+    "seconds?": MAYBE,
+    "val_accuracy?": MAYBE,
+    "val_loss?": MAYBE,
+    "val_images?": COUNT,
+    "val_gained?": COUNT,
+    "val_lost?": COUNT,
+    "kept?": bool,
+}
+JUDGED = {"epoch": int, "accuracy": float, "loss?": MAYBE}
 BIN = {"n": int, "confidence": MAYBE, "accuracy": MAYBE, "interval": interval}
+CLASS_BIN = {"name": str, "n": int, "confidence": float, "accuracy": float, "gap": float, "interval": two_ends}
 MODEL: Shape = {
     "backbone": {"name": str, "*": (None, str, bool, float, [int])},
     "class_names": [str],
@@ -85,6 +108,7 @@ FACTS: Shape = {
     "data": {"name": str, "terms?": (None, str), "fingerprint": {"*": str}, "n": {"*": int}, "size_px": [positive]},
     "parameter_groups?": [
         {"stage": str, "parameters": int, "trainable": bool, "lr?": MAYBE, "weight_decay?": MAYBE, "batchnorm?": str}
+        | {"wakes_at?": COUNT, "sleeps_at?": COUNT}
     ],
     "costs?": {"*": MAYBE},
     "input_reason?": str,
@@ -117,14 +141,27 @@ SCORES: Shape = {
         "brier": MAYBE,
         "ece": MAYBE,
         "reliability": [BIN],
-        "by_class?": [BIN | {"name": str, "gap": MAYBE}],
+        "by_class?": [CLASS_BIN],
         "*": (None, float, interval),
     },
     "selective?": {"coverage": [float], "risk": [float], "guaranteed?": [{"target": float, "coverage": MAYBE}]},
 }
+SINCE_START: Shape = {
+    "n": int,
+    "start": JUDGED,
+    "end": JUDGED,
+    "best?": (None, JUDGED),
+    "is_result?": bool,
+    "gained?": COUNT,
+    "lost?": COUNT,
+    "p?": MAYBE,
+    "is_worse": bool,
+    "is_shown": bool,
+}
 EVALUATION: Shape = {
     "test?": (None, {}, {"n": zero}, SCORES),
     "val?": (None, {}, {"n": zero}, {"n": int, "accuracy": MAYBE, "interval": interval}),
+    "since_start?": (None, {}, SINCE_START),
 }
 
 
@@ -175,8 +212,8 @@ def read_result(path: Path, schema: int) -> dict[str, Any]:
     )
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file that holds one per line.
+def read_lines(path: Path, shape: Shape) -> list[dict[str, Any]]:
+    """The objects in a file that holds one per line, in which at least the keys of their shape hold what they should.
 
     Raises:
         TransferkitError: Names the line that is damaged.
@@ -191,6 +228,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             found.append(dict(json.loads(line)))
         except (ValueError, TypeError, RecursionError) as error:
             raise TransferkitError(f"{path}, line {number} is damaged: {quoted(line)}.") from error
+        if problem := misfit(found[-1], shape):
+            raise TransferkitError(f"{path}, line {number} is damaged: {problem}.")
     return found
 
 

@@ -11,6 +11,7 @@ from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsO
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.errors import TransferkitError
 from transferkit.recipe import FolderData, Study
+from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
 from transferkit.studies.options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
 
 KEPT = "Stopped. Finished runs and the last saved epoch are kept; the same command goes on from there."
@@ -18,7 +19,9 @@ Methods = Annotated[
     str | None,
     typer.Option(help="Of scratch, probe, finetune; the first is the reference. (default: all three)"),
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, help="Trainings of each arm. (default: 3)", show_default=False)]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, max=MOST_SEEDS, help="Trainings of each arm. (default: 3)", show_default=False)
+]
 ScratchBudget = Annotated[
     str | None, typer.Option(help="Train from scratch a second time with this budget, such as 30epochs or converged.")
 ]
@@ -34,10 +37,10 @@ Over = Annotated[
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="key.path=value of the study, as in arms.scratch.method.lr=0.05.")
 ]
-Size = Annotated[int | None, typer.Option(min=8, help="Input side in px, the same for all arms.")]
+Size = Annotated[int | None, typer.Option(min=8, max=LARGEST_PX, help="Input side in px, the same for all arms.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel="Run")]
 Precision = Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel="Run")]
-Threads = Annotated[int | None, typer.Option(min=1, rich_help_panel="Run")]
+Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, rich_help_panel="Run")]
 
 
 def register(app: typer.Typer) -> None:

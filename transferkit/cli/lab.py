@@ -21,7 +21,7 @@ from transferkit.cli.options import (
     Weights,
 )
 from transferkit.cli.terminal import command_line, print_json, working
-from transferkit.recipe.settings import LARGEST_PX
+from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_IMAGES, MOST_SEEDS
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def modes(
     run: FinishedRun,
-    passes: Annotated[int, typer.Option(min=2, help="Over all val images, each in a new order.")] = 20,
+    passes: Annotated[int, typer.Option(min=2, max=MOST_EPOCHS, help="Over all val images, each in a new order.")] = 20,
     json: Json = False,
     device: Device = "auto",
 ) -> None:
@@ -70,14 +70,14 @@ def gradient_flow(
     ] = None,
     data: Data = "digits",
     limit_per_class: Annotated[
-        int | None, typer.Option(min=1, help="Labels per class that are used.", rich_help_panel="Data")
+        int | None, typer.Option(min=1, max=MOST_IMAGES, help="Labels per class that are used.", rich_help_panel="Data")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Between the two measurements.")] = 1,
-    seeds: Annotated[int, typer.Option(min=1, help="Other weights, another order.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, max=MOST_EPOCHS, help="Between the two measurements.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Other weights, another order.")] = 3,
     size: Annotated[
         int | None, typer.Option(min=8, max=LARGEST_PX, help="Input side in px.", show_default=False)
     ] = None,
-    images: Annotated[int, typer.Option(min=2, help="On which gradients are measured.")] = 512,
+    images: Annotated[int, typer.Option(min=2, max=MOST_IMAGES, help="On which gradients are measured.")] = 512,
     out: Annotated[Path | None, typer.Option(help="The folder. (default: runs/gradient-flow-<data>)")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -124,7 +124,7 @@ def filters(
 
 def shifts(
     run: FinishedRun,
-    px: Annotated[int, typer.Option(min=1, help="Farthest shift, at the images' own size.")] = 2,
+    px: Annotated[int, typer.Option(min=1, max=LARGEST_PX, help="Farthest shift, at the images' own size.")] = 2,
     json: Json = False,
     device: Device = "auto",
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from transferkit.cli.options import Device, FinishedRun, Json
 from transferkit.cli.terminal import print_json, working
+from transferkit.recipe.settings import MOST_IMAGES
 
 KEPT = "Stopped. The run is as it was; the same command starts again."
 
@@ -21,7 +22,10 @@ def register(app: typer.Typer) -> None:
 def labels(
     run: FinishedRun,
     limit: Annotated[
-        int | None, typer.Option(help="Look at no more than this many training images.", min=10, show_default=False)
+        int | None,
+        typer.Option(
+            help="Look at no more than this many training images.", min=10, max=MOST_IMAGES, show_default=False
+        ),
     ] = None,
     device: Device = "auto",
     json: Json = False,

@@ -9,7 +9,7 @@ import typer
 
 from transferkit.cli.options import Device, Json, Overwrite
 from transferkit.cli.terminal import command_line, print_json, working
-from transferkit.recipe.settings import SEEDS
+from transferkit.recipe.settings import MOST_IMAGES, SEEDS
 
 KEPT = "Stopped. What the network said of the image sets so far is kept; the same command goes on from there."
 Names = list[str] | None
@@ -50,7 +50,9 @@ def limits(
         typer.Option(help="Hold out its own classes: auto and all refit the head; full trains again."),
     ] = "auto",
     sweeps: Annotated[bool, typer.Option(help="Move, scale, turn, crop and cover its test images.")] = True,
-    target_risk: Annotated[float, typer.Option(help="Error rate you accept among accepted images.")] = 0.02,
+    target_risk: Annotated[
+        float, typer.Option(help="Error rate you accept among accepted images.", min=0.0, max=1.0)
+    ] = 0.02,
     prevalence: Annotated[
         list[float] | None,
         typer.Option(help="Share of unknown inputs. May be repeated. (default: .01 .05 .1 .25 .5)", show_default=False),
@@ -58,8 +60,12 @@ def limits(
     rule: Annotated[
         Names, typer.Option(help="Threshold of the summary, as auroc=0.9. May be repeated.", show_default=False)
     ] = None,
-    max_images: Annotated[int, typer.Option(help="Most images of a set; of more, a sample.")] = 10_000,
-    train_images: Annotated[int, typer.Option(help="Most train images that detectors are fitted on.")] = 10_000,
+    max_images: Annotated[
+        int, typer.Option(help="Most images of a set; of more, a sample.", min=1, max=MOST_IMAGES)
+    ] = 10_000,
+    train_images: Annotated[
+        int, typer.Option(help="Most train images that detectors are fitted on.", min=1, max=MOST_IMAGES)
+    ] = 10_000,
     seed: Annotated[int, typer.Option(help="Of samples and resampling.", min=0, max=SEEDS - 1)] = 0,
     out: Annotated[
         Path | None,

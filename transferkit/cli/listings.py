@@ -11,6 +11,7 @@ import typer
 from transferkit.cli.options import Backbone, Json, Overrides
 from transferkit.cli.terminal import print_json
 from transferkit.errors import TransferkitError
+from transferkit.recipe.settings import LARGEST_PX
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,7 +57,7 @@ def print_packaged_weights() -> None:
 def layers(
     backbone: Backbone,
     overrides: Overrides = None,
-    size: Annotated[int, typer.Option(help="Input side in px.")] = 224,
+    size: Annotated[int, typer.Option(help="Input side in px.", min=8, max=LARGEST_PX)] = 224,
     json: Json = False,
 ) -> None:
     """List a backbone's layers: output shape, receptive field, stride, parameters, FLOPs."""

@@ -12,6 +12,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, Ranking, Recipe, Settings
+from transferkit.recipe.settings import MOST_THREADS
 
 NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root"}
 
@@ -37,7 +38,7 @@ WeightsOfEach = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Threads = Annotated[int | None, typer.Option(min=1, max=1024, show_default=False)]
+Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="The folder. (default: runs/<name>-<hash>)", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result that is in the folder.")]
 OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file.")]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from transferkit.argument_types import require_types
 from transferkit.errors import TransferkitError, did_you_mean, quoted
 from transferkit.recipe.settings import SEEDS
 
@@ -136,6 +137,15 @@ class Settings:
         return {**values, **lists, **{name: str(path) if path else None for name, path in paths.items()}}
 
 
+def _listed(name: str, value: Any) -> Any:
+    """A value as the settings hold it: several ways of writing one are admitted."""
+    if name in FOLDERS and isinstance(value, str):
+        return Path(value)
+    if name in LISTS and isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def from_options(**options: Any) -> Settings:
     """Settings from keyword arguments; lists become tuples.
 
@@ -146,7 +156,6 @@ def from_options(**options: Any) -> Settings:
     for name in options:
         if name not in names:
             raise TransferkitError(f"limits has no option {name!r}. {did_you_mean(name, names)}")
-    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
-    values |= {name: (values[name],) for name in LISTS if isinstance(values.get(name), str)}
-    values |= {name: Path(values[name]) for name in FOLDERS if values.get(name) is not None}
+    values = {name: _listed(name, value) for name, value in options.items()}
+    require_types("limits", values, Settings)
     return Settings(**values)

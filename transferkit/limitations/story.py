@@ -34,7 +34,7 @@ from transferkit.metrics.thresholds import threshold_at
 from transferkit.outputs import Outputs
 from transferkit.report import write_limits
 from transferkit.result_folders import LIMITS
-from transferkit.run_directory import Run
+from transferkit.run_directory import LIMITS_FOLDER, Run
 from transferkit.screen import Screen
 
 SCHEMA = 1  # of limits.json
@@ -74,7 +74,7 @@ def make(
     Raises:
         TransferkitError: If the run, its images or the images to test with do not allow it.
     """
-    folder = out or run.path / "limits"
+    folder = out or run.path / LIMITS_FOLDER
     with result_folders.claimed(folder, LIMITS, overwrite=overwrite):
         report = made_report(run, settings, folder, device, screen, command)
     return {**report, "folder": str(folder)}

@@ -20,7 +20,7 @@ from transferkit.metrics.auroc import auroc, auroc_difference
 from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.report import write_limits_comparison
 from transferkit.result_folders import LIMITS, LIMITS_COMPARISON
-from transferkit.run_directory import Run
+from transferkit.run_directory import LIMITS_FOLDER, Run
 from transferkit.screen import Screen
 from transferkit.statistics import holm, paired_difference
 
@@ -95,7 +95,7 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
 
 def report_folder(run: Run) -> Path:
     """Where a run's own limits report lies."""
-    return run.path / "limits"
+    return run.path / LIMITS_FOLDER
 
 
 def require_same_settings(folders: Sequence[Path], settings: Settings) -> None:

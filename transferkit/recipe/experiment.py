@@ -12,7 +12,7 @@ from transferkit.recipe.backbone import Backbone, BackboneSettings
 from transferkit.recipe.data import Data
 from transferkit.recipe.method import Method, ScratchSettings
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.settings import SEEDS, Settings, hash_of
+from transferkit.recipe.settings import MOST_THREADS, SEEDS, Settings, hash_of
 
 
 class Recipe(Settings):
@@ -27,7 +27,7 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, lt=SEEDS)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: int | None = Field(None, ge=1, le=1024)
+    threads: int | None = Field(None, ge=1, le=MOST_THREADS)
     track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
 
     @property

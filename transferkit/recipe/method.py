@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from transferkit import budget as budgets
 from transferkit.errors import TransferkitError, did_you_mean, quoted
-from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, Settings
+from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, MOST_EPOCHS, Settings
 
 _Entry = TypeVar("_Entry")
 
@@ -99,7 +99,7 @@ class TrainingSettings(MethodSettings):
 
     fit_name: ClassVar[str] = "Training"
 
-    epochs: int | None = Field(None, ge=1, le=100_000)
+    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS)
     budget: BudgetText | None = Field(None, description="Instead of epochs: 500steps, 10min or 1e15flops.")
     keep: Literal["last", "best"] = Field(
         "last", description="Which epoch is the result; best: on val, of at least 500 images, the start included."

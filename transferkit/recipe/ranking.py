@@ -14,7 +14,7 @@ from transferkit.recipe.data import Data
 from transferkit.recipe.experiment import Recipe
 from transferkit.recipe.method import ProbeSettings
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.settings import LARGEST_PX, MOST_IMAGES, SEEDS, Settings, hash_of
+from transferkit.recipe.settings import LARGEST_PX, MOST_IMAGES, MOST_THREADS, SEEDS, Settings, hash_of
 
 
 class Ranking(Settings):
@@ -36,7 +36,7 @@ class Ranking(Settings):
     seed: int = Field(0, ge=0, lt=SEEDS)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: int | None = Field(None, ge=1, le=1024)
+    threads: int | None = Field(None, ge=1, le=MOST_THREADS)
 
     @field_validator("backbones", mode="before")
     @classmethod

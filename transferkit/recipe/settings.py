@@ -13,6 +13,9 @@ LARGEST_PX = 2048  # side of a network's input; ten gigabytes of maps per image
 LARGEST_BATCH = 65_536
 MOST_IMAGES = 10**9
 MOST_RUNS = 5000  # of a study
+MOST_SEEDS = 1000
+MOST_EPOCHS = 100_000
+MOST_THREADS = 1024
 
 
 class Settings(BaseModel):

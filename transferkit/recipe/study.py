@@ -13,7 +13,7 @@ from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.method import METHOD_MODELS, BudgetText, TrainingSettings
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.overrides import merged
-from transferkit.recipe.settings import MOST_IMAGES, MOST_RUNS, Settings, hash_of
+from transferkit.recipe.settings import MOST_IMAGES, MOST_RUNS, MOST_SEEDS, Settings, hash_of
 
 Labels: TypeAlias = Annotated[int, Field(ge=1, le=MOST_IMAGES)] | Literal["all"]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$", max_length=150)]  # of a folder
@@ -41,7 +41,7 @@ class Study(Settings):
     arms: dict[Name, dict[str, Any]] = Field(min_length=1)
     budget: BudgetText | None = None
     labels: tuple[Labels, ...] = Field((), max_length=100)
-    seeds: int = Field(3, ge=1, le=1000)
+    seeds: int = Field(3, ge=1, le=MOST_SEEDS)
     over: Literal["seeds", "images"] | None = None
     reference: str
 

@@ -13,7 +13,7 @@ from transferkit.screen import Screen
 from transferkit.weights.cached import downloaded, local, sha256_of
 from transferkit.weights.content import Weights
 from transferkit.weights.known_packages import same_network
-from transferkit.weights.packages import from_packages, installed, is_of
+from transferkit.weights.packages import from_packages, installed, is_packaged
 from transferkit.weights.reading import read_file
 
 TORCHVISION_LICENCE = "BSD (torchvision); terms of its training data, ImageNet, may apply"  # package metadata, README
@@ -42,13 +42,13 @@ def require(where: str, backbone: str) -> None:
     """Check that there is something at `where`: a file, a folder, or a name that an installed package gives.
 
     Raises:
-        TransferkitError: If not; says what was expected.
+        TransferkitError: If not, or if the package's file is altered; says what was expected.
     """
     if where in ("imagenet", "none") or Path(where).expanduser().exists():
         return
-    found = installed()
-    if any(is_of(offer, backbone, where) for offer in found.offers):
+    if is_packaged(backbone, where):
         return
+    found = installed()
     is_a_word = "/" not in where and "." not in where
     names = {offer.content.name for offer in found.offers if same_network(offer.content.backbone, backbone)}
     near = [did_you_mean(where, {"imagenet", "none", *names})] if is_a_word else []
