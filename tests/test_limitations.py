@@ -503,7 +503,7 @@ def test_limits_json_is_what_was_returned(run: Run, report: dict[str, Any]) -> N
     stored = json.loads((run.path / "limits" / "limits.json").read_text())
 
     assert stored["summary"] == report["summary"]
-    assert stored["schema"] == 1
+    assert stored["schema"] == 2
 
 
 def test_scores_of_every_image_are_kept_without_pickle(run: Run, report: dict[str, Any]) -> None:

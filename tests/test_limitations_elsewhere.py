@@ -21,6 +21,7 @@ from transferkit.limitations.settings import Settings
 from transferkit.outputs import Outputs
 from transferkit.report.limits_comparison import limits_comparison_page
 from transferkit.run_directory import Run
+from transferkit.run_files import SCHEMAS
 from transferkit.screen import SILENT
 
 NAMES = ("airplane", "automobile", "bird")
@@ -344,11 +345,24 @@ def test_nearest_train_images_go_by_cosine() -> None:
     assert gallery.nearest(unknown, train, np.array([0])).tolist() == [[0, 2, 3]]
 
 
+def test_a_report_of_an_earlier_version_is_not_compared_with_new_ones(tmp_path: Path) -> None:
+    runs = [Run(tmp_path / name) for name in ("first", "second")]
+    for run, schema in zip(runs, (SCHEMAS["limits.json"], 1), strict=True):
+        (run.path / "limits").mkdir(parents=True)
+        content = {"schema": schema, "settings": Settings().as_dict()}
+        (run.path / "limits" / "limits.json").write_text(json.dumps(content))
+
+    with pytest.raises(TransferkitError, match=r"second.limits.limits.json was written by an earlier version"):
+        versus.require_same_settings([versus.report_folder(run) for run in runs], Settings())
+
+
 def test_reports_made_with_other_settings_are_refused_before_any_work(tmp_path: Path) -> None:
     runs = [Run(tmp_path / name) for name in ("first", "second")]
     for run, settings in zip(runs, ({}, {"seed": 1}), strict=True):
         (run.path / "limits").mkdir(parents=True)
-        (run.path / "limits" / "limits.json").write_text(json.dumps({"settings": settings}))
+        (run.path / "limits" / "limits.json").write_text(
+            json.dumps({"schema": SCHEMAS["limits.json"], "settings": settings})
+        )
 
     with pytest.raises(TransferkitError, match=r"Made with other settings: .*first.*, .*second.*--overwrite"):
         versus.compare(runs, Settings(), tmp_path / "out", overwrite=False, device="cpu", screen=SILENT)

@@ -21,7 +21,7 @@ from transferkit.features.networks import default_px
 from transferkit.prediction import load_classifier
 from transferkit.recipe import BackboneSettings
 from transferkit.run_directory import Run
-from transferkit.run_files import FACTS, MODEL, misfit, read_json
+from transferkit.run_files import AGAIN, FACTS, MODEL, SCHEMAS, misfit, read_json, read_result
 from transferkit.screen import SILENT
 from transferkit.weights.sources import from_run
 
@@ -98,6 +98,28 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "class_names is 'cat', expected a list": lambda model: model.update(class_names="cat"),
     "backbone.name is missing": lambda model: model["backbone"].clear(),
 }
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_results_of_another_schema_are_refused_with_what_to_type(name: str, tmp_path: Path) -> None:
+    place, here = tmp_path / name, SCHEMAS[name]
+
+    for schema, whose in ((here - 1, "an earlier"), (here + 1, "a newer")):
+        place.write_text(json.dumps({"schema": schema}))
+
+        with pytest.raises(TransferkitError) as caught:
+            read_result(place)
+
+        assert str(caught.value) == (
+            f"{place} was written by {whose} version of transferkit (schema {schema}, here {here}), which computed its "
+            f"numbers in another way. Make it again: {AGAIN[name]}."
+        )
+
+
+def test_results_of_this_schema_are_read(tmp_path: Path) -> None:
+    (tmp_path / "ranking.json").write_text(json.dumps({"schema": SCHEMAS["ranking.json"], "n": 3}))
+
+    assert read_result(tmp_path / "ranking.json")["n"] == 3
 
 
 @pytest.mark.parametrize("words", DAMAGES)

@@ -14,6 +14,7 @@ from transferkit import budget as budgets
 from transferkit.errors import TransferkitError
 from transferkit.recipe import TrainingSettings
 from transferkit.run_directory import Run
+from transferkit.run_files import SCHEMAS
 from transferkit.runtime import thread_count
 from transferkit.same_data import require_same_images
 from transferkit.statistics import Over, holm, mean_accuracy_interval, mean_and_sd, paired_difference
@@ -21,7 +22,6 @@ from transferkit.statistics import Over, holm, mean_accuracy_interval, mean_and_
 Correct: TypeAlias = npt.NDArray[np.bool_]  # (S, N), one row per seed
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-SCHEMA = 3  # before 3, p looked at the first seed alone
 ALPHA = 0.05  # bound of the probability that any difference claimed in the whole table is none
 
 
@@ -51,7 +51,7 @@ def compare(arms: Mapping[str, Sequence[Run]], reference: str, over: Over | None
         one["difference"] = seen_from(one["name"], reference, pairs)
     ranked = sorted(names, key=lambda name: correct[name].mean(), reverse=True)
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMAS["comparison.json"],
         "kind": "comparison",
         "reference": reference,
         "n": len(labels),

@@ -12,6 +12,20 @@ from transferkit.errors import TransferkitError, quoted
 
 CHECKPOINT, REFIT_CHECKPOINT = "checkpoint.safetensors", "checkpoint-refit.safetensors"  # of unfinished trainings
 
+SCHEMAS = {  # of files of results; counts up when the same name means another number
+    "comparison.json": 3,  # before 3, p looked at the first seed alone
+    "ranking.json": 2,  # before 2, pairs were compared as if folds had no training images in common
+    "limits.json": 2,  # before 2, copies of the run's own images counted, and oblong files were cropped
+    "limits-comparison.json": 2,  # before 2, p and interval of an accuracy came from two computations
+}
+AGAIN = {  # what to type where the schema is another
+    "comparison.json": "the same command with --overwrite, or transferkit compare RUN RUN ... --out NEW-FOLDER over "
+    "its finished runs",
+    "ranking.json": "the same command with --overwrite; stored features are used again",
+    "limits.json": "transferkit limits with the same run and options and --overwrite; what the network said is kept",
+    "limits-comparison.json": "transferkit limits RUN RUN ... with the same options and --overwrite",
+}
+
 Shape = (
     Any  # a type; None; a test; a tuple of shapes to choose from; [shape of every item]; {key: shape, "key?": shape}
 )
@@ -195,20 +209,19 @@ def read_object(path: Path, shape: Shape) -> dict[str, Any]:
     return dict(value)
 
 
-def read_result(path: Path, schema: int) -> dict[str, Any]:
-    """The object in a JSON file of results, whose numbers mean what those of this version mean.
+def read_result(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of results, whose numbers mean what those of this version mean; see `SCHEMAS`.
 
     Raises:
         TransferkitError: If it has another schema; says to make it again.
     """
-    found = read_object(path, {"schema": int})
+    found, schema = read_object(path, {"schema": int}), SCHEMAS[path.name]
     if found["schema"] == schema:
         return found
     whose = "a newer" if found["schema"] > schema else "an earlier"
     raise TransferkitError(
         f"{path} was written by {whose} version of transferkit (schema {found['schema']}, here {schema}), which "
-        "computed its numbers in another way. Make it again: the same command with --overwrite, or "
-        "transferkit compare RUN RUN ... --out NEW-FOLDER over its finished runs."
+        f"computed its numbers in another way. Make it again: {AGAIN[path.name]}."
     )
 
 

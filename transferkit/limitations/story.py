@@ -35,9 +35,8 @@ from transferkit.outputs import Outputs
 from transferkit.report import write_limits
 from transferkit.result_folders import LIMITS
 from transferkit.run_directory import LIMITS_FOLDER, Run
+from transferkit.run_files import SCHEMAS
 from transferkit.screen import Screen
-
-SCHEMA = 1  # of limits.json
 
 Floats = npt.NDArray[np.float64]
 Own = Mapping[str, Mapping[str, Floats]]
@@ -91,7 +90,7 @@ def made_report(
     pictures = gallery.album(subject, seen.told, seen.field)
     strips = gallery.strip_rows(seen.corruptions.strips, pictures)
     report: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": SCHEMAS["limits.json"],
         "command": command,
         "made": started,
         "seed": settings.seed,

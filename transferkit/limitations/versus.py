@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit import result_folders
-from transferkit.checkpoint import read_json, write_json
+from transferkit.checkpoint import write_json
 from transferkit.errors import TransferkitError
 from transferkit.limitations.settings import Settings
 from transferkit.limitations.shares import bounds
@@ -21,10 +21,10 @@ from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.report import write_limits_comparison
 from transferkit.result_folders import LIMITS, LIMITS_COMPARISON
 from transferkit.run_directory import LIMITS_FOLDER, Run
+from transferkit.run_files import SCHEMAS, read_result
 from transferkit.screen import Screen
 from transferkit.statistics import holm, paired_difference
 
-SCHEMA = 2  # before 2, p and interval of an accuracy came from two computations
 RESAMPLES = 2_000
 ALPHA = 0.05
 
@@ -120,7 +120,7 @@ def is_made(folder: Path) -> bool:
 
 def is_made_with(folder: Path, settings: Settings) -> bool:
     """Whether the report in the folder has these settings."""
-    return bool(read_json(folder / "limits.json").get("settings") == settings.as_dict())
+    return bool(read_result(folder / "limits.json").get("settings") == settings.as_dict())
 
 
 def made(run: Run, settings: Settings, *, overwrite: bool, device: str, screen: Screen, command: str) -> Path:
@@ -135,7 +135,7 @@ def made(run: Run, settings: Settings, *, overwrite: bool, device: str, screen: 
 def opened(name: str, folder: Path) -> Limits:
     """A stored report with its scores."""
     with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
-        return Limits(name, read_json(folder / "limits.json"), dict(arrays))
+        return Limits(name, read_result(folder / "limits.json"), dict(arrays))
 
 
 def compared(limits: Sequence[Limits], seed: int) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def compared(limits: Sequence[Limits], seed: int) -> dict[str, Any]:
         difference |= {"p_holm": float(p), "shown": p < ALPHA}
     names = [each.name for each in limits]
     told = {"verdict": verdict(rows, names), "methods": methods(limits), "scatter": list(scatter(limits))}
-    return {"schema": SCHEMA, "runs": names, "rows": rows, **told}
+    return {"schema": SCHEMAS["limits-comparison.json"], "runs": names, "rows": rows, **told}
 
 
 def scatter(limits: Sequence[Limits]) -> Iterator[dict[str, Any]]:

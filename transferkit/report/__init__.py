@@ -81,9 +81,7 @@ def write_comparison(folder: Path) -> dict[str, Any]:
 
 
 def _write_comparison(folder: Path) -> dict[str, Any]:
-    from transferkit.comparison import SCHEMA
-
-    comparison = read_result(folder / "comparison.json", SCHEMA)
+    comparison = read_result(folder / "comparison.json")
     if comparison.get("kind") == "curve":
         from transferkit.report import label_curve
 
@@ -115,7 +113,7 @@ def write_limits(folder: Path) -> None:
     from transferkit.report.limits_figures import write_figures
     from transferkit.report.limits_markdown import limits_markdown
 
-    report = read_json(folder / "limits.json")
+    report = read_result(folder / "limits.json")
     pictures, _ = read_arrays(folder / "pictures.safetensors")
     write_text(folder / "limits.md", limits_markdown(report))
     write_figures(folder / "figs", report)
@@ -135,10 +133,9 @@ def comparison_figure(study: Run, name: str, path: Path) -> None:
     Raises:
         TransferkitError: If there is no such figure of this comparison.
     """
-    from transferkit.comparison import SCHEMA
     from transferkit.report.label_curve import label_curve_figure
 
-    comparison = read_result(study.path / "comparison.json", SCHEMA)
+    comparison = read_result(study.path / "comparison.json")
     if name != "curve" or comparison.get("kind") != "curve":
         which = "a label curve has the figure curve" if comparison.get("kind") == "curve" else "a comparison has none"
         raise TransferkitError(f"There is no figure {name!r} here: {which}; a run has confusion, recall and training.")
@@ -149,7 +146,7 @@ def write_ranking(folder: Path) -> None:
     """Make report.html and report.md of a ranking from its ranking.json alone."""
     from transferkit.report import ranking
 
-    content = read_json(folder / "ranking.json")
+    content = read_result(folder / "ranking.json")
     write_text(folder / "report.md", ranking.ranking_markdown(content))
     write_text(folder / "report.html", ranking.ranking_page(content))
 
@@ -165,7 +162,7 @@ def write_limits_comparison(folder: Path) -> None:
     """Make limits-comparison.html from limits-comparison.json alone."""
     from transferkit.report.limits_comparison import limits_comparison_page
 
-    found = read_json(folder / "limits-comparison.json")
+    found = read_result(folder / "limits-comparison.json")
     write_text(folder / "limits-comparison.html", limits_comparison_page(found))
 
 

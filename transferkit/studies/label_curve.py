@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.comparison import SCHEMA, Subject, compare, evidence_in_words, in_points
+from transferkit.comparison import Subject, compare, evidence_in_words, in_points
 from transferkit.recipe import Labels, Study
 from transferkit.run_directory import Run
+from transferkit.run_files import SCHEMAS
 from transferkit.statistics import Over, mean_accuracy_interval, mean_accuracy_interval_over_seeds
 
 SUBSETS = (
@@ -28,7 +29,7 @@ def label_curve(
     points = [found for count in study.labels if (found := point(study, cells, reference, count, over))]
     first = points[0]["comparison"]
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMAS["comparison.json"],
         "kind": "curve",
         "reference": reference,
         "n": first["n"],

@@ -19,6 +19,7 @@ from transferkit.features.networks import stamp
 from transferkit.images import Images, Labels, Splits
 from transferkit.recipe import Ranking, Recipe, dump
 from transferkit.result_folders import RANKING
+from transferkit.run_files import SCHEMAS
 from transferkit.runtime import Runtime
 from transferkit.screen import Screen
 from transferkit.statistics import cross_validation_dependence, holm, paired_difference, rank_ranges, wilson
@@ -26,7 +27,6 @@ from transferkit.studies.backbone_scores import FOLDS, Score, folds_learnt, samp
 from transferkit.studies.known_backbones import require_known
 
 ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
-SCHEMA = 2  # before 2, pairs were compared as if folds had no training images in common
 NO_FILE_SIGNS = re.compile(r"[^\w.=-]+")
 
 
@@ -161,7 +161,14 @@ def ranked(scores: Mapping[str, Score], labels: Labels) -> dict[str, Any]:
     ranges = rank_ranges(is_better)
     rows = [row(label, scores[label], labels, ranks) for label, ranks in zip(order, ranges, strict=True)]
     n = len(labels)
-    return {"schema": SCHEMA, "n": n, "folds": FOLDS, "rows": rows, "pairs": pairs, "verdict": verdict(rows, n)}
+    return {
+        "schema": SCHEMAS["ranking.json"],
+        "n": n,
+        "folds": FOLDS,
+        "rows": rows,
+        "pairs": pairs,
+        "verdict": verdict(rows, n),
+    }
 
 
 def pair(a: str, b: str, correct_a: npt.NDArray[np.bool_], correct_b: npt.NDArray[np.bool_]) -> dict[str, Any]:
