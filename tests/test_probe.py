@@ -22,11 +22,11 @@ from transferkit.features.inference import LayerNetwork
 from transferkit.features.stored import stored_features
 from transferkit.images import Images, Splits, split
 from transferkit.job import Job
-from transferkit.methods import probe, probe_heads
+from transferkit.methods import probe, probe_heads, starting_point
 from transferkit.methods.fitted import Fitted
 from transferkit.outputs import Outputs
 from transferkit.prediction import load
-from transferkit.recipe import BackboneSettings, ProbeSettings, from_options
+from transferkit.recipe import BackboneSettings, FinetuneSettings, ProbeSettings, from_options
 from transferkit.run import run
 from transferkit.runtime import Runtime
 from transferkit.screen import SILENT, Screen
@@ -34,6 +34,7 @@ from transferkit.solvers import knn_logits
 
 CPU = Runtime(torch.device("cpu"), "fp32", 1)
 BARE = BackboneSettings(name="resnet-mini", weights="none")
+FROM_THE_PROBE = FinetuneSettings(name="finetune", batchnorm="eval", head_scale=1.0)
 
 
 def noise(n: int = 60) -> Splits:
@@ -108,7 +109,7 @@ def test_a_fine_tuning_after_a_probe_with_another_seed_needs_no_pass_for_its_own
     splits = noise()
     probed(splits)
 
-    probe.start_head(network(), splits, Job(CPU, SILENT, seed=1))
+    starting_point.choose(network(), splits, FROM_THE_PROBE, Job(CPU, SILENT, seed=1))
 
     assert sum(passed) == 60
 
@@ -180,16 +181,17 @@ def test_lp_ft_starts_at_its_probe_to_the_image() -> None:
     classifier, splits = network(), noise(150)
     train_a_little(classifier, splits.train)
 
-    probe.start_head(classifier, splits, Job(CPU, SILENT, 0))
+    start = starting_point.choose(classifier, splits, FROM_THE_PROBE, Job(CPU, SILENT, 0))
+    start.apply(classifier, FROM_THE_PROBE, val_too=False)
 
     head = classifier.head
     weight, bias = (value.detach().double().numpy() for value in (head.weight, head.bias))
     stored = stored_features(classifier, splits.train, CPU, SILENT, "train")
-    start = collect(classifier, splits.train, CPU, SILENT, "train")
+    beginning = collect(classifier, splits.train, CPU, SILENT, "train")
     logits = stored.astype(np.float64) @ weight.T + bias
-    assert stored == pytest.approx(start.features, abs=1e-5)
-    assert logits == pytest.approx(start.logits, abs=1e-4)
-    assert np.array_equal(logits.argmax(1), start.predictions)
+    assert stored == pytest.approx(beginning.features, abs=1e-5)
+    assert logits == pytest.approx(beginning.logits, abs=1e-4)
+    assert np.array_equal(logits.argmax(1), beginning.predictions)
 
 
 def train_a_little(classifier: Classifier, images: Images) -> None:

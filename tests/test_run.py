@@ -305,7 +305,7 @@ def test_no_head_of_a_probe_is_fitted_twice(
     fitted = []
     fit = probe_heads.fit_chosen
     monkeypatch.setattr(probe_heads, "fit_chosen", lambda *data, **how: fitted.append(data) or fit(*data, **how))
-    monkeypatch.setattr(probe_heads, "ENOUGH_TO_CHOOSE", 50)
+    monkeypatch.setattr(probe_heads, "FEWEST_TO_CHOOSE", 50)
 
     run(digits("probe", limit_per_class=labels), tmp_path / "probed", screen=SILENT)
 

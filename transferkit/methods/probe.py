@@ -61,25 +61,6 @@ def fit(
     return Fitted(honest, groups, facts={"probe": solved.facts}, judge_others=judge_others)
 
 
-def start_head(classifier: Classifier, splits: Splits, job: Job) -> dict[str, Any]:
-    """Give the classifier the head of a probe fitted on train alone, for fine-tuning to start from (LP-FT).
-
-    Kumar et al. 2022 (arXiv:2202.10054), section 3.4.
-
-    Returns:
-        What the report shows of the probe.
-    """
-    classifier.to(job.runtime.device)
-    train, val = features_of(classifier, splits, "auto", job)
-    known = Known.of(splits, train, val, job.runtime)
-    choice, start = probe_heads.linear_start(known, ProbeSettings(name="probe"), job.seed)
-    head = start.head(0)
-    classifier.set_head(head.weight, head.bias)
-    for line in probe_heads.in_words(choice, start):
-        job.screen.line(line)
-    return probe_heads.linear_facts(choice, start)
-
-
 def features_of(classifier: Classifier, splits: Splits, batch_size: BatchSize, job: Job) -> tuple[Features, Features]:
     """Features of train and of val, from the store where they are."""
     train = _features(classifier, splits.train, "train", batch_size, job)

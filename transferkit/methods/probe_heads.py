@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transferkit.arrays import Features
 from transferkit.heads import NeighbourHead
 from transferkit.images import Labels, Splits
+from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
 from transferkit.recipe import ProbeSettings
 from transferkit.runtime import Runtime
 from transferkit.solvers import (
@@ -28,7 +29,6 @@ from transferkit.solvers import (
 )
 from transferkit.statistics import wilson
 
-ENOUGH_TO_CHOOSE = 500  # val images; with fewer, accuracies on val differ by chance more than by C
 NEIGHBOURS = 20  # whose answer is the result; Wu et al., CVPR 2018, use 200 of 1.3 million images
 OTHER_NEIGHBOURS = (5, 20, 200)  # reported beside it
 QUERIES = 1024  # test images whose neighbours are looked up at once
@@ -108,7 +108,7 @@ def chosen(known: Known, settings: ProbeSettings, seed: int) -> Choice:
     """C as it is given, or chosen on val, or by cross-validation on train where val is small."""
     if settings.C is not None:
         return given_C(settings.C)
-    judged = slice(None) if len(known.val_labels) >= ENOUGH_TO_CHOOSE else slice(0)
+    judged = slice(None) if len(known.val_labels) >= FEWEST_TO_CHOOSE else slice(0)
     return choose_C(
         known.train_features,
         known.train_labels,

@@ -19,7 +19,8 @@ from transferkit.classifier import Classifier
 from transferkit.images import Images, Splits
 from transferkit.job import Job
 from transferkit.methods.probe import features_of
-from transferkit.methods.probe_heads import ENOUGH_TO_CHOOSE, Known
+from transferkit.methods.probe_heads import Known
+from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
 from transferkit.recipe import FinetuneSettings
 from transferkit.runtime import Runtime
 from transferkit.solvers import Choice, LinearHead, choose_C, common_scale, fit_chosen
@@ -166,7 +167,7 @@ def random_head(classifier: Classifier) -> tuple[Tensor, Tensor]:
 
 def _probed(classifier: Classifier, splits: Splits, statistics: Statistics, job: Job) -> Start:
     known = Known.of(splits, *features_of(classifier, splits, "auto", job), job.runtime)
-    judged = slice(None) if len(known.val_labels) >= ENOUGH_TO_CHOOSE else slice(0)
+    judged = slice(None) if len(known.val_labels) >= FEWEST_TO_CHOOSE else slice(0)
     choice = choose_C(
         known.train_features,
         known.train_labels,

@@ -22,7 +22,7 @@ from transferkit.features.inference import LayerNetwork
 from transferkit.features.layers import PENULTIMATE
 from transferkit.features.stored import stored_features
 from transferkit.images import Images, Labels
-from transferkit.methods.probe_heads import ENOUGH_TO_CHOOSE
+from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
 from transferkit.receptive_fields import total_flops
 from transferkit.recipe import BackboneSettings, Recipe
 from transferkit.runtime import Runtime, seed_everything
@@ -142,7 +142,7 @@ class Fold:
 
 def folds_learnt(images: int) -> int:
     """From how many folds a probe learns: all others, but for one where a fold has enough images to choose C on."""
-    return FOLDS - 2 if images // FOLDS >= ENOUGH_TO_CHOOSE else FOLDS - 1
+    return FOLDS - 2 if images // FOLDS >= FEWEST_TO_CHOOSE else FOLDS - 1
 
 
 def cross_validated(features: Tensor, labels: Tensor, seed: int) -> Iterator[Fold]:
