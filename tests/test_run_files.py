@@ -251,6 +251,8 @@ def test_rank_and_compare_want_a_list_of_names() -> None:
             "parameter_groups.0.wakes_at",
         ),
         ("evaluation.json", lambda e: e.update(since_start={"n": None}), "since_start.start is missing"),
+        ("facts.json", lambda f: f.update(trained_parameters="x"), "trained_parameters is 'x'"),
+        ("facts.json", lambda f: f["data"]["fingerprint"].pop("test"), "data.fingerprint.test is missing"),
         ("evaluation.json", lambda e: e["test"]["calibration"].update(by_class=[CLASS]), "by_class.0.interval is None"),
     ],
 )

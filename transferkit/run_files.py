@@ -74,6 +74,7 @@ def two_ends(value: Any) -> bool:
 MAYBE = (None, float)
 SCORED_IMAGE = {"index": int, "id": str, "true": str, "predicted": str, "confidence": float}
 COUNT = (None, int)
+OF_PARTS: Shape = dict.fromkeys(("train", "val", "test"), str)
 EPOCH: Shape = {
     "epoch": int,
     "step?": COUNT,
@@ -119,13 +120,22 @@ FACTS: Shape = {
     "seconds": {"*": float},
     "notes?": [str],
     "test_openings?": int,
-    "data": {"name": str, "terms?": (None, str), "fingerprint": {"*": str}, "n": {"*": int}, "size_px": [positive]},
+    "data": {
+        "name": str,
+        "terms?": (None, str),
+        "fingerprint": {"test": str, "*": str},
+        "n": {"*": int},
+        "size_px": [positive],
+    },
     "parameter_groups?": [
         {"stage": str, "parameters": int, "trainable": bool, "lr?": MAYBE, "weight_decay?": MAYBE, "batchnorm?": str}
         | {"wakes_at?": COUNT, "sleeps_at?": COUNT}
     ],
     "costs?": {"*": MAYBE},
     "input_reason?": str,
+    "trained_parameters?": COUNT,
+    "images_per_second?": MAYBE,
+    "label_openings?": COUNT,
     "probe?": (None, {"grid?": [float], "validation_accuracy?": [float], "C?": MAYBE}),
 }
 ENVIRONMENT: Shape = {
