@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import Parameter, signature
-from typing import Any, ParamSpec, TypeVar, get_type_hints
+from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from transferkit.errors import TransferkitError, quoted
+from transferkit.errors import TransferkitError, did_you_mean, quoted
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -42,5 +42,12 @@ def require_types(source: str, values: Mapping[str, Any], like: Any) -> None:
         try:
             TypeAdapter(hints[name], config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
         except ValidationError:
-            expected = IN_WORDS.get(like.__annotations__[name], like.__annotations__[name])
-            raise TransferkitError(f"{source}: {name} is {quoted(value)}. Expected {expected}.") from None
+            expected = _expected(value, hints[name], like.__annotations__[name])
+            raise TransferkitError(f"{source}: {name} is {quoted(value)}. {expected}") from None
+
+
+def _expected(value: Any, hint: Any, annotation: str) -> str:
+    """What to type instead: the nearest of several words, else what the annotation means."""
+    if get_origin(hint) is Literal and isinstance(value, str):
+        return did_you_mean(value, get_args(hint))
+    return f"Expected {IN_WORDS.get(annotation, annotation)}."
