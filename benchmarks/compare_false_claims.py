@@ -23,9 +23,9 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from transferkit.arrays import Bools, Floats
-from transferkit.statistics import holm
-from transferkit.statistics.paired_difference import Over, deviations, evidence
+from transferkit.metrics.statistics import holm
+from transferkit.metrics.statistics.paired_difference import Over, deviations, evidence
+from transferkit.runtime.array_types import Bools, Floats
 
 LEVEL = 0.05
 AT_ONCE = 2**23  # answers drawn at once

@@ -19,8 +19,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
-from transferkit import runtime
-from transferkit.corruptions import CORRUPTIONS, FIFTEEN, SEVERITIES, corrupt
+from transferkit.data.corruptions import CORRUPTIONS, FIFTEEN, SEVERITIES, corrupt
+from transferkit.runtime import machine
 
 TEST_SET = 10_000
 BATCH = 1_000
@@ -29,9 +29,9 @@ BATCH = 1_000
 def main() -> None:
     """Measure and print."""
     options = parsed()
-    machine = runtime.start(options.device, "fp32", options.threads)
-    images = pieces(options.images, options.size).to(machine.device)
-    print(f"{runtime.device_name(machine.device)}, {machine.threads} of {runtime.usable_cores()} cores, "
+    runtime = machine.start(options.device, "fp32", options.threads)
+    images = pieces(options.images, options.size).to(runtime.device)
+    print(f"{machine.device_name(runtime.device)}, {runtime.threads} of {machine.usable_cores()} cores, "
           f"torch {torch.__version__}, Python {platform.python_version()}")  # fmt: skip
     print(f"measured on {len(images):,} images of {options.size} px, each corruption at severity 1 to 5")
     total = 0.0

@@ -11,10 +11,10 @@ import sys
 import time
 from unittest.mock import patch
 
-from transferkit import datasets
-from transferkit.datasets import folder_cache
+from transferkit.data import datasets
+from transferkit.data.datasets import folder_cache
 from transferkit.recipe import FolderData
-from transferkit.screen import SILENT
+from transferkit.runtime.console import SILENT
 
 
 def seconds(settings: FolderData) -> float:

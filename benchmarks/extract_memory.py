@@ -21,9 +21,9 @@ from PIL import Image
 EXTRACTION = """
 import resource, sys
 from pathlib import Path
-from transferkit.extraction.settings import ExtractSettings
-from transferkit.extraction.streaming import extract
-from transferkit.screen import Screen
+from transferkit.features.extraction.settings import ExtractSettings
+from transferkit.features.extraction.streaming import extract
+from transferkit.runtime.console import Screen
 
 settings = ExtractSettings("resnet-mini", ("stage1",), weights="none", size=8, device="cpu", threads=2)
 extract(settings, sys.argv[1], Path(sys.argv[2]), Screen())

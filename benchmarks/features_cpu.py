@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from transferkit import runtime
-from transferkit.classifier import Classifier, InputSpec
 from transferkit.features.inference import LayerNetwork
-from transferkit.screen import Screen
+from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.runtime import machine
+from transferkit.runtime.console import Console
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision docs
 
@@ -30,21 +30,21 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torc
 def main() -> None:
     """Measure and print."""
     options = parsed()
-    machine = runtime.start("cpu", options.precision, options.threads)
+    runtime = machine.start("cpu", options.precision, options.threads)
     torch.manual_seed(0)
     body = resnet18(weights=None).eval()
     body.fc = nn.Identity()
     classifier = Classifier(body, 512, ("-",), {}, InputSpec(options.size, **IMAGENET)).eval()
     images = torch.randint(0, 256, (options.batch, 3, options.size, options.size), dtype=torch.uint8)
-    arms = {"a plain fp32 NCHW": plain(body), f"b eager {machine.precision} channels_last": eager(classifier, machine)}
-    arms["c folded"] = folded = LayerNetwork(classifier, ["penultimate"], "avg", machine, Screen())
+    arms = {"a plain fp32 NCHW": plain(body), f"b eager {runtime.precision} channels_last": eager(classifier, runtime)}
+    arms["c folded"] = folded = LayerNetwork(classifier, ["penultimate"], "avg", runtime, Console())
     if not options.no_compile:
-        network = LayerNetwork(classifier, ["penultimate"], "avg", machine, Screen())
+        network = LayerNetwork(classifier, ["penultimate"], "avg", runtime, Console())
         started = time.perf_counter()
         network.compile(images)
         print(f"compiling and comparing took {time.perf_counter() - started:.0f} s; kept: {network.is_compiled}")
         arms["d folded, compiled"] = network
-    show(arms, images, options, machine)
+    show(arms, images, options, runtime)
     del folded
 
 
@@ -72,7 +72,7 @@ def plain(body: nn.Module) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def eager(classifier: Classifier, machine: runtime.Runtime) -> Callable[[Tensor], Tensor]:
+def eager(classifier: Classifier, runtime: machine.Runtime) -> Callable[[Tensor], Tensor]:
     """channels_last and autocast, as a careful reader of the documentation writes it."""
     import copy
 
@@ -80,14 +80,14 @@ def eager(classifier: Classifier, machine: runtime.Runtime) -> Callable[[Tensor]
 
     @torch.no_grad()
     def run(images: Tensor) -> Tensor:
-        with machine.autocast():
+        with runtime.autocast():
             return network.features(images).float()
 
     return run
 
 
 def show(
-    arms: dict[str, Callable[[Tensor], Tensor]], images: Tensor, options: argparse.Namespace, machine: runtime.Runtime
+    arms: dict[str, Callable[[Tensor], Tensor]], images: Tensor, options: argparse.Namespace, runtime: machine.Runtime
 ) -> None:
     """One line per arm: img/s, ratio to (a) and to (b), least cosine to (a)."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
@@ -99,8 +99,8 @@ def show(
             seconds[name].append(time.perf_counter() - started)
     best = {name: options.batch / min(times) for name, times in seconds.items()}
     first, second, *_ = best
-    print(f"{runtime.device_name(machine.device)}, {machine.threads} of {runtime.usable_cores()} cores, "
-          f"{machine.precision}, torch {torch.__version__}, Python {platform.python_version()}")  # fmt: skip
+    print(f"{machine.device_name(runtime.device)}, {runtime.threads} of {machine.usable_cores()} cores, "
+          f"{runtime.precision}, torch {torch.__version__}, Python {platform.python_version()}")  # fmt: skip
     print(f"ResNet-18, {options.size} px, batch {options.batch}, best of {options.turns} turns")
     for name, rate in best.items():
         cosine = float(torch.cosine_similarity(features[first], features[name]).min())

@@ -28,9 +28,10 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from transferkit import datasets, runtime
+from transferkit.data import datasets
 from transferkit.recipe import FolderData
-from transferkit.screen import SILENT
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT
 
 CLASSES = 10
 DISTINCT = 200  # photographs drawn; the others are copies under other names
@@ -77,10 +78,10 @@ def photo(generator: np.random.Generator) -> Image.Image:
 
 def compare(folder: Path, size: int, rounds: int) -> None:
     """Alternate the three loads and print medians and ratios."""
-    cores = runtime.usable_cores()
+    cores = machine.usable_cores()
     seconds: dict[str, list[float]] = {"ImageFolder": [], "first": [], "second": []}
     for _ in range(rounds):
-        shutil.rmtree(runtime.cache_folder(), ignore_errors=True)
+        shutil.rmtree(machine.cache_folder(), ignore_errors=True)
         seconds["ImageFolder"].append(timed(lambda: image_folder(folder, size, cores)))
         seconds["first"].append(timed(lambda: transferkit_folder(folder, size)))
         seconds["second"].append(timed(lambda: transferkit_folder(folder, size)))
@@ -90,7 +91,7 @@ def compare(folder: Path, size: int, rounds: int) -> None:
     print(f"first load: {middle['ImageFolder'] / middle['first']:.2f} times as fast as ImageFolder")
     print(f"second load: {middle['first'] / middle['second']:.1f} times as fast as the first")
     versions = f"Pillow {PIL.__version__}, torch {torch.__version__}, torchvision {torchvision.__version__}"
-    print(f"{size} px, {cores} cores ({runtime.cpu_model()}), {versions}")
+    print(f"{size} px, {cores} cores ({machine.cpu_model()}), {versions}")
 
 
 def timed(load: Callable[[], None]) -> float:

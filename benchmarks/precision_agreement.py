@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from transferkit import datasets, runtime
+from transferkit.data import datasets
 from transferkit.features.fast_classifier import collect
-from transferkit.prediction import load_classifier
-from transferkit.run_directory import open_run
-from transferkit.screen import Screen
-from transferkit.statistics import wilson
+from transferkit.metrics.statistics import wilson
+from transferkit.runs.run_directory import open_run
+from transferkit.runs.stored_classifier import load_classifier
+from transferkit.runtime import machine
+from transferkit.runtime.console import Console
 
 
 def main() -> None:
@@ -28,11 +29,11 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     run = open_run(options.run)
-    screen = Screen()
-    images = datasets.load(run.recipe.data, screen).test.open()
-    machine = {name: runtime.start(options.device, name) for name in ("fp32", "bf16")}
-    classifier = load_classifier(run).to(machine["fp32"].device)
-    found = {name: collect(classifier, images, where, screen, name) for name, where in machine.items()}
+    console = Console()
+    images = datasets.load(run.recipe.data, console).test.open()
+    runtime = {name: machine.start(options.device, name) for name in ("fp32", "bf16")}
+    classifier = load_classifier(run).to(runtime["fp32"].device)
+    found = {name: collect(classifier, images, where, console, name) for name, where in runtime.items()}
     exact, rounded = found["fp32"], found["bf16"]
     same = exact.predictions == rounded.predictions
     interval = wilson(int(same.sum()), len(same))
@@ -43,7 +44,7 @@ def main() -> None:
         print(f"{name}: {100 * (outputs.predictions == outputs.labels).mean():.2f} % right")
     print(f"confidences differ by {difference.mean():.4f} on average, {np.quantile(difference, 0.99):.4f} at 99 %")
     print(
-        f"{runtime.device_name(machine['bf16'].device)}, torch {torch.__version__}, Python {platform.python_version()}"
+        f"{machine.device_name(runtime['bf16'].device)}, torch {torch.__version__}, Python {platform.python_version()}"
     )
 
 

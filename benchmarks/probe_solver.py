@@ -29,7 +29,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from transferkit.solvers import fit_linear
+from transferkit.models.linear import fit_linear
 
 GRID = tuple(10.0**exponent for exponent in range(-6, 4))
 OUR_TOLERANCES = (3e-4, 1e-5, 1e-6)  # the first chooses C in fit_probe, the last is the default
@@ -152,7 +152,7 @@ def objective(
 
 
 def print_setting(arguments: argparse.Namespace) -> None:
-    device = torch.cuda.get_device_name(0) if "cuda" in arguments.device else f"CPU ({platform.machine()})"
+    device = torch.cuda.get_device_name(0) if "cuda" in arguments.device else f"CPU ({platform.runtime()})"
     print(f"{arguments.n:,} x {arguments.d}, {arguments.classes} classes, {len(GRID)} values of C; {device}")
     print(
         f"{torch.get_num_threads()} threads of {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; "

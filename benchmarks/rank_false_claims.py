@@ -16,9 +16,9 @@ import time
 import torch
 from torch import Tensor
 
-from transferkit.solvers import fit_probe
-from transferkit.statistics import cross_validation_dependence, paired_difference, wilson
-from transferkit.studies.backbone_scores import FOLDS
+from transferkit.metrics.statistics import cross_validation_dependence, paired_difference, wilson
+from transferkit.models.linear import fit_probe
+from transferkit.studies.rank.backbone_scores import FOLDS
 
 CLASSES, C, LEVEL = 3, 0.1, 0.05
 SETTINGS = (  # images, features, distance of the class means

@@ -25,15 +25,15 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from transferkit import runtime
-from transferkit.backbones import load
-from transferkit.classifier import Classifier
-from transferkit.defaults import resolved
-from transferkit.images import Images
-from transferkit.job import Job
+from transferkit.data.images import Images
+from transferkit.models.backbones import load
+from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, ScratchSettings, from_options
-from transferkit.screen import SILENT
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.context import Context
 from transferkit.training import parameter_groups, train
+from transferkit.training.defaults import resolved
 
 NAMES = [str(label) for label in range(10)]
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # pixel statistics of CIFAR-10's training images
@@ -59,9 +59,9 @@ def main() -> None:
             for _ in range(arguments.repeats + 1)
         ]
     plain, ours = zip(*turns[1:], strict=True)  # the first is the warm-up
-    machine = runtime.start(arguments.device, threads=arguments.threads)
+    runtime = machine.start(arguments.device, threads=arguments.threads)
     steps = f"{arguments.steps} steps, {arguments.repeats} repeats, peer with {arguments.workers} workers"
-    print(f"torch {torch.__version__}, {machine.notes[0]}, {arguments.backbone}, batch {arguments.batch}, {steps}")
+    print(f"torch {torch.__version__}, {runtime.notes[0]}, {arguments.backbone}, batch {arguments.batch}, {steps}")
     for name, rates in (("plain PyTorch", plain), ("transferkit", ours)):
         print(f"{name:14} {statistics.median(rates):8.1f} img/s ({min(rates):.1f} to {max(rates):.1f})")
     ratios = sorted(our / peer for peer, our in turns[1:])
@@ -90,8 +90,8 @@ class Pictures(Dataset[Any]):
 
 
 def plain_rate(pixels: np.ndarray, arguments: argparse.Namespace) -> float:
-    torch.set_num_threads(arguments.threads or runtime.usable_cores())
-    device = runtime.choose_device(arguments.device)
+    torch.set_num_threads(arguments.threads or machine.usable_cores())
+    device = machine.choose_device(arguments.device)
     network = classifier(arguments.backbone)
     model = torch.nn.Sequential(network.body, network.head).to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
@@ -107,7 +107,7 @@ def plain_rate(pixels: np.ndarray, arguments: argparse.Namespace) -> float:
 
 
 def our_rate(pixels: np.ndarray, arguments: argparse.Namespace) -> float:
-    machine = runtime.start(arguments.device, threads=arguments.threads)
+    runtime = machine.start(arguments.device, threads=arguments.threads)
     options = {"epochs": 1, "batch_size": arguments.batch, "mixup": 0.0}
     options |= {} if arguments.backbone == "speednet" else {"ema": True}
     recipe = resolved(from_options("scratch", arguments.backbone, "cifar10", options, ()), len(pixels), 32)
@@ -115,7 +115,7 @@ def our_rate(pixels: np.ndarray, arguments: argparse.Namespace) -> float:
     network = classifier(arguments.backbone)
     images = Images.from_pixels(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), np.arange(len(pixels)) % 10, NAMES)
     groups = parameter_groups(network, recipe.method)
-    history = train(network, images, images.subset([]), recipe.method, groups, Job(machine, SILENT, seed=0))
+    history = train(network, images, images.subset([]), recipe.method, groups, Context(runtime, SILENT, seed=0))
     return float(history[-1]["images_per_second"])
 
 

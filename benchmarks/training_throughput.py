@@ -17,14 +17,14 @@ import numpy as np
 import torch
 import torchvision
 
-from transferkit import runtime
-from transferkit.backbones import load
-from transferkit.defaults import resolved
-from transferkit.images import Images
-from transferkit.job import Job
+from transferkit.data.images import Images
+from transferkit.models.backbones import load
 from transferkit.recipe import FinetuneSettings, from_options
-from transferkit.screen import SILENT
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.context import Context
 from transferkit.training import parameter_groups, train
+from transferkit.training.defaults import resolved
 
 
 def main() -> None:
@@ -36,16 +36,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
-    machine = runtime.start(arguments.device)
+    runtime = machine.start(arguments.device)
     plain, ours = [], []
     for repeat in range(arguments.repeats + 1):
-        plain.append(plain_rate(arguments, machine))
-        ours.append(our_rate(arguments, machine))
+        plain.append(plain_rate(arguments, runtime))
+        ours.append(our_rate(arguments, runtime))
         if repeat == 0:  # warm-up
             plain.clear()
             ours.clear()
     print(
-        f"torch {torch.__version__}, {machine.notes[0]}, "
+        f"torch {torch.__version__}, {runtime.notes[0]}, "
         f"{arguments.backbone}, {arguments.size} px, batch {arguments.batch}"
     )
     for name, rates in (("plain PyTorch", plain), ("transferkit", ours)):
@@ -53,11 +53,11 @@ def main() -> None:
     print(f"ratio          {statistics.median(ours) / statistics.median(plain):8.2f}")
 
 
-def plain_rate(arguments: argparse.Namespace, machine: runtime.Runtime) -> float:
-    model = torchvision.models.get_model(arguments.backbone, weights=None, num_classes=10).to(machine.device)
+def plain_rate(arguments: argparse.Namespace, runtime: machine.Runtime) -> float:
+    model = torchvision.models.get_model(arguments.backbone, weights=None, num_classes=10).to(runtime.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, foreach=False)
-    images = torch.randn(arguments.batch, 3, arguments.size, arguments.size, device=machine.device)
-    labels = torch.randint(10, (arguments.batch,), device=machine.device)
+    images = torch.randn(arguments.batch, 3, arguments.size, arguments.size, device=runtime.device)
+    labels = torch.randint(10, (arguments.batch,), device=runtime.device)
     started = time.perf_counter()
     for _ in range(arguments.steps):
         loss = torch.nn.functional.cross_entropy(model(images), labels)
@@ -68,7 +68,7 @@ def plain_rate(arguments: argparse.Namespace, machine: runtime.Runtime) -> float
     return arguments.steps * arguments.batch / (time.perf_counter() - started)
 
 
-def our_rate(arguments: argparse.Namespace, machine: runtime.Runtime) -> float:
+def our_rate(arguments: argparse.Namespace, runtime: machine.Runtime) -> float:
     options = {"size": arguments.size, "epochs": 2, "batch_size": arguments.batch, "head": "random", "weights": "none"}
     count = arguments.batch * arguments.steps
     recipe = resolved(from_options("finetune", arguments.backbone, "cifar10", options, ()), count, 224)
@@ -77,7 +77,7 @@ def our_rate(arguments: argparse.Namespace, machine: runtime.Runtime) -> float:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 224, 224), dtype=np.uint8)
     images = Images.from_pixels(pixels, np.arange(count) % 10, classifier.class_names)
     groups = parameter_groups(classifier, recipe.method)
-    history = train(classifier, images, images.subset([]), recipe.method, groups, Job(machine, SILENT, seed=0))
+    history = train(classifier, images, images.subset([]), recipe.method, groups, Context(runtime, SILENT, seed=0))
     return float(history[-1]["images_per_second"])
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from synthetic_runs import FACTS, MODEL
 
-from transferkit import folders
 from transferkit import recipe as recipes
-from transferkit.checkpoint import write_text
-from transferkit.outputs import Outputs
+from transferkit.metrics.outputs import Outputs
 from transferkit.recipe import Recipe
-from transferkit.run_directory import Run
+from transferkit.runs.run_directory import Run
+from transferkit.runtime import folders
+from transferkit.runtime.files import write_text
 
 NAMES = ("cat", "dog")
 COSTS = {

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.solvers import LinearHead
+from transferkit.models.linear import LinearHead
 
 NONE = torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64)
 

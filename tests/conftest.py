@@ -9,8 +9,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts; several workers share the cores
 
 import pytest
+from command_line import image
 
-from transferkit import runtime
+from transferkit.runtime import machine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,7 +26,7 @@ def _bf16_units_as_asked(request: pytest.FixtureRequest) -> Iterator[None]:
     asked = request.config.getoption("--bf16-units")
     with pytest.MonkeyPatch.context() as patch:
         if asked is not None:
-            patch.setattr(runtime, "has_fast_bf16", lambda _: asked == "yes")
+            patch.setattr(machine, "has_fast_bf16", lambda _: asked == "yes")
         yield
 
 
@@ -33,7 +34,7 @@ def _bf16_units_as_asked(request: pytest.FixtureRequest) -> Iterator[None]:
 def both_precisions(request: pytest.FixtureRequest) -> Iterator[str]:
     """What `auto` means: fp32 as on a machine without bf16 units, then bf16 as on one with them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime, "has_fast_bf16", lambda _: request.param == "bf16")
+        patch.setattr(machine, "has_fast_bf16", lambda _: request.param == "bf16")
         yield request.param
 
 
@@ -54,3 +55,13 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("needs the real data: set TRANSFERKIT_TEST_DATA to its folder")
     return Path(folder)
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Twelve pictures of each of two classes, set apart in train and test."""
+    for part, count in (("train", 8), ("test", 4)):
+        for number in range(count):
+            image(tmp_path / "pets" / part / "cat" / f"{number}.png", 10)
+            image(tmp_path / "pets" / part / "dog" / f"{number}.png", 150)
+    return tmp_path / "pets"

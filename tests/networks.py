@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from transferkit.classifier import Classifier, InputSpec
-from transferkit.runtime import Runtime
+from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.runtime.machine import Runtime
 
 CPU = Runtime(torch.device("cpu"), "fp32", 2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferkit.outputs import Outputs
+from transferkit.metrics.outputs import Outputs
 
 
 def outputs_of(logits: object, labels: object) -> Outputs:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit import folders
 from transferkit import recipe as recipes
-from transferkit.evaluation import evaluate, listed_one_by_one, thumbnail_choice, thumbnails
-from transferkit.explanations.explain import Explanations
-from transferkit.explanations.feature_map import FeatureMap
-from transferkit.images import Images
-from transferkit.outputs import Outputs
-from transferkit.run_directory import Run
+from transferkit.data.images import Images
+from transferkit.features.explanations.explain import Explanations
+from transferkit.features.explanations.feature_map import FeatureMap
+from transferkit.metrics.evaluation import evaluate, listed_one_by_one, thumbnail_choice, thumbnails
+from transferkit.metrics.outputs import Outputs
+from transferkit.runs.run_directory import Run
+from transferkit.runtime import folders
 
 NAMES = ("cat", "dog", "ship", "truck")
 

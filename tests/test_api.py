@@ -10,8 +10,8 @@ import pytest
 
 import transferkit
 from transferkit import api
-from transferkit.errors import TransferkitError
 from transferkit.estimates import announcement
+from transferkit.runtime.errors import TransferkitError
 
 
 def test_every_method_is_called_alike() -> None:

@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from transferkit import backbones, datasets, methods, ood, runtime
-from transferkit.classifier import Classifier
-from transferkit.datasets import DATASETS
-from transferkit.defaults import resolved
-from transferkit.errors import TransferkitError
+from transferkit import ood
+from transferkit.data import datasets
+from transferkit.data.datasets import DATASETS
+from transferkit.data.images import Images, Splits, split
 from transferkit.estimates import work
 from transferkit.features.fast_classifier import collect
-from transferkit.images import Images, Splits, split
-from transferkit.job import Job
-from transferkit.methods import METHODS
-from transferkit.methods.fitted import Fitted
-from transferkit.outputs import Outputs
+from transferkit.metrics.outputs import Outputs
+from transferkit.models import backbones
+from transferkit.models.classifier import Classifier
+from transferkit.models.linear import LinearHead
 from transferkit.recipe import (
     DATA_MODELS,
     METHOD_MODELS,
@@ -30,11 +28,17 @@ from transferkit.recipe import (
     TrainingSettings,
     from_options,
 )
-from transferkit.screen import SILENT
-from transferkit.solvers import LinearHead
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.context import Context
+from transferkit.runtime.errors import TransferkitError
+from transferkit.training import methods
+from transferkit.training.defaults import resolved
+from transferkit.training.methods import METHODS
+from transferkit.training.methods.fitted import Fitted
 
 BUILT_IN = {"digits": {}, "glyphs": {"per_class": 10}}
-MACHINE = runtime.Runtime(torch.device("cpu"), "fp32", 1)
+MACHINE = machine.Runtime(torch.device("cpu"), "fp32", 1)
 SMALL = ["alexnet", "vgg11", "vgg11_bn", "resnet18", *(card.name for card in backbones.cards.SMALL)]
 
 
@@ -92,12 +96,12 @@ def recipe_of(name: str, seed: int = 0) -> Recipe:
 
 
 def digest_after(name: str, seed: int) -> str:
-    runtime.seed_everything(seed)
+    machine.seed_everything(seed)
     classifier = backbones.load(
         BackboneSettings(name="resnet20", weights="none"), ["dark", "grey", "light"], 16, SILENT
     )
     recipe = recipe_of(name, seed)
-    methods.fit(classifier, noise(), recipe.method, recipe.backbone, Job(MACHINE, SILENT, seed))
+    methods.fit(classifier, noise(), recipe.method, recipe.backbone, Context(MACHINE, SILENT, seed))
     return classifier.digest([*classifier.stages, "head"])
 
 
@@ -114,7 +118,7 @@ def test_a_method_tells_its_groups_and_its_outputs_on_val(name: str) -> None:
     )
     splits, recipe = noise(), recipe_of(name)
 
-    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, Job(MACHINE, SILENT, 0))
+    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, Context(MACHINE, SILENT, 0))
 
     assert [group.stage for group in fitted.groups] == [*classifier.stages, "head"]
     assert fitted.val is not None
@@ -135,10 +139,12 @@ class Toy:
     def require(self, classifier: Classifier, _settings: ToySettings, train_images: int, _val_images: int) -> None:
         assert train_images >= len(classifier.class_names)
 
-    def fit(self, classifier: Classifier, splits: Splits, _settings: object, _backbone: object, job: Job) -> Fitted:
+    def fit(
+        self, classifier: Classifier, splits: Splits, _settings: object, _backbone: object, context: Context
+    ) -> Fitted:
         shares = torch.bincount(torch.from_numpy(splits.train.labels).long()).double() / len(splits.train)
         classifier.set_head(torch.zeros(3, classifier.num_features), shares.log().float())
-        return Fitted(collect(classifier, splits.val, job.runtime, job.screen, "val"), [])
+        return Fitted(collect(classifier, splits.val, context.runtime, context.console, "val"), [])
 
 
 def three_classes() -> Classifier:
@@ -154,7 +160,7 @@ def test_a_method_that_is_added_to_the_menu_is_checked_and_fitted(monkeypatch: p
     classifier, splits, recipe = three_classes(), noise(), toy_recipe()
 
     methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
-    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, Job(MACHINE, SILENT, 0))
+    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, Context(MACHINE, SILENT, 0))
 
     counts = np.bincount(splits.train.labels)
     assert fitted.val is not None
@@ -178,7 +184,7 @@ def test_a_method_that_is_not_in_the_menu_is_an_error_and_changes_nothing() -> N
     with pytest.raises(TransferkitError, match=message):
         methods.require(classifier, recipe.method, 60, 12)
     with pytest.raises(TransferkitError, match=message):
-        methods.fit(classifier, noise(), recipe.method, recipe.backbone, Job(MACHINE, SILENT, 0))
+        methods.fit(classifier, noise(), recipe.method, recipe.backbone, Context(MACHINE, SILENT, 0))
 
     assert classifier.digest([*classifier.stages, "head"]) == before
 
@@ -266,5 +272,6 @@ def test_every_default_detector_is_on_the_menu_and_every_file_is_too() -> None:
         "__init__",
         "contract",
         "gaussians",
+        "rejection",
         "softmax",
     }

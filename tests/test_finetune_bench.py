@@ -97,8 +97,9 @@ def test_a_class_is_cut_into_disjoint_halves() -> None:
 
 
 def test_transferkit_and_the_rivals_get_the_same_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transferkit import datasets, recipe
-    from transferkit.screen import SILENT
+    from transferkit import recipe
+    from transferkit.data import datasets
+    from transferkit.runtime.console import SILENT
 
     small = targets.Target(targets.made("few", lambda folder: targets.write_shapes(folder, 6, 16), 0.5), 16)
     monkeypatch.setitem(targets.TARGETS, "few", small)

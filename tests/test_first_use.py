@@ -9,23 +9,23 @@ from typing import NoReturn
 
 import pytest
 import safetensors.torch
+from command_line import refused, transferkit
 from safetensors import SafetensorError
-from test_cli import pets, refused, transferkit
 
-from transferkit import api, checkpoint, datasets
+from transferkit import api
 from transferkit import run as story
 from transferkit.api import finetune
 from transferkit.cli import doctor
-from transferkit.datasets import cifar_batches, folder, svhn
-from transferkit.decoding import decode
-from transferkit.errors import MachineError, TransferkitError
+from transferkit.data import datasets
+from transferkit.data.datasets import cifar_batches, folder, svhn
+from transferkit.data.decoding import decode
 from transferkit.estimates.inputs import outline
+from transferkit.models.weights import cached
 from transferkit.recipe import FolderData, book, from_options
-from transferkit.screen import SILENT
-from transferkit.studies import study
-from transferkit.weights import cached
-
-__all__ = ["pets"]  # a fixture
+from transferkit.runtime import files as checkpoint
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.studies.compare import study
 
 
 def never(*_: object, **__: object) -> NoReturn:

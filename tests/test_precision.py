@@ -10,18 +10,20 @@ import torch
 from torch import nn
 
 import transferkit
-from transferkit import backbones, rejection, runtime
-from transferkit.classifier import Classifier
+from transferkit.data.images import Images
 from transferkit.features.fast_classifier import collect
 from transferkit.features.inference import LayerNetwork
 from transferkit.features.stored import stored_features
-from transferkit.images import Images
-from transferkit.limitations.passes import OutputStore
+from transferkit.models import backbones
+from transferkit.models.classifier import Classifier
+from transferkit.ood import rejection
 from transferkit.recipe import BackboneSettings, from_options
 from transferkit.run import run
-from transferkit.run_directory import Run
-from transferkit.runtime import Runtime
-from transferkit.screen import SILENT
+from transferkit.runs.run_directory import Run
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.machine import Runtime
+from transferkit.studies.limits.passes import OutputStore
 
 NAMES = ("cat", "dog", "ship")
 BODIES = [("resnet-mini", 8), ("timm/test_efficientnet", 32), ("timm/test_vit", 32)]
@@ -40,9 +42,9 @@ def classifier(request: pytest.FixtureRequest) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def machine(both_precisions: str) -> Runtime:
-    assert runtime.choose_precision(torch.device("cpu"), "auto") == both_precisions
-    return runtime.start("cpu")
+def runtime(both_precisions: str) -> Runtime:
+    assert machine.choose_precision(torch.device("cpu"), "auto") == both_precisions
+    return machine.start("cpu")
 
 
 @pytest.fixture
@@ -57,14 +59,14 @@ def close_to(expected: np.ndarray) -> object:
 
 
 def test_every_batch_size_and_every_pass_give_the_same(
-    classifier: Classifier, machine: Runtime, images: Images, tmp_path: Path
+    classifier: Classifier, runtime: Runtime, images: Images, tmp_path: Path
 ) -> None:
     """13 images leave batches of 1 and 3 behind those of 4 and 5; single images take other kernels."""
-    expected = collect(classifier, images, machine, SILENT, "")
+    expected = collect(classifier, images, runtime, SILENT, "")
 
-    in_parts = [collect(classifier, images, machine, SILENT, "", size) for size in (1, 4, 5)]
-    stored = stored_features(classifier, images, machine, SILENT, "", 6)
-    asked = OutputStore(tmp_path, classifier, machine, SILENT, "digest").outputs(images, "")
+    in_parts = [collect(classifier, images, runtime, SILENT, "", size) for size in (1, 4, 5)]
+    stored = stored_features(classifier, images, runtime, SILENT, "", 6)
+    asked = OutputStore(tmp_path, classifier, runtime, SILENT, "digest").outputs(images, "")
 
     for outputs in in_parts:
         assert outputs.features == close_to(expected.features)
@@ -74,16 +76,16 @@ def test_every_batch_size_and_every_pass_give_the_same(
     assert asked.logits == close_to(expected.logits)
 
 
-def test_features_do_not_depend_on_which_other_layers_are_asked_for(machine: Runtime, images: Images) -> None:
+def test_features_do_not_depend_on_which_other_layers_are_asked_for(runtime: Runtime, images: Images) -> None:
     """The output of a convolution is wanted as it is, before its BatchNorm; what follows is folded all the same."""
     torch.manual_seed(0)
     made = backbones.load(BackboneSettings(name="resnet-mini", weights="none"), NAMES, 8, SILENT).train()
     made(torch.rand(16, 3, 8, 8))
     convolutions = [name for name, module in made.body.named_modules() if isinstance(module, nn.Conv2d)]
     pixels = torch.from_numpy(images.pixels)
-    alone = LayerNetwork(made.eval(), ["penultimate"], "avg", machine, SILENT)(pixels)["penultimate"].numpy()
+    alone = LayerNetwork(made.eval(), ["penultimate"], "avg", runtime, SILENT)(pixels)["penultimate"].numpy()
 
-    found = LayerNetwork(made, [*convolutions, "penultimate"], "avg", machine, SILENT)(pixels)
+    found = LayerNetwork(made, [*convolutions, "penultimate"], "avg", runtime, SILENT)(pixels)
 
     assert len(convolutions) >= 6
     assert found["penultimate"].numpy() == close_to(alone)
@@ -111,8 +113,8 @@ def test_the_head_is_computed_in_fp32_under_autocast(classifier: Classifier) -> 
     assert torch.equal(logits, classifier.head(features))
 
 
-def test_logits_keep_more_than_three_digits(classifier: Classifier, machine: Runtime, images: Images) -> None:
-    logits = collect(classifier, images, machine, SILENT, "").logits
+def test_logits_keep_more_than_three_digits(classifier: Classifier, runtime: Runtime, images: Images) -> None:
+    logits = collect(classifier, images, runtime, SILENT, "").logits
 
     rounded = torch.from_numpy(logits).bfloat16().float().numpy()
     assert (rounded != logits).mean() > 0.9
@@ -121,7 +123,7 @@ def test_logits_keep_more_than_three_digits(classifier: Classifier, machine: Run
 @pytest.fixture(scope="module")
 def finished(both_precisions: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
     recipe = from_options("scratch", "resnet20", "digits", {"epochs": 1, "limit_per_class": 20, "size": 8}, ())
-    return run(recipe, tmp_path_factory.mktemp("runs") / both_precisions, screen=SILENT)
+    return run(recipe, tmp_path_factory.mktemp("runs") / both_precisions, console=SILENT)
 
 
 def test_a_run_keeps_the_precision_of_its_thresholds_and_the_report_states_it(
@@ -135,16 +137,16 @@ def test_a_run_keeps_the_precision_of_its_thresholds_and_the_report_states_it(
 def test_predict_asks_in_the_precision_of_the_thresholds_on_every_machine(
     finished: Run, both_precisions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transferkit import datasets
+    from transferkit.data import datasets
 
     test = finished.outputs("test")
     images = datasets.load(finished.recipe.data, SILENT).test.open()
     expected = rejection.Rejection.from_dict(finished.model["rejection"], finished.outputs("bank")).scores(test)
-    monkeypatch.setattr(runtime, "has_fast_bf16", lambda _: both_precisions == "fp32")  # on the other kind of machine
+    monkeypatch.setattr(machine, "has_fast_bf16", lambda _: both_precisions == "fp32")  # on the other kind of machine
 
     model = transferkit.load(finished.path, device="cpu")
 
-    assert model.machine.precision == both_precisions
+    assert model.runtime.precision == both_precisions
     for batch_size in (1, 50):
         found = model.predict(images.subset(range(60)), batch_size)
         assert [each.score for each in found] == pytest.approx(expected[:60].tolist(), abs=1e-5)
@@ -159,9 +161,9 @@ def test_a_run_of_an_earlier_version_has_its_precision_in_the_environment(finish
 
 
 def test_bf16_without_units_for_it_is_said_to_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "has_fast_bf16", lambda _: False)
+    monkeypatch.setattr(machine, "has_fast_bf16", lambda _: False)
 
-    notes = runtime.start("cpu", "bf16").notes
+    notes = machine.start("cpu", "bf16").notes
 
     assert notes[1:] == ("bf16 is computed without units for it here: right, but slower than fp32",)
-    assert len(runtime.start("cpu", "fp32").notes) == 1
+    assert len(machine.start("cpu", "fp32").notes) == 1

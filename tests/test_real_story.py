@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import transferkit
-from transferkit.run_directory import Run
+from transferkit.runs.run_directory import Run
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

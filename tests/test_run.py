@@ -11,20 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from digits_recipe import digits
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 import transferkit
-from transferkit import checkpoint, defaults, folders, run_directory
-from transferkit.errors import MachineError, TransferkitError
-from transferkit.methods import probe_heads
-from transferkit.outputs import Outputs
-from transferkit.prediction import limits_of
-from transferkit.recipe import FinetuneSettings, Recipe, from_options
+from transferkit.deploy.prediction import limits_of
+from transferkit.metrics.outputs import Outputs
+from transferkit.recipe import FinetuneSettings, from_options
 from transferkit.run import run
-from transferkit.run_directory import Run, open_run
-from transferkit.screen import SILENT, Screen
-from transferkit.training import state, train
+from transferkit.runs import run_directory
+from transferkit.runs.run_directory import Run, open_run
+from transferkit.runtime import files as checkpoint
+from transferkit.runtime import folders
+from transferkit.runtime.console import SILENT, Console
+from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.training import checkpoint as state
+from transferkit.training import defaults, train
+from transferkit.training.methods import probe_heads
 
 run_module = importlib.import_module("transferkit.run")  # in the package, `run` is the function
 FILES = {
@@ -44,17 +48,10 @@ FILES = {
 }
 
 
-def digits(method: str = "finetune", **options: object) -> Recipe:
-    chosen = {"weights": "none", "limit_per_class": 8, "test_fraction": 0.1, "threads": 1, **options}
-    if method != "probe":
-        chosen = {"epochs": 2, "batch_size": 32, **chosen}
-    return from_options(method, "resnet20", "digits", chosen, ())
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run(
-        digits(), tmp_path_factory.mktemp("runs") / "finished", screen=SILENT, command="transferkit finetune resnet20"
+        digits(), tmp_path_factory.mktemp("runs") / "finished", console=SILENT, command="transferkit finetune resnet20"
     )
 
 
@@ -89,7 +86,7 @@ def test_the_resolved_recipe_has_no_open_default(finished: Run) -> None:
 
 
 def test_running_the_resolved_recipe_again_gives_the_same_test_outputs(finished: Run, tmp_path: Path) -> None:
-    again = run(finished.recipe, tmp_path / "again", screen=SILENT)
+    again = run(finished.recipe, tmp_path / "again", console=SILENT)
 
     assert np.array_equal(again.outputs("test").logits, finished.outputs("test").logits)
 
@@ -116,7 +113,7 @@ def test_stored_outputs_hold_the_heads_input(finished: Run) -> None:
 
 def test_a_loaded_run_predicts_what_the_run_predicted(finished: Run) -> None:
     outputs = finished.outputs("test")
-    from transferkit import datasets
+    from transferkit.data import datasets
 
     images = datasets.load(finished.recipe.data, SILENT).test.open()
     predictions = transferkit.load(finished.path, device="cpu").predict(images)
@@ -152,8 +149,8 @@ def test_lp_ft_starts_at_the_answers_of_its_probe(tmp_path: Path, monkeypatch: p
         parts.append((features.numpy(), images.labels, judged.numpy(), answers.numpy()))
         return plain(classifier, images, val, *rest)
 
-    monkeypatch.setattr("transferkit.methods.finetune.train", train_after_a_look)
-    tuned = run(digits(limit_per_class=40, refit=False), tmp_path / "tuned", screen=SILENT)
+    monkeypatch.setattr("transferkit.training.methods.finetune.train", train_after_a_look)
+    tuned = run(digits(limit_per_class=40, refit=False), tmp_path / "tuned", console=SILENT)
 
     features, labels, judged, answers = parts[0]
     scale = np.sqrt(features.astype(np.float64).var(axis=0).mean())  # one for all features
@@ -166,9 +163,9 @@ def test_c_is_chosen_by_cross_validation_where_val_is_small(finished: Run) -> No
 
 
 def test_a_probe_leaves_the_backbone_bit_for_bit(tmp_path: Path) -> None:
-    source = run(digits("scratch", epochs=1), tmp_path / "source", screen=SILENT)
+    source = run(digits("scratch", epochs=1), tmp_path / "source", console=SILENT)
 
-    probed = run(digits("probe", weights=str(source.path)), tmp_path / "probed", screen=SILENT)
+    probed = run(digits("probe", weights=str(source.path)), tmp_path / "probed", console=SILENT)
 
     before, _ = checkpoint.read_tensors(source.path / "model.safetensors")
     after, _ = checkpoint.read_tensors(probed.path / "model.safetensors")
@@ -179,7 +176,7 @@ def test_a_probe_leaves_the_backbone_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_probes_val_outputs_come_from_a_head_that_has_not_seen_val(tmp_path: Path) -> None:
-    probed = run(digits("probe"), tmp_path / "probed", screen=SILENT)
+    probed = run(digits("probe"), tmp_path / "probed", console=SILENT)
 
     tensors, _ = checkpoint.read_tensors(probed.path / "model.safetensors")
     val = probed.outputs("val")
@@ -191,7 +188,7 @@ def test_a_finished_run_is_not_overwritten_unasked(finished: Run) -> None:
     before = (finished.path / "evaluation.json").stat().st_mtime_ns
 
     with pytest.raises(TransferkitError, match=r"already holds this run. Look at .*report.html, choose another folder"):
-        run(digits(), finished.path, screen=SILENT)
+        run(digits(), finished.path, console=SILENT)
     assert (finished.path / "evaluation.json").stat().st_mtime_ns == before
 
 
@@ -199,13 +196,13 @@ def test_a_folder_with_other_files_is_never_written_to_even_with_overwrite(tmp_p
     (tmp_path / "thesis.txt").write_text("precious")
 
     with pytest.raises(TransferkitError, match="holds other files and is no run"):
-        run(digits(), tmp_path, overwrite=True, screen=SILENT)
+        run(digits(), tmp_path, overwrite=True, console=SILENT)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_overwrite_keeps_the_old_run_until_data_and_weights_are_loaded(finished: Run) -> None:
     with pytest.raises(TransferkitError, match="no-such-file"):
-        run(digits(weights="no-such-file.pth"), finished.path, overwrite=True, screen=SILENT)
+        run(digits(weights="no-such-file.pth"), finished.path, overwrite=True, console=SILENT)
 
     assert open_run(finished.path).is_finished
 
@@ -221,10 +218,10 @@ def test_an_interrupted_run_resumes_to_the_same_outputs(
 
     monkeypatch.setattr(state, "save", save_then_stop)
     with pytest.raises(KeyboardInterrupt):
-        run(digits(), tmp_path / "run", screen=SILENT)
+        run(digits(), tmp_path / "run", console=SILENT)
     monkeypatch.setattr(state, "save", save)
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
-    resumed = run(digits(), tmp_path / "run", resume=True, screen=SILENT)
+    resumed = run(digits(), tmp_path / "run", resume=True, console=SILENT)
 
     assert np.array_equal(resumed.outputs("test").logits, finished.outputs("test").logits)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
@@ -236,14 +233,14 @@ def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
     run_directory.begin(Run(tmp_path / "run"), digits(), resume=False)
 
     with pytest.raises(TransferkitError, match=r"holds an unfinished run. Continue it with --resume"):
-        run(digits(), tmp_path / "run", screen=SILENT)
+        run(digits(), tmp_path / "run", console=SILENT)
 
 
 def test_resuming_with_another_recipe_is_refused(tmp_path: Path) -> None:
     run_directory.begin(Run(tmp_path / "run"), digits(seed=5), resume=False)
 
     with pytest.raises(TransferkitError, match="an unfinished run of another recipe"):
-        run(digits(), tmp_path / "run", resume=True, screen=SILENT)
+        run(digits(), tmp_path / "run", resume=True, console=SILENT)
 
 
 def test_a_full_disk_is_one_message_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,7 +304,7 @@ def test_no_head_of_a_probe_is_fitted_twice(
     monkeypatch.setattr(probe_heads, "fit_chosen", lambda *data, **how: fitted.append(data) or fit(*data, **how))
     monkeypatch.setattr(probe_heads, "FEWEST_TO_CHOOSE", 50)
 
-    run(digits("probe", limit_per_class=labels), tmp_path / "probed", screen=SILENT)
+    run(digits("probe", limit_per_class=labels), tmp_path / "probed", console=SILENT)
 
     assert len(fitted) == fits
 
@@ -322,7 +319,7 @@ def test_a_recipe_of_ones_own_beside_other_files_is_no_run(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(TransferkitError, match="holds other files and is no run"):
-        run(digits(), Path(), overwrite=True, screen=SILENT)
+        run(digits(), Path(), overwrite=True, console=SILENT)
 
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == mine
 
@@ -362,8 +359,8 @@ def test_resume_builds_the_page_of_a_run_that_was_stopped_before_it(finished: Ru
     (copy.path / "report.html").unlink()
 
     with pytest.raises(TransferkitError, match="Its page is missing: build it with --resume"):
-        run(digits(), copy.path, screen=SILENT)
-    run(digits(), copy.path, resume=True, screen=SILENT)
+        run(digits(), copy.path, console=SILENT)
+    run(digits(), copy.path, resume=True, console=SILENT)
 
     assert (copy.path / "report.html").read_text() == before
 
@@ -385,7 +382,7 @@ def test_a_fault_in_what_a_run_can_do_without_is_a_note_and_the_run_is_finished(
     monkeypatch.setattr(run_module, work, refuse)
     stream = io.StringIO()
 
-    done = run(digits(epochs=1), tmp_path / "run", screen=Screen(stream=stream))
+    done = run(digits(epochs=1), tmp_path / "run", console=Console(stream=stream))
 
     note = f"no {name}: RuntimeError: Expected gradient function to be set. Model, outputs and scores are complete."
     assert note in stream.getvalue()
@@ -402,12 +399,12 @@ def test_a_page_that_fails_is_told_with_what_to_type_and_resume_writes_it(
     stream = io.StringIO()
     with monkeypatch.context() as patch:
         patch.setattr(run_module.report, "write", refuse)
-        done = run(digits(epochs=1), tmp_path / "run", screen=Screen(stream=stream))
+        done = run(digits(epochs=1), tmp_path / "run", console=Console(stream=stream))
 
     assert f"no page; `transferkit report {tmp_path / 'run'}` tries again: RuntimeError" in stream.getvalue()
     assert done.is_finished
     assert not done.has_page
-    run(digits(epochs=1), tmp_path / "run", resume=True, screen=SILENT)
+    run(digits(epochs=1), tmp_path / "run", resume=True, console=SILENT)
     assert done.has_page
 
 
@@ -417,12 +414,12 @@ def test_a_fault_after_training_leaves_the_model_and_resume_does_not_train_again
 ) -> None:
     monkeypatch.setattr(run_module, work, refuse)
     with pytest.raises(RuntimeError, match="Expected gradient function"):
-        run(digits(epochs=1), tmp_path / "run", screen=SILENT)
+        run(digits(epochs=1), tmp_path / "run", console=SILENT)
     monkeypatch.undo()
     trained, _ = checkpoint.read_tensors(tmp_path / "run" / "model.safetensors")
 
     monkeypatch.setattr("transferkit.training.loop.run_epoch", refuse)
-    again = run(digits(epochs=1), tmp_path / "run", resume=True, screen=SILENT)
+    again = run(digits(epochs=1), tmp_path / "run", resume=True, console=SILENT)
 
     tensors, _ = checkpoint.read_tensors(again.path / "model.safetensors")
     assert again.is_finished

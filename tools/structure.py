@@ -4,8 +4,8 @@
     python tools/structure.py arrows     which room imports which, and by how many imports
     python tools/structure.py twice      classes and public functions of one name in several files
 
-A room is a name at the top level of the package; inside `studies/` each folder is a room of its own. An arrow stands
-for all imports of one room by another. Floors are the longest chain of arrows.
+A room is a name at the top level of the package. An arrow stands for all imports of one room by another. Floors are the
+longest chain of arrows.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import statistics
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
-SLICED = {"studies"}  # rooms whose folders are rooms
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -30,9 +29,7 @@ def trees() -> dict[Path, ast.Module]:
 
 def room_of(parts: tuple[str, ...]) -> str:
     """The room of a dotted name below the package, or of a path's parts."""
-    names = [part.removesuffix(".py") for part in parts]
-    deep = names[0] in SLICED and len(names) > 1 and (PACKAGE / names[0] / names[1]).is_dir()
-    return "/".join(names[:2]) if deep else names[0]
+    return parts[0].removesuffix(".py")
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -60,7 +57,11 @@ def floors(pairs: Counter[tuple[str, str]]) -> int:
     for here, there in pairs:
         below[here].add(there)
     height: dict[str, int] = {}
-    for room in TopologicalSorter(below).static_order():
+    try:
+        order = list(TopologicalSorter(below).static_order())
+    except CycleError as error:
+        raise SystemExit(f"Rooms import each other in a circle: {' <- '.join(error.args[1])}") from error
+    for room in order:
         height[room] = 1 + max((height[other] for other in below[room]), default=0)
     return max(height.values())
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferkit.api import compare, finetune, limits, probe, rank, scratch
-    from transferkit.errors import TransferkitError
-    from transferkit.exports import export
-    from transferkit.exports.mask_rcnn import mask_rcnn
+    from transferkit.deploy.export import export
+    from transferkit.deploy.export.mask_rcnn import mask_rcnn
+    from transferkit.deploy.prediction import load
     from transferkit.features.extractor import FeatureExtractor
-    from transferkit.prediction import load
+    from transferkit.runtime.errors import TransferkitError
 
 __version__ = "0.1.0"
 
@@ -22,11 +22,11 @@ _PLACES = {
     "scratch": "transferkit.api",
     "rank": "transferkit.api",
     "limits": "transferkit.api",
-    "load": "transferkit.prediction",
-    "export": "transferkit.exports",
-    "mask_rcnn": "transferkit.exports.mask_rcnn",
+    "load": "transferkit.deploy.prediction",
+    "export": "transferkit.deploy.export",
+    "mask_rcnn": "transferkit.deploy.export.mask_rcnn",
     "FeatureExtractor": "transferkit.features.extractor",
-    "TransferkitError": "transferkit.errors",
+    "TransferkitError": "transferkit.runtime.errors",
 }
 
 __all__ = [

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from transferkit import estimates
-from transferkit.argument_types import typed
-from transferkit.errors import TransferkitError
 from transferkit.recipe import from_options, ranking_from_options
 from transferkit.run import run
-from transferkit.run_directory import Run, open_run
-from transferkit.screen import Screen
+from transferkit.runs.run_directory import Run, open_run
+from transferkit.runtime.argument_types import typed
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
 
 P = ParamSpec("P")
 
@@ -98,14 +98,14 @@ def rank(
     Raises:
         TransferkitError: For wrong options, backbones or data, before any work.
     """
-    from transferkit.studies import ranking
+    from transferkit.studies.rank import ranking
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     wanted = ranking_from_options(backbones, data, shared, options)
-    screen = Screen(quiet=quiet)
+    console = Console(quiet=quiet)
     ranking.require_backbones(wanted)
-    estimates.before_ranking(wanted, screen)
-    return ranking.rank(wanted, _path(out), overwrite=overwrite, screen=screen, command="transferkit.rank(...)")
+    estimates.before_ranking(wanted, console)
+    return ranking.rank(wanted, _path(out), overwrite=overwrite, console=console, command="transferkit.rank(...)")
 
 
 @typed
@@ -130,7 +130,7 @@ def limits(
         quiet: Print nothing.
         device: auto, cpu, cuda, cuda:1 or mps.
         **options: `corruptions="full", leave_out="none", target_risk=0.05, rules=Rules(auroc=0.9)` ...: the fields of
-            `transferkit.limitations.settings.Settings`.
+            `transferkit.studies.limits.settings.Settings`.
 
     Returns:
         What limits.json holds, with its folder as `folder`; of several runs, what limits-comparison.json holds.
@@ -138,9 +138,9 @@ def limits(
     Raises:
         TransferkitError: For wrong options, runs or images.
     """
-    from transferkit.limitations import settings as limit_settings
-    from transferkit.limitations.story import make
-    from transferkit.limitations.versus import compare
+    from transferkit.studies.limits import settings as limit_settings
+    from transferkit.studies.limits.story import make
+    from transferkit.studies.limits.versus import compare
 
     sources = {"ood": ood, "shift": shift}
     settings = limit_settings.from_options(
@@ -151,14 +151,14 @@ def limits(
         **options,
     )
     places = [open_run(run) for run in runs]
-    screen, command = Screen(quiet=quiet), "transferkit.limits(...)"
+    console, command = Console(quiet=quiet), "transferkit.limits(...)"
     folder = _path(out)
     if len(places) > 1:
         target = folder or Path("limits-comparison")
-        return compare(places, settings, target, overwrite=overwrite, device=device, screen=screen, command=command)
+        return compare(places, settings, target, overwrite=overwrite, device=device, console=console, command=command)
     if not places:
         raise TransferkitError("Name at least one finished run, as in transferkit.limits('runs/my-run').")
-    return make(places[0], settings, folder, overwrite=overwrite, device=device, screen=screen, command=command)
+    return make(places[0], settings, folder, overwrite=overwrite, device=device, console=console, command=command)
 
 
 @typed
@@ -197,16 +197,16 @@ def compare(
     Raises:
         TransferkitError: For wrong options, backbones or data, before any work.
     """
-    from transferkit.studies.options import Arms, study_of
-    from transferkit.studies.study import require_backbones, run_study
+    from transferkit.studies.compare.options import Arms, study_of
+    from transferkit.studies.compare.study import require_backbones, run_study
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     arms = Arms(backbones, methods, shared, scratch_budget)
     study = study_of("compare", arms, data, options, {"seeds": seeds, "budget": budget})
-    screen, command = Screen(quiet=quiet), "transferkit.compare(...)"
+    console, command = Console(quiet=quiet), "transferkit.compare(...)"
     require_backbones(study)
-    estimates.before_study(study, screen)
-    return run_study(study, _path(out), overwrite=overwrite, screen=screen, command=command)
+    estimates.before_study(study, console)
+    return run_study(study, _path(out), overwrite=overwrite, console=console, command=command)
 
 
 def _run(
@@ -221,9 +221,9 @@ def _run(
     **options: Any,
 ) -> Run:
     recipe = from_options(method, backbone, data, options, ())
-    screen, command = Screen(quiet=quiet), f"transferkit.{method}(...)"
-    estimates.before_run(recipe, screen)
-    return run(recipe, _path(out), overwrite=overwrite, resume=resume, screen=screen, command=command)
+    console, command = Console(quiet=quiet), f"transferkit.{method}(...)"
+    estimates.before_run(recipe, console)
+    return run(recipe, _path(out), overwrite=overwrite, resume=resume, console=console, command=command)
 
 
 def _path(out: Path | str | None) -> Path | None:

@@ -8,33 +8,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from transferkit import (
-    backbones,
-    datasets,
-    defaults,
-    heads,
-    input_sizes,
-    methods,
-    rejection,
-    report,
-    run_directory,
-    runtime,
-    tracking,
-)
-from transferkit.checkpoint import write_tensors
-from transferkit.classifier import Classifier
-from transferkit.costs import costs, forget_peak, peak_bytes
-from transferkit.evaluation import evaluate, thumbnail_choice, thumbnails
-from transferkit.explanations.explain import explain, searched
-from transferkit.extras import Extras
-from transferkit.features.frozen import outputs_of
-from transferkit.images import Images, SealedImages, Splits
-from transferkit.job import Job
-from transferkit.methods.fitted import Fitted
-from transferkit.outputs import Outputs
+from transferkit import report
+from transferkit.data import datasets
+from transferkit.data.images import Images, SealedImages, Splits
+from transferkit.features.cached_outputs import outputs_of
+from transferkit.features.explanations.explain import explain, searched
+from transferkit.metrics.evaluation import evaluate, thumbnail_choice, thumbnails
+from transferkit.metrics.outputs import Outputs
+from transferkit.models import backbones, heads, input_sizes
+from transferkit.models.classifier import Classifier
+from transferkit.ood import rejection
 from transferkit.recipe import Recipe
-from transferkit.run_directory import Run
-from transferkit.screen import Screen
+from transferkit.report import tensorboard as tracking
+from transferkit.runs import run_directory
+from transferkit.runs.run_directory import Run
+from transferkit.runtime import machine
+from transferkit.runtime.console import Console
+from transferkit.runtime.context import Context
+from transferkit.runtime.extras import Extras
+from transferkit.runtime.files import write_tensors
+from transferkit.training import defaults, methods
+from transferkit.training.costs import costs, forget_peak, peak_bytes
+from transferkit.training.methods.fitted import Fitted
 
 
 def run(
@@ -43,7 +38,7 @@ def run(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    screen: Screen | None = None,
+    console: Console | None = None,
     command: str = "",
 ) -> Run:
     """Carry out a recipe and leave a finished run in its folder.
@@ -51,71 +46,71 @@ def run(
     Raises:
         TransferkitError: If the recipe, the data or the folder do not allow it; nothing is lost.
     """
-    screen = screen or Screen()
+    console = console or Console()
     tracking.require(recipe.track)
     backbones.require(recipe.starting_backbone)
     with run_directory.claimed(out or recipe.default_folder, overwrite=overwrite, resume=resume) as place:
         if place.is_finished and not overwrite:
-            show(place, Extras(screen))
+            show(place, Extras(console))
         else:
-            carry_out(recipe, place, resume=resume, screen=screen, command=command)
+            carry_out(recipe, place, resume=resume, console=console, command=command)
     return place
 
 
-def carry_out(recipe: Recipe, place: Run, *, resume: bool, screen: Screen, command: str) -> None:
+def carry_out(recipe: Recipe, place: Run, *, resume: bool, console: Console, command: str) -> None:
     """The machine itself: make the run in a folder that may be written to."""
     clock = Clock()
-    machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
-    forget_peak(machine)
-    runtime.seed_everything(recipe.seed)
+    runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
+    forget_peak(runtime)
+    machine.seed_everything(recipe.seed)
 
-    splits = datasets.load(recipe.data, screen)
+    splits = datasets.load(recipe.data, console)
     clock.lap("data")
 
     asked, native_px = recipe.method, min(splits.train.size_px)
     recipe = defaults.resolved(recipe, len(splits.train), native_px)
     assert isinstance(recipe.method.size, int)
-    classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, screen)
+    classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, console)
     methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
     size = input_sizes.input_size(asked, recipe.backbone, native_px)
-    screen.line(input_sizes.in_words(size, classifier.body))
+    console.line(input_sizes.in_words(size, classifier.body))
     splits = splits.noted(run_directory.begin(place, recipe, resume=resume))
 
-    job = Job(machine, screen, recipe.seed, place.path)
-    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, job)
+    context = Context(runtime, console, recipe.seed, place.path)
+    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, context)
     save_model(
-        place, classifier, recipe, machine, rejection.fit(fitted.val)
+        place, classifier, recipe, runtime, rejection.fit(fitted.val)
     )  # from here on no fault loses the training
     place.write_history(fitted.history)
     clock.lap("fit")
 
     test_images = splits.test.open()
     beside = fitted.judge_others(test_images)
-    test = outputs_of(classifier, test_images, machine, screen, "test")
+    test = outputs_of(classifier, test_images, runtime, console, "test")
     place.save_outputs({"val": fitted.val, "test": test})
     clock.lap("evaluate")
 
-    extras = Extras(screen)
-    spent = extras.attempt("costs", lambda: costs(recipe, classifier, splits, fitted, machine, peak_bytes(machine)))
+    extras = Extras(console)
+    spent = extras.attempt("costs", lambda: costs(recipe, classifier, splits, fitted, runtime, peak_bytes(runtime)))
     clock.lap("costs")
     compared = splits.train.subset(searched(len(splits.train), len(test), recipe.seed))
-    seen = outputs_of(classifier, compared, machine, screen, "train images to compare with")
+    seen = outputs_of(classifier, compared, runtime, console, "train images to compare with")
     bank = rejection.banked(seen, recipe.seed)
     seen_then = rejection.banked(fitted.seen, recipe.seed) if fitted.seen else None
-    save_model(place, classifier, recipe, machine, rejection.fit(fitted.val, bank, seen_then))
+    save_model(place, classifier, recipe, runtime, rejection.fit(fitted.val, bank, seen_then))
     place.save_outputs({"bank": bank})
     extras.attempt(
         "explanations",
-        lambda: explain(classifier, compared, seen, test_images, test, machine, len(splits.train)).save(
+        lambda: explain(classifier, compared, seen, test_images, test, runtime, len(splits.train)).save(
             place.explanations_path
         ),
     )
     extras.attempt("pictures of test images", lambda: save_thumbnails(place, test_images, test))
     clock.lap("explain")
 
-    place.write_json("environment", runtime.environment(machine))
+    place.write_json("environment", machine.environment(runtime))
     reason = {"input_reason": size.reason}
-    notes = [*machine.notes, *splits.notes, *fitted.notes, *extras.notes]
+    notes = [*runtime.notes, *splits.notes, *fitted.notes, *extras.notes]
     place.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}, **reason})
     place.write_json("evaluation", {**evaluate(test, fitted.val, fitted.history), **beside})
     place.remove_checkpoint()
@@ -135,13 +130,13 @@ def save_thumbnails(place: Run, test_images: Images, test: Outputs) -> None:
 
 
 def save_model(
-    place: Run, classifier: Classifier, recipe: Recipe, machine: runtime.Runtime, limits: rejection.Rejection
+    place: Run, classifier: Classifier, recipe: Recipe, runtime: machine.Runtime, limits: rejection.Rejection
 ) -> None:
     """Write the weights and the facts that are needed to use them, "unknown" included, and the precision of these."""
     write_tensors(place.path / "model.safetensors", classifier.state_dict())
     kinds = {"backbone": recipe.backbone.model_dump(mode="json"), "head": heads.described(classifier.head)}
     kinds |= {"rejection": limits.as_dict()}
-    place.write_json("model", {**kinds, **classifier.describe(), "precision": machine.precision})
+    place.write_json("model", {**kinds, **classifier.describe(), "precision": runtime.precision})
 
 
 def facts(

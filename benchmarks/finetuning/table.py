@@ -10,7 +10,7 @@ import numpy as np
 from finetuning.pairs import Pair, paired
 from finetuning.records import Record
 from finetuning.settings import Setting
-from transferkit.statistics import holm
+from transferkit.metrics.statistics import holm
 
 ARMS = ("probe", "default", "random head", "plain", "fastai")
 REFERENCES = (

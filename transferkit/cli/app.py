@@ -24,8 +24,8 @@ from transferkit.cli import (
     replay,
     runs,
 )
-from transferkit.errors import Stopped, TransferkitError
-from transferkit.screen import printable
+from transferkit.runtime.console import printable
+from transferkit.runtime.errors import Stopped, TransferkitError
 
 LONGEST_FAULT = 500  # characters of an error that is not ours
 

@@ -9,10 +9,10 @@ import typer
 
 from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsOfEach, with_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
-from transferkit.errors import TransferkitError
 from transferkit.recipe import FolderData, Study
 from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
-from transferkit.studies.options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
+from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.compare.options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
 
 KEPT = "Stopped. Finished runs and the last saved epoch are kept; the same command goes on from there."
 Methods = Annotated[
@@ -150,13 +150,13 @@ def require_runs_alone(arms: list[str], given: dict[str, Any]) -> None:
 def _compare_runs(
     runs: list[str], out: Path | None, reference: str | None, over: Any, overwrite: bool, as_json: bool
 ) -> None:
-    from transferkit import report
-    from transferkit.screen import Screen
-    from transferkit.studies.study import compare_runs
+    from transferkit.runtime.console import Console
+    from transferkit.studies.compare.report import comparison_verdict
+    from transferkit.studies.compare.study import compare_runs
 
     paths = [Path(run) for run in runs]
     comparison = compare_runs(paths, out, reference=reference, over=over, overwrite=overwrite, command=command_line())
-    Screen().show(report.comparison_verdict(comparison))
+    Console().show(comparison_verdict(comparison))
     if as_json:
         print_json(comparison)
 
@@ -166,14 +166,15 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
     if dry_run:
         print_study(study, as_json)
         return
-    with working(KEPT) as screen:
-        from transferkit import estimates, report
-        from transferkit.studies import study as studies
+    with working(KEPT) as console:
+        from transferkit import estimates
+        from transferkit.studies.compare import study as studies
+        from transferkit.studies.compare.report import comparison_verdict
 
         studies.require_backbones(study)
-        estimates.before_study(study, screen)
-        comparison = studies.run_study(study, out, overwrite=overwrite, screen=screen, command=command_line())
-    screen.show(report.comparison_verdict(comparison))
+        estimates.before_study(study, console)
+        comparison = studies.run_study(study, out, overwrite=overwrite, console=console, command=command_line())
+    console.show(comparison_verdict(comparison))
     if as_json:
         print_json(comparison)
 
@@ -181,7 +182,7 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
 def print_study(study: Study, as_json: bool) -> None:
     """The study, its data and what each arm would cost, for --dry-run."""
     from transferkit import estimates
-    from transferkit.studies.study import require_backbones
+    from transferkit.studies.compare.study import require_backbones
 
     require_backbones(study)
     recipes = [*study.before.values(), *(recipe for _, _, recipe in study.recipes())]

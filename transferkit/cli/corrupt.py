@@ -38,9 +38,9 @@ def corrupt(
     seed: Annotated[int, typer.Option(help="Another seed, other noise.", min=0, max=SEEDS - 1)] = 0,
 ) -> None:
     """Write corrupted copies of your pictures as PNG, to look at."""
-    with working(KEPT) as screen:
-        from transferkit.corruptions import CORRUPTIONS, SEVERITIES
-        from transferkit.corruptions.files import write_copies
+    with working(KEPT) as console:
+        from transferkit.data.corruptions import CORRUPTIONS, SEVERITIES
+        from transferkit.data.corruptions.files import write_copies
 
         written = write_copies(images, name or tuple(CORRUPTIONS), severity or SEVERITIES, out, size, seed)
-    screen.line(f"Wrote {len(written)} PNG files to {out}.")
+    console.line(f"Wrote {len(written)} PNG files to {out}.")

@@ -18,7 +18,7 @@ from transferkit.cli.options import Json
 from transferkit.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from transferkit.screen import Screen
+    from transferkit.runtime.console import Console
 
 
 def register(app: typer.Typer) -> None:
@@ -28,13 +28,13 @@ def register(app: typer.Typer) -> None:
 
 def doctor(json: Json = False) -> None:
     """Check this machine: Python, torch, device, threads, caches, and what is downloaded."""
-    from transferkit.screen import Screen
+    from transferkit.runtime.console import Console
 
     findings = examine()
     if json:
         print_json([vars(finding) for finding in findings])
     else:
-        show(findings, Screen(stream=sys.stdout))
+        show(findings, Console(stream=sys.stdout))
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(1)
 
@@ -57,13 +57,13 @@ def examine() -> list[Finding]:
     return findings
 
 
-def show(findings: list[Finding], screen: Screen) -> None:
+def show(findings: list[Finding], console: Console) -> None:
     """Print the findings, the advice under each."""
     marks = {"ok": "  ok  ", "note": " note ", "broken": "BROKEN"}
     for finding in findings:
-        screen.line(f"{marks[finding.state]} {finding.what}: {finding.found}")
+        console.line(f"{marks[finding.state]} {finding.what}: {finding.found}")
         if finding.advice:
-            screen.line(f"       {finding.advice}")
+            console.line(f"       {finding.advice}")
 
 
 def _python() -> Finding:
@@ -101,20 +101,20 @@ def _version_of(name: str) -> Finding:
 
 
 def _machine() -> Iterator[Finding]:
-    from transferkit import runtime
+    from transferkit.runtime import machine
 
-    machine = runtime.start()
-    yield Finding("device", "ok", runtime.device_name(machine.device))
-    slow = "" if machine.precision == "bf16" else "No fast bf16 here; runs use fp32."
-    yield Finding("precision", "ok" if not slow else "note", machine.precision, slow)
-    yield Finding("threads", "ok", f"{machine.threads} of {os.cpu_count()} cores usable")
+    runtime = machine.start()
+    yield Finding("device", "ok", machine.device_name(runtime.device))
+    slow = "" if runtime.precision == "bf16" else "No fast bf16 here; runs use fp32."
+    yield Finding("precision", "ok" if not slow else "note", runtime.precision, slow)
+    yield Finding("threads", "ok", f"{runtime.threads} of {os.cpu_count()} cores usable")
 
 
 def _caches() -> Iterator[Finding]:
-    from transferkit import runtime
-    from transferkit.places import CACHE_ADVICE
+    from transferkit.runtime import machine
+    from transferkit.runtime.folders import CACHE_ADVICE
 
-    folder = runtime.cache_folder()
+    folder = machine.cache_folder()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -129,7 +129,7 @@ def _caches() -> Iterator[Finding]:
 
 
 def _packaged_weights() -> Iterator[Finding]:
-    from transferkit import weights
+    from transferkit.models import weights
 
     found = weights.installed()
     for problem in found.problems:

@@ -33,12 +33,12 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a trained model for other programs, checked against the model itself."""
-    with working() as screen:
-        from transferkit.exports import written
+    with working() as console:
+        from transferkit.deploy.export import written
 
         path, usage = written(run, to, out, overwrite=overwrite)
     if json:
         print_json({"file": str(path), "format": to, "bytes": path.stat().st_size, "usage": usage})
-    screen.line(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB), checked against the model. To use it:")
+    console.line(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB), checked against the model. To use it:")
     for line in usage.splitlines():
-        screen.line(f"  {line}")
+        console.line(f"  {line}")

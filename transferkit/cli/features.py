@@ -73,9 +73,9 @@ def extract(
     seed: Annotated[int, typer.Option(help="Of random weights.", min=0, max=SEEDS - 1)] = 0,
 ) -> None:
     """Write the features of images to a file; the same command goes on where it was stopped."""
-    with working(lambda: kept(out)) as screen:
-        from transferkit.extraction import streaming
-        from transferkit.extraction.settings import ExtractSettings, parsed_shard
+    with working(lambda: kept(out)) as console:
+        from transferkit.features.extraction import streaming
+        from transferkit.features.extraction.settings import ExtractSettings, parsed_shard
 
         settings = ExtractSettings(
             backbone,
@@ -94,7 +94,7 @@ def extract(
             compile,
             seed,
         )
-        streaming.extract(settings, images, out, screen, overwrite=overwrite)
+        streaming.extract(settings, images, out, console, overwrite=overwrite)
 
 
 def kept(out: Path) -> str:
@@ -111,21 +111,21 @@ def merge(
     overwrite: OverwriteFile = False,
 ) -> None:
     """Put the shards of an extraction together, in the order of the images."""
-    with working() as screen:
-        from transferkit.extraction import merging
+    with working() as console:
+        from transferkit.features.extraction import merging
 
-        merging.merge(out, shards, screen, overwrite=overwrite)
+        merging.merge(out, shards, console, overwrite=overwrite)
 
 
 @cache_app.command("list")
 def list_cache() -> None:
     """List what is kept: of what it is, how much, and when it was used last."""
     from transferkit.features import caches
-    from transferkit.runtime import cache_folder
-    from transferkit.screen import Screen
+    from transferkit.runtime.console import Console
+    from transferkit.runtime.machine import cache_folder
 
     if found := list(caches.kept()):
-        Screen(stream=sys.stdout).show(cache_table(found))
+        Console(stream=sys.stdout).show(cache_table(found))
     else:
         print(f"Nothing is kept in {cache_folder()}.")
 
@@ -135,7 +135,7 @@ def cache_table(found: Sequence[Kept]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from transferkit.screen import printable
+    from transferkit.runtime.console import printable
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("cache", "what", "images", "size", "last used"):

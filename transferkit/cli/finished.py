@@ -10,7 +10,7 @@ import typer
 
 from transferkit.cli.options import Device, FinishedRun, Json, OverwriteFile
 from transferkit.cli.terminal import print_json
-from transferkit.errors import TransferkitError
+from transferkit.runtime.errors import TransferkitError
 
 
 def register(app: typer.Typer) -> None:
@@ -27,22 +27,23 @@ def report(
 ) -> None:
     """Build a run's page again from its stored outputs, or draw a figure for a paper."""
     from transferkit import report as reports
-    from transferkit.run_directory import Run, open_run
-    from transferkit.screen import Screen
+    from transferkit.runs.run_directory import Run, open_run
+    from transferkit.runtime.console import Console
+    from transferkit.studies.compare import report as comparisons
 
     is_comparison = (run / "comparison.json").exists()
     if figure is None and is_comparison:
-        Screen().show(reports.comparison_verdict(reports.write_comparison(run)))
+        Console().show(comparisons.comparison_verdict(comparisons.write_comparison(run)))
         return
     place = Run(run) if is_comparison else open_run(run)
     if figure is None:
         reports.write(place)
-        Screen().show(reports.verdict(place))
+        Console().show(reports.verdict(place))
         return
     target = out or Path(f"{figure}.pdf")
     if target.exists() and not overwrite:
         raise TransferkitError(f"{target} exists. Choose another file with --out, or replace it with --overwrite.")
-    draw = reports.comparison_figure if is_comparison else reports.figure
+    draw = comparisons.comparison_figure if is_comparison else reports.figure
     draw(place, figure, target)
     print(target)
 
@@ -57,7 +58,7 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Name what is in your pictures, or say `unknown`, with the model of a run."""
-    from transferkit.prediction import in_words, load, no_threshold
+    from transferkit.deploy.prediction import in_words, load, no_threshold
 
     model = load(run, device)
     predictions = model.predict(images, acceptance=acceptance)

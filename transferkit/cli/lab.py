@@ -39,10 +39,10 @@ def modes(
     device: Device = "auto",
 ) -> None:
     """Show what train mode does to a network's predictions: accuracy and spread, with dropout or BatchNorm awake."""
-    with working() as screen:
-        from transferkit.lab.mode_effects import of_run
+    with working() as console:
+        from transferkit.studies.lab.mode_effects import of_run
 
-        found = of_run(run, passes, screen, device)
+        found = of_run(run, passes, console, device)
     if json:
         print_json([vars(effect) for effect in found])
         return
@@ -57,7 +57,7 @@ def modes(
         for effect in found
     ]
     _table(("mode", "accuracy, % (95 %)", "sd", "spread", "changing, %"), rows)
-    screen.line(
+    console.line(
         f"n = {found[0].n:,} val images, {found[0].passes} passes. sd: of the accuracy over passes, in points. spread: "
         "standard deviation over passes of the probability of the answer of eval mode, mean over images. changing: "
         "images that are not given one answer in all passes."
@@ -85,17 +85,18 @@ def gradient_flow(
     threads: Threads = None,
 ) -> None:
     """Measure the gradient's norm per layer, before training and after an epoch: do skip connections help?"""
-    with working() as screen:
-        from transferkit import report, result_folders
-        from transferkit.lab.gradient_flow import BACKBONES, GradientFlowSettings, measure
+    with working() as console:
+        from transferkit.runs import result_folders
+        from transferkit.studies.lab.gradient_flow import BACKBONES, GradientFlowSettings, measure
+        from transferkit.studies.lab.report import gradient_flow_verdict
 
         folder = out or Path("runs") / f"gradient-flow-{data.replace(':', '-').replace('/', '-')}"
         result_folders.require_free(folder, result_folders.GRADIENT_FLOW, overwrite=overwrite)
         chosen = tuple(dict.fromkeys(backbones or BACKBONES))
         settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, size, device, threads)
-        found = measure(settings, folder, screen, command_line())
-    screen.show(report.gradient_flow_verdict(found))
-    screen.line(f"Report: {folder / 'report.html'}")
+        found = measure(settings, folder, console, command_line())
+    console.show(gradient_flow_verdict(found))
+    console.line(f"Report: {folder / 'report.html'}")
     if json:
         print_json(found)
 
@@ -111,14 +112,14 @@ def filters(
     overwrite: OverwriteFile = False,
 ) -> None:
     """Draw the filters of a network's first convolution, or the feature maps of a picture."""
-    from transferkit.errors import TransferkitError
+    from transferkit.runtime.errors import TransferkitError
 
     if out.exists() and not overwrite:
         raise TransferkitError(f"{out} exists. Choose another file with --out, or replace it with --overwrite.")
-    with working() as screen:
-        from transferkit.lab.filters import draw, network
+    with working() as console:
+        from transferkit.studies.lab.filters import draw, network
 
-        screen.line(draw(network(backbone, weights, size, screen), image, out))
+        console.line(draw(network(backbone, weights, size, console), image, out))
     print(out)
 
 
@@ -129,10 +130,10 @@ def shifts(
     device: Device = "auto",
 ) -> None:
     """Move the val images by some pixels: does the network give the same answers?"""
-    with working() as screen:
-        from transferkit.lab.shift_consistency import of_run
+    with working() as console:
+        from transferkit.studies.lab.shift_consistency import of_run
 
-        found = of_run(run, px, screen, device)
+        found = of_run(run, px, console, device)
     if json:
         print_json([vars(row) for row in found])
         return
@@ -145,7 +146,7 @@ def shifts(
         for row in found
     ]
     _table(("shift, px", "accuracy, %", "same answer, % (95 %)"), rows)
-    screen.line(
+    console.line(
         f"n = {found[0].n:,} val images, each moved up, down, left and right; borders are filled by reflection."
     )
 
@@ -154,11 +155,11 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout; the first column stands left."""
     from rich.table import Table
 
-    from transferkit.screen import Screen, printable
+    from transferkit.runtime.console import Console, printable
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, title in enumerate(titles):
         table.add_column(title, justify="right" if number else "left")
     for row in rows:
         table.add_row(*map(printable, row))
-    Screen(stream=sys.stdout).show(table)
+    Console(stream=sys.stdout).show(table)

@@ -31,18 +31,18 @@ def labels(
     json: Json = False,
 ) -> None:
     """Find likely label errors, and test images that are also in train."""
-    with working(KEPT) as screen:
+    with working(KEPT) as console:
         from transferkit import report
-        from transferkit.label_quality import check_labels, require
-        from transferkit.run_directory import open_run
+        from transferkit.runs.run_directory import open_run
+        from transferkit.studies.labels.label_quality import check_labels, require
 
         require()
-        found = check_labels(open_run(run), screen, device=device, limit=limit)
+        found = check_labels(open_run(run), console, device=device, limit=limit)
         report.write(open_run(run))
     if json:
         print_json(found)
     for line in in_words(found, run):
-        screen.line(line)
+        console.line(line)
 
 
 def in_words(found: dict[str, Any], run: Path) -> list[str]:

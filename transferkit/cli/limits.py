@@ -76,12 +76,12 @@ def limits(
     device: Device = "auto",
 ) -> None:
     """Find where not to trust a run: unknown, meaningless, corrupted and other images."""
-    with working(KEPT) as screen:
-        from transferkit import report as reports
-        from transferkit.limitations.settings import PREVALENCES, Rules, Settings
-        from transferkit.limitations.story import make
-        from transferkit.limitations.versus import compare
-        from transferkit.run_directory import open_run
+    with working(KEPT) as console:
+        from transferkit.runs.run_directory import open_run
+        from transferkit.studies.limits.report import limits_comparison_verdict, limits_verdict
+        from transferkit.studies.limits.settings import PREVALENCES, Rules, Settings
+        from transferkit.studies.limits.story import make
+        from transferkit.studies.limits.versus import compare
 
         settings = Settings(
             ood=tuple(ood or ()),
@@ -99,14 +99,14 @@ def limits(
             train_images=train_images,
             rules=Rules().changed(rule or ()),
         )
-        told: dict[str, Any] = {"overwrite": overwrite, "device": device, "screen": screen, "command": command_line()}
+        told: dict[str, Any] = {"overwrite": overwrite, "device": device, "console": console, "command": command_line()}
         places = [open_run(run) for run in runs]
         if len(places) == 1:
             found = make(places[0], settings, out, **told)
-            verdict = reports.limits_verdict(found)
+            verdict = limits_verdict(found)
         else:
             found = compare(places, settings, out or Path("limits-comparison"), **told)
-            verdict = reports.limits_comparison_verdict(found)
-    screen.show(verdict)
+            verdict = limits_comparison_verdict(found)
+    console.show(verdict)
     if json:
         print_json(found)

@@ -10,8 +10,8 @@ import typer
 
 from transferkit.cli.options import Backbone, Json, Overrides
 from transferkit.cli.terminal import print_json
-from transferkit.errors import TransferkitError
 from transferkit.recipe.settings import LARGEST_PX
+from transferkit.runtime.errors import TransferkitError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,7 @@ def backbones(
     json: Json = False,
 ) -> None:
     """List the backbones, and the weights that installed packages offer."""
-    from transferkit import backbones as menu
+    from transferkit.models import backbones as menu
 
     cards = menu.names(pattern)
     if not cards:
@@ -45,13 +45,13 @@ def backbones(
 
 def print_packaged_weights() -> None:
     """What installed packages offer, below the list."""
-    from transferkit import weights
-    from transferkit.screen import Screen
+    from transferkit.models import weights
+    from transferkit.runtime.console import Console
 
-    screen, found = Screen(stream=sys.stdout), weights.installed()
-    screen.line("\nWeights in installed packages:" if found.offers else f"\n{weights.PACKAGE_ADVICE}")
+    console, found = Console(stream=sys.stdout), weights.installed()
+    console.line("\nWeights in installed packages:" if found.offers else f"\n{weights.PACKAGE_ADVICE}")
     for line in (*(f"  {offer.summary}" for offer in found.offers), *found.problems):
-        screen.line(line)
+        console.line(line)
 
 
 def layers(
@@ -61,31 +61,31 @@ def layers(
     json: Json = False,
 ) -> None:
     """List a backbone's layers: output shape, receptive field, stride, parameters, FLOPs."""
-    from transferkit import backbones as menu
-    from transferkit.receptive_fields import layers as layers_of
+    from transferkit.models import backbones as menu
+    from transferkit.models.receptive_fields import layers as layers_of
     from transferkit.recipe import from_options
-    from transferkit.screen import Screen
+    from transferkit.runtime.console import Console
 
     options = {"weights": "none", "stem": "imagenet"}
     settings = from_options("probe", backbone, "digits", options, overrides or []).backbone
-    print_cards(layers_of(menu.load(settings, ["one", "two"], size, Screen()), size), LAYER_COLUMNS, json)
+    print_cards(layers_of(menu.load(settings, ["one", "two"], size, Console()), size), LAYER_COLUMNS, json)
 
 
 def datasets(json: Json = False) -> None:
     """List the data sets."""
-    from transferkit import datasets as menu
+    from transferkit.data import datasets as menu
 
     print_cards(menu.cards(), DATASET_COLUMNS, json)
 
 
 def print_cards(cards: Sequence[Any], columns: Sequence[str], as_json: bool) -> None:
     """Cards on stdout: a table of these columns, or everything as JSON."""
-    from transferkit.screen import Screen
+    from transferkit.runtime.console import Console
 
     if as_json:
         print_json([vars(card) for card in cards])
     else:
-        Screen(stream=sys.stdout).show(listing(cards, columns))
+        Console(stream=sys.stdout).show(listing(cards, columns))
 
 
 def listing(cards: Sequence[Any], columns: Sequence[str]) -> Table:

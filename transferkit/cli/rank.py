@@ -39,21 +39,22 @@ def rank(
 
 def run_ranking(ranking: Ranking, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
     """Carry out a ranking and show its table."""
-    from transferkit.backbones import source
+    from transferkit.models.backbones import source
 
     if dry_run:
         print_ranking(ranking, as_json)
         return
     for backbone in ranking.backbones:
         source(backbone.name)  # an unknown one is told before torch is loaded
-    with working(KEPT) as screen:
-        from transferkit import estimates, report
-        from transferkit.studies import ranking as rankings
+    with working(KEPT) as console:
+        from transferkit import estimates
+        from transferkit.studies.rank import ranking as rankings
+        from transferkit.studies.rank.report import ranking_verdict
 
         rankings.require_backbones(ranking)
-        estimates.before_ranking(ranking, screen)
-        result = rankings.rank(ranking, out, overwrite=overwrite, screen=screen, command=command_line())
-    screen.show(report.ranking_verdict(result))
+        estimates.before_ranking(ranking, console)
+        result = rankings.rank(ranking, out, overwrite=overwrite, console=console, command=command_line())
+    console.show(ranking_verdict(result))
     if as_json:
         print_json(result)
 
@@ -61,7 +62,7 @@ def run_ranking(ranking: Ranking, out: Path | None, overwrite: bool, dry_run: bo
 def print_ranking(ranking: Ranking, as_json: bool) -> None:
     """The ranking, its data and what each backbone would cost, for --dry-run."""
     from transferkit import estimates
-    from transferkit.studies.ranking import require_backbones
+    from transferkit.studies.rank.ranking import require_backbones
 
     require_backbones(ranking)
     found = estimates.inputs_in_words(ranking.recipes().values())

@@ -13,7 +13,7 @@ from transferkit.cli.terminal import print_json, working
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transferkit.replay import Pass
+    from transferkit.studies.lab.replay import Pass
 
 
 def register(app: typer.Typer) -> None:
@@ -27,17 +27,17 @@ def replay(
     device: Device = "auto",
 ) -> None:
     """Make the step again at which a training stopped, and show where it failed."""
-    with working() as screen:
-        from transferkit.replay import in_words
-        from transferkit.replay import replay as made_again
+    with working() as console:
+        from transferkit.studies.lab.replay import in_words
+        from transferkit.studies.lab.replay import replay as made_again
 
         made = made_again(run, device)
     if json:
         print_json(made.as_dict())
         return
     for line in in_words(made):
-        screen.line(line)
-    screen.show(_table(made.passes))
+        console.line(line)
+    console.show(_table(made.passes))
 
 
 def _table(passes: tuple[Pass, ...]) -> Table:

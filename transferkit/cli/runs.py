@@ -15,7 +15,7 @@ from transferkit.cli.terminal import command_line, print_dry_run, print_json, wo
 from transferkit.recipe import book
 
 if TYPE_CHECKING:
-    from transferkit.run_directory import Run
+    from transferkit.runs.run_directory import Run
 
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in the folder.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estimate time and memory, and stop.")]
@@ -88,16 +88,16 @@ def run_recipe(
     if dry_run:
         print_estimate(recipe, as_json)
         return
-    from transferkit.backbones import source
+    from transferkit.models.backbones import source
 
     source(recipe.backbone.name)  # an unknown one is told before torch is loaded
-    with working(lambda: kept(out or recipe.default_folder)) as screen:
+    with working(lambda: kept(out or recipe.default_folder)) as console:
         from transferkit import estimates, report
         from transferkit.run import run
 
-        estimates.before_run(recipe, screen)
-        place = run(recipe, out, overwrite=overwrite, resume=resume, screen=screen, command=command_line())
-    screen.show(report.verdict(place))
+        estimates.before_run(recipe, console)
+        place = run(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command_line())
+    console.show(report.verdict(place))
     if as_json:
         print_json(summary(place))
 

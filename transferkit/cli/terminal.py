@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from transferkit.errors import Stopped
 from transferkit.recipe import Ranking, Recipe, Study, dump
+from transferkit.runtime.errors import Stopped
 
 if TYPE_CHECKING:
-    from transferkit.screen import Screen
+    from transferkit.runtime.console import Console
 
 NOTHING_KEPT = "Stopped. Nothing was written; the same command starts again."
 
 
 @contextmanager
-def working(kept: str | Callable[[], str] = NOTHING_KEPT) -> Iterator[Screen]:
+def working(kept: str | Callable[[], str] = NOTHING_KEPT) -> Iterator[Console]:
     """The part of a command that takes its time; torch is imported inside it.
 
     Args:
@@ -28,12 +28,12 @@ def working(kept: str | Callable[[], str] = NOTHING_KEPT) -> Iterator[Screen]:
     Raises:
         Stopped: With these words, at Ctrl-C.
     """
-    from transferkit.screen import Screen
+    from transferkit.runtime.console import Console
 
-    screen = Screen()
+    console = Console()
     try:
-        screen.line("Starting (loading torch takes a few seconds) ...")
-        yield screen
+        console.line("Starting (loading torch takes a few seconds) ...")
+        yield console
     except KeyboardInterrupt:
         raise Stopped(kept if isinstance(kept, str) else kept()) from None
 
@@ -53,7 +53,7 @@ def print_dry_run(
 ) -> None:
     """What would be run, for --dry-run: the recipe alone on stdout; beside it what was seen, and what it would cost."""
     from transferkit.estimates import announce
-    from transferkit.screen import Screen
+    from transferkit.runtime.console import Console
 
     if as_json:
         name = "estimate" if isinstance(estimates, str) else "estimates"
@@ -61,6 +61,6 @@ def print_dry_run(
         return
     print(dump(work), end="")
     for line in (*found, *([estimates] if isinstance(estimates, str) else [])):
-        Screen().line(line)
+        Console().line(line)
     if not isinstance(estimates, str):
-        announce(estimates, Screen())
+        announce(estimates, Console())

@@ -6,28 +6,28 @@ from collections.abc import Mapping
 
 from transferkit.estimates.work import of_long_run, of_ranking, of_study
 from transferkit.recipe import Ranking, Recipe, Study
-from transferkit.screen import Screen
+from transferkit.runtime.console import Console
 
 
-def before_run(recipe: Recipe, screen: Screen) -> None:
+def before_run(recipe: Recipe, console: Console) -> None:
     """Tell what a run of more than a minute will cost."""
-    if not screen.quiet and (text := of_long_run(recipe)):
-        screen.line(text)
+    if not console.quiet and (text := of_long_run(recipe)):
+        console.line(text)
 
 
-def before_study(study: Study, screen: Screen) -> None:
+def before_study(study: Study, console: Console) -> None:
     """Tell what each arm of a study will cost."""
-    if not screen.quiet:
-        announce(of_study(study), screen)
+    if not console.quiet:
+        announce(of_study(study), console)
 
 
-def before_ranking(ranking: Ranking, screen: Screen) -> None:
+def before_ranking(ranking: Ranking, console: Console) -> None:
     """Tell what each backbone of a ranking will cost."""
-    if not screen.quiet:
-        announce(of_ranking(ranking), screen)
+    if not console.quiet:
+        announce(of_ranking(ranking), console)
 
 
-def announce(arms: Mapping[str, str], screen: Screen) -> None:
+def announce(arms: Mapping[str, str], console: Console) -> None:
     """One line for each arm."""
     for arm, text in arms.items():
-        screen.line(f"{arm}: {text}")
+        console.line(f"{arm}: {text}")

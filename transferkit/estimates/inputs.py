@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from transferkit import backbones, datasets, defaults
-from transferkit.datasets import folder_layout
-from transferkit.datasets.folder_cache import automatic_size
-from transferkit.decoding import short_side
+from transferkit.data import datasets
+from transferkit.data.datasets import folder_layout
+from transferkit.data.datasets.folder_cache import automatic_size
+from transferkit.data.decoding import short_side
+from transferkit.models import backbones
 from transferkit.recipe import Data, DigitsData, FolderData, GlyphsData, Recipe
-from transferkit.screen import SILENT
+from transferkit.runtime.console import SILENT
+from transferkit.training import defaults
 
 LOOKED_AT = 1_000  # files of a folder that a dry run opens, evenly spaced
 KNOWN = {  # labelled and test images, side in px

@@ -10,10 +10,11 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from transferkit import backbones, runtime
-from transferkit.classifier import Classifier
+from transferkit.models import backbones
+from transferkit.models.classifier import Classifier
 from transferkit.recipe import backbone_settings
-from transferkit.screen import SILENT
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT
 
 FIRST_IMAGES = 16  # of the batch that warms up and tells how long a batch of the run's own size would take
 LONGEST_SECONDS = 3.0  # of a timed batch; above, networks are so large that the first batch tells the same per image
@@ -22,19 +23,19 @@ CLASSES = 10  # of the timed head; its size hardly matters
 
 @lru_cache(maxsize=32)
 def timed_network(
-    backbone: str, size: int, side: int, batch_size: int, machine: runtime.Runtime
+    backbone: str, size: int, side: int, batch_size: int, runtime: machine.Runtime
 ) -> tuple[float, float, int]:
     """Seconds of a forward pass and of a training step per image, and the number of parameters, without weights."""
     settings = backbone_settings({**json.loads(backbone), "weights": "none"})
     names = [str(label) for label in range(CLASSES)]
     classifier = backbones.load(settings, names, size, SILENT)
-    classifier.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    forward, step = seconds_per_image(classifier, side, batch_size, machine)
+    classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    forward, step = seconds_per_image(classifier, side, batch_size, runtime)
     return forward, step, sum(parameter.numel() for parameter in classifier.parameters())
 
 
 def seconds_per_image(
-    classifier: Classifier, side: int, batch_size: int, machine: runtime.Runtime
+    classifier: Classifier, side: int, batch_size: int, runtime: machine.Runtime
 ) -> tuple[float, float]:
     """Seconds of a forward pass and of a whole training step, per image, in batches of the run's own size.
 
@@ -43,43 +44,43 @@ def seconds_per_image(
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.0, momentum=0.9)
 
     def forward(images: Tensor) -> None:
-        with torch.inference_mode(), machine.autocast():
+        with torch.inference_mode(), runtime.autocast():
             classifier.eval()(images)
 
     def step(images: Tensor) -> None:
-        with machine.autocast():
+        with runtime.autocast():
             loss = classifier.train()(images).float().logsumexp(1).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     def timed(work: Callable[[Tensor], None]) -> float:
-        return _seconds_per_image(work, partial(_noise, side=side, machine=machine), batch_size, machine)
+        return _seconds_per_image(work, partial(_noise, side=side, runtime=runtime), batch_size, runtime)
 
     return timed(forward), timed(step)
 
 
-def _noise(count: int, side: int, machine: runtime.Runtime) -> Tensor:
-    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, device=machine.device)
+def _noise(count: int, side: int, runtime: machine.Runtime) -> Tensor:
+    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, device=runtime.device)
 
 
 def _seconds_per_image(
-    work: Callable[[Tensor], None], images: Callable[[int], Tensor], batch_size: int, machine: runtime.Runtime
+    work: Callable[[Tensor], None], images: Callable[[int], Tensor], batch_size: int, runtime: machine.Runtime
 ) -> float:
     """Of a batch of the run's own size; of a smaller one where that would take too long."""
     first = images(min(FIRST_IMAGES, batch_size))
-    _seconds(work, first, machine)
-    found = _seconds(work, first, machine) / len(first)
+    _seconds(work, first, runtime)
+    found = _seconds(work, first, runtime) / len(first)
     if batch_size <= len(first) or found * batch_size > LONGEST_SECONDS:
         return found
     whole = images(batch_size)
-    _seconds(work, whole, machine)
-    return _seconds(work, whole, machine) / batch_size
+    _seconds(work, whole, runtime)
+    return _seconds(work, whole, runtime) / batch_size
 
 
-def _seconds(work: Callable[[Tensor], None], images: Tensor, machine: runtime.Runtime) -> float:
+def _seconds(work: Callable[[Tensor], None], images: Tensor, runtime: machine.Runtime) -> float:
     started = time.perf_counter()
     work(images)
-    if machine.device.type == "cuda":
-        torch.cuda.synchronize(machine.device)
+    if runtime.device.type == "cuda":
+        torch.cuda.synchronize(runtime.device)
     return time.perf_counter() - started

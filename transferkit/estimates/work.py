@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from transferkit import budget as budgets
-from transferkit import defaults, runtime
-from transferkit.errors import TransferkitError
 from transferkit.estimates.cheaper_sizes import cheaper_size, duration
 from transferkit.estimates.inputs import outline, require_weights, resolved_as_run, size_of
 from transferkit.estimates.timing import timed_network
 from transferkit.recipe import Method, Ranking, Recipe, Study, TrainingSettings
+from transferkit.recipe import budget as budgets
+from transferkit.runtime import machine
+from transferkit.runtime.errors import TransferkitError
+from transferkit.training import defaults
 
 MINUTE = 60
 PROBED_AT_ONCE = 64  # images of a batch where the method has no size of its own
@@ -38,14 +39,14 @@ def of_long_run(recipe: Recipe) -> str:
 
 
 def _estimated(recipe: Recipe) -> tuple[float, str]:
-    machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
+    runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
     labelled, tested, side = outline(recipe.data)
     full = resolved_as_run(recipe)
-    forward, step, parameters = _timed(full, labelled, side, machine)
+    forward, step, parameters = _timed(full, labelled, side, runtime)
     seconds = _seconds(full, labelled, tested, forward, step)
     gigabytes = (parameters * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
     work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {size_of(full)} px"
-    where = f"about {duration(seconds)} on {runtime.device_name(machine.device)}"
+    where = f"about {duration(seconds)} on {machine.device_name(runtime.device)}"
     memory = f"{gigabytes:.1f} GB for weights, optimiser state and pixels, besides one batch of activations"
     text = f"Estimate: {work}, {where}; {memory}. Timed on one batch, so expect a factor of two."
     is_ours_to_choose = recipe.method.size == "auto" and full.backbone.weights != "none"
@@ -53,10 +54,10 @@ def _estimated(recipe: Recipe) -> tuple[float, str]:
     return seconds, f"{offer}\n{text}" if offer else text
 
 
-def _timed(full: Recipe, images: int, side: int, machine: runtime.Runtime) -> tuple[float, float, int]:
+def _timed(full: Recipe, images: int, side: int, runtime: machine.Runtime) -> tuple[float, float, int]:
     asked = getattr(full.method, "batch_size", None)
     batch_size = min(asked if isinstance(asked, int) else PROBED_AT_ONCE, images)
-    return timed_network(full.backbone.model_dump_json(), size_of(full), side, batch_size, machine)
+    return timed_network(full.backbone.model_dump_json(), size_of(full), side, batch_size, runtime)
 
 
 def estimates(
@@ -80,12 +81,12 @@ def of_ranking(ranking: Ranking) -> dict[str, str]:
 
 
 def _of_ranked(recipe: Recipe, most: int) -> str:
-    machine = runtime.start(recipe.device, recipe.precision, recipe.threads)
+    runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
     labelled, _, side = outline(recipe.data)
     images = min(most, labelled - round(labelled * recipe.data.val_fraction))
     full = defaults.resolved(recipe, images, side)
-    forward, _, _ = _timed(full, images, side, machine)
-    where = f"about {duration(images * forward)} on {runtime.device_name(machine.device)}"
+    forward, _, _ = _timed(full, images, side, runtime)
+    where = f"about {duration(images * forward)} on {machine.device_name(runtime.device)}"
     return (
         f"Estimate: features of {images:,} training images at {size_of(full)} px, {where}, less where they are stored."
     )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
-from transferkit.classifier import Classifier
+from transferkit.models.classifier import Classifier
 
 
 class Named(Protocol):

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferkit import cached_files
-from transferkit.datasets import folder_cache
-from transferkit.datasets.folder_cache import DIGEST_BYTES
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.data.datasets import folder_cache
+from transferkit.data.datasets.folder_cache import DIGEST_BYTES
 from transferkit.features import inventory
 from transferkit.features.inventory import BUDGET_VARIABLE, Entry, budget_bytes
-from transferkit.run_files import read_object
-from transferkit.runtime import cache_folder
+from transferkit.runtime import cached_files
+from transferkit.runtime.errors import TransferkitError, did_you_mean
+from transferkit.runtime.json_files import read_object
+from transferkit.runtime.machine import cache_folder
 
 FOLDERS = {
     "features": ("features",),

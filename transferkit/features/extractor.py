@@ -10,9 +10,6 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from transferkit import runtime
-from transferkit.arrays import Features
-from transferkit.errors import TransferkitError, quoted
 from transferkit.features.about import about
 from transferkit.features.forward_pass import BatchSize, Pace, chosen_batch_size, computed, gathered
 from transferkit.features.inference import Compile, LayerNetwork
@@ -22,8 +19,11 @@ from transferkit.features.networks import NetworkSource, default_px, layer_netwo
 from transferkit.features.pictures import Pictures, StorablePictures, as_pictures
 from transferkit.features.store import open_store
 from transferkit.features.stored import served
-from transferkit.runtime import Runtime
-from transferkit.screen import Screen
+from transferkit.runtime import machine
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.machine import Runtime
 
 CHECKED: tuple[tuple[str, Any, str], ...] = (
     ("layer", str | None, "the name of a layer, or None for the head's input"),
@@ -168,14 +168,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 raise TransferkitError(f"{name} is {quoted(getattr(self, name))}. Expected {expected}.")
 
     @property
-    def _screen(self) -> Screen:
-        return Screen(quiet=not self.verbose)
+    def _screen(self) -> Console:
+        return Console(quiet=not self.verbose)
 
     @property
     def _runtime(self) -> Runtime:
         """Where to compute; threads and other settings of the process stay as the caller has them."""
-        device = runtime.choose_device(self.device)
-        return Runtime(device, runtime.choose_precision(device, self.precision), torch.get_num_threads())
+        device = machine.choose_device(self.device)
+        return Runtime(device, machine.choose_precision(device, self.precision), torch.get_num_threads())
 
     @property
     def _side_px(self) -> int:
@@ -190,9 +190,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _key(self, pictures: StorablePictures, layer: str) -> Key:
         classifier, digest = loaded(self._source)
-        machine = self._runtime
-        spec, place = classifier.input_spec, machine.device.type
-        return key_of(digest, spec, pictures.size_px, layer, self.pool, machine.precision, place)
+        runtime = self._runtime
+        spec, place = classifier.input_spec, runtime.device.type
+        return key_of(digest, spec, pictures.size_px, layer, self.pool, runtime.precision, place)
 
     def _batches(self, pictures: Pictures, layers: Sequence[str]) -> Iterator[dict[str, Features]]:
         network = self._network(layers)

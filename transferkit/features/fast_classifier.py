@@ -8,16 +8,16 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from transferkit.batches import in_order
-from transferkit.classifier import Classifier
+from transferkit.data.batches import in_order
+from transferkit.data.images import Images
 from transferkit.features.forward_pass import BatchSize, chosen_batch_size
 from transferkit.features.inference import LayerNetwork, synchronise
 from transferkit.features.layers import PENULTIMATE
-from transferkit.images import Images
-from transferkit.outputs import Outputs, require_finite_logits
-from transferkit.runtime import Runtime
-from transferkit.screen import Screen
-from transferkit.views import views
+from transferkit.metrics.outputs import Outputs, require_finite_logits
+from transferkit.models.classifier import Classifier
+from transferkit.models.test_time_augmentation import views
+from transferkit.runtime.console import Console
+from transferkit.runtime.machine import Runtime
 
 LOOK_AFTER = 4  # batches whose time is measured before it is decided whether to compile
 
@@ -34,15 +34,15 @@ class FastClassifier:
         ahead: Images that are still to come, as far as is known; decides whether compiling pays.
     """
 
-    def __init__(self, classifier: Classifier, machine: Runtime, screen: Screen) -> None:
-        self.classifier, self.machine, self.screen = classifier.eval(), machine, screen
+    def __init__(self, classifier: Classifier, runtime: Runtime, console: Console) -> None:
+        self.classifier, self.runtime, self.console = classifier.eval(), runtime, console
         self.ahead = 0
         self._batches, self._seconds = 0, 0.0
 
     @cached_property
     def network(self) -> LayerNetwork:
         """The body up to the head's input; made when it is first needed."""
-        return LayerNetwork(self.classifier, [PENULTIMATE], "avg", self.machine, self.screen)
+        return LayerNetwork(self.classifier, [PENULTIMATE], "avg", self.runtime, self.console)
 
     @property
     def batch_size(self) -> int:
@@ -61,10 +61,10 @@ class FastClassifier:
 
     def _timed(self, batch: Tensor) -> Tensor:
         """The first batch pays for what every process pays once, and does not count."""
-        synchronise(self.machine.device)
+        synchronise(self.runtime.device)
         started = time.perf_counter()
         features = self._features(batch)
-        synchronise(self.machine.device)
+        synchronise(self.runtime.device)
         self._seconds += time.perf_counter() - started if self._batches else 0.0
         self._batches += 1
         return features
@@ -77,8 +77,8 @@ class FastClassifier:
 def collect(
     classifier: Classifier,
     images: Images,
-    machine: Runtime,
-    screen: Screen,
+    runtime: Runtime,
+    console: Console,
     title: str,
     batch_size: BatchSize = "auto",
 ) -> Outputs:
@@ -87,11 +87,11 @@ def collect(
     Raises:
         MachineError: If a logit is not finite; names the first such image.
     """
-    fast = FastClassifier(classifier, machine, screen)
+    fast = FastClassifier(classifier, runtime, console)
     fast.ahead = len(images)
     features, logits = [], []
-    with screen.progress(title, len(images)) as progress:
-        for batch in in_order(images, chosen_batch_size(batch_size, fast.network), machine.device):
+    with console.progress(title, len(images)) as progress:
+        for batch in in_order(images, chosen_batch_size(batch_size, fast.network), runtime.device):
             batch_features, batch_logits = fast(batch)
             features.append(batch_features.cpu())
             logits.append(batch_logits.cpu())

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.arrays import Features
-from transferkit.batches import to_device
-from transferkit.errors import MachineError, TransferkitError
+from transferkit.data.batches import to_device
+from transferkit.data.images import Pixels
 from transferkit.features.inference import Compile, LayerNetwork
 from transferkit.features.pictures import Pictures
-from transferkit.images import Pixels
-from transferkit.screen import Progress
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.console import Progress
+from transferkit.runtime.errors import MachineError, TransferkitError
 
 BatchSize = int | Literal["auto"]
 BATCH_PIXELS = {"cpu": 32 * 224**2, "cuda": 256 * 224**2}  # per batch; on a CPU larger maps fall out of its caches
@@ -89,7 +89,7 @@ class Pace:
     def _shrink(self, count: int) -> None:
         """Half as many images at a time from now on, and say so."""
         self.largest = (count + 1) // 2
-        self.network.screen.line(f"Out of GPU memory at {count} images: {self.largest} at a time from here on.")
+        self.network.console.line(f"Out of GPU memory at {count} images: {self.largest} at a time from here on.")
         torch.cuda.empty_cache()
 
     def _on_device(self, pixels: Pixels) -> Tensor:

@@ -13,13 +13,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transferkit.features.folding import fold_batchnorm
 from transferkit.features.hooks import Watched
 from transferkit.features.layers import BODY
-from transferkit.screen import Screen
+from transferkit.runtime.console import Console
 
 SAME = 1e-3  # largest difference, relative to the largest value, between two forms of one network in fp32
 TF32_SAME = 2e-2  # the same on a GPU, where fp32 may be computed as TF32
 
 
-def as_graph(body: nn.Module, reference: Watched, images: Tensor, screen: Screen) -> fx.GraphModule | None:
+def as_graph(body: nn.Module, reference: Watched, images: Tensor, console: Console) -> fx.GraphModule | None:
     """The body as a graph that ends at the deepest module, BatchNorm folded; None where it cannot be traced.
 
     The graph is kept only if it gives what the body gave.
@@ -31,11 +31,11 @@ def as_graph(body: nn.Module, reference: Watched, images: Tensor, screen: Screen
             outputs = graph(images)
     except Exception as error:  # tracing runs the model's own code, which may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        screen.line(f"features by hooks, BatchNorm as it is: the network cannot be traced ({reason[:120]}).")
+        console.line(f"features by hooks, BatchNorm as it is: the network cannot be traced ({reason[:120]}).")
         return None
     different = [name for name, output in outputs.items() if not nearly_equal(output, reference.outputs[name])]
     if different:
-        screen.line(f"features by hooks: the traced network differs at {', '.join(map(repr, different))}.")
+        console.line(f"features by hooks: the traced network differs at {', '.join(map(repr, different))}.")
         return None
     return graph
 

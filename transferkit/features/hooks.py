@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit.errors import TransferkitError
 from transferkit.features.layers import BODY, EXAMPLES
+from transferkit.runtime.errors import TransferkitError
 
 
 @dataclass(frozen=True)

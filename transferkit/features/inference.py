@@ -13,12 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from transferkit.classifier import Classifier
 from transferkit.features.graphs import as_graph
 from transferkit.features.hooks import HookedLayers, example_images, inference_copy, watched
 from transferkit.features.layers import Pool, channels_first, found_layer, module_of, pooled, require_pool
-from transferkit.runtime import Runtime
-from transferkit.screen import Screen
+from transferkit.models.classifier import Classifier
+from transferkit.runtime.console import Console
+from transferkit.runtime.machine import Runtime
 
 Compile = Literal["auto", "on", "off"]
 # Seconds of network time that must lie ahead before compiling can pay: in fp32 alone, see `LayerNetwork`. ResNet-18 at
@@ -46,10 +46,10 @@ class LayerNetwork:
     """
 
     def __init__(
-        self, classifier: Classifier, layers: Sequence[str], pool: Pool, runtime: Runtime, screen: Screen
+        self, classifier: Classifier, layers: Sequence[str], pool: Pool, runtime: Runtime, console: Console
     ) -> None:
         require_pool(pool)
-        self.pool, self.runtime, self.screen = pool, runtime, screen
+        self.pool, self.runtime, self.console = pool, runtime, console
         body = inference_copy(classifier.body, runtime.device)
         with torch.random.fork_rng(devices=[]):  # a classifier draws a head; the caller's random numbers stay his
             preparation = Classifier(nn.Identity(), 1, ("-",), {}, classifier.input_spec)
@@ -58,7 +58,7 @@ class LayerNetwork:
         modules = {name: module_of(classifier, name) for name in layers}
         reference = watched(body, sorted(set(modules.values())), images)
         self.layers = tuple(found_layer(name, module, reference.outputs[module]) for name, module in modules.items())
-        graph = as_graph(body, reference, images, screen)
+        graph = as_graph(body, reference, images, console)
         self.is_graph = graph is not None
         self.network = graph or HookedLayers(body, reference.calls, reference.deepest)
         self._compiled: Callable[[Tensor], dict[str, Tensor]] | None = None
@@ -104,7 +104,7 @@ class LayerNetwork:
     def compile(self, images: Tensor) -> None:
         """Compile for batches like `images`; keep the result only if it is measured to be faster and to be right."""
         if obstacle := self._obstacle_to_compiling():
-            self.screen.line(f"not compiled: {obstacle}.")
+            self.console.line(f"not compiled: {obstacle}.")
             return
         prepared = self.prepare(images)
         started = time.perf_counter()
@@ -113,7 +113,7 @@ class LayerNetwork:
             outputs = self._run(compiled, prepared)
         except Exception as error:  # whatever a compiler may raise, the network runs without it
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            self.screen.line(f"not compiled: {type(error).__name__}: {reason}.")
+            self.console.line(f"not compiled: {type(error).__name__}: {reason}.")
             return
         seconds = time.perf_counter() - started
         gain = self._gain(compiled, prepared)
@@ -121,7 +121,7 @@ class LayerNetwork:
         if is_right and gain >= LEAST_GAIN:
             self._compiled, self._compiled_shape = compiled, prepared.shape
         kept = "kept" if self.is_compiled else "not kept" if is_right else "not kept, its features differ"
-        self.screen.line(f"compiled in {seconds:.0f} s, {gain:.2f}x as fast: {kept}.")
+        self.console.line(f"compiled in {seconds:.0f} s, {gain:.2f}x as fast: {kept}.")
 
     def _gain(self, compiled: Callable[[Tensor], dict[str, Tensor]], prepared: Tensor, repeats: int = 3) -> float:
         """How many times faster the compiled network is; the two take turns, the best of each counts."""

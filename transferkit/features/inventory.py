@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferkit import cached_files, folders
-from transferkit.errors import TransferkitError
 from transferkit.features.segments import INDEX
-from transferkit.run_files import read_object
-from transferkit.runtime import cache_folder
+from transferkit.runtime import cached_files, folders
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.json_files import read_object
+from transferkit.runtime.machine import cache_folder
 
 DEFAULT_BUDGET = 20 * 10**9  # bytes
 BUDGET_VARIABLE = "TRANSFERKIT_FEATURE_BUDGET"

@@ -10,12 +10,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from transferkit import __version__
-from transferkit.runtime import package_version
+from transferkit.runtime.machine import package_version
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from transferkit.classifier import InputSpec
+    from transferkit.models.classifier import InputSpec
 
 FORMAT = 1  # of the store's layout and of what Key holds
 PACKAGES = ("torch", "torchvision", "timm")

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from transferkit.classifier import Classifier
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.models.classifier import Classifier
+from transferkit.runtime.errors import TransferkitError, did_you_mean
 
 PENULTIMATE = "penultimate"  # the head's input
 POOLS = ("avg", "max", "none", "flatten")

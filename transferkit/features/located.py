@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.arrays import Features
+from transferkit.data.images import Labels, Pixels
 from transferkit.features.segments import Segment
-from transferkit.images import Labels, Pixels
+from transferkit.runtime.array_types import Features
 
 
 @dataclass(frozen=True)

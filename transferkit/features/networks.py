@@ -9,15 +9,16 @@ from typing import Literal
 
 import torch
 
-from transferkit import backbones
-from transferkit.classifier import Classifier
 from transferkit.features.inference import LayerNetwork
 from transferkit.features.keys import weights_digest
 from transferkit.features.layers import Pool
+from transferkit.models import backbones
+from transferkit.models.classifier import Classifier
+from transferkit.models.stored_model import MODEL
 from transferkit.recipe import BackboneSettings
-from transferkit.run_files import MODEL, read_object
-from transferkit.runtime import Runtime
-from transferkit.screen import Screen
+from transferkit.runtime.console import Console
+from transferkit.runtime.json_files import read_object
+from transferkit.runtime.machine import Runtime
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,16 @@ def loaded(source: NetworkSource) -> tuple[Classifier, str]:
     settings = BackboneSettings(name=source.backbone, weights=source.weights, stem=stem)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(source.seed)
-        classifier = backbones.load(settings, ("-",), source.size, Screen(quiet=not source.verbose)).eval()
+        classifier = backbones.load(settings, ("-",), source.size, Console(quiet=not source.verbose)).eval()
     return classifier, weights_digest(classifier.body)
 
 
 @lru_cache(maxsize=2)
 def layer_network(
-    source: NetworkSource, layers: tuple[str, ...], pool: Pool, machine: Runtime, verbose: bool
+    source: NetworkSource, layers: tuple[str, ...], pool: Pool, runtime: Runtime, verbose: bool
 ) -> LayerNetwork:
     """The fast form of a network for some layers."""
-    return LayerNetwork(loaded(source)[0], layers, pool, machine, Screen(quiet=not verbose))
+    return LayerNetwork(loaded(source)[0], layers, pool, runtime, Console(quiet=not verbose))
 
 
 def stamp(weights: str) -> tuple[int, ...]:

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from transferkit import runtime
-from transferkit.decoding import EXTENSIONS, decode, reason, require_regular
-from transferkit.errors import TransferkitError, quoted
-from transferkit.images import Images, Labels, Pixels, image_digest
+from transferkit.data.decoding import EXTENSIONS, decode, reason, require_regular
+from transferkit.data.images import Images, Labels, Pixels, image_digest
+from transferkit.runtime import machine
+from transferkit.runtime.errors import TransferkitError, quoted
 
 
 class Pictures(Protocol):
@@ -77,20 +77,20 @@ class ImageFiles:
             TransferkitError: If one cannot be read; names it.
         """
         chosen = [self.sources[index] for index in indices]
-        with ThreadPoolExecutor(runtime.usable_cores()) as threads:
+        with ThreadPoolExecutor(machine.usable_cores()) as threads:
             return np.stack(list(threads.map(lambda source: decode(source, self.side_px, self.resize), chosen)))
 
     @cached_property
     def digests(self) -> Pixels:
         """(N, 16), of the files as they lie on disk, so that stored features need no decoding; else of the pixels."""
-        with ThreadPoolExecutor(runtime.usable_cores()) as threads:
+        with ThreadPoolExecutor(machine.usable_cores()) as threads:
             digests = b"".join(threads.map(self._digest, self.sources))
         return np.frombuffer(digests, np.uint8).reshape(len(self), 16)
 
     def _digest(self, source: Any) -> bytes:
         if not isinstance(source, (str, os.PathLike)):
             return image_digest(decode(source, self.side_px, self.resize))
-        decoder = f"{self.resize}, pillow {runtime.package_version('pillow')}\n"
+        decoder = f"{self.resize}, pillow {machine.package_version('pillow')}\n"
         try:
             require_regular(source)
             return hashlib.blake2b(decoder.encode() + Path(source).read_bytes(), digest_size=16).digest()

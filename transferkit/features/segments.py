@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.arrays import Features
+from transferkit.data.images import Labels, Pixels
 from transferkit.features.keys import Key
-from transferkit.images import Labels, Pixels
-from transferkit.run_files import read_object
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.json_files import read_object
 
 INDEX = {  # of a segment
     "key": {"weights": str, "layer": str, "preparation": {"size": int}, "precision": str},

@@ -25,9 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transferkit import cached_files
-from transferkit.arrays import Features
-from transferkit.errors import TransferkitError
+from transferkit.data.images import Labels, Pixels
 from transferkit.features.inventory import (
     BUDGET_VARIABLE,
     SEGMENT_FILES,
@@ -40,11 +38,13 @@ from transferkit.features.inventory import (
 from transferkit.features.keys import FORMAT, Key
 from transferkit.features.located import first_of_each, located
 from transferkit.features.segments import CHUNK_ROWS, Segment, checksum, read_segment, write_segment
-from transferkit.images import Labels, Pixels
-from transferkit.places import made
+from transferkit.runtime import cached_files
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.folders import made
 
 if TYPE_CHECKING:
-    from transferkit.screen import Screen
+    from transferkit.runtime.console import Console
 
 ABANDONED_SECONDS = 24 * 3600  # after which a half-written segment belongs to no living process
 
@@ -58,7 +58,7 @@ class FeatureStore:
 
     folder: Path
     budget: int
-    screen: Screen
+    console: Console
     about: Mapping[str, str] = field(default_factory=dict)
 
     def served(self, key: Key, digests: Pixels, compute: Callable[[Labels], Features]) -> Features:
@@ -91,7 +91,7 @@ class FeatureStore:
         """Keep rows; where that cannot be, say so and go on."""
         size = features.nbytes + digests.nbytes
         if size > self.budget:
-            self.screen.line(
+            self.console.line(
                 f"Features of {size / 1e6:,.0f} MB are not stored: the store may hold {self.budget / 1e6:,.0f} MB "
                 f"({BUDGET_VARIABLE})."
             )
@@ -101,7 +101,7 @@ class FeatureStore:
             self._put(key, digests, features)
         except OSError as error:
             reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-            self.screen.line(f"Features are not stored in {self.folder}: {reason}.")
+            self.console.line(f"Features are not stored in {self.folder}: {reason}.")
 
     def _put(self, key: Key, digests: Pixels, features: Features) -> None:
         place = self.folder / key.digest / hashlib.sha256(digests.tobytes()).hexdigest()[:32]
@@ -127,7 +127,7 @@ class FeatureStore:
                 return
             remove(entry.path)
             surplus -= entry.bytes
-            self.screen.line(
+            self.console.line(
                 f"Feature store full: removed {entry.rows:,} rows of layer {entry.key['layer']} "
                 f"({entry.bytes / 1e6:,.1f} MB), used longest ago."
             )
@@ -159,7 +159,7 @@ class FeatureStore:
                 continue
             except (OSError, ValueError, EOFError, TransferkitError) as error:
                 if path.exists():
-                    self.screen.line(f"Stored features in {path} are damaged ({error}) and are computed again.")
+                    self.console.line(f"Stored features in {path} are damaged ({error}) and are computed again.")
                     remove(path)
 
     def _salvaged(self, key: Key, segment: Segment, damaged: Iterable[int]) -> Segment | None:
@@ -169,7 +169,7 @@ class FeatureStore:
             if number not in bad and checksum(segment.chunk(number)) != segment.checksums[number]:
                 bad.append(number)
         is_sound = ~np.isin(np.arange(len(segment.features)) // CHUNK_ROWS, bad)
-        self.screen.line(
+        self.console.line(
             f"Stored features in {segment.path} are damaged (checksum of chunk {', '.join(map(str, sorted(bad)))} of "
             f"{len(segment.checksums)}): {int((~is_sound).sum()):,} images are computed again."
         )
@@ -181,7 +181,7 @@ class FeatureStore:
         return rest
 
 
-def open_store(screen: Screen, about: Mapping[str, str] | None = None) -> FeatureStore | None:
+def open_store(console: Console, about: Mapping[str, str] | None = None) -> FeatureStore | None:
     """The store of this machine; None where a newer transferkit wrote it. One of an older format is cleared.
 
     `about` says of which network and images new rows are, for listings.
@@ -192,19 +192,19 @@ def open_store(screen: Screen, about: Mapping[str, str] | None = None) -> Featur
     folder, budget = store_folder(), budget_bytes()
     written = _written_format(folder)
     if written is not None and written > FORMAT:
-        screen.line(
+        console.line(
             f"The feature store {folder} was written by a newer transferkit (format {written}, this one reads "
             f"{FORMAT}); it is not used. Upgrade, or clear it with: transferkit cache clear features"
         )
         return None
     if written is not None and written < FORMAT:
         freed = clear(folder)
-        screen.line(f"The feature store {folder} was of the older format {written}: cleared, {freed / 1e6:,.1f} MB.")
+        console.line(f"The feature store {folder} was of the older format {written}: cleared, {freed / 1e6:,.1f} MB.")
     if written != FORMAT:
         made(folder)
         cached_files.will_write(folder / "FORMAT")
         (folder / "FORMAT").write_text(f"{FORMAT}\n", encoding="utf-8")
-    return FeatureStore(folder, budget, screen, about or {})
+    return FeatureStore(folder, budget, console, about or {})
 
 
 def _written_format(folder: Path) -> int | None:

@@ -8,8 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from transferkit.arrays import Features
-from transferkit.classifier import Classifier
+from transferkit.data.images import Images, Labels
 from transferkit.features.about import about
 from transferkit.features.forward_pass import BatchSize, Pace, chosen_batch_size, computed, gathered
 from transferkit.features.inference import LayerNetwork
@@ -17,16 +16,17 @@ from transferkit.features.keys import Key, key_of, weights_digest
 from transferkit.features.layers import PENULTIMATE, Pool
 from transferkit.features.pictures import Pictures, StorablePictures, taken
 from transferkit.features.store import FeatureStore, open_store
-from transferkit.images import Images, Labels
-from transferkit.runtime import Runtime
-from transferkit.screen import Screen
+from transferkit.models.classifier import Classifier
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.console import Console
+from transferkit.runtime.machine import Runtime
 
 
 def stored_features(
     classifier: Classifier,
     images: Images,
-    machine: Runtime,
-    screen: Screen,
+    runtime: Runtime,
+    console: Console,
     title: str,
     batch_size: BatchSize = "auto",
     layer: str = PENULTIMATE,
@@ -39,8 +39,8 @@ def stored_features(
     Args:
         classifier: On any device; the computing happens on that of `machine`.
         images: Those already stored, in whatever split or subset, are not computed again.
-        machine: Where to compute.
-        screen: Shows progress, and how many images were in the store.
+        runtime: Where to compute.
+        console: Shows progress, and how many images were in the store.
         title: Of the progress bar.
         batch_size: Images per forward pass; does not change the features.
         layer: By default the head's input.
@@ -49,15 +49,15 @@ def stored_features(
     Raises:
         MachineError: If a feature is not finite; names layer and image.
     """
-    return stored_layers(classifier, images, [layer], machine, screen, title, batch_size, pool)[layer]
+    return stored_layers(classifier, images, [layer], runtime, console, title, batch_size, pool)[layer]
 
 
 def stored_layers(
     classifier: Classifier,
     images: Images,
     layers: Sequence[str],
-    machine: Runtime,
-    screen: Screen,
+    runtime: Runtime,
+    console: Console,
     title: str,
     batch_size: BatchSize = "auto",
     pool: Pool = "avg",
@@ -68,7 +68,7 @@ def stored_layers(
         TransferkitError: If there is no such layer; names the nearest ones.
         MachineError: If a feature is not finite; names layer and image.
     """
-    network = Lazily(lambda: LayerNetwork(classifier, layers, pool, machine, screen))
+    network = Lazily(lambda: LayerNetwork(classifier, layers, pool, runtime, console))
     if not len(images):
         return {found.name: np.zeros((0, *found.shape_after(pool)), np.float32) for found in network.value.layers}
     computed_images = 0
@@ -77,19 +77,19 @@ def stored_layers(
         nonlocal computed_images
         computed_images = max(computed_images, len(missing))
         size = chosen_batch_size(batch_size, network.value)
-        with screen.progress(title, len(missing)) as progress:
+        with console.progress(title, len(missing)) as progress:
             pace = Pace(network.value, -(-len(missing) // size))
             return gathered(computed(pace, missing, size, progress), len(missing))
 
     told = about(classifier, images)
-    store = open_store(screen, told) if classifier.stages else None  # raw pixels are there already
+    store = open_store(console, told) if classifier.stages else None  # raw pixels are there already
     if store is None:
         return compute(images, layers)
-    digest, spec, place = weights_digest(classifier.body), classifier.input_spec, machine.device.type
-    keys = {name: key_of(digest, spec, images.size_px, name, pool, machine.precision, place) for name in layers}
+    digest, spec, place = weights_digest(classifier.body), classifier.input_spec, runtime.device.type
+    keys = {name: key_of(digest, spec, images.size_px, name, pool, runtime.precision, place) for name in layers}
     features = served(store, keys, images, compute)
     if known := len(images) - computed_images:
-        screen.line(f"{title}: {known:,} of {len(images):,} img from the feature store, without a pass")
+        console.line(f"{title}: {known:,} of {len(images):,} img from the feature store, without a pass")
     return features
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.arrays import Bools, Integers
+from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.proportion import Proportion, proportion
-from transferkit.outputs import Outputs
-from transferkit.statistics import Interval, wilson
+from transferkit.metrics.statistics import Interval, wilson
+from transferkit.runtime.array_types import Bools, Integers
 
 
 @dataclass(frozen=True)

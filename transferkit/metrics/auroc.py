@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from transferkit.arrays import Floats
-from transferkit.errors import TransferkitError
 from transferkit.metrics.bootstrap import (
     CONFIDENCE,
     RESAMPLES,
@@ -18,7 +16,9 @@ from transferkit.metrics.bootstrap import (
     stratified_bootstrap,
 )
 from transferkit.metrics.scores import finite_scores
-from transferkit.statistics import Interval
+from transferkit.metrics.statistics import Interval
+from transferkit.runtime.array_types import Floats
+from transferkit.runtime.errors import TransferkitError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from transferkit.arrays import Floats
-from transferkit.statistics import Interval
+from transferkit.metrics.statistics import Interval
+from transferkit.runtime.array_types import Floats
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000

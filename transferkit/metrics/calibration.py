@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.arrays import Bools, Floats
 from transferkit.metrics.accuracy import is_right
+from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import mean_or_nan
 from transferkit.metrics.proportion import Proportion, proportion
-from transferkit.outputs import Outputs
-from transferkit.statistics import Interval
+from transferkit.metrics.statistics import Interval
+from transferkit.runtime.array_types import Bools, Floats
 
 BINS = 15  # Guo et al., ICML 2017 (arXiv:1706.04599), section 5
 

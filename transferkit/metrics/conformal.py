@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.arrays import Bools, Floats
-from transferkit.errors import TransferkitError
+from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.proportion import Proportion, share
-from transferkit.outputs import Outputs
+from transferkit.runtime.array_types import Bools, Floats
+from transferkit.runtime.errors import TransferkitError
 
 FEWEST_OF_CLASS = 30  # images below which the coverage of one class says little
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.arrays import Integers
 from transferkit.metrics.accuracy import confusion_matrix, is_right
+from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.proportion import Proportion, proportion
-from transferkit.outputs import Outputs
+from transferkit.runtime.array_types import Integers
 
 
 @dataclass(frozen=True)

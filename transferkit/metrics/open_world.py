@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.arrays import Bools, Floats
-from transferkit.errors import TransferkitError
 from transferkit.metrics.bootstrap import RESAMPLES, percentile_interval
 from transferkit.metrics.proportion import Proportion, share
-from transferkit.statistics import Interval
+from transferkit.metrics.statistics import Interval
+from transferkit.runtime.array_types import Bools, Floats
+from transferkit.runtime.errors import TransferkitError
 
 
 def error_among_accepted(prevalence: float, id_accepted: float, id_error: float, ood_accepted: float) -> float | None:

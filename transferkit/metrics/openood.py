@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from transferkit.arrays import Floats
-from transferkit.errors import TransferkitError
 from transferkit.metrics.bootstrap import (
     CONFIDENCE,
     RESAMPLES,
@@ -18,8 +16,10 @@ from transferkit.metrics.bootstrap import (
     stratified_bootstrap,
 )
 from transferkit.metrics.scores import finite_scores
+from transferkit.metrics.statistics import Interval, clopper_pearson
 from transferkit.metrics.thresholds import ACCEPTANCE
-from transferkit.statistics import Interval, clopper_pearson
+from transferkit.runtime.array_types import Floats
+from transferkit.runtime.errors import TransferkitError
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferkit.arrays import Floats
 from transferkit.metrics.accuracy import is_right
-from transferkit.outputs import Outputs
+from transferkit.metrics.outputs import Outputs
+from transferkit.runtime.array_types import Floats
 
 
 def nll(outputs: Outputs) -> float:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.arrays import Bools
-from transferkit.statistics import Interval, clopper_pearson, wilson
+from transferkit.metrics.statistics import Interval, clopper_pearson, wilson
+from transferkit.runtime.array_types import Bools
 
 FEWEST_FOR_WILSON = 40  # below, and at 0 or all, the exact interval
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferkit.arrays import Floats
-from transferkit.errors import TransferkitError
+from transferkit.runtime.array_types import Floats
+from transferkit.runtime.errors import TransferkitError
 
 
 def finite_scores(scores: Floats, what: str) -> Floats:

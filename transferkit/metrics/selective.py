@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from transferkit.arrays import Floats
 from transferkit.metrics.accuracy import is_right
+from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import mean_or_nan
 from transferkit.metrics.proportion import Proportion, proportion
-from transferkit.outputs import Outputs
-from transferkit.statistics import clopper_pearson
+from transferkit.metrics.statistics import clopper_pearson
+from transferkit.runtime.array_types import Floats
 
 COVERAGES = 20  # that a guarantee is looked for, fixed beforehand
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from scipy import optimize
 
-from transferkit.arrays import Floats
-from transferkit.errors import TransferkitError
+from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import losses_of, nll
-from transferkit.outputs import Outputs
-from transferkit.statistics import Interval
+from transferkit.metrics.statistics import Interval
+from transferkit.runtime.array_types import Floats
+from transferkit.runtime.errors import TransferkitError
 
 FEWEST_FOR_TEMPERATURE = 100  # with T = 2 its standard deviation is .13 at n = 200, .23 at 50
 TEMPERATURE_GRID = 81

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.arrays import Floats
-from transferkit.errors import TransferkitError
 from transferkit.metrics.proportion import Proportion, share
 from transferkit.metrics.scores import finite_scores
+from transferkit.runtime.array_types import Floats
+from transferkit.runtime.errors import TransferkitError
 
 ACCEPTANCE = 0.95
 FEWEST_VAL = 20  # below, a 95 % threshold is the largest score

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from transferkit.errors import TransferkitError, did_you_mean
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood import (
     energy,
     ensemble_rank,
@@ -27,10 +27,10 @@ from transferkit.ood import (
     vim,
 )
 from transferkit.ood.contract import NotApplicable, OodSettings, Score
-from transferkit.outputs import Outputs
+from transferkit.runtime.errors import TransferkitError, did_you_mean
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 __all__ = [
     "DEFAULTS",

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferkit.errors import TransferkitError
-from transferkit.outputs import Outputs
+from transferkit.metrics.outputs import Outputs
+from transferkit.runtime.errors import TransferkitError
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[Any]  # (N, D) or (N, C) of any floating type

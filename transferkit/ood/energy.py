@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import OodSettings, Score, fitted, require_several_classes, row_by_row
-from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood import knn, msp, vim
 from transferkit.ood.contract import Floats, NotApplicable, OodSettings, Score, fitted
-from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 MEMBERS = {"msp": msp, "knn": knn, "vim": vim}
 FEWEST_VAL = 20  # as for a threshold: ranks among fewer mean little

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import OodSettings, Score, fitted, require_more_than_msp, row_by_row
 from transferkit.ood.softmax import sorted_log_softmax
-from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import (
     Floats,
     NotApplicable,
@@ -24,10 +25,9 @@ from transferkit.ood.contract import (
     row_by_row,
     training_features,
 )
-from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 SHORTEST = 1e-8  # of ||f - mu||, so that an image at the mean gets a number
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import CHUNK_ROWS, NotApplicable, Rows, chunks, training_features
-from transferkit.outputs import Outputs
 
 ENOUGH_ROWS_PER_COLUMN = 5  # below, the covariance is shrunk
 FEWEST_OF_CLASS = 2  # a class with one image is its own mean and has no spread

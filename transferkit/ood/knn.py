@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import Floats, OodSettings, Rows, Score, as_float64, chunks, fitted, training_features
-from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 MOST_NEIGHBOURS = 50
 SIMILARITIES = 2**24  # held at once, 64 MB

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import (
     Floats,
     NotApplicable,
@@ -23,10 +24,9 @@ from transferkit.ood.contract import (
     row_by_row,
     training_features,
 )
-from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 PERCENTILE = 90
 

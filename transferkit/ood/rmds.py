@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import Floats, NotApplicable, OodSettings, Score, fitted, row_by_row
 from transferkit.ood.gaussians import background_gaussian, class_gaussians, moments
-from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import (
     CHUNK_ROWS,
     Floats,
@@ -23,10 +24,9 @@ from transferkit.ood.contract import (
     require_several_classes,
     training_features,
 )
-from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import (
     Floats,
     NotApplicable,
@@ -28,10 +29,9 @@ from transferkit.ood.contract import (
     row_by_row,
     training_features,
 )
-from transferkit.outputs import Outputs
 
 if TYPE_CHECKING:
-    from transferkit.solvers import LinearHead
+    from transferkit.models.linear import LinearHead
 
 SMALLEST_RESIDUAL = 1e-6  # of the length of f - u; below, it is rounding
 

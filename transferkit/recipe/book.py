@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from transferkit.errors import TransferkitError, did_you_mean, quoted
+from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 
 
 def folder() -> Path:

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from transferkit.errors import TransferkitError
 from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.overrides import overridden
 from transferkit.recipe.ranking import Ranking, parse_ranking
 from transferkit.recipe.study import Study, parse_study
 from transferkit.recipe.yaml_text import LONGEST_TEXT, dump_yaml, parse_yaml
+from transferkit.runtime.errors import TransferkitError
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | Ranking:

@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from transferkit import budget as budgets
-from transferkit.errors import TransferkitError, did_you_mean, quoted
+from transferkit.recipe import budget as budgets
 from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, MOST_EPOCHS, Settings
+from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 
 _Entry = TypeVar("_Entry")
 

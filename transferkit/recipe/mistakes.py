@@ -10,11 +10,11 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from transferkit.errors import TransferkitError, did_you_mean, is_plain, quoted
 from transferkit.recipe.backbone import ANY_BACKBONE, BackboneSettings
 from transferkit.recipe.data import DATA_MODELS
 from transferkit.recipe.method import METHOD_MODELS
 from transferkit.recipe.settings import Settings
+from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
 
 _Model = TypeVar("_Model", bound=Settings)
 LISTED = 20  # mistakes; of more, their number is told

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferkit.errors import TransferkitError, quoted
 from transferkit.recipe.backbone import BackboneSettings, expanded_backbone
 from transferkit.recipe.data import DATA_MODELS, expanded_data
 from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.method import METHOD_MODELS
 from transferkit.recipe.overrides import merged, overridden
 from transferkit.recipe.ranking import Ranking, parse_ranking
+from transferkit.runtime.errors import TransferkitError, quoted
 
 
 def from_options(method: str, backbone: str, data: str, options: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transferkit.errors import TransferkitError, quoted
 from transferkit.recipe.data import expanded_data
 from transferkit.recipe.yaml_text import DEEPEST, parse_yaml
+from transferkit.runtime.errors import TransferkitError, quoted
 
 
 def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

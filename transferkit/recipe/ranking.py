@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from transferkit.errors import TransferkitError
 from transferkit.recipe.backbone import BackboneSettings, expanded_backbone
 from transferkit.recipe.data import Data
 from transferkit.recipe.experiment import Recipe
 from transferkit.recipe.method import ProbeSettings
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.settings import LARGEST_PX, MOST_IMAGES, MOST_THREADS, SEEDS, Settings, hash_of
+from transferkit.runtime.errors import TransferkitError
 
 
 class Ranking(Settings):

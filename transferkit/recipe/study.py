@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeGuard
 
 from pydantic import Field
 
-from transferkit import budget as budgets
-from transferkit.errors import TransferkitError, did_you_mean, quoted
+from transferkit.recipe import budget as budgets
 from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.method import METHOD_MODELS, BudgetText, TrainingSettings
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.overrides import merged
 from transferkit.recipe.settings import MOST_IMAGES, MOST_RUNS, MOST_SEEDS, Settings, hash_of
+from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 
 Labels: TypeAlias = Annotated[int, Field(ge=1, le=MOST_IMAGES)] | Literal["all"]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$", max_length=150)]  # of a folder

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from transferkit.errors import TransferkitError, quoted
+from transferkit.runtime.errors import TransferkitError, quoted
 
 if TYPE_CHECKING:  # yaml is imported when the first text comes, so that --help does without it
     import yaml

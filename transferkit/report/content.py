@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit import recipe as recipes
-from transferkit.errors import TransferkitError
-from transferkit.explanations.explain import Explanations
-from transferkit.explanations.feature_map import FeatureMap
-from transferkit.outputs import Outputs
+from transferkit.features.explanations.explain import Explanations
+from transferkit.features.explanations.feature_map import FeatureMap
+from transferkit.metrics.outputs import Outputs
 from transferkit.report.published import Published, published
-from transferkit.run_directory import Run
+from transferkit.runs.run_directory import Run
+from transferkit.runtime.errors import TransferkitError
 
 _Value = TypeVar("_Value")
 

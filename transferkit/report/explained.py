@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transferkit.explanations.explain import Explanations
+from transferkit.features.explanations.explain import Explanations
 from transferkit.report.content import Content
 from transferkit.report.pictures import data_uri, spotlit
 

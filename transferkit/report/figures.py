@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.checkpoint import write_atomically
-from transferkit.errors import TransferkitError, did_you_mean
 from transferkit.report import layers
 from transferkit.report.content import Content, gather, similarity_order
 from transferkit.report.plots import LABELLED_UP_TO, NUMBERED_UP_TO, shortened
-from transferkit.run_directory import Run
+from transferkit.runs.run_directory import Run
+from transferkit.runtime.errors import TransferkitError, did_you_mean
+from transferkit.runtime.files import write_atomically
 
 SUFFIXES = ("pdf", "png", "svg")
 INK, SOFT, HIT, MISS = "#16202b", "#56616d", "#08488a", "#b33c00"  # blue and orange: apart in every colour vision

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from markupsafe import Markup
 
-from transferkit.outputs import Outputs
+from transferkit.metrics.outputs import Outputs
 from transferkit.report.content import Content
 from transferkit.report.plots import shortened
 

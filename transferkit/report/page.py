@@ -13,14 +13,14 @@ from typing import Any
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup, escape
 
-from transferkit.budget import operations_in_words
-from transferkit.evaluation import thumbnail_choice
+from transferkit.metrics.evaluation import thumbnail_choice
+from transferkit.recipe.budget import operations_in_words
 from transferkit.report import calibrated, curves, layers, plots
 from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.explained import explained, explained_words
 from transferkit.report.headline import explanation, headline
-from transferkit.report.labelled import labelled
+from transferkit.report.label_errors import labelled
 from transferkit.report.mapped import map_svg, map_words
 from transferkit.report.pictures import data_uris
 
@@ -36,7 +36,7 @@ def page(content: Content) -> str:
     images = listed_images(content, rows, pictures)
     scores = content.scores
     return rendered(
-        "page.html.jinja",
+        FOLDER / "page.html.jinja",
         content=content,
         title=f"{headline(content)} · transferkit",
         headline=headline(content),
@@ -83,20 +83,24 @@ def page(content: Content) -> str:
     )
 
 
-def rendered(template: str, extra_style: str = "", **values: Any) -> str:
+def rendered(template: Path, extra_style: Path | None = None, **values: Any) -> str:
     """A template of this folder, filled, with the style sheet and the script inside and a policy that admits these."""
     style, script = (Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
     if extra_style:
-        style += Markup((FOLDER / extra_style).read_text(encoding="utf-8"))
+        style += Markup(extra_style.read_text(encoding="utf-8"))
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"
     policy += "; base-uri 'none'; form-action 'none'"
-    return _environment().get_template(template).render(style=style, script=script, policy=policy, **values)
+    return (
+        _environment(template.parent)
+        .get_template(template.name)
+        .render(style=style, script=script, policy=policy, **values)
+    )
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader((folder, FOLDER)),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=ChainableUndefined,  # a run of an earlier version may lack a key
         trim_blocks=True,

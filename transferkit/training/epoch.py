@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transferkit.classifier import Classifier, as_unit_range
+from transferkit.models.classifier import Classifier, as_unit_range
 from transferkit.recipe import FinetuneSettings, ScratchSettings
-from transferkit.runtime import Runtime
-from transferkit.screen import Progress
+from transferkit.runtime.console import Progress
+from transferkit.runtime.machine import Runtime
 from transferkit.training import averages
+from transferkit.training.checkpoint import Training
 from transferkit.training.failure import random_state, read_later, require_finite
 from transferkit.training.mixing import mix
 from transferkit.training.optimizers import clipped_norm, set_rates
 from transferkit.training.pace import Pace
 from transferkit.training.rates import rate_share
-from transferkit.training.state import Training
 
 STEPS_BETWEEN_WORDS = 25  # the loss is told this often
 

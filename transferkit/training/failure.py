@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferkit import heads
-from transferkit.checkpoint import write_tensors
-from transferkit.errors import MachineError
-from transferkit.job import Job
-from transferkit.training.state import Training
+from transferkit.models import heads
+from transferkit.runtime.context import Context
+from transferkit.runtime.errors import MachineError
+from transferkit.runtime.files import write_tensors
+from transferkit.training.checkpoint import Training
 
 FAILED_STEP = "failed-step.safetensors"
 REMEDIES = "Try a smaller --lr, a gradient limit with --clip-norm 1, or --precision fp32."
@@ -80,19 +80,19 @@ def read_later(value: Tensor) -> Callable[[], float]:
     return wait
 
 
-def keep(failed: FailedStep, training: Training, job: Job) -> MachineError:
+def keep(failed: FailedStep, training: Training, context: Context) -> MachineError:
     """Write the failed step into the job's folder, if it has one, and say what happened and what to do."""
     said = f"The {failed.quantity} became {failed.value} at step {training.step + 1}. {REMEDIES}"
-    if job.folder is None:
+    if context.folder is None:
         return MachineError(said)
-    _write(job.folder / FAILED_STEP, failed, training, job)
+    _write(context.folder / FAILED_STEP, failed, training, context)
     return MachineError(
-        f"{said} Its batch, weights and random state are in {job.folder / FAILED_STEP}; "
-        f"`transferkit replay {job.folder}` makes the step again and shows where it failed."
+        f"{said} Its batch, weights and random state are in {context.folder / FAILED_STEP}; "
+        f"`transferkit replay {context.folder}` makes the step again and shows where it failed."
     )
 
 
-def _write(path: Path, failed: FailedStep, training: Training, job: Job) -> None:
+def _write(path: Path, failed: FailedStep, training: Training, context: Context) -> None:
     classifier = training.classifier
     tensors = {f"model.{name}": value for name, value in classifier.state_dict().items()}
     tensors |= {f"batch.{name}": getattr(failed, name) for name in ("images", "labels")}
@@ -102,8 +102,8 @@ def _write(path: Path, failed: FailedStep, training: Training, job: Job) -> None
         "epoch": training.epochs + 1,
         "quantity": failed.quantity,
         "value": str(failed.value),  # JSON has no NaN
-        "precision": job.runtime.precision,
-        "device": job.runtime.device.type,
+        "precision": context.runtime.precision,
+        "device": context.runtime.device.type,
         "lr": max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
         "frozen": classifier.frozen,
         "batchnorm_frozen": classifier.batchnorm_frozen,

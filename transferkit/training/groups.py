@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from transferkit.classifier import Classifier
-from transferkit.errors import TransferkitError
+from transferkit.models.classifier import Classifier
 from transferkit.recipe import FinetuneSettings, ScratchSettings
+from transferkit.runtime.errors import TransferkitError
 from transferkit.training import rates
 
 MOMENTUM = 0.9  # where the settings leave it open

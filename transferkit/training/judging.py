@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transferkit.batches import in_order
-from transferkit.classifier import Classifier
+from transferkit.data.batches import in_order
+from transferkit.data.images import Images
 from transferkit.features.fast_classifier import FastClassifier
-from transferkit.images import Images
-from transferkit.runtime import Runtime
-from transferkit.screen import SILENT
-from transferkit.training.state import Training
+from transferkit.models.classifier import Classifier
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.machine import Runtime
+from transferkit.training.checkpoint import Training
 
 UNKNOWN_AT_THE_START = ("loss", "lr", "gradient_norm", "images_per_second")  # keys of an epoch that no step was made in
 

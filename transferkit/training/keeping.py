@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from transferkit.errors import TransferkitError
 from transferkit.metrics.epochs import FEWEST_TO_CHOOSE, best_epoch
 from transferkit.recipe import TrainingSettings
+from transferkit.runtime.errors import TransferkitError
+from transferkit.training.checkpoint import Training
 from transferkit.training.judging import result_of
-from transferkit.training.state import Training
 
 
 def require_choice(settings: TrainingSettings, val_images: int) -> None:

@@ -7,22 +7,22 @@ from typing import Any
 
 import torch
 
-from transferkit.batches import Augmentation, TrainingBatches
-from transferkit.classifier import Classifier
-from transferkit.images import Images
-from transferkit.job import Job
-from transferkit.logit_checks import check_start
+from transferkit.data.batches import Augmentation, TrainingBatches
+from transferkit.data.images import Images
+from transferkit.models.classifier import Classifier
 from transferkit.recipe import FinetuneSettings, ScratchSettings
-from transferkit.run_files import CHECKPOINT
-from transferkit.runtime import Runtime, seed_everything
+from transferkit.runtime.context import Context
+from transferkit.runtime.files import CHECKPOINT
+from transferkit.runtime.machine import Runtime, seed_everything
+from transferkit.training.checkpoint import Training, resume, save_now_and_then
 from transferkit.training.epoch import run_epoch
 from transferkit.training.failure import StepFailed, keep
 from transferkit.training.groups import ParameterGroup, require_batch
+from transferkit.training.initial_checks import check_start
 from transferkit.training.judging import judge_now, judge_start, start_in_words
 from transferkit.training.keeping import note_best, require_choice, take_result
 from transferkit.training.optimizers import made_optimizer, optimizer_groups
 from transferkit.training.pace import Pace
-from transferkit.training.state import Training, resume, save_now_and_then
 
 SHIFT = 0.125  # where the settings leave it open
 
@@ -33,7 +33,7 @@ def train(
     val: Images,
     settings: FinetuneSettings | ScratchSettings,
     groups: Sequence[ParameterGroup],
-    job: Job,
+    context: Context,
 ) -> list[dict[str, Any]]:
     """Change the classifier by gradient steps and return one record per epoch, the start as epoch 0.
 
@@ -50,37 +50,37 @@ def train(
     """
     assert settings.batch_size is not None
     require_choice(settings, len(val))
-    runtime, screen = job.runtime, job.screen
+    runtime, console = context.runtime, context.console
     shift = SHIFT if settings.shift is None else settings.shift
     augmentation = Augmentation(shift, bool(settings.flip), bool(settings.alternating_flip))
     classifier.averages_mirror, classifier.averages_shifts = bool(settings.test_flip), bool(settings.test_shifts)
-    batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, job.seed)
+    batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, context.seed)
     pace = Pace.of(settings, batches.steps_per_epoch)
     training = _started(classifier, settings, groups, runtime)
-    resume(training, job.checkpoint_path)
+    resume(training, context.checkpoint_path)
     require_batch(groups, batches.batch_size)
     has_random_head = training.step == 0 and getattr(settings, "head", "random") == "random"
-    check_start(classifier, images, runtime.device, screen, has_random_head=has_random_head)
+    check_start(classifier, images, runtime.device, console, has_random_head=has_random_head)
     if not training.history:
         training.history.append(judge_start(training, val, runtime))
         note_best(training, settings)
-        if len(val) or job.checkpoint == CHECKPOINT:  # a refit: its start was judged before
-            screen.line(start_in_words(training.history[0]))
-    with screen.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
+        if len(val) or context.checkpoint == CHECKPOINT:  # a refit: its start was judged before
+            console.line(start_in_words(training.history[0]))
+    with console.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not pace.is_over(training.step, training.seconds):
             epoch = training.epochs
-            seed_everything(job.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
+            seed_everything(context.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
             _wake(classifier, groups, epoch)
             progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
             try:
                 record = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
             except StepFailed as failed:
-                raise keep(failed.step, training, job) from None
+                raise keep(failed.step, training, context) from None
             record |= judge_now(training, val, runtime)
             training.history.append({"epoch": epoch + 1, "step": training.step, **record})
             note_best(training, settings)
             is_over = pace.is_over(training.step, training.seconds)
-            save_now_and_then(training, job.checkpoint_path, always=is_over)
+            save_now_and_then(training, context.checkpoint_path, always=is_over)
             progress.tell(f"{progress.title}: {_words(record)}", always=is_over)
         progress.title, progress.words = "training", ""
     take_result(training, settings)

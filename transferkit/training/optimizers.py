@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit.classifier import Classifier
-from transferkit.errors import TransferkitError
+from transferkit.models.classifier import Classifier
 from transferkit.recipe import FinetuneSettings, ScratchSettings
-from transferkit.runtime import Runtime
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.machine import Runtime
+from transferkit.training.checkpoint import Training
 from transferkit.training.groups import ParameterGroup, momentum
-from transferkit.training.state import Training
 
 
 def optimizer_groups(

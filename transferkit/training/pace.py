@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from transferkit import budget as budgets
 from transferkit.recipe import FinetuneSettings, ScratchSettings
+from transferkit.recipe import budget as budgets
 
 UNKNOWN_STEPS = 1_000_000  # of a training by the clock, before its first step
 

@@ -1,0 +1,245 @@
+"""Whether a fit paid: against its own start on val and against one and the same answer on test, and how it is told."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+from statsmodels.stats.contingency_tables import mcnemar
+from synthetic_runs import FACTS, finished_run, outputs
+
+from transferkit import recipe as recipes
+from transferkit import report
+from transferkit.cli.runs import summary
+from transferkit.metrics.evaluation import evaluate
+from transferkit.metrics.outcome import against_commonest, since_start
+from transferkit.metrics.outputs import Outputs
+from transferkit.runs.run_directory import Run
+
+
+def judged(epoch: int, right: int, gained: int = 0, lost: int = 0, n: int = 1000, **keys: Any) -> dict[str, Any]:
+    counts = {"val_gained": gained, "val_lost": lost} if epoch else {}
+    return {"epoch": epoch, "val_accuracy": right / n, "val_loss": 1.0, "val_images": n, **counts, **keys}
+
+
+WORSE = [judged(0, 900), judged(1, 950, 60, 10), judged(2, 800, 20, 120, kept=True)]
+WITHIN_CHANCE = [judged(0, 900), judged(1, 897, 20, 23, kept=True)]
+BETTER = [judged(0, 800), judged(1, 900, 120, 20, kept=True)]
+
+
+# ---- against the start ----
+
+
+def test_the_end_is_compared_with_the_start_by_the_images_gained_and_lost() -> None:
+    known = since_start(WORSE)
+
+    assert known is not None
+    assert (known["start"]["accuracy"], known["end"]["accuracy"], known["best"]["epoch"]) == (0.9, 0.8, 1)
+    assert (known["is_worse"], known["is_shown"], known["is_result"], known["n"]) == (True, True, True, 1000)
+    # mid-p: the exact test with half the probability of what was seen
+    exact = mcnemar([[0, 20], [120, 0]], exact=True).pvalue
+    assert 0 < known["p"] < exact < 1e-10
+
+
+def test_a_difference_within_chance_is_worse_but_not_shown() -> None:
+    known = since_start(WITHIN_CHANCE)
+
+    assert known is not None
+    assert (known["is_worse"], known["is_shown"]) == (True, False)
+
+
+def test_a_kept_start_has_lost_nothing() -> None:
+    known = since_start([judged(0, 900, kept=True), judged(1, 800, 0, 100)])
+
+    assert known is not None
+    assert (known["end"]["epoch"], known["gained"], known["lost"], known["p"], known["is_worse"]) == (0, 0, 0, 1, False)
+
+
+def test_a_result_that_learnt_from_val_is_judged_by_the_last_epoch_before() -> None:
+    known = since_start([*BETTER[:1], judged(1, 900, 120, 20), {"epoch": 2, "val_accuracy": None, "kept": True}])
+
+    assert known is not None
+    assert (known["end"]["epoch"], known["is_result"]) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "history", [[], [judged(0, 900)], WORSE[1:], [{"epoch": 0, "val_accuracy": None}, {"epoch": 1, "loss": 1.0}]]
+)
+def test_without_a_judged_start_nothing_is_compared(history: list[dict[str, Any]]) -> None:
+    assert since_start(history) is None
+
+
+# ---- against always giving the same answer ----
+
+
+def answers(labels: list[int], predictions: list[int], names: tuple[str, ...] = ("cat", "dog")) -> Outputs:
+    logits = np.eye(len(names), dtype=np.float32)[predictions]
+    ids = tuple(map(str, range(len(labels))))
+    return Outputs(np.zeros((len(labels), 1), np.float32), logits, np.asarray(labels, np.int64), ids, names)
+
+
+def test_the_same_answer_is_compared_on_the_same_images() -> None:
+    # 90 cats, 10 dogs: 80 cats and 6 dogs right, so 6 images only the model gets and 10 only the answer "cat"
+    test = answers([0] * 90 + [1] * 10, [0] * 80 + [1] * 10 + [1] * 6 + [0] * 4)
+
+    known = against_commonest(test)
+
+    assert known is not None
+    assert (known["class"], known["accuracy"], known["only_model"], known["only_answer"]) == ("cat", 0.9, 6, 10)
+    assert known["p"] < mcnemar([[0, 6], [10, 0]], exact=True).pvalue
+    assert not known["is_beaten"]
+
+
+def test_few_rare_images_suffice_where_nothing_else_is_lost() -> None:
+    # 91.5 % against 90 %: the intervals overlap widely, but of 17 images on which they differ the model gets 16
+    test = answers([0] * 900 + [1] * 100, [0] * 899 + [1] + [1] * 16 + [0] * 84)
+
+    known = against_commonest(test)
+
+    assert known is not None
+    assert known["is_beaten"]
+
+
+def test_among_equally_common_classes_the_strongest_rival_counts() -> None:
+    constant = answers([0] * 50 + [1] * 50, [1] * 100)
+
+    known = against_commonest(constant)
+
+    assert known is not None
+    assert (known["class"], known["p"], known["is_beaten"]) == ("dog", 1.0, False)
+
+
+def test_nothing_can_beat_the_only_class_there_is() -> None:
+    assert against_commonest(answers([0] * 5, [0] * 5)) is None
+
+
+# ---- how it is told ----
+
+RATES = {"batchnorm", "lr", "clip_norm"}  # what a run settles when it has chosen its start
+
+
+def told(folder: Path, history: list[dict[str, Any]], test: Outputs | None = None, **method: Any) -> Run:
+    run = finished_run(folder, test)
+    run.write_json("facts", FACTS | {"rates": FACTS["rates"] | {key: method[key] for key in RATES & method.keys()}})
+    keys = {"name": "finetune", "size": 64, "lr": 0.03, "epochs": 4, **method}
+    run.write_recipe(recipes.parse({"data": "cifar10", "backbone": {"name": "resnet18"}, "method": keys}))
+    test = run.outputs("test")
+    run.write_json("evaluation", evaluate(test, test, history))
+    report.write(Run(folder))
+    return Run(folder)
+
+
+def first_sentences(run: Run) -> list[str]:
+    """Of the screen, the page, the Markdown and the JSON, without their markup."""
+    console = Console(width=80, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
+    console.print(report.verdict(run))
+    lines = console.export_text().splitlines()
+    assert len(lines) <= 40
+    page = html.unescape((run.path / "report.html").read_text()).replace("\N{NO-BREAK SPACE}", " ")
+    heading = re.sub("<[^>]+>", "", re.split("</?h1[^>]*>", page)[1])
+    markdown = (run.path / "report.md").read_text().splitlines()[0].removeprefix("# ").replace("\\", "")
+    verdict = json.loads(json.dumps(summary(run)))["verdict"]
+    assert " ".join(line.strip() for line in lines).startswith(heading)
+    return [heading, markdown, verdict]
+
+
+def test_a_fine_tuning_worse_than_its_start_says_so_first_with_what_to_try(tmp_path: Path) -> None:
+    sentences = first_sentences(told(tmp_path / "run", WORSE))
+
+    assert (
+        sentences
+        == [
+            "Fine-tuning made resnet18 worse: of 1,000 val images, 90.0 % were right at its start and 80.0 % at the "
+            "end; try --keep best (95.0 %, epoch 1), --lr 0.01 --batchnorm eval --clip-norm 1 or "
+            "transferkit probe, which is its start."
+        ]
+        * 3
+    )
+
+
+def test_an_option_stays_in_one_piece_on_a_narrow_page(tmp_path: Path) -> None:
+    run = told(tmp_path / "run", WORSE)
+
+    assert '<span class="option">--batchnorm</span> eval' in (run.path / "report.html").read_text()
+
+
+def test_worse_by_chance_is_told_as_such(tmp_path: Path) -> None:
+    sentences = first_sentences(told(tmp_path / "run", WITHIN_CHANCE, batchnorm="eval", head="random"))
+
+    assert (
+        sentences
+        == [
+            "Fine-tuning did not help resnet18: of 1,000 val images, 90.0 % were right at its start and 89.7 % at the "
+            "end (within chance); try --keep best (90.0 %, its start) or --lr 0.01 --clip-norm 1."
+        ]
+        * 3
+    )
+
+
+def test_a_kept_start_is_told_first(tmp_path: Path) -> None:
+    history = [judged(0, 900, kept=True), judged(1, 800, 0, 100)]
+
+    sentences = first_sentences(told(tmp_path / "run", history, keep="best"))
+
+    assert sentences[0].startswith(
+        "Fine-tuning did not help resnet18, so its start was kept: no epoch got more than 90.0 % of 1,000 val images "
+        "right; try --lr 0.01"
+    )
+
+
+def test_training_that_paid_leaves_the_result_first_and_tells_the_way(tmp_path: Path) -> None:
+    run = told(tmp_path / "run", BETTER)
+
+    assert first_sentences(run)[0] == "Fine-tuned resnet18 gets 70.0 % of 40 test images right."
+    assert "Of 1,000 val images, 80.0 % were right at its start and 90.0 % at the end." in (
+        run.path / "report.md"
+    ).read_text().replace("\\", "")
+
+
+def test_a_chosen_epoch_is_told_with_what_choosing_does_to_its_accuracy(tmp_path: Path) -> None:
+    run = told(tmp_path / "run", BETTER, keep="best")
+
+    assert (
+        "Of 1,000 val images, 80.0 % were right at its start and 90.0 % at the end (epoch 1, chosen by them, so a "
+        "little too good)." in (run.path / "report.md").read_text().replace("\\", "")
+    )
+
+
+def test_no_better_than_the_commonest_class_is_told_first(tmp_path: Path) -> None:
+    guessing = answers([0] * 9 + [1] * 6, [0] * 15)
+
+    sentences = first_sentences(told(tmp_path / "run", BETTER, guessing))
+
+    assert (
+        sentences
+        == [
+            "Fine-tuned resnet18 gets 60.0 % of 15 test images right, not shown to be better than always answering "
+            "“cat” (60.0 %): try --epochs 12 or a look at the labels (transferkit labels run)."
+        ]
+        * 3
+    )
+
+
+def test_better_than_the_commonest_class_by_chance_asks_for_more_images(tmp_path: Path) -> None:
+    test = answers([0] * 6 + [1] * 4, [0] * 6 + [1] + [0] * 3)
+
+    sentence = first_sentences(told(tmp_path / "run", BETTER, test))[0]
+
+    assert "70.0 % of 10 test images right, not shown to be better than always answering “cat” (60.0 %)" in sentence
+    assert "try more test images, which may show it, --epochs 12 or a look at the labels" in sentence
+
+
+def test_a_run_of_an_earlier_version_is_told_as_before(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", outputs())
+    evaluation = run.evaluation
+    del evaluation["since_start"], evaluation["test"]["commonest"]
+    run.write_json("evaluation", evaluation)
+    report.write(run)
+
+    assert (run.path / "report.md").read_text().startswith("# Fine-tuned resnet18 gets 70.0 % of 40 test images right.")

@@ -1,0 +1,342 @@
+"""The report in a real browser: it opens onto its images, sorts, prints, fits a phone and loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pages import study
+from synthetic_runs import finished_run, outputs
+
+from transferkit import report
+from transferkit.runtime import folders
+from transferkit.runtime.files import write_json
+from transferkit.studies.compare.report import write_comparison
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMEDRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+HOSTILE = ("<script>alert(1)</script>", "dog", "</script><img src=x onerror=alert(2)>", "日本語の猫" * 40)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not (CHROMIUM and CHROMEDRIVER):
+        pytest.skip("chromium and chromedriver are not on the PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Addresses of one page each: four classes, hostile names, and 202 classes."""
+    folder = tmp_path_factory.mktemp("runs")
+    many = tuple(f"class number {label}" for label in range(202))
+    tests = {"four": outputs(), "hostile": outputs(names=HOSTILE), "many": outputs(names=many, per_class=5, wrong=2)}
+    for name, test in tests.items():
+        report.write(finished_run(folder / name, test))
+    return {name: (folder / name / "report.html").as_uri() for name in tests}
+
+
+def opened(browser: Any, address: str, width: int = 1200, scheme: str = "light") -> Any:
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(address)
+    return browser
+
+
+def find(browser: Any, selector: str) -> Any:
+    return browser.find_element("css selector", selector)
+
+
+def texts(browser: Any, selector: str) -> list[str]:
+    return [element.text for element in browser.find_elements("css selector", selector)]
+
+
+def requested(browser: Any) -> list[str]:
+    """Every address the page asked for since it was opened."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+
+
+def cell_centre(browser: Any, true: int, predicted: int) -> tuple[int, int]:
+    """Where the middle of a cell is, seen from the middle of the drawing."""
+    script = """
+        const svg = document.querySelector('.matrix'), box = svg.getBoundingClientRect();
+        const {side, left, top} = svg.dataset, scale = box.width / svg.viewBox.baseVal.width;
+        const x = (Number(left) + (arguments[1] + 0.5) * side) * scale;
+        const y = (Number(top) + (arguments[0] + 0.5) * side) * scale;
+        return [Math.round(x - box.width / 2), Math.round(y - box.height / 2)];"""
+    x, y = browser.execute_script(script, true, predicted)
+    return x, y
+
+
+def click_cell(browser: Any, true: int, predicted: int) -> None:
+    from selenium.webdriver import ActionChains
+
+    matrix = find(browser, ".matrix")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", matrix)
+    ActionChains(browser).move_to_element_with_offset(matrix, *cell_centre(browser, true, predicted)).click().perform()
+
+
+def press(browser: Any, *keys: str) -> None:
+    from selenium.webdriver import ActionChains
+
+    for key in keys:
+        ActionChains(browser).send_keys(key).perform()
+
+
+@pytest.mark.parametrize("name", ["four", "hostile", "many"])
+def test_a_page_loads_without_error_and_asks_the_network_for_nothing(
+    browser: Any, pages: dict[str, str], name: str
+) -> None:
+    opened(browser, pages[name])
+
+    assert browser.get_log("browser") == []
+    assert [url for url in requested(browser) if not url.startswith("data:")] == [pages[name]]
+    assert browser.execute_script("return document.documentElement.classList.contains('live')")
+
+
+def test_a_hostile_name_is_read_as_text(browser: Any, pages: dict[str, str]) -> None:
+    opened(browser, pages["hostile"])
+
+    click_cell(browser, 0, 1)
+
+    assert HOSTILE[0] in find(browser, "#behind h3").text
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.scripts.length") == 2
+
+
+def test_a_click_on_a_cell_shows_its_images_with_id_and_confidence(browser: Any, pages: dict[str, str]) -> None:
+    opened(browser, pages["four"])
+
+    click_cell(browser, 1, 2)
+
+    assert find(browser, "#behind h3").text == "dog called ship"
+    assert "3 images, 30.0\N{NO-BREAK SPACE}%" in find(browser, "#behind .hint").get_attribute("textContent")
+    assert sorted(texts(browser, "#behind .id")) == ["0.png", "1.png", "2.png"]
+    widths = browser.execute_script("return [...document.querySelectorAll('#behind img')].map(i => i.naturalWidth)")
+    assert widths == [12, 12, 12]
+
+
+def test_the_keyboard_alone_opens_a_cell_and_closes_it(browser: Any, pages: dict[str, str]) -> None:
+    from selenium.webdriver import Keys
+
+    opened(browser, pages["four"])
+    browser.execute_script("document.getElementById('matrix').focus()")
+
+    press(browser, Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ENTER)
+
+    reached = find(browser, "#behind h3").text
+    assert " called " in reached or " recognised" in reached
+    assert find(browser, "#readout").text.split(":")[0].replace("true ", "").replace(",", "") == reached
+    assert browser.execute_script("return document.activeElement.id") == "behind"
+    press(browser, Keys.ESCAPE)
+    assert not find(browser, "#behind").is_displayed()
+    assert browser.execute_script("return document.activeElement.id") == "matrix"
+
+
+def test_a_confused_pair_opens_its_cell(browser: Any, pages: dict[str, str]) -> None:
+    opened(browser, pages["four"])
+
+    browser.execute_script("document.querySelector('[data-open]').click()")
+
+    assert find(browser, "#behind h3").text == "cat called dog"
+
+
+def test_numbers_change_to_shares_and_back(browser: Any, pages: dict[str, str]) -> None:
+    opened(browser, pages["four"])
+    cell = "text[data-cell='0,1']"
+    assert texts(browser, cell) == ["3"]
+
+    find(browser, "input[value=percent]").click()
+    assert texts(browser, cell) == ["30"]
+
+    find(browser, "input[value=counts]").click()
+    assert texts(browser, cell) == ["3"]
+
+
+def test_another_order_moves_cells_and_opens_the_same_images(browser: Any, pages: dict[str, str]) -> None:
+    opened(browser, pages["many"])
+    shape = "return document.querySelector('[data-shade=m6]').getAttribute('d')"  # 2 of 5 are called the next class
+    before = browser.execute_script(shape)
+    data = browser.execute_script("return JSON.parse(document.getElementById('data').textContent).order")
+
+    find(browser, "input[value=similar]").click()
+    click_cell(browser, data.index(7), data.index(8))
+
+    after = browser.execute_script(shape)
+    side = float(find(browser, ".matrix").get_attribute("data-side"))
+    moved = f"M{round(data.index(8) * side, 2):g} {round(data.index(7) * side, 2):g}h"
+    assert len(before.split("M")) == len(after.split("M")) == 203
+    assert moved in after
+    assert find(browser, "#behind h3").text == "class number 7 called class number 8"
+    find(browser, "input[value=given]").click()
+    assert set(browser.execute_script(shape).split("M")) == set(before.split("M"))
+
+
+def test_a_class_is_found_among_two_hundred(browser: Any, pages: dict[str, str]) -> None:
+    from selenium.webdriver import Keys
+
+    opened(browser, pages["many"])
+
+    find(browser, "#find").send_keys("number 137", Keys.ENTER)
+
+    assert find(browser, "#behind h3").text == "class number 137 recognised"
+
+
+def test_headings_sort_the_table_both_ways_and_say_so(browser: Any, pages: dict[str, str]) -> None:
+    opened(browser, pages["four"])
+    heading = find(browser, "table.sortable th button")
+
+    heading.click()
+    assert texts(browser, "table.sortable tbody th") == ["cat", "dog", "ship", "truck"]
+    assert find(browser, "table.sortable th").get_attribute("aria-sort") == "ascending"
+
+    heading.click()
+    assert texts(browser, "table.sortable tbody th") == ["truck", "ship", "dog", "cat"]
+    assert find(browser, "table.sortable th").get_attribute("aria-sort") == "descending"
+
+
+def test_a_dot_of_the_map_shows_its_image_by_pointing(browser: Any, pages: dict[str, str]) -> None:
+    from selenium.webdriver import ActionChains
+
+    opened(browser, pages["four"])
+    dot = find(browser, ".map .miss")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", dot)
+
+    ActionChains(browser).move_to_element(dot).perform()
+
+    row = int(dot.get_attribute("data-image"))
+    images = browser.execute_script("return JSON.parse(document.getElementById('data').textContent).images")
+    assert find(browser, "#spot img").get_attribute("src") == images["picture"][row]
+    assert images["id"][row].split("/")[-1] in find(browser, "#spot").text
+    assert "label:" in find(browser, "#spot").text
+    assert browser.get_log("browser") == []
+
+
+def test_the_arrow_keys_walk_over_the_map(browser: Any, pages: dict[str, str]) -> None:
+    from selenium.webdriver import Keys
+
+    opened(browser, pages["four"])
+    browser.execute_script("document.getElementById('places').focus()")
+
+    def at() -> tuple[float, float]:
+        ring = find(browser, ".map .here")
+        return float(ring.get_attribute("cx")), float(ring.get_attribute("cy"))
+
+    press(browser, Keys.ARROW_RIGHT)
+    start = at()
+    press(browser, Keys.ARROW_RIGHT)
+    right = at()
+    press(browser, Keys.ARROW_DOWN)
+    below = at()
+
+    assert right[0] > start[0] or below[1] > right[1]  # at the border there is nothing farther on one side
+    assert find(browser, ".map .here").get_attribute("visibility") == "visible"
+    assert find(browser, "#spot img").is_displayed()
+
+
+def test_one_class_of_the_map_can_be_shown_alone(browser: Any, pages: dict[str, str]) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    opened(browser, pages["many"])
+
+    Select(find(browser, "#only")).select_by_visible_text("class number 3")
+
+    away = browser.execute_script(
+        "return [...document.querySelectorAll('.map [data-class]')]"
+        ".map((dot) => [dot.dataset.class, dot.classList.contains('away')])"
+    )
+    assert any(label == "3" for label, _ in away)
+    assert all(hidden == (label != "3") for label, hidden in away)
+
+
+def test_dark_mode_is_dark_and_light_mode_is_light(browser: Any, pages: dict[str, str]) -> None:
+    def brightness(scheme: str) -> float:
+        opened(browser, pages["four"], scheme=scheme)
+        colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        return sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(",")) / 3
+
+    assert brightness("light") > 230
+    assert brightness("dark") < 50
+
+
+@pytest.mark.parametrize("name", ["four", "hostile", "many"])
+def test_a_phone_of_360_px_scrolls_in_one_direction_only(browser: Any, pages: dict[str, str], name: str) -> None:
+    opened(browser, pages[name], width=360)
+    browser.execute_script("document.querySelector('[data-open]').click()")
+
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 360
+
+
+def test_every_column_of_a_comparison_is_in_sight_at_1200_px(browser: Any, tmp_path: Path) -> None:
+    comparison = study(tmp_path, names=("scratch-on-many-pictures", "finetune-from-imagenet-weights"))
+    for arm in comparison["arms"]:
+        arm |= {"accuracies": [0.82] * 5, "runs": [f"runs/seed{seed}" for seed in range(5)], "flops_per_image": 3.6e9}
+        arm |= {"trained_parameters": 11_200_000, "training_flops": 1.2e16, "predicted_images_per_second": 1234.5}
+    (tmp_path / "page").mkdir()
+    with folders.held(tmp_path / "page", "study"):
+        write_json(tmp_path / "page" / "comparison.json", comparison)
+        write_comparison(tmp_path / "page")
+
+    opened(browser, (tmp_path / "page" / "report.html").as_uri())
+
+    table, room = browser.execute_script(
+        "const around = document.querySelector('.arms').parentElement; return [around.scrollWidth, around.clientWidth]"
+    )
+    assert len(texts(browser, ".arms thead th")) == 8
+    assert table <= room
+
+
+def test_print_gives_a_pdf_with_the_whole_table_and_no_controls(browser: Any, pages: dict[str, str]) -> None:
+    opened(browser, pages["many"])
+
+    printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
+
+    assert printed.startswith(b"%PDF")
+    assert printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") >= 3
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not find(browser, "nav").is_displayed()
+    assert browser.execute_script("return getComputedStyle(document.querySelector('.tall')).maxHeight") == "none"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_the_page_reads_without_script(browser: Any, pages: dict[str, str]) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    opened(browser, pages["four"])
+    heading = find(browser, "h1").text
+    shown = find(browser, ".matrix").is_displayed()
+    controls = find(browser, ".controls").is_displayed()
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+    assert "70.0\N{NO-BREAK SPACE}%" in heading or "70.0 %" in heading
+    assert shown
+    assert not controls

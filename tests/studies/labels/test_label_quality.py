@@ -1,0 +1,185 @@
+"""Label errors: wrong labels are found, what is found stays in the run, and the report shows it."""
+
+from __future__ import annotations
+
+import csv
+import html
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic_runs import finished_run, outputs
+from typer.testing import CliRunner
+
+import transferkit
+from transferkit import report
+from transferkit.cli.app import app
+from transferkit.runs import run_directory
+from transferkit.runs.run_directory import Run, open_run
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import read_json, write_arrays
+from transferkit.studies.labels import label_quality
+from transferkit.studies.labels.label_quality import check_labels, folds, issues
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def test_labels_that_were_changed_are_found() -> None:
+    pytest.importorskip("cleanlab")
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 4, 400)
+    logits = generator.normal(size=(400, 4)) + 5 * np.eye(4)[truth]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = truth.copy()
+    changed = np.arange(0, 400, 20)
+    labels[changed] = (truth[changed] + 1) % 4
+
+    found = issues(labels, probabilities)
+
+    hits = {issue.index for issue in found} & set(changed.tolist())
+    assert len(hits) >= 18  # of 20
+    assert len(found) <= 24
+    assert [issue.probability for issue in found] == sorted(issue.probability for issue in found)
+    assert all(issue.suggested != labels[issue.index] for issue in found)
+
+
+def test_folds_spread_every_class_evenly() -> None:
+    labels = np.repeat([0, 1, 2], [50, 23, 5])
+
+    fold = folds(labels, seed=0)
+
+    for label in range(3):
+        counts = np.bincount(fold[labels == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+    assert (fold != folds(labels, seed=1)).any()
+
+
+def test_accuracy_is_counted_with_and_without_what_was_found() -> None:
+    test = outputs()  # 28 of 40 right; the first three of every ten are wrong
+
+    rows = label_quality._accuracies(test, wrong_labels=[0, 1], in_train=[1, 39])
+
+    assert [(row["n"], round(row["accuracy"] * row["n"])) for row in rows] == [(40, 28), (38, 27), (38, 28), (37, 27)]
+
+
+def test_without_the_extra_the_command_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+    with pytest.raises(TransferkitError, match=r'pip install "transferkit\[labels\]"'):
+        check_labels(finished_run(tmp_path / "run"), SILENT)
+
+
+def part(n: int, of: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"n": n, "of": of, "issues": rows}
+
+
+def checked_run(folder: Path) -> Run:
+    """A run whose labels have been checked, with one finding of each kind."""
+    run = finished_run(folder)
+    with run_directory.held(run):
+        write_labels(run)
+    return Run(folder)
+
+
+def write_labels(run: Run) -> None:
+    row = {"index": 0, "id": "train/0.png", "label": HOSTILE, "suggested": "dog", "probability": 0.01}
+    pair = {
+        "test": {"index": 3, "id": "test/3.png", "label": "cat"},
+        "train": {"index": 5, "id": "train/5.png", "label": "dog"},
+        "kind": "hash",
+        "correlation": 0.99,
+    }
+    shares = [{"of": "all test images", "n": 40, "accuracy": 0.7, "interval": [0.55, 0.82]}]
+    run.write_json(
+        "labels",
+        {
+            "judge": "start",
+            "train": part(100, 500, [row]),
+            "test": part(40, 40, []),
+            "duplicates": [pair],
+            "accuracy": shares,
+        },
+    )
+    pixels = np.zeros((2, 3, 8, 8), np.uint8)
+    arrays = {"train_indices": np.array([0, 5]), "train_pixels": pixels}
+    write_arrays(run.label_pictures_path, {**arrays, "test_indices": np.array([3, 4]), "test_pixels": pixels})
+    run.write_json("facts", {**run.facts, "label_openings": 1})
+
+
+def page_of(run: Run) -> str:
+    report.write(run)
+    return (run.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_report_shows_what_was_found_with_n(tmp_path: Path) -> None:
+    page = page_of(checked_run(tmp_path / "run"))
+
+    section = html.unescape(page.split('<section id="labels">')[1].split("</section>")[0])
+    assert "1 of 100 images (1.0 %), a sample of 500" in section
+    assert "1 of 40 test images: 1 by hash (looked for among 100 training images)" in section
+    assert "cat in test, dog in train" in section.replace("<bdi>", "").replace("</bdi>", "")
+    assert "It was opened once more to check its labels; nothing was chosen by it." in page
+    assert HOSTILE not in page
+    assert section.count("data:image/") == 3
+
+
+def test_a_report_without_a_check_says_how_to_make_one(tmp_path: Path) -> None:
+    page = html.unescape(page_of(finished_run(tmp_path / "run")))
+
+    assert "transferkit labels run" in page
+    assert 'pip install "transferkit[labels]"' in page
+
+
+def test_pictures_that_are_gone_cost_only_the_pictures(tmp_path: Path) -> None:
+    run = checked_run(tmp_path / "run")
+    run.label_pictures_path.unlink()
+
+    section = page_of(run).split('<section id="labels">')[1].split("</section>")[0]
+
+    assert section.count("no picture kept") == 3
+
+
+def test_a_new_run_forgets_the_labels_of_the_old_one(tmp_path: Path) -> None:
+    run = checked_run(tmp_path / "run")
+
+    run_directory.begin(run, run.recipe, resume=False)
+
+    assert Run(run.path).labels == {}
+    assert not run.label_pictures_path.exists()
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return transferkit.probe("resnet20", data="digits", weights="none", out=folder, quiet=True, limit_per_class=40)
+
+
+@pytest.mark.slow
+def test_the_command_leaves_findings_pictures_and_a_new_page(probed: Run) -> None:
+    pytest.importorskip("cleanlab")
+
+    result = CliRunner().invoke(app, ["labels", str(probed.path), "--limit", "200", "--json"])
+
+    assert result.exit_code == 0, result.output
+    found = read_json(probed.path / "labels.json")
+    assert json.loads(result.stdout) == found
+    assert (found["train"]["n"], found["train"]["of"]) == (200, 360)
+    assert found["accuracy"][0]["n"] == found["test"]["n"] == 898
+    with (probed.path / "labels.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + len(found["train"]["issues"]) + len(found["test"]["issues"])
+    assert open_run(probed.path).facts["label_openings"] == 1
+    assert "Likely label errors in train" in (probed.path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_other_data_than_the_runs_are_refused(probed: Run) -> None:
+    pytest.importorskip("cleanlab")
+    data = {**probed.facts["data"], "fingerprint": {**probed.facts["data"]["fingerprint"], "train": "0" * 64}}
+    probed.write_json("facts", {**probed.facts, "data": data})
+
+    with pytest.raises(TransferkitError, match="The train images are not those that"):
+        check_labels(Run(probed.path), SILENT)

@@ -1,0 +1,158 @@
+"""A softmax before the cross-entropy is refused, and a first loss far from chance is told."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transferkit.data.images import Images, split
+from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.recipe import parse
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT, Console
+from transferkit.runtime.context import Context
+from transferkit.runtime.errors import TransferkitError
+from transferkit.training import initial_checks as logit_checks
+from transferkit.training import methods
+from transferkit.training.initial_checks import check_start, first_loss, loss_floor, require_logits, words_on_first_loss
+
+NAMES = tuple("abcdefghij")
+CPU = torch.device("cpu")
+
+
+class Body(nn.Module):
+    """The mean colour of an image, through BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        means: Tensor = self.norm(images.mean((2, 3)))
+        return means
+
+
+def classifier(*activations: nn.Module, head: nn.Module | None = None) -> Classifier:
+    torch.manual_seed(0)
+    network = Classifier(Body(), 3, NAMES, {"norm": ("norm",)}, InputSpec(8, (0.5,) * 3, (0.25,) * 3))  # type: ignore[arg-type]
+    network.head = head or (nn.Sequential(network.head, *activations) if activations else network.head)
+    return network
+
+
+def images(count: int = 60) -> Images:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+    return Images.from_pixels(pixels, np.arange(count) % 10, NAMES)
+
+
+def batch() -> Tensor:
+    return torch.from_numpy(images().pixels)
+
+
+def test_a_softmax_is_refused_with_the_floor_it_puts_under_the_loss() -> None:
+    with pytest.raises(TransferkitError, match=r"ends in a softmax.*cannot fall below 1.461. Remove it"):
+        require_logits(classifier(nn.Softmax(1)), batch())
+
+
+def test_a_log_softmax_is_refused_though_it_changes_no_loss() -> None:
+    with pytest.raises(TransferkitError, match=r"ends in a log-softmax.*leaves the loss as it is.*logits"):
+        require_logits(classifier(nn.LogSoftmax(1)), batch())
+    logits, labels = torch.randn(5, 10), torch.arange(5)
+    torch.testing.assert_close(F.cross_entropy(logits.log_softmax(1), labels), F.cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize(("activation", "floor"), [(nn.Sigmoid(), "1.461"), (nn.Tanh(), "0.797")])
+def test_an_activation_with_a_ceiling_is_refused(activation: nn.Module, floor: str) -> None:
+    # best outputs: 1 for the class and 0 (tanh: -1) for nine others: ln(1 + 9 / e) and ln(1 + 9 / e^2)
+    with pytest.raises(TransferkitError, match=rf"activation with a ceiling.*cannot fall below {floor}"):
+        require_logits(classifier(activation), batch())
+
+
+def test_a_method_refuses_before_its_first_step() -> None:
+    network = classifier(nn.Softmax(1))
+    before = network.digest(["norm", "head"])
+    pool = images()
+    splits = split(pool, pool, val_fraction=0.2, limit_per_class=None, seed=0)
+    method = {"name": "scratch", "epochs": 1, "batch_size": 8, "lr": 0.1, "weight_decay": 0.0, "flip": False}
+    recipe = parse({"data": "digits", "backbone": {"name": "lenet"}, "method": method})
+
+    context = Context(machine.Runtime(CPU, "fp32", 1), SILENT, 0)
+    with pytest.raises(TransferkitError, match="ends in a softmax"):
+        methods.fit(network, splits, recipe.method, recipe.backbone, context)
+    assert network.digest(["norm", "head"]) == before
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        nn.Linear(3, 10),
+        nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 10)),
+        nn.Sequential(nn.Linear(3, 10), nn.ReLU()),  # positive, and no ceiling
+        nn.Sequential(nn.Linear(3, 8), nn.Sigmoid(), nn.Linear(8, 10)),  # bounded, but learns its own scale
+    ],
+)
+def test_logits_are_accepted(head: nn.Module) -> None:
+    require_logits(classifier(head=head), batch())
+
+
+def test_a_head_of_zeros_is_accepted() -> None:
+    head = nn.Sequential(nn.Linear(3, 10))
+    nn.init.zeros_(head[0].weight)
+    nn.init.zeros_(head[0].bias)
+
+    require_logits(classifier(head=head), batch())
+
+
+def test_floor_is_the_loss_of_the_best_softmax_row() -> None:
+    best = torch.eye(10)[:1]
+
+    assert loss_floor(10) == pytest.approx(F.cross_entropy(best, torch.tensor([0])).item(), rel=1e-6)
+
+
+def test_checks_leave_the_network_and_the_random_numbers_as_they_were() -> None:
+    network = classifier(nn.Dropout(0.5)).train()
+    before, state = network.digest(["norm", "head"]), torch.get_rng_state()
+
+    check_start(network, images(), CPU, SILENT, has_random_head=True)
+
+    assert network.training
+    assert network.digest(["norm", "head"]) == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_first_loss_is_the_cross_entropy_in_train_mode() -> None:
+    network = classifier()
+    labels = torch.from_numpy(images().labels)
+
+    expected = F.cross_entropy(network.train()(batch()), labels).item()
+
+    assert first_loss(classifier(), batch(), labels) == pytest.approx(expected)
+
+
+def test_a_loud_random_head_is_told_and_a_quiet_one_is_not() -> None:
+    loud = classifier()
+    with torch.no_grad():
+        loud.head.weight.mul_(50)  # type: ignore[operator, union-attr]
+    said, silent = Console(stream=io.StringIO()), Console(stream=io.StringIO())
+
+    check_start(loud, images(), CPU, said, has_random_head=True)
+    check_start(classifier(), images(), CPU, silent, has_random_head=True)
+    check_start(loud, images(), CPU, silent, has_random_head=False)
+
+    words = " ".join(said.stream.getvalue().split())  # type: ignore[union-attr]
+    assert "a head that knows nothing yet gives about ln C = 2.30. Its logits are too large" in words
+    assert silent.stream.getvalue() == ""  # type: ignore[union-attr]
+
+
+def test_the_first_loss_is_far_above_chance_by_two_nats_and_far_below_at_half() -> None:
+    chance = math.log(10)
+
+    assert words_on_first_loss(chance + 1.9, 10) == words_on_first_loss(chance / 2 + 0.01, 10) == ""
+    assert "too large" in words_on_first_loss(chance + 2.1, 10)
+    assert "Do the labels follow" in words_on_first_loss(chance / 2 - 0.01, 10)
+    assert logit_checks.FAR == 2

@@ -1,0 +1,280 @@
+"""The training loop: groups, schedule, averages, resuming, and what stops it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_trainings import MACHINE, classifier, images, settings
+from torch import Tensor
+
+from transferkit.models.classifier import Classifier
+from transferkit.recipe import FinetuneSettings
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.context import Context
+from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.training import checkpoint as state
+from transferkit.training import epoch, parameter_groups, train
+from transferkit.training.mixing import cut_and_pasted, pasted_share
+from transferkit.training.optimizers import optimizer_groups
+from transferkit.training.rates import rate_share
+
+
+def trained(
+    chosen: FinetuneSettings, seed: int = 0, folder: Path | None = None
+) -> tuple[Classifier, list[dict[str, Any]]]:
+    network = classifier()
+    if chosen.freeze_to:
+        network.freeze(network.stages_up_to(chosen.freeze_to))
+    network.batchnorm_frozen = chosen.batchnorm == "eval"
+    groups = parameter_groups(network, chosen)
+    return network, train(network, images(), images(16, 1), chosen, groups, Context(MACHINE, SILENT, seed, folder))
+
+
+def tensors_of(network: Classifier, stage: str) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items() if network.stage_of(name) == stage}
+
+
+def test_training_learns_to_tell_dark_from_light() -> None:
+    _, history = trained(settings(epochs=12, lr=0.1))
+
+    assert history[-1]["val_accuracy"] == 1.0
+    assert history[-1]["loss"] < history[1]["loss"]
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_gives_others() -> None:
+    first, _ = trained(settings())
+    second, _ = trained(settings())
+    other, _ = trained(settings(), seed=1)
+
+    assert first.digest(["stem", "head"]) == second.digest(["stem", "head"])
+    assert first.digest(["stem", "head"]) != other.digest(["stem", "head"])
+
+
+def test_frozen_stages_keep_every_tensor_batchnorm_statistics_included() -> None:
+    before = tensors_of(classifier(), "stem")
+
+    network, _ = trained(settings(freeze_to="stem"))
+
+    after = tensors_of(network, "stem")
+    assert len(after) == 7
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not torch.equal(tensors_of(network, "dense")["body.dense.weight"], classifier().body.dense.weight)
+
+
+def test_batchnorm_eval_keeps_statistics_while_weights_are_trained() -> None:
+    before = tensors_of(classifier(), "stem")
+
+    network, _ = trained(settings(batchnorm="eval"))
+
+    after = tensors_of(network, "stem")
+    assert torch.equal(after["body.stem.1.running_mean"], before["body.stem.1.running_mean"])
+    assert not torch.equal(after["body.stem.0.weight"], before["body.stem.0.weight"])
+
+
+def test_average_covers_buffers_too() -> None:
+    averaged, _ = trained(settings(ema=True, epochs=4))
+    last, _ = trained(settings(ema=False, epochs=4))
+
+    mean = "body.stem.1.running_mean"
+    assert not torch.equal(averaged.state_dict()[mean], last.state_dict()[mean])
+
+
+def test_val_accuracy_of_the_last_epoch_is_that_of_the_resulting_weights() -> None:
+    network, history = trained(settings(ema=True, epochs=2))
+
+    val = images(16, 1)
+    with torch.inference_mode():
+        predictions = network(torch.from_numpy(val.pixels)).argmax(1).numpy()
+    assert history[-1]["val_accuracy"] == pytest.approx(float((predictions == val.labels).mean()))
+
+
+@pytest.mark.parametrize("changes", [{"ema": True, "mixup": 0.2}, {"l2_sp": 1.0}])
+def test_an_interrupted_training_resumes_to_the_same_weights(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, whole_history = trained(settings(**changes))
+    monkeypatch.setattr(state, "SECONDS_BETWEEN_SAVES", 0.0)
+    save = state.save
+
+    def save_then_stop(training: state.Training, folder: Path | None) -> None:
+        save(training, folder)
+        if len(training.history) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(state, "save", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        trained(settings(**changes), folder=tmp_path)
+    monkeypatch.setattr(state, "save", save)
+    resumed, history = trained(settings(**changes), folder=tmp_path)
+
+    judged = ("epoch", "step", "loss", "val_accuracy", "val_loss", "val_gained", "val_lost")
+    assert [[record.get(key) for key in judged] for record in history] == [
+        [record.get(key) for key in judged] for record in whole_history
+    ]
+    stages = ["stem", "middle", "dense", "head"]
+    assert resumed.digest(stages) == whole.digest(stages)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_the_step_and_what_to_try(value: float) -> None:
+    network, chosen = classifier(), settings()
+    network.head.bias.data[:] = torch.tensor([value, 0.0])
+    groups = parameter_groups(network, chosen)
+
+    with pytest.raises(MachineError, match=r"The loss became (nan|inf) at step 1. Try a smaller --lr"):
+        train(network, images(), images(16, 1), chosen, groups, Context(MACHINE, SILENT, 0))
+
+
+def test_steps_that_are_far_too_large_are_stopped_with_what_to_try() -> None:
+    far_too_fast = settings().model_copy(update={"lr": 1e12, "head_lr": 1e12})  # a recipe allows 1,000 at most
+
+    with pytest.raises(MachineError, match=r"The (loss|gradient) became (nan|inf) at step \d+. Try a smaller --lr"):
+        trained(far_too_fast)
+
+
+def test_every_trainable_parameter_is_in_exactly_one_optimiser_group() -> None:
+    network = classifier()
+    groups = parameter_groups(network, settings())
+
+    listed = [
+        id(value) for group in groups for option in optimizer_groups(network, group) for value in option["params"]
+    ]
+
+    assert sorted(listed) == sorted(id(value) for value in network.parameters())
+
+
+def test_norms_and_biases_have_no_weight_decay() -> None:
+    network = classifier()
+    group = parameter_groups(network, settings(weight_decay=0.1))[0]
+
+    decays = {
+        value.ndim > 1: option["weight_decay"]
+        for option in optimizer_groups(network, group)
+        for value in option["params"]
+    }
+
+    assert decays == {True: 0.1, False: 0.0}
+
+
+def test_rate_falls_by_layer_decay_per_stage_and_rises_with_the_batch() -> None:
+    groups = parameter_groups(classifier(), settings(lr=0.1, head_lr=0.2, layer_decay=0.5, batch_size=256))
+
+    rates = {group.stage: group.lr for group in groups}
+
+    # twice the batch doubles every rate; dense is next to the head, middle one below it, stem two
+    assert rates == pytest.approx({"stem": 0.05, "middle": 0.1, "dense": 0.2, "head": 0.4})
+
+
+def test_table_of_groups_tells_frozen_stages_and_batchnorm_state() -> None:
+    network = classifier()
+    network.freeze(["stem"])
+
+    groups = parameter_groups(network, settings())
+
+    states = [(group.stage, group.is_trained, group.batchnorm) for group in groups]
+    assert states == [("stem", False, "eval"), ("middle", True, "train"), ("dense", True, "-"), ("head", True, "-")]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "frozen", "wakes_at"),
+    [
+        (6, [], {"head": 0, "dense": 1, "middle": 2, "stem": 3}),
+        (4, [], {"head": 0, "dense": 1, "middle": 2, "stem": 3}),
+        (3, [], {"head": 0, "dense": 0, "middle": 1, "stem": 2}),  # depth 0 to 3 times 3 / 4, rounded down
+        (2, [], {"head": 0, "dense": 0, "middle": 1, "stem": 1}),
+        (1, [], {"head": 0, "dense": 0, "middle": 0, "stem": 0}),
+        (2, ["stem"], {"head": 0, "dense": 0, "middle": 1, "stem": 0}),  # a frozen stage is never woken
+    ],
+)
+def test_gradual_unfreezing_wakes_stages_from_the_head_down_and_all_of_them(
+    epochs: int, frozen: list[str], wakes_at: dict[str, int]
+) -> None:
+    network = classifier()
+    network.freeze(frozen)
+
+    groups = parameter_groups(network, settings(gradual_unfreezing=True, epochs=epochs))
+
+    assert {group.stage: group.wakes_at for group in groups} == wakes_at
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_gradual_unfreezing_trains_every_stage_however_few_the_epochs(epochs: int) -> None:
+    before = {stage: tensors_of(classifier(), stage) for stage in ("stem", "middle", "dense", "head")}
+
+    network, _ = trained(settings(gradual_unfreezing=True, epochs=epochs))
+
+    changed = [
+        stage
+        for stage, old in before.items()
+        if any(not torch.equal(tensors_of(network, stage)[name], old[name]) for name in old)
+    ]
+    assert changed == ["stem", "middle", "dense", "head"]
+
+
+def test_gradual_unfreezing_by_a_budget_without_epochs_is_refused() -> None:
+    with pytest.raises(TransferkitError, match=r"a budget of 500steps has no number of epochs\. Use --epochs"):
+        parameter_groups(classifier(), settings(gradual_unfreezing=True, epochs=None, budget="500steps"))
+
+
+def test_l2_sp_keeps_the_backbone_nearer_to_its_start() -> None:
+    def distance(alpha: float) -> float:
+        network, _ = trained(settings(l2_sp=alpha, momentum=0.0, lr=0.05, epochs=10))
+        start = classifier().state_dict()
+        return math.sqrt(
+            sum(
+                float(((value - start[name]) ** 2).sum())
+                for name, value in network.state_dict().items()
+                if "body.dense" in name
+            )
+        )
+
+    assert distance(10.0) < 0.8 * distance(0.0)
+
+
+def test_everything_frozen_is_refused() -> None:
+    network = classifier()
+    network.freeze(["stem", "middle", "dense", "head"])
+
+    groups = parameter_groups(network, settings())
+    with pytest.raises(TransferkitError, match="Every stage is frozen, so nothing would be trained"):
+        train(network, images(), images(16), settings(), groups, Context(MACHINE, SILENT, 0))
+
+
+def test_one_image_per_step_is_refused_where_batchnorm_learns() -> None:
+    with pytest.raises(TransferkitError, match=r"One image per step is too few for BatchNorm.*Use --batch-size 16 or"):
+        trained(settings(batch_size=1, epochs=1))
+
+    _, history = trained(settings(batch_size=1, epochs=1, batchnorm="eval"))
+    assert history[-1]["epoch"] == 1
+
+
+def test_rate_rises_linearly_then_follows_a_cosine_to_zero() -> None:
+    shares = [rate_share(step, 100, 0.1) for step in (0, 4, 9, 10, 55, 100)]
+
+    # ten rising steps; half of the remaining ninety is step 55, where the cosine stands at one half
+    assert shares == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 0.0])
+
+
+def test_cutmix_pastes_one_box_and_reports_the_share_that_remains() -> None:
+    first, second = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
+
+    mixed = cut_and_pasted(first, second, share=0.75)
+
+    # a quarter of 8 x 8 is a box of 4 x 4
+    assert mixed[0, 0].sum() == 16
+    assert pasted_share(first, 0.75) == 0.75
+
+
+def test_mixed_loss_of_two_equal_labels_equals_the_plain_loss() -> None:
+    network = classifier().eval()
+    batch = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
+    labels = torch.zeros(8, dtype=torch.int64)
+
+    mixed = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(mixup=0.4), MACHINE)
+    plain = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(), MACHINE)
+
+    assert mixed.item() == pytest.approx(plain.item(), rel=1e-5)

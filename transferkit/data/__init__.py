@@ -1,0 +1,1 @@
+"""Images: data sets, decoding, batches, corruptions, and finding the same image twice."""

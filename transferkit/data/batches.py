@@ -1,0 +1,119 @@
+"""Batches of device tensors from Images: order, augmentation of the whole batch, no per-image Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transferkit.data.images import Images
+
+RESIDENT_SHARE = 0.5  # of free device memory that pixels may take before they are fed from the host
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random crop after reflect-padding by `shift` (a share of the side), and mirroring; both act on uint8 pixels.
+
+    With `alternating`, an image is mirrored in every second epoch instead of at random.
+    """
+
+    shift: float = 0.125
+    flip: bool = True
+    alternating: bool = False
+
+    def __call__(self, images: Tensor, generator: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
+        """A new batch (B, 3, H, W), each image shifted and mirrored on its own.
+
+        One gather does both, as an index per image, row and column. `mirrored` (B,) says which images are mirrored;
+        without it a coin is thrown for each.
+        """
+        count, _, height, width = images.shape
+        rows = self._positions(count, height, generator)
+        columns = self._positions(count, width, generator)
+        if self.flip:
+            if mirrored is None:
+                mirrored = torch.rand(count, generator=generator) < 0.5
+            columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+        rows, columns = rows.to(images.device), columns.to(images.device)
+        image = torch.arange(count, device=images.device)[:, None, None]
+        by_pixel = images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]  # (B, H, W, 3)
+        return by_pixel.permute(0, 3, 1, 2)
+
+    def _positions(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """(count, side), where each row or column of the result comes from; beyond the border it is reflected."""
+        reach = min(round(self.shift * side), side - 1)
+        offsets = torch.randint(-reach, reach + 1, (count, 1), generator=generator)
+        positions = (torch.arange(side) + offsets).abs()
+        return torch.where(positions >= side, 2 * (side - 1) - positions, positions)
+
+
+@dataclass
+class TrainingBatches:
+    """Shuffled, augmented batches; the order depends on seed and epoch alone, so a run resumes at any epoch."""
+
+    images: Images
+    batch_size: int
+    device: torch.device
+    augmentation: Augmentation | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._pixels = resident_pixels(self.images, self.device)
+        self._labels = torch.from_numpy(self.images.labels).to(self.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass; a remainder waits for the next epoch's order. At least one."""
+        return max(1, len(self.images) // self.batch_size)
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """uint8 images (B, 3, H, W) and labels (B,) of one epoch."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        order = torch.randperm(len(self.images), generator=generator)
+        for step in range(self.steps_per_epoch):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            batch = self._take(chosen)
+            if self.augmentation is not None:
+                batch = self.augmentation(batch, generator, self._mirrored(chosen, number))
+            yield batch, self._labels[chosen.to(self.device)]
+
+    def _mirrored(self, chosen: Tensor, epoch: int) -> Tensor | None:
+        """Which images are mirrored where that alternates: a coin decides the first epoch (Jordan 2024)."""
+        if self.augmentation is None or not self.augmentation.alternating:
+            return None
+        coins = torch.rand(len(self.images), generator=torch.Generator().manual_seed(self.seed)) < 0.5
+        return coins[chosen] ^ bool(epoch % 2)
+
+    def _take(self, indices: Tensor) -> Tensor:
+        if self._pixels is not None:
+            return self._pixels[indices.to(self.device)]
+        return to_device(self.images.take(indices.numpy()), self.device)
+
+
+def in_order(images: Images, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """uint8 batches (B, 3, H, W) in the order of the images, on the device."""
+    for chunk in images.chunks(batch_size):
+        yield to_device(chunk, device)
+
+
+def to_device(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: torch.device) -> Tensor:
+    """A tensor on the device; from the host to a GPU through pinned memory, without waiting."""
+    tensor = torch.from_numpy(pixels)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def resident_pixels(images: Images, device: torch.device) -> Tensor | None:
+    """All pixels as one tensor on the device, or None where they would take too much of its memory."""
+    if device.type == "cuda":
+        if images.num_bytes > RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+            return None
+        return torch.from_numpy(np.ascontiguousarray(images.pixels)).to(device)
+    if isinstance(images.storage, np.memmap):
+        return None
+    return torch.from_numpy(np.ascontiguousarray(images.pixels)).to(device)

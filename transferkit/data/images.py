@@ -1,0 +1,296 @@
+"""Images as one uint8 array with labels, names and a fingerprint; splits whose test part is sealed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.runtime.errors import TransferkitError
+
+Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images, decoded once and never modified.
+
+    Attributes:
+        storage: (M, 3, H, W) uint8, in memory or memory-mapped; shared by the subsets of one data set.
+        rows: (N,) int64, where in `storage` each image lies.
+        labels: (N,) int64 in 0..C-1.
+        class_names: C strings.
+        ids: N strings, the path or index of each image.
+        storage_digests: (M, 16) uint8, the BLAKE2b digest of each stored image, where already known.
+        origin: Of which data set or folder, for listings.
+    """
+
+    storage: Pixels
+    rows: Labels
+    labels: Labels
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...]
+    storage_digests: Pixels | None = field(default=None, repr=False)
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if self.storage.ndim != 4 or self.storage.shape[1] != 3 or self.storage.dtype != np.uint8:
+            raise TransferkitError(
+                f"Images need uint8 pixels of shape (N, 3, H, W); found {self.storage.dtype} {self.storage.shape}."
+            )
+        if not len(self.rows) == len(self.labels) == len(self.ids):
+            raise TransferkitError(
+                f"Images need one label and one id per image; found {len(self.rows)} images, "
+                f"{len(self.labels)} labels and {len(self.ids)} ids."
+            )
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            raise TransferkitError(
+                f"Labels must lie in 0..{len(self.class_names) - 1}, one per class name; "
+                f"found {self.labels.min()}..{self.labels.max()}."
+            )
+
+    @classmethod
+    def from_pixels(
+        cls,
+        pixels: Pixels,
+        labels: npt.ArrayLike,
+        class_names: Sequence[str],
+        ids: Sequence[str] | None = None,
+        digests: Pixels | None = None,
+    ) -> Images:
+        """Images from an array (N, 3, H, W); ids default to the indices."""
+        names = tuple(ids) if ids is not None else tuple(str(index) for index in range(len(pixels)))
+        rows = np.arange(len(pixels), dtype=np.int64)
+        return cls(pixels, rows, np.asarray(labels, dtype=np.int64), tuple(class_names), names, digests)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return self.storage.shape[2], self.storage.shape[3]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the pixels of these images."""
+        return len(self) * int(np.prod(self.storage.shape[1:]))
+
+    @property
+    def pixels(self) -> Pixels:
+        """(N, 3, H, W) uint8; a copy unless these images are the whole storage."""
+        if len(self.rows) == len(self.storage) and np.array_equal(self.rows, np.arange(len(self.rows))):
+            return self.storage
+        return self.storage[self.rows]
+
+    def take(self, indices: npt.NDArray[np.int64] | slice) -> Pixels:
+        """(B, 3, H, W) uint8, a copy of the pixels of some images."""
+        return np.array(self.storage[self.rows[indices]])
+
+    def chunks(self, size: int) -> Iterator[Pixels]:
+        """Pixels in order, at most `size` images at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(slice(start, start + size))
+
+    def subset(self, indices: npt.ArrayLike) -> Images:
+        """The images at `indices`, sharing the storage."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        ids = tuple(self.ids[index] for index in chosen)
+        return replace(self, rows=self.rows[chosen], labels=self.labels[chosen], ids=ids)
+
+    def spread(self, count: int) -> Images:
+        """At most `count` of the images, evenly spread over them."""
+        return self.subset(np.unique(np.linspace(0, len(self) - 1, count).astype(np.int64)) if len(self) else [])
+
+    def joined(self, others: Images) -> Images:
+        """These images and others of the same classes and side; the pixels are copied unless they share a storage."""
+        ids, labels = (*self.ids, *others.ids), np.concatenate([self.labels, others.labels])
+        if self.storage is others.storage:
+            return replace(self, rows=np.concatenate([self.rows, others.rows]), labels=labels, ids=ids)
+        pixels = np.concatenate([self.pixels, others.pixels])
+        return Images.from_pixels(pixels, labels, self.class_names, ids)
+
+    @cached_property
+    def digests(self) -> Pixels:
+        """(N, 16) uint8, one BLAKE2b digest per image, over its pixels alone."""
+        if self.storage_digests is not None:
+            return self.storage_digests[self.rows]
+        digests = b"".join(image_digest(image) for chunk in self.chunks(1024) for image in chunk)
+        return np.frombuffer(digests, dtype=np.uint8).reshape(len(self), 16)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over shape, pixels, labels and class names, in order; ids do not enter."""
+        digest = hashlib.sha256(repr((self.size_px, self.class_names)).encode())
+        digest.update(self.digests.tobytes())
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()
+
+
+def image_digest(pixels: Pixels) -> bytes:
+    """The 16-byte BLAKE2b digest of one image's pixels."""
+    return hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=16).digest()
+
+
+@dataclass
+class SealedImages:
+    """A test set behind a seal: its pixels and labels are reached by `open` alone, and openings are counted."""
+
+    _images: Images
+    openings: int = 0
+
+    def open(self) -> Images:
+        """The images; each call counts as one opening."""
+        self.openings += 1
+        return self._images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names may be known without opening."""
+        return self._images.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """The content's fingerprint may be known without opening."""
+        return self._images.fingerprint
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width in px may be known without opening."""
+        return self._images.size_px
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Train and val to learn and choose with, test to open once; `notes` are lines the report must show."""
+
+    train: Images
+    val: Images
+    test: SealedImages
+    notes: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of all three parts."""
+        return self.train.class_names
+
+    def named(self, origin: str) -> Splits:
+        """The same splits, each part with its origin; the test images stay sealed."""
+        train, val = replace(self.train, origin=f"{origin}, train"), replace(self.val, origin=f"{origin}, val")
+        test = replace(self.test, _images=replace(self.test._images, origin=f"{origin}, test"))
+        return replace(self, train=train, val=val, test=test)
+
+    def noted(self, notes: tuple[str, ...]) -> Splits:
+        """The same splits with more notes; the test images stay behind their one seal."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def split(pool: Images, test: Images, *, val_fraction: float, limit_per_class: int | None, seed: int) -> Splits:
+    """Carve val from the labelled pool, keep at most `limit_per_class` labels, seal the test images.
+
+    Each class of the pool is put in one seeded order. The limit keeps the first images of that order and val takes
+    evenly spaced positions of it, so smaller limits are subsets of larger ones in train and in val alike.
+
+    Raises:
+        TransferkitError: If the class names of pool and test differ, or a class is left without training image.
+    """
+    test = aligned(test, pool.class_names)
+    train_indices, val_indices = [], []
+    generator = np.random.default_rng(seed)
+    for label in range(len(pool.class_names)):
+        order = generator.permutation(np.flatnonzero(pool.labels == label))[:limit_per_class]
+        is_val = val_positions(len(order), val_fraction)
+        train_indices.append(order[~is_val])
+        val_indices.append(order[is_val])
+    require_every_class(pool.class_names, [len(indices) for indices in train_indices])
+    train = pool.subset(np.sort(np.concatenate(train_indices)))
+    return Splits(train, pool.subset(np.sort(np.concatenate(val_indices))), SealedImages(test))
+
+
+def val_positions(n: int, fraction: float) -> npt.NDArray[np.bool_]:
+    """(n,), True where a class's ordered image belongs to val: evenly spaced, never the first.
+
+    Example:
+        >>> val_positions(6, 0.5)
+        array([False,  True, False,  True, False,  True])
+    """
+    positions = np.arange(n)
+    taken: npt.NDArray[np.bool_] = np.floor((positions + 1) * fraction + 0.5 - 1e-9) > np.floor(
+        positions * fraction + 0.5 - 1e-9
+    )
+    taken[:1] = False
+    return taken
+
+
+def hold_out(pool: Images, fraction: float, seed: int) -> tuple[Images, Images]:
+    """Split off a stratified share of every class, for a data set that comes without a test part.
+
+    Returns:
+        The kept images and the held-out ones.
+    """
+    generator = np.random.default_rng(seed)
+    held_out = np.zeros(len(pool), dtype=bool)
+    for label in range(len(pool.class_names)):
+        order = generator.permutation(np.flatnonzero(pool.labels == label))
+        held_out[order[: round(len(order) * fraction)]] = True
+    return pool.subset(np.flatnonzero(~held_out)), pool.subset(np.flatnonzero(held_out))
+
+
+def aligned(images: Images, class_names: Sequence[str]) -> Images:
+    """The same images with labels counted along `class_names`; data sets meet by name, never by position.
+
+    Raises:
+        TransferkitError: If a class of the images is not among `class_names`; shows the difference.
+    """
+    if images.class_names == tuple(class_names):
+        return images
+    require_known_classes(images.class_names, class_names)
+    position = {name: index for index, name in enumerate(class_names)}
+    mapping = np.array([position[name] for name in images.class_names], dtype=np.int64)
+    return replace(images, labels=mapping[images.labels], class_names=tuple(class_names))
+
+
+def require_known_classes(found: Sequence[str], class_names: Sequence[str]) -> None:
+    """Refuse names that train does not have.
+
+    Raises:
+        TransferkitError: Shows the difference.
+    """
+    unknown = sorted(set(found) - set(class_names))
+    if unknown:
+        missing = sorted(set(class_names) - set(found))
+        raise TransferkitError(
+            f"Class names differ. Only here: {_listed(unknown)}; only in train: {_listed(missing)}. "
+            "Rename the class folders so that every part of the data uses the names of train."
+        )
+
+
+def require_every_class(class_names: Sequence[str], counts: Sequence[int]) -> None:
+    """Refuse a training set with fewer than two classes, or a class without images.
+
+    Raises:
+        TransferkitError: Names the empty classes.
+    """
+    if len(class_names) < 2:
+        raise TransferkitError(
+            f"A classifier needs at least two classes; found {len(class_names)}: {_listed(list(class_names))}."
+        )
+    empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+    if empty:
+        raise TransferkitError(
+            f"No training image for {len(empty)} of {len(class_names)} classes: {_listed(empty)}. "
+            "Add images, or remove these class folders."
+        )
+
+
+def _listed(names: Sequence[str], limit: int = 8) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return (", ".join(repr(name) for name in names[:limit]) or "none") + more

@@ -1,0 +1,137 @@
+"""The trained weights under the names of torchvision's or timm's own class, for programs that build it themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from transferkit.models.backbones import TIMM, source
+from transferkit.models.classifier import Classifier
+from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.files import write_tensors
+
+FILE = "weights.safetensors"
+
+
+def require() -> None:
+    """Nothing besides the core packages is needed."""
+
+
+def write(classifier: Classifier, name: str, path: Path) -> str:
+    """Write a state dict that the library's own class takes with `strict=True`, and load it into one to see that.
+
+    Returns:
+        How to use the file; the library's class takes images that are resized and normalised already.
+
+    Raises:
+        TransferkitError: If the network is of neither library, or was changed so that its class no longer fits.
+        MachineError: If the library's network, with these weights, answers otherwise than the classifier.
+    """
+    if not isinstance(classifier.head, nn.Linear):
+        raise TransferkitError(
+            f"The head of this {name} is no linear layer, and {library(name)}'s class has one. Use --to onnx."
+        )
+    twin = built(name, len(classifier.class_names), classifier.input_spec.size)
+    tensors = state_dict(classifier, twin, name)
+    input_spec = classifier.describe()["input"]
+    facts = {"backbone": name, "class_names": list(classifier.class_names), "input": input_spec}
+    write_tensors(path, tensors, {**facts, "weights": classifier.weights.as_dict()})
+    twin.load_state_dict(load_file(path))
+    require_equal(classifier, twin.eval(), path)
+    return (
+        f"import {library(name)}\nfrom safetensors.torch import load_file\n"
+        f"network = {constructor(name, len(classifier.class_names))}\n"
+        f"network.load_state_dict(load_file({str(path)!r}))\n"
+        f"# images: [0, 1], resized to {input_spec['size']} px, antialiased {input_spec['interpolation']}, then\n"
+        f"# normalised: mean {json.dumps(input_spec['mean'])}, std {json.dumps(input_spec['std'])}"
+    )
+
+
+def library(name: str) -> str:
+    """torchvision or timm.
+
+    Raises:
+        TransferkitError: If the network is in neither.
+    """
+    found = source(name)
+    if found not in ("torchvision", "timm"):
+        raise TransferkitError(f"{name} is in no other library, so there is no class to load it. Use --to onnx.")
+    return found
+
+
+def constructor(name: str, num_classes: int) -> str:
+    """The line of Python that builds the library's network."""
+    if library(name) == "timm":
+        return f"timm.create_model({name.removeprefix(TIMM)!r}, num_classes={num_classes})"
+    return f"torchvision.models.{name}(num_classes={num_classes})"
+
+
+def built(name: str, num_classes: int, size: int) -> nn.Module:
+    """The library's own network, with random weights."""
+    if library(name) == "timm":
+        import timm
+
+        from transferkit.models.backbones.timm_models import pretrained
+
+        full_name = name.removeprefix(TIMM)
+        options: dict[str, Any] = {"img_size": size} if pretrained(full_name).fixed_size else {}
+        return timm.create_model(full_name, num_classes=num_classes, **options)
+    from torchvision import models
+
+    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
+    return network
+
+
+def state_dict(classifier: Classifier, twin: nn.Module, name: str) -> dict[str, Tensor]:
+    """The body's tensors, and the head's under the names of the twin's last layer.
+
+    Raises:
+        TransferkitError: If names or shapes differ from the twin's, as with a stem for small images.
+    """
+    expected = {key: tuple(value.shape) for key, value in twin.state_dict().items()}
+    tensors = dict(classifier.body.state_dict())
+    head = classifier.head.state_dict()
+    layer = head_name(twin, head["weight"].shape, tensors)
+    tensors |= {f"{layer}.{key}": value for key, value in head.items()}
+    found = {key: tuple(value.shape) for key, value in tensors.items()}
+    differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    if differing:
+        raise TransferkitError(
+            f"This {name} is not built as {library(name)}'s: {differing[0]} is {found.get(differing[0], 'missing')}, "
+            f"there {expected.get(differing[0], 'missing')} ({len(differing)} differ; a stem for small images does "
+            "that). Use --to onnx."
+        )
+    return tensors
+
+
+def head_name(twin: nn.Module, shape: torch.Size, body: dict[str, Tensor]) -> str:
+    """The name of the twin's classification layer: the last linear one of that shape that the body does not hold."""
+    names = [
+        key
+        for key, module in twin.named_modules()
+        if isinstance(module, nn.Linear) and module.weight.shape == shape and f"{key}.weight" not in body
+    ]
+    return names[-1] if names else "head"
+
+
+def require_equal(classifier: Classifier, twin: nn.Module, path: Path) -> None:
+    """Refuse the file if the library's network, which holds it, answers otherwise.
+
+    Raises:
+        MachineError: Says by how much; the file is removed.
+    """
+    images = torch.randint(0, 256, (2, 3, 48, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = classifier.logits(classifier.body(classifier.prepare(images)))
+        difference = float((twin(classifier.prepare(images)) - expected).abs().max())
+    if not difference <= 1e-3 * max(1.0, float(expected.abs().max())):
+        path.unlink()
+        raise MachineError(
+            f"The library's network differs from the model by {difference:.2g}, so {path.name} was not kept. "
+            "Use --to onnx, and please report it."
+        )

@@ -1,0 +1,202 @@
+"""A finished run as something that names what is in a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.data.batches import to_device
+from transferkit.data.images import Pixels
+from transferkit.features.fast_classifier import FastClassifier
+from transferkit.features.pictures import as_pictures
+from transferkit.metrics.outputs import Outputs
+from transferkit.models.classifier import Classifier
+from transferkit.ood import rejection
+from transferkit.ood.rejection import ACCEPTANCE, Rejection
+from transferkit.recipe import FolderData
+from transferkit.runs.run_directory import Run, open_run
+from transferkit.runs.stored_classifier import load_classifier
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.errors import TransferkitError, quoted
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one image.
+
+    Attributes:
+        name: The likeliest of its classes, also where the image is `unknown`.
+        probability: Of that class, as the network states it.
+        probabilities: Of every class, in the order of the class names; they sum to 1.
+        unknown: Whether the image is more unusual than the model accepts; None if the run holds no threshold.
+        score: How unusual it is, higher = more: for `knn` the distance to training images, from 0 to 2; for `msp` minus
+            the log of `probability`.
+        score_name: Which of them.
+        percentile: Per cent of the run's val images that are no more unusual; None if the run holds no threshold.
+        candidates: Classes that hold the true one for at least 90 % of images like those of val, likeliest first; may
+            be empty for an unusual image. None if the run holds no threshold.
+    """
+
+    name: str
+    probability: float
+    probabilities: dict[str, float]
+    unknown: bool | None
+    score: float
+    score_name: str
+    percentile: int | None
+    candidates: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained classifier with what it needs to look at new images as it looked at its own."""
+
+    classifier: Classifier
+    runtime: machine.Runtime
+    storage_px: int
+    fit: str
+    rejection: Rejection | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes it can name; besides these it can answer "unknown"."""
+        return self.classifier.class_names
+
+    def predict(self, images: Any, batch_size: int = 128, acceptance: float = ACCEPTANCE) -> list[Prediction]:
+        """One prediction per image.
+
+        Args:
+            images: A path, a folder, a list of paths, PIL images, a uint8 array or tensor (N, H, W, 3) or (N, 3, H, W),
+                or `Images`.
+            batch_size: Images per forward pass, at least 1.
+            acceptance: Share of images like those of val that are not to be called unknown, in [0.5, 1].
+
+        Raises:
+            TransferkitError: If the images cannot be read.
+        """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise TransferkitError(f"batch_size is {quoted(batch_size)}; expected a whole number of at least 1.")
+        if not isinstance(acceptance, int | float) or not 0.5 <= acceptance <= 1:
+            raise TransferkitError(f"acceptance is {quoted(acceptance)}; expected a share from 0.5 to 1, such as 0.95.")
+        pixels = as_pixels(images, self.storage_px, self.fit)
+        starts = range(0, len(pixels), batch_size)
+        parts = [self._answers(pixels[at : at + batch_size]) for at in starts]
+        features, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
+        ids = tuple(f"image {number}" for number in range(1, len(pixels) + 1))
+        outputs = Outputs(features, logits, np.zeros(len(ids), np.int64), ids, self.class_names)
+        return predictions(outputs, self.rejection, acceptance)
+
+    def _answers(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Features (N, D) and logits (N, C)."""
+        features, logits = self._fast(to_device(np.ascontiguousarray(pixels), self.runtime.device))
+        return features.cpu().numpy(), logits.cpu().numpy()
+
+    @cached_property
+    def _fast(self) -> FastClassifier:
+        return FastClassifier(self.classifier, self.runtime, SILENT)
+
+
+def predictions(outputs: Outputs, limits: Rejection | None, acceptance: float) -> list[Prediction]:
+    """One per image; unknown are those more unusual than that share of val."""
+    class_names = outputs.class_names
+    judge = limits or rejection.fit(None)
+    scores = judge.scores(outputs)
+    shares = np.exp(outputs.log_probabilities)
+    verdicts = _verdicts(outputs, scores, limits, acceptance)
+    return [
+        Prediction(
+            class_names[best],
+            float(row[best]),
+            dict(zip(class_names, map(float, row), strict=True)),
+            score=float(score),
+            score_name=judge.score,
+            **verdict,
+        )
+        for best, row, score, verdict in zip(outputs.predictions, shares, scores, verdicts, strict=True)
+    ]
+
+
+def _verdicts(
+    outputs: Outputs, scores: npt.NDArray[np.float64], limits: Rejection | None, acceptance: float
+) -> list[dict[str, Any]]:
+    """What a run's limits say about each image; nothing where the run holds none."""
+    threshold = limits.threshold(acceptance) if limits else None
+    if limits is None or threshold is None:
+        return [{"unknown": None, "percentile": None, "candidates": None}] * len(outputs)
+    members = limits.candidates(outputs)
+    by_rank = np.argsort(-outputs.logits, axis=1, kind="stable")
+    return [
+        {
+            "unknown": bool(score > threshold),
+            "percentile": int(percentile),
+            "candidates": tuple(outputs.class_names[index] for index in order if member[index]),
+        }
+        for score, percentile, order, member in zip(scores, limits.percentile(scores), by_rank, members, strict=True)
+    ]
+
+
+def in_words(found: Prediction) -> str:
+    """A prediction in columns: name, probability, and what would have been said of an unknown image."""
+    if not found.unknown:
+        return f"{found.name}\t{found.probability:.3f}"
+    return (
+        f"unknown\t{found.probability:.3f}\twould be {found.name}; "
+        f"more unusual than {found.percentile} % of the validation images ({found.score_name})"
+    )
+
+
+def no_threshold(model: Model) -> str:
+    """Why this model never answers "unknown", or only by its probability; empty where it does better."""
+    if model.rejection is None:
+        missing = "no threshold for `unknown` and no outputs of val to learn it from"
+        return f"This run holds {missing}. Every image gets a class."
+    if model.rejection.reason:
+        return f"No image can be called unknown: {model.rejection.reason}. Every image gets a class."
+    return model.rejection.score_words
+
+
+def load(run: Run | Path | str, device: str = "auto") -> Model:
+    """The model of a finished run, from its folder or from what `finetune`, `probe` or `scratch` returned.
+
+    It computes in the precision in which its thresholds were made.
+
+    Raises:
+        TransferkitError: If there is no finished run at this path, or its files are damaged.
+    """
+    place = open_run(run)
+    runtime = machine.start(device, place.precision)
+    classifier = load_classifier(place).to(runtime.device).eval()
+    data = place.recipe.data
+    fit = data.fit if isinstance(data, FolderData) else "squash"
+    return Model(classifier, runtime, int(min(place.facts["data"]["size_px"])), fit, limits_of(place))
+
+
+def limits_of(run: Run) -> Rejection | None:
+    """The thresholds that a run ships; of a run of an earlier version, those that its stored val outputs give.
+
+    Raises:
+        TransferkitError: If the run's training images to compare with are gone, or a newer version wrote it.
+    """
+    if shipped := run.model.get("rejection"):
+        return Rejection.from_dict(shipped, run.outputs("bank") if run.outputs_path("bank").exists() else None)
+    return rejection.fit(run.outputs("val")) if run.outputs_path("val").exists() else None
+
+
+def as_pixels(images: Any, size: int, fit: str) -> Pixels:
+    """Images of many kinds as one uint8 array (N, 3, H, W).
+
+    Raises:
+        TransferkitError: If the kind is unknown or an image cannot be read.
+    """
+    one_array = getattr(images, "ndim", 0) == 3  # of numpy or torch
+    pictures = as_pictures(images[None] if one_array else images, size, fit)
+    return pictures.take(np.arange(len(pictures)))

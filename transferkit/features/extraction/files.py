@@ -1,0 +1,221 @@
+"""Files of features: .npy, .safetensors, .parquet and .csv, written and read some rows at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.errors import TransferkitError, did_you_mean
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some images in order: ids, class names and parts (empty where there are none), features by layer."""
+
+    ids: Sequence[str]
+    classes: Sequence[str]
+    parts: Sequence[str]
+    features: Mapping[str, Features]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file is to hold.
+
+    Attributes:
+        count: Rows in all.
+        shapes: Of the features of one image, by layer.
+        read: The rows from the beginning, some at a time; may be called again.
+    """
+
+    count: int
+    shapes: Shapes
+    read: Callable[[], Iterable[Rows]]
+
+
+def require_known_file(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuse a file that cannot hold features of these shapes, one per layer.
+
+    Raises:
+        TransferkitError: Says which file can.
+    """
+    if path.suffix not in WRITERS:
+        raise TransferkitError(
+            f"Unknown kind of file {path.suffix or path.name!r}. {did_you_mean(path.suffix, WRITERS)}"
+        )
+    if path.suffix == ".npy" and len(shapes) > 1:
+        raise TransferkitError("A .npy file holds one layer. Use a .safetensors or .parquet file for several.")
+    if path.suffix in (".csv", ".parquet") and any(len(shape) > 1 for shape in shapes):
+        raise TransferkitError(
+            f"A {path.suffix} file cannot hold maps, which pool none gives. Use --pool avg or flatten, or a .npy or "
+            ".safetensors file."
+        )
+    if path.suffix == ".parquet":
+        pyarrow()
+
+
+def pyarrow() -> Any:
+    """The library for .parquet.
+
+    Raises:
+        TransferkitError: If it is not installed.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise TransferkitError(
+            "A .parquet file needs pyarrow, which is not installed. Type: pip install 'transferkit[parquet]'"
+        ) from error
+    return pyarrow
+
+
+# ------------------------------------------------------------------------------------------------------------ write
+
+
+def write_npy(path: Path, content: Content) -> None:
+    """One array (N, ...) float32 of the only layer."""
+    (layer, shape), *_ = content.shapes.items()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (content.count, *shape)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for rows in content.read():
+            file.write(little_endian(rows.features[layer]))
+
+
+def write_safetensors(path: Path, content: Content) -> None:
+    """One tensor (N, ...) float32 per layer.
+
+    The format: eight bytes with the header's length, the header in JSON, the tensors one after the other
+    (github.com/huggingface/safetensors, "Format"). Written by hand, because the library wants all in memory.
+    """
+    header: dict[str, Any] = {}
+    end = 0
+    for layer, shape in content.shapes.items():
+        start, end = end, end + content.count * row_bytes(shape)
+        header[layer] = {"dtype": "F32", "shape": [content.count, *shape], "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for layer in content.shapes:
+            for rows in content.read():
+                file.write(little_endian(rows.features[layer]))
+
+
+def write_csv(path: Path, content: Content) -> None:
+    """One line per image: id, class, part, and a column per feature (`layer4_0`), with nine digits, which is exact."""
+    columns = [f"{layer}_{number}" for layer, shape in content.shapes.items() for number in range(shape[0])]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "class", "part", *columns])
+        for rows in content.read():
+            values = np.concatenate([rows.features[layer] for layer in content.shapes], axis=1)
+            for *words, numbers in zip(rows.ids, rows.classes, rows.parts, values, strict=True):
+                writer.writerow([*words, *(f"{number:.9g}" for number in numbers)])
+
+
+def write_parquet(path: Path, content: Content) -> None:
+    """One row per image: id, class, part, and a list of floats per layer."""
+    arrow = pyarrow()
+    texts = [(name, arrow.string()) for name in ("id", "class", "part")]
+    lists = [(layer, arrow.list_(arrow.float32(), shape[0])) for layer, shape in content.shapes.items()]
+    schema = arrow.schema([*texts, *lists])
+    with arrow.parquet.ParquetWriter(path, schema) as writer:
+        for rows in content.read():
+            columns = [arrow.array(words, arrow.string()) for words in (rows.ids, rows.classes, rows.parts)]
+            for layer, shape in content.shapes.items():
+                columns.append(arrow.FixedSizeListArray.from_arrays(rows.features[layer].reshape(-1), shape[0]))
+            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+
+
+def little_endian(array: Features) -> bytes:
+    """The bytes of float32 numbers."""
+    return np.ascontiguousarray(array, dtype="<f4").tobytes()
+
+
+def row_bytes(shape: Sequence[int]) -> int:
+    """Of the features of one image."""
+    return FLOAT_BYTES * int(np.prod(shape))
+
+
+# ------------------------------------------------------------------------------------------------------------- read
+
+
+def read_npy(path: Path, shapes: Shapes, size: int) -> Iterator[dict[str, Features]]:
+    """What `write_npy` wrote, `size` rows at a time."""
+    ((layer, shape),) = shapes.items()
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        (count, *_), _, _ = np.lib.format.read_array_header_1_0(file)
+        while count > 0:
+            yield {layer: floats(file.read(min(size, count) * row_bytes(shape)), shape)}
+            count -= size
+
+
+def read_safetensors(path: Path, shapes: Shapes, size: int) -> Iterator[dict[str, Features]]:
+    """What `write_safetensors` wrote, `size` rows at a time."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        count = header[next(iter(shapes))]["shape"][0]
+        for row in range(0, count, size):
+            chunk = {}
+            for layer, shape in shapes.items():
+                file.seek(8 + length + header[layer]["data_offsets"][0] + row * row_bytes(shape))
+                chunk[layer] = floats(file.read(min(size, count - row) * row_bytes(shape)), shape)
+            yield chunk
+
+
+def read_csv(path: Path, shapes: Shapes, size: int) -> Iterator[dict[str, Features]]:
+    """What `write_csv` wrote, `size` rows at a time."""
+    bounds = np.cumsum([shape[0] for shape in shapes.values()])[:-1]
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = csv.reader(file)
+        next(lines)
+        numbers: list[list[str]] = []
+        for line in lines:
+            numbers.append(line[3:])
+            if len(numbers) == size:
+                yield dict(zip(shapes, np.split(np.array(numbers, np.float32), bounds, axis=1), strict=True))
+                numbers = []
+        if numbers:
+            yield dict(zip(shapes, np.split(np.array(numbers, np.float32), bounds, axis=1), strict=True))
+
+
+def read_parquet(path: Path, shapes: Shapes, size: int) -> Iterator[dict[str, Features]]:
+    """What `write_parquet` wrote, `size` rows at a time."""
+    for batch in pyarrow().parquet.ParquetFile(path).iter_batches(size, columns=list(shapes)):
+        yield {
+            layer: np.asarray(batch.column(layer).flatten(), np.float32).reshape(-1, *shape)
+            for layer, shape in shapes.items()
+        }
+
+
+def floats(content: bytes, shape: Sequence[int]) -> Features:
+    """(B, ...) float32 from bytes."""
+    return np.frombuffer(content, "<f4").reshape(-1, *shape)
+
+
+WRITERS: dict[str, Callable[[Path, Content], None]] = {
+    ".npy": write_npy,
+    ".safetensors": write_safetensors,
+    ".parquet": write_parquet,
+    ".csv": write_csv,
+}
+READERS: dict[str, Callable[[Path, Shapes, int], Iterator[dict[str, Features]]]] = {
+    ".npy": read_npy,
+    ".safetensors": read_safetensors,
+    ".parquet": read_parquet,
+    ".csv": read_csv,
+}

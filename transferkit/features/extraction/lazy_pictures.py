@@ -1,0 +1,101 @@
+"""The images that lines of a listing stand for, read when they are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+
+from transferkit.data.decoding import decode
+from transferkit.data.images import Images, Labels, Pixels
+from transferkit.features.extraction.listing import Line
+from transferkit.features.extraction.settings import ExtractSettings
+from transferkit.runtime import machine
+from transferkit.runtime.errors import TransferkitError
+
+
+@dataclass(frozen=True)
+class PartImages:
+    """Images that some lines of a listing stand for; the listing holds whole parts, one after the other."""
+
+    parts: Mapping[str, Images]
+    lines: Sequence[Line]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The path or index of each image."""
+        return [line.id for line in self.lines]
+
+    def take(self, indices: Labels) -> Pixels:
+        """(B, 3, H, W) uint8.
+
+        Raises:
+            TransferkitError: If the parts differ in size.
+        """
+        chosen = groupby((self.lines[index] for index in indices), key=lambda line: line.part)
+        pixels = [self.parts[part].take(np.array([self._row(line) for line in lines])) for part, lines in chosen]
+        if len({array.shape[1:] for array in pixels}) > 1:
+            raise TransferkitError("The parts of this data set differ in size. Extract them one by one, with --part.")
+        return np.concatenate(pixels)
+
+    def _row(self, line: Line) -> int:
+        names = list(self.parts)
+        return line.number - sum(len(self.parts[name]) for name in names[: names.index(line.part)])
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files, decoded when they are taken.
+
+    Attributes:
+        lines: Of the listing.
+        side_px: Of the squares they become.
+        resize: squash or crop.
+        skip_bad: Leave unreadable files out instead of stopping.
+        unreadable: Reason by id, of those met so far.
+    """
+
+    lines: Sequence[Line]
+    side_px: int
+    resize: str
+    skip_bad: bool
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The paths."""
+        return [line.id for line in self.lines]
+
+    def take(self, indices: Labels) -> Pixels:
+        """(B, 3, side_px, side_px) uint8, black where a file is unreadable.
+
+        Raises:
+            TransferkitError: If one cannot be read and may not be skipped; names it.
+        """
+        with ThreadPoolExecutor(machine.usable_cores()) as threads:
+            return np.stack(list(threads.map(self._decoded, [self.lines[index].id for index in indices])))
+
+    def _decoded(self, path: str) -> Pixels:
+        try:
+            return decode(path, self.side_px, self.resize)
+        except TransferkitError as error:
+            if not self.skip_bad:
+                raise TransferkitError(
+                    f"{error} Finished chunks are kept; --skip-bad leaves such files out."
+                ) from error
+            self.unreadable[path] = str(error)
+            return np.zeros((3, self.side_px, self.side_px), np.uint8)
+
+
+def decoded_files(lines: Sequence[Line], side_px: int, settings: ExtractSettings) -> Files:
+    """The files that some lines of a listing stand for."""
+    return Files(lines, side_px, settings.resize, settings.skip_bad)

@@ -1,0 +1,62 @@
+"""The images of an extraction as a file of lines, because a million paths are too many to hold."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from transferkit.runtime.errors import TransferkitError
+
+LISTING = "listing.csv"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One image of a listing; `number` counts from the listing's beginning."""
+
+    number: int
+    id: str
+    class_name: str
+    part: str
+
+
+@dataclass(frozen=True)
+class ListingPart:
+    """Some consecutive lines of a listing on disk."""
+
+    file: Path
+    start: int
+    count: int
+
+    def batched(self, size: int) -> Iterator[list[Line]]:
+        """The lines, `size` at a time; only these are held."""
+        with self.file.open(encoding="utf-8", newline="") as file:
+            reader = enumerate(csv.reader(file))
+            lines = (Line(number, *row) for number, row in islice(reader, self.start, self.start + self.count))
+            while batch := list(islice(lines, size)):
+                yield batch
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images of an extraction, as a file, because a million paths are too many to hold."""
+
+    file: Path
+    total: int
+    class_names: tuple[str, ...]
+    digest: str
+
+    def shard(self, shard: tuple[int, int]) -> ListingPart:
+        """The lines of one shard; shards differ by at most one image.
+
+        Raises:
+            TransferkitError: If the shard would be empty.
+        """
+        number, count = shard
+        start, stop = (self.total * bound // count for bound in (number - 1, number))
+        if start == stop:
+            raise TransferkitError(f"Shard {number}/{count} is empty: there are {self.total} images. Use fewer shards.")
+        return ListingPart(self.file, start, stop - start)

@@ -1,0 +1,54 @@
+"""One file of features from the shards of one extraction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transferkit.features.extraction.differences import differences
+from transferkit.features.extraction.files import require_known_file
+from transferkit.features.extraction.results import read_facts, read_rows, require_free, write_result
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
+
+
+def merge(out: Path, shards: Sequence[Path], console: Console, *, overwrite: bool = False) -> Path:
+    """One file from the shards of one extraction, in the order of the images; the kind of file may change.
+
+    Raises:
+        TransferkitError: If a shard is missing, twice there, or of another extraction; `out` exists.
+    """
+    found = sorted(((path, read_facts(path)) for path in shards), key=lambda pair: pair[1]["shard"])
+    require_complete(found)
+    facts = {**found[0][1], "shard": [1, 1], "skipped": [line for _, each in found for line in each["skipped"]]}
+    facts["rows"] = sum(each["rows"] for _, each in found)
+    require_known_file(out, [tuple(shape) for shape in facts["shapes"].values()])
+    require_free(out, overwrite)
+    write_result(out, facts, lambda: (rows for path, each in found for rows in read_rows(path, each)))
+    console.line(f"merged {len(found)} shards, {facts['rows']:,} images: {out}")
+    return out
+
+
+def require_complete(shards: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+    """Refuse shards that do not make one whole.
+
+    Raises:
+        TransferkitError: Names what is missing, double or different.
+    """
+    first, facts = shards[0]
+    own = {"shard", "rows", "skipped", "device"}
+    for path, other in shards:
+        shared = {name: value for name, value in other.items() if name not in own}
+        if different := list(differences(shared, facts)):
+            raise TransferkitError(
+                f"{path} and {first} are not of one extraction; they differ in {', '.join(different)}."
+            )
+    numbers, count = [each["shard"][0] for _, each in shards], facts["shard"][1]
+    double = sorted({number for number in numbers if numbers.count(number) > 1})
+    missing = sorted(set(range(1, count + 1)) - set(numbers))
+    if double or missing or any(each["shard"][1] != count for _, each in shards):
+        said = (
+            f"missing: {', '.join(map(str, missing)) or 'none'}; given twice: {', '.join(map(str, double)) or 'none'}"
+        )
+        raise TransferkitError(f"These are not the {count} shards of one extraction ({said}).")

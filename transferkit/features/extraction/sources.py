@@ -1,0 +1,157 @@
+"""The images that a word on the command line means: data sets, folders, globs, tables, single files."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from glob import has_magic, iglob
+from itertools import chain
+from pathlib import Path
+
+from transferkit.data import datasets
+from transferkit.data.datasets import path_table
+from transferkit.data.decoding import EXTENSIONS
+from transferkit.data.images import Images
+from transferkit.features.extraction.lazy_pictures import PartImages, decoded_files
+from transferkit.features.extraction.listing import LISTING, Line, Listing
+from transferkit.features.extraction.settings import PARTS, ExtractSettings, Part
+from transferkit.features.pictures import Pictures, image_paths
+from transferkit.recipe import Data, parse_data
+from transferkit.runtime import folders
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
+from transferkit.runtime.folders import made
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from: their ids, classes and parts in a fixed order, and their pixels."""
+
+    name: str
+    lines: Callable[[], Iterator[tuple[str, str, str]]]
+    pictures: Callable[[Sequence[Line], int, ExtractSettings], Pictures]
+    class_names: tuple[str, ...] | None = None
+
+    def listed(self, folder: Path) -> Listing:
+        """Write the listing into a folder.
+
+        Raises:
+            TransferkitError: If there are no images; the folder is then not made.
+        """
+        lines = self.lines()
+        first = next(lines, None)
+        if first is None:
+            raise TransferkitError(f"{self.name} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
+        made(folder, "Choose another place with --out.")
+        file = folder / LISTING
+        folders.record(file)
+        total, names = 0, set[str]()
+        with file.open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.writer(handle)
+            for line in chain([first], lines):
+                writer.writerow(line)
+                names.add(line[1])
+                total += 1
+        with file.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        return Listing(file, total, self.class_names or tuple(sorted(names - {""})), digest)
+
+
+def opened_source(images: str, settings: ExtractSettings, console: Console) -> Source:
+    """The images that a word on the command line means; a data set's name comes before a folder of that name.
+
+    Raises:
+        TransferkitError: If it is none of what is expected.
+    """
+    if images in datasets.DATASETS or images.startswith("folder:"):
+        return from_data_set(images, settings.part, console)
+    path = Path(images)
+    if os.path.isdir(path):
+        return from_files(images, lambda: image_paths(path), path)
+    if path.suffix.lower() == ".csv" and os.path.isfile(path):
+        return from_csv(path)
+    if os.path.isfile(path):
+        return from_files(images, lambda: iter([path]), path.parent)
+    if has_magic(images):
+        return from_files(
+            images, lambda: (Path(name) for name in sorted(iglob(images, recursive=True))), fixed_root(path)
+        )
+    raise TransferkitError(
+        f"There are no images at {quoted(images)}. Expected a folder, a glob, a CSV with columns path[,label], or a "
+        f"data set. {did_you_mean(images, datasets.DATASETS)}"
+    )
+
+
+def fixed_root(pattern: Path) -> Path:
+    """The folder of a glob above its first wildcard."""
+    return next(parent for parent in pattern.parents if not has_magic(str(parent)))
+
+
+def from_files(name: str, paths: Callable[[], Iterator[Path]], root: Path) -> Source:
+    """Files below a folder; the class of an image is the name of its folder, if that is not the root itself."""
+
+    def lines() -> Iterator[tuple[str, str, str]]:
+        for path in paths():
+            if path.suffix.lower() in EXTENSIONS:
+                _require_plain(path)
+                yield str(path), "" if path.parent == root else path.parent.name, ""
+
+    return Source(name, lines, decoded_files)
+
+
+def _require_plain(path: Path) -> None:
+    if not is_plain(str(path)):
+        raise TransferkitError(
+            f"{str(path)!a} has control characters or bytes that are no UTF-8 in its name, which no list of paths can "
+            "hold. Rename it."
+        )
+
+
+def from_csv(file: Path) -> Source:
+    """A table with columns path and perhaps label; paths are relative to the table's folder.
+
+    Raises:
+        TransferkitError: If it is no CSV, or has no column `path`.
+    """
+    next(path_table.rows(file, ["path"]), None)  # what is wrong with its first lines is told at once
+
+    def lines() -> Iterator[tuple[str, str, str]]:
+        for line, row in path_table.rows(file, ["path"]):
+            if not row["path"]:
+                raise TransferkitError(f"{file}, line {line}: the path is missing.")
+            yield str(file.parent / row["path"]), row.get("label", ""), row.get("part", "")
+
+    return Source(str(file), lines, decoded_files)
+
+
+def from_data_set(name: str, part: Part, console: Console) -> Source:
+    """The images of a data set, split as a recipe splits them by default; opening the test part is said aloud.
+
+    Raises:
+        TransferkitError: If the data set has no such part.
+    """
+    if part not in PARTS:
+        raise TransferkitError(f"Unknown part {part!r}. {did_you_mean(part, PARTS)}")
+    splits = datasets.load(data_settings(name), console)
+    chosen: dict[str, Images] = {}
+    if part == "test":
+        chosen = {"test": splits.test.open()}
+        console.line(f"opened the {len(splits.test):,} test images of {name}: choose nothing by what they show.")
+    else:
+        parts = {"train": splits.train, "val": splits.val}
+        chosen = parts if part == "trainval" else {part: parts[part]}
+
+    def lines() -> Iterator[tuple[str, str, str]]:
+        for part_name, images in chosen.items():
+            for identity, label in zip(images.ids, images.labels, strict=True):
+                yield identity, images.class_names[label], part_name
+
+    return Source(f"{name}, part {part},", lines, lambda rows, *_: PartImages(chosen, rows), splits.class_names)
+
+
+def data_settings(name: str) -> Data:
+    """The default settings of a data set."""
+    return parse_data(name)

@@ -1,0 +1,187 @@
+"""Features of any number of images into one file: streamed, resumed after a kill, split into shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transferkit.features.extraction.chunks import Chunks, chunk_rows
+from transferkit.features.extraction.differences import differences
+from transferkit.features.extraction.files import Rows, require_known_file
+from transferkit.features.extraction.listing import LISTING, Line, Listing
+from transferkit.features.extraction.results import FORMAT, facts_path, index_path, require_free, write_result
+from transferkit.features.extraction.settings import ExtractSettings
+from transferkit.features.extraction.sources import Source, opened_source
+from transferkit.features.forward_pass import Pace, chosen_batch_size, computed, gathered
+from transferkit.features.inference import LayerNetwork
+from transferkit.features.keys import versions
+from transferkit.features.networks import NetworkSource, default_px, loaded, stamp, views_words
+from transferkit.features.pictures import Pictures
+from transferkit.runtime import folders, machine
+from transferkit.runtime.console import Console, Progress
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import read_json, write_json
+
+KIND = "features being extracted"
+
+
+def extract(settings: ExtractSettings, images: str, out: Path, console: Console, *, overwrite: bool = False) -> Path:
+    """Write the features of the images to `out`, with an index and the facts beside it; go on where a kill stopped.
+
+    Beside `out` lie `<out>.index.csv` (row, id, class, label, part) and `<out>.json` (settings, weights, shapes, class
+    names). Finished chunks wait in `<out>.partial/` until all are there, so the disk must hold the features twice.
+
+    Args:
+        settings: What features are wanted.
+        images: A data set's name, a folder, a glob, a CSV with columns path[,label], or one image.
+        out: .npy, .safetensors, .parquet or .csv.
+        console: Shows progress.
+        overwrite: Replace the file, and begin anew where a partial one has other settings.
+
+    Raises:
+        TransferkitError: If `out` exists, the images are none, or settings do not go together; before any work.
+    """
+    require_known_file(out, [(1,)] * len(settings.layers))
+    partial = parts_folder(out)
+    folders.require(partial, KIND)
+    if out.exists() and partial.is_dir() and not overwrite:  # a kill came between its end and the end of cleaning up
+        remove_chunks(partial)
+    require_free(out, overwrite)
+    with folders.held(partial, KIND):
+        for path in (out, index_path(out), facts_path(out)):
+            folders.remove_partial_files(path)
+        carry_out(settings, images, out, console, overwrite)
+    folders.forget(partial)
+    return out
+
+
+def parts_folder(out: Path) -> Path:
+    """Where finished parts wait until all are there."""
+    return out.with_name(out.name + ".partial")
+
+
+def remove_chunks(partial: Path) -> None:
+    """What a finished file no longer needs."""
+    with folders.held(partial, KIND):
+        folders.remove(partial)
+    folders.forget(partial)
+
+
+def carry_out(settings: ExtractSettings, images: str, out: Path, console: Console, overwrite: bool) -> None:
+    """What `extract` says, in a folder of parts that this process alone works in."""
+    partial = parts_folder(out)
+    source = opened_source(images, settings, console)
+    runtime = machine.start(settings.device, settings.precision, settings.threads)
+    network, weights = made_network(settings, runtime, console)
+    require_known_file(out, [layer.shape_after(settings.pool) for layer in network.layers])
+    listing = source.listed(partial)
+    facts = facts_of(settings, images, network, weights, listing)
+    begin(partial, facts, overwrite, console)
+    chunks = Chunks(partial, listing.shard(settings.shard), chunk_rows(settings, network))
+    compute_missing(chunks, source, network, settings, console)
+    finish(out, chunks, facts, console)
+
+
+def made_network(settings: ExtractSettings, runtime: machine.Runtime, console: Console) -> tuple[LayerNetwork, str]:
+    """The network for these layers, and the digest of its weights."""
+    side = settings.size or default_px(settings.backbone, settings.weights)
+    source = NetworkSource(settings.backbone, settings.weights, stamp(settings.weights), side, settings.seed, True)
+    classifier, digest = loaded(source)
+    if words := views_words(settings.weights):
+        console.line(words)
+    return LayerNetwork(classifier, settings.layers, settings.pool, runtime, console), digest
+
+
+def facts_of(
+    settings: ExtractSettings, images: str, network: LayerNetwork, weights: str, listing: Listing
+) -> dict[str, Any]:
+    """What decides the features and which images they are of, for JSON."""
+    runtime, spec = network.runtime, network.preparation.input_spec
+    return {
+        "format": FORMAT,
+        "backbone": settings.backbone,
+        "weights": settings.weights,
+        "weights_digest": weights,
+        "input": {**asdict(spec), "mean": list(spec.mean), "std": list(spec.std)},
+        "resize": settings.resize,
+        "pool": settings.pool,
+        "shapes": {layer.name: list(layer.shape_after(settings.pool)) for layer in network.layers},
+        "precision": runtime.precision,
+        "device": runtime.device.type,
+        "versions": versions(),
+        "images": images,
+        "listing": listing.digest,
+        "images_in_all": listing.total,
+        "class_names": list(listing.class_names),
+        "shard": list(settings.shard),
+        "skip_bad": settings.skip_bad,
+    }
+
+
+def begin(partial: Path, facts: dict[str, Any], overwrite: bool, console: Console) -> None:
+    """Make the folder of finished chunks, or go on with it.
+
+    Raises:
+        TransferkitError: If it is of other settings or other images; names what differs.
+    """
+    place = partial / "facts.json"
+    before = read_json(place) if place.exists() else None
+    different = [] if before is None else list(differences(before, facts))
+    if different and not overwrite:
+        raise TransferkitError(
+            f"{partial} was begun otherwise: {', '.join(different)}. The first value is the one it was begun with. "
+            "Repeat that command to finish it, or begin anew with --overwrite."
+        )
+    if different:
+        console.line(f"begun otherwise, {', '.join(different)}: beginning anew.")
+        folders.remove(partial, [name for name in folders.files_of(partial) if name != LISTING])
+    write_json(place, facts)
+
+
+def finish(out: Path, chunks: Chunks, facts: dict[str, Any], console: Console) -> None:
+    """Put the chunks together, write index and facts, and remove what is no longer needed."""
+    skipped = [line for number in chunks.numbers for line in chunks.skipped(number)]
+    rows = sum(chunks.rows(number) for number in chunks.numbers)
+    if rows == 0:
+        raise TransferkitError(f"None of {len(skipped)} images could be read, first {skipped[0][0]}: {skipped[0][1]}.")
+    facts = {**facts, "rows": rows, "skipped": skipped}
+    write_result(out, facts, chunks.read)
+    folders.remove(chunks.folder)
+    left_out = f", {len(skipped)} unreadable ones left out" if skipped else ""
+    console.line(f"{rows:,} images{left_out}: {out}")
+
+
+def compute_missing(
+    chunks: Chunks, source: Source, network: LayerNetwork, settings: ExtractSettings, console: Console
+) -> None:
+    """Compute and keep every chunk that is not there; never more than one is held."""
+    batch_size = chosen_batch_size(settings.batch_size, network)
+    missing = [number for number in chunks.numbers if not chunks.is_there(number)]
+    there = len(chunks.numbers) - len(missing)
+    if there:
+        console.line(f"{there} of {len(chunks.numbers)} chunks are there already; going on with the others.")
+    wanted = set(missing)
+    total = sum(min(chunks.size, chunks.lines.count - number * chunks.size) for number in missing)
+    pace = Pace(network, -(-total // batch_size), settings.compile)
+    with console.progress(f"features of {settings.backbone}", total) as progress:
+        for number, lines in enumerate(chunks.lines.batched(chunks.size)):
+            if number in wanted:
+                side = network.preparation.input_spec.size
+                pictures = source.pictures(lines, side, settings)
+                rows, skipped = chunk_of(lines, pictures, batch_size, pace, progress)
+                chunks.write(number, rows, skipped)
+
+
+def chunk_of(
+    lines: Sequence[Line], pictures: Pictures, batch_size: int, pace: Pace, progress: Progress
+) -> tuple[Rows, list[tuple[str, str]]]:
+    """The features of some images, without those that cannot be read."""
+    features = gathered(computed(pace, pictures, batch_size, progress), len(pictures))
+    unreadable = getattr(pictures, "unreadable", {})
+    kept = [number for number, line in enumerate(lines) if line.id not in unreadable]
+    if unreadable:
+        features = {name: values[kept] for name, values in features.items()}
+    columns = [[getattr(lines[number], name) for number in kept] for name in ("id", "class_name", "part")]
+    return Rows(columns[0], columns[1], columns[2], features), list(unreadable.items())

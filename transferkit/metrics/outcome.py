@@ -1,0 +1,80 @@
+"""What a fit achieved: against its own start on val, and against always giving the same answer on test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from transferkit.metrics.accuracy import confusion_matrix
+from transferkit.metrics.epochs import best_epoch
+from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.statistics import mcnemar_mid_p
+
+ALPHA = 0.05  # level of each of the two tests, which answer two questions
+
+
+def since_start(history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How the result stands to the weights that training began with, on the same val images.
+
+    The result is the epoch marked `kept`. Where that one had learnt from val as well, it cannot be judged on val: then
+    the last epoch before stands in for it, and `is_result` is false. Accuracies are compared; the p-value is McNemar's
+    (mid-p), from the images gained and lost.
+
+    Returns:
+        None where there was no start to judge: a probe, no val images, a run of an earlier version.
+    """
+    judged = [record for record in history if record.get("val_accuracy") is not None]
+    if len(judged) < 2 or judged[0]["epoch"] != 0:
+        return None
+    kept = [record for record in history if record.get("kept")]
+    start, end = judged[0], next((record for record in judged if record.get("kept")), judged[-1])
+    gained, lost = end.get("val_gained", 0), end.get("val_lost", 0)
+    p = mcnemar_mid_p(gained, lost)
+    return {
+        "n": end["val_images"],
+        "start": _brief(start),
+        "end": _brief(end),
+        "is_result": not kept or kept[-1] is end,
+        "best": _brief(judged[best_epoch(judged)]),
+        "gained": gained,
+        "lost": lost,
+        "p": p,
+        "is_worse": end["val_accuracy"] < start["val_accuracy"],
+        "is_shown": p <= ALPHA,
+    }
+
+
+def _brief(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"epoch": record["epoch"], "accuracy": record["val_accuracy"], "loss": record["val_loss"]}
+
+
+def against_commonest(test: Outputs) -> dict[str, Any] | None:
+    """Whether the model is shown to be better than always answering the commonest class of these images.
+
+    McNemar's test (mid-p) on the same images. Where several classes are equally common, the one counts against which
+    the model shows least.
+
+    Returns:
+        None where all images are of one class, so that nothing can be better.
+    """
+    confusion = confusion_matrix(test)
+    counts, right = confusion.sum(axis=1), np.diag(confusion)
+    if (counts > 0).sum() < 2:
+        return None
+    rivals = [_against(int(label), counts, right, test.class_names) for label in np.flatnonzero(counts == counts.max())]
+    return max(rivals, key=lambda rival: float(rival["p"]))
+
+
+def _against(label: int, counts: Any, right: Any, names: Sequence[str]) -> dict[str, Any]:
+    only_model, only_answer = int(right.sum() - right[label]), int(counts[label] - right[label])
+    p = mcnemar_mid_p(only_model, only_answer)
+    return {
+        "class": names[label],
+        "accuracy": float(counts[label] / counts.sum()),
+        "only_model": only_model,
+        "only_answer": only_answer,
+        "p": p,
+        "is_beaten": only_model > only_answer and p <= ALPHA,
+    }

@@ -1,0 +1,102 @@
+"""What a classifier says about one image set, kept so that the network runs only once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.files import read_arrays, write_arrays
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Features, logits and labels of one image set; every metric is a pure function of them.
+
+    Attributes:
+        features: (N, D) float32, the head's input.
+        logits: (N, C) float32, never probabilities.
+        labels: (N,) int64 in 0..C-1.
+        ids: N strings, the path or index of each image.
+        class_names: C strings.
+    """
+
+    features: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        sizes = {len(self.features), len(self.logits), len(self.labels), len(self.ids)}
+        if len(sizes) != 1:
+            raise TransferkitError(f"Outputs need one row per image in every part; found sizes {sorted(sizes)}.")
+        if self.logits.shape[1] != len(self.class_names):
+            raise TransferkitError(
+                f"Outputs have {self.logits.shape[1]} logits per image but {len(self.class_names)} class names."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def predictions(self) -> npt.NDArray[np.int64]:
+        """(N,), the class of the largest logit; ties go to the lower index."""
+        predictions: npt.NDArray[np.int64] = self.logits.argmax(axis=1)
+        return predictions
+
+    @cached_property
+    def log_probabilities(self) -> npt.NDArray[np.float64]:
+        """(N, C), log-softmax of the logits in float64."""
+        shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
+        normalised: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        return normalised
+
+    @cached_property
+    def confidences(self) -> npt.NDArray[np.float64]:
+        """(N,), the softmax probability of the predicted class."""
+        confidences: npt.NDArray[np.float64] = np.exp(self.log_probabilities.max(axis=1))
+        return confidences
+
+    def save(self, path: Path) -> None:
+        """Write to a .safetensors file."""
+        arrays: dict[str, npt.NDArray[Any]] = {"features": self.features, "logits": self.logits, "labels": self.labels}
+        write_arrays(path, arrays, {"ids": self.ids, "class_names": self.class_names})
+
+    @classmethod
+    def load(cls, path: Path) -> Outputs:
+        """Read what `save` wrote.
+
+        Raises:
+            TransferkitError: If the file is missing, damaged or something else.
+        """
+        arrays, metadata = read_arrays(path)
+        try:
+            return cls(
+                arrays["features"],
+                arrays["logits"],
+                arrays["labels"],
+                tuple(metadata["ids"]),
+                tuple(metadata["class_names"]),
+            )
+        except KeyError as error:
+            raise TransferkitError(f"{path} holds no outputs: {error} is missing.") from error
+
+
+def require_finite_logits(logits: npt.NDArray[np.float32], ids: tuple[str, ...]) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        MachineError: Names the first such image.
+    """
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad):
+        raise MachineError(
+            f"The network gives logits that are not finite for {len(bad)} of {len(ids)} images, first {ids[bad[0]]}. "
+            "The weights are damaged or training diverged; try --precision fp32 or a smaller --lr."
+        )

@@ -1,0 +1,49 @@
+"""Intervals and tests for accuracies: how sure a number is, and whether two of them differ.
+
+Which question each answers:
+
+- `wilson`, `clopper_pearson`: how far may this accuracy be from that on all images like these?
+- `newcombe`: do two accuracies on *different* images differ?
+- `paired_difference`: do two arms differ on the *same* images; the models trained so far, or those of other seeds too?
+- `mean_accuracy_interval`: how far may the mean accuracy of several models be from that on all images like these?
+- `mean_accuracy_interval_over_seeds`: how far from that of all trainings like these, on all images like these?
+- `mcnemar_mid_p`: is one set of answers oftener right than another, where only the counts are left?
+- `holm`: which of several such answers survive having asked several times?
+- `rank_ranges`: which places in an order do the answers that survive leave to each?
+"""
+
+from transferkit.metrics.statistics.intervals import (
+    Difference,
+    Interval,
+    clopper_pearson,
+    mean_accuracy_interval,
+    mean_accuracy_interval_over_seeds,
+    mean_and_sd,
+    newcombe,
+    wilson,
+)
+from transferkit.metrics.statistics.paired_difference import (
+    Over,
+    PairedDifference,
+    cross_validation_dependence,
+    paired_difference,
+)
+from transferkit.metrics.statistics.significance import holm, mcnemar_mid_p, rank_ranges
+
+__all__ = [
+    "Difference",
+    "Interval",
+    "Over",
+    "PairedDifference",
+    "clopper_pearson",
+    "cross_validation_dependence",
+    "holm",
+    "mcnemar_mid_p",
+    "mean_accuracy_interval",
+    "mean_accuracy_interval_over_seeds",
+    "mean_and_sd",
+    "newcombe",
+    "paired_difference",
+    "rank_ranges",
+    "wilson",
+]

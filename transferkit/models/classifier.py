@@ -1,0 +1,293 @@
+"""A body and a head that take images of any size, prepare them inside `forward` and return logits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transferkit.models.test_time_augmentation import views
+from transferkit.runtime.errors import MachineError, TransferkitError, did_you_mean
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How the network wants its images; it travels with the weights.
+
+    Attributes:
+        size: Side in px that images are resized to.
+        mean: Per channel (R, G, B), for pixels in [0, 1].
+        std: Per channel, likewise.
+        interpolation: Of the resize, which is always antialiased.
+        crop: Share of the sides kept around the centre before the resize; 1 keeps the whole image.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    crop: float = 1.0
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """Where the weights came from: source (torchvision, timm, file, run, none), tag, SHA-256 and licence."""
+
+    source: str
+    tag: str
+    sha256: str = ""
+    licence: str = "unknown"
+
+    def as_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return asdict(self)
+
+
+RANDOM_WEIGHTS = WeightsRecord("none", "random initialisation", licence="none needed")
+
+
+class Classifier(nn.Module):
+    """Images (N, 3, H, W) of any size, uint8 or float in [0, 1], to logits (N, C).
+
+    Attributes:
+        body: Prepared images (N, 3, size, size) to features (N, D).
+        head: Features (N, D) to logits (N, C).
+        stages: Stage names in the order of the forward pass, each with the name prefixes of its modules in `body`.
+        class_names: C strings; they travel with the model.
+        input_spec: How images are prepared.
+        weights: Where the body's weights came from.
+        backbone: What listings call the network: the name it was loaded by; empty where it was made otherwise.
+        frozen: Names of the stages that stay as they are, BatchNorm statistics included, through every `.train()`.
+        averages_mirror: Whether in eval mode features are the mean of those of the image and of its mirror image; the
+            head is linear, so the logits are the means of the logits.
+        averages_shifts: Whether they are averaged over small shifts of the image too (see `views`).
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        num_features: int,
+        class_names: Sequence[str],
+        stages: Mapping[str, Sequence[str]],
+        input_spec: InputSpec,
+        weights: WeightsRecord = RANDOM_WEIGHTS,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.num_features = num_features
+        self.head: nn.Module = nn.Linear(num_features, len(class_names))
+        self.class_names = tuple(class_names)
+        self.stages = {name: tuple(prefixes) for name, prefixes in stages.items()}
+        self.input_spec = input_spec
+        self.weights = weights
+        self.backbone = ""
+        self.frozen: tuple[str, ...] = ()
+        self.batchnorm_frozen = False
+        self.averages_mirror = self.averages_shifts = False
+        self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(input_spec.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, C); apply softmax yourself where you need probabilities."""
+        return self.logits(self.features(images))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits (N, C) of the head's input, in fp32 always: in bf16 they would keep no three digits."""
+        with in_fp32(features.device.type):
+            logits: Tensor = self.head(features.float())
+        return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """The head's input, (N, D)."""
+        prepared = self.prepare(images)
+        if self.training or not (self.averages_mirror or self.averages_shifts):
+            features: Tensor = self.body(prepared)
+            return features
+        seen = views(prepared, self.averages_mirror, self.averages_shifts)  # itself last: hooks keep the last they see
+        return torch.stack([weight * self.body(view) for weight, view in seen]).sum(0)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Resized and normalised images (N, 3, size, size)."""
+        spec = self.input_spec
+        resized = resize(as_unit_range(images), spec.size, spec.interpolation, spec.crop)
+        prepared = (resized - self.get_buffer("mean")) / self.get_buffer("std")
+        return prepared.contiguous(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Train mode for what is trained; frozen stages (and frozen BatchNorm) stay in eval mode."""
+        super().train(mode)
+        for name in self.frozen:
+            for _, module in self.stage_modules(name):
+                module.eval()
+        if self.batchnorm_frozen:
+            for module in self.body.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def stage_of(self, name: str) -> str:
+        """The stage of a parameter, buffer or module of this classifier, by its full name."""
+        if name == "head" or name.startswith("head."):
+            return "head"
+        inner = name.removeprefix("body.")
+        for stage, prefixes in self.stages.items():
+            if any(inner == prefix or inner.startswith(prefix + ".") for prefix in prefixes):
+                return stage
+        raise TransferkitError(f"No stage of this backbone holds {name!r}; its stages are {', '.join(self.stages)}.")
+
+    def stage_modules(self, stage: str) -> Iterator[tuple[str, nn.Module]]:
+        """Names and modules at the roots of one stage; `head` is the last stage."""
+        for prefix in ("head",) if stage == "head" else tuple(f"body.{name}" for name in self.stages[stage]):
+            module = self.get_parameter_or_module(prefix)
+            if isinstance(module, nn.Module):
+                yield prefix, module
+
+    def get_parameter_or_module(self, name: str) -> nn.Module | nn.Parameter:
+        """What lies at a dotted name; a backbone may keep a bare parameter (a class token) in a stage."""
+        parent_name, _, last = name.rpartition(".")
+        found = getattr(self.get_submodule(parent_name), last)
+        assert isinstance(found, nn.Module | nn.Parameter)
+        return found
+
+    def stage_parameters(self, stage: str) -> dict[str, nn.Parameter]:
+        """The parameters of one stage, by full name."""
+        self.require_stage(stage)
+        return {name: value for name, value in self.named_parameters() if self.stage_of(name) == stage}
+
+    def require_stage(self, stage: str) -> None:
+        """Refuse an unknown stage.
+
+        Raises:
+            TransferkitError: Names the nearest stage.
+        """
+        if stage not in (*self.stages, "head"):
+            raise TransferkitError(f"Unknown stage {stage!r}. {did_you_mean(stage, self.stages)}")
+
+    def freeze(self, stages: Sequence[str]) -> None:
+        """Keep these stages as they are from now on: parameters without gradient, modules in eval mode."""
+        for stage in stages:
+            self.require_stage(stage)
+        self.frozen = tuple(stages)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(self.stage_of(name) not in self.frozen)
+        self.train(self.training)
+
+    @property
+    def has_frozen_body(self) -> bool:
+        """Whether every stage below the head stays as it is, so that features of an image stay the same."""
+        return bool(self.stages) and set(self.stages) <= set(self.frozen)
+
+    def stages_up_to(self, stage: str) -> tuple[str, ...]:
+        """The stages from the images up to and including `stage`."""
+        self.require_stage(stage)
+        names = tuple(self.stages)
+        return names[: names.index(stage) + 1]
+
+    def digest(self, stages: Sequence[str]) -> str:
+        """SHA-256 over every parameter and buffer of some stages."""
+        digest = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            if self.stage_of(name) in stages:
+                digest.update(name.encode())
+                digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    @contextmanager
+    def frozen_verified(self) -> Iterator[None]:
+        """Check that the stages frozen now are bit for bit the same at the end, buffers included.
+
+        Raises:
+            MachineError: If one changed.
+        """
+        stages = self.frozen
+        before = {stage: self.digest([stage]) for stage in stages}
+        yield
+        changed = [stage for stage in stages if self.digest([stage]) != before[stage]]
+        if changed:
+            raise MachineError(
+                f"Frozen stages changed during training: {', '.join(changed)}. This is a fault of transferkit; "
+                "please report it with the run's recipe.yaml."
+            )
+
+    def set_head(self, weight: Tensor, bias: Tensor) -> None:
+        """Put a linear head in place: weight (C, D), bias (C,)."""
+        head = nn.Linear(weight.shape[1], weight.shape[0], device=self.get_buffer("mean").device)
+        with torch.no_grad():
+            head.weight.copy_(weight)
+            head.bias.copy_(bias)
+        self.head = head
+
+    def describe(self) -> dict[str, Any]:
+        """The facts that travel with the model, for JSON."""
+        return {
+            "class_names": list(self.class_names),
+            "num_features": self.num_features,
+            "input": asdict(self.input_spec),
+            "stages": list(self.stages),
+            "weights": self.weights.as_dict(),
+            "averages_mirror": self.averages_mirror,
+            "averages_shifts": self.averages_shifts,
+            "parameters": sum(parameter.numel() for parameter in self.parameters()),
+        }
+
+
+def in_fp32(device_type: str) -> AbstractContextManager[Any]:
+    """No bf16 inside, whatever is around; nothing where nothing is around, so that exported graphs hold no trace."""
+    can_mix = torch.amp.autocast_mode.is_autocast_available(device_type)
+    is_mixed = can_mix and torch.is_autocast_enabled(device_type)
+    return torch.autocast(device_type, enabled=False) if is_mixed else nullcontext()
+
+
+def as_unit_range(images: Tensor) -> Tensor:
+    """float32 pixels in [0, 1] from uint8 in 0..255 or from floats that are there already.
+
+    Raises:
+        TransferkitError: If the shape is not (N, 3, H, W).
+    """
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise TransferkitError(f"A classifier takes images (N, 3, H, W); found shape {tuple(images.shape)}.")
+    return images.float().div(255) if images.dtype == torch.uint8 else images.float()
+
+
+def resize(images: Tensor, size: int, interpolation: str = "bilinear", crop: float = 1.0) -> Tensor:
+    """Resize (N, 3, H, W) to (N, 3, size, size), antialiased; the one resize of training, evaluation and prediction."""
+    if crop < 1.0:
+        images = centre_crop(images, crop)
+    if images.shape[-2:] == (size, size):
+        return images
+    images = images.contiguous(memory_format=torch.channels_last)
+    return F.interpolate(images, size=(size, size), mode=interpolation, antialias=True, align_corners=False)
+
+
+def centre_crop(images: Tensor, share: float) -> Tensor:
+    """The middle `share` of both sides."""
+    height, width = (max(1, round(side * share)) for side in images.shape[-2:])
+    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    return images[..., top : top + height, left : left + width]
+
+
+@torch.no_grad()
+def measured_width(body: nn.Module, size: int) -> int:
+    """The number of features D that a body really gives, by one forward pass; metadata can be wrong.
+
+    Raises:
+        TransferkitError: If the body cannot take images of this size, or gives no (N, D).
+    """
+    was_training = body.training
+    try:
+        features = body.eval()(torch.zeros(1, 3, size, size))
+    except RuntimeError as error:
+        raise TransferkitError(
+            f"This backbone cannot take images of {size} x {size} px: {error}. Try a larger --size."
+        ) from error
+    finally:
+        body.train(was_training)
+    if features.ndim != 2:
+        raise TransferkitError(f"A body must give features (N, D); this one gives {tuple(features.shape)}.")
+    return int(features.shape[1])

@@ -1,0 +1,209 @@
+"""Chooses the C of a linear probe on val, or by cross-validation on train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from transferkit.models.linear.checks import check_features, check_same_width
+from transferkit.models.linear.linear_head import LinearFits
+from transferkit.models.linear.logistic import fit_rotated
+from transferkit.models.linear.objective import ClassWeight, weights_of_rows
+from transferkit.models.linear.rotation import RotatedData, rotate, standardising_scale
+
+FULL_SWEEP = tuple(10.0 ** (-6.0 + 0.25 * step) for step in range(45))  # 1e-6 .. 1e5
+Scaling: TypeAlias = Callable[[Tensor], Tensor]  # features (N, D) to what they are divided by (D,)
+Criterion = Literal["accuracy", "loss"]
+
+COARSE_STEP = 6  # the coarse sweep tries every sixth value, 1.5 decades apart
+REFINED_STEPS = (-4, -2, 2, 4)  # then four values, half a decade apart, around the best
+MAX_FOLDS = 5
+DEFAULT_C = 1.0  # scikit-learn's default, used where nothing can be held out
+SELECTION_TOLERANCE = 3e-4  # of the objective: far below what changes one validation answer
+SELECTION_EVALUATIONS = 200  # only very large C on separable images need more; they are judged as they are then
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value of C, and how it was chosen.
+
+    Attributes:
+        C: Inverse penalty, multiplying the sum of the losses.
+        chosen_by: "val", "5-fold cross-validation" (or fewer folds), "given", or
+            "default, no class has two images".
+        grid: The values compared, ascending; empty if C was given or could not be chosen.
+        validation_accuracy: One per grid value, in [0, 1].
+        validation_loss: One per grid value, mean cross-entropy in nats.
+        start: A fit at this C on train or most of it, for others to start from.
+    """
+
+    C: float
+    chosen_by: str
+    grid: tuple[float, ...] = ()
+    validation_accuracy: tuple[float, ...] = ()
+    validation_loss: tuple[float, ...] = ()
+    start: LinearFits | None = None
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy on the held-out images at the chosen C, in nats; infinite where nothing was held out."""
+        return self.validation_loss[self.grid.index(self.C)] if self.validation_loss else math.inf
+
+    @property
+    def on_boundary(self) -> bool:
+        """Whether the best value lies at an edge of the grid, so that a better one may lie outside."""
+        return bool(self.grid) and self.C in (self.grid[0], self.grid[-1])
+
+
+def given_C(C: float) -> Choice:
+    """A C that was not chosen here."""
+    return Choice(C, "given")
+
+
+def choose_C(
+    train_features: Tensor,
+    train_labels: Tensor,
+    val_features: Tensor,
+    val_labels: Tensor,
+    num_classes: int,
+    *,
+    sweep: Literal["coarse", "full"] = "coarse",
+    class_weight: ClassWeight = None,
+    seed: int = 0,
+    scaling: Scaling = standardising_scale,
+    by: Criterion = "accuracy",
+) -> Choice:
+    """The C of a head fitted on scaled train that is best on val, or on the folds of train.
+
+    With no val images C is chosen by stratified cross-validation on train, with as many folds as the smallest class
+    that has at least two images allows; classes with one image stay in every training part. By accuracy, ties go to the
+    lower mean loss, then to the smaller C; by loss, to the smaller C. Other arguments as for `fit_probe`.
+
+    Args:
+        scaling: What features are divided by before they are penalised; by default the standard deviation of each.
+        by: What is best: the highest accuracy or the lowest mean cross-entropy.
+
+    Raises:
+        TransferkitError: If features hold NaN, labels are out of range or train has fewer than two classes.
+    """
+    check_features(train_features, train_labels, num_classes, "training")
+    if len(val_labels):
+        check_features(val_features, val_labels, num_classes, "validation")
+        check_same_width(train_features, val_features)
+    held_out = _held_out(train_features, train_labels, val_features, val_labels, seed)
+    if held_out is None:
+        return Choice(DEFAULT_C, "default, no class has two images")
+    data = rotate(train_features, train_labels, num_classes, scaling(train_features), held_out.problems)
+    return _choose(data, weights_of_rows(data, class_weight, held_out.train_weights), held_out, sweep, by)
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """What C is judged on: G ways to train on some images and to judge on others."""
+
+    train_weights: Tensor  # (G, N) 1 where a training image is used
+    features: Tensor  # (M, D)
+    labels: Tensor  # (M,)
+    judged: Tensor  # (G, M) bool
+    name: str
+
+    @property
+    def problems(self) -> int:
+        """How many problems are solved together in the coarse sweep."""
+        return len(self.train_weights) * len(FULL_SWEEP[::COARSE_STEP])
+
+
+@dataclass(frozen=True)
+class _Score:
+    """How one C did on the held-out images, and the first of its fits to start others from."""
+
+    C: float
+    accuracy: float
+    loss: float
+    fit: LinearFits
+
+
+def _held_out(
+    train_features: Tensor, train_labels: Tensor, val_features: Tensor, val_labels: Tensor, seed: int
+) -> _HeldOut | None:
+    """Val if there is one, else folds of train, else nothing."""
+    if len(val_labels):
+        everyone = torch.ones(1, len(train_labels), device=train_labels.device)
+        judged = torch.ones(1, len(val_labels), dtype=torch.bool, device=val_labels.device)
+        return _HeldOut(everyone, val_features, val_labels, judged, "val")
+    fold = _folds(train_labels, seed)
+    count = int(fold.max()) + 1
+    if count == 0:
+        return None
+    judged = fold == torch.arange(count, device=fold.device)[:, None]
+    return _HeldOut((~judged).float(), train_features, train_labels, judged, f"{count}-fold cross-validation")
+
+
+def _folds(labels: Tensor, seed: int) -> Tensor:
+    """(N,) the fold that holds each image out, stratified; -1 for the only image of its class."""
+    counts = labels.bincount()
+    if not bool((counts >= 2).any()):
+        return torch.full_like(labels, -1)
+    folds = min(MAX_FOLDS, int(counts[counts >= 2].min()))
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(labels.device)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    by_class = by_class[counts[labels[by_class]] >= 2]
+    fold = torch.full_like(labels, -1)
+    fold[by_class] = torch.arange(len(by_class), device=labels.device) % folds
+    return fold
+
+
+def _choose(
+    data: RotatedData, row_weights: Tensor, held_out: _HeldOut, sweep: Literal["coarse", "full"], by: Criterion
+) -> Choice:
+    """Coarse values first; what follows starts from their solutions."""
+    coarse = FULL_SWEEP[::COARSE_STEP]
+    groups = len(row_weights)
+    first = fit_rotated(data, row_weights, coarse, None, SELECTION_TOLERANCE, SELECTION_EVALUATIONS)
+    scores = _scores(first, coarse, held_out)
+    finer = _refined(_best(scores, by).C) if sweep == "coarse" else _others(FULL_SWEEP, coarse)
+    nearest = [min(sum(c < value for c in coarse), len(coarse) - 1) for value in finer]  # the next higher one
+    start = first.select([group * len(coarse) + at for group in range(groups) for at in nearest])
+    second = fit_rotated(data, row_weights, finer, start, SELECTION_TOLERANCE, SELECTION_EVALUATIONS)
+    scores += _scores(second, finer, held_out)
+    best = _best(scores, by)
+    ascending = sorted(scores, key=lambda score: score.C)
+    grid, accuracies, losses = (
+        tuple(getattr(score, name) for score in ascending) for name in ("C", "accuracy", "loss")
+    )
+    return Choice(best.C, held_out.name, grid, accuracies, losses, best.fit)
+
+
+def _refined(best: float) -> tuple[float, ...]:
+    """Values of the full sweep around the best coarse one."""
+    centre = FULL_SWEEP.index(best)
+    return tuple(FULL_SWEEP[centre + step] for step in REFINED_STEPS if 0 <= centre + step < len(FULL_SWEEP))
+
+
+def _others(values: Sequence[float], known: Sequence[float]) -> tuple[float, ...]:
+    return tuple(value for value in values if value not in known)
+
+
+def _best(scores: Sequence[_Score], by: Criterion = "accuracy") -> _Score:
+    if by == "loss":
+        return min(scores, key=lambda score: (score.loss, score.C))
+    return max(scores, key=lambda score: (score.accuracy, -score.loss, -score.C))
+
+
+def _scores(fits: LinearFits, grid: Sequence[float], held_out: _HeldOut) -> list[_Score]:
+    """Accuracy and mean loss per C, pooled over the folds."""
+    correct, loss = torch.zeros(len(grid)).double(), torch.zeros(len(grid)).double()
+    for group, judged in enumerate(held_out.judged):
+        features, labels = held_out.features[judged], held_out.labels[judged]
+        for at in range(len(grid)):
+            log_p = fits.head(group * len(grid) + at).logits(features).log_softmax(1)
+            correct[at] += (log_p.argmax(1) == labels).sum().item()
+            loss[at] -= log_p.gather(1, labels[:, None]).sum(dtype=torch.float64).item()
+    count = int(held_out.judged.sum())
+    rows = zip(grid, (correct / count).tolist(), (loss / count).tolist(), strict=True)
+    return [_Score(*row, fits.select([at])) for at, row in enumerate(rows)]

@@ -1,0 +1,146 @@
+"""Where pretrained weights are found: torchvision, an installed package, a file, a run's folder."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from transferkit.models.classifier import WeightsRecord
+from transferkit.models.stored_model import MODEL
+from transferkit.models.weights.cached import downloaded, local, sha256_of
+from transferkit.models.weights.content import Weights
+from transferkit.models.weights.known_packages import same_network
+from transferkit.models.weights.packages import from_packages, installed, is_packaged
+from transferkit.models.weights.reading import read_file
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
+from transferkit.runtime.json_files import read_object
+
+TORCHVISION_LICENCE = "BSD (torchvision); terms of its training data, ImageNet, may apply"  # package metadata, README
+
+
+def opened(where: str, backbone: str, console: Console) -> Weights | None:
+    """The weights in a file or a run's folder, or those that an installed package gives this name; None for `none`.
+
+    Raises:
+        TransferkitError: If there is nothing at `where`, it cannot be read safely, or the run is of another backbone.
+    """
+    if where == "none":
+        return None
+    path = Path(where).expanduser()
+    if os.path.isdir(path):
+        return from_run(path, backbone)
+    if os.path.isfile(path):
+        return from_file(path, console)
+    packaged = from_packages(backbone, where, console)
+    if packaged is None:
+        require(where, backbone)
+    return packaged
+
+
+def require(where: str, backbone: str) -> None:
+    """Check that there is something at `where`: a file, a folder, or a name that an installed package gives.
+
+    Raises:
+        TransferkitError: If not, or if the package's file is altered; says what was expected.
+    """
+    if where in ("imagenet", "none") or Path(where).expanduser().exists():
+        return
+    if is_packaged(backbone, where):
+        return
+    found = installed()
+    is_a_word = "/" not in where and "." not in where
+    names = {offer.content.name for offer in found.offers if same_network(offer.content.backbone, backbone)}
+    near = [did_you_mean(where, {"imagenet", "none", *names})] if is_a_word else []
+    raise TransferkitError(
+        " ".join(
+            [
+                f"No weights at {quoted(where)}: there is no such file or folder. Expected imagenet, none, a "
+                ".safetensors or .pth file, the folder of a run, or a name that an installed package gives.",
+                *near,
+                *(found.problems if is_a_word else ()),
+            ]
+        )
+    )
+
+
+def from_torchvision(name: str, console: Console) -> Weights:
+    """The ImageNet weights of a torchvision network: from a cache, an installed package, or IMAGENET1K_V1 downloaded.
+
+    Raises:
+        TransferkitError: If a package that offers them is altered, or several do.
+        MachineError: If they are not here and cannot be downloaded.
+    """
+    url = torchvision_url(name)
+    found = local(Path(url).name, console)
+    if found is None and (packaged := from_packages(name, "imagenet", console)):
+        return packaged
+    path, digest = found or downloaded(Path(url).name, [url], f"weights of {name}", console)
+    tensors, _ = read_file(path)
+    return Weights(tensors, WeightsRecord("torchvision", "IMAGENET1K_V1", digest, TORCHVISION_LICENCE))
+
+
+def torchvision_url(name: str) -> str:
+    """Where torchvision keeps IMAGENET1K_V1; never DEFAULT, which means V2 for some networks and V1 for others."""
+    from torchvision.models import get_model_weights
+
+    return str(get_model_weights(name)["IMAGENET1K_V1"].url)
+
+
+def from_file(path: Path, console: Console) -> Weights:
+    """The weights in a .safetensors or .pth file; mean and std too, where its metadata tells them.
+
+    Raises:
+        TransferkitError: If the file is none of these, damaged, or would have to run code.
+    """
+    tensors, metadata = read_file(path)
+    preparation = {key: _triple(path, key, metadata[key]) for key in ("mean", "std") if metadata.get(key)}
+    if len(preparation) < 2:
+        preparation = {}
+        console.line(f"{path.name} tells no mean and std; images are prepared as for ImageNet weights.")
+    licence = metadata.get("licence") or metadata.get("license") or "unknown"
+    return Weights(tensors, WeightsRecord("file", path.name, sha256_of(path), licence), preparation)
+
+
+def from_run(folder: Path, backbone: str) -> Weights:
+    """The body of the model in a run's folder, with its preparation; the head stays behind, whatever its classes.
+
+    Raises:
+        TransferkitError: If the folder is no finished run, or of another backbone.
+    """
+    path, facts_path = folder / "model.safetensors", folder / "model.json"
+    if not (path.is_file() and facts_path.is_file()):
+        raise TransferkitError(
+            f"{folder} holds no model: expected the folder of a finished run, with model.safetensors and model.json."
+        )
+    facts = read_object(facts_path, MODEL)
+    trained, prepared = str(facts["backbone"]["name"]), facts["input"]
+    if trained != backbone:
+        raise TransferkitError(
+            f"The run {folder} trained {trained}, not {backbone}. Use {trained}, or the run of a {backbone}."
+        )
+    tensors, _ = read_file(path)
+    licence = str((facts.get("weights") or {}).get("licence", "unknown"))
+    preparation = {key: tuple(prepared[key]) for key in ("mean", "std")}
+    preparation |= {key: prepared[key] for key in ("interpolation", "crop") if key in prepared}
+    return Weights(tensors, WeightsRecord("run", folder.resolve().name, sha256_of(path), licence), preparation)
+
+
+def _triple(path: Path, key: str, text: str) -> tuple[float, float, float]:
+    """Three numbers written as `0.485,0.456,0.406`.
+
+    Raises:
+        TransferkitError: If they are anything else, or nothing that images can be prepared with.
+    """
+    try:
+        first, second, third = (float(number) for number in text.strip("[]() ").split(","))
+    except ValueError:
+        first = second = third = math.nan
+    if not all(math.isfinite(number) and (key == "mean" or number > 0) for number in (first, second, third)):
+        kind = "finite" if key == "mean" else "positive"
+        raise TransferkitError(
+            f"{path} says in its metadata that {key} is {quoted(text)}. Expected three {kind} numbers, as in "
+            "0.485,0.456,0.406. Save the file with the right ones, or without them to prepare images as for ImageNet."
+        )
+    return first, second, third

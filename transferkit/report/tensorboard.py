@@ -1,0 +1,110 @@
+"""A finished run for TensorBoard; only where the recipe asks for it, and only into the run's own folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.runs import run_directory
+from transferkit.runs.run_directory import Run
+from transferkit.runtime import folders
+from transferkit.runtime.errors import TransferkitError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+FOLDER, EVENTS = "tensorboard", "events.out.tfevents.*"  # the names are SummaryWriter's choice
+PICTURES = 24  # of mistakes, at most
+TRAINING = {  # key of history.jsonl: tag
+    "loss": "train/loss",
+    "val_accuracy": "val/accuracy",
+    "val_loss": "val/loss",
+    "lr": "train/learning rate",
+    "gradient_norm": "train/gradient norm",
+    "images_per_second": "train/images per second",
+}
+TEST = ("accuracy", "macro_recall", "nll", "brier", "ece")
+
+
+def require(track: str) -> None:
+    """Refuse a run that is to be tracked where the extra is missing, before any work.
+
+    Raises:
+        TransferkitError: Says what to install.
+    """
+    if track == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
+        raise TransferkitError(
+            "--track tensorboard needs the package tensorboard, which is not installed. "
+            'Type: pip install "transferkit[track]"'
+        )
+
+
+def write(run: Run) -> Path | None:
+    """Write what the run's recipe asks for: scalars of every epoch, the test numbers, confusion matrix and mistakes.
+
+    Epoch 0 is the start.
+
+    Returns:
+        The folder to open with `tensorboard --logdir`, or None where the recipe asks for nothing.
+    """
+    if run.recipe.track == "none":
+        return None
+    require(run.recipe.track)
+    from torch.utils.tensorboard import SummaryWriter
+
+    folder = run.path / FOLDER
+    with run_directory.held(run):
+        folders.remove(run.path, [name for name in folders.files_of(run.path) if name.startswith(f"{FOLDER}/")])
+        of_others = set(folder.glob(EVENTS))
+        with SummaryWriter(str(folder)) as writer:
+            folders.record_written(set(folder.glob(EVENTS)) - of_others)
+            _write_numbers(run, writer)
+    return folder
+
+
+def _write_numbers(run: Run, writer: SummaryWriter) -> None:
+    last = 0
+    for tag, value, epoch, time in scalars(run):
+        writer.add_scalar(tag, value, epoch, walltime=time)
+        last = max(last, epoch)
+    _write_pictures(run, writer, last)
+
+
+def scalars(run: Run) -> Iterator[tuple[str, float, int, float]]:
+    """Tag, value, epoch and time of every number, the test set's at the last epoch."""
+    time = datetime.fromisoformat(run.facts["started"]).timestamp()
+    epoch = 0
+    for record in run.history:
+        epoch, time = int(record["epoch"]), time + float(record.get("seconds") or 0.0)
+        yield from ((tag, record[key], epoch, time) for key, tag in TRAINING.items() if record.get(key) is not None)
+    test = run.evaluation["test"]
+    yield from ((f"test/{key}", test[key], epoch, time) for key in TEST if test.get(key) is not None)
+
+
+def _write_pictures(run: Run, writer: SummaryWriter, epoch: int) -> None:
+    writer.add_image("test/confusion matrix", _confusion(run), epoch, dataformats="HWC")
+    kept = run.thumbnails()
+    rows = [row["index"] for row in run.evaluation["test"]["most_confident_mistakes"][:PICTURES]]
+    pictures = [kept[index] for index in rows if index in kept]
+    if pictures:
+        writer.add_images("test/most confident mistakes", np.stack(pictures), epoch)
+
+
+def _confusion(run: Run) -> npt.NDArray[np.uint8]:
+    """(H, W, 3), the figure that `transferkit report RUN --figure confusion` draws."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from transferkit.report.figures import drawn
+
+    figure: Any = drawn(run, "confusion")
+    figure.set_dpi(150)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture: npt.NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3]
+    return picture

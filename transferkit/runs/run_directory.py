@@ -1,0 +1,331 @@
+"""A run's folder: what is in it, and how it is made and read without losing anything."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit import recipe as recipes
+from transferkit.metrics.outputs import Outputs
+from transferkit.models.stored_model import MODEL
+from transferkit.runs import result_folders
+from transferkit.runs.run_files import ENVIRONMENT, EPOCH, EVALUATION, FACTS
+from transferkit.runtime import folders
+from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.files import (
+    CHECKPOINT,
+    REFIT_CHECKPOINT,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+    write_text,
+)
+from transferkit.runtime.json_files import read_lines, read_object
+
+if TYPE_CHECKING:
+    from transferkit.runtime.machine import Precision
+
+KIND = "run"
+LIMITS_FOLDER = "limits"
+FORMAT = 1  # of the files below; readers refuse a newer one
+CONTINUED = "continued after an interruption: seconds and openings of the test set count from there"
+RUN_FILES = (
+    "evaluation.json",
+    "recipe.yaml",
+    "model.safetensors",
+    "model.json",
+    CHECKPOINT,
+    REFIT_CHECKPOINT,
+    "history.jsonl",
+    "facts.json",
+    "environment.json",
+    "report.html",
+    "report.md",
+    "confusion.csv",
+    "labels.json",
+    "labels.csv",
+)  # of a run from a version without manifests, like those below
+OUTPUT_FILES = ("val", "test", "bank", "thumbnails", "explanations", "map", "label_pictures")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run; complete without the code that made it, no pickle anywhere.
+
+    Files: recipe.yaml (resolved), model.safetensors and model.json, history.jsonl (one line per epoch, the
+    start as epoch 0), outputs/<set>.safetensors (val, test, bank), outputs/thumbnails.safetensors,
+    outputs/explanations.safetensors, facts.json, evaluation.json, environment.json, report.html, report.md,
+    confusion.csv; checkpoint.safetensors only while training is unfinished, failed-step.safetensors only
+    where it stopped at a loss that is not finite.
+    """
+
+    path: Path
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / "evaluation.json").exists()
+
+    @property
+    def has_page(self) -> bool:
+        """Whether its report is complete; report.html is written last."""
+        return (self.path / "report.html").exists()
+
+    @property
+    def exists(self) -> bool:
+        """Whether this folder is a run at all."""
+        return os.path.exists(self.path / "recipe.yaml")  # False for what can be no path, too
+
+    @cached_property
+    def recipe(self) -> recipes.Recipe:
+        """The resolved recipe."""
+        recipe = recipes.load(self.path / "recipe.yaml")
+        if not isinstance(recipe, recipes.Recipe):
+            raise TransferkitError(
+                f"{self.path / 'recipe.yaml'} is a {type(recipe).__name__.lower()}, not the recipe of a run."
+            )
+        return recipe
+
+    @cached_property
+    def model(self) -> dict[str, Any]:
+        """What model.json says: class names, input, stages, weights, parameters."""
+        return read_object(self.path / "model.json", MODEL)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What facts.json says: command, started, seconds, notes, data, openings of the test set, parameter groups."""
+        return read_object(self.path / "facts.json", FACTS)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, device, precision, threads."""
+        return read_object(self.path / "environment.json", ENVIRONMENT)
+
+    @property
+    def precision(self) -> Precision:
+        """In which its thresholds were made, so in which its network is asked; kept with the model."""
+        found = self.model.get("precision") or self.environment.get("precision")  # earlier versions: there alone
+        return "bf16" if found == "bf16" else "fp32"
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """What evaluation.json says: every number of the report."""
+        return read_object(self.path / "evaluation.json", EVALUATION)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One mapping per finished epoch, after the start as epoch 0; empty for a probe."""
+        path = self.path / "history.jsonl"
+        return read_lines(path, EPOCH) if path.exists() else []
+
+    def outputs(self, image_set: str) -> Outputs:
+        """The stored outputs of `val`, of `test`, or of some train images to compare with: `bank`."""
+        return Outputs.load(self.outputs_path(image_set))
+
+    def outputs_path(self, image_set: str) -> Path:
+        """Where the outputs of an image set are, if there are any."""
+        return self.path / "outputs" / f"{image_set}.safetensors"
+
+    @property
+    def explanations_path(self) -> Path:
+        """Where the nearest training images and the class-activation maps of the listed images are."""
+        return self.path / "outputs" / "explanations.safetensors"
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What `transferkit labels` found: likely label errors and duplicates; {} before it ran."""
+        path = self.path / "labels.json"
+        return dict(read_json(path)) if path.exists() else {}
+
+    @property
+    def label_pictures_path(self) -> Path:
+        """Where the pictures of likely label errors and duplicates are."""
+        return self.path / "outputs" / "label_pictures.safetensors"
+
+    def label_pictures(self) -> dict[str, dict[int, npt.NDArray[np.uint8]]]:
+        """Small pictures (3, h, w) of these images, by part (`train`, `test`) and position in it."""
+        arrays, _ = read_arrays(self.label_pictures_path)
+        return {
+            part: dict(zip(arrays[f"{part}_indices"].tolist(), arrays[f"{part}_pixels"], strict=True))
+            for part in ("train", "test")
+        }
+
+    @property
+    def map_path(self) -> Path:
+        """Where the places of the test images on the report's map are; made by the first report."""
+        return self.path / "outputs" / "map.safetensors"
+
+    def thumbnails(self) -> dict[int, npt.NDArray[np.uint8]]:
+        """Small pictures (3, h, w) of some test images, by their position in the test outputs; may be empty."""
+        path = self.path / "outputs" / "thumbnails.safetensors"
+        if not path.exists():
+            return {}
+        arrays, _ = read_arrays(path)
+        return dict(zip(arrays["indices"].tolist(), arrays["pixels"], strict=True))
+
+    def write_thumbnails(self, indices: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8]) -> None:
+        """Keep pictures (M, 3, h, w) of the test images at `indices`."""
+        write_arrays(self.path / "outputs" / "thumbnails.safetensors", {"indices": indices, "pixels": pixels})
+
+    def save_outputs(self, outputs: Mapping[str, Outputs | None]) -> None:
+        """Keep the outputs of each image set that there is."""
+        for name, value in outputs.items():
+            if value is not None:
+                value.save(self.outputs_path(name))
+
+    def remove_checkpoint(self) -> None:
+        """A finished run needs no state to go on from, nor the step at which an earlier attempt failed."""
+        for name in (CHECKPOINT, REFIT_CHECKPOINT, "failed-step.safetensors"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def write_history(self, history: Sequence[dict[str, Any]]) -> None:
+        """The log of all finished epochs."""
+        write_text(self.path / "history.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """One of the JSON files."""
+        write_json(self.path / f"{name}.json", value)
+
+    def write_recipe(self, recipe: recipes.Recipe) -> None:
+        """The resolved recipe, with the command that runs it again."""
+        header = f"# transferkit run {self.path / 'recipe.yaml'} --out ANOTHER_FOLDER\n"
+        write_text(self.path / "recipe.yaml", header + recipes.dump(recipe))
+
+
+def open_run(path: Path | str | Run) -> Run:
+    """A finished run, from its folder or from what `finetune`, `probe` or `scratch` returned.
+
+    Raises:
+        TransferkitError: If there is none at `path`, it is unfinished, or a newer version wrote it.
+    """
+    place = path.path if isinstance(path, Run) else path
+    if not isinstance(place, str | os.PathLike):
+        raise TransferkitError(
+            f"An object of type {type(path).__name__} is no run. Expected a run's folder, or what finetune, probe or "
+            "scratch returned."
+        )
+    run = Run(Path(place))
+    if not run.exists:
+        raise TransferkitError(
+            f"{quoted(str(place))[1:-1]} is no run: it has no recipe.yaml. Expected a folder that a transferkit "
+            "command made."
+        )
+    if not run.is_finished:
+        raise TransferkitError(f"The run {path} did not finish. Continue it with the same command and --resume.")
+    if run.facts.get("format", 0) > FORMAT:
+        raise TransferkitError(f"A newer transferkit wrote {path}. Upgrade with: pip install --upgrade transferkit")
+    return run
+
+
+@contextmanager
+def claimed(path: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Run]:
+    """A folder to write a run to, checked before any work; inside, no other process works in it.
+
+    Raises:
+        TransferkitError: If the folder holds something that would be lost, or another process works in it.
+    """
+    _require_free(Run(path), overwrite, resume)
+    with held(Run(path)):
+        _require_free(Run(path), overwrite, resume)  # another process may have ended meanwhile
+        yield Run(path)
+
+
+def held(run: Run) -> AbstractContextManager[None]:
+    """Inside, this process alone works in the run's folder; what it writes there is listed in the manifest.
+
+    Raises:
+        TransferkitError: If the folder holds something else, or another process works in it.
+    """
+    older = older_files(run)
+    folders.require(run.path, KIND, is_older=bool(older))
+    return folders.held(run.path, KIND, older)
+
+
+def _require_free(run: Run, overwrite: bool, resume: bool) -> None:
+    path = run.path
+    folders.require(path, KIND, is_older=bool(older_files(run)))
+    if run.is_finished and not overwrite and not (resume and not run.has_page):
+        page = f"Look at {path / 'report.html'}" if run.has_page else "Its page is missing: build it with --resume"
+        raise TransferkitError(
+            f"{path} already holds this run. {page}, choose another folder with --out, or replace it with --overwrite."
+        )
+    if run.exists and not run.is_finished and not (overwrite or resume):
+        raise TransferkitError(
+            f"{path} holds an unfinished run. Continue it with --resume, or start again with --overwrite."
+        )
+
+
+def older_files(run: Run) -> list[str]:
+    """What a version that wrote no manifest left of a run, as relative paths, what is written first first.
+
+    None where there is a manifest, and none unless recipe, model and history tell the same story: a folder with files
+    of these everyday names may be anything.
+    """
+    if folders.kind_of(run.path) is not None or not run.is_finished or not _is_consistent(run):
+        return []
+    paths = [run.path / name for name in reversed(RUN_FILES)]
+    paths += [run.path / "outputs" / f"{name}.safetensors" for name in OUTPUT_FILES]
+    if run.recipe.track == "tensorboard":
+        paths += (run.path / "tensorboard").glob("events.out.tfevents.*")
+    return [path.relative_to(run.path).as_posix() for path in paths if path.exists()]
+
+
+def _is_consistent(run: Run) -> bool:
+    """Whether recipe.yaml, model.json and history.jsonl are of one run."""
+    try:
+        epochs = [line["epoch"] for line in run.history]
+        is_trained = isinstance(run.recipe.method, recipes.TrainingSettings)
+        is_same = run.model["backbone"] == run.recipe.backbone.model_dump(mode="json")
+        follow = epochs == list(range(min(epochs, default=0), min(epochs, default=0) + len(epochs)))
+        return is_same and follow and bool(epochs) == is_trained
+    except (TransferkitError, OSError, ValueError, KeyError, TypeError, AssertionError):
+        return False
+
+
+def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
+    """Write the resolved recipe; without `resume`, what an earlier run left there is removed.
+
+    Returns:
+        What the report must say of it.
+
+    Raises:
+        TransferkitError: If the unfinished run to continue has another recipe.
+    """
+    if run.exists and resume:
+        if recipes.load(run.path / "recipe.yaml") != recipe:
+            raise TransferkitError(
+                f"{run.path} holds an unfinished run of another recipe, so it cannot be continued with this one. "
+                "Choose another folder with --out, or start again with --overwrite."
+            )
+        return (CONTINUED,)
+    with held(run):
+        _remove_files(run)
+        run.write_recipe(recipe)
+    return ()
+
+
+def remove(run: Run) -> None:
+    """Remove what a run wrote, and nothing else that lies in its folder."""
+    with held(run):
+        _remove_files(run)
+    folders.forget(run.path)
+
+
+def _remove_files(run: Run) -> None:
+    """What manifests list of a run and of the limits report in it, which speaks of the removed model."""
+    report = run.path / LIMITS_FOLDER
+    if folders.kind_of(report) == result_folders.LIMITS.name:
+        with result_folders.held(report, result_folders.LIMITS):
+            folders.remove(report)
+        folders.forget(report)
+    folders.remove(run.path)

@@ -1,0 +1,53 @@
+"""Arguments of the Python calls, compared with the types in their signatures: a wrong one is told by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from inspect import Parameter, signature
+from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+IN_WORDS = {"Sequence[str]": "a list of names, as in ['resnet18', 'resnet34=none']"}
+VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+
+
+def typed(function: Callable[P, Result], name: str = "") -> Callable[P, Result]:
+    """The function with its named arguments checked first; `name` is what it is called in messages."""
+
+    @wraps(function)
+    def call(*arguments: P.args, **options: P.kwargs) -> Result:
+        shape = signature(function)
+        given = shape.bind(*arguments, **options).arguments
+        named = {key: value for key, value in given.items() if shape.parameters[key].kind not in VARIADIC}
+        require_types(f"transferkit.{name or function.__name__}", named, function)
+        return function(*arguments, **options)
+
+    return call
+
+
+def require_types(source: str, values: Mapping[str, Any], like: Any) -> None:
+    """Refuse values of other types than those of the same name in a function's or a class's annotations.
+
+    Raises:
+        TransferkitError: Names the first one.
+    """
+    hints = get_type_hints(like)
+    for name, value in values.items():
+        try:
+            TypeAdapter(hints[name], config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+        except ValidationError:
+            expected = _expected(value, hints[name], like.__annotations__[name])
+            raise TransferkitError(f"{source}: {name} is {quoted(value)}. {expected}") from None
+
+
+def _expected(value: Any, hint: Any, annotation: str) -> str:
+    """What to type instead: the nearest of several words, else what the annotation means."""
+    if get_origin(hint) is Literal and isinstance(value, str):
+        return did_you_mean(value, get_args(hint))
+    return f"Expected {IN_WORDS.get(annotation, annotation)}."

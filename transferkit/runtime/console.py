@@ -1,0 +1,136 @@
+"""What a person watching a run sees, on stderr: lines, progress bars, the live training display."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.console import RenderableType
+
+
+SECONDS_BETWEEN_WORDS = 1.0
+
+
+def printable(text: str) -> str:
+    """The text without control characters: a file's name must not steer the terminal.
+
+    Example:
+        >>> printable("cat\\x1b[2J.jpg")
+        'cat?[2J.jpg'
+    """
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
+
+
+@dataclass
+class Console:
+    """Progress and prose. A terminal gets live bars; a file or a pipe gets plain lines."""
+
+    quiet: bool = False
+    stream: TextIO | None = None
+    seconds_between_lines: float = 10.0
+    _rich: RichConsole | None = field(default=None, repr=False)
+
+    @property
+    def rich(self) -> RichConsole:
+        """The rich console behind this one, made at first use."""
+        if self._rich is None:
+            from rich.console import Console as RichConsole
+
+            self._rich = RichConsole(file=self.stream or sys.stderr, quiet=self.quiet, highlight=False)
+        return self._rich
+
+    def line(self, text: str) -> None:
+        """One line of prose, printed as it is: names and paths are never read as markup."""
+        if not self.quiet:
+            self.rich.print(printable(text), markup=False, soft_wrap=not self.rich.is_terminal)
+
+    def show(self, renderable: RenderableType) -> None:
+        """A table or another renderable of rich."""
+        self.rich.print(renderable)
+
+    @contextmanager
+    def progress(self, title: str, total: int, unit: str = "img") -> Iterator[Progress]:
+        """A bar over `total` units with rate and time left."""
+        bar = Progress(self, title, total, unit)
+        with bar:
+            yield bar
+
+
+class Progress:
+    """One running bar; `advance` moves it and `describe` changes the words beside it."""
+
+    def __init__(self, console: Console, title: str, total: int, unit: str) -> None:
+        self.console, self.title, self.total, self.unit = console, title, total, unit
+        self.done = 0
+        self.words = ""
+        self.started = self.last_line = self.last_told = time.perf_counter()
+        self._live: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        if self.console.rich.is_terminal and not self.console.quiet:
+            self._live = self._make_live()
+            self._live.start()
+            self._task = self._live.add_task(self.title, total=self.total, words="", rate="")
+        return self
+
+    def _make_live(self) -> Any:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Live
+
+        columns = ("{task.description}", "{task.fields[words]}", "{task.fields[rate]}")
+        title, words, rate = (TextColumn(column, markup=False) for column in columns)
+        bar = BarColumn(bar_width=16)
+        left = TimeRemainingColumn(compact=True)
+        return Live(title, bar, words, rate, left, console=self.console.rich, transient=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+        if self.done and not self.console.quiet:
+            self.console.line(self.summary())
+
+    def advance(self, units: int, words: str | None = None) -> None:
+        """Move on by `units`, and say `words` (the latest loss, say) beside the bar."""
+        self.done += units
+        self.words = self.words if words is None else words
+        if self._live is not None:
+            rate = f"{self.rate:,.0f} {self.unit}/s"
+            shown = {"words": self.words, "rate": rate}
+            self._live.update(self._task, description=self.title, completed=self.done, total=self.total, **shown)
+        elif self.done < self.total and time.perf_counter() - self.last_line > self.console.seconds_between_lines:
+            self.last_line = time.perf_counter()
+            self.console.line(f"{self.summary()}, {self.seconds_left:.0f} s left")
+
+    def tell(self, text: str, always: bool = False) -> None:
+        """A line that stays above the bar; dropped where the last one is less than a second old, unless `always`."""
+        now = time.perf_counter()
+        if always or now - self.last_told >= SECONDS_BETWEEN_WORDS:
+            self.last_told = now
+            self.console.line(text)
+
+    @property
+    def rate(self) -> float:
+        """Units per second so far."""
+        return self.done / max(time.perf_counter() - self.started, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds to the end at this rate."""
+        return (self.total - self.done) / max(self.rate, 1e-9)
+
+    def summary(self) -> str:
+        """The bar in words, for a log."""
+        seconds = time.perf_counter() - self.started
+        words = f" | {self.words}" if self.words else ""
+        done = f"{self.done:,}/{self.total:,} {self.unit}"
+        return f"{self.title}: {done} in {seconds:.1f} s ({self.rate:,.0f} {self.unit}/s){words}"
+
+
+SILENT = Console(quiet=True)

@@ -1,0 +1,131 @@
+"""Files that are complete or absent: atomic writes, tensors without pickle."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.runtime import folders
+from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.json_files import read_json as read_json
+
+CHECKPOINT, REFIT_CHECKPOINT = "checkpoint.safetensors", "checkpoint-refit.safetensors"  # of unfinished trainings
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary neighbour of `path`, then move it into place in one step.
+
+    In a folder that this process works in (`folders.held`) the file is listed first.
+
+    Raises:
+        TransferkitError: If a file lies there that transferkit did not write in its folder.
+        MachineError: If the disk is full or refuses; `path` is then as it was.
+    """
+    from safetensors import SafetensorError
+
+    temporary = path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folders.record(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:  # safetensors reports the system's errors as its own
+        raise MachineError(f"Cannot write {path}: {_reason(error)}.") from error
+    finally:
+        if temporary != path:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _reason(error: Exception) -> str:
+    if os.strerror(errno.ENOSPC) in str(error):
+        return "the disk is full. Free some space, or choose another folder with --out"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8, atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8.
+
+    Raises:
+        TransferkitError: If it cannot be read, or is no such text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TransferkitError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise TransferkitError(f"{path} is no text in UTF-8: {error}.") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file, atomically; NaN is refused, because it is no JSON."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, Any] | None = None) -> None:
+    """Arrays in a .safetensors file, atomically; `metadata` values are stored as JSON."""
+    from safetensors.numpy import save_file
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in (metadata or {}).items()}
+    write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata=texts))
+
+
+def read_arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Arrays and metadata of a .safetensors file.
+
+    Raises:
+        TransferkitError: If the file is missing or damaged.
+    """
+    return _read(path, "numpy")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
+    """torch tensors in a .safetensors file, atomically; `metadata` values are stored as JSON."""
+    from safetensors.torch import save_file
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    texts = {name: json.dumps(value) for name, value in (metadata or {}).items()}
+    write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata=texts))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """torch tensors and metadata of a .safetensors file.
+
+    Raises:
+        TransferkitError: If the file is missing or damaged.
+    """
+    return _read(path, "pt")
+
+
+def _read(path: Path, framework: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework=framework) as file:
+            metadata = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise TransferkitError(f"Cannot read {path}: {error}.") from error

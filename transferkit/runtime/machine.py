@@ -1,0 +1,198 @@
+"""The machine below a run: device, precision, threads, seeds and versions."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import platform
+import random
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from transferkit.runtime.allocator import keep_freed_memory
+from transferkit.runtime.errors import TransferkitError
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a run computes; `notes` say aloud what was chosen by itself."""
+
+    device: torch.device
+    precision: Precision
+    threads: int
+    notes: tuple[str, ...] = ()
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """bf16 arithmetic inside, where this runtime uses it."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def start(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Runtime:
+    """Choose device, precision and threads, and set the process up for them.
+
+    Raises:
+        TransferkitError: If the device asked for is not there; nothing else is used in its place.
+    """
+    chosen = choose_device(device)
+    chosen_precision = choose_precision(chosen, precision)
+    chosen_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or usable_cores()
+    torch.set_num_threads(chosen_threads)
+    if chosen.type == "cpu":
+        keep_freed_memory()
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = chosen.type == "cuda"
+    described = f"{device_name(chosen)}, {chosen_precision}, {thread_count(chosen_threads)}"
+    notes = [described]
+    if chosen_precision == "bf16" and not has_fast_bf16(chosen):
+        notes.append("bf16 is computed without units for it here: right, but slower than fp32")
+    return Runtime(chosen, chosen_precision, chosen_threads, tuple(notes))
+
+
+def thread_count(threads: int) -> str:
+    """A number of threads in words.
+
+    Example:
+        >>> thread_count(1), thread_count(4)
+        ('1 thread', '4 threads')
+    """
+    return f"{threads} thread{'' if threads == 1 else 's'}"
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        TransferkitError: If that device is unknown or absent.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise TransferkitError(f"Unknown device {name!r}. Expected auto, cpu, cuda, cuda:1 or mps.") from error
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device.type, False):
+        raise TransferkitError(
+            f"Device {name!r} is not available here. Use --device auto or --device cpu; "
+            "`transferkit doctor` shows what this machine has."
+        )
+    return device
+
+
+def choose_precision(device: torch.device, name: str) -> Precision:
+    """bf16 where the hardware computes in it, else fp32, unless one was asked for."""
+    if name == "auto":
+        return "bf16" if has_fast_bf16(device) else "fp32"
+    if name not in ("fp32", "bf16"):
+        raise TransferkitError(f"Unknown precision {name!r}. Expected auto, fp32 or bf16.")
+    return "bf16" if name == "bf16" else "fp32"
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 runs on its own units: CUDA since Ampere; CPUs with avx512_bf16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+
+
+def cpu_flags() -> set[str]:
+    """Instruction-set flags the kernel lists; empty where there is no such list."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    lines = (line for line in text.splitlines() if line.startswith("flags"))
+    return set(next(lines, ":").split(":", 1)[1].split())
+
+
+def usable_cores() -> int:
+    """Cores this process may use: the affinity mask, cut by a cgroup quota."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, cgroup_cores()))
+
+
+def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """The CPU quota of the control group in whole cores, rounded up; a large number without one."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (root / "cpu.max").read_text().split()
+        return math.ceil(int(quota) / int(period))
+    with contextlib.suppress(OSError, ValueError):
+        quota_us = int((root / "cpu/cpu.cfs_quota_us").read_text())
+        period_us = int((root / "cpu/cpu.cfs_period_us").read_text())
+        if quota_us > 0:
+            return math.ceil(quota_us / period_us)
+    return 1 << 16
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch; the one place that touches global random state."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries that use the global state
+    torch.manual_seed(seed)
+
+
+def device_name(device: torch.device) -> str:
+    """A name a reader knows: the GPU's model or the CPU's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({cpu_model()})" if device.type == "cpu" else "Apple GPU (mps)"
+
+
+def cpu_model() -> str:
+    """The processor's model name."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def package_version(name: str) -> str:
+    """The installed version of a package, or `not installed`."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def environment(runtime: Runtime) -> dict[str, Any]:
+    """What a reader needs to repeat a run: versions, device, precision, threads."""
+    packages = (
+        "transferkit",
+        "torch",
+        "torchvision",
+        "timm",
+        "scikit-learn",
+        "numpy",
+        "pillow",
+        "safetensors",
+    )
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: package_version(name) for name in packages},
+        "device": device_name(runtime.device),
+        "precision": runtime.precision,
+        "threads": runtime.threads,
+    }
+
+
+def cache_folder() -> Path:
+    """Where downloads, decoded images and features are kept: $TRANSFERKIT_CACHE, else the user's cache folder."""
+    if chosen := os.environ.get("TRANSFERKIT_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transferkit"

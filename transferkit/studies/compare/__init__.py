@@ -1,0 +1,1 @@
+"""Which method and which backbone is better here: several runs on the same images, one verdict."""

@@ -1,0 +1,71 @@
+"""A comparison or a label curve as something to look at: its pages, its verdict on the terminal, its figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferkit.runs import result_folders
+from transferkit.runs.result_folders import COMPARISON, STUDY
+from transferkit.runs.run_directory import Run
+from transferkit.runtime import folders
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import write_text
+from transferkit.runtime.json_files import read_result
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def write_comparison(folder: Path) -> dict[str, Any]:
+    """Make report.html and report.md of a comparison or a label curve from its comparison.json alone, and return it.
+
+    Raises:
+        TransferkitError: If another process works in the folder, or it is of something else.
+    """
+    kind = COMPARISON if folders.kind_of(folder) == COMPARISON.name else STUDY
+    with result_folders.held(folder, kind):
+        return _write_comparison(folder)
+
+
+def _write_comparison(folder: Path) -> dict[str, Any]:
+    comparison = read_result(folder / "comparison.json")
+    if comparison.get("kind") == "curve":
+        from transferkit.studies.compare import label_curve_page as label_curve
+
+        page, markdown = label_curve.label_curve_page(comparison, folder), label_curve.label_curve_markdown(comparison)
+    else:
+        from transferkit.studies.compare import words as comparison_words
+        from transferkit.studies.compare.page import comparison_page
+
+        page, markdown = comparison_page(comparison, folder), comparison_words.markdown(comparison)
+    write_text(folder / "report.md", markdown)
+    write_text(folder / "report.html", page)
+    return comparison
+
+
+def comparison_verdict(comparison: Mapping[str, Any]) -> RenderableType:
+    """What the terminal shows of a comparison or a label curve."""
+    if comparison.get("kind") == "curve":
+        from transferkit.studies.compare.label_curve_page import label_curve_verdict
+
+        return label_curve_verdict(comparison)
+    from transferkit.studies.compare import page as comparisons
+
+    return comparisons.comparison_verdict(comparison)
+
+
+def comparison_figure(study: Run, name: str, path: Path) -> None:
+    """Draw the figure `curve` of a label curve, as .pdf, .svg or .png.
+
+    Raises:
+        TransferkitError: If there is no such figure of this comparison.
+    """
+    from transferkit.studies.compare.label_curve_page import label_curve_figure
+
+    comparison = read_result(study.path / "comparison.json")
+    if name != "curve" or comparison.get("kind") != "curve":
+        which = "a label curve has the figure curve" if comparison.get("kind") == "curve" else "a comparison has none"
+        raise TransferkitError(f"There is no figure {name!r} here: {which}; a run has confusion, recall and training.")
+    label_curve_figure(comparison, path)

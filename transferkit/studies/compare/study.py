@@ -1,0 +1,215 @@
+"""A study: several recipes on the same images, one after the other, ending in one comparison or one label curve."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transferkit.metrics.statistics import Over
+from transferkit.models.backbones import require_known
+from transferkit.recipe import Recipe, Study, dump
+from transferkit.recipe import budget as budgets
+from transferkit.run import run
+from transferkit.runs import result_folders, run_directory
+from transferkit.runs.result_folders import COMPARISON, STUDY
+from transferkit.runs.run_directory import Run
+from transferkit.runtime import folders
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import MachineError, TransferkitError, reason
+from transferkit.runtime.files import write_json, write_text
+from transferkit.studies.compare.label_curve import label_curve
+from transferkit.studies.compare.measure import compare
+from transferkit.studies.compare.report import write_comparison
+from transferkit.studies.compare.same_data import arms_of, chosen_reference, finished_runs, require_same_data
+
+
+def run_study(
+    study: Study, out: Path | None = None, *, overwrite: bool = False, console: Console | None = None, command: str = ""
+) -> dict[str, Any]:
+    """Carry out every run that is not finished yet, compare, and leave comparison.json, report.html and report.md.
+
+    A run that fails is reported and the others go on; starting the study again does only what is missing.
+
+    Returns:
+        The comparison, with the study's folder as `folder`.
+
+    Raises:
+        TransferkitError: If the folder holds another study, a backbone is unknown, or too few arms came to an end.
+    """
+    console = console or Console()
+    require_backbones(study)
+    folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
+    with result_folders.claimed(folder, STUDY, overwrite=overwrite, content=study):
+        begin(folder, study, overwrite)
+        sources = {
+            name: str(finished(recipe, folder / "before" / name, console, f"{command} (before: {name})").path)
+            for name, recipe in study.before.items()
+        }
+        cells, failures = all_runs(study, folder, sources, console, command)
+        comparison = concluded(study, cells, failures)
+        return write(folder, {**comparison, "name": study.name, "failures": failures, "command": command})
+
+
+def require_backbones(study: Study) -> None:
+    """Refuse what cannot work, before any work.
+
+    Raises:
+        TransferkitError: If a backbone or its weights do not exist.
+    """
+    for _, _, recipe in study.recipes():
+        if not recipe.starting_backbone.weights.startswith("run:"):
+            require_known(recipe.starting_backbone)
+
+
+def all_runs(
+    study: Study, folder: Path, sources: Mapping[str, str], console: Console, command: str
+) -> tuple[dict[str, list[Run]], list[str]]:
+    """The finished runs of each arm (in a label curve: at each number of labels), and a sentence per failed run."""
+    cells: dict[str, list[Run]] = {}
+    failures: list[str] = []
+    recipes = list(study.recipes())
+    for number, (cell, seed, recipe) in enumerate(recipes, start=1):
+        console.line(f"{cell}, seed {seed} ({number} of {len(recipes)})")
+        place = folder / "runs" / f"{cell}-seed{seed}"
+        try:
+            done = finished(with_source(recipe, sources), place, console, f"{command} ({cell}, seed {seed})")
+            cells.setdefault(cell, []).append(done)
+        except Exception as error:  # one arm's fault must not cost the others their hours
+            failures.append(f"{cell}, seed {seed}: {reason(error)}")
+            console.line(f"failed: {failures[-1]}")
+    return cells, failures
+
+
+def begin(folder: Path, study: Study, overwrite: bool) -> None:
+    """Write the study into its folder; with `overwrite`, remove the results and runs of an earlier one first."""
+    if overwrite:
+        for name in folders.files_of(folder):
+            if folders.kind_of(folder / name) == run_directory.KIND:
+                run_directory.remove(Run(folder / name))
+        folders.remove(folder)
+    write_text(folder / "study.yaml", dump(study))
+    folders.remove(folder, [STUDY.result, STUDY.page])
+
+
+def finished(recipe: Recipe, place: Path, console: Console, command: str) -> Run:
+    """The finished run of a recipe: as it is where there is one, else made now or continued."""
+    existing = Run(place)
+    if existing.is_finished and existing.has_page:
+        console.line("finished earlier, not done again")
+        return run_directory.open_run(place)
+    folders.record(place)
+    return run(recipe, place, resume=True, console=console, command=command)
+
+
+def with_source(recipe: Recipe, sources: Mapping[str, str]) -> Recipe:
+    """The recipe with `run:NAME` replaced by the folder of that run."""
+    kind, _, name = recipe.backbone.weights.partition(":")
+    if kind != "run":
+        return recipe
+    if name not in sources:
+        raise TransferkitError(
+            f"weights {recipe.backbone.weights!r}: `before` has no {name!r}; it has {sorted(sources)}."
+        )
+    backbone = recipe.backbone.model_copy(update={"weights": sources[name]})
+    return recipe.model_copy(update={"backbone": backbone})
+
+
+# ------------------------------------------------------------------------------------------------- the end of it
+
+
+def concluded(study: Study, cells: Mapping[str, list[Run]], failures: list[str]) -> dict[str, Any]:
+    """The comparison of the runs there are, or their label curve; what had to be changed for it joins the failures.
+
+    Raises:
+        MachineError: If too few arms came to an end.
+        TransferkitError: If the images have changed between the runs.
+    """
+    for seed in range(study.seeds):
+        for group in _of_one_subset(study, cells, seed):
+            require_same_data(group)
+    arms = {arm: None for cell, (arm, _) in study.cells().items() if cell in cells}
+    if not arms or (len(arms) < 2 and not study.labels):
+        raise MachineError("Too few arms came to an end to compare anything:\n" + "\n".join(failures))
+    reference = study.reference if study.reference in arms else next(iter(arms))
+    if reference != study.reference:
+        failures.append(f"The reference {study.reference} did not come to an end; {reference} takes its place.")
+    over = _possible(study.over, cells, failures)
+    if study.labels:
+        found = label_curve(study, cells, reference, over)
+    else:
+        found = compare(cells, reference, over)
+        for row in found["arms"]:
+            row["own_length"] = study.own_length(row["name"])
+    return {**found, "budget": study.budget, "budget_in_words": budget_in_words(study)}
+
+
+def _of_one_subset(study: Study, cells: Mapping[str, list[Run]], seed: int) -> list[list[Run]]:
+    """Groups of runs that must have seen the same images: those of one seed and one number of labels."""
+    groups: dict[Any, list[Run]] = {}
+    for cell, (_, count) in study.cells().items():
+        for one in cells.get(cell, []):
+            if one.recipe.seed == seed:
+                groups.setdefault(count, []).append(one)
+    return list(groups.values())
+
+
+def _possible(over: Over | None, cells: Mapping[str, Sequence[Run]], failures: list[str]) -> Over | None:
+    alone = [cell for cell, runs in cells.items() if len(runs) < 2]
+    if over == "seeds" and alone:
+        failures.append(f"Differences are over images alone: {alone[0]} has one seed that came to an end.")
+        return "images"
+    return over
+
+
+def budget_in_words(study: Study) -> str:
+    """What every arm was given, and which arms have a length of their own."""
+    if study.budget is None:
+        return "Each arm has the length that its recipe says; arms need not cost the same."
+    budget = budgets.read(study.budget)
+    own = [arm for arm in study.arms if study.own_length(arm)]
+    told = f" Not within it, by wish: {', '.join(own)}." if own else ""
+    return f"Budget {study.budget}: {budget.in_words}{told}"
+
+
+def write(folder: Path, comparison: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave comparison.json and the report in the folder."""
+    whole = {**comparison, "folder": str(folder)}
+    write_json(folder / "comparison.json", whole)
+    write_comparison(folder)
+    return whole
+
+
+# ---------------------------------------------------------------------------------------------- finished runs
+
+
+def compare_runs(
+    paths: Sequence[Path],
+    out: Path | None = None,
+    *,
+    reference: str | None = None,
+    over: Over | None = None,
+    overwrite: bool = False,
+    command: str = "",
+) -> dict[str, Any]:
+    """Compare finished runs, grouped into arms by their recipes apart from the seed; nothing is run.
+
+    Raises:
+        TransferkitError: If the runs cannot be compared, or the folder holds something else.
+    """
+    arms = arms_of(finished_runs(paths))
+    comparison = compare(arms, chosen_reference(arms, reference), over)
+    digest = hashlib.sha256("\n".join(sorted(str(path.resolve()) for path in paths)).encode()).hexdigest()[:8]
+    folder = out or Path("runs") / f"compare-{digest}"
+    words = "Each run has the length that its recipe says; runs need not cost the same."
+    told: dict[str, Any] = {
+        "name": "compare",
+        "failures": [],
+        "command": command,
+        "budget": None,
+        "budget_in_words": words,
+    }
+    with result_folders.claimed(folder, COMPARISON, overwrite=overwrite):
+        folders.remove(folder)
+        return write(folder, {**comparison, **told})

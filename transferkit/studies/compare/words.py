@@ -1,0 +1,230 @@
+"""What a comparison says in numbers and sentences, for the page, the Markdown and the terminal alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transferkit.report import content as words
+from transferkit.report.markdown import escaped, table
+from transferkit.studies.compare.measure import signed_points
+
+Row = Mapping[str, Any]
+DASH = "–"
+
+COSTS = (
+    "Trained: parameters that the fit changes. GFLOPs: thousand million operations per image at prediction (two per "
+    "multiply-add; convolutions, linear layers and attention; without the head). Fit: the mean time of a whole fit, "
+    "validation and feature passes included; a pass that an earlier run stored is not paid again. img/s: the plain "
+    "forward pass, batches of 64, pixels in memory. Memory: the peak of the GPU's tensors, or on a CPU that of the "
+    "whole process."
+)
+
+
+def count(value: float | None) -> str:
+    """A number of parameters.
+
+    Example:
+        >>> count(5130), count(11_181_642), count(None)
+        ('5.1k', '11.2M', '–')
+    """
+    if value is None:
+        return DASH
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.1f}{unit}"
+    return f"{value:,.0f}"
+
+
+def gigaflops(value: float | None) -> str:
+    """Operations in thousands of millions.
+
+    Example:
+        >>> gigaflops(3_627_123_712), gigaflops(5_068_800), gigaflops(2.1e15)
+        ('3.6', '0.0051', '2,100,000')
+    """
+    if value is None:
+        return DASH
+    giga = value / 1e9
+    return f"{giga:,.1f}" if 1 <= giga < 1000 else f"{giga:,.0f}" if giga >= 1000 else f"{giga:.2g}"
+
+
+def brief(seconds: float | None) -> str:
+    """A duration in few characters.
+
+    Example:
+        >>> brief(3.21), brief(255), brief(9000), brief(None)
+        ('3.2 s', '4.2 min', '2.5 h', '–')
+    """
+    if seconds is None:
+        return DASH
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def rate(value: float | None) -> str:
+    """Images per second."""
+    return DASH if value is None else f"{value:,.0f}"
+
+
+def gigabytes(value: float | None) -> str:
+    """Memory.
+
+    Example:
+        >>> gigabytes(893_956_096)
+        '0.89 GB'
+    """
+    return DASH if value is None else f"{value / 1e9:.2g} GB"
+
+
+def accuracy(row: Row) -> str:
+    """Mean and standard deviation over seeds, in per cent."""
+    deviation = "" if row.get("sd") is None else f" ± {100 * row['sd']:.1f}"
+    return f"{100 * row['mean']:.1f}{deviation}"
+
+
+def interval(row: Row) -> str:
+    """An interval in per cent.
+
+    Example:
+        >>> interval({"interval": [0.75, 0.813]})
+        '75.0 to 81.3'
+    """
+    low, high = (100 * bound for bound in row["interval"])
+    return f"{low:.1f} to {high:.1f}"
+
+
+def signed_interval(difference: Row) -> str:
+    """The interval of a difference in points."""
+    low, high = (signed_points(bound) for bound in difference["interval"])
+    return f"{low} to {high}"
+
+
+def gap(difference: Row) -> str:
+    """A difference with its interval, in points."""
+    return f"{signed_points(difference['mean'])} ({signed_interval(difference)})"
+
+
+def length(row: Row) -> str:
+    """How long an arm trained, and whether that is outside the budget."""
+    return f"{row.get('length', '')}{', own' if row.get('own_length') else ''}"
+
+
+def reading(comparison: Row) -> list[str]:
+    """Which question each number answers, and how it was made."""
+    seeds = max((row["seeds"] for row in rows_of(comparison)), default=1)
+    lines = []
+    if seeds > 1:
+        lines.append("± is the standard deviation over seeds: would another training give the same?")
+    else:
+        lines.append("One seed: nothing here says whether another training would give the same.")
+    if comparison.get("kind") == "curve":
+        lines += [_curve_interval(seeds), str(comparison["subsets"])]
+    else:
+        lines.append(
+            "The interval of an accuracy is over test images (Wilson's, 95 %, of the mean over seeds): would other "
+            "images give the same?"
+        )
+    return [*lines, _difference(comparison), _p_value(comparison)]
+
+
+def _difference(comparison: Row) -> str:
+    """Which question the interval of a difference and its p-value answer."""
+    if comparison.get("over") == "seeds":
+        return (
+            "A difference asks: would other trainings differ in the same way, on other images? Its 95 % interval adds "
+            "the variance between seeds (Welch's t, so few seeds make it wide) to that between images."
+        )
+    return (
+        "A difference asks about these very networks: would they differ in the same way on other images? Its 95 % "
+        "interval is over images alone; whether other trainings would differ is another question, which needs at least "
+        "two seeds of every arm."
+    )
+
+
+def _p_value(comparison: Row) -> str:
+    """What p is, and when a difference counts as shown."""
+    is_curve = comparison.get("kind") == "curve"
+    among = comparison["points"][0]["comparison"] if is_curve else comparison
+    pairs, where = len(among["pairs"]), " at each number of labels" if is_curve else ""
+    is_single = all(row["seeds"] == 1 for row in rows_of(comparison))
+    named = "McNemar's test, with one image more on either side" if is_single else "from the same computation"
+    adjusted = f"adjusted by Holm over all {pairs} pairs{where}" if pairs > 1 else "of the one pair there is"
+    return f"p is {named}, {adjusted}; a difference counts as shown where it is at most 0.05." + (
+        " An interval stands for its own pair alone, so it can leave out zero where p is above 0.05." * (pairs > 1)
+    )
+
+
+def _curve_interval(seeds: int) -> str:
+    if seeds > 1:
+        return (
+            "The interval of an accuracy is over seeds and images (95 %): would other labels, another training and "
+            "other images give the same?"
+        )
+    return "The interval of an accuracy is over test images (Wilson's, 95 %): would other images give the same?"
+
+
+def rows_of(comparison: Row) -> list[Row]:
+    """Every arm of a comparison, or of every number of labels of a curve."""
+    if comparison.get("kind") == "curve":
+        return [row for point in comparison["points"] for row in point["comparison"]["arms"]]
+    return list(comparison["arms"])
+
+
+def notes(comparison: Row) -> list[str]:
+    """Everything below the table: the budget, how to read it, the costs, the machines."""
+    budget = [comparison["budget_in_words"]] if comparison.get("budget_in_words") else []
+    return [*budget, *reading(comparison), COSTS, *comparison.get("notes", [])]
+
+
+def markdown(comparison: Row) -> str:
+    """The comparison as Markdown."""
+    failures = "\n".join(f"- failed: {escaped(failure)}" for failure in comparison["failures"])
+    parts = [
+        f"# {escaped(comparison['name'])}",
+        escaped(comparison["verdict"]),
+        table(HEADER, [cells(row) for row in comparison["arms"]]),
+        f"n = {comparison['n']:,} test images.",
+        "\n".join(f"- {escaped(note)}" for note in notes(comparison)),
+        failures,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+HEADER = [
+    "arm",
+    "length",
+    "seeds",
+    "accuracy, %",
+    "95 % over images",
+    "difference, points",
+    "p (Holm)",
+    "trained",
+    "GFLOPs/img",
+    "training GFLOPs",
+    "fit",
+    "img/s",
+    "memory",
+]
+
+
+def cells(row: Row) -> list[str]:
+    """One arm's line of the Markdown table."""
+    difference = row.get("difference")
+    shown = "" if not difference or difference["shown"] else ", not shown"
+    return [
+        row["name"],
+        length(row),
+        str(row["seeds"]),
+        accuracy(row),
+        interval(row),
+        f"{gap(difference)}{shown}" if difference else "reference",
+        words.p_value(difference["p_holm"]) if difference else "",
+        count(row.get("trained_parameters")),
+        gigaflops(row.get("flops_per_image")),
+        gigaflops(row.get("training_flops")),
+        brief(row.get("fit_seconds")),
+        rate(row.get("predicted_images_per_second")),
+        gigabytes(row.get("peak_memory_bytes")),
+    ]

@@ -1,0 +1,256 @@
+"""How gradients fare on their way to the first layer: their norm per layer, before training and after an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transferkit.data import datasets
+from transferkit.data.batches import to_device
+from transferkit.data.images import Images
+from transferkit.models import backbones
+from transferkit.models.classifier import Classifier
+from transferkit.recipe import BackboneSettings, Recipe, ScratchSettings, from_options
+from transferkit.runs import result_folders
+from transferkit.runs.result_folders import GRADIENT_FLOW
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT, Console
+from transferkit.runtime.context import Context
+from transferkit.runtime.files import write_json
+from transferkit.runtime.machine import Runtime
+from transferkit.studies.lab.report import write_gradient_flow
+from transferkit.training import defaults, parameter_groups, train
+
+BACKBONES = ("plain20", "plain56", "resnet20", "resnet56")
+BATCH = 128
+MOMENTS = ("start", "trained")
+
+
+@dataclass(frozen=True)
+class GradientFlowSettings:
+    """What is measured.
+
+    Attributes:
+        backbones: Names of networks, each trained from random weights.
+        data: Name of a data set, or folder:PATH.
+        epochs: Between the two measurements.
+        seeds: Repetitions: other weights and another order.
+        images: Training images on which gradients are measured, at most.
+        limit_per_class: Labels per class that are used, also for training.
+        size: Side of the input in px; None takes that of the images, or what suits the network.
+        device: auto, cpu, cuda ...
+        threads: None for all usable cores.
+    """
+
+    backbones: Sequence[str] = BACKBONES
+    data: str = "digits"
+    epochs: int = 1
+    seeds: int = 3
+    images: int = 512
+    limit_per_class: int | None = None
+    size: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+
+def measure(settings: GradientFlowSettings, folder: Path, console: Console, command: str = "") -> dict[str, Any]:
+    """Train each network from scratch, measure before and after, and leave gradient-flow.json, a page and figures.
+
+    Raises:
+        TransferkitError: For an unknown network or data set, or a folder that holds something else; before any work.
+    """
+    with result_folders.held(folder, GRADIENT_FLOW):
+        return carry_out(settings, folder, console, command)
+
+
+def carry_out(settings: GradientFlowSettings, folder: Path, console: Console, command: str) -> dict[str, Any]:
+    """What `measure` says, in a folder that may be written to."""
+    recipes = {name: [recipe_of(name, settings, seed) for seed in range(settings.seeds)] for name in settings.backbones}
+    runtime = machine.start(settings.device, "fp32", settings.threads)
+    splits = datasets.load(next(iter(recipes.values()))[0].data, console)
+    images = splits.train.subset(np.unique(np.linspace(0, len(splits.train) - 1, settings.images).astype(int)))
+    for first, *_ in recipes.values():
+        started(first, splits.train, runtime)  # refuses a size that does not suit before any training
+    networks = {}
+    for name, of_seeds in recipes.items():
+        console.line(f"{name}: {counted(settings.seeds, 'seed')}, {counted(settings.epochs, 'epoch')} each")
+        networks[name] = summary([flow(recipe, splits.train, images, runtime) for recipe in of_seeds])
+    result = {
+        "schema": 1,
+        "data": settings.data,
+        "n": len(images),
+        "train_images": len(splits.train),
+        "size_px": min(splits.train.size_px),
+        "epochs": settings.epochs,
+        "seeds": settings.seeds,
+        "device": machine.device_name(runtime.device),
+        "command": command,
+        "networks": networks,
+        "comparisons": comparisons(networks),
+    }
+    result_folders.clear(folder, GRADIENT_FLOW)
+    write_json(folder / GRADIENT_FLOW.result, result)
+    write_gradient_flow(folder)
+    return result
+
+
+def recipe_of(name: str, settings: GradientFlowSettings, seed: int) -> Recipe:
+    """The training from scratch of one network."""
+    options = {
+        "epochs": settings.epochs,
+        "seed": seed,
+        "limit_per_class": settings.limit_per_class,
+        "size": settings.size,
+    }
+    backbones.source(name)  # refuses an unknown one before any work
+    return from_options("scratch", name, settings.data, {**options, "ema": False, "mixup": 0.0}, ())
+
+
+# --------------------------------------------------------------------------------------------------- measurement
+
+
+def flow(recipe: Recipe, train_images: Images, measured: Images, runtime: Runtime) -> dict[str, Any]:
+    """Layers, and their gradient norms at each moment, of one network with one seed."""
+    classifier, method = started(recipe, train_images, runtime)
+    start = gradient_norms(classifier, measured, runtime.device)
+    groups = parameter_groups(classifier, method)
+    nothing = train_images.subset([])
+    history = train(classifier, train_images, nothing, method, groups, Context(runtime, SILENT, recipe.seed))
+    trained = gradient_norms(classifier, measured, runtime.device)
+    shapes = {name: list(weight.shape) for name, weight in weights(classifier).items()}
+    return {"layers": shapes, "start": start, "trained": trained, "loss": history[-1]["loss"]}
+
+
+def started(recipe: Recipe, images: Images, runtime: Runtime) -> tuple[Classifier, ScratchSettings]:
+    """The network before training, and how it will be trained."""
+    machine.seed_everything(recipe.seed)
+    full = defaults.resolved(recipe, len(images), min(images.size_px))
+    assert isinstance(full.method, ScratchSettings)
+    assert isinstance(full.method.size, int)
+    return network(full.backbone, images, full.method.size).to(runtime.device), full.method
+
+
+def counted(count: int, word: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "epoch"), counted(3, "seed")
+        ('1 epoch', '3 seeds')
+    """
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def network(settings: BackboneSettings, images: Images, size: int) -> Classifier:
+    """A network with random weights and a head for these classes."""
+    return backbones.load(settings, images.class_names, size, SILENT)
+
+
+def weights(classifier: Classifier) -> dict[str, Tensor]:
+    """The weights of convolutions and dense layers in the order of the forward pass; the head comes last."""
+    return {
+        name.removeprefix("body."): module.weight
+        for name, module in classifier.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+
+
+def gradient_norms(classifier: Classifier, images: Images, device: torch.device) -> dict[str, list[float]]:
+    """Norms of the gradient of the mean cross-entropy, per layer, in train mode; the classifier stays as it was.
+
+    Returns:
+        `norm`: the Euclidean norm per layer, root mean square over batches of 128 images. `relative`: the same, divided
+        by the norm of the layer's weights, so that layers of different size can be compared.
+    """
+    was_training = classifier.training
+    before = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
+    layers = list(weights(classifier).values())
+    squares = torch.zeros(len(layers), dtype=torch.float64)
+    classifier.train()
+    batches = np.array_split(np.random.default_rng(0).permutation(len(images)), math.ceil(len(images) / BATCH))
+    for chosen in batches:
+        labels = torch.from_numpy(images.labels[chosen]).to(device)
+        loss = F.cross_entropy(classifier(to_device(images.take(chosen), device)), labels)
+        gradients = torch.autograd.grad(loss, layers)
+        squares += torch.stack([gradient.double().square().sum().cpu() for gradient in gradients])
+    for name, buffer in classifier.named_buffers():
+        buffer.data.copy_(before[name])
+    classifier.train(was_training)
+    norms = (squares / len(batches)).sqrt()
+    sizes = torch.stack([layer.detach().double().norm().cpu() for layer in layers])
+    return {"norm": norms.tolist(), "relative": (norms / sizes).tolist()}
+
+
+# ------------------------------------------------------------------------------------------------------- summary
+
+
+def summary(flows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One network: layers, norms per seed, and how the first third of its layers compares with the last third."""
+    layers = flows[0]["layers"]
+    found: dict[str, Any] = {
+        "layers": list(layers),
+        "shapes": list(layers.values()),
+        "loss": [flow["loss"] for flow in flows],
+    }
+    for moment in MOMENTS:
+        norms = [flow[moment]["norm"] for flow in flows]
+        relative = [flow[moment]["relative"] for flow in flows]
+        ratios = [first_over_last(row) for row in relative]
+        found[moment] = {"norm": norms, "relative": relative, "first_over_last": over_seeds(ratios)}
+    return found
+
+
+def first_over_last(values: Sequence[float]) -> float:
+    """Geometric mean of the first third over that of the last third, the head left out.
+
+    Example:
+        >>> round(first_over_last([8.0, 2.0, 1.0, 1.0, 0.5, 2.0, 99.0]), 6)
+        4.0
+    """
+    body = values[:-1]
+    third = max(1, len(body) // 3)
+    return geometric_mean(body[:third]) / geometric_mean(body[-third:])
+
+
+def comparisons(networks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each plain network whose residual twin is there: its norms over the twin's, in the first third of layers.
+
+    The twins have the same layers with the same shapes, so plain norms can be compared, seed by seed.
+    """
+    found = []
+    for name in networks:
+        twin = name.replace("plain", "resnet")
+        if name.startswith("plain") and twin in networks:
+            for moment in MOMENTS:
+                pairs = zip(networks[name][moment]["norm"], networks[twin][moment]["norm"], strict=True)
+                ratios = [early_ratio(plain, residual) for plain, residual in pairs]
+                found.append({"plain": name, "residual": twin, "moment": moment, **over_seeds(ratios)})
+    return found
+
+
+def early_ratio(plain: Sequence[float], residual: Sequence[float]) -> float:
+    """Geometric mean over the first third of the layers of norm over norm."""
+    third = max(1, (len(plain) - 1) // 3)
+    return geometric_mean(plain[:third]) / geometric_mean(residual[:third])
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    """Geometric mean of one value per seed, with the least and the greatest."""
+    return {"mean": geometric_mean(values), "low": min(values), "high": max(values), "per_seed": list(values)}
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The exponential of the mean logarithm; 0 where a value is 0.
+
+    Example:
+        >>> round(geometric_mean([1.0, 100.0]), 6)
+        10.0
+    """
+    return math.exp(sum(map(math.log, values)) / len(values)) if min(values) > 0 else 0.0

@@ -1,0 +1,191 @@
+"""A measurement of gradient flow as words, a table on the terminal, a page and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from transferkit.report.curves import Line, curve
+from transferkit.report.figures import STYLE
+from transferkit.report.page import rendered
+from transferkit.runtime.console import printable
+from transferkit.runtime.files import write_atomically
+
+FOLDER = Path(__file__).parent
+
+Flow = Mapping[str, Any]
+
+DASHES = ("solid", "dashed", "dotted", "dashdot")
+
+
+def moments(flow: Flow) -> dict[str, str]:
+    """The two moments in words."""
+    epochs = flow["epochs"]
+    return {"start": "before training", "trained": f"after {epochs} epoch{'s' if epochs > 1 else ''}"}
+
+
+def sentences(flow: Flow) -> list[str]:
+    """What the measurement shows of each pair of twins and along each plain network, and nothing more."""
+    told = [comparison(row, moments(flow)[row["moment"]], flow["seeds"]) for row in flow["comparisons"]]
+    plain = dict.fromkeys(row["plain"] for row in flow["comparisons"])
+    return told + [along(name, flow["networks"][name], moments(flow)) for name in plain]
+
+
+def along(name: str, found: Mapping[str, Any], moment_words: Mapping[str, str]) -> str:
+    """How the gradients of one network change on their way from its last layers to its first.
+
+    Example:
+        >>> found = {"start": {"first_over_last": {"mean": 510.0}}, "trained": {"first_over_last": {"mean": 0.085}}}
+        >>> along("plain56", found, {"start": "before training", "trained": "after 1 epoch"})
+        'on the way to the image, gradients of plain56 grow 510 times before training, shrink to 0.085 after 1 epoch.'
+    """
+    ratios = {words: found[moment]["first_over_last"]["mean"] for moment, words in moment_words.items()}
+    parts = [
+        f"{'grow' if r >= 1 else 'shrink to'} {number(r)}{' times' if r >= 1 else ''} {w}" for w, r in ratios.items()
+    ]
+    return f"on the way to the image, gradients of {name} {', '.join(parts)}."
+
+
+def comparison(row: Mapping[str, Any], moment: str, seeds: int) -> str:
+    """One plain network beside its residual twin.
+
+    Example:
+        >>> row = {"plain": "plain56", "residual": "resnet56", "mean": 0.061, "low": 0.03, "high": 0.2}
+        >>> comparison(row, "after 1 epoch", 3)
+        "after 1 epoch, early gradients of plain56 are 0.061 times resnet56's (0.030 to 0.20 over 3 seeds)."
+    """
+    spread = f"({number(row['low'])} to {number(row['high'])} over {seeds} seed{'s' if seeds > 1 else ''})"
+    plain, residual = row["plain"], row["residual"]
+    if seeds > 1 and row["low"] < 1 < row["high"]:
+        return f"{moment}, seeds disagree whether early gradients of {plain} or of {residual} are larger {spread}."
+    return f"{moment}, early gradients of {plain} are {number(row['mean'])} times {residual}'s {spread}."
+
+
+def number(value: float) -> str:
+    """Two digits that count.
+
+    Example:
+        >>> number(591.86), number(4.557), number(0.0094), number(0)
+        ('590', '4.6', '0.0094', '0')
+    """
+    if value == 0:
+        return "0"
+    digits = max(0, 1 - math.floor(math.log10(abs(value))))
+    return f"{round(value, 1 - math.floor(math.log10(abs(value)))):,.{digits}f}"
+
+
+def notes(flow: Flow) -> list[str]:
+    """How the numbers were made."""
+    return [
+        f"n = {flow['n']:,} training images of {flow['data']} at {flow['size_px']} px, in batches of 128, in train "
+        f"mode; {flow['seeds']} seeds; trained on {flow['train_images']:,} images; {flow['device']}, fp32.",
+        "Norm: the Euclidean norm of the gradient of the mean cross-entropy by one layer's weights. Early: the "
+        "geometric mean over the first third of the layers; twins have the same layers, so norms can be compared.",
+        "First / last: of the first third of the layers over the last third, the head left out; of norms divided by "
+        "the norms of the weights; the geometric mean over seeds, with the least and the greatest.",
+        "The plain and the residual networks have BatchNorm. He et al. (2016, section 4.1) found that with it the "
+        "gradients of plain networks do not vanish, and did not blame them for the worse training: a ratio far from 1 "
+        "is a difference between the twins, and not by itself the reason why one trains better.",
+        "What is measured here need not hold for other images, sizes or rates.",
+    ]
+
+
+def rows(flow: Flow) -> list[list[str]]:
+    """Network, layers, first over last third at both moments, loss of the last epoch."""
+    return [
+        [name, str(len(found["layers"])), *(_ratio(found[moment]) for moment in moments(flow)), _loss(found["loss"])]
+        for name, found in flow["networks"].items()
+    ]
+
+
+def _ratio(found: Mapping[str, Any]) -> str:
+    ratio = found["first_over_last"]
+    return f"{number(ratio['mean'])} ({number(ratio['low'])}-{number(ratio['high'])})"
+
+
+def _loss(values: Sequence[float]) -> str:
+    return f"{sum(values) / len(values):.2f}"
+
+
+def titles(flow: Flow) -> list[str]:
+    """Of the table's columns."""
+    return ["network", "layers", *(f"first / last, {moment}" for moment in moments(flow).values()), "loss"]
+
+
+def verdict(flow: Flow) -> RenderableType:
+    """What the terminal shows."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for index, title in enumerate(titles(flow)):
+        table.add_column(title, justify="right" if index else "left")
+    for row in rows(flow):
+        table.add_row(*map(printable, row))
+    told = [Text(sentence[0].upper() + sentence[1:], style="bold") for sentence in sentences(flow)]
+    return Group(*told, Text(), table, Text(), *(Text(note) for note in notes(flow)))
+
+
+def geometric_means(norms: Sequence[Sequence[float]]) -> list[float]:
+    """Per layer, over seeds."""
+    return [float(value) for value in np.exp(np.log(np.maximum(norms, 1e-30)).mean(0))]
+
+
+def page(flow: Flow) -> str:
+    """The page: sentences, one drawing per moment, the table."""
+    drawings = [(title, _drawing(flow, moment, title)) for moment, title in moments(flow).items()]
+    swatches = [_swatch(index) for index in range(len(flow["networks"]))]
+    return rendered(
+        FOLDER / "gradient_flow.html.jinja",
+        flow=flow,
+        sentences=[sentence[0].upper() + sentence[1:] for sentence in sentences(flow)],
+        drawings=drawings,
+        titles=titles(flow),
+        rows=list(zip(swatches, rows(flow), strict=True)),
+        notes=notes(flow),
+    )
+
+
+def _drawing(flow: Flow, moment: str, title: str) -> Markup:
+    lines = []
+    for name, found in flow["networks"].items():
+        norms = geometric_means(found[moment]["norm"])
+        lines.append(Line(list(range(1, len(norms) + 1)), [math.log10(value) for value in norms], name))
+    return curve(lines, f"Gradient norm per layer, {title}", lambda y: number(10**y), "layer", dotted_up_to=0)
+
+
+def _swatch(index: int) -> Markup:
+    line = '<line x1="0" y1="5" x2="30" y2="5"/>'
+    line = f'<svg class="swatch" width="30" height="10" aria-hidden="true"><g class="s{{}}">{line}</g></svg>'
+    return Markup(line).format(index)
+
+
+def draw(flow: Flow, path: Path) -> None:
+    """The figure as .png or .svg: norm per layer on a logarithmic axis, geometric mean and range over seeds."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 2.9), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, (moment, title) in zip(panels, moments(flow).items(), strict=True):
+            for index, (name, found) in enumerate(flow["networks"].items()):
+                _draw_line(axes, found[moment]["norm"], name, index)
+            axes.set(yscale="log", xlabel="layer, from the image to the head", title=title)
+        panels[0].set_ylabel("gradient norm")
+        panels[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panels[1].legend(frameon=False)
+        write_atomically(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:]))
+
+
+def _draw_line(axes: Any, norms: Sequence[Sequence[float]], name: str, index: int) -> None:
+    layers = range(1, len(norms[0]) + 1)
+    (line,) = axes.plot(layers, geometric_means(norms), linestyle=DASHES[index % len(DASHES)], label=name)
+    axes.fill_between(layers, np.min(norms, axis=0), np.max(norms, axis=0), color=line.get_color(), alpha=0.15, lw=0)

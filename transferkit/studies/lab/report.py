@@ -1,0 +1,29 @@
+"""A measurement of gradient flow as something to look at: its page, its figures, its verdict on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferkit.runtime.files import read_json, write_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def write_gradient_flow(folder: Path) -> None:
+    """Make report.html, gradient-flow.png and .svg from gradient-flow.json alone."""
+    from transferkit.studies.lab import gradient_flow_page as gradient_flow
+
+    flow = read_json(folder / "gradient-flow.json")
+    write_text(folder / "report.html", gradient_flow.page(flow))
+    for suffix in ("png", "svg"):
+        gradient_flow.draw(flow, folder / f"gradient-flow.{suffix}")
+
+
+def gradient_flow_verdict(flow: Mapping[str, Any]) -> RenderableType:
+    """What the terminal shows of a measurement of gradient flow."""
+    from transferkit.studies.lab import gradient_flow_page as gradient_flow
+
+    return gradient_flow.verdict(flow)

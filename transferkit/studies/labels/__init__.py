@@ -1,0 +1,1 @@
+"""Whether the labels can be trusted."""

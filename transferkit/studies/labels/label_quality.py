@@ -1,0 +1,264 @@
+"""Whether the labels can be trusted: likely label errors in train and test, and test images that are also in train."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from transferkit.data import datasets
+from transferkit.data.duplicates import Duplicate, duplicates
+from transferkit.data.images import Images, Splits
+from transferkit.features.fast_classifier import collect
+from transferkit.metrics.evaluation import thumbnails
+from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.statistics import wilson
+from transferkit.models import backbones
+from transferkit.models.classifier import Classifier
+from transferkit.models.linear import fit_linear, fit_probe
+from transferkit.report.markdown import plain_cell
+from transferkit.runs import run_directory
+from transferkit.runs.run_directory import Run
+from transferkit.runs.stored_classifier import load_classifier
+from transferkit.runtime import machine
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import write_arrays, write_text
+
+SHOWN = 24  # of each kind, with pictures
+FOLDS = 5
+CSV_COLUMNS = ("part", "id", "label", "suggested", "probability of label")
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+def require() -> None:
+    """Refuse where the extra is missing, before any work.
+
+    Raises:
+        TransferkitError: Says what to install.
+    """
+    if importlib.util.find_spec("cleanlab") is None:
+        raise TransferkitError(
+            "Label errors are found by the package cleanlab, which is not installed. "
+            'Type: pip install "transferkit[labels]"'
+        )
+
+
+def check_labels(
+    run: Run, console: Console, *, device: str = "auto", limit: int | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Look for label errors and duplicates in the data of a run; leaves labels.json, labels.csv and pictures in it.
+
+    Train is judged by a cross-validated linear probe on features that have not learnt from it: those of the weights the
+    run started from (of a network trained from scratch, its own, and the report says so). Test is judged by the run's
+    own outputs. Opens the test set once more; nothing is chosen by it.
+
+    Args:
+        run: A finished run.
+        console: For progress.
+        device: Where to compute.
+        limit: Use at most this many training images, a seeded sample.
+        seed: Of the sample and of the folds.
+
+    Raises:
+        TransferkitError: If cleanlab is missing, or the data are not those of the run.
+    """
+    require()
+    runtime = machine.start(device, run.precision, run.recipe.threads)
+    splits = datasets.load(run.recipe.data, console)
+    _require_same_data(run, splits)
+    labelled = _sample(splits.train, limit, seed)
+    test_images = splits.test.open()
+    classifier, judge = _judge(run, splits, console)
+    classifier.to(runtime.device)
+    train = collect(classifier, labelled, runtime, console, "features of train")
+    test_features = collect(classifier, test_images, runtime, console, "features of test").features
+    test = run.outputs("test")
+    train_issues = issues(train.labels, _out_of_sample(train, run, seed))
+    test_issues = issues(test.labels, np.exp(test.log_probabilities))
+    pairs = duplicates(labelled, test_images, train.features, test_features)
+    found = {
+        "judge": judge,
+        "train": _part(train, len(splits.train), train_issues),
+        "test": _part(test, len(test), test_issues),
+        "duplicates": [_pair(pair, test, labelled) for pair in pairs],
+        "accuracy": _accuracies(test, [row.index for row in test_issues], [pair.test for pair in pairs]),
+    }
+    _write(run, found, labelled, test_images)
+    return found
+
+
+def _require_same_data(run: Run, splits: Splits) -> None:
+    known = run.facts["data"]["fingerprint"]
+    changed = [name for name in ("train", "test") if getattr(splits, name).fingerprint != known[name]]
+    if changed:
+        raise TransferkitError(
+            f"The {' and '.join(changed)} images are not those that {run.path} was made with: files or labels have "
+            "changed since. Run the recipe again, then check its labels."
+        )
+
+
+def _sample(images: Images, limit: int | None, seed: int) -> Images:
+    if limit is None or limit >= len(images):
+        return images
+    return images.subset(np.sort(np.random.default_rng(seed).permutation(len(images))[:limit]))
+
+
+def _judge(run: Run, splits: Splits, console: Console) -> tuple[Classifier, str]:
+    """A network whose features have not learnt from these labels, and its name; after `scratch` there is none."""
+    if run.recipe.method.name == "scratch":
+        return load_classifier(run), "scratch"
+    size = run.model["input"]["size"]
+    return backbones.load(run.recipe.backbone, splits.class_names, size, console), "start"
+
+
+# ---- label errors ----
+
+
+@dataclass(frozen=True)
+class Issue:
+    """An image whose label is likely wrong.
+
+    Attributes:
+        index: Position in its image set.
+        suggested: The class it is taken for.
+        probability: Of the label it has.
+    """
+
+    index: int
+    suggested: int
+    probability: float
+
+
+def issues(labels: Integers, probabilities: Floats) -> list[Issue]:
+    """Likely label errors, the least probable label first.
+
+    Confident learning (Northcutt, Jiang and Chuang, JAIR 70 (2021), arXiv:1911.00068), pruning by noise rate, as
+    cleanlab does it.
+
+    Args:
+        labels: (N,) as they are.
+        probabilities: (N, C) of a classifier that has not learnt from these labels.
+    """
+    import warnings
+
+    from cleanlab.filter import find_label_issues
+
+    if not len(labels):
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with hardly any image
+        found = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    chosen = [int(index) for index in found]
+    return [Issue(at, int(probabilities[at].argmax()), float(probabilities[at, labels[at]])) for at in chosen]
+
+
+def _out_of_sample(train: Outputs, run: Run, seed: int) -> Floats:
+    """(N, C), each image's probabilities from a probe that was fitted on the other folds."""
+    features, labels = torch.from_numpy(train.features), torch.from_numpy(train.labels)
+    classes = len(train.class_names)
+    given = (run.facts.get("probe") or {}).get("C")
+    none = features[:0], labels[:0]
+    C = given or fit_probe(features, labels, *none, classes, seed=seed).C
+    fold = torch.from_numpy(folds(train.labels, seed))
+    others = (fold != torch.arange(FOLDS)[:, None]).float()  # (F, N)
+    scale = features.std(dim=0).clamp_min(1e-6)
+    fits = fit_linear(features, labels, classes, [C], scale=scale, sample_weights=others, tolerance=1e-4)
+    logits = torch.empty(len(labels), classes)
+    for number in range(FOLDS):
+        logits[fold == number] = fits.head(number).logits(features[fold == number])
+    probabilities: Floats = logits.double().softmax(dim=1).numpy()
+    return probabilities
+
+
+def folds(labels: Integers, seed: int) -> Integers:
+    """(N,) in 0..4, every class spread evenly over them in a seeded order."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    fold = np.empty(len(labels), np.int64)
+    fold[order] = np.arange(len(labels)) % FOLDS
+    return fold
+
+
+# ---- what is left in the run ----
+
+
+def _part(outputs: Outputs, total: int, found: Sequence[Issue]) -> dict[str, Any]:
+    names = outputs.class_names
+    rows = [
+        {
+            "index": issue.index,
+            "id": outputs.ids[issue.index],
+            "label": names[outputs.labels[issue.index]],
+            "suggested": names[issue.suggested],
+            "probability": issue.probability,
+        }
+        for issue in found
+    ]
+    return {"n": len(outputs), "of": total, "issues": rows}
+
+
+def _pair(pair: Duplicate, test: Outputs, train: Images) -> dict[str, Any]:
+    test_name, train_name = test.class_names[test.labels[pair.test]], train.class_names[train.labels[pair.train]]
+    return {
+        "test": {"index": pair.test, "id": test.ids[pair.test], "label": test_name},
+        "train": {"index": pair.train, "id": train.ids[pair.train], "label": train_name},
+        "kind": pair.kind,
+        "correlation": pair.correlation,
+    }
+
+
+def _accuracies(test: Outputs, wrong_labels: Sequence[int], in_train: Sequence[int]) -> list[dict[str, Any]]:
+    """Test accuracy of the run with and without the images found."""
+    left_out = {
+        "all test images": [],
+        "without those that are also in train": in_train,
+        "without likely label errors": wrong_labels,
+        "without both": [*in_train, *wrong_labels],
+    }
+    hits = test.predictions == test.labels
+    return [{"of": name, **_share(np.delete(hits, sorted(set(out))))} for name, out in left_out.items()]
+
+
+def _share(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    n, right = len(hits), int(hits.sum())
+    interval = wilson(right, n)
+    return {"n": n, "accuracy": right / n if n else None, "interval": [interval.low, interval.high]}
+
+
+def _write(run: Run, found: dict[str, Any], train: Images, test: Images) -> None:
+    shown = {
+        "train": [row["index"] for row in found["train"]["issues"][:SHOWN]]
+        + [pair["train"]["index"] for pair in found["duplicates"][:SHOWN]],
+        "test": [row["index"] for row in found["test"]["issues"][:SHOWN]]
+        + [pair["test"]["index"] for pair in found["duplicates"][:SHOWN]],
+    }
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for part, images in (("train", train), ("test", test)):
+        indices = np.array(sorted(set(shown[part])), np.int64)
+        arrays |= {f"{part}_indices": indices, f"{part}_pixels": thumbnails(images, indices)}
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(_csv_rows(found))
+    openings = int(run.facts.get("label_openings", 0)) + 1
+    with run_directory.held(run):
+        write_arrays(run.label_pictures_path, arrays)
+        write_text(run.path / "labels.csv", text.getvalue())
+        run.write_json("facts", {**run.facts, "label_openings": openings})
+        run.write_json("labels", found)
+
+
+def _csv_rows(found: dict[str, Any]) -> Iterator[Sequence[Any]]:
+    yield CSV_COLUMNS
+    for part in ("train", "test"):
+        for row in found[part]["issues"]:
+            cells = [plain_cell(row[key]) for key in ("id", "label", "suggested")]
+            yield (part, *cells, f"{row['probability']:.4f}")

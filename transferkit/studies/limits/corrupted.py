@@ -1,0 +1,281 @@
+"""Noise, blur, weather and compression: from which severity on is the model not to be used?"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from transferkit.data import corruptions
+from transferkit.data.images import Images, Pixels
+from transferkit.metrics.bootstrap import percentile_interval
+from transferkit.metrics.calibration import ece
+from transferkit.metrics.outputs import Outputs
+from transferkit.runtime.console import Console, Progress
+from transferkit.studies.limits.image_sets import sample
+from transferkit.studies.limits.out_of_distribution import accepted_of, accepted_scores
+from transferkit.studies.limits.settings import Settings
+from transferkit.studies.limits.shares import bounds, share_of
+from transferkit.studies.limits.strips import Strip, strips
+from transferkit.studies.limits.subject import Subject, rows
+
+Bools = npt.NDArray[np.bool_]
+
+FAST_IMAGES = 1_000
+DROP = 0.1  # of accuracy; the severity where more is lost is the breaking point
+RESAMPLES = 1_000
+LONG_SECONDS = 600  # from here on the time left is said in words, with a way to shorten it
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+# Standard WRN-28-10 on the authors' CIFAR-10-C files, mean accuracy over severities; RobustBench model zoo.
+PUBLISHED = {
+    "source": "standard WRN-28-10 trained on CIFAR-10, on the authors' CIFAR-10-C files (RobustBench)",
+    "clean": 0.9478,
+    "mca": 0.7346,
+    "by_severity": {"1": 0.869, "2": 0.813, "3": 0.749, "4": 0.676, "5": 0.565},
+    "by_corruption": {
+        "gaussian_noise": 0.470,
+        "shot_noise": 0.588,
+        "impulse_noise": 0.553,
+        "defocus_blur": 0.815,
+        "glass_blur": 0.510,
+        "motion_blur": 0.777,
+        "zoom_blur": 0.756,
+        "snow": 0.819,
+        "frost_synthetic": 0.750,  # with photographs of frost there
+        "fog": 0.888,
+        "brightness": 0.933,
+        "contrast": 0.826,
+        "elastic_transform": 0.838,
+        "pixelate": 0.720,
+        "jpeg_compression": 0.776,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """What corruptions do.
+
+    Attributes:
+        report: The section of limits.json.
+        arrays: For scores.npz: per image, how often it was right.
+        strips: One image through each corruption.
+    """
+
+    report: dict[str, Any]
+    arrays: Mapping[str, npt.NDArray[Any]]
+    strips: Sequence[Strip] = ()
+
+
+def corrupted(subject: Subject, settings: Settings, console: Console) -> Corrupted:
+    """Accuracy, silent failures and breaking point of every corruption."""
+    if settings.corruptions == "none":
+        return Corrupted({"reason": "not asked for (--corruptions none)"}, {})
+    fast = settings.corruptions == "fast"
+    names, severities = (
+        (corruptions.FAST, corruptions.FAST_SEVERITIES) if fast else (corruptions.FIFTEEN, corruptions.SEVERITIES)
+    )
+    images = subject.images["test"]
+    if settings.cifar10c is None:  # the authors' files are of all test images
+        images = sample(images, FAST_IMAGES if fast else settings.max_images, settings.seed)
+    clean = outputs_of(subject.test, images)
+    versions = [(name, severity) for name in names for severity in severities]
+    answers = asked(subject, images, versions, settings, console)
+    found = {version: outputs for version, (outputs, _) in answers.items()}
+    accepted = {version: kept for version, (_, kept) in answers.items()}
+    cells = [
+        {"corruption": name, "severity": severity, **_cell(accepted[name, severity], part, clean)}
+        for (name, severity), part in found.items()
+    ]
+    told = [_corruption(name, cells, clean) for name in names]
+    report = {
+        "recipe": recipe_words(subject, settings),
+        "is_fast": fast,
+        "drop": DROP,
+        "n": len(images),
+        "severities": list(severities),
+        "clean": share_of(clean.predictions == clean.labels),
+        "cells": cells,
+        "corruptions": told,
+        "families": _families(cells),
+        **_means(found, clean, settings.seed),
+        "published": PUBLISHED if is_cifar10(subject) else None,
+        "checksum": checksum(images, names, settings.seed),
+    }
+    right = np.mean([part.predictions == part.labels for part in found.values()], axis=0)
+    arrays = {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
+    breaking = {row["name"]: row["breaking_point"] for row in told}
+    if settings.cifar10c is not None:  # the authors' files are in their own order
+        return Corrupted(report, arrays)
+
+    def pixels_of(version: tuple[str, int], index: int) -> Pixels:
+        return one_image(images, *version, settings.seed, index)
+
+    return Corrupted(report, arrays, strips(images, clean, found, breaking, pixels_of))
+
+
+def one_image(images: Images, name: str, severity: int, seed: int, index: int) -> Pixels:
+    """(3, H, W), the image at a place of the set, as it was shown to the network."""
+    pixels = torch.from_numpy(images.take(slice(index, index + 1)))
+    changed: Pixels = corruptions.corrupt(pixels, name, severity, seed, index)[0].numpy()
+    return changed
+
+
+Answers = dict[tuple[str, int], tuple[Outputs, Bools]]  # and which of the images the run accepts
+
+
+def asked(
+    subject: Subject, images: Images, versions: Sequence[tuple[str, int]], settings: Settings, console: Console
+) -> Answers:
+    """What the network says about every version of the images; what it said before is not asked again."""
+    whole = len(versions) * len(images)
+    missing = whole if settings.cifar10c else sum(_missing(subject, images, *version, settings) for version in versions)
+    if missing < whole:
+        console.line(f"corruptions: {whole - missing:,} of {whole:,} answers are kept from before.")
+    if not missing:
+        return {version: one(subject, images, *version, settings) for version in versions}
+    subject.store.expect(missing)
+    found = {}
+    with console.progress("corruptions", missing) as progress:
+        for name, severity in versions:
+            progress.advance(0, f"{name} {severity}")
+            started = time.perf_counter()
+            found[name, severity] = one(subject, images, name, severity, settings, progress)
+            seconds_left = (time.perf_counter() - started) * (len(versions) - len(found))
+            if len(found) == 2 and seconds_left > LONG_SECONDS:  # the first one may have paid for compiling
+                progress.tell(advice(len(versions), len(images), seconds_left), always=True)
+    return found
+
+
+def _missing(subject: Subject, images: Images, name: str, severity: int, settings: Settings) -> int:
+    return subject.store.missing(images, words_of(name, severity, settings.seed), subject.limits)
+
+
+def advice(versions: int, images: int, seconds_left: float) -> str:
+    """How long it will take, that stopping loses little, and what takes a fifth of the time."""
+    return (
+        f"{versions} versions of {images:,} images take about {seconds_left / 60:.0f} more minutes here. Ctrl-C keeps "
+        f"what is done, and the same command goes on; --max-images {max(images // 5, 1)} takes a fifth of the time."
+    )
+
+
+def words_of(name: str, severity: int, seed: int) -> str:
+    """All that decides what one corruption does to images."""
+    return f"{corruptions.RECIPE}, {name}, severity {severity}, seed {seed}"
+
+
+def one(
+    subject: Subject, images: Images, name: str, severity: int, settings: Settings, progress: Progress | None = None
+) -> tuple[Outputs, Bools]:
+    """What the network says about images under one corruption at one severity, and which the run accepts."""
+    if settings.cifar10c is not None:
+        found = authors_images(subject, settings.cifar10c, name, severity, progress)
+        return found, accepted_of(subject, found)[0]
+
+    def change(pixels: Any, first: int) -> Any:
+        return corruptions.corrupt(pixels, name, severity, settings.seed, first)
+
+    words = words_of(name, severity, settings.seed)
+    outputs, scores = subject.store.judged(images, change, words, subject.limits, progress)
+    return outputs, accepted_scores(subject, scores)
+
+
+def authors_images(
+    subject: Subject, folder: Path, name: str, severity: int, progress: Progress | None = None
+) -> Outputs:
+    """The same for the authors' own files."""
+    stored = corruptions.load_cifar10c(folder, name.removesuffix("_synthetic"), severity, subject.images["test"])
+    return subject.store.outputs(stored, f"{name} {severity}", progress)
+
+
+def recipe_words(subject: Subject, settings: Settings) -> str:
+    """What these images are called: never CIFAR-10-C unless they are the authors' files."""
+    if settings.cifar10c is not None:
+        return f"CIFAR-10-C, the authors' files in {settings.cifar10c}"
+    small = subject.side_px < corruptions.LARGE_PX
+    return corruptions.RECIPE if small else corruptions.RECIPE.replace("CIFAR-10-C", "ImageNet-C")
+
+
+def is_cifar10(subject: Subject) -> bool:
+    """Whether the published row shows the same task."""
+    return subject.test.class_names == CIFAR10 and subject.side_px == 32
+
+
+def outputs_of(test: Outputs, images: Images) -> Outputs:
+    """The stored outputs of some test images."""
+    position = {name: index for index, name in enumerate(test.ids)}
+    return rows(test, np.array([position[name] for name in images.ids], dtype=np.int64))
+
+
+def _cell(accepted: Bools, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
+    right = outputs.predictions == outputs.labels
+    before = float((clean.predictions == clean.labels).mean())
+    return {
+        "accuracy": share_of(right),
+        "retention": float(right.mean()) / before if before else None,
+        "ece": ece(outputs),
+        "silent": share_of(~right & accepted),
+        "silent_of_errors": share_of(accepted[~right]) if (~right).any() else None,
+        "rejected": share_of(~accepted),
+    }
+
+
+def _corruption(name: str, cells: Sequence[Mapping[str, Any]], clean: Outputs) -> dict[str, Any]:
+    mine = [cell for cell in cells if cell["corruption"] == name]
+    before = float((clean.predictions == clean.labels).mean())
+    broken = [cell["severity"] for cell in mine if cell["accuracy"]["value"] < before - DROP]
+    return {
+        "name": name,
+        "family": corruptions.CORRUPTIONS[name].family,
+        "accuracy": float(np.mean([cell["accuracy"]["value"] for cell in mine])),
+        "breaking_point": min(broken) if broken else None,
+        "silent": max(mine, key=lambda cell: float(cell["silent"]["value"]))["silent"],
+    }
+
+
+def _families(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean accuracy by family and severity."""
+    families: dict[str, dict[str, list[float]]] = {}
+    for cell in cells:
+        family = corruptions.CORRUPTIONS[cell["corruption"]].family
+        families.setdefault(family, {}).setdefault(str(cell["severity"]), []).append(cell["accuracy"]["value"])
+    return {
+        family: {severity: float(np.mean(values)) for severity, values in by_severity.items()}
+        for family, by_severity in families.items()
+    }
+
+
+def _means(found: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) -> dict[str, Any]:
+    """Mean accuracy over all versions; its interval draws images, because versions of one image are no new evidence."""
+    right = np.stack([part.predictions == part.labels for part in found.values()])  # (V, N)
+    per_image = right.mean(axis=0)
+    n = right.shape[1]
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+    severities = sorted({severity for _, severity in found})
+    by_severity = {
+        str(severity): float(np.mean([right[index].mean() for index, key in enumerate(found) if key[1] == severity]))
+        for severity in severities
+    }
+    before = float((clean.predictions == clean.labels).mean())
+    mca = float(per_image.mean())
+    return {
+        "mca": mca,
+        "mca_interval": bounds(percentile_interval(weights @ per_image)),
+        "retention": mca / before if before else None,
+        "by_severity": by_severity,
+    }
+
+
+def checksum(images: Images, names: Sequence[str], seed: int) -> str:
+    """SHA-256 over the first eight images under the first corruption: the same here and there, or not."""
+    pixels = torch.from_numpy(images.take(slice(0, 8)))
+    changed = corruptions.corrupt(pixels, names[0], 3, seed)
+    return hashlib.sha256(changed.numpy().tobytes()).hexdigest()[:16]

@@ -1,0 +1,99 @@
+"""Unlabelled images from where the model is to be used: do they look like those it learnt from?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from transferkit.metrics.outputs import Outputs
+from transferkit.studies.limits.distribution_shift import atc, doc
+from transferkit.studies.limits.image_sets import ImageSet
+from transferkit.studies.limits.out_of_distribution import accepted_of
+from transferkit.studies.limits.shares import share_of
+from transferkit.studies.limits.subject import Subject
+
+Floats = npt.NDArray[np.float64]
+
+COMPARED = 500  # images of each kind in the two-sample test
+PERMUTATIONS = 999
+
+
+@dataclass(frozen=True)
+class InTheField:
+    """Images from the field, what the network says about them, and the seed of samples of them."""
+
+    found: ImageSet
+    outputs: Outputs
+    seed: int
+
+
+def report(field: InTheField, subject: Subject, shifts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is rejected, what is called what, whether the images differ, and estimates of the accuracy."""
+    found, outputs, seed = field.found, field.outputs, field.seed
+    accepted, _ = accepted_of(subject, outputs)
+    own_accepted, _ = accepted_of(subject, subject.test)
+    p = two_sample_p(subject.test.features, outputs.features, seed)
+    has_threshold = bool(subject.limits.percentiles)
+    return {
+        "source": found.source,
+        "n": len(outputs),
+        "notes": list(found.notes),
+        "native_px": found.native_px,
+        "rejected": share_of(~accepted) if has_threshold else None,
+        "own_rejected": share_of(~own_accepted) if has_threshold else None,
+        "p": p,
+        "test_words": test_words(p),
+        "atc": atc(subject.val, outputs),
+        "doc": doc(subject.val, outputs),
+        "estimate_words": estimate_words(shifts),
+        "classes": classes(outputs, subject),
+    }
+
+
+def classes(outputs: Outputs, subject: Subject) -> list[dict[str, Any]]:
+    """How often each class is answered, beside its share of the train images."""
+    called = np.bincount(outputs.predictions, minlength=len(outputs.class_names)) / max(len(outputs), 1)
+    train = np.bincount(subject.train.labels, minlength=len(outputs.class_names)) / max(len(subject.train), 1)
+    rows = [
+        {"name": name, "called": float(share), "train": float(before)}
+        for name, share, before in zip(outputs.class_names, called, train, strict=True)
+    ]
+    return sorted(rows, key=lambda row: -abs(row["called"] - row["train"]))
+
+
+def test_words(p: float) -> str:
+    """The two-sample test in words."""
+    if p < 0.05:
+        return f"Their features differ from those of its test images (energy test, p = {p:.3f})."
+    return f"No difference from its test images was shown (energy test, p = {p:.2f})."
+
+
+def estimate_words(shifts: list[dict[str, Any]]) -> str:
+    """How wrong the estimates were where the truth is known."""
+    if not shifts:
+        return "How far to believe them is unknown: no labelled shift was tested (--shift)."
+    worst = max(abs(row[key] - row["accuracy"]["value"]) for row in shifts for key in ("atc", "doc"))
+    return f"On the labelled sets above they were wrong by up to {100 * worst:.0f} points."
+
+
+def two_sample_p(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], seed: int) -> float:
+    """The p-value of the energy test that both sets of features come from one distribution.
+
+    Szekely and Rizzo 2013, J. Stat. Plan. Inference 143, by permutations, on up to 500 images of each.
+    """
+    generator = np.random.default_rng(seed)
+    parts = [part[generator.permutation(len(part))[:COMPARED]] for part in (first, second)]
+    rows = torch.from_numpy(np.concatenate(parts)).double()
+    distances = torch.cdist(rows, rows)
+    size, n = len(parts[0]), len(rows)
+    signs = torch.zeros(PERMUTATIONS + 1, n, dtype=torch.float64)
+    for row in range(PERMUTATIONS + 1):
+        order = torch.arange(n) if row == 0 else torch.from_numpy(generator.permutation(n))
+        signs[row, order[:size]] = 1 / size
+        signs[row, order[size:]] = -1 / (n - size)
+    energies = -((signs @ distances) * signs).sum(1)  # 2 E|x - y| - E|x - x'| - E|y - y'|
+    return float((energies >= energies[0] - 1e-12).double().mean())

@@ -1,0 +1,182 @@
+"""Pictures worth a look: confident errors, unknown images that were accepted, known ones that were not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from transferkit.data.images import Images
+from transferkit.metrics.evaluation import thumbnails
+from transferkit.metrics.mistakes import most_confident_mistakes
+from transferkit.metrics.outputs import Outputs
+from transferkit.studies.limits.contamination import Reason
+from transferkit.studies.limits.deployment import InTheField
+from transferkit.studies.limits.out_of_distribution import Told, accepted_of
+from transferkit.studies.limits.strips import Strip
+from transferkit.studies.limits.subject import Subject
+
+Integers = npt.NDArray[np.int64]
+
+SHOWN = 12  # pictures of a group
+NEIGHBOURS = 3  # train images beside an unknown one
+WHY: dict[Reason, str] = {"name": "by its name", "close": "close"}
+
+
+@dataclass
+class Album:
+    """Groups of pictures, and the pixels they point to."""
+
+    groups: list[dict[str, Any]]
+    pictures: list[npt.NDArray[np.uint8]]
+
+    def add(self, images: Images, indices: Sequence[int] | Integers) -> list[int]:
+        """Numbers of the pictures of some images."""
+        start = len(self.pictures)
+        self.pictures += list(thumbnails(images, np.asarray(indices, dtype=np.int64)))
+        return list(range(start, len(self.pictures)))
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """(M, 3, h, w)."""
+        return np.stack(self.pictures) if self.pictures else np.zeros((0, 3, 1, 1), np.uint8)
+
+
+def album(subject: Subject, told: Sequence[Told], field: InTheField | None = None) -> Album:
+    """Confident mistakes, own images that are rejected although right; of every unknown set those accepted and those
+    that may show known classes; of the field the unusual and the confident."""
+    found = Album([], [])
+    own = subject.images["test"]
+    for title, chosen in _own_groups(subject):
+        found.groups.append(
+            {"title": title, "items": _items(subject, subject.test, own, chosen, found, with_label=True)}
+        )
+    for each in told:
+        found.groups += [_accepted_group(subject, each, found), _suspect_group(subject, each, found)]
+    if field is not None:
+        found.groups += _field_groups(subject, field, found)
+    found.groups = [group for group in found.groups if group["items"]]
+    return found
+
+
+def _accepted_group(subject: Subject, told: Told, found: Album) -> dict[str, Any]:
+    accepted, scores = accepted_of(subject, told.outputs)
+    order = np.argsort(scores, kind="stable")
+    items = _unknown_items(subject, told, order[accepted[order]][:SHOWN], found)
+    return {
+        "title": f"{told.name}: accepted, the least unusual first, each with the nearest train images",
+        "items": items,
+    }
+
+
+def _suspect_group(subject: Subject, told: Told, found: Album) -> dict[str, Any]:
+    """Images that may show known classes, each beside its like in train."""
+    listed = told.guard.listed
+    items = _unknown_items(subject, told, np.array([suspect.index for suspect in listed], np.int64), found, near=False)
+    likes = found.add(subject.images["train"], [suspect.train for suspect in listed])
+    for item, suspect, like in zip(items, listed, likes, strict=True):
+        item["beside"] = like
+        item["why"] = WHY[suspect.reason]
+        item["cosine"] = suspect.cosine
+    return {"title": f"{told.name}: may show known classes, each beside the most alike train image", "items": items}
+
+
+def _unknown_items(
+    subject: Subject, told: Told, chosen: Integers, found: Album, *, near: bool = True
+) -> list[dict[str, Any]]:
+    images = told.found.images
+    items = _items(subject, told.outputs, images, chosen, found, with_label=False)
+    for item, index in zip(items, chosen, strict=True):
+        item["label"] = images.class_names[images.labels[index]]
+    if near:
+        for item, like in zip(items, nearest(told.outputs, subject.train, chosen), strict=True):
+            item["neighbours"] = found.add(subject.images["train"], like)
+    return items
+
+
+def _field_groups(subject: Subject, field: InTheField, found: Album) -> list[dict[str, Any]]:
+    """One of each kind of rejected image, the most unusual, and those answered with most confidence."""
+    accepted, scores = accepted_of(subject, field.outputs)
+    rejected = np.flatnonzero(~accepted)
+    chosen, sizes = one_of_each(field.outputs.features[rejected], field.seed)
+    kinds = _items(subject, field.outputs, field.found.images, rejected[chosen], found, with_label=False)
+    for item, size in zip(kinds, sizes, strict=True):
+        item["why"] = f"stands for {size}"
+    groups = [{"title": f"{field.found.name}: rejected, one of each kind (k-means)", "items": kinds}]
+    confident = np.flatnonzero(accepted)
+    orders = {
+        "most unusual": np.argsort(-scores, kind="stable"),
+        "answered with most confidence": confident[np.argsort(-field.outputs.confidences[confident], kind="stable")],
+    }
+    for title, order in orders.items():
+        items = _items(subject, field.outputs, field.found.images, order[:SHOWN], found, with_label=False)
+        groups.append({"title": f"{field.found.name}: {title}", "items": items})
+    return groups
+
+
+def one_of_each(features: npt.NDArray[np.float32], seed: int) -> tuple[Integers, list[int]]:
+    """The rows nearest to the centres of at most twelve groups, largest group first, and the groups' sizes.
+
+    k-means of features scaled to length 1.
+    """
+    from sklearn.cluster import KMeans
+
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    count = min(SHOWN, len(np.unique(unit, axis=0))) if len(unit) else 0
+    if not count:
+        return np.zeros(0, np.int64), []
+    groups = KMeans(count, n_init=1, random_state=seed).fit(unit)
+    distances = groups.transform(unit)
+    sizes = np.bincount(groups.labels_, minlength=count)
+    order = np.argsort(-sizes, kind="stable")
+    return distances.argmin(axis=0)[order].astype(np.int64), sizes[order].tolist()
+
+
+def strip_rows(strips: Sequence[Strip], found: Album) -> list[dict[str, Any]]:
+    """Strips with the numbers of their pictures, which the album takes in."""
+    rows = []
+    for strip in strips:
+        numbers = found.add(strip.pictures, range(len(strip.pictures)))
+        steps = [{**step, "picture": number} for step, number in zip(strip.steps, numbers, strict=True)]
+        rows.append({"corruption": strip.corruption, "id": strip.id, "label": strip.label, "steps": steps})
+    return rows
+
+
+def _own_groups(subject: Subject) -> Iterator[tuple[str, Integers]]:
+    yield "Most confident mistakes", most_confident_mistakes(subject.test, SHOWN)
+    accepted, scores = accepted_of(subject, subject.test)
+    right = subject.test.predictions == subject.test.labels
+    order = np.argsort(-scores, kind="stable")
+    yield "Right, and called unknown", order[(right & ~accepted)[order]][:SHOWN].astype(np.int64)
+
+
+def _items(
+    subject: Subject, outputs: Outputs, images: Images, chosen: Integers, found: Album, *, with_label: bool
+) -> list[dict[str, Any]]:
+    scores = subject.limits.scores(outputs)
+    has_threshold = bool(subject.limits.percentiles)
+    numbers = found.add(images, chosen)
+    return [
+        {
+            "picture": number,
+            "id": outputs.ids[index],
+            "predicted": outputs.class_names[outputs.predictions[index]],
+            "label": outputs.class_names[outputs.labels[index]] if with_label else None,
+            "confidence": float(outputs.confidences[index]),
+            "percentile": int(subject.limits.percentile(scores[[index]])[0]) if has_threshold else None,
+        }
+        for number, index in zip(numbers, chosen.tolist(), strict=True)
+    ]
+
+
+def nearest(outputs: Outputs, train: Outputs, chosen: Integers) -> Integers:
+    """(M, 3), the train images with the largest cosine to each chosen image."""
+    bank = torch.nn.functional.normalize(torch.from_numpy(train.features), dim=1)
+    rows = torch.nn.functional.normalize(torch.from_numpy(outputs.features[chosen]), dim=1)
+    count = min(NEIGHBOURS, len(bank))
+    found: Integers = (rows @ bank.T).topk(count, dim=1).indices.numpy()
+    return found

@@ -1,0 +1,166 @@
+"""The run under test: its network, its own images again, and what it says about any images, asked only once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from transferkit.data import datasets
+from transferkit.data.images import Images, SealedImages, Splits
+from transferkit.deploy.prediction import limits_of
+from transferkit.metrics.outputs import Outputs
+from transferkit.models.classifier import Classifier
+from transferkit.models.linear import LinearHead
+from transferkit.ood import rejection
+from transferkit.ood.rejection import Rejection
+from transferkit.recipe import FolderData
+from transferkit.runs.run_directory import Run
+from transferkit.runs.stored_classifier import load_classifier
+from transferkit.runtime import machine
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.limits.image_sets import sample
+from transferkit.studies.limits.passes import OutputStore
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A finished run, opened for tests.
+
+    Attributes:
+        run: The folder.
+        classifier: In eval mode, on the device.
+        runtime: Where it computes.
+        images: Train (perhaps a sample), val and test images, as the run's recipe loads them.
+        learnt: Digests of all train images, those outside the sample too.
+        train: Outputs on train, in eval mode, without augmentation.
+        val: Outputs of a classifier that has not learnt from val; half of test where the run has no val.
+        test: Outputs on test; the other half where there was no val.
+        limits: The thresholds that the run ships, or that val gives now.
+        notes: Lines that the report must show.
+        store: Keeps what the network said.
+    """
+
+    run: Run
+    classifier: Classifier
+    runtime: machine.Runtime
+    images: dict[str, Images]
+    learnt: frozenset[bytes]
+    train: Outputs
+    val: Outputs
+    test: Outputs
+    limits: Rejection
+    notes: tuple[str, ...]
+    store: OutputStore
+
+    @property
+    def side_px(self) -> int:
+        """Side of the run's own images, to which all others are brought."""
+        return int(min(self.images["test"].size_px))
+
+    @property
+    def fit(self) -> str:
+        """How rectangular files become square: as those of the run did; to runs of square images, by their middle."""
+        data = self.run.recipe.data
+        return data.fit if isinstance(data, FolderData) else "crop"
+
+    @property
+    def head(self) -> LinearHead | None:
+        """The last layer, where it is linear."""
+        return linear_head(self.classifier.head)
+
+
+def linear_head(head: nn.Module) -> LinearHead | None:
+    """Weight and bias of a linear layer in float32; None for any other module."""
+    if not isinstance(head, nn.Linear):
+        return None
+    weight = head.weight.detach().float().cpu()
+    bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach().float().cpu()
+    return LinearHead(weight, bias)
+
+
+def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: str, console: Console) -> Subject:
+    """The run's network and images; outputs of train are computed, those of val and test are the stored ones.
+
+    Raises:
+        TransferkitError: If the images are no longer those that the run was made with.
+    """
+    splits = same_images(run, console)
+    runtime = machine.start(device, run.precision, run.recipe.threads)
+    classifier = load_classifier(run).to(runtime.device).eval()
+    digest = classifier.digest([*classifier.stages, "head"])
+    store = OutputStore(folder / "outputs", classifier, runtime, console, digest)
+    notes = [*runtime.notes]
+    train_part = sample(splits.train, train_images, seed)
+    if len(train_part) < len(splits.train):
+        some = f"{len(train_part):,} of {len(splits.train):,} (seed {seed})"
+        notes.append(f"detectors that need train images, and the search for near copies of them, use {some}")
+    images = {"train": train_part, "val": splits.val, "test": splits.test.open()}
+    train = store.outputs(train_part, "train images")
+    test = run.outputs("test")
+    lacks_val = why_no_val(run, splits)
+    if not lacks_val:
+        val = run.outputs("val")
+    else:
+        val, test, note = halves(test, seed, lacks_val)
+        half = {name: index for index, name in enumerate(images["test"].ids)}
+        images["val"] = images["test"].subset([half[name] for name in val.ids])
+        images["test"] = images["test"].subset([half[name] for name in test.ids])
+        notes.append(note)
+    shipped = limits_of(run)
+    if shipped is None or not shipped.n:
+        notes.append("the run has no val images, so that `predict` never answers unknown; the threshold here does")
+        shipped = rejection.fit(val, shipped.bank if shipped else None)
+    if shipped.score_words:
+        notes.append(shipped.score_words)
+    learnt = frozenset(digest.tobytes() for digest in splits.train.digests)
+    return Subject(run, classifier, runtime, images, learnt, train, val, test, shipped, tuple(notes), store)
+
+
+def same_images(run: Run, console: Console) -> Splits:
+    """The run's images, loaded again as its recipe says.
+
+    Raises:
+        TransferkitError: If a part has other images, labels or classes than when the run was made.
+    """
+    splits = datasets.load(run.recipe.data, console)
+    expected = run.facts["data"]["fingerprint"]
+    parts: dict[str, Images | SealedImages] = {"train": splits.train, "val": splits.val, "test": splits.test}
+    changed = [name for name, part in parts.items() if part.fingerprint != expected.get(name)]
+    if changed:
+        raise TransferkitError(
+            f"The {' and '.join(changed)} images are not those that {run.path} was made with: files of "
+            f"{run.recipe.title}'s data were added, removed or changed since. Restore them, or make the run again."
+        )
+    return splits
+
+
+def why_no_val(run: Run, splits: Splits) -> str:
+    """Why the network cannot be judged on val; empty where it can."""
+    if not len(splits.val):
+        return "the run has no val images"
+    learnt = bool(getattr(run.recipe.method, "refit", False))
+    return "the result has learnt from the val images too" if learnt else ""
+
+
+def halves(test: Outputs, seed: int, why: str) -> tuple[Outputs, Outputs, str]:
+    """Test split into two stratified halves, the first to set thresholds with; and the line that says so."""
+    generator = np.random.default_rng(seed)
+    first = np.zeros(len(test), dtype=bool)
+    for label in range(len(test.class_names)):
+        order = generator.permutation(np.flatnonzero(test.labels == label))
+        first[order[: len(order) // 2]] = True
+    note = f"{why}: half of its test images set the thresholds (stratified, seed {seed})"
+    return rows(test, first), rows(test, ~first), note
+
+
+def rows(outputs: Outputs, kept: np.ndarray) -> Outputs:
+    """Some of the images, by index or by mask."""
+    indices = np.flatnonzero(kept) if kept.dtype == bool else kept
+    ids = tuple(outputs.ids[index] for index in indices)
+    parts = (outputs.features[indices], outputs.logits[indices], outputs.labels[indices])
+    return Outputs(*parts, ids, outputs.class_names)

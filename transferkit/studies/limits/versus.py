@@ -1,0 +1,302 @@
+"""The limits of several runs side by side: on the same images, with paired differences to the first run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.metrics.auroc import auroc, auroc_difference
+from transferkit.metrics.bootstrap import percentile_interval
+from transferkit.metrics.statistics import holm, paired_difference
+from transferkit.runs import result_folders
+from transferkit.runs.result_folders import LIMITS, LIMITS_COMPARISON
+from transferkit.runs.run_directory import LIMITS_FOLDER, Run
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import write_json
+from transferkit.runtime.json_files import SCHEMAS, read_result
+from transferkit.studies.limits.report import write_limits_comparison
+from transferkit.studies.limits.settings import Settings
+from transferkit.studies.limits.shares import bounds
+from transferkit.studies.limits.story import make
+
+RESAMPLES = 2_000
+ALPHA = 0.05
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """One run's report and scores."""
+
+    name: str
+    report: Mapping[str, Any]
+    scores: Arrays
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A value of one run minus that of the first, on the same images."""
+
+    difference: float
+    interval: list[float]
+    p: float
+
+
+def compare(
+    runs: Sequence[Run],
+    settings: Settings,
+    out: Path,
+    *,
+    overwrite: bool,
+    device: str,
+    console: Console,
+    command: str = "",
+) -> dict[str, Any]:
+    """Make each run's limits report where it is missing, and leave a comparison in a folder.
+
+    Raises:
+        TransferkitError: If the runs were tested on different images, or the folder holds something else.
+    """
+    names = distinct_names([run.path for run in runs])
+    if not overwrite:
+        require_same_settings([report_folder(run) for run in runs], settings)
+    with result_folders.claimed(out, LIMITS_COMPARISON, overwrite=overwrite):
+        limits = []
+        for name, run in zip(names, runs, strict=True):
+            console.line(f"limits of {name}")
+            folder = made(run, settings, overwrite=overwrite, device=device, console=console, command=command)
+            limits.append(opened(name, folder))
+        found = compared(limits, settings.seed) | {"command": command}
+        result_folders.clear(out, LIMITS_COMPARISON)
+        write_json(out / LIMITS_COMPARISON.result, found)
+        write_limits_comparison(out)
+    return {**found, "folder": str(out)}
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """The runs' folder names, with their parents where two are the same.
+
+    Raises:
+        TransferkitError: If a run is named twice.
+    """
+    full = [path.resolve() for path in paths]
+    if len(set(full)) < len(full):
+        raise TransferkitError("A run is named twice; a comparison needs different runs.")
+    names = [path.name for path in full]
+    return [f"{path.parent.name}/{path.name}" if names.count(path.name) > 1 else path.name for path in full]
+
+
+def report_folder(run: Run) -> Path:
+    """Where a run's own limits report lies."""
+    return run.path / LIMITS_FOLDER
+
+
+def require_same_settings(folders: Sequence[Path], settings: Settings) -> None:
+    """Refuse reports that were made with other settings, all at once and before any work.
+
+    Raises:
+        TransferkitError: Names their folders.
+    """
+    others = [folder for folder in folders if is_made(folder) and not is_made_with(folder, settings)]
+    if others:
+        named = ", ".join(map(str, others))
+        raise TransferkitError(
+            f"Made with other settings: {named}. Replace with --overwrite (what the network said is kept), or give the "
+            "settings that were used there."
+        )
+
+
+def is_made(folder: Path) -> bool:
+    """Whether there is a finished report."""
+    return (folder / LIMITS.result).exists()
+
+
+def is_made_with(folder: Path, settings: Settings) -> bool:
+    """Whether the report in the folder has these settings."""
+    return bool(read_result(folder / "limits.json").get("settings") == settings.as_dict())
+
+
+def made(run: Run, settings: Settings, *, overwrite: bool, device: str, console: Console, command: str) -> Path:
+    """The folder of a run's report: as it is where there is one that need not be replaced, else made now."""
+    folder = report_folder(run)
+    if is_made(folder) and not overwrite:
+        return folder
+    make(run, settings, folder, overwrite=overwrite, device=device, console=console, command=command)
+    return folder
+
+
+def opened(name: str, folder: Path) -> Limits:
+    """A stored report with its scores."""
+    with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
+        return Limits(name, read_result(folder / "limits.json"), dict(arrays))
+
+
+def compared(limits: Sequence[Limits], seed: int) -> dict[str, Any]:
+    """One row per measure, differences to the first run, adjusted together by Holm.
+
+    Raises:
+        TransferkitError: If there are fewer than two runs, or their test images differ.
+    """
+    if len(limits) < 2:
+        raise TransferkitError("A comparison needs at least two runs.")
+    require_same("test", limits)
+    rows = [row for row in measures(limits, seed) if row is not None]
+    tested = [difference for row in rows for difference in row["differences"] if difference]
+    for difference, p in zip(tested, holm([each["p"] for each in tested]), strict=True):
+        difference |= {"p_holm": float(p), "shown": p < ALPHA}
+    names = [each.name for each in limits]
+    told = {"verdict": verdict(rows, names), "methods": methods(limits), "scatter": list(scatter(limits))}
+    return {"schema": SCHEMAS["limits-comparison.json"], "runs": names, "rows": rows, **told}
+
+
+def scatter(limits: Sequence[Limits]) -> Iterator[dict[str, Any]]:
+    """Accuracy on other and on corrupted images over that on own ones, per run: effective robustness, drawn."""
+    for each in limits:
+        for row in each.report["shift"]:
+            yield {"set": row["name"], "run": each.name, "here": row["own"]["value"], "there": row["accuracy"]["value"]}
+        found = each.report["corruptions"]
+        if "mca" in found:
+            yield {"set": "corrupted images", "run": each.name, "here": found["clean"]["value"], "there": found["mca"]}
+
+
+def methods(limits: Sequence[Limits]) -> list[str]:
+    """What each run is."""
+    return [f"{each.report['contract']['backbone']}, {each.report['contract']['method']}" for each in limits]
+
+
+def require_same(part: str, limits: Sequence[Limits]) -> None:
+    """Refuse runs whose images of one part differ.
+
+    Raises:
+        TransferkitError: Names the two.
+    """
+    first = limits[0]
+    for other in limits[1:]:
+        if not np.array_equal(first.scores[f"{part}.ids"], other.scores[f"{part}.ids"]):
+            raise TransferkitError(
+                f"{first.name} and {other.name} were tested on different images ({part}), so their limits cannot be "
+                "compared. Make both runs with the same --data and split seed."
+            )
+
+
+# ---- measures ----
+
+
+def measures(limits: Sequence[Limits], seed: int) -> Iterator[dict[str, Any] | None]:
+    """Accuracy, shifts, corruptions, unknown sets and held-out classes, where every run has them on the same images."""
+    yield _accuracy("own test images", "test", limits, seed)
+    for part in _common(limits, "shift: "):
+        yield _accuracy(part.removeprefix("shift: "), part, limits, seed)
+    if _is_common("corruptions.ids", limits):
+        yield _row(
+            "corrupted images",
+            "accuracy",
+            [each.scores["corruptions.right"] for each in limits],
+            _mean_difference,
+            seed,
+        )
+    score = limits[0].report["unknown"]["summary_score"]
+    for row in limits[0].report["unknown"]["sets"]:
+        yield _auroc(row["name"], score, limits, seed)
+    yield _held_out(limits, seed)
+
+
+def _common(limits: Sequence[Limits], prefix: str) -> list[str]:
+    names = [key.removesuffix(".ids") for key in limits[0].scores if key.startswith(prefix) and key.endswith(".ids")]
+    return [name for name in names if _is_common(f"{name}.ids", limits)]
+
+
+def _is_common(key: str, limits: Sequence[Limits]) -> bool:
+    if any(key not in each.scores for each in limits):
+        return False
+    return all(np.array_equal(limits[0].scores[key], each.scores[key]) for each in limits)
+
+
+def _accuracy(name: str, part: str, limits: Sequence[Limits], seed: int) -> dict[str, Any]:
+    right = [each.scores[f"{part}.prediction"] == each.scores[f"{part}.label"] for each in limits]
+    return _row(name, "accuracy", right, _accuracy_difference, seed)
+
+
+def _auroc(name: str, score: str, limits: Sequence[Limits], seed: int) -> dict[str, Any] | None:
+    if not _is_common(f"{name}.ids", limits) or any(f"{name}.{score}" not in each.scores for each in limits):
+        return None
+    pairs = [(each.scores[f"test.{score}"], each.scores[f"{name}.{score}"]) for each in limits]
+    values = [auroc(*pair).value for pair in pairs]
+    differences = [None, *(vars(_auroc_difference(pair, pairs[0], seed)) for pair in pairs[1:])]
+    n = len(pairs[0][1])
+    return {"name": name, "unit": f"AUROC, {score}", "n": n, "values": values, "differences": differences}
+
+
+def _held_out(limits: Sequence[Limits], seed: int) -> dict[str, Any] | None:
+    found = [each.report["leave_out"] for each in limits]
+    if any("rows" not in each or each["score"] != found[0]["score"] for each in found):
+        return None
+    score = found[0]["score"]
+    by_class = [{tuple(row["held_out"]): row["scores"][score]["auroc"] for row in each["rows"]} for each in found]
+    if any(set(each) != set(by_class[0]) for each in by_class):
+        return None
+    values = [np.array([each[key] for key in sorted(by_class[0])]) for each in by_class]
+    return _row("held-out classes", f"AUROC, {score}", values, _mean_difference, seed)
+
+
+def _row(
+    name: str, unit: str, values: Sequence[Any], difference: Callable[[Any, Any, int], Difference], seed: int
+) -> dict[str, Any]:
+    first = values[0]
+    differences = [None, *(vars(difference(each, first, seed)) for each in values[1:])]
+    return {
+        "name": name,
+        "unit": unit,
+        "n": len(first),
+        "values": [float(np.mean(each)) for each in values],
+        "differences": differences,
+    }
+
+
+def _accuracy_difference(run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], _: int) -> Difference:
+    found = paired_difference(run[None], first[None], "images")
+    return Difference(found.difference, bounds(found.interval) or [], found.p)
+
+
+def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64], seed: int) -> Difference:
+    """By resampling the images (or the held-out classes) that both runs share."""
+    change = run - first
+    draws = (
+        np.random.default_rng(seed).multinomial(len(change), np.full(len(change), 1 / len(change)), RESAMPLES) @ change
+    )
+    draws = draws / len(change)
+    tail = (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + RESAMPLES)
+    interval = bounds(percentile_interval(draws)) or []
+    return Difference(float(change.mean()), interval, min(1.0, 2 * float(tail)))
+
+
+def _auroc_difference(run: Any, first: Any, seed: int) -> Difference:
+    found = auroc_difference(run[0], run[1], first[0], first[1], seed)
+    return Difference(found.difference, bounds(found.interval) or [], found.p_value)
+
+
+def verdict(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """One sentence per run: where it is better and worse than the first; the last says how that was tested."""
+    sentences = [_sentence(index, rows, names) for index in range(1, len(names))]
+    return [*[f"{each}." for each in sentences[:-1]], f"{sentences[-1]} ({len(rows)} measures, Holm)."]
+
+
+def _sentence(index: int, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    shown = [row for row in rows if row["differences"][index]["shown"]]
+    better = [row["name"] for row in shown if row["differences"][index]["difference"] > 0]
+    worse = [row["name"] for row in shown if row["differences"][index]["difference"] < 0]
+    run, first = f"the run {names[index]}", f"the run {names[0]}"
+    if not shown:
+        return f"No difference was shown between {run} and {first}"
+    parts = [f"better than {first} on {', '.join(better)}"] if better else []
+    parts += (
+        [f"worse than {first} on {', '.join(worse)}" if not better else f"worse on {', '.join(worse)}"] if worse else []
+    )
+    return f"T{run[1:]} is {' and '.join(parts)}"

@@ -1,0 +1,1 @@
+"""Which backbone to choose: each by its probe on the same training images."""

@@ -1,0 +1,194 @@
+"""How well the frozen features of one backbone suit a task, and what they cost: cross-validated on training images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transferkit.data.images import Images, Labels
+from transferkit.features.forward_pass import Pace, chosen_batch_size
+from transferkit.features.inference import LayerNetwork
+from transferkit.features.layers import PENULTIMATE
+from transferkit.features.stored import stored_features
+from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.models import backbones
+from transferkit.models.backbones.cards import CARDS
+from transferkit.models.classifier import Classifier
+from transferkit.models.linear import fit_probe, knn_logits
+from transferkit.models.receptive_fields import total_flops
+from transferkit.recipe import BackboneSettings, Recipe
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import read_arrays, write_arrays
+from transferkit.runtime.machine import Runtime, seed_everything
+from transferkit.studies.rank.logme import logme
+
+FOLDS = 5
+NEIGHBOURS = 20
+TIMED_SECONDS, TIMED_BATCHES = 1.0, 20  # throughput is measured until either is reached
+
+
+@dataclass(frozen=True)
+class Score:
+    """What was found out about one backbone.
+
+    Attributes:
+        probe: (N,) the class that a linear probe gives to each image, fitted on the other folds.
+        knn: (N,) the same by the nearest images of the other folds.
+        facts: Everything else, ready for JSON.
+    """
+
+    probe: Labels
+    knn: Labels
+    facts: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write it to a .safetensors file, atomically."""
+        write_arrays(path, {"probe": self.probe, "knn": self.knn}, {"facts": self.facts})
+
+    @classmethod
+    def load(cls, path: Path) -> Score:
+        """Read it again."""
+        arrays, metadata = read_arrays(path)
+        return cls(arrays["probe"], arrays["knn"], dict(metadata["facts"]))
+
+
+def sample(images: Images, most: int, seed: int) -> Images:
+    """At most so many images, class by class: every class keeps its share, at least two images, in random order.
+
+    Smaller samples are subsets of larger ones.
+
+    Raises:
+        TransferkitError: If that is too few to cross-validate.
+    """
+    classes = len(images.class_names)
+    needed = max(2 * classes, 2 * FOLDS)
+    if min(most, len(images)) < needed:
+        mend = "--images" if len(images) >= needed else "more training images; there are"
+        raise TransferkitError(
+            f"Cannot rank backbones on {min(most, len(images))} images of {classes} classes: {FOLDS}-fold "
+            f"cross-validation needs two images of each class and {2 * FOLDS} in all. "
+            + (f"Use {mend} {needed} or more." if len(images) >= needed else f"Add {mend} {len(images)}.")
+        )
+    order = np.random.default_rng(seed).permutation(len(images))
+    order = order[np.argsort(images.labels[order], kind="stable")]
+    counts = np.bincount(images.labels, minlength=classes)
+    labels = images.labels[order]
+    position = np.arange(len(order)) - (np.cumsum(counts) - counts)[labels]
+    urgency = np.where(position < 2, -1.0, (position + 0.5) / counts[labels])
+    chosen = np.sort(np.argsort(urgency, kind="stable")[:most])
+    return images.subset(order[chosen])
+
+
+def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) -> Score:
+    """Probe, neighbours, LogME and costs of one backbone.
+
+    Args:
+        recipe: A resolved probe.
+        images: As `sample` gives them; image i belongs to fold i modulo FOLDS, so that every fold has all classes.
+        runtime: Where features are computed.
+        console: Shows progress.
+
+    Raises:
+        TransferkitError: If backbone or weights cannot be had; MachineError if a download fails.
+    """
+    started = time.perf_counter()
+    assert isinstance(recipe.method.size, int)
+    seed_everything(recipe.seed)  # random weights do not depend on what was done before
+    classifier = backbones.load(recipe.backbone, images.class_names, recipe.method.size, console)
+    classifier.eval()
+    title = f"features of {recipe.backbone.name}"
+    features = torch.from_numpy(np.asarray(stored_features(classifier, images, runtime, console, title)))
+    labels = torch.from_numpy(images.labels)
+    folds = list(cross_validated(features.to(runtime.device), labels.to(runtime.device), recipe.seed))
+    facts = {
+        "name": recipe.backbone.name,
+        "weights": classifier.weights.as_dict(),
+        "size": recipe.method.size,
+        "width": classifier.num_features,
+        "logme": logme(features, labels),
+        "top1": published_top1(recipe.backbone),
+        "flops": total_flops(classifier.body, recipe.method.size),
+        "parameters": sum(parameter.numel() for parameter in classifier.body.parameters()),
+        "images_per_second": images_per_second(classifier, images, runtime, console),
+        "C": [fold.C for fold in folds],
+        "neighbours": min(fold.neighbours for fold in folds),
+        "converged": all(fold.converged for fold in folds),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    return Score(gathered([f.probe for f in folds]), gathered([f.knn for f in folds]), facts)
+
+
+# ----------------------------------------------------------------------------------------------- cross-validation
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The answers to the images of one fold, by what was learnt from the others."""
+
+    probe: Tensor
+    knn: Tensor
+    C: float
+    neighbours: int
+    converged: bool
+
+
+def folds_learnt(images: int) -> int:
+    """From how many folds a probe learns: all others, but for one where a fold has enough images to choose C on."""
+    return FOLDS - 2 if images // FOLDS >= FEWEST_TO_CHOOSE else FOLDS - 1
+
+
+def cross_validated(features: Tensor, labels: Tensor, seed: int) -> Iterator[Fold]:
+    """Every fold in turn; C is chosen without the fold that is answered, on the next one or by folds of the rest."""
+    fold = torch.arange(len(labels), device=labels.device) % FOLDS
+    classes = int(labels.max()) + 1
+    for number in range(FOLDS):
+        held = fold == number
+        chooses = fold == (number + 1) % FOLDS
+        chooses &= folds_learnt(len(labels)) < FOLDS - 1
+        learns = ~held & ~chooses
+        fit = fit_probe(features[learns], labels[learns], features[chooses], labels[chooses], classes, seed=seed)
+        k = min(NEIGHBOURS, int((~held).sum()))
+        votes = knn_logits(features[~held], labels[~held], features[held], classes, k)
+        yield Fold(fit.head.logits(features[held]).argmax(1), votes.argmax(1), fit.C, k, fit.converged)
+
+
+def gathered(answers: list[Tensor]) -> Labels:
+    """The answers to all images, in their order, from those of the folds."""
+    everyone = np.empty(sum(map(len, answers)), np.int64)
+    for number, some in enumerate(answers):
+        everyone[number::FOLDS] = some.cpu().numpy()
+    return everyone
+
+
+# ---------------------------------------------------------------------------------------------------------- costs
+
+
+def published_top1(backbone: BackboneSettings) -> float | None:
+    """ImageNet top-1 accuracy that the publisher of these very weights states; None for all others."""
+    card = CARDS.get(backbone.name)
+    return card.top1 if card is not None and backbone.weights == "imagenet" else None
+
+
+def images_per_second(classifier: Classifier, images: Images, runtime: Runtime, console: Console) -> float:
+    """Measured throughput of feature extraction from uint8 images in memory, uncompiled: the fastest batch of a second.
+
+    The fastest, because what else the machine does can only slow a batch down.
+    """
+    network = LayerNetwork(classifier, [PENULTIMATE], "avg", runtime, replace(console, quiet=True))
+    pixels = images.take(slice(0, chosen_batch_size("auto", network)))
+    pace = Pace(network, TIMED_BATCHES, "off")
+    pace.timed(pixels)
+    fastest = float("inf")
+    while pace.done == 1 or (pace.seconds < TIMED_SECONDS and pace.done <= TIMED_BATCHES):
+        before = pace.seconds
+        pace.timed(pixels)
+        fastest = min(fastest, pace.seconds - before)
+    return len(pixels) / fastest

@@ -1,0 +1,107 @@
+"""What changes while a classifier trains: kept after an epoch, taken up again after a stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transferkit.models.classifier import Classifier
+from transferkit.runtime.files import read_tensors, write_tensors
+
+SECONDS_BETWEEN_SAVES = 10.0  # short epochs are not saved one by one: what is written would be most of their time
+
+
+@dataclass
+class Training:
+    """What changes while a classifier trains, and what is saved after each epoch.
+
+    Attributes:
+        classifier: Trained in place.
+        optimizer: Over the trained stages.
+        peak_rates: Of each of the optimiser's groups.
+        average: Weights and buffers that follow those in training, by name; None for none.
+        anchor: The body's weights at the start, by name, where they are pulled back to them; else empty.
+        history: One record per finished epoch, after the start as epoch 0.
+        right_at_start: (N,) bool, which val images were right at the start; None where nobody looked.
+        best: Weights and buffers of the epoch that was best on val so far, by name; None where no epoch is chosen.
+        step: How many were taken.
+        saved_at: On the clock of `time.perf_counter`.
+    """
+
+    classifier: Classifier
+    optimizer: torch.optim.Optimizer
+    peak_rates: list[float]
+    average: dict[str, Tensor] | None
+    anchor: dict[str, Tensor]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    right_at_start: Tensor | None = None
+    best: dict[str, Tensor] | None = None
+    step: int = 0
+    saved_at: float = -math.inf
+
+    @property
+    def epochs(self) -> int:
+        """How many are finished."""
+        return int(self.history[-1]["epoch"]) if self.history else 0
+
+    @property
+    def seconds(self) -> float:
+        """The time of the gradient steps of all finished epochs."""
+        return float(sum(epoch["seconds"] for epoch in self.history))
+
+
+def save_now_and_then(training: Training, path: Path | None, *, always: bool) -> None:
+    """Save after an epoch, but not after every one where they are short."""
+    if always or time.perf_counter() - training.saved_at >= SECONDS_BETWEEN_SAVES:
+        save(training, path)
+        training.saved_at = time.perf_counter()
+
+
+def save(training: Training, path: Path | None) -> None:
+    """Keep weights, average, optimiser state and log, so that a stopped run can go on from there."""
+    if path is None:
+        return
+    tensors = {f"model.{name}": value for name, value in training.classifier.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in (training.average or {}).items()}
+    tensors |= {f"best.{name}": value for name, value in (training.best or {}).items()}
+    if training.right_at_start is not None:
+        tensors["start.right"] = training.right_at_start
+    for index, state in training.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
+    facts = {"step": training.step, "history": training.history}
+    write_tensors(path, tensors, facts)
+
+
+def resume(training: Training, path: Path | None) -> None:
+    """Go on from the checkpoint, if there is one."""
+    if path is None or not path.exists():
+        return
+    tensors, facts = read_tensors(path)
+    training.step, training.history = facts["step"], facts["history"]
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimizer": {}, "start": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    training.right_at_start = parts["start"].get("right")
+    training.classifier.load_state_dict(parts["model"])
+    for name, value in parts["average"].items():
+        assert training.average is not None
+        training.average[name].copy_(value)
+    training.best = parts["best"] or None
+    _restore_optimizer(training.optimizer, parts["optimizer"])
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back momentum and the like, each in its parameter's memory layout, which fused steps rely on."""
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        parameter = parameters[int(index)]
+        like = torch.empty_like(parameter) if tensor.shape == parameter.shape else torch.empty_like(tensor)
+        optimizer.state[parameter][key] = like.copy_(tensor)

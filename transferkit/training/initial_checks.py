@@ -1,0 +1,147 @@
+"""What is checked before the first step: that the network gives logits, and that its loss starts near chance."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transferkit.data.batches import to_device
+from transferkit.data.images import Images
+from transferkit.models.classifier import Classifier
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
+
+CLOSE = 1e-3  # sums of float32 rows differ from 1 by less
+BLOWN_UP = 1e6  # factor by which features are enlarged, to see whether the head has a ceiling
+
+# First loss less ln C of fifteen networks with random weights, two seeds each, 128 digits and 130 images of CIFAR-10:
+# between -0.08 and 0.47, but up to 1.27 for resnet56, whose shortcuts add up. Logits of a random head that vary with
+# standard deviation s give about ln C + s^2 / 2; two nats more are s = 2.
+FAR = 2.0
+LOOKED_AT = 128  # images, evenly spread over the training set
+
+
+def check_start(
+    classifier: Classifier, images: Images, device: torch.device, console: Console, *, has_random_head: bool
+) -> None:
+    """Before the first step: refuse outputs that are no logits, and warn of a first loss far from chance.
+
+    Raises:
+        TransferkitError: Says which activation was found, and what it does to the loss.
+    """
+    chosen = images.spread(LOOKED_AT)
+    pixels = to_device(chosen.pixels, device)
+    require_logits(classifier, pixels)
+    if has_random_head and len(chosen) > 1:
+        loss = first_loss(classifier, pixels, torch.from_numpy(chosen.labels).to(device))
+        if words := words_on_first_loss(loss, len(classifier.class_names)):
+            console.line(words)
+
+
+def require_logits(classifier: Classifier, images: Tensor) -> None:
+    """Refuse a network that ends in a softmax, a log-softmax, a sigmoid or another activation with a ceiling.
+
+    Cross-entropy contains the softmax. Behind a second one, the best row is one-hot, whose loss is
+    ln(1 + (C - 1) / e): 1.461 for ten classes, which no training can get below.
+
+    Args:
+        classifier: Left as it was.
+        images: (N, 3, H, W), a few, on the classifier's device.
+
+    Raises:
+        TransferkitError: Says which activation was found, and what it does to the loss.
+    """
+    if type(classifier.head) is nn.Linear and type(classifier).forward is Classifier.forward:
+        return
+    was_training = classifier.training
+    try:
+        with torch.no_grad():
+            classifier.eval()
+            problem = activation(classifier(images).float()) or ceiling(classifier.head, classifier.features(images))
+    finally:
+        classifier.train(was_training)
+    if problem:
+        raise TransferkitError(f"{problem} Remove it: a classifier returns logits.")
+
+
+def activation(outputs: Tensor) -> str:
+    """What is wrong with outputs (N, C) that went through a softmax or log-softmax; empty for logits."""
+    sums = outputs.sum(1)
+    if bool((outputs >= 0).all()) and bool(((sums - 1).abs() < CLOSE).all()):
+        return (
+            f"The network ends in a softmax: for each of {len(outputs)} images its outputs are positive and sum to 1. "
+            f"Cross-entropy contains a softmax already; behind a second one the loss cannot fall below "
+            f"{loss_floor(outputs.shape[1]):.3f}."
+        )
+    if bool((outputs <= 0).all()) and bool((outputs.logsumexp(1).abs() < CLOSE).all()):
+        return (
+            f"The network ends in a log-softmax: for each of {len(outputs)} images the exponentials of its outputs sum "
+            "to 1. Cross-entropy contains it already; a second one leaves the loss as it is, but scores that need "
+            "logits (energy, largest logit) lose their meaning."
+        )
+    return ""
+
+
+def ceiling(head: nn.Module, features: Tensor) -> str:
+    """What is wrong with a head that goes to one of two values where its features are large; empty where it grows.
+
+    A hidden layer with a ceiling is no fault: behind it, the last layer's weights give many values.
+
+    Args:
+        head: (N, D) to (N, C).
+        features: (N, D), of some images.
+    """
+    large = BLOWN_UP * features.float() / features.abs().amax().clamp_min(1e-12)
+    outputs = torch.cat([head(large), head(-large)])
+    low, high = float(outputs.min()), float(outputs.max())
+    has_two_values = bool((((outputs - low).abs() < CLOSE) | ((outputs - high).abs() < CLOSE)).all())
+    if not has_two_values or not 0.1 < high - low <= 2 + CLOSE:
+        return ""
+    floor = loss_floor(outputs.shape[1], high - low)
+    return (
+        f"The network ends in an activation with a ceiling (a sigmoid, say): its outputs are {low:.2g} or "
+        f"{high:.2g} for features {BLOWN_UP:,.0f} times as large as usual, so the loss cannot fall below {floor:.3f}."
+    )
+
+
+def loss_floor(num_classes: int, spread: float = 1.0) -> float:
+    """The least cross-entropy of outputs that differ by at most `spread`: `spread` for the class, 0 for all others.
+
+    Example:
+        >>> round(loss_floor(10), 3)
+        1.461
+    """
+    return math.log(1 + (num_classes - 1) * math.exp(-spread))
+
+
+def first_loss(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
+    """Cross-entropy of one batch in train mode; buffers and random numbers are put back as they were.
+
+    Args:
+        classifier: Left as it was, in train mode.
+        images: (N, 3, H, W) on its device.
+        labels: (N,).
+    """
+    before = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        loss = float(F.cross_entropy(classifier.train()(images).float(), labels))
+        for name, buffer in classifier.named_buffers():
+            buffer.copy_(before[name])
+    return loss
+
+
+def words_on_first_loss(loss: float, num_classes: int) -> str:
+    """A warning where the loss of a random head is not near ln C; empty where it is."""
+    chance = math.log(num_classes)
+    if not math.isfinite(loss) or chance / 2 <= loss <= chance + FAR:
+        return ""
+    known = (
+        f"Before the first step the loss is {loss:.2f}; a head that knows nothing yet gives about ln C = {chance:.2f}."
+    )
+    if loss > chance:
+        return f"{known} Its logits are too large: expect wasted steps. Try a smaller --lr, or --clip-norm 1."
+    return f"{known} Do the labels follow from something else than the images, or do the weights know these classes?"

@@ -1,0 +1,96 @@
+"""Fine-tuning: a good start first, then gradient steps through the stages that are not frozen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from transferkit.data.images import Images, Splits
+from transferkit.features.fast_classifier import collect
+from transferkit.models.classifier import Classifier
+from transferkit.recipe import BackboneSettings, FinetuneSettings
+from transferkit.runtime.context import Context
+from transferkit.runtime.files import REFIT_CHECKPOINT
+from transferkit.training import ParameterGroup, parameter_groups, require_choice, train, waking_epochs
+from transferkit.training.methods import finetune_rates, starting_point
+from transferkit.training.methods.fitted import Fitted
+from transferkit.training.methods.starting_point import Start
+from transferkit.training.methods.table import show_groups
+
+SEEN = 2_000  # training images, evenly spread, that a classifier is asked about where another one is the result
+
+
+def require(classifier: Classifier, settings: FinetuneSettings, _train_images: int, val_images: int) -> None:
+    """Refuse a stage that is not there, a choice of the epoch by too few val images, and waking without epochs."""
+    require_choice(settings, val_images)
+    waking_epochs(classifier, settings)
+    if settings.freeze_to is not None:
+        classifier.require_stage(settings.freeze_to)
+
+
+def fit(
+    classifier: Classifier, splits: Splits, settings: FinetuneSettings, _backbone: BackboneSettings, context: Context
+) -> Fitted:
+    """Train the classifier further from its pretrained weights.
+
+    The first training learns from train alone and is judged on val. Where val is given back, a second one of the same
+    length learns from both and is the result; what is known of val stays that of the first.
+    """
+    notes = _notes(classifier)
+    for note in notes:
+        context.console.line(note)
+    classifier.freeze(classifier.stages_up_to(settings.freeze_to) if settings.freeze_to else ())
+    start = starting_point.choose(classifier, splits, settings, context)
+    for line in start.words():
+        context.console.line(line)
+    settings = finetune_rates.filled(settings, classifier, start.statistics)
+    facts: dict[str, Any] = {"probe": start.facts(), "rates": finetune_rates.chosen(settings)}
+    groups, history = trained(classifier, start, splits.train, splits.val, settings, context)
+    if not len(splits.val):
+        return Fitted(None, groups, history, facts, notes)
+    val = collect(classifier, splits.val, context.runtime, context.console, "val")
+    if not settings.refit:
+        return Fitted(val, groups, history, facts, notes)
+    seen = collect(classifier, splits.train.spread(SEEN), context.runtime, context.console, "train images")
+    everything = splits.train.joined(splits.val)
+    context.console.line(f"once more on all {len(everything):,} labelled images: train and val together")
+    _, again = trained(
+        classifier, start, everything, splits.val.subset([]), settings, replace(context, checkpoint=REFIT_CHECKPOINT)
+    )
+    notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
+    return Fitted(val, groups, one_after_the_other(history, again), facts, notes, seen=seen)
+
+
+def one_after_the_other(judged: list[dict[str, Any]], again: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of a training that was judged on val and of the one that is the result; epochs and steps go on.
+
+    Example:
+        >>> first = [{"epoch": 0, "step": 0}, {"epoch": 1, "step": 9, "kept": True}]
+        >>> one_after_the_other(first, [{"epoch": 0, "step": 0}, {"epoch": 1, "step": 10, "kept": True}])
+        [{'epoch': 0, 'step': 0}, {'epoch': 1, 'step': 9}, {'epoch': 2, 'step': 19, 'kept': True}]
+    """
+    last = judged[-1]
+    first = [{key: value for key, value in record.items() if key != "kept"} for record in judged]
+    second = [record | {key: record[key] + last[key] for key in ("epoch", "step")} for record in again[1:]]
+    return [*first, *second]
+
+
+def trained(
+    classifier: Classifier, start: Start, images: Images, val: Images, settings: FinetuneSettings, context: Context
+) -> tuple[list[ParameterGroup], list[dict[str, Any]]]:
+    """Put the classifier at the start, and train it on images; the groups and one record per epoch."""
+    start.apply(classifier, settings, val_too=not len(val))
+    classifier.batchnorm_frozen = settings.batchnorm == "eval"
+    groups = parameter_groups(classifier, settings)
+    if context.checkpoint != REFIT_CHECKPOINT:  # the same again
+        show_groups(groups, context.console)
+    with classifier.frozen_verified():
+        return groups, train(classifier, images, val, settings, groups, context)
+
+
+def _notes(classifier: Classifier) -> list[str]:
+    if classifier.weights.source != "none":
+        return []
+    return [
+        "the backbone starts from random weights, so nothing is transferred; `transferkit scratch` has rates for that"
+    ]

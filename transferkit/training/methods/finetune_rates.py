@@ -1,0 +1,78 @@
+"""Rates of fine-tuning: they depend on what is normalised how, which is known when the start is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from transferkit.models.classifier import Classifier
+from transferkit.recipe import FinetuneSettings
+from transferkit.training.methods.starting_point import Statistics, trained_batchnorms
+
+Optimizer = Literal["sgd", "adamw"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one optimiser needs.
+
+    Attributes:
+        lr: Peak rate of the body at batch 128.
+        random_head_lr: Of a head with random weights; a probe's head has the body's.
+        weight_decay: Of weights; norms and biases have none.
+        clip_norm: Largest gradient norm; 0 is off.
+        head_scale: What a probe's head is multiplied by.
+        layer_decay: Rate of a stage relative to the next one; 1 is off.
+    """
+
+    lr: float
+    random_head_lr: float
+    weight_decay: float
+    clip_norm: float
+    head_scale: float = 1.0
+    layer_decay: float = 1.0
+
+
+TRAINED_STATISTICS = {
+    "sgd": Rates(lr=0.03, random_head_lr=0.1, weight_decay=5e-4, clip_norm=0.0, head_scale=0.3),
+    "adamw": Rates(lr=2e-4, random_head_lr=2e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.3),
+}
+FIXED_STATISTICS = {
+    "sgd": Rates(lr=0.01, random_head_lr=0.1, weight_decay=5e-4, clip_norm=1.0),
+    "adamw": Rates(lr=4e-4, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0),
+}
+TRANSFORMER = {
+    "sgd": Rates(lr=0.01, random_head_lr=0.1, weight_decay=5e-4, clip_norm=1.0),
+    "adamw": Rates(lr=5e-5, random_head_lr=5e-4, weight_decay=0.05, clip_norm=1.0, layer_decay=0.75),
+}
+
+
+def filled(settings: FinetuneSettings, classifier: Classifier, statistics: Statistics) -> FinetuneSettings:
+    """The settings with every rate that was left open, and with BatchNorm as the start has it."""
+    trains = statistics == "re-estimated"
+    by_optimizer = TRAINED_STATISTICS if trains else FIXED_STATISTICS if has_batchnorm(classifier) else TRANSFORMER
+    optimizer: Optimizer = settings.optimizer or ("sgd" if trains or settings.decoupled else "adamw")
+    rates = by_optimizer[optimizer]
+    lr = settings.lr or rates.lr
+    defaults = {
+        "optimizer": optimizer,
+        "lr": lr,
+        "head_lr": rates.random_head_lr if settings.head == "random" else lr,
+        "weight_decay": rates.weight_decay,
+        "clip_norm": rates.clip_norm,
+        "head_scale": rates.head_scale if settings.head == "probe" else 1.0,
+        "layer_decay": rates.layer_decay,
+    }
+    missing = {key: value for key, value in defaults.items() if getattr(settings, key) is None}
+    return settings.model_copy(update={**missing, "batchnorm": "train" if trains else "eval"})
+
+
+def chosen(settings: FinetuneSettings) -> dict[str, Any]:
+    """The keys of the recipe that were settled when the start was chosen, for the report."""
+    keys = ("batchnorm", "optimizer", "lr", "head_lr", "weight_decay", "clip_norm", "head_scale", "layer_decay")
+    return {key: getattr(settings, key) for key in keys}
+
+
+def has_batchnorm(classifier: Classifier) -> bool:
+    """Whether a stage that is trained has a BatchNorm layer."""
+    return any(True for _ in trained_batchnorms(classifier))

@@ -1,0 +1,46 @@
+"""What every method gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transferkit.data.images import Images
+from transferkit.metrics.outputs import Outputs
+from transferkit.training import ParameterGroup
+
+
+def no_others(_images: Images) -> dict[str, Any]:
+    """Nothing else was fitted."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a fit went.
+
+    Attributes:
+        val: Outputs on val of a classifier that has not learnt from val, though `keep` best has chosen its epoch by
+            val; None where there is no val.
+        history: One record per epoch, the start as epoch 0; empty for a probe.
+        groups: Every stage with its rate.
+        facts: What else the report shows, for JSON.
+        notes: What a reader should know, one line each.
+        judge_others: What else was fitted, judged on the test images once they are open: further parts of
+            evaluation.json.
+        seen: Outputs on some train images of the classifier that gave `val`, where the result is another one.
+    """
+
+    val: Outputs | None
+    groups: Sequence[ParameterGroup]
+    history: Sequence[dict[str, Any]] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    judge_others: Callable[[Images], dict[str, Any]] = no_others
+    seen: Outputs | None = None
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(group.parameters for group in self.groups if group.is_trained)

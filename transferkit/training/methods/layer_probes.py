@@ -1,0 +1,150 @@
+"""A linear probe at every stage of a network and of a randomly initialised copy: where do the classes come apart?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from transferkit.data.images import Images, Splits
+from transferkit.features.forward_pass import BatchSize
+from transferkit.features.layers import PENULTIMATE, has_channels_last, module_of
+from transferkit.features.stored import stored_layers
+from transferkit.models import backbones
+from transferkit.models.classifier import RANDOM_WEIGHTS, Classifier
+from transferkit.models.linear import LinearHead
+from transferkit.models.receptive_fields import layers
+from transferkit.recipe import BackboneSettings, ProbeSettings
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.context import Context
+from transferkit.runtime.errors import TransferkitError
+from transferkit.training.methods import probe_heads
+from transferkit.training.methods.probe_heads import Known
+
+ALL = ("all",)
+GIVEN, RANDOM = "given", "random"  # the network with its weights, and the copy
+
+
+def fit(
+    classifier: Classifier, splits: Splits, settings: ProbeSettings, backbone: BackboneSettings, context: Context
+) -> Callable[[Images], dict[str, Any]]:
+    """A probe on each layer of the network and of a random copy; given back is what judges them on test images.
+
+    Features are averaged over each map. Every probe chooses its own C, without the test set.
+    """
+    names = probed_layers(classifier, settings.layers or ALL)
+    networks = {GIVEN: classifier}
+    if classifier.weights != RANDOM_WEIGHTS:
+        networks[RANDOM] = random_copy(classifier, backbone, context.seed)
+    readings = [
+        Reading(name, network.to(context.runtime.device), names, settings.batch_size, context)
+        for name, network in networks.items()
+    ]
+    probes = [(reading, solved(reading, splits, settings)) for reading in readings]
+    facts = layer_facts(classifier, names)
+
+    def judge(test: Images) -> dict[str, Any]:
+        rows = judged(test, probes, facts) if len(test) else []
+        return {"layers": {"seed": context.seed, "pool": "avg", "rows": rows}}
+
+    return judge
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A linear head on one layer, and how its C was chosen."""
+
+    head: LinearHead
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How features of some layers of a network, given or random, are read: all in one pass."""
+
+    kind: str
+    network: Classifier
+    names: tuple[str, ...]
+    batch_size: BatchSize
+    context: Context
+
+    def of(self, images: Images, part: str) -> dict[str, Features]:
+        """Features by layer; those of the head's input come along where they are needed for the run's own probe."""
+        names = list(dict.fromkeys([*self.names, *([PENULTIMATE] if self.kind == GIVEN else [])]))
+        title = f"{part}, {len(self.names)} layers, {self.kind} weights"
+        return stored_layers(
+            self.network, images, names, self.context.runtime, self.context.console, title, self.batch_size
+        )
+
+
+def probed_layers(classifier: Classifier, asked: Sequence[str]) -> tuple[str, ...]:
+    """The layers that are meant: every stage for `all`, else those named, each once.
+
+    Raises:
+        TransferkitError: If there is no such layer; names the nearest ones. If there is none at all.
+    """
+    names = tuple(classifier.stages) if tuple(asked) == ALL else tuple(dict.fromkeys(asked))
+    if not names:
+        raise TransferkitError("There are no layers to probe: raw pixels are no network. Leave --layers out.")
+    for name in names:
+        module_of(classifier, name)
+    return names
+
+
+def random_copy(classifier: Classifier, backbone: BackboneSettings, seed: int) -> Classifier:
+    """The same network with random weights from the seed, and the same preparation of images."""
+    bare = backbone.model_copy(update={"weights": "none"})
+    spec = classifier.input_spec
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        copy = backbones.load(bare, classifier.class_names, spec.size, SILENT)
+        prepared = Classifier(copy.body, copy.num_features, copy.class_names, copy.stages, spec, copy.weights)
+    prepared.backbone = copy.backbone
+    return prepared
+
+
+def solved(reading: Reading, splits: Splits, settings: ProbeSettings) -> dict[str, Solution]:
+    """A linear probe per layer, each with a C of its own."""
+    train, val = reading.of(splits.train, "train"), reading.of(splits.val, "val")
+    context, solutions = reading.context, {}
+    for name in reading.names:
+        known = Known.of(splits, train[name], val[name], context.runtime)
+        choice, start = probe_heads.linear_start(known, settings, context.seed)
+        final = probe_heads.refitted(known, settings, choice, start)
+        facts = {"C": choice.C, "chosen_by": choice.chosen_by, "converged": bool(final.converged.all())}
+        solutions[name] = Solution(final.head(0), facts)
+        context.console.line(f"{name}, {reading.kind} weights: C = {choice.C:.3g}, chosen by {choice.chosen_by}")
+    return solutions
+
+
+def layer_facts(classifier: Classifier, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Shape, channels first, receptive field and stride of each layer, by its name."""
+    size = classifier.input_spec.size
+    known = {fact.name: fact for fact in layers(classifier.body, size)}
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if module := module_of(classifier, name):
+            fact = known[module]
+            shape = (fact.shape[-1], *fact.shape[:-1]) if has_channels_last(fact.shape) else fact.shape
+            found[name] = {"shape": shape, "receptive_field": fact.receptive_field, "stride": fact.stride}
+        else:  # the body itself
+            found[name] = {"shape": (classifier.num_features,), "receptive_field": "global", "stride": None}
+    return found
+
+
+def judged(
+    test: Images,
+    probes: Sequence[tuple[Reading, Mapping[str, Solution]]],
+    facts: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """One row per layer: its facts, and the accuracy of each network's probe on test with n and interval."""
+    accuracies: dict[str, dict[str, Any]] = {name: {} for name in facts}
+    for reading, solutions in probes:
+        features = reading.of(test, "test")
+        for name, solution in solutions.items():
+            right = probe_heads.hits(solution.head.logits, features[name], test.labels, solution.head.weight.device)
+            accuracies[name][reading.kind] = {**probe_heads.share_of(right, len(test)), **solution.facts}
+    return [{"layer": name, **facts[name], **accuracies[name]} for name in facts]

@@ -1,0 +1,83 @@
+"""Probe: a frozen backbone, and a classifier on its features that is solved, not trained by steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transferkit.data.images import Images, Splits
+from transferkit.features.cached_outputs import under_head
+from transferkit.features.forward_pass import BatchSize
+from transferkit.features.stored import stored_features
+from transferkit.models.classifier import Classifier
+from transferkit.models.linear import require_neighbours
+from transferkit.recipe import BackboneSettings, ProbeSettings
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.context import Context
+from transferkit.training import ParameterGroup
+from transferkit.training.methods import layer_probes, probe_heads
+from transferkit.training.methods.fitted import Fitted
+from transferkit.training.methods.probe_heads import Known
+from transferkit.training.methods.table import show_groups
+
+
+def require(classifier: Classifier, settings: ProbeSettings, train_images: int, _val_images: int) -> None:
+    """Refuse layers that are not there, and more neighbours than training images."""
+    if settings.layers:
+        layer_probes.probed_layers(classifier, settings.layers)
+    if settings.k is not None:
+        require_neighbours(settings.k, train_images)
+
+
+def fit(
+    classifier: Classifier, splits: Splits, settings: ProbeSettings, backbone: BackboneSettings, context: Context
+) -> Fitted:
+    """Give the classifier a head fitted on train and val; its body stays as it is.
+
+    What is chosen is chosen on val by a head that saw train alone; that head's outputs on val are the ones given back.
+    Probes of layers come first: their one pass also gives the features that the head's own probe needs.
+    """
+    judge_layers = layer_probes.fit(classifier, splits, settings, backbone, context) if settings.layers else None
+    classifier.to(context.runtime.device)
+    classifier.freeze(list(classifier.stages))
+    with classifier.frozen_verified():
+        train, val = features_of(classifier, splits, settings.batch_size, context)
+    known = Known.of(splits, train, val, context.runtime)
+    solved = probe_heads.CLASSIFIERS[settings.classifier](known, settings, context.seed)
+    honest = under_head(solved.honest, val, splits.val, known.train_features.device) if len(val) else None
+    classifier.head = solved.head.to(context.runtime.device)
+    groups = _groups(classifier)
+    show_groups(groups, context.console)
+    for line in solved.lines:
+        context.console.line(line)
+
+    def judge_others(test: Images) -> dict[str, Any]:
+        if judge_layers is not None:
+            return judge_layers(test)
+        if solved.judge_others is None:
+            return {}
+        features = _features(classifier, test, "test", settings.batch_size, context)
+        return solved.judge_others(features, test.labels)
+
+    return Fitted(honest, groups, facts={"probe": solved.facts}, judge_others=judge_others)
+
+
+def features_of(
+    classifier: Classifier, splits: Splits, batch_size: BatchSize, context: Context
+) -> tuple[Features, Features]:
+    """Features of train and of val, from the store where they are."""
+    train = _features(classifier, splits.train, "train", batch_size, context)
+    return train, _features(classifier, splits.val, "val", batch_size, context)
+
+
+def _features(classifier: Classifier, images: Images, part: str, batch_size: BatchSize, context: Context) -> Features:
+    return stored_features(classifier, images, context.runtime, context.console, f"features of {part}", batch_size)
+
+
+def _groups(classifier: Classifier) -> list[ParameterGroup]:
+    """All stages frozen, and the head solved."""
+
+    def count(stage: str) -> int:
+        return sum(value.numel() for value in classifier.stage_parameters(stage).values())
+
+    frozen = [ParameterGroup(stage, count(stage), 0.0, 0.0, "eval") for stage in classifier.stages]
+    return [*frozen, ParameterGroup("head", count("head"), 0.0, 0.0, "-", is_solved=True)]

@@ -1,0 +1,234 @@
+"""Classifiers on the features of a frozen backbone: solved on train to choose and to judge, then on train and val."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.data.images import Labels, Splits
+from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.metrics.statistics import wilson
+from transferkit.models.heads import NeighbourHead
+from transferkit.models.linear import (
+    Choice,
+    LinearFits,
+    LinearHead,
+    choose_C,
+    fit_chosen,
+    given_C,
+    nearest_class_mean,
+    neighbours,
+    votes,
+)
+from transferkit.recipe import ProbeSettings
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.machine import Runtime
+
+NEIGHBOURS = 20  # whose answer is the result; Wu et al., CVPR 2018, use 200 of 1.3 million images
+OTHER_NEIGHBOURS = (5, 20, 200)  # reported beside it
+QUERIES = 1024  # test images whose neighbours are looked up at once
+
+
+@dataclass(frozen=True)
+class Known:
+    """Features (N, D) and labels (N,) of train and val, on the device that solves."""
+
+    train_features: Tensor
+    train_labels: Tensor
+    val_features: Tensor
+    val_labels: Tensor
+    num_classes: int
+
+    @classmethod
+    def of(cls, splits: Splits, train: Features, val: Features, runtime: Runtime) -> Known:
+        """The features of the two open parts of a data set."""
+        device = torch.device("cpu") if runtime.device.type == "mps" else runtime.device  # mps has no float64
+        train_features, val_features = (torch.from_numpy(part).to(device) for part in (train, val))
+        train_labels, val_labels = (torch.from_numpy(part.labels).to(device) for part in (splits.train, splits.val))
+        return cls(train_features, train_labels, val_features, val_labels, len(splits.class_names))
+
+    @property
+    def everything(self) -> tuple[Tensor, Tensor]:
+        """Features and labels of train and val together."""
+        features = torch.cat([self.train_features, self.val_features])
+        return features, torch.cat([self.train_labels, self.val_labels])
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A classifier on features.
+
+    Attributes:
+        head: Solved on train and val.
+        honest: Features (N, D) to logits (N, K), solved on train alone.
+        facts: What the report shows of it.
+        lines: What the terminal says of it.
+        judge_others: From features and labels of the test images, further parts of evaluation.json; None: nothing.
+    """
+
+    head: nn.Module
+    honest: Callable[[Tensor], Tensor]
+    facts: dict[str, Any]
+    lines: tuple[str, ...]
+    judge_others: Callable[[Features, Labels], dict[str, Any]] | None = None
+
+
+# ------------------------------------------------------------------------------------------------------ linear
+
+
+def linear(known: Known, settings: ProbeSettings, seed: int) -> Solved:
+    """Multinomial logistic regression; the solver goes on from each fit to the next and repeats none."""
+    choice, honest = linear_start(known, settings, seed)
+    final = refitted(known, settings, choice, honest)
+    facts, lines = linear_facts(choice, final), tuple(in_words(choice, final))
+    return Solved(as_module(final.head(0)), honest.head(0).logits, facts, lines)
+
+
+def linear_start(known: Known, settings: ProbeSettings, seed: int) -> tuple[Choice, LinearFits]:
+    """The choice of C, and the head fitted on train alone with it."""
+    train = (known.train_features, known.train_labels)
+    choice = chosen(known, settings, seed)
+    return choice, fit_chosen(*train, known.num_classes, choice, class_weight=settings.class_weight)
+
+
+def refitted(known: Known, settings: ProbeSettings, choice: Choice, start: LinearFits) -> LinearFits:
+    """The head on train and val together; the start itself where there is no val."""
+    if not len(known.val_labels):
+        return start
+    weights = settings.class_weight
+    return fit_chosen(*known.everything, known.num_classes, choice, class_weight=weights, initial=start)
+
+
+def chosen(known: Known, settings: ProbeSettings, seed: int) -> Choice:
+    """C as it is given, or chosen on val, or by cross-validation on train where val is small."""
+    if settings.C is not None:
+        return given_C(settings.C)
+    judged = slice(None) if len(known.val_labels) >= FEWEST_TO_CHOOSE else slice(0)
+    return choose_C(
+        known.train_features,
+        known.train_labels,
+        known.val_features[judged],
+        known.val_labels[judged],
+        known.num_classes,
+        sweep=settings.sweep,
+        class_weight=settings.class_weight,
+        seed=seed,
+    )
+
+
+def linear_facts(choice: Choice, final: LinearFits) -> dict[str, Any]:
+    """What the report shows of a linear probe."""
+    return {
+        "classifier": "linear",
+        "C": choice.C,
+        "grid": list(choice.grid),
+        "validation_accuracy": list(choice.validation_accuracy),
+        "on_boundary": choice.on_boundary,
+        "chosen_by": choice.chosen_by,
+        "converged": bool(final.converged.all()),
+    }
+
+
+def in_words(choice: Choice, final: LinearFits) -> Iterator[str]:
+    """What the terminal says of a linear probe."""
+    accuracies = choice.validation_accuracy
+    accuracy = f", accuracy {100 * max(accuracies):.1f} %" if accuracies else ""
+    yield f"probe: C = {choice.C:.3g}, chosen by {choice.chosen_by}{accuracy}"
+    if choice.on_boundary:
+        yield "probe: the best C lies on the boundary of the grid; set method.C or method.sweep=full."
+    if not final.converged.all():
+        yield "probe: the solver stopped before it converged; the head may be improvable."
+
+
+def as_module(head: LinearHead) -> nn.Linear:
+    """The head as a layer of a classifier."""
+    layer = nn.Linear(head.weight.shape[1], head.weight.shape[0], device=head.weight.device)
+    with torch.no_grad():
+        layer.weight.copy_(head.weight)
+        layer.bias.copy_(head.bias)
+    return layer
+
+
+# ----------------------------------------------------------------------------------------- neighbours and means
+
+
+def knn(known: Known, settings: ProbeSettings, _seed: int) -> Solved:
+    """Weighted votes of the k nearest training images by cosine; the head remembers their features."""
+    images = len(known.train_labels)
+    k = settings.k or min(NEIGHBOURS, images)
+    honest, head = (
+        NeighbourHead(*remembered, known.num_classes, k)
+        for remembered in ((known.train_features, known.train_labels), known.everything)
+    )
+    others = sorted({k, *(number for number in OTHER_NEIGHBOURS if number <= images)})
+    facts = {"classifier": "knn", "k": k, "temperature": head.temperature, "images": len(head.labels)}
+    lines = [f"probe: the {k} nearest of {len(head.labels):,} images by cosine vote, temperature {head.temperature}"]
+    if settings.k is None and k < NEIGHBOURS:
+        lines.append(f"probe: k = {k} instead of {NEIGHBOURS}, there are no more training images.")
+    left_out = [str(number) for number in OTHER_NEIGHBOURS if number > images]
+    if left_out:
+        lines.append(f"probe: k = {', '.join(left_out)} left out, there are {images} training images.")
+    return Solved(head, honest, facts, tuple(lines), partial(judged_neighbours, head, others))
+
+
+def judged_neighbours(head: NeighbourHead, ks: Sequence[int], features: Features, labels: Labels) -> dict[str, Any]:
+    """Accuracy for several numbers of neighbours, each image's neighbours found once; the head's number is the result.
+
+    All are reported and none is chosen by it.
+    """
+    found = dict.fromkeys(ks, 0)
+    for start in range(0, len(labels), QUERIES):
+        queries, truth = (
+            torch.from_numpy(part[start : start + QUERIES]).to(head.labels.device) for part in (features, labels)
+        )
+        nearest, called = neighbours(head.features, head.labels, queries, max(ks))
+        for k in ks:
+            log_votes = votes(nearest[:, :k], called[:, :k], head.num_classes, head.temperature)
+            found[k] += int((log_votes.argmax(1) == truth).sum())
+    rows = [{"k": k, "is_result": k == head.k, **share_of(found[k], len(labels))} for k in ks]
+    return {"neighbours": rows if len(labels) else []}
+
+
+@torch.no_grad()
+def hits(head: Callable[[Tensor], Tensor], features: Features, labels: Labels, device: torch.device) -> int:
+    """How many images a head on some device answers rightly."""
+    parts = [(features[at : at + QUERIES], labels[at : at + QUERIES]) for at in range(0, len(labels), QUERIES)]
+    answers = ((head(torch.from_numpy(rows).to(device)).argmax(1).cpu().numpy(), truth) for rows, truth in parts)
+    return sum(int((answer == truth).sum()) for answer, truth in answers)
+
+
+def share_of(right: int, n: int) -> dict[str, Any]:
+    """An accuracy with n and its 95 % interval, for JSON; n is at least 1."""
+    interval = wilson(right, n)
+    return {"n": n, "accuracy": right / n, "interval": [interval.low, interval.high]}
+
+
+def ncm(known: Known, _settings: ProbeSettings, _seed: int) -> Solved:
+    """The class whose mean feature is nearest in Euclidean distance: a linear head without anything to choose."""
+    honest = nearest_class_mean(known.train_features, known.train_labels, known.num_classes)
+    final = nearest_class_mean(*known.everything, known.num_classes)
+    images = len(known.train_labels) + len(known.val_labels)
+    facts = {"classifier": "ncm", "distance": "Euclidean", "images": images}
+    line = f"probe: the nearest of {known.num_classes} class means of {images:,} images, Euclidean distance"
+    return Solved(as_module(final), honest.logits, facts, (line,))
+
+
+def raw_pixels(known: Known, settings: ProbeSettings, seed: int) -> Solved:
+    """A linear probe on pixels; the classifier's body is the backbone `pixels`, see input_sizes.resolved_backbone."""
+    solved = linear(known, settings, seed)
+    width = known.train_features.shape[1]
+    line = f"probe: features are the {width:,} pixel values of the images, no network was used"
+    return replace(solved, facts={**solved.facts, "classifier": "raw-pixels"}, lines=(line, *solved.lines))
+
+
+CLASSIFIERS: dict[str, Callable[[Known, ProbeSettings, int], Solved]] = {
+    "linear": linear,
+    "knn": knn,
+    "ncm": ncm,
+    "raw-pixels": raw_pixels,
+}

@@ -1,0 +1,48 @@
+"""From scratch: the same network from random weights, every stage trained at one rate."""
+
+from __future__ import annotations
+
+import torch
+
+from transferkit.data.batches import to_device
+from transferkit.data.images import Images, Splits
+from transferkit.features.fast_classifier import collect
+from transferkit.models.classifier import Classifier
+from transferkit.recipe import BackboneSettings, ScratchSettings
+from transferkit.runtime.context import Context
+from transferkit.training import parameter_groups, require_choice, train
+from transferkit.training.methods.fitted import Fitted
+from transferkit.training.methods.table import show_groups
+
+STARTED_FROM = 2_000  # images, evenly spread over the training set
+
+
+def require(_classifier: Classifier, settings: ScratchSettings, _train_images: int, val_images: int) -> None:
+    """Refuse a choice of the epoch by too few val images."""
+    require_choice(settings, val_images)
+
+
+def fit(
+    classifier: Classifier, splits: Splits, settings: ScratchSettings, _backbone: BackboneSettings, context: Context
+) -> Fitted:
+    """Train every stage of the classifier, but one that is set from the images and frozen (speednet's whitening)."""
+    start_from_images(classifier, splits.train, context)
+    groups = parameter_groups(classifier, settings)
+    show_groups(groups, context.console)
+    with classifier.frozen_verified():
+        history = train(classifier, splits.train, splits.val, settings, groups, context)
+    val = collect(classifier, splits.val, context.runtime, context.console, "val") if len(splits.val) else None
+    return Fitted(val, groups, history)
+
+
+@torch.no_grad()
+def start_from_images(classifier: Classifier, images: Images, context: Context) -> None:
+    """Let a body with `start_from(prepared images) -> stages` set itself from training images; freeze these stages."""
+    start_from = getattr(classifier.body, "start_from", None)
+    if start_from is None:
+        return
+    classifier.to(context.runtime.device)
+    chosen = images.spread(STARTED_FROM)
+    stages = start_from(classifier.prepare(to_device(chosen.pixels, context.runtime.device)))
+    classifier.freeze(stages)
+    context.console.line(f"{', '.join(stages)}: set from {len(chosen):,} training images, and frozen")

@@ -1,0 +1,182 @@
+"""Where fine-tuning starts: BatchNorm's statistics, and a head solved on the features that they give (LP-FT).
+
+Kumar et al. 2022 (arXiv:2202.10054), section 3.4, start from the head of a linear probe. It is solved here on features
+divided by one common scale, and its C is chosen by cross-entropy: a head with large weights on nearly dead features has
+a good accuracy, and a loss of hundreds as soon as the features move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.data.batches import TrainingBatches
+from transferkit.data.images import Images, Splits
+from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.models.classifier import Classifier
+from transferkit.models.linear import Choice, LinearHead, choose_C, common_scale, fit_chosen
+from transferkit.recipe import FinetuneSettings
+from transferkit.runtime.context import Context
+from transferkit.runtime.machine import Runtime
+from transferkit.training.methods.probe import features_of
+from transferkit.training.methods.probe_heads import Known
+
+Statistics = Literal["pretrained", "re-estimated"]
+
+BATCH = 128  # images over which one estimate of the statistics is made; those of all batches are averaged
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+@dataclass(frozen=True)
+class Start:
+    """A starting point of fine-tuning, and what it was chosen from.
+
+    Attributes:
+        statistics: Of the BatchNorm layers that are trained; `pretrained` too where there are none.
+        loss: By the statistics that were tried, the mean cross-entropy of the probe on held-out images, in nats.
+        choice: Of the head's C.
+        known: Features and labels that the head is solved on.
+        state: Weights and buffers of the body, by name.
+    """
+
+    statistics: Statistics
+    loss: dict[Statistics, float]
+    choice: Choice
+    known: Known
+    state: dict[str, Tensor]
+
+    def apply(self, classifier: Classifier, settings: FinetuneSettings, *, val_too: bool) -> None:
+        """Put the body back to the start, and give it a random head or a probe's.
+
+        Args:
+            classifier: Whose start it is.
+            settings: Whether the head is a probe's, and what it is multiplied by, which changes no answer.
+            val_too: Whether the head learns from val.
+        """
+        classifier.body.load_state_dict(self.state)
+        if settings.head == "random":
+            classifier.set_head(*random_head(classifier))
+        else:
+            head = self.head(val_too=val_too)
+            scale = settings.head_scale or 1.0
+            classifier.set_head(scale * head.weight, scale * head.bias)
+
+    def head(self, *, val_too: bool) -> LinearHead:
+        """The head at the chosen C, on train or on train and val together."""
+        train = (self.known.train_features, self.known.train_labels)
+        images = self.known.everything if val_too else train
+        return fit_chosen(*images, self.known.num_classes, self.choice, scaling=common_scale).head(0)
+
+    def facts(self) -> dict[str, Any]:
+        """What the report shows of it."""
+        choice = self.choice
+        return {
+            "classifier": "linear",
+            "statistics": self.statistics,
+            "statistics_loss": dict(self.loss),
+            "C": choice.C,
+            "grid": list(choice.grid),
+            "validation_accuracy": list(choice.validation_accuracy),
+            "validation_loss": list(choice.validation_loss),
+            "on_boundary": choice.on_boundary,
+            "chosen_by": choice.chosen_by,
+        }
+
+    def words(self) -> Iterator[str]:
+        """What the terminal says of it."""
+        choice = self.choice
+        if choice.validation_loss:
+            accuracy = choice.validation_accuracy[choice.grid.index(choice.C)]
+            yield (
+                f"start: a probe's head, C = {choice.C:.3g} by {choice.chosen_by}, "
+                f"accuracy {100 * accuracy:.1f} %, loss {choice.loss:.3f}"
+            )
+        if len(self.loss) > 1:
+            losses = ", ".join(f"{name} {loss:.3f}" for name, loss in self.loss.items())
+            yield f"start: {self.statistics} BatchNorm statistics, by the probe's loss: {losses}"
+
+
+def choose(classifier: Classifier, splits: Splits, settings: FinetuneSettings, context: Context) -> Start:
+    """The starting point whose probe has the lowest cross-entropy on held-out images; test stays closed.
+
+    Args:
+        classifier: Pretrained, with the stages frozen that stay as they are; its BatchNorm statistics change.
+        splits: Train and val are used.
+        settings: Whose `batchnorm` decides what is tried.
+        context: Where it computes.
+    """
+    classifier.to(context.runtime.device)
+    starts: dict[Statistics, Start] = {}
+    for statistics in candidates(classifier, settings):
+        if statistics == "re-estimated":
+            reestimate(classifier, splits.train, context.runtime)
+        starts[statistics] = _probed(classifier, splits, statistics, context)
+    best = min(starts.values(), key=lambda start: start.choice.loss)
+    loss = {name: start.choice.loss for name, start in starts.items()}
+    return Start(best.statistics, loss, best.choice, best.known, best.state)
+
+
+def candidates(classifier: Classifier, settings: FinetuneSettings) -> tuple[Statistics, ...]:
+    """The statistics that come into question; random weights have none worth keeping."""
+    if settings.batchnorm == "eval" or not any(trained_batchnorms(classifier)):
+        return ("pretrained",)
+    if settings.batchnorm == "train" or classifier.weights.source == "none":
+        return ("re-estimated",)
+    return ("pretrained", "re-estimated")
+
+
+def trained_batchnorms(classifier: Classifier) -> Iterator[_BatchNorm]:
+    """The BatchNorm layers of the stages that are not frozen, those that keep statistics."""
+    for stage in classifier.stages.keys() - set(classifier.frozen):
+        for _, root in classifier.stage_modules(stage):
+            layers = (module for module in root.modules() if isinstance(module, _BatchNorm))
+            yield from (layer for layer in layers if layer.track_running_stats)
+
+
+@torch.no_grad()
+def reestimate(classifier: Classifier, images: Images, runtime: Runtime) -> None:
+    """Set the statistics of the trained BatchNorm layers to their means over one pass; all else stays as it is.
+
+    The order is the same for every seed, so that seeds share their features.
+    """
+    layers = list(trained_batchnorms(classifier))
+    momenta = [layer.momentum for layer in layers]
+    classifier.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a cumulative mean
+        layer.train()
+    batches = TrainingBatches(images, min(BATCH, len(images)), runtime.device, None, seed=0)
+    for batch, _ in batches.epoch(0):
+        with runtime.autocast():
+            classifier.body(classifier.prepare(batch))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    classifier.eval()
+
+
+def random_head(classifier: Classifier) -> tuple[Tensor, Tensor]:
+    """Weight (C, D) and bias (C,) as a new linear layer has them."""
+    layer = nn.Linear(classifier.num_features, len(classifier.class_names))
+    return layer.weight.detach(), layer.bias.detach()
+
+
+def _probed(classifier: Classifier, splits: Splits, statistics: Statistics, context: Context) -> Start:
+    known = Known.of(splits, *features_of(classifier, splits, "auto", context), context.runtime)
+    judged = slice(None) if len(known.val_labels) >= FEWEST_TO_CHOOSE else slice(0)
+    choice = choose_C(
+        known.train_features,
+        known.train_labels,
+        known.val_features[judged],
+        known.val_labels[judged],
+        known.num_classes,
+        seed=context.seed,
+        scaling=common_scale,
+        by="loss",
+    )
+    state = {name: value.clone() for name, value in classifier.body.state_dict().items()}
+    return Start(statistics, {}, choice, known, state)

@@ -1,0 +1,23 @@
+"""The table of parameter groups, shown before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transferkit.runtime.console import Console
+from transferkit.training import ParameterGroup
+
+
+def show_groups(groups: Sequence[ParameterGroup], console: Console) -> None:
+    """Print which stages are trained, at which rate, and in which state BatchNorm is."""
+    if console.quiet:
+        return
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("stage", "parameters", "state", "lr", "weight decay", "BatchNorm"):
+        table.add_column(title, justify="right" if title in ("parameters", "lr", "weight decay") else "left")
+    for group in groups:
+        rate, decay = (f"{group.lr:.2g}", f"{group.weight_decay:.2g}") if group.lr else ("-", "-")
+        table.add_row(group.stage, f"{group.parameters:,}", group.state, rate, decay, group.batchnorm)
+    console.show(table)
