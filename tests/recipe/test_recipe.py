@@ -185,7 +185,7 @@ def test_copy_never_overwrites(tmp_path: Path) -> None:
 def test_schema_describes_recipes_studies_and_rankings() -> None:
     definitions = recipe.schema()["$defs"]
 
-    assert {"Recipe", "Study", "Ranking", "FinetuneSettings", "FolderData"} <= set(definitions)
+    assert {"Recipe", "Study", "RankingRecipe", "FinetuneSettings", "FolderData"} <= set(definitions)
 
 
 # ------------------------------------------------------------------------------------------ what came from a stranger

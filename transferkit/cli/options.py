@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origi
 import typer
 from pydantic.fields import FieldInfo
 
-from transferkit.recipe import BackboneSettings, DataSettings, FolderData, Ranking, Recipe, Settings
+from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, Settings
 from transferkit.recipe.settings import MOST_THREADS
 
 NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root"}
@@ -66,7 +66,13 @@ def method_options(model: type[Settings]) -> Callable[[Callable[..., Any]], Call
 
 
 def _parameters(model: type[Settings]) -> Iterator[inspect.Parameter]:
-    panels = {BackboneSettings: "Backbone", FolderData: "Data", DataSettings: "Data", Recipe: "Run", Ranking: "Run"}
+    panels = {
+        BackboneSettings: "Backbone",
+        FolderData: "Data",
+        DataSettings: "Data",
+        Recipe: "Run",
+        RankingRecipe: "Run",
+    }
     for name, field in model.model_fields.items():
         if name not in NOT_OPTIONS:
             kind = _type(field.annotation)

@@ -9,7 +9,7 @@ import typer
 
 from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsOfEach, with_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
-from transferkit.recipe import FolderData, Ranking, ranking_from_options
+from transferkit.recipe import FolderData, RankingRecipe, ranking_from_options
 
 KEPT = "Stopped. Finished backbones are kept; the same command goes on from there."
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command()(rank)
 
 
-@with_options(Ranking, FolderData)
+@with_options(RankingRecipe, FolderData)
 def rank(
     backbones: Annotated[
         list[str], typer.Argument(help="Each NAME or NAME=WEIGHTS: resnet18, resnet18=none, resnet18=my.safetensors.")
@@ -37,7 +37,7 @@ def rank(
     run_ranking(ranking, out, overwrite, dry_run, json)
 
 
-def run_ranking(ranking: Ranking, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+def run_ranking(ranking: RankingRecipe, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
     """Carry out a ranking and show its table."""
     from transferkit.models.backbones import source
 
@@ -59,7 +59,7 @@ def run_ranking(ranking: Ranking, out: Path | None, overwrite: bool, dry_run: bo
         print_json(result)
 
 
-def print_ranking(ranking: Ranking, as_json: bool) -> None:
+def print_ranking(ranking: RankingRecipe, as_json: bool) -> None:
     """The ranking, its data and what each backbone would cost, for --dry-run."""
     from transferkit import estimates
     from transferkit.studies.rank.ranking import require_backbones

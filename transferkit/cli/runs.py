@@ -63,7 +63,7 @@ def run_command(
     loaded = recipes.load(book.find(recipe), overrides or [])
     if isinstance(loaded, recipes.Study):
         compare.run_study(loaded, out, overwrite, dry_run, json)
-    elif isinstance(loaded, recipes.Ranking):
+    elif isinstance(loaded, recipes.RankingRecipe):
         rank.run_ranking(loaded, out, overwrite, dry_run, json)
     else:
         named = loaded if loaded.name else loaded.model_copy(update={"name": book.find(recipe).stem})

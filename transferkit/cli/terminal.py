@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from transferkit.recipe import Ranking, Recipe, Study, dump
+from transferkit.recipe import RankingRecipe, Recipe, Study, dump
 from transferkit.runtime.errors import Stopped
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def print_json(value: Any) -> None:
 
 
 def print_dry_run(
-    work: Recipe | Ranking | Study, found: Sequence[str], estimates: str | Mapping[str, str], as_json: bool
+    work: Recipe | RankingRecipe | Study, found: Sequence[str], estimates: str | Mapping[str, str], as_json: bool
 ) -> None:
     """What would be run, for --dry-run: the recipe alone on stdout; beside it what was seen, and what it would cost."""
     from transferkit.estimates import announce

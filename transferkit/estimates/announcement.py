@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from transferkit.estimates.work import of_long_run, of_ranking, of_study
-from transferkit.recipe import Ranking, Recipe, Study
+from transferkit.recipe import RankingRecipe, Recipe, Study
 from transferkit.runtime.console import Console
 
 
@@ -21,7 +21,7 @@ def before_study(study: Study, console: Console) -> None:
         announce(of_study(study), console)
 
 
-def before_ranking(ranking: Ranking, console: Console) -> None:
+def before_ranking(ranking: RankingRecipe, console: Console) -> None:
     """Tell what each backbone of a ranking will cost."""
     if not console.quiet:
         announce(of_ranking(ranking), console)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from transferkit.estimates.cheaper_sizes import cheaper_size, duration
 from transferkit.estimates.inputs import outline, require_weights, resolved_as_run, size_of
 from transferkit.estimates.timing import timed_network
-from transferkit.recipe import Method, Ranking, Recipe, Study, TrainingSettings
+from transferkit.recipe import Method, RankingRecipe, Recipe, Study, TrainingSettings
 from transferkit.recipe import budget as budgets
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
@@ -75,7 +75,7 @@ def estimates(
     return told
 
 
-def of_ranking(ranking: Ranking) -> dict[str, str]:
+def of_ranking(ranking: RankingRecipe) -> dict[str, str]:
     """One paragraph for each backbone: one pass over the training images that are ranked on."""
     return estimates(ranking.recipes(), estimate_one=lambda recipe: _of_ranked(recipe, ranking.images))
 

@@ -28,7 +28,7 @@ from transferkit.recipe.method import (
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.options import from_options, ranking_from_options, weighted
 from transferkit.recipe.overrides import merged, overridden
-from transferkit.recipe.ranking import Ranking, parse_ranking
+from transferkit.recipe.ranking import RankingRecipe, parse_ranking
 from transferkit.recipe.settings import Settings
 from transferkit.recipe.study import Labels, Study, parse_study
 from transferkit.recipe.yaml_text import parse_yaml
@@ -50,7 +50,7 @@ __all__ = [
     "Method",
     "MethodSettings",
     "ProbeSettings",
-    "Ranking",
+    "RankingRecipe",
     "Recipe",
     "ScratchSettings",
     "Settings",

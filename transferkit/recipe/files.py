@@ -10,13 +10,13 @@ from pydantic import TypeAdapter
 
 from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.overrides import overridden
-from transferkit.recipe.ranking import Ranking, parse_ranking
+from transferkit.recipe.ranking import RankingRecipe, parse_ranking
 from transferkit.recipe.study import Study, parse_study
 from transferkit.recipe.yaml_text import LONGEST_TEXT, dump_yaml, parse_yaml
 from transferkit.runtime.errors import TransferkitError
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | Ranking:
+def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | RankingRecipe:
     """The recipe, study or ranking in a YAML file, with `key.path=value` overrides applied.
 
     Raises:
@@ -35,18 +35,18 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | Ranking:
     return parse_any(overridden(values, overrides), str(path))
 
 
-def parse_any(values: Mapping[str, Any], source: str) -> Recipe | Study | Ranking:
+def parse_any(values: Mapping[str, Any], source: str) -> Recipe | Study | RankingRecipe:
     """A study where there are arms, a ranking where there are backbones, else a recipe."""
     if "backbones" in values:
         return parse_ranking(values, source)
     return parse_study(values, source) if "arms" in values else parse(values, source)
 
 
-def dump(recipe: Recipe | Study | Ranking) -> str:
+def dump(recipe: Recipe | Study | RankingRecipe) -> str:
     """YAML that `load` reads back as the same recipe."""
     return dump_yaml(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a recipe file, for editors."""
-    return TypeAdapter(Recipe | Study | Ranking).json_schema()
+    return TypeAdapter(Recipe | Study | RankingRecipe).json_schema()

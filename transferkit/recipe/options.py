@@ -10,7 +10,7 @@ from transferkit.recipe.data import DATA_MODELS, expanded_data
 from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.method import METHOD_MODELS
 from transferkit.recipe.overrides import merged, overridden
-from transferkit.recipe.ranking import Ranking, parse_ranking
+from transferkit.recipe.ranking import RankingRecipe, parse_ranking
 from transferkit.runtime.errors import TransferkitError, quoted
 
 
@@ -53,7 +53,7 @@ def option_group(key: str, method: str) -> str | None:
 
 def ranking_from_options(
     backbones: Sequence[str], data: str, weights: Sequence[str], options: Mapping[str, Any]
-) -> Ranking:
+) -> RankingRecipe:
     """The ranking that the command or the Python call means.
 
     Args:
@@ -68,7 +68,7 @@ def ranking_from_options(
     values: dict[str, Any] = {"data": expanded_data(data), "backbones": weighted(backbones, weights)}
     for key, value in options.items():
         if value is not None:
-            in_data = key not in Ranking.model_fields and any(key in model.model_fields for model in DATA_MODELS)
+            in_data = key not in RankingRecipe.model_fields and any(key in model.model_fields for model in DATA_MODELS)
             values = merged(values, {"data": {key: value}} if in_data else {key: value})
     return parse_ranking(values, "transferkit rank")
 

@@ -17,7 +17,7 @@ from transferkit.recipe.settings import LARGEST_PX, MOST_IMAGES, MOST_THREADS, S
 from transferkit.runtime.errors import TransferkitError
 
 
-class Ranking(Settings):
+class RankingRecipe(Settings):
     """Backbones to choose from: each is frozen and probed on the same training images; val and test stay closed.
 
     Attributes:
@@ -76,13 +76,13 @@ def _backbone_label(backbone: BackboneSettings, weights: str) -> str:
     return backbone.name if backbone.weights == "imagenet" else f"{backbone.name}={weights}"
 
 
-def parse_ranking(values: Mapping[str, Any], source: str = "ranking") -> Ranking:
+def parse_ranking(values: Mapping[str, Any], source: str = "ranking") -> RankingRecipe:
     """A checked ranking.
 
     Raises:
         TransferkitError: All mistakes at once; names a backbone that is there twice.
     """
-    ranking = checked(Ranking, values, source)
+    ranking = checked(RankingRecipe, values, source)
     labels = ranking.labels
     if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
         raise TransferkitError(

@@ -54,7 +54,7 @@ GRADIENT_FLOW = Kind("measurement", "a", "gradient-flow.json")
 
 @contextmanager
 def claimed(
-    folder: Path, kind: Kind, *, overwrite: bool, content: recipes.Study | recipes.Ranking | None = None
+    folder: Path, kind: Kind, *, overwrite: bool, content: recipes.Study | recipes.RankingRecipe | None = None
 ) -> Iterator[None]:
     """Check that results may be written to a folder; inside, this process alone works there. See `require_free`."""
     require_free(folder, kind, overwrite=overwrite, content=content)
@@ -74,7 +74,7 @@ def held(folder: Path, kind: Kind) -> AbstractContextManager[None]:
 
 
 def require_free(
-    folder: Path, kind: Kind, *, overwrite: bool, content: recipes.Study | recipes.Ranking | None = None
+    folder: Path, kind: Kind, *, overwrite: bool, content: recipes.Study | recipes.RankingRecipe | None = None
 ) -> None:
     """Check that results may be written to a folder; nothing is changed yet.
 

@@ -91,9 +91,8 @@ class Run:
         """The resolved recipe."""
         recipe = recipes.load(self.path / "recipe.yaml")
         if not isinstance(recipe, recipes.Recipe):
-            raise TransferkitError(
-                f"{self.path / 'recipe.yaml'} is a {type(recipe).__name__.lower()}, not the recipe of a run."
-            )
+            kind = type(recipe).__name__.removesuffix("Recipe").lower()
+            raise TransferkitError(f"{self.path / 'recipe.yaml'} is a {kind}, not the recipe of a run.")
         return recipe
 
     @cached_property

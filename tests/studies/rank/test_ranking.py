@@ -23,7 +23,7 @@ from transferkit.data import datasets
 from transferkit.data.images import Images, SealedImages, Splits
 from transferkit.models import backbones
 from transferkit.models.receptive_fields import total_flops
-from transferkit.recipe import BackboneSettings, Ranking
+from transferkit.recipe import BackboneSettings, RankingRecipe
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.studies.rank import backbone_scores, ranking
@@ -59,7 +59,7 @@ def found(right: int, shift: int = 0, **facts: Any) -> Score:
     return Score(answers, answers, {**FACTS, **facts})
 
 
-def digits(images: int = 40, **changes: Any) -> Ranking:
+def digits(images: int = 40, **changes: Any) -> RankingRecipe:
     return recipe.ranking_from_options(
         ["resnet-mini=none", "resnet20=none"], "digits", (), {"images": images, "size": 8, **changes}
     )
@@ -437,7 +437,7 @@ def test_dry_run_prints_the_recipe_of_the_ranking(capsys: pytest.CaptureFixture[
 
 
 def test_python_and_the_command_line_mean_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    meant: list[Ranking] = []
+    meant: list[RankingRecipe] = []
     monkeypatch.setattr(ranking, "rank", lambda wanted, *_, **__: meant.append(wanted) or {"rows": []})
 
     transferkit.rank(["resnet-mini", "resnet20"], "digits", weights="none", images=40, size=8, quiet=True)

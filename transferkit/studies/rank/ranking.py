@@ -17,7 +17,7 @@ from transferkit.data.images import Images, Labels, Splits
 from transferkit.features.networks import stamp
 from transferkit.metrics.statistics import cross_validation_dependence, holm, paired_difference, rank_ranges, wilson
 from transferkit.models.backbones import require_known
-from transferkit.recipe import Ranking, Recipe, dump
+from transferkit.recipe import RankingRecipe, Recipe, dump
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import RANKING
 from transferkit.runtime import folders, machine
@@ -35,7 +35,7 @@ NO_FILE_SIGNS = re.compile(r"[^\w.=-]+")
 
 
 def rank(
-    ranking: Ranking,
+    ranking: RankingRecipe,
     out: Path | None = None,
     *,
     overwrite: bool = False,
@@ -61,7 +61,7 @@ def rank(
         return carry_out(ranking, folder, console, command)
 
 
-def require_backbones(ranking: Ranking) -> None:
+def require_backbones(ranking: RankingRecipe) -> None:
     """Refuse what cannot work, before any work.
 
     Raises:
@@ -71,7 +71,7 @@ def require_backbones(ranking: Ranking) -> None:
         require_known(backbone)
 
 
-def carry_out(ranking: Ranking, folder: Path, console: Console, command: str) -> dict[str, Any]:
+def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: str) -> dict[str, Any]:
     """Score, compare, and write, in a folder that may be written to."""
     runtime = machine.start(ranking.device, ranking.precision, ranking.threads)
     splits = datasets.load(ranking.data, console)
@@ -96,7 +96,7 @@ def carry_out(ranking: Ranking, folder: Path, console: Console, command: str) ->
     return result
 
 
-def begin(folder: Path, ranking: Ranking, overwrite: bool) -> None:
+def begin(folder: Path, ranking: RankingRecipe, overwrite: bool) -> None:
     """Write the ranking into its folder; what is scored already stays unless overwritten."""
     if overwrite:
         folders.remove(folder)
@@ -108,7 +108,7 @@ def begin(folder: Path, ranking: Ranking, overwrite: bool) -> None:
 
 
 def all_scores(
-    ranking: Ranking, images: Images, runtime: Runtime, folder: Path, console: Console
+    ranking: RankingRecipe, images: Images, runtime: Runtime, folder: Path, console: Console
 ) -> tuple[dict[str, Score], list[str]]:
     """The score of each backbone by its label, and a sentence for each that failed."""
     scores: dict[str, Score] = {}
@@ -224,7 +224,7 @@ def verdict(rows: list[dict[str, Any]], n: int) -> str:
     )
 
 
-def data_facts(ranking: Ranking, splits: Splits, images: Images) -> dict[str, Any]:
+def data_facts(ranking: RankingRecipe, splits: Splits, images: Images) -> dict[str, Any]:
     """Which images the ranking was made on."""
     counts = np.bincount(images.labels, minlength=len(images.class_names))
     return {
