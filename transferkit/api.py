@@ -150,15 +150,15 @@ def limits(
         },
         **options,
     )
-    places = [open_run(run) for run in runs]
+    opened = [open_run(run) for run in runs]
     console, command = Console(quiet=quiet), "transferkit.limits(...)"
     folder = _path(out)
-    if len(places) > 1:
+    if len(opened) > 1:
         target = folder or Path("limits-comparison")
-        return compare(places, settings, target, overwrite=overwrite, device=device, console=console, command=command)
-    if not places:
+        return compare(opened, settings, target, overwrite=overwrite, device=device, console=console, command=command)
+    if not opened:
         raise TransferkitError("Name at least one finished run, as in transferkit.limits('runs/my-run').")
-    return make(places[0], settings, folder, overwrite=overwrite, device=device, console=console, command=command)
+    return make(opened[0], settings, folder, overwrite=overwrite, device=device, console=console, command=command)
 
 
 @typed

@@ -49,15 +49,15 @@ def run(
     console = console or Console()
     tracking.require(recipe.track)
     backbones.require(recipe.starting_backbone)
-    with run_directory.claimed(out or recipe.default_folder, overwrite=overwrite, resume=resume) as place:
-        if place.is_finished and not overwrite:
-            show(place, Extras(console))
+    with run_directory.claimed(out or recipe.default_folder, overwrite=overwrite, resume=resume) as run:
+        if run.is_finished and not overwrite:
+            show(run, Extras(console))
         else:
-            carry_out(recipe, place, resume=resume, console=console, command=command)
-    return place
+            carry_out(recipe, run, resume=resume, console=console, command=command)
+    return run
 
 
-def carry_out(recipe: Recipe, place: Run, *, resume: bool, console: Console, command: str) -> None:
+def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, command: str) -> None:
     """The machine itself: make the run in a folder that may be written to."""
     clock = Clock()
     runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
@@ -74,20 +74,18 @@ def carry_out(recipe: Recipe, place: Run, *, resume: bool, console: Console, com
     methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
     size = input_sizes.input_size(asked, recipe.backbone, native_px)
     console.line(input_sizes.in_words(size, classifier.body))
-    splits = splits.noted(run_directory.begin(place, recipe, resume=resume))
+    splits = splits.noted(run_directory.begin(run, recipe, resume=resume))
 
-    context = Context(runtime, console, recipe.seed, place.path)
+    context = Context(runtime, console, recipe.seed, run.path)
     fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, context)
-    save_model(
-        place, classifier, recipe, runtime, rejection.fit(fitted.val)
-    )  # from here on no fault loses the training
-    place.write_history(fitted.history)
+    save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val))  # from here on no fault loses the training
+    run.write_history(fitted.history)
     clock.lap("fit")
 
     test_images = splits.test.open()
     beside = fitted.judge_others(test_images)
     test = outputs_of(classifier, test_images, runtime, console, "test")
-    place.save_outputs({"val": fitted.val, "test": test})
+    run.save_outputs({"val": fitted.val, "test": test})
     clock.lap("evaluate")
 
     extras = Extras(console)
@@ -97,46 +95,46 @@ def carry_out(recipe: Recipe, place: Run, *, resume: bool, console: Console, com
     seen = outputs_of(classifier, compared, runtime, console, "train images to compare with")
     bank = rejection.banked(seen, recipe.seed)
     seen_then = rejection.banked(fitted.seen, recipe.seed) if fitted.seen else None
-    save_model(place, classifier, recipe, runtime, rejection.fit(fitted.val, bank, seen_then))
-    place.save_outputs({"bank": bank})
+    save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val, bank, seen_then))
+    run.save_outputs({"bank": bank})
     extras.attempt(
         "explanations",
         lambda: explain(classifier, compared, seen, test_images, test, runtime, len(splits.train)).save(
-            place.explanations_path
+            run.explanations_path
         ),
     )
-    extras.attempt("pictures of test images", lambda: save_thumbnails(place, test_images, test))
+    extras.attempt("pictures of test images", lambda: save_thumbnails(run, test_images, test))
     clock.lap("explain")
 
-    place.write_json("environment", machine.environment(runtime))
+    run.write_json("environment", machine.environment(runtime))
     reason = {"input_reason": size.reason}
     notes = [*runtime.notes, *splits.notes, *fitted.notes, *extras.notes]
-    place.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}, **reason})
-    place.write_json("evaluation", {**evaluate(test, fitted.val, fitted.history), **beside})
-    place.remove_checkpoint()
-    show(place, extras)
+    run.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}, **reason})
+    run.write_json("evaluation", {**evaluate(test, fitted.val, fitted.history), **beside})
+    run.remove_checkpoint()
+    show(run, extras)
 
 
-def show(place: Run, extras: Extras) -> None:
+def show(run: Run, extras: Extras) -> None:
     """Write what the run looks like: its page, and its curves where the recipe asks for them."""
-    extras.attempt("curves for TensorBoard", lambda: tracking.write(place))
-    extras.attempt(f"page; `transferkit report {place.path}` tries again", lambda: report.write(place))
+    extras.attempt("curves for TensorBoard", lambda: tracking.write(run))
+    extras.attempt(f"page; `transferkit report {run.path}` tries again", lambda: report.write(run))
 
 
-def save_thumbnails(place: Run, test_images: Images, test: Outputs) -> None:
+def save_thumbnails(run: Run, test_images: Images, test: Outputs) -> None:
     """Keep small pictures of the test images that the report shows."""
     chosen = thumbnail_choice(test)
-    place.write_thumbnails(chosen, thumbnails(test_images, chosen))
+    run.write_thumbnails(chosen, thumbnails(test_images, chosen))
 
 
 def save_model(
-    place: Run, classifier: Classifier, recipe: Recipe, runtime: machine.Runtime, limits: rejection.Rejection
+    run: Run, classifier: Classifier, recipe: Recipe, runtime: machine.Runtime, limits: rejection.Rejection
 ) -> None:
     """Write the weights and the facts that are needed to use them, "unknown" included, and the precision of these."""
-    write_tensors(place.path / "model.safetensors", classifier.state_dict())
+    write_tensors(run.path / "model.safetensors", classifier.state_dict())
     kinds = {"backbone": recipe.backbone.model_dump(mode="json"), "head": heads.described(classifier.head)}
     kinds |= {"rejection": limits.as_dict()}
-    place.write_json("model", {**kinds, **classifier.describe(), "precision": runtime.precision})
+    run.write_json("model", {**kinds, **classifier.describe(), "precision": runtime.precision})
 
 
 def facts(

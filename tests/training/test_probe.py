@@ -153,7 +153,7 @@ def test_no_fit_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         probe_heads, "fit_chosen", lambda rows, *rest, **more: (fitted.append(len(rows)), plain(rows, *rest, **more))[1]
     )
-    known = probe_heads.Known(features[:45], labels[:45], features[45:], labels[45:], 3)
+    known = probe_heads.LabelledFeatures(features[:45], labels[:45], features[45:], labels[45:], 3)
 
     probe_heads.linear(known, ProbeSettings(name="probe"), 0)
 
@@ -162,7 +162,7 @@ def test_no_fit_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_val_one_head_serves_as_both() -> None:
     features, labels = torch.randn(60, 5), torch.arange(60) % 3
-    known = probe_heads.Known(features, labels, features[:0], labels[:0], 3)
+    known = probe_heads.LabelledFeatures(features, labels, features[:0], labels[:0], 3)
 
     solved = probe_heads.linear(known, ProbeSettings(name="probe"), 0)
 
@@ -196,12 +196,12 @@ def train_a_little(classifier: Classifier, images: Images) -> None:
 # -------------------------------------------------------------------------------------------------- other classifiers
 
 
-def known_of(n: int = 60, val: int = 15) -> probe_heads.Known:
+def known_of(n: int = 60, val: int = 15) -> probe_heads.LabelledFeatures:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(n) % 3
     features = torch.randn(n, 5, generator=generator) + 2 * torch.nn.functional.one_hot(labels, 5)
     at = n - val
-    return probe_heads.Known(features[:at], labels[:at], features[at:], labels[at:], 3)
+    return probe_heads.LabelledFeatures(features[:at], labels[:at], features[at:], labels[at:], 3)
 
 
 def test_every_classifier_of_the_recipe_is_on_the_menu() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transferkit.data.images import Images
 from transferkit.models.backbones import speednet
 from transferkit.models.classifier import Classifier, InputSpec
-from transferkit.models.test_time_augmentation import views
+from transferkit.models.test_time_augmentation import augmented_copies
 from transferkit.recipe import Recipe, ScratchSettings, overridden, parse, parse_yaml
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
@@ -94,7 +94,7 @@ def test_lookahead_copies_counters() -> None:
 def test_six_views_weigh_one_together_and_the_image_itself_is_the_last() -> None:
     image = torch.arange(9.0).view(1, 1, 3, 3).expand(1, 3, 3, 3)
 
-    found = list(views(image, mirrored=True, shifted=True))
+    found = list(augmented_copies(image, mirrored=True, shifted=True))
 
     assert [weight for weight, _ in found] == [0.125, 0.125, 0.125, 0.125, 0.25, 0.25]
     seen = [view[0, 0].tolist() for _, view in found]
@@ -114,7 +114,9 @@ def test_predictions_in_eval_mode_are_the_weighted_mean_of_the_views() -> None:
     with torch.no_grad():
         averaged = classifier.eval()(images)
         classifier.averages_mirror = classifier.averages_shifts = False
-        expected = sum(weight * classifier(view) for weight, view in views(images, mirrored=True, shifted=True))
+        expected = sum(
+            weight * classifier(view) for weight, view in augmented_copies(images, mirrored=True, shifted=True)
+        )
 
     torch.testing.assert_close(averaged, expected)
 

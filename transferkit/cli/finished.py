@@ -35,16 +35,16 @@ def report(
     if figure is None and is_comparison:
         Console().show(comparisons.comparison_verdict(comparisons.write_comparison(run)))
         return
-    place = Run(run) if is_comparison else open_run(run)
+    finished = Run(run) if is_comparison else open_run(run)
     if figure is None:
-        reports.write(place)
-        Console().show(reports.verdict(place))
+        reports.write(finished)
+        Console().show(reports.verdict(finished))
         return
     target = out or Path(f"{figure}.pdf")
     if target.exists() and not overwrite:
         raise TransferkitError(f"{target} exists. Choose another file with --out, or replace it with --overwrite.")
     draw = comparisons.comparison_figure if is_comparison else reports.figure
-    draw(place, figure, target)
+    draw(finished, figure, target)
     print(target)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origi
 import typer
 from pydantic.fields import FieldInfo
 
-from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, Settings
+from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, RecipePart
 from transferkit.recipe.settings import MOST_THREADS
 
 NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root"}
@@ -46,7 +46,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estim
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-def with_options(*models: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_options(*models: type[RecipePart]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command one option per key of these models; the command receives them as keyword arguments."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,12 +60,12 @@ def with_options(*models: type[Settings]) -> Callable[[Callable[..., Any]], Call
     return add
 
 
-def method_options(model: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def method_options(model: type[RecipePart]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options of a command that runs one method."""
     return with_options(model, BackboneSettings, FolderData, Recipe)
 
 
-def _parameters(model: type[Settings]) -> Iterator[inspect.Parameter]:
+def _parameters(model: type[RecipePart]) -> Iterator[inspect.Parameter]:
     panels = {
         BackboneSettings: "Backbone",
         FolderData: "Data",

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("run")(run_command)
 
 
-def method_command(method: str, settings: type[recipes.Settings]) -> Callable[..., None]:
+def method_command(method: str, settings: type[recipes.RecipePart]) -> Callable[..., None]:
     """The command that runs one method, with an option for each of its settings."""
 
     @method_options(settings)
@@ -93,13 +93,13 @@ def run_recipe(
     source(recipe.backbone.name)  # an unknown one is told before torch is loaded
     with working(lambda: kept(out or recipe.default_folder)) as console:
         from transferkit import estimates, report
-        from transferkit.run import run
+        from transferkit import run as story
 
         estimates.before_run(recipe, console)
-        place = run(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command_line())
-    console.show(report.verdict(place))
+        run = story.run(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command_line())
+    console.show(report.verdict(run))
     if as_json:
-        print_json(summary(place))
+        print_json(summary(run))
 
 
 def print_estimate(recipe: recipes.Recipe, as_json: bool) -> None:
@@ -124,14 +124,14 @@ def kept(folder: Path) -> str:
     return "Stopped before anything was written; the same command starts again."
 
 
-def summary(place: Run) -> dict[str, Any]:
+def summary(run: Run) -> dict[str, Any]:
     """What --json prints of a finished run, the verdict in one sentence first."""
     from transferkit import report
 
-    test = place.evaluation["test"]
-    seconds = round(sum(place.facts["seconds"].values()), 3)
+    test = run.evaluation["test"]
+    seconds = round(sum(run.facts["seconds"].values()), 3)
     keys = ("accuracy", "interval", "n", "macro_recall", "commonest")
-    beside: dict[str, Any] = {key: place.evaluation[key] for key in ("neighbours", "layers") if key in place.evaluation}
-    verdict = {"verdict": report.first_sentence(place), "run": str(place.path)}
-    beside["since_start"] = place.evaluation["since_start"]
+    beside: dict[str, Any] = {key: run.evaluation[key] for key in ("neighbours", "layers") if key in run.evaluation}
+    verdict = {"verdict": report.first_sentence(run), "run": str(run.path)}
+    beside["since_start"] = run.evaluation["since_start"]
     return {**verdict, "test": {key: test[key] for key in keys}, **beside, "seconds": seconds}

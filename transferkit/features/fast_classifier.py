@@ -15,7 +15,7 @@ from transferkit.features.inference import LayerNetwork, synchronise
 from transferkit.features.layers import PENULTIMATE
 from transferkit.metrics.outputs import Outputs, require_finite_logits
 from transferkit.models.classifier import Classifier
-from transferkit.models.test_time_augmentation import views
+from transferkit.models.test_time_augmentation import augmented_copies
 from transferkit.runtime.console import Console
 from transferkit.runtime.machine import Runtime
 
@@ -70,8 +70,10 @@ class FastClassifier:
         return features
 
     def _features(self, batch: Tensor) -> Tensor:
-        seen = views(self.network.prepare(batch), self.classifier.averages_mirror, self.classifier.averages_shifts)
-        return torch.stack([weight * self.network.of_prepared(view)[PENULTIMATE] for weight, view in seen]).sum(0)
+        copies = augmented_copies(
+            self.network.prepare(batch), self.classifier.averages_mirror, self.classifier.averages_shifts
+        )
+        return torch.stack([weight * self.network.of_prepared(copy)[PENULTIMATE] for weight, copy in copies]).sum(0)
 
 
 def collect(

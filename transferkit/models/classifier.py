@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transferkit.models.test_time_augmentation import views
+from transferkit.models.test_time_augmentation import augmented_copies
 from transferkit.runtime.errors import MachineError, TransferkitError, did_you_mean
 
 
@@ -66,7 +66,7 @@ class Classifier(nn.Module):
         frozen: Names of the stages that stay as they are, BatchNorm statistics included, through every `.train()`.
         averages_mirror: Whether in eval mode features are the mean of those of the image and of its mirror image; the
             head is linear, so the logits are the means of the logits.
-        averages_shifts: Whether they are averaged over small shifts of the image too (see `views`).
+        averages_shifts: Whether they are averaged over small shifts of the image too (see `augmented_copies`).
     """
 
     def __init__(
@@ -109,8 +109,10 @@ class Classifier(nn.Module):
         if self.training or not (self.averages_mirror or self.averages_shifts):
             features: Tensor = self.body(prepared)
             return features
-        seen = views(prepared, self.averages_mirror, self.averages_shifts)  # itself last: hooks keep the last they see
-        return torch.stack([weight * self.body(view) for weight, view in seen]).sum(0)
+        copies = augmented_copies(
+            prepared, self.averages_mirror, self.averages_shifts
+        )  # itself last: hooks keep the last
+        return torch.stack([weight * self.body(copy) for weight, copy in copies]).sum(0)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Resized and normalised images (N, 3, size, size)."""

@@ -1,4 +1,4 @@
-"""The views of an image that a prediction is averaged over: itself, moved a little, and the mirror images of these."""
+"""The copies of an image that a prediction is averaged over: itself, moved a little, and the mirror images of these."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 SHIFT = 1 / 32  # of the side: 1 px of 32
 
 
-def views(images: Tensor, mirrored: bool, shifted: bool) -> Iterator[tuple[float, Tensor]]:
-    """Weights that sum to one, each with a view (N, 3, H, W); the image itself comes last.
+def augmented_copies(images: Tensor, mirrored: bool, shifted: bool) -> Iterator[tuple[float, Tensor]]:
+    """Weights that sum to one, each with a copy (N, 3, H, W); the image itself comes last.
 
     Jordan 2024 (arXiv:2404.00498), section 3.5: an image at rest weighs a half; moved up and left, and down and right,
     by one px of 32, a quarter each; and each of the three shares its weight with its mirror image. The border is
     reflected.
     """
     moved = max(1, round(SHIFT * images.shape[-1]))
-    places = [(0.25, -moved), (0.25, moved), (0.5, 0)] if shifted else [(1.0, 0)]
-    for weight, offset in places:
-        view = diagonally_moved(images, offset) if offset else images
+    offsets = [(0.25, -moved), (0.25, moved), (0.5, 0)] if shifted else [(1.0, 0)]
+    for weight, offset in offsets:
+        copy = diagonally_moved(images, offset) if offset else images
         if mirrored:
-            yield weight / 2, view.flip(-1)
-        yield weight / 2 if mirrored else weight, view
+            yield weight / 2, copy.flip(-1)
+        yield weight / 2 if mirrored else weight, copy
 
 
 def diagonally_moved(images: Tensor, offset: int) -> Tensor:

@@ -29,7 +29,7 @@ from transferkit.recipe.mistakes import checked
 from transferkit.recipe.options import from_options, ranking_from_options, weighted
 from transferkit.recipe.overrides import merged, overridden
 from transferkit.recipe.ranking import RankingRecipe, parse_ranking
-from transferkit.recipe.settings import Settings
+from transferkit.recipe.settings import RecipePart
 from transferkit.recipe.study import Labels, Study, parse_study
 from transferkit.recipe.yaml_text import parse_yaml
 
@@ -52,8 +52,8 @@ __all__ = [
     "ProbeSettings",
     "RankingRecipe",
     "Recipe",
+    "RecipePart",
     "ScratchSettings",
-    "Settings",
     "SimpleCnnSettings",
     "Study",
     "SvhnData",

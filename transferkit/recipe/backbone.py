@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from transferkit.recipe.settings import Settings
+from transferkit.recipe.settings import RecipePart
 
 WIDEST = 4096
 Count: TypeAlias = Annotated[int, Field(ge=1, le=WIDEST)]
 
 
-class BackboneSettings(Settings):
+class BackboneSettings(RecipePart):
     """Which network, and where its weights come from."""
 
     name: str = Field(description="resnet18, vgg16_bn, alexnet ..., or timm/<name>.")

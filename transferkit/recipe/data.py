@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from transferkit.recipe.settings import MOST_IMAGES, SEEDS, Settings
+from transferkit.recipe.settings import MOST_IMAGES, SEEDS, RecipePart
 
 
-class DataSettings(Settings):
+class DataSettings(RecipePart):
     """Keys that every data set has."""
 
     limit_per_class: int | None = Field(

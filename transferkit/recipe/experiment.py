@@ -12,10 +12,10 @@ from transferkit.recipe.backbone import Backbone, BackboneSettings
 from transferkit.recipe.data import Data
 from transferkit.recipe.method import Method, ScratchSettings
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.settings import MOST_THREADS, SEEDS, Settings, hash_of
+from transferkit.recipe.settings import MOST_THREADS, SEEDS, RecipePart, hash_of
 
 
-class Recipe(Settings):
+class Recipe(RecipePart):
     """One experiment."""
 
     name: str = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from transferkit.recipe import budget as budgets
-from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, MOST_EPOCHS, Settings
+from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, MOST_EPOCHS, RecipePart
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 
 _Entry = TypeVar("_Entry")
@@ -17,7 +17,7 @@ LINEAR = ("linear", "raw-pixels")
 PROBE_KEYS = {"sweep": LINEAR, "C": LINEAR, "class_weight": LINEAR, "k": ("knn",), "layers": ("linear",)}
 
 
-class MethodSettings(Settings):
+class MethodSettings(RecipePart):
     """What the keys of every method have in common, and what a method declares in words.
 
     Attributes:

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ValidationError
 from transferkit.recipe.backbone import ANY_BACKBONE, BackboneSettings
 from transferkit.recipe.data import DATA_MODELS
 from transferkit.recipe.method import METHOD_MODELS
-from transferkit.recipe.settings import Settings
+from transferkit.recipe.settings import RecipePart
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
 
-_Model = TypeVar("_Model", bound=Settings)
+_Model = TypeVar("_Model", bound=RecipePart)
 LISTED = 20  # mistakes; of more, their number is told
 DEEPEST = 20  # groups within each other
 LONGEST_TEXT = 4096  # characters of a value: no path is longer (Linux, PATH_MAX)
@@ -66,7 +66,7 @@ def _unusable(text: str) -> str:
     return ""
 
 
-def _problem(model: type[Settings], detail: Any) -> str:
+def _problem(model: type[RecipePart], detail: Any) -> str:
     """One sentence for one of pydantic's errors: key path, what came, what was expected."""
     keys, group = _walk(model, detail["loc"])
     path, whole = quoted(".".join(keys))[1:-1], quoted(".".join(keys))
@@ -87,9 +87,9 @@ def _problem(model: type[Settings], detail: Any) -> str:
             return f"{path or 'recipe'}: {message}; found {quoted(detail['input'])}."
 
 
-def _meant(keys: Sequence[str], model: type[Settings]) -> str:
+def _meant(keys: Sequence[str], model: type[RecipePart]) -> str:
     """The sentence for a key that belongs into a group, as `epochs` into `method`."""
-    groups: dict[str, Iterable[type[Settings]]] = {
+    groups: dict[str, Iterable[type[RecipePart]]] = {
         "backbone": (BackboneSettings,),
         "method": METHOD_MODELS.values(),
         "data": DATA_MODELS,
@@ -100,7 +100,7 @@ def _meant(keys: Sequence[str], model: type[Settings]) -> str:
     return f"Did you mean '{found[0]}.{keys[0]}'?" if found else ""
 
 
-def _walk(model: type[Settings], location: Sequence[str | int]) -> tuple[list[str], list[str]]:
+def _walk(model: type[RecipePart], location: Sequence[str | int]) -> tuple[list[str], list[str]]:
     """The key path a user wrote, without pydantic's union tags, and the valid keys of its last group."""
     keys: list[str] = []
     group: Any = model

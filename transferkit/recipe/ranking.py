@@ -13,11 +13,11 @@ from transferkit.recipe.data import Data
 from transferkit.recipe.experiment import Recipe
 from transferkit.recipe.method import ProbeSettings
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.settings import LARGEST_PX, MOST_IMAGES, MOST_THREADS, SEEDS, Settings, hash_of
+from transferkit.recipe.settings import LARGEST_PX, MOST_IMAGES, MOST_THREADS, SEEDS, RecipePart, hash_of
 from transferkit.runtime.errors import TransferkitError
 
 
-class RankingRecipe(Settings):
+class RankingRecipe(RecipePart):
     """Backbones to choose from: each is frozen and probed on the same training images; val and test stay closed.
 
     Attributes:

@@ -18,7 +18,7 @@ MOST_EPOCHS = 100_000
 MOST_THREADS = 1024
 
 
-class Settings(BaseModel):
+class RecipePart(BaseModel):
     """A group of a recipe's keys: unknown keys are errors, values never change; every number has two bounds.
 
     What checks the values is built when the first ones come: `--help` needs names and descriptions alone.

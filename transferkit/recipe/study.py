@@ -12,14 +12,14 @@ from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.method import METHOD_MODELS, BudgetText, TrainingSettings
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.overrides import merged
-from transferkit.recipe.settings import MOST_IMAGES, MOST_RUNS, MOST_SEEDS, Settings, hash_of
+from transferkit.recipe.settings import MOST_IMAGES, MOST_RUNS, MOST_SEEDS, RecipePart, hash_of
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 
 Labels: TypeAlias = Annotated[int, Field(ge=1, le=MOST_IMAGES)] | Literal["all"]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$", max_length=150)]  # of a folder
 
 
-class Study(Settings):
+class Study(RecipePart):
     """Several recipes on the same images, compared: what the arms share, and what each arm changes.
 
     Attributes:

@@ -77,13 +77,13 @@ def judge(training: Training, val: Images, runtime: Runtime) -> Judgement | None
     """One pass over val of the weights that would be the result now: the average where there is one.
 
     Asked in the form that all commands share, so that the start gets what its probe got, and the end what the report
-    says, to the image. Every image is seen once: what is averaged over several views of it at the end would cost more
-    than it tells here.
+    says, to the image. Every image is seen once: what is averaged over several copies of it at the end would cost
+    more than it tells here.
     """
     if not len(val):
         return None
     labels = torch.from_numpy(val.labels)
-    with result_of(training) as classifier, seen_once(classifier):
+    with result_of(training) as classifier, without_augmentation(classifier):
         fast = FastClassifier(classifier, runtime, SILENT)
         known = torch.cat([fast(batch)[1].cpu() for batch in in_order(val, fast.batch_size, runtime.device)])
     return Judgement(known.argmax(1) == labels, float(F.cross_entropy(known, labels)))
@@ -105,14 +105,14 @@ def result_of(training: Training) -> Iterator[Classifier]:
 
 
 @contextmanager
-def seen_once(classifier: Classifier) -> Iterator[None]:
-    """The classifier looks at one view of each image, as it is."""
-    views = classifier.averages_mirror, classifier.averages_shifts
+def without_augmentation(classifier: Classifier) -> Iterator[None]:
+    """No test-time augmentation inside: the classifier sees each image once, as it is."""
+    augmentation = classifier.averages_mirror, classifier.averages_shifts
     classifier.averages_mirror = classifier.averages_shifts = False
     try:
         yield
     finally:
-        classifier.averages_mirror, classifier.averages_shifts = views
+        classifier.averages_mirror, classifier.averages_shifts = augmentation
 
 
 def start_in_words(record: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ DOWNLOADED = ("cifar10", "cifar100", "svhn")  # each says how much, by `download
 
 
 @dataclass(frozen=True)
-class Card:
+class DataSetCard:
     """What a person asks before choosing a data set.
 
     Attributes:
@@ -82,13 +82,13 @@ def terms(name: str) -> str:
     return next(card.terms for card in cards() if card.name.partition(":")[0] == name)
 
 
-def cards() -> tuple[Card, ...]:
+def cards() -> tuple[DataSetCard, ...]:
     """One card per data set, in the order of the menu; needs none of the libraries that load them."""
     cite = "no licence stated; the authors ask to cite Krizhevsky (2009)"
     return (
-        Card("cifar10", 10, 60_000, "32 x 32 px", cite, "https://www.cs.toronto.edu/~kriz/cifar.html", False),
-        Card("cifar100", 100, 60_000, "32 x 32 px", cite, "https://www.cs.toronto.edu/~kriz/cifar.html", False),
-        Card(
+        DataSetCard("cifar10", 10, 60_000, "32 x 32 px", cite, "https://www.cs.toronto.edu/~kriz/cifar.html", False),
+        DataSetCard("cifar100", 100, 60_000, "32 x 32 px", cite, "https://www.cs.toronto.edu/~kriz/cifar.html", False),
+        DataSetCard(
             "svhn",
             10,
             99_289,
@@ -97,7 +97,7 @@ def cards() -> tuple[Card, ...]:
             "http://ufldl.stanford.edu/housenumbers/",
             False,
         ),
-        Card("digits", 10, 1_797, "8 x 8 px", "CC BY 4.0 (UCI, Alpaydin and Kaynak 1998)", "scikit-learn", True),
-        Card("glyphs", 26, 10_400, "16 x 16 px", "drawn here", "fonts shipped with matplotlib", True),
-        Card("folder:PATH", None, None, "any", "yours", "a folder or a CSV file", True),
+        DataSetCard("digits", 10, 1_797, "8 x 8 px", "CC BY 4.0 (UCI, Alpaydin and Kaynak 1998)", "scikit-learn", True),
+        DataSetCard("glyphs", 26, 10_400, "16 x 16 px", "drawn here", "fonts shipped with matplotlib", True),
+        DataSetCard("folder:PATH", None, None, "any", "yours", "a folder or a CSV file", True),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.models import backbones
-from transferkit.models.backbones.cards import CARDS, Card
+from transferkit.models.backbones.cards import CARDS, BackboneCard
 from transferkit.models.stored_model import MODEL
 from transferkit.recipe import BACKBONE_MODELS, BackboneSettings, backbone_settings
 from transferkit.runtime.errors import TransferkitError, did_you_mean
@@ -166,7 +166,7 @@ def family(name: str) -> str:
     return "timm" if resnet is None else "resnet-deep" if int(resnet["depth"]) > DEEPEST_RESNET else "resnet"
 
 
-def names(pattern: str = "") -> list[Card]:
+def names(pattern: str = "") -> list[BackboneCard]:
     """The backbones whose name holds `pattern`, or matches it where it has a `*`; timm's only after `timm`.
 
     Example:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Card:
+class BackboneCard:
     """One line of `transferkit backbones`.
 
     Attributes:
@@ -26,37 +26,37 @@ class Card:
 
 # Parameters and top-1: torchvision 0.29.2, `meta` of each IMAGENET1K_V1; a test compares them with the installed one.
 TORCHVISION = (
-    Card("alexnet", "alexnet", 61_100_840, 0.56522, "torchvision"),
-    Card("resnet18", "resnet", 11_689_512, 0.69758, "torchvision"),
-    Card("resnet34", "resnet", 21_797_672, 0.73314, "torchvision"),
-    Card("resnet50", "resnet", 25_557_032, 0.76130, "torchvision"),
-    Card("resnet101", "resnet-deep", 44_549_160, 0.77374, "torchvision"),
-    Card("resnet152", "resnet-deep", 60_192_808, 0.78312, "torchvision"),
-    Card("vgg11", "vgg", 132_863_336, 0.69020, "torchvision"),
-    Card("vgg13", "vgg", 133_047_848, 0.69928, "torchvision"),
-    Card("vgg16", "vgg", 138_357_544, 0.71592, "torchvision"),
-    Card("vgg19", "vgg", 143_667_240, 0.72376, "torchvision"),
-    Card("vgg11_bn", "vgg_bn", 132_868_840, 0.70370, "torchvision"),
-    Card("vgg13_bn", "vgg_bn", 133_053_736, 0.71586, "torchvision"),
-    Card("vgg16_bn", "vgg_bn", 138_365_992, 0.73360, "torchvision"),
-    Card("vgg19_bn", "vgg_bn", 143_678_248, 0.74218, "torchvision"),
+    BackboneCard("alexnet", "alexnet", 61_100_840, 0.56522, "torchvision"),
+    BackboneCard("resnet18", "resnet", 11_689_512, 0.69758, "torchvision"),
+    BackboneCard("resnet34", "resnet", 21_797_672, 0.73314, "torchvision"),
+    BackboneCard("resnet50", "resnet", 25_557_032, 0.76130, "torchvision"),
+    BackboneCard("resnet101", "resnet-deep", 44_549_160, 0.77374, "torchvision"),
+    BackboneCard("resnet152", "resnet-deep", 60_192_808, 0.78312, "torchvision"),
+    BackboneCard("vgg11", "vgg", 132_863_336, 0.69020, "torchvision"),
+    BackboneCard("vgg13", "vgg", 133_047_848, 0.69928, "torchvision"),
+    BackboneCard("vgg16", "vgg", 138_357_544, 0.71592, "torchvision"),
+    BackboneCard("vgg19", "vgg", 143_667_240, 0.72376, "torchvision"),
+    BackboneCard("vgg11_bn", "vgg_bn", 132_868_840, 0.70370, "torchvision"),
+    BackboneCard("vgg13_bn", "vgg_bn", 133_053_736, 0.71586, "torchvision"),
+    BackboneCard("vgg16_bn", "vgg_bn", 138_365_992, 0.73360, "torchvision"),
+    BackboneCard("vgg19_bn", "vgg_bn", 143_678_248, 0.74218, "torchvision"),
 )
 
 # Parameters with a head of ten classes, at 32 px (He et al. 2016, table 6, count theirs so); a test compares them with
 # the networks.
 SMALL = (
-    Card("lenet", "classical", 62_006, None, "small"),
-    Card("simple-cnn", "classical", 357_034, None, "small"),
-    Card("plain20", "small", 269_722, None, "small"),
-    Card("plain56", "small", 853_018, None, "small"),
-    Card("resnet-mini", "small", 298_026, None, "small"),
-    Card("resnet20", "small", 269_722, None, "small"),
-    Card("resnet56", "small", 853_018, None, "small"),
-    Card("resnet18-cifar", "resnet", 11_173_962, None, "small"),
-    Card("vgg11-cifar", "vgg_bn", 9_231_114, None, "small"),
-    Card("speednet", "speed", 1_971_650, None, "small"),
+    BackboneCard("lenet", "classical", 62_006, None, "small"),
+    BackboneCard("simple-cnn", "classical", 357_034, None, "small"),
+    BackboneCard("plain20", "small", 269_722, None, "small"),
+    BackboneCard("plain56", "small", 853_018, None, "small"),
+    BackboneCard("resnet-mini", "small", 298_026, None, "small"),
+    BackboneCard("resnet20", "small", 269_722, None, "small"),
+    BackboneCard("resnet56", "small", 853_018, None, "small"),
+    BackboneCard("resnet18-cifar", "resnet", 11_173_962, None, "small"),
+    BackboneCard("vgg11-cifar", "vgg_bn", 9_231_114, None, "small"),
+    BackboneCard("speednet", "speed", 1_971_650, None, "small"),
 )
 
-PIXELS = Card("pixels", "small", 0, None, "pixels")  # no network: the baseline
+PIXELS = BackboneCard("pixels", "small", 0, None, "pixels")  # no network: the baseline
 
 CARDS = {card.name: card for card in (*TORCHVISION, *SMALL, PIXELS)}

@@ -18,7 +18,7 @@ from torch import nn
 
 from transferkit.models import weights
 from transferkit.models.backbones import timm_sizes
-from transferkit.models.backbones.cards import Card
+from transferkit.models.backbones.cards import BackboneCard
 from transferkit.models.classifier import RANDOM_WEIGHTS, Classifier, WeightsRecord, measured_width
 from transferkit.models.weights import Weights
 from transferkit.recipe import BackboneSettings
@@ -99,9 +99,11 @@ def fitting_px(settings: BackboneSettings, px: int) -> int:
     return wanted.px if is_taken else made_for.px
 
 
-def names(wildcard: str) -> list[Card]:
+def names(wildcard: str) -> list[BackboneCard]:
     """A card for each of timm's pretrained models whose name matches."""
-    return [Card(f"timm/{name}", "timm", None, None, "timm") for name in timm.list_models(wildcard, pretrained=True)]
+    return [
+        BackboneCard(f"timm/{name}", "timm", None, None, "timm") for name in timm.list_models(wildcard, pretrained=True)
+    ]
 
 
 def require_model(full_name: str) -> None:

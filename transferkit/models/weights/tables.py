@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
-from transferkit.recipe import Settings, checked
+from transferkit.recipe import RecipePart, checked
 from transferkit.runtime.errors import TransferkitError
 
 TABLE = "weights.toml"
@@ -18,7 +18,7 @@ Share: TypeAlias = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
 Spread: TypeAlias = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 
 
-class PackagedFile(Settings):
+class PackagedFile(RecipePart):
     """One file of weights in a Python package, an entry `[[weights]]` of its table."""
 
     backbone: str = Field(pattern=r"^[\w./-]{1,100}$", description="What backbone.name takes.")
@@ -48,7 +48,7 @@ class PackagedFile(Settings):
         return file
 
 
-class Table(Settings):
+class Table(RecipePart):
     """The whole table."""
 
     weights: tuple[PackagedFile, ...] = Field(min_length=1, max_length=1000)

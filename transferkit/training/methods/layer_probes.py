@@ -22,7 +22,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.methods import probe_heads
-from transferkit.training.methods.probe_heads import Known
+from transferkit.training.methods.probe_heads import LabelledFeatures
 
 ALL = ("all",)
 GIVEN, RANDOM = "given", "random"  # the network with its weights, and the copy
@@ -111,9 +111,9 @@ def solved(reading: Reading, splits: Splits, settings: ProbeSettings) -> dict[st
     train, val = reading.of(splits.train, "train"), reading.of(splits.val, "val")
     context, solutions = reading.context, {}
     for name in reading.names:
-        known = Known.of(splits, train[name], val[name], context.runtime)
-        choice, start = probe_heads.linear_start(known, settings, context.seed)
-        final = probe_heads.refitted(known, settings, choice, start)
+        labelled = LabelledFeatures.of(splits, train[name], val[name], context.runtime)
+        choice, start = probe_heads.linear_start(labelled, settings, context.seed)
+        final = probe_heads.refitted(labelled, settings, choice, start)
         facts = {"C": choice.C, "chosen_by": choice.chosen_by, "converged": bool(final.converged.all())}
         solutions[name] = Solution(final.head(0), facts)
         context.console.line(f"{name}, {reading.kind} weights: C = {choice.C:.3g}, chosen by {choice.chosen_by}")
@@ -123,16 +123,16 @@ def solved(reading: Reading, splits: Splits, settings: ProbeSettings) -> dict[st
 def layer_facts(classifier: Classifier, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Shape, channels first, receptive field and stride of each layer, by its name."""
     size = classifier.input_spec.size
-    known = {fact.name: fact for fact in layers(classifier.body, size)}
-    found: dict[str, dict[str, Any]] = {}
+    by_module = {fact.name: fact for fact in layers(classifier.body, size)}
+    facts: dict[str, dict[str, Any]] = {}
     for name in names:
         if module := module_of(classifier, name):
-            fact = known[module]
+            fact = by_module[module]
             shape = (fact.shape[-1], *fact.shape[:-1]) if has_channels_last(fact.shape) else fact.shape
-            found[name] = {"shape": shape, "receptive_field": fact.receptive_field, "stride": fact.stride}
+            facts[name] = {"shape": shape, "receptive_field": fact.receptive_field, "stride": fact.stride}
         else:  # the body itself
-            found[name] = {"shape": (classifier.num_features,), "receptive_field": "global", "stride": None}
-    return found
+            facts[name] = {"shape": (classifier.num_features,), "receptive_field": "global", "stride": None}
+    return facts
 
 
 def judged(

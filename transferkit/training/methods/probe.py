@@ -16,7 +16,7 @@ from transferkit.runtime.context import Context
 from transferkit.training import ParameterGroup
 from transferkit.training.methods import layer_probes, probe_heads
 from transferkit.training.methods.fitted import Fitted
-from transferkit.training.methods.probe_heads import Known
+from transferkit.training.methods.probe_heads import LabelledFeatures
 from transferkit.training.methods.table import show_groups
 
 
@@ -41,9 +41,9 @@ def fit(
     classifier.freeze(list(classifier.stages))
     with classifier.frozen_verified():
         train, val = features_of(classifier, splits, settings.batch_size, context)
-    known = Known.of(splits, train, val, context.runtime)
-    solved = probe_heads.CLASSIFIERS[settings.classifier](known, settings, context.seed)
-    honest = under_head(solved.honest, val, splits.val, known.train_features.device) if len(val) else None
+    labelled = LabelledFeatures.of(splits, train, val, context.runtime)
+    solved = probe_heads.CLASSIFIERS[settings.classifier](labelled, settings, context.seed)
+    honest = under_head(solved.honest, val, splits.val, labelled.train_features.device) if len(val) else None
     classifier.head = solved.head.to(context.runtime.device)
     groups = _groups(classifier)
     show_groups(groups, context.console)

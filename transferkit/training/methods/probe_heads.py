@@ -35,7 +35,7 @@ QUERIES = 1024  # test images whose neighbours are looked up at once
 
 
 @dataclass(frozen=True)
-class Known:
+class LabelledFeatures:
     """Features (N, D) and labels (N,) of train and val, on the device that solves."""
 
     train_features: Tensor
@@ -45,7 +45,7 @@ class Known:
     num_classes: int
 
     @classmethod
-    def of(cls, splits: Splits, train: Features, val: Features, runtime: Runtime) -> Known:
+    def of(cls, splits: Splits, train: Features, val: Features, runtime: Runtime) -> LabelledFeatures:
         """The features of the two open parts of a data set."""
         device = torch.device("cpu") if runtime.device.type == "mps" else runtime.device  # mps has no float64
         train_features, val_features = (torch.from_numpy(part).to(device) for part in (train, val))
@@ -81,40 +81,40 @@ class Solved:
 # ------------------------------------------------------------------------------------------------------ linear
 
 
-def linear(known: Known, settings: ProbeSettings, seed: int) -> Solved:
+def linear(labelled: LabelledFeatures, settings: ProbeSettings, seed: int) -> Solved:
     """Multinomial logistic regression; the solver goes on from each fit to the next and repeats none."""
-    choice, honest = linear_start(known, settings, seed)
-    final = refitted(known, settings, choice, honest)
+    choice, honest = linear_start(labelled, settings, seed)
+    final = refitted(labelled, settings, choice, honest)
     facts, lines = linear_facts(choice, final), tuple(in_words(choice, final))
     return Solved(as_module(final.head(0)), honest.head(0).logits, facts, lines)
 
 
-def linear_start(known: Known, settings: ProbeSettings, seed: int) -> tuple[Choice, LinearFits]:
+def linear_start(labelled: LabelledFeatures, settings: ProbeSettings, seed: int) -> tuple[Choice, LinearFits]:
     """The choice of C, and the head fitted on train alone with it."""
-    train = (known.train_features, known.train_labels)
-    choice = chosen(known, settings, seed)
-    return choice, fit_chosen(*train, known.num_classes, choice, class_weight=settings.class_weight)
+    train = (labelled.train_features, labelled.train_labels)
+    choice = chosen(labelled, settings, seed)
+    return choice, fit_chosen(*train, labelled.num_classes, choice, class_weight=settings.class_weight)
 
 
-def refitted(known: Known, settings: ProbeSettings, choice: Choice, start: LinearFits) -> LinearFits:
+def refitted(labelled: LabelledFeatures, settings: ProbeSettings, choice: Choice, start: LinearFits) -> LinearFits:
     """The head on train and val together; the start itself where there is no val."""
-    if not len(known.val_labels):
+    if not len(labelled.val_labels):
         return start
     weights = settings.class_weight
-    return fit_chosen(*known.everything, known.num_classes, choice, class_weight=weights, initial=start)
+    return fit_chosen(*labelled.everything, labelled.num_classes, choice, class_weight=weights, initial=start)
 
 
-def chosen(known: Known, settings: ProbeSettings, seed: int) -> Choice:
+def chosen(labelled: LabelledFeatures, settings: ProbeSettings, seed: int) -> Choice:
     """C as it is given, or chosen on val, or by cross-validation on train where val is small."""
     if settings.C is not None:
         return given_C(settings.C)
-    judged = slice(None) if len(known.val_labels) >= FEWEST_TO_CHOOSE else slice(0)
+    judged = slice(None) if len(labelled.val_labels) >= FEWEST_TO_CHOOSE else slice(0)
     return choose_C(
-        known.train_features,
-        known.train_labels,
-        known.val_features[judged],
-        known.val_labels[judged],
-        known.num_classes,
+        labelled.train_features,
+        labelled.train_labels,
+        labelled.val_features[judged],
+        labelled.val_labels[judged],
+        labelled.num_classes,
         sweep=settings.sweep,
         class_weight=settings.class_weight,
         seed=seed,
@@ -157,13 +157,13 @@ def as_module(head: LinearHead) -> nn.Linear:
 # ----------------------------------------------------------------------------------------- neighbours and means
 
 
-def knn(known: Known, settings: ProbeSettings, _seed: int) -> Solved:
+def knn(labelled: LabelledFeatures, settings: ProbeSettings, _seed: int) -> Solved:
     """Weighted votes of the k nearest training images by cosine; the head remembers their features."""
-    images = len(known.train_labels)
+    images = len(labelled.train_labels)
     k = settings.k or min(NEIGHBOURS, images)
     honest, head = (
-        NeighbourHead(*remembered, known.num_classes, k)
-        for remembered in ((known.train_features, known.train_labels), known.everything)
+        NeighbourHead(*remembered, labelled.num_classes, k)
+        for remembered in ((labelled.train_features, labelled.train_labels), labelled.everything)
     )
     others = sorted({k, *(number for number in OTHER_NEIGHBOURS if number <= images)})
     facts = {"classifier": "knn", "k": k, "temperature": head.temperature, "images": len(head.labels)}
@@ -208,25 +208,25 @@ def share_of(right: int, n: int) -> dict[str, Any]:
     return {"n": n, "accuracy": right / n, "interval": [interval.low, interval.high]}
 
 
-def ncm(known: Known, _settings: ProbeSettings, _seed: int) -> Solved:
+def ncm(labelled: LabelledFeatures, _settings: ProbeSettings, _seed: int) -> Solved:
     """The class whose mean feature is nearest in Euclidean distance: a linear head without anything to choose."""
-    honest = nearest_class_mean(known.train_features, known.train_labels, known.num_classes)
-    final = nearest_class_mean(*known.everything, known.num_classes)
-    images = len(known.train_labels) + len(known.val_labels)
+    honest = nearest_class_mean(labelled.train_features, labelled.train_labels, labelled.num_classes)
+    final = nearest_class_mean(*labelled.everything, labelled.num_classes)
+    images = len(labelled.train_labels) + len(labelled.val_labels)
     facts = {"classifier": "ncm", "distance": "Euclidean", "images": images}
-    line = f"probe: the nearest of {known.num_classes} class means of {images:,} images, Euclidean distance"
+    line = f"probe: the nearest of {labelled.num_classes} class means of {images:,} images, Euclidean distance"
     return Solved(as_module(final), honest.logits, facts, (line,))
 
 
-def raw_pixels(known: Known, settings: ProbeSettings, seed: int) -> Solved:
+def raw_pixels(labelled: LabelledFeatures, settings: ProbeSettings, seed: int) -> Solved:
     """A linear probe on pixels; the classifier's body is the backbone `pixels`, see input_sizes.resolved_backbone."""
-    solved = linear(known, settings, seed)
-    width = known.train_features.shape[1]
+    solved = linear(labelled, settings, seed)
+    width = labelled.train_features.shape[1]
     line = f"probe: features are the {width:,} pixel values of the images, no network was used"
     return replace(solved, facts={**solved.facts, "classifier": "raw-pixels"}, lines=(line, *solved.lines))
 
 
-CLASSIFIERS: dict[str, Callable[[Known, ProbeSettings, int], Solved]] = {
+CLASSIFIERS: dict[str, Callable[[LabelledFeatures, ProbeSettings, int], Solved]] = {
     "linear": linear,
     "knn": knn,
     "ncm": ncm,

@@ -23,7 +23,7 @@ from transferkit.recipe import FinetuneSettings
 from transferkit.runtime.context import Context
 from transferkit.runtime.machine import Runtime
 from transferkit.training.methods.probe import features_of
-from transferkit.training.methods.probe_heads import Known
+from transferkit.training.methods.probe_heads import LabelledFeatures
 
 Statistics = Literal["pretrained", "re-estimated"]
 
@@ -39,14 +39,14 @@ class Start:
         statistics: Of the BatchNorm layers that are trained; `pretrained` too where there are none.
         loss: By the statistics that were tried, the mean cross-entropy of the probe on held-out images, in nats.
         choice: Of the head's C.
-        known: Features and labels that the head is solved on.
+        labelled: Features and labels that the head is solved on.
         state: Weights and buffers of the body, by name.
     """
 
     statistics: Statistics
     loss: dict[Statistics, float]
     choice: Choice
-    known: Known
+    labelled: LabelledFeatures
     state: dict[str, Tensor]
 
     def apply(self, classifier: Classifier, settings: FinetuneSettings, *, val_too: bool) -> None:
@@ -67,9 +67,9 @@ class Start:
 
     def head(self, *, val_too: bool) -> LinearHead:
         """The head at the chosen C, on train or on train and val together."""
-        train = (self.known.train_features, self.known.train_labels)
-        images = self.known.everything if val_too else train
-        return fit_chosen(*images, self.known.num_classes, self.choice, scaling=common_scale).head(0)
+        train = (self.labelled.train_features, self.labelled.train_labels)
+        images = self.labelled.everything if val_too else train
+        return fit_chosen(*images, self.labelled.num_classes, self.choice, scaling=common_scale).head(0)
 
     def facts(self) -> dict[str, Any]:
         """What the report shows of it."""
@@ -117,7 +117,7 @@ def choose(classifier: Classifier, splits: Splits, settings: FinetuneSettings, c
         starts[statistics] = _probed(classifier, splits, statistics, context)
     best = min(starts.values(), key=lambda start: start.choice.loss)
     loss = {name: start.choice.loss for name, start in starts.items()}
-    return Start(best.statistics, loss, best.choice, best.known, best.state)
+    return Start(best.statistics, loss, best.choice, best.labelled, best.state)
 
 
 def candidates(classifier: Classifier, settings: FinetuneSettings) -> tuple[Statistics, ...]:
@@ -166,17 +166,17 @@ def random_head(classifier: Classifier) -> tuple[Tensor, Tensor]:
 
 
 def _probed(classifier: Classifier, splits: Splits, statistics: Statistics, context: Context) -> Start:
-    known = Known.of(splits, *features_of(classifier, splits, "auto", context), context.runtime)
-    judged = slice(None) if len(known.val_labels) >= FEWEST_TO_CHOOSE else slice(0)
+    labelled = LabelledFeatures.of(splits, *features_of(classifier, splits, "auto", context), context.runtime)
+    judged = slice(None) if len(labelled.val_labels) >= FEWEST_TO_CHOOSE else slice(0)
     choice = choose_C(
-        known.train_features,
-        known.train_labels,
-        known.val_features[judged],
-        known.val_labels[judged],
-        known.num_classes,
+        labelled.train_features,
+        labelled.train_labels,
+        labelled.val_features[judged],
+        labelled.val_labels[judged],
+        labelled.num_classes,
         seed=context.seed,
         scaling=common_scale,
         by="loss",
     )
     state = {name: value.clone() for name, value in classifier.body.state_dict().items()}
-    return Start(statistics, {}, choice, known, state)
+    return Start(statistics, {}, choice, labelled, state)
