@@ -42,9 +42,11 @@ class SimpleCnnSettings(BackboneSettings):
     padding: Annotated[int, Field(ge=0, le=64)] | Literal["same"] = Field(
         "same", description="Px added on each side; same: half the kernel, which keeps the size at stride 1."
     )
-    padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros"
+    padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = Field(
+        "zeros", description="What stands in the padding."
+    )
     pool: Literal["max", "average", "none"] = Field("max", description="Over 2x2 px; none with stride 2 is its rival.")
-    batchnorm: bool = True
+    batchnorm: bool = Field(True, description="Normalise after each convolution.")
     dense: tuple[Count, ...] = Field((128,), max_length=8, description="Widths of the dense layers before the head.")
 
     @model_validator(mode="before")

@@ -65,7 +65,7 @@ class GlyphsData(DataSettings):
     name: Literal["glyphs"]
     per_class: int = Field(400, ge=2, le=100_000, description="Images drawn for each of the letters, test included.")
     size: int = Field(16, ge=8, le=128, description="Side of an image in px.")
-    drawing_seed: int = Field(0, ge=0, lt=SEEDS)
+    drawing_seed: int = Field(0, ge=0, lt=SEEDS, description="Seed that the letters are drawn from.")
     test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that is sealed as test.")
 
 

@@ -21,13 +21,15 @@ class Recipe(RecipePart):
     name: str = Field(
         "", pattern=r"^[\w.-]*$", max_length=200, description="Names the run's folder; default: method-backbone."
     )
-    data: Data
-    backbone: Backbone
-    method: Method
-    seed: int = Field(0, ge=0, lt=SEEDS)
+    data: Data = Field(description="Which images; the short form is a name, or folder:PATH.")
+    backbone: Backbone = Field(description="Which network, and its weights; the short form is NAME or NAME=WEIGHTS.")
+    method: Method = Field(description="finetune, probe or scratch, with its keys.")
+    seed: int = Field(0, ge=0, lt=SEEDS, description="Of order, augmentation and initial weights.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: int | None = Field(None, ge=1, le=MOST_THREADS)
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it.")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="Of the CPU; None: OMP_NUM_THREADS, or all usable cores."
+    )
     track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
 
     @property

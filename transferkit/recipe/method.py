@@ -50,7 +50,9 @@ class ProbeSettings(MethodSettings):
     C: float | None = Field(
         None, gt=0, le=1e12, description="Inverse L2 strength (scikit-learn's C); None chooses on val."
     )
-    class_weight: Literal["balanced"] | None = None
+    class_weight: Literal["balanced"] | None = Field(
+        None, description="balanced: each class counts the same, however many images it has; None: each image does."
+    )
     k: int | None = Field(
         None, ge=1, le=100_000, description="Neighbours that vote (knn); None: 20, fewer where train is smaller."
     )
@@ -99,14 +101,16 @@ class TrainingSettings(MethodSettings):
 
     fit_name: ClassVar[str] = "Training"
 
-    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS)
+    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS, description="How often it sees every training image.")
     budget: BudgetText | None = Field(None, description="Instead of epochs: 500steps, 10min or 1e15flops.")
     keep: Literal["last", "best"] = Field(
         "last", description="Which epoch is the result; best: on val, of at least 500 images, the start included."
     )
     size: Annotated[int, Field(ge=8, le=LARGEST_PX)] | Literal["auto"] = Field("auto", description="Input side in px.")
-    batch_size: int | None = Field(None, ge=1, le=LARGEST_BATCH)
-    optimizer: Literal["sgd", "adamw"] | None = None
+    batch_size: int | None = Field(
+        None, ge=1, le=LARGEST_BATCH, description="Images per step; fewer where train is small."
+    )
+    optimizer: Literal["sgd", "adamw"] | None = Field(None, description="None: what suits the backbone's family.")
     lr: float | None = Field(None, gt=0, le=1000, description="Peak rate of the backbone at batch 128.")
     weight_decay: float | None = Field(None, ge=0, le=1000, description="Not applied to norms and biases.")
     momentum: float | None = Field(None, ge=0, lt=1, description="Of SGD, Nesterov's; 0.9 for most.")
@@ -121,7 +125,9 @@ class TrainingSettings(MethodSettings):
     freeze_after: dict[str, Annotated[int, Field(ge=1, le=100_000)]] | None = Field(
         None, description="Stages that are frozen after so many epochs: whitening_bias=3."
     )
-    label_smoothing: float | None = Field(None, ge=0, lt=1)
+    label_smoothing: float | None = Field(
+        None, ge=0, lt=1, description="Share of the target that is spread evenly over all classes."
+    )
     mixup: float | None = Field(None, ge=0, le=100, description="alpha of the Beta distribution; 0 is off.")
     cutmix: float = Field(0.0, ge=0, le=100, description="alpha of the Beta distribution; 0 is off.")
     ema: bool | None = Field(None, description="Average weights and buffers over the last steps.")
@@ -172,8 +178,10 @@ class FinetuneSettings(TrainingSettings):
     fit_name = "Fine-tuning"
 
     name: Literal["finetune"]
-    head: Literal["probe", "random"] = "probe"
-    head_lr: float | None = Field(None, gt=0, le=1000)
+    head: Literal["probe", "random"] = Field(
+        "probe", description="What the head starts from: a linear probe, or chance."
+    )
+    head_lr: float | None = Field(None, gt=0, le=1000, description="Peak rate of the head at batch 128.")
     freeze_to: str | None = Field(None, description="Freeze every stage up to and including this one.")
     layer_decay: float | None = Field(None, gt=0, le=1, description="Rate of a stage relative to the next one.")
     gradual_unfreezing: bool = Field(

@@ -18,25 +18,25 @@ from transferkit.runtime.errors import TransferkitError
 
 
 class RankingRecipe(RecipePart):
-    """Backbones to choose from: each is frozen and probed on the same training images; val and test stay closed.
-
-    Attributes:
-        backbones: Each as in a recipe, or short: `resnet18`, `resnet18=none`, `resnet18=FILE`.
-    """
+    """Backbones to choose from: each is frozen and probed on the same training images; val and test stay closed."""
 
     name: str = Field(
         "", pattern=r"^[\w.-]*$", max_length=200, description="Names the ranking's folder; default: rank-DATA."
     )
-    data: Data
-    backbones: tuple[BackboneSettings, ...] = Field(min_length=1, max_length=1000)
+    data: Data = Field(description="Which images; the short form is a name, or folder:PATH.")
+    backbones: tuple[BackboneSettings, ...] = Field(
+        min_length=1, max_length=1000, description="Each as in a recipe, or short: NAME or NAME=WEIGHTS."
+    )
     images: int = Field(
         5000, ge=10, le=MOST_IMAGES, description="Use at most this many training images, the same for all."
     )
     size: Annotated[int, Field(ge=8, le=LARGEST_PX)] | Literal["auto"] = Field("auto", description="Input side in px.")
-    seed: int = Field(0, ge=0, lt=SEEDS)
+    seed: int = Field(0, ge=0, lt=SEEDS, description="Of the choice of images, folds and random weights.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    threads: int | None = Field(None, ge=1, le=MOST_THREADS)
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it.")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="Of the CPU; None: OMP_NUM_THREADS, or all usable cores."
+    )
 
     @field_validator("backbones", mode="before")
     @classmethod

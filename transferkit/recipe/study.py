@@ -20,30 +20,30 @@ Name: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$", max_length
 
 
 class Study(RecipePart):
-    """Several recipes on the same images, compared: what the arms share, and what each arm changes.
+    """Several recipes on the same images, compared: what the arms share, and what each arm changes."""
 
-    Attributes:
-        before: Recipes made once, first; an arm takes their weights as `backbone: {weights: run:NAME}`.
-        common: Keys of a recipe that all arms share.
-        arms: Keys of a recipe, per arm, laid over `common`.
-        budget: Of every arm that trains by gradient steps and has no epochs or budget of its own.
-        labels: Makes it a label curve: every arm is run at each of these numbers of labels per class, `all` included.
-            With each seed other labels are drawn, the same for all arms, smaller numbers being parts of larger ones.
-        seeds: How many seeds each arm runs with: 0, 1, ...
-        over: What differences, with their intervals and p-values, count as drawn by chance: `images`, or `seeds` and
-            images; None: the seeds too, where there are two.
-        reference: The arm the others are compared with.
-    """
-
-    name: Name = "study"
-    before: dict[Name, Recipe] = Field(default_factory=dict)
-    common: dict[str, Any] = Field(default_factory=dict)
-    arms: dict[Name, dict[str, Any]] = Field(min_length=1)
-    budget: BudgetText | None = None
-    labels: tuple[Labels, ...] = Field((), max_length=100)
-    seeds: int = Field(3, ge=1, le=MOST_SEEDS)
-    over: Literal["seeds", "images"] | None = None
-    reference: str
+    name: Name = Field("study", description="Names the study's folder.")
+    before: dict[Name, Recipe] = Field(
+        default_factory=dict,
+        description="Recipes made once, first; an arm takes their weights as backbone: {weights: run:NAME}.",
+    )
+    common: dict[str, Any] = Field(default_factory=dict, description="Keys of a recipe that all arms share.")
+    arms: dict[Name, dict[str, Any]] = Field(min_length=1, description="Keys of a recipe, per arm, laid over common.")
+    budget: BudgetText | None = Field(
+        None, description="Of every arm that trains by gradient steps and has no epochs or budget of its own."
+    )
+    labels: tuple[Labels, ...] = Field(
+        (),
+        max_length=100,
+        description="Makes it a label curve: each arm at each of these numbers of labels per class, all included. Each "
+        "seed draws other labels, the same for all arms, smaller numbers being parts of larger ones.",
+    )
+    seeds: int = Field(3, ge=1, le=MOST_SEEDS, description="How many seeds each arm runs with: 0, 1, ...")
+    over: Literal["seeds", "images"] | None = Field(
+        None,
+        description="What differences count as drawn by chance: images, or seeds and images; None: both, if it can.",
+    )
+    reference: str = Field(description="The arm the others are compared with.")
 
     @property
     def short_hash(self) -> str:
