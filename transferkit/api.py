@@ -14,6 +14,7 @@ from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.argument_types import typed
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.rank.results import Ranking
 
 P = ParamSpec("P")
 
@@ -80,7 +81,7 @@ def rank(
     overwrite: bool = False,
     quiet: bool = False,
     **options: Any,
-) -> dict[str, Any]:
+) -> Ranking:
     """Compare backbones by a cross-validated linear probe on training images; `transferkit rank` in Python.
 
     Args:
@@ -93,7 +94,7 @@ def rank(
         **options: `images=5000, size=64, seed=1, limit_per_class=50` ...
 
     Returns:
-        What ranking.json holds: `rows`, best accuracy first, `pairs` and `verdict`.
+        The ranking: `rows`, best accuracy first, `pairs` and `verdict`.
 
     Raises:
         TransferkitError: For wrong options, backbones or data, before any work.

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferkit.recipe import RankingRecipe, Recipe, Study, dump
@@ -44,7 +45,11 @@ def command_line() -> str:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
+    """One JSON document on stdout, of plain values or of a record."""
+    if is_dataclass(value):
+        from transferkit.runtime.records import as_json as plain
+
+        value = plain(value)
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 

@@ -217,15 +217,15 @@ def spread(arm: Mapping[str, Any]) -> str:
     return f"{100 * arm['mean']:.1f}{deviation} ({arm['seeds']})"
 
 
-def points(difference: Mapping[str, Any]) -> str:
+def points(mean: float, interval: Sequence[float]) -> str:
     """A difference in accuracy with its interval, in points.
 
     Example:
-        >>> points({"mean": 0.031, "interval": [0.012, 0.05]})
+        >>> points(0.031, (0.012, 0.05))
         '+3.1 (+1.2 to +5.0)'
     """
-    low, high = (100 * bound for bound in difference["interval"])
-    return f"{100 * difference['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
+    low, high = (100 * bound for bound in interval)
+    return f"{100 * mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def p_value(p: float) -> str:

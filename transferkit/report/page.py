@@ -120,6 +120,11 @@ def _environment(folder: Path) -> Environment:
     return environment
 
 
+def framed(page: str) -> str:
+    """A whole page as a frame in a notebook, apart from the notebook's own styles."""
+    return Markup('<iframe srcdoc="{}" width="100%" height="640" style="border: 0"></iframe>').format(page)
+
+
 def _hash(text: str) -> str:
     """A source expression of the content security policy (CSP level 3, section 2.3.1)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

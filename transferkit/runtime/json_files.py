@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +25,9 @@ AGAIN = {  # what to type where the schema is another
     "limits.json": "transferkit limits with the same run and options and --overwrite; what the network said is kept",
     "limits-comparison.json": "transferkit limits RUN RUN ... with the same options and --overwrite",
 }
+
+
+MEND = " Copy it back from where the run was made, or make the run again."  # of a damaged file
 
 
 Shape = (
@@ -62,7 +65,7 @@ def read_json(path: Path) -> Any:
         TransferkitError: If the file is missing, cut off, nested without end, or otherwise no JSON; NaN is none.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except OSError as error:
         raise TransferkitError(f"Cannot read {path}: {error.strerror}.") from error
     except ValueError as error:
@@ -79,9 +82,7 @@ def read_object(path: Path, shape: Shape) -> dict[str, Any]:
     """
     value = read_json(path)
     if problem := misfit(value, shape):
-        raise TransferkitError(
-            f"{path} is damaged: {problem}. Copy it back from where the run was made, or make the run again."
-        )
+        raise TransferkitError(f"{path} is damaged: {problem}.{MEND}")
     return dict(value)
 
 
@@ -107,19 +108,29 @@ def read_lines(path: Path, shape: Shape) -> list[dict[str, Any]]:
     Raises:
         TransferkitError: Names the line that is damaged.
     """
+    values = list(read_line_objects(path))
+    for place, value in values:
+        if problem := misfit(value, shape):
+            raise TransferkitError(f"{place} is damaged: {problem}.")
+    return [value for _, value in values]
+
+
+def read_line_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line's object in a file that holds one per line, after the words for where it stands.
+
+    Raises:
+        TransferkitError: Names the line that holds none.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TransferkitError(f"Cannot read {path}: {error}.") from error
-    found = []
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(dict(json.loads(line)))
+            value = dict(json.loads(line, parse_constant=_refuse, parse_float=_finite))
         except (ValueError, TypeError, RecursionError) as error:
             raise TransferkitError(f"{path}, line {number} is damaged: {quoted(line)}.") from error
-        if problem := misfit(found[-1], shape):
-            raise TransferkitError(f"{path}, line {number} is damaged: {problem}.")
-    return found
+        yield f"{path}, line {number}", value
 
 
 def misfit(value: Any, shape: Shape, place: str = "") -> str:
@@ -168,6 +179,11 @@ def _is(value: Any, shape: type | Callable[[Any], bool]) -> bool:
 
 def _words(value: Any, expected: str, place: str) -> str:
     return f"{quoted(place.lstrip('.') or 'the whole')[1:-1]} is {quoted(value)}, expected {expected}"
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +23,38 @@ from transferkit.cli.app import app
 from transferkit.data import datasets
 from transferkit.data.images import Images, SealedImages, Splits
 from transferkit.models import backbones
+from transferkit.models.classifier import WeightsRecord
 from transferkit.models.receptive_fields import total_flops
 from transferkit.recipe import BackboneSettings, RankingRecipe
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.records import as_json
 from transferkit.studies.rank import backbone_scores, ranking
-from transferkit.studies.rank.backbone_scores import FOLDS, Score, cross_validated, gathered, published_top1, sample
+from transferkit.studies.rank.backbone_scores import (
+    FOLDS,
+    ProbedBackbone,
+    cross_validated,
+    gathered,
+    published_top1,
+    sample,
+)
 from transferkit.studies.rank.report import ranking_verdict
+from transferkit.studies.rank.results import BackboneFacts, Ranking, read_ranking
 
-FACTS: dict[str, Any] = {
-    "name": "resnet18",
-    "weights": {"source": "none", "tag": "random initialisation", "sha256": ""},
-    "size": 64,
-    "width": 512,
-    "logme": 0.1,
-    "top1": None,
-    "flops": 3_600_000_000,
-    "parameters": 11_000_000,
-    "images_per_second": 100.0,
-    "C": [1.0],
-    "neighbours": 20,
-    "converged": True,
-}
+FACTS = BackboneFacts(
+    name="resnet18",
+    weights=WeightsRecord("none", "random initialisation", ""),
+    size=64,
+    width=512,
+    logme=0.1,
+    top1=None,
+    flops=3_600_000_000,
+    parameters=11_000_000,
+    images_per_second=100.0,
+    C=(1.0,),
+    neighbours=20,
+    converged=True,
+)
 LABELS = np.zeros(1000, np.int64)
 
 
@@ -52,11 +63,11 @@ def _no_time_for_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbone_scores, "TIMED_SECONDS", 0.0)
 
 
-def found(right: int, shift: int = 0, **facts: Any) -> Score:
+def found(right: int, shift: int = 0, **facts: Any) -> ProbedBackbone:
     """A backbone that is right on so many of 1,000 images, from the one at `shift` on."""
     answers = np.ones(1000, np.int64)
     answers[(np.arange(right) + shift) % 1000] = 0
-    return Score(answers, answers, {**FACTS, **facts})
+    return ProbedBackbone(answers, answers, replace(FACTS, **facts))
 
 
 def digits(images: int = 40, **changes: Any) -> RankingRecipe:
@@ -73,22 +84,20 @@ def test_a_difference_that_is_not_shown_is_a_tie() -> None:
 
     result = ranking.ranked(scores, LABELS)
 
-    assert [(row["label"], row["ranks"]) for row in result["rows"]] == [("a", [1, 2]), ("b", [1, 2]), ("c", [3, 3])]
-    assert "No single best is shown: a and b tie for the first rank" in result["verdict"]
+    assert [(row.label, row.ranks) for row in result.rows] == [("a", (1, 2)), ("b", (1, 2)), ("c", (3, 3))]
+    assert "No single best is shown: a and b tie for the first rank" in result.verdict
 
 
 def test_a_best_backbone_is_named_where_it_is_shown() -> None:
     result = ranking.ranked({"b": found(300), "a": found(800)}, LABELS)
 
-    assert result["verdict"] == (
-        "a is the best of 2 for a linear probe: 80.0 % (95 % interval 77.4 to 82.4, n = 1,000)."
-    )
+    assert result.verdict == ("a is the best of 2 for a linear probe: 80.0 % (95 % interval 77.4 to 82.4, n = 1,000).")
 
 
 def test_among_ties_the_cheapest_is_named() -> None:
     result = ranking.ranked({"a": found(800), "b": found(799, flops=500_000_000)}, LABELS)
 
-    assert "Of these, b needs the fewest operations (0.5 GFLOPs per image)." in result["verdict"]
+    assert "Of these, b needs the fewest operations (0.5 GFLOPs per image)." in result.verdict
 
 
 def test_all_pairs_are_adjusted_together() -> None:
@@ -98,21 +107,21 @@ def test_all_pairs_are_adjusted_together() -> None:
     answers[0, 500:520] = 0
     answers[1, 520:526] = 0
     answers[2, 526:536] = 0
-    scores = {name: Score(row, row, dict(FACTS)) for name, row in zip("abc", answers, strict=True)}
+    scores = {name: ProbedBackbone(row, row, FACTS) for name, row in zip("abc", answers, strict=True)}
 
-    pairs = {pair["a"] + pair["b"]: pair for pair in ranking.ranked(scores, LABELS)["pairs"]}
+    pairs = {pair.a + pair.b: pair for pair in ranking.ranked(scores, LABELS).pairs}
 
     assert set(pairs) == {"ac", "ab", "cb"}
-    assert pairs["ab"]["p"] == pytest.approx(0.0777, abs=2e-4)
-    assert pairs["ab"]["p_holm"] == pytest.approx(3 * pairs["ab"]["p"])
+    assert pairs["ab"].p == pytest.approx(0.0777, abs=2e-4)
+    assert pairs["ab"].p_holm == pytest.approx(3 * pairs["ab"].p)
 
 
 def test_one_backbone_alone_is_measured_and_compared_with_nothing() -> None:
     result = ranking.ranked({"a": found(800)}, LABELS)
 
-    assert result["rows"][0]["ranks"] == [1, 1]
-    assert result["pairs"] == []
-    assert "with one backbone there is nothing to compare" in result["verdict"]
+    assert result.rows[0].ranks == (1, 1)
+    assert result.pairs == ()
+    assert "with one backbone there is nothing to compare" in result.verdict
 
 
 # ---- which images it sees ----
@@ -172,7 +181,7 @@ def test_the_probe_answers_as_scikit_learn_does_with_the_same_c_and_folds() -> N
 
 
 def test_neither_val_nor_test_is_opened(finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole = json.loads((finished / "ranking.json").read_text())
+    whole = read_ranking(finished)
     load, seen = datasets.load, []
 
     def watched(settings: Any, console: Any) -> Splits:
@@ -183,8 +192,8 @@ def test_neither_val_nor_test_is_opened(finished: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(datasets, "load", watched)
     emptied = ranking.rank(digits(), tmp_path, console=SILENT)
 
-    assert [row["accuracy"] for row in emptied["rows"]] == [row["accuracy"] for row in whole["rows"]]
-    assert seen[0].test.openings == whole["data"]["test_openings"] == 0
+    assert [row.accuracy for row in emptied.rows] == [row.accuracy for row in whole.rows]
+    assert seen[0].test.openings == whole.data.test_openings == 0
 
 
 # ---- costs ----
@@ -209,9 +218,9 @@ def test_imagenet_accuracy_is_claimed_for_the_published_weights_alone() -> None:
 # ---- the folder ----
 
 
-def always_right(_: Any, images: Images, *__: Any) -> Score:
+def always_right(_: Any, images: Images, *__: Any) -> ProbedBackbone:
     """In place of real work."""
-    return Score(images.labels, images.labels, FACTS)
+    return ProbedBackbone(images.labels, images.labels, FACTS)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +253,7 @@ def test_a_failed_backbone_is_reported_and_done_alone_the_next_time(
 ) -> None:
     done: list[str] = []
 
-    def offline(one: Any, *rest: Any) -> Score:
+    def offline(one: Any, *rest: Any) -> ProbedBackbone:
         done.append(one.backbone.name)
         if one.backbone.name == "resnet20" and len(done) < 3:
             raise MachineError("no network")
@@ -256,15 +265,15 @@ def test_a_failed_backbone_is_reported_and_done_alone_the_next_time(
     second = ranking.rank(digits(), tmp_path, console=SILENT)
 
     assert done == ["resnet-mini", "resnet20", "resnet20"]
-    assert first["failures"] == ["resnet20=none: no network"]
+    assert first.failures == ("resnet20=none: no network",)
     assert "failed: resnet20=none: no network" not in (tmp_path / "report.md").read_text()
-    assert {row["label"] for row in second["rows"]} == {"resnet-mini=none", "resnet20=none"}
+    assert {row.label for row in second.rows} == {"resnet-mini=none", "resnet20=none"}
 
 
 def test_a_backbone_whose_code_breaks_is_a_row_with_its_error_beside_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def breaks(one: Any, *rest: Any) -> Score:
+    def breaks(one: Any, *rest: Any) -> ProbedBackbone:
         if one.backbone.name == "resnet20":
             raise RuntimeError("Expected gradient function to be set\nat line 3")
         return always_right(one, *rest)
@@ -274,8 +283,8 @@ def test_a_backbone_whose_code_breaks_is_a_row_with_its_error_beside_the_others(
     found = ranking.rank(digits(), tmp_path, console=SILENT)
 
     failure = "resnet20=none: RuntimeError: Expected gradient function to be set"
-    assert found["failures"] == [failure]
-    assert [row["label"] for row in found["rows"]] == ["resnet-mini=none"]
+    assert found.failures == (failure,)
+    assert [row.label for row in found.rows] == ["resnet-mini=none"]
     assert (
         f'<tr class="failed"><td>–</td><td colspan="9">failed: {failure}</td></tr>'
         in (tmp_path / "report.html").read_text()
@@ -302,7 +311,7 @@ def test_scores_of_other_weights_in_the_same_file_are_not_kept(monkeypatch: pyte
 
 
 def test_no_backbone_that_ends_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def offline(*_: Any) -> Score:
+    def offline(*_: Any) -> ProbedBackbone:
         raise MachineError("no network")
 
     monkeypatch.setattr(ranking, "score", offline)
@@ -314,17 +323,17 @@ def test_no_backbone_that_ends_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp
 # ---- what it shows ----
 
 
-def shown(result: dict[str, Any]) -> list[str]:
+def shown(result: Ranking) -> list[str]:
     console = Console(width=80, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
     console.print(ranking_verdict(result))
     return console.export_text().splitlines()
 
 
 def test_the_terminal_shows_a_tie_as_a_tie_in_eighty_columns(finished: Path) -> None:
-    result = json.loads((finished / "ranking.json").read_text())
-    wide = {**result["rows"][0], "label": "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", "images_per_second": 12345}
+    result = read_ranking(finished)
+    wide = replace(result.rows[0], label="timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", images_per_second=12345.0)
 
-    lines = shown({**result, "rows": [{**wide, "ranks": [1, 12], "parameters": 304_000_000}] * 2})
+    lines = shown(replace(result, rows=(replace(wide, ranks=(1, 12), parameters=304_000_000),) * 2))
 
     assert max(map(len, lines)) <= 80
     assert sum("1-12 tie" in line for line in lines) == 2
@@ -334,13 +343,13 @@ def test_the_terminal_shows_a_tie_as_a_tie_in_eighty_columns(finished: Path) -> 
 def test_page_and_markdown_tell_the_same_facts_and_load_nothing(finished: Path) -> None:
     page = (finished / "report.html").read_text(encoding="utf-8")
     text = (finished / "report.md").read_text(encoding="utf-8")
-    result = json.loads((finished / "ranking.json").read_text())
+    result = read_ranking(finished)
 
     for content in (page, text):
-        for row in result["rows"]:
-            assert row["label"] in content
-            assert f"{100 * row['accuracy']:.1f}" in content
-            assert f"{row['logme']:.3f}" in content
+        for row in result.rows:
+            assert row.label in content
+            assert f"{100 * row.accuracy:.1f}" in content
+            assert f"{row.logme:.3f}" in content
         assert "Neither val nor test was looked at." in content
         assert "random weights" in content
     assert "transferkit rank &lt;b&gt;" in page
@@ -445,3 +454,11 @@ def test_python_and_the_command_line_mean_the_same(monkeypatch: pytest.MonkeyPat
     CliRunner().invoke(app, [*arguments, "--weights", "none", "--json"])
 
     assert meant == [digits()] * 2
+
+
+def test_what_rank_returns_is_what_its_file_holds_and_says_its_verdict(finished: Path) -> None:
+    result = read_ranking(finished)
+
+    assert repr(result) == f"Ranking: {result.verdict}\nReport: {finished}/report.html"
+    assert result._repr_html_().startswith("<iframe srcdoc=")
+    assert json.loads((finished / "ranking.json").read_text()) == as_json(result)

@@ -13,6 +13,7 @@ Which question each answers:
 """
 
 from transferkit.metrics.statistics.intervals import (
+    Bounds,
     Difference,
     Interval,
     clopper_pearson,
@@ -31,6 +32,7 @@ from transferkit.metrics.statistics.paired_difference import (
 from transferkit.metrics.statistics.significance import holm, mcnemar_mid_p, rank_ranges
 
 __all__ = [
+    "Bounds",
     "Difference",
     "Interval",
     "Over",

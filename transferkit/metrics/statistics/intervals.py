@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy import stats
 
 from transferkit.runtime.array_types import Bools, Floats, Integers
 from transferkit.runtime.errors import TransferkitError
+
+Bounds: TypeAlias = tuple[float, float]  # lower and upper, of an interval
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Interval:
 
     low: float
     high: float
+
+    @property
+    def bounds(self) -> Bounds:
+        """Both, lower first."""
+        return float(self.low), float(self.high)
 
 
 @dataclass(frozen=True)

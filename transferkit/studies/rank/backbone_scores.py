@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_arrays, write_arrays
 from transferkit.runtime.machine import Runtime, seed_everything
+from transferkit.runtime.records import as_json, from_json
 from transferkit.studies.rank.logme import logme
+from transferkit.studies.rank.results import BackboneFacts
 
 FOLDS = 5
 NEIGHBOURS = 20
@@ -36,28 +38,29 @@ TIMED_SECONDS, TIMED_BATCHES = 1.0, 20  # throughput is measured until either is
 
 
 @dataclass(frozen=True)
-class Score:
-    """What was found out about one backbone.
+class ProbedBackbone:
+    """What one backbone's features answered, and what it costs.
 
     Attributes:
         probe: (N,) the class that a linear probe gives to each image, fitted on the other folds.
         knn: (N,) the same by the nearest images of the other folds.
-        facts: Everything else, ready for JSON.
+        facts: Everything else.
     """
 
     probe: Labels
     knn: Labels
-    facts: dict[str, Any]
+    facts: BackboneFacts
 
-    def save(self, path: Path) -> None:
-        """Write it to a .safetensors file, atomically."""
-        write_arrays(path, {"probe": self.probe, "knn": self.knn}, {"facts": self.facts})
+    def save(self, path: Path, made_of: Mapping[str, Any]) -> None:
+        """Write it to a .safetensors file, atomically, with what it was made of."""
+        write_arrays(path, {"probe": self.probe, "knn": self.knn}, {"facts": as_json(self.facts), "made_of": made_of})
 
     @classmethod
-    def load(cls, path: Path) -> Score:
-        """Read it again."""
+    def load(cls, path: Path) -> tuple[ProbedBackbone, Any]:
+        """Read it again, and what it was made of; None where an earlier version wrote it."""
         arrays, metadata = read_arrays(path)
-        return cls(arrays["probe"], arrays["knn"], dict(metadata["facts"]))
+        facts = from_json(metadata["facts"], BackboneFacts, str(path))
+        return cls(arrays["probe"], arrays["knn"], facts), metadata.get("made_of")
 
 
 def sample(images: Images, most: int, seed: int) -> Images:
@@ -87,7 +90,7 @@ def sample(images: Images, most: int, seed: int) -> Images:
     return images.subset(order[chosen])
 
 
-def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) -> Score:
+def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) -> ProbedBackbone:
     """Probe, neighbours, LogME and costs of one backbone.
 
     Args:
@@ -108,22 +111,22 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
     features = torch.from_numpy(np.asarray(stored_features(classifier, images, runtime, console, title)))
     labels = torch.from_numpy(images.labels)
     folds = list(cross_validated(features.to(runtime.device), labels.to(runtime.device), recipe.seed))
-    facts = {
-        "name": recipe.backbone.name,
-        "weights": classifier.weights.as_dict(),
-        "size": recipe.method.size,
-        "width": classifier.num_features,
-        "logme": logme(features, labels),
-        "top1": published_top1(recipe.backbone),
-        "flops": total_flops(classifier.body, recipe.method.size),
-        "parameters": sum(parameter.numel() for parameter in classifier.body.parameters()),
-        "images_per_second": images_per_second(classifier, images, runtime, console),
-        "C": [fold.C for fold in folds],
-        "neighbours": min(fold.neighbours for fold in folds),
-        "converged": all(fold.converged for fold in folds),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-    return Score(gathered([f.probe for f in folds]), gathered([f.knn for f in folds]), facts)
+    facts = BackboneFacts(
+        name=recipe.backbone.name,
+        weights=classifier.weights,
+        size=recipe.method.size,
+        width=classifier.num_features,
+        logme=logme(features, labels),
+        top1=published_top1(recipe.backbone),
+        flops=total_flops(classifier.body, recipe.method.size),
+        parameters=sum(parameter.numel() for parameter in classifier.body.parameters()),
+        images_per_second=images_per_second(classifier, images, runtime, console),
+        C=tuple(fold.C for fold in folds),
+        neighbours=min(fold.neighbours for fold in folds),
+        converged=all(fold.converged for fold in folds),
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    return ProbedBackbone(gathered([f.probe for f in folds]), gathered([f.knn for f in folds]), facts)
 
 
 # ----------------------------------------------------------------------------------------------- cross-validation

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from transferkit.data import datasets
 from transferkit.data.images import Images, Labels, Splits
 from transferkit.features.networks import stamp
-from transferkit.metrics.statistics import cross_validation_dependence, holm, paired_difference, rank_ranges, wilson
+from transferkit.metrics.statistics import (
+    Bounds,
+    PairedDifference,
+    cross_validation_dependence,
+    holm,
+    paired_difference,
+    rank_ranges,
+    wilson,
+)
 from transferkit.models.backbones import require_known
 from transferkit.recipe import RankingRecipe, Recipe, dump
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import RANKING
 from transferkit.runtime import folders, machine
+from transferkit.runtime.array_types import Bools
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, reason
-from transferkit.runtime.files import write_json, write_text
-from transferkit.runtime.json_files import SCHEMAS
+from transferkit.runtime.files import write_text
 from transferkit.runtime.machine import Runtime
-from transferkit.studies.rank.backbone_scores import FOLDS, Score, folds_learnt, sample, score
-from transferkit.studies.rank.report import write_ranking
+from transferkit.studies.rank.backbone_scores import FOLDS, ProbedBackbone, folds_learnt, sample, score
+from transferkit.studies.rank.report import write_pages
+from transferkit.studies.rank.results import RankedBackbone, RankedData, RankedPair, Ranking, Standings, write_ranking
 from transferkit.training import defaults
 
 ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
@@ -41,13 +47,13 @@ def rank(
     overwrite: bool = False,
     console: Console | None = None,
     command: str = "",
-) -> dict[str, Any]:
+) -> Ranking:
     """Score every backbone that is not scored yet, compare all, and leave ranking.json and a report.
 
     A backbone that fails is reported and the others go on; starting again does only what is missing.
 
     Returns:
-        The content of ranking.json: `rows`, best accuracy first, and `pairs`.
+        The ranking: `rows`, best accuracy first, and `pairs`.
 
     Raises:
         TransferkitError: Before any work, if a backbone is unknown or the folder holds something else.
@@ -71,7 +77,7 @@ def require_backbones(ranking: RankingRecipe) -> None:
         require_known(backbone)
 
 
-def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: str) -> dict[str, Any]:
+def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: str) -> Ranking:
     """Score, compare, and write, in a folder that may be written to."""
     runtime = machine.start(ranking.device, ranking.precision, ranking.threads)
     splits = datasets.load(ranking.data, console)
@@ -79,21 +85,24 @@ def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: s
     scores, failures = all_scores(ranking, images, runtime, folder, console)
     if not scores:
         raise MachineError("No backbone came to an end:\n" + "\n".join(failures))
-    result = ranked(scores, images.labels) | {
-        "name": ranking.title,
-        "data": data_facts(ranking, splits, images),
-        "device": machine.device_name(runtime.device),
-        "precision": runtime.precision,
-        "threads": runtime.threads,
-        "seed": ranking.seed,
-        "notes": list(splits.notes),
-        "failures": failures,
-        "command": command,
-        "folder": str(folder),
-    }
-    write_json(folder / "ranking.json", result)
-    write_ranking(folder)
-    return result
+    standings = ranked(scores, images.labels)
+    ranking_found = Ranking(
+        **vars(standings),
+        folds=FOLDS,
+        name=ranking.title,
+        data=data_facts(ranking, splits, images),
+        device=machine.device_name(runtime.device),
+        precision=runtime.precision,
+        threads=runtime.threads,
+        seed=ranking.seed,
+        notes=tuple(splits.notes),
+        failures=tuple(failures),
+        command=command,
+        folder=str(folder),
+    )
+    write_ranking(folder, ranking_found)
+    write_pages(folder)
+    return ranking_found
 
 
 def begin(folder: Path, ranking: RankingRecipe, overwrite: bool) -> None:
@@ -109,24 +118,24 @@ def begin(folder: Path, ranking: RankingRecipe, overwrite: bool) -> None:
 
 def all_scores(
     ranking: RankingRecipe, images: Images, runtime: Runtime, folder: Path, console: Console
-) -> tuple[dict[str, Score], list[str]]:
+) -> tuple[dict[str, ProbedBackbone], list[str]]:
     """The score of each backbone by its label, and a sentence for each that failed."""
-    scores: dict[str, Score] = {}
+    scores: dict[str, ProbedBackbone] = {}
     failures: list[str] = []
     side = min(images.size_px)
     for number, (label, recipe) in enumerate(ranking.recipes().items(), start=1):
         console.line(f"{label} ({number} of {len(ranking.backbones)})")
         try:
             place = folder / "backbones" / f"{number}-{NO_FILE_SIGNS.sub('-', label)}.safetensors"
-            scores[label] = kept_or_made(place, defaults.resolved(recipe, len(images), side), images, runtime, console)
+            scores[label] = read_or_score(place, defaults.resolved(recipe, len(images), side), images, runtime, console)
         except Exception as error:  # whatever one backbone's own code raises, the others go on
             failures.append(f"{label}: {reason(error)}")
             console.line(f"failed: {failures[-1]}")
     return scores, failures
 
 
-def kept_or_made(place: Path, recipe: Recipe, images: Images, runtime: Runtime, console: Console) -> Score:
-    """The score in the file if it is of the same images, weights and machine settings; else made and written."""
+def read_or_score(place: Path, recipe: Recipe, images: Images, runtime: Runtime, console: Console) -> ProbedBackbone:
+    """The answers in the file if they are of the same images, weights and machine settings; else made and written."""
     made_of = {
         "images": images.fingerprint,
         "weights_stamp": list(stamp(recipe.backbone.weights)),
@@ -134,21 +143,20 @@ def kept_or_made(place: Path, recipe: Recipe, images: Images, runtime: Runtime, 
         "precision": runtime.precision,
     }
     if place.exists():
-        kept = Score.load(place)
-        if kept.facts["made_of"] == made_of:
+        stored, stored_made_of = ProbedBackbone.load(place)
+        if stored_made_of == made_of:
             console.line("finished earlier, not done again")
-            return kept
-    found = score(recipe, images, runtime, console)
-    made = replace(found, facts={**found.facts, "made_of": made_of})
-    made.save(place)
-    return made
+            return stored
+    probed = score(recipe, images, runtime, console)
+    probed.save(place, made_of)
+    return probed
 
 
 # ----------------------------------------------------------------------------------------------------- comparison
 
 
-def ranked(scores: Mapping[str, Score], labels: Labels) -> dict[str, Any]:
-    """Rows with the ranks that the tests allow, all pairs, and the verdict: what is statistics in ranking.json.
+def ranked(scores: Mapping[str, ProbedBackbone], labels: Labels) -> Standings:
+    """Rows with the ranks that the tests allow, all pairs, and the verdict.
 
     Every pair is compared on the same images, with the variance that answers of a cross-validation have (Nadeau and
     Bengio), and by Holm's adjustment over all pairs. A difference counts as shown where the adjusted p is at most
@@ -156,84 +164,74 @@ def ranked(scores: Mapping[str, Score], labels: Labels) -> dict[str, Any]:
     """
     order = sorted(scores, key=lambda label: (scores[label].probe == labels).mean(), reverse=True)
     correct = {label: scores[label].probe == labels for label in order}
-    pairs = [pair(a, b, correct[a], correct[b]) for a, b in combinations(order, 2)]
-    for one, p in zip(pairs, holm([one["p"] for one in pairs]), strict=True):
-        one |= {"p_holm": float(p), "shown": p <= ALPHA}
+    pairs = compared_pairs(order, correct)
     is_better = np.zeros((len(order), len(order)), dtype=bool)
-    for one in pairs:  # a comes before b in the order, so a is the better one
-        is_better[order.index(one["a"]), order.index(one["b"])] = one["shown"]
+    for pair in pairs:  # a comes before b in the order, so a is the better one
+        is_better[order.index(pair.a), order.index(pair.b)] = pair.shown
     ranges = rank_ranges(is_better)
-    rows = [row(label, scores[label], labels, ranks) for label, ranks in zip(order, ranges, strict=True)]
-    n = len(labels)
-    return {
-        "schema": SCHEMAS["ranking.json"],
-        "n": n,
-        "folds": FOLDS,
-        "rows": rows,
-        "pairs": pairs,
-        "verdict": verdict(rows, n),
-    }
+    rows = tuple(row(label, scores[label], labels, ranks) for label, ranks in zip(order, ranges, strict=True))
+    return Standings(len(labels), rows, pairs, verdict(rows, len(labels)))
 
 
-def pair(a: str, b: str, correct_a: npt.NDArray[np.bool_], correct_b: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """How two backbones differ on the same images."""
+def compared_pairs(order: Sequence[str], correct: Mapping[str, Bools]) -> tuple[RankedPair, ...]:
+    """How every two backbones differ on the same images, p adjusted by Holm over all of them."""
+    names = list(combinations(order, 2))
+    differences = [_difference(correct[a], correct[b]) for a, b in names]
+    adjusted = holm([difference.p for difference in differences])
+    return tuple(
+        RankedPair(a, b, found.difference, found.interval.bounds, found.p, float(p), bool(p <= ALPHA))
+        for (a, b), found, p in zip(names, differences, adjusted, strict=True)
+    )
+
+
+def _difference(correct_a: Bools, correct_b: Bools) -> PairedDifference:
     dependence = cross_validation_dependence(FOLDS, learnt=folds_learnt(len(correct_a)), held=1)
-    found = paired_difference(correct_a[None], correct_b[None], "images", dependence=dependence)
-    return {
-        "a": a,
-        "b": b,
-        "mean": found.difference,
-        "interval": [found.interval.low, found.interval.high],
-        "p": found.p,
-    }
+    return paired_difference(correct_a[None], correct_b[None], "images", dependence=dependence)
 
 
-def row(label: str, found: Score, labels: Labels, ranks: tuple[int, int]) -> dict[str, Any]:
+def row(label: str, probed: ProbedBackbone, labels: Labels, ranks: tuple[int, int]) -> RankedBackbone:
     """One backbone's line of the table."""
-    facts = {key: value for key, value in found.facts.items() if key != "made_of"}
-    return {"label": label, "ranks": list(ranks), **accuracies("", found.probe, labels)} | {
-        **accuracies("knn_", found.knn, labels),
-        **facts,
-    }
+    accuracy, interval = _accuracy(probed.probe, labels)
+    knn_accuracy, knn_interval = _accuracy(probed.knn, labels)
+    return RankedBackbone(label, ranks, accuracy, interval, knn_accuracy, knn_interval, **vars(probed.facts))
 
 
-def accuracies(prefix: str, answers: Labels, labels: Labels) -> dict[str, Any]:
-    """Accuracy and Wilson interval under keys with this prefix."""
+def _accuracy(answers: Labels, labels: Labels) -> tuple[float, Bounds]:
+    """Accuracy and its Wilson interval."""
     right = int((answers == labels).sum())
-    interval = wilson(right, len(labels))
-    return {f"{prefix}accuracy": right / len(labels), f"{prefix}interval": [interval.low, interval.high]}
+    return right / len(labels), wilson(right, len(labels)).bounds
 
 
-def verdict(rows: list[dict[str, Any]], n: int) -> str:
+def verdict(rows: Sequence[RankedBackbone], n: int) -> str:
     """What to choose, in one or two sentences; names a best backbone only where it is shown."""
     best = rows[0]
-    low, high = (100 * bound for bound in best["interval"])
-    measured = f"{100 * best['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}, n = {n:,})"
+    low, high = (100 * bound for bound in best.interval)
+    measured = f"{100 * best.accuracy:.1f} % (95 % interval {low:.1f} to {high:.1f}, n = {n:,})"
     if len(rows) == 1:
-        return f"{best['label']} gets {measured}; with one backbone there is nothing to compare."
-    first = [row for row in rows if row["ranks"][0] == 1]
+        return f"{best.label} gets {measured}; with one backbone there is nothing to compare."
+    first = [row for row in rows if row.ranks[0] == 1]
     if len(first) == 1:
-        return f"{best['label']} is the best of {len(rows)} for a linear probe: {measured}."
-    tied = ", ".join(row["label"] for row in first[:-1]) + f" and {first[-1]['label']}"
-    cheapest = min(first, key=lambda row: row["flops"])
-    cost = f"{cheapest['flops'] / 1e9:.2g} GFLOPs"
-    advice = f" Of these, {cheapest['label']} needs the fewest operations ({cost} per image)."
-    same_cost = sum(row["flops"] == cheapest["flops"] for row in first) > 1
-    return f"No single best is shown: {tied} tie for the first rank; {best['label']} gets {measured}." + (
+        return f"{best.label} is the best of {len(rows)} for a linear probe: {measured}."
+    tied = ", ".join(row.label for row in first[:-1]) + f" and {first[-1].label}"
+    cheapest = min(first, key=lambda row: row.flops)
+    cost = f"{cheapest.flops / 1e9:.2g} GFLOPs"
+    advice = f" Of these, {cheapest.label} needs the fewest operations ({cost} per image)."
+    same_cost = sum(row.flops == cheapest.flops for row in first) > 1
+    return f"No single best is shown: {tied} tie for the first rank; {best.label} gets {measured}." + (
         "" if same_cost else advice
     )
 
 
-def data_facts(ranking: RankingRecipe, splits: Splits, images: Images) -> dict[str, Any]:
+def data_facts(ranking: RankingRecipe, splits: Splits, images: Images) -> RankedData:
     """Which images the ranking was made on."""
     counts = np.bincount(images.labels, minlength=len(images.class_names))
-    return {
-        "name": str(getattr(ranking.data, "path", ranking.data.name)),
-        "n": len(images),
-        "of": len(splits.train),
-        "classes": len(images.class_names),
-        "size_px": list(images.size_px),
-        "fingerprint": images.fingerprint,
-        "guessing": float(counts.max() / counts.sum()),
-        "test_openings": splits.test.openings,
-    }
+    return RankedData(
+        name=str(getattr(ranking.data, "path", ranking.data.name)),
+        n=len(images),
+        of=len(splits.train),
+        classes=len(images.class_names),
+        size_px=tuple(images.size_px),
+        fingerprint=images.fingerprint,
+        guessing=float(counts.max() / counts.sum()),
+        test_openings=splits.test.openings,
+    )

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferkit.runtime.files import write_text
-from transferkit.runtime.json_files import read_result
+from transferkit.studies.rank.results import Ranking, read_ranking
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def write_ranking(folder: Path) -> None:
+def write_pages(folder: Path) -> None:
     """Make report.html and report.md of a ranking from its ranking.json alone."""
-    from transferkit.studies.rank import page as ranking
+    from transferkit.studies.rank import page
 
-    content = read_result(folder / "ranking.json")
-    write_text(folder / "report.md", ranking.ranking_markdown(content))
-    write_text(folder / "report.html", ranking.ranking_page(content))
+    ranking = read_ranking(folder)
+    write_text(folder / "report.md", page.ranking_markdown(ranking))
+    write_text(folder / "report.html", page.ranking_page(ranking))
 
 
-def ranking_verdict(ranking: Mapping[str, Any]) -> RenderableType:
+def ranking_verdict(ranking: Ranking) -> RenderableType:
     """What the terminal shows of a ranking."""
-    from transferkit.studies.rank import page as rankings
+    from transferkit.studies.rank import page
 
-    return rankings.ranking_verdict(ranking)
+    return page.ranking_verdict(ranking)

@@ -1,0 +1,114 @@
+"""Results as frozen dataclasses and as JSON: the one way between them, damage told with its file and place."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.files import write_json
+from transferkit.runtime.json_files import MEND, read_json, read_line_objects, read_result
+
+Record = TypeVar("Record")
+
+EXPECTED = {  # what pydantic expected, as our messages say it
+    "int": "int",
+    "float": "float",
+    "string": "str",
+    "bool": "bool",
+    "dict": "an object",
+    "dataclass": "an object",
+    "list": "a list",
+    "tuple": "a list",
+    "finite": "float",
+    "greater": "positive",
+}
+
+
+_adapter: Callable[[type], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+def as_json(record: Any) -> Any:
+    """A record as plain JSON: its fields as keys, None for numbers that are not defined, because JSON has no NaN.
+
+    Example:
+        >>> from transferkit.metrics.statistics import Interval
+        >>> as_json(Interval(0.25, float("nan")))
+        {'low': 0.25, 'high': None}
+    """
+    return without_nan(_adapter(type(record)).dump_python(record, mode="json", by_alias=True))
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for numbers that are not defined."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_record(path: Path, record: Any) -> None:
+    """A record as a JSON file, atomically."""
+    write_json(path, as_json(record))
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """The record in a JSON file; keys that it does not know are passed over.
+
+    Raises:
+        TransferkitError: If the file is damaged; says where.
+    """
+    return from_json(read_json(path), kind, str(path), MEND)
+
+
+def read_result_record(path: Path, kind: type[Record]) -> Record:
+    """The record in a JSON file of results whose numbers mean what those of this version mean.
+
+    Raises:
+        TransferkitError: If it is damaged or has another schema; says to make it again.
+    """
+    return from_json(read_result(path), kind, str(path), MEND)
+
+
+def read_record_lines(path: Path, kind: type[Record]) -> list[Record]:
+    """The records in a file that holds one per line.
+
+    Raises:
+        TransferkitError: Names the line that is damaged.
+    """
+    return [from_json(value, kind, place) for place, value in read_line_objects(path)]
+
+
+def from_json(value: Any, kind: type[Record], place: str, mend: str = "") -> Record:
+    """The record that a JSON value holds.
+
+    Raises:
+        TransferkitError: If it has another shape; names `place` and what is wrong in it, and says how to mend it.
+    """
+    try:
+        record: Record = _adapter(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise TransferkitError(f"{place} is damaged: {_problem(error.errors()[0])}.{mend}") from error
+    return record
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with a value, and where.
+
+    Example:
+        >>> _problem({"type": "int_type", "loc": ("input", "size"), "msg": "", "input": "x"})
+        "input.size is 'x', expected int"
+    """
+    kind, place = error["type"], ".".join(str(part) for part in error["loc"])
+    if kind == "missing":
+        return f"{place} is missing"
+    expected = EXPECTED.get(kind.split("_")[0], error["msg"])
+    return f"{quoted(place or 'the whole')[1:-1]} is {quoted(error['input'])}, expected {expected}"
