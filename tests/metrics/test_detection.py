@@ -11,11 +11,11 @@ from scipy import stats
 from sklearn.metrics import auc as area
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-from transferkit.metrics.auroc import auroc, auroc_difference
 from transferkit.metrics.bootstrap import stratified_bootstrap
-from transferkit.metrics.open_world import error_among_accepted, largest_safe_prevalence, open_world
+from transferkit.metrics.open_set import error_among_accepted, largest_safe_prevalence, open_world
 from transferkit.metrics.openood import aupr_out, fpr95_openood
-from transferkit.metrics.proportion import share
+from transferkit.metrics.proportions import share
+from transferkit.metrics.roc import auroc, auroc_difference
 from transferkit.metrics.thresholds import fpr95_id, threshold_at
 from transferkit.runtime.errors import TransferkitError
 

@@ -7,7 +7,8 @@ import pytest
 from sklearn import metrics as sk
 from small_outputs import EMPTY, outputs_of, random_outputs, two_class
 
-from transferkit.metrics.accuracy import (
+from transferkit.metrics.calibration import ece, ece_equal_mass
+from transferkit.metrics.classification import (
     _class_scores,
     accuracy,
     accuracy_with_interval,
@@ -15,7 +16,6 @@ from transferkit.metrics.accuracy import (
     macro_recall,
     per_class,
 )
-from transferkit.metrics.calibration import ece, ece_equal_mass
 from transferkit.metrics.mistakes import least_confident_hits, most_confident_mistakes, most_confused
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import brier, nll, signed_overconfidence

@@ -12,7 +12,7 @@ from small_trainings import MACHINE, classifier, images, settings
 
 from transferkit.data.images import Images
 from transferkit.features.fast_classifier import collect
-from transferkit.metrics.accuracy import accuracy
+from transferkit.metrics.classification import accuracy
 from transferkit.metrics.probabilities import nll
 from transferkit.models.classifier import Classifier
 from transferkit.runtime import machine

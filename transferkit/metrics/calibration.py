@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.metrics.accuracy import is_right
+from transferkit.metrics.classification import is_right
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import mean_or_nan
-from transferkit.metrics.proportion import Proportion, proportion
+from transferkit.metrics.proportions import Proportion, proportion
 from transferkit.metrics.statistics import Interval
 from transferkit.runtime.array_types import Bools, Floats
 

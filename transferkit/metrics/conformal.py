@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.proportion import Proportion, share
+from transferkit.metrics.proportions import Proportion, share
 from transferkit.runtime.array_types import Bools, Floats
 from transferkit.runtime.errors import TransferkitError
 

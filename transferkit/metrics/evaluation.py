@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.data.images import Images
-from transferkit.metrics.accuracy import ClassScores, accuracy_with_interval, confusion_matrix, macro_recall, per_class
 from transferkit.metrics.calibration import (
     classwise_ece,
     confidence_by_class,
@@ -20,6 +19,13 @@ from transferkit.metrics.calibration import (
     ece_equal_mass_if_calibrated,
     ece_if_calibrated,
     reliability,
+)
+from transferkit.metrics.classification import (
+    ClassScores,
+    accuracy_with_interval,
+    confusion_matrix,
+    macro_recall,
+    per_class,
 )
 from transferkit.metrics.mistakes import least_confident_hits, most_confident_mistakes, most_confused
 from transferkit.metrics.outcome import against_commonest, since_start

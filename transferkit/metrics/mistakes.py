@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.metrics.accuracy import confusion_matrix, is_right
+from transferkit.metrics.classification import confusion_matrix, is_right
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.proportion import Proportion, proportion
+from transferkit.metrics.proportions import Proportion, proportion
 from transferkit.runtime.array_types import Integers
 
 

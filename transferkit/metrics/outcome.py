@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.metrics.accuracy import confusion_matrix
+from transferkit.metrics.classification import confusion_matrix
 from transferkit.metrics.epochs import best_epoch
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.statistics import mcnemar_mid_p

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferkit.metrics.accuracy import is_right
+from transferkit.metrics.classification import is_right
 from transferkit.metrics.outputs import Outputs
 from transferkit.runtime.array_types import Floats
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from transferkit.metrics.accuracy import is_right
+from transferkit.metrics.classification import is_right
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import mean_or_nan
-from transferkit.metrics.proportion import Proportion, proportion
+from transferkit.metrics.proportions import Proportion, proportion
 from transferkit.metrics.statistics import clopper_pearson
 from transferkit.runtime.array_types import Floats
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.metrics.proportion import Proportion, share
+from transferkit.metrics.proportions import Proportion, share
 from transferkit.metrics.scores import finite_scores
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.errors import TransferkitError

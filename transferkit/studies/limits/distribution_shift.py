@@ -12,8 +12,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from transferkit.data.images import Images, Pixels
-from transferkit.metrics.accuracy import accuracy
 from transferkit.metrics.calibration import ece
+from transferkit.metrics.classification import accuracy
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.statistics import newcombe
 from transferkit.runtime.console import Console

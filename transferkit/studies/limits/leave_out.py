@@ -13,9 +13,9 @@ import torch
 from transferkit import ood
 from transferkit.data.images import Images, SealedImages, Splits
 from transferkit.features.fast_classifier import collect
-from transferkit.metrics.auroc import auroc
 from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.roc import auroc
 from transferkit.metrics.statistics import mean_and_sd
 from transferkit.metrics.thresholds import threshold_at
 from transferkit.models import backbones

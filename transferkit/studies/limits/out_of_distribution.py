@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from transferkit import ood
 from transferkit.data.images import Images, Pixels
-from transferkit.metrics.auroc import auroc
 from transferkit.metrics.openood import aupr_out, fpr95_openood
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.roc import auroc
 from transferkit.metrics.thresholds import fpr95_id
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.contamination import Guard

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
-from transferkit.metrics.accuracy import accuracy
+from transferkit.metrics.classification import accuracy
 from transferkit.studies.limits.subject import Subject
 
 # OpenOOD v1.5, results/cifar10.csv: means over three seeds.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.metrics.proportion import Proportion, share
+from transferkit.metrics.proportions import Proportion, share
 from transferkit.metrics.statistics import Interval
 
 Bools = npt.NDArray[np.bool_]

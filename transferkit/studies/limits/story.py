@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from transferkit import ood
 from transferkit.metrics.evaluation import evaluate, without_nan
-from transferkit.metrics.open_world import open_world
+from transferkit.metrics.open_set import open_world
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.thresholds import threshold_at
 from transferkit.runs import result_folders

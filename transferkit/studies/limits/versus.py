@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.metrics.auroc import auroc, auroc_difference
 from transferkit.metrics.bootstrap import percentile_interval
+from transferkit.metrics.roc import auroc, auroc_difference
 from transferkit.metrics.statistics import holm, paired_difference
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import LIMITS, LIMITS_COMPARISON

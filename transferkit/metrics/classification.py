@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.proportion import Proportion, proportion
+from transferkit.metrics.proportions import Proportion, proportion
 from transferkit.metrics.statistics import Interval, wilson
 from transferkit.runtime.array_types import Bools, Integers
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.metrics.bootstrap import RESAMPLES, percentile_interval
-from transferkit.metrics.proportion import Proportion, share
+from transferkit.metrics.proportions import Proportion, share
 from transferkit.metrics.statistics import Interval
 from transferkit.runtime.array_types import Bools, Floats
 from transferkit.runtime.errors import TransferkitError
