@@ -9,6 +9,8 @@ from rich.console import Console
 
 from transferkit import report
 from transferkit.runs.run_directory import Run
+from transferkit.runtime.records import from_json
+from transferkit.studies.compare.results import Comparison
 
 
 def page_of(run: Run) -> str:
@@ -22,7 +24,7 @@ def terminal_lines(run: Run) -> list[str]:
     return console.export_text().splitlines()
 
 
-def study(folder: Path, names: tuple[str, str] = ("scratch", "finetune")) -> dict[str, Any]:
+def study(folder: Path, names: tuple[str, str] = ("scratch", "finetune")) -> Comparison:
     difference = {"mean": 0.031, "interval": [0.012, 0.05], "p": 0.001, "p_holm": 0.0123, "shown": True}
     arm = {"seeds": 3, "sd": 0.004, "mean": 0.82, "interval": [0.81, 0.83], "fit_seconds": 61.0, "test_openings": 3}
     arms: list[dict[str, Any]] = [
@@ -30,7 +32,7 @@ def study(folder: Path, names: tuple[str, str] = ("scratch", "finetune")) -> dic
         for number, name in enumerate(names)
     ]
     arms[1]["difference"] = difference
-    return {
+    content = {
         "schema": 3,
         "pairs": [{"a": names[1], "b": names[0], **difference}],
         "reference": names[0],
@@ -42,3 +44,4 @@ def study(folder: Path, names: tuple[str, str] = ("scratch", "finetune")) -> dic
         "command": "transferkit run study",
         "folder": str(folder),
     }
+    return from_json(content, Comparison, "study")

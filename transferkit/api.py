@@ -14,6 +14,7 @@ from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.argument_types import typed
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.compare.results import Comparison, LabelCurve
 from transferkit.studies.rank.results import Ranking
 
 P = ParamSpec("P")
@@ -176,7 +177,7 @@ def compare(
     overwrite: bool = False,
     quiet: bool = False,
     **options: Any,
-) -> dict[str, Any]:
+) -> Comparison | LabelCurve:
     """Compare methods and backbones on the same images and budget; `transferkit compare` in Python.
 
     Args:
@@ -193,7 +194,7 @@ def compare(
         **options: Keys that all arms share: `size=64, limit_per_class=50` ...
 
     Returns:
-        What comparison.json holds: `arms`, the reference first, `pairs`, `leaders` and `verdict`.
+        The comparison: `arms`, the reference first, `pairs`, `leaders` and `verdict`.
 
     Raises:
         TransferkitError: For wrong options, backbones or data, before any work.

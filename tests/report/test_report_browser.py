@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from synthetic_runs import finished_run, outputs
 
 from transferkit import report
 from transferkit.runtime import folders
-from transferkit.runtime.files import write_json
-from transferkit.studies.compare.report import write_comparison
+from transferkit.studies.compare.report import write_pages
+from transferkit.studies.compare.results import write_comparison
 
 pytestmark = pytest.mark.browser
 
@@ -299,13 +300,14 @@ def test_a_phone_of_360_px_scrolls_in_one_direction_only(browser: Any, pages: di
 
 def test_every_column_of_a_comparison_is_in_sight_at_1200_px(browser: Any, tmp_path: Path) -> None:
     comparison = study(tmp_path, names=("scratch-on-many-pictures", "finetune-from-imagenet-weights"))
-    for arm in comparison["arms"]:
-        arm |= {"accuracies": [0.82] * 5, "runs": [f"runs/seed{seed}" for seed in range(5)], "flops_per_image": 3.6e9}
-        arm |= {"trained_parameters": 11_200_000, "training_flops": 1.2e16, "predicted_images_per_second": 1234.5}
+    wide: dict[str, Any] = {"accuracies": (0.82,) * 5, "runs": tuple(f"runs/seed{seed}" for seed in range(5))}
+    wide |= {"flops_per_image": 3.6e9, "trained_parameters": 11_200_000, "training_flops": 1.2e16}
+    wide |= {"predicted_images_per_second": 1234.5}
+    comparison = replace(comparison, arms=tuple(replace(arm, **wide) for arm in comparison.arms))
     (tmp_path / "page").mkdir()
     with folders.held(tmp_path / "page", "study"):
-        write_json(tmp_path / "page" / "comparison.json", comparison)
-        write_comparison(tmp_path / "page")
+        write_comparison(tmp_path / "page", comparison)
+        write_pages(tmp_path / "page")
 
     opened(browser, (tmp_path / "page" / "report.html").as_uri())
 

@@ -33,7 +33,7 @@ def report(
 
     is_comparison = (run / "comparison.json").exists()
     if figure is None and is_comparison:
-        Console().show(comparisons.comparison_verdict(comparisons.write_comparison(run)))
+        Console().show(comparisons.comparison_verdict(comparisons.write_pages(run)))
         return
     finished = Run(run) if is_comparison else open_run(run)
     if figure is None:

@@ -16,6 +16,7 @@ from transferkit.metrics.statistics import holm, mean_accuracy_interval, paired_
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare.measure import agreement, compare, leaders
+from transferkit.studies.compare.results import ArmPair
 from transferkit.studies.compare.same_data import arms_of, chosen_reference, finished_runs, require_same_data
 
 
@@ -39,41 +40,43 @@ def three(tmp_path: Path) -> dict[str, list[Run]]:
 
 
 def test_an_arm_has_mean_sd_and_interval(three: dict[str, list[Run]]) -> None:
-    row = compare(three, "scratch")["arms"][2]
+    row = compare(three, "scratch").arms[2]
 
-    assert row["name"] == "finetune"
-    assert (row["accuracies"], row["mean"]) == ([0.80, 0.82], pytest.approx(0.81))
-    assert row["sd"] == pytest.approx(0.02 / np.sqrt(2))  # two values 0.02 apart, n - 1
+    assert row.name == "finetune"
+    assert (row.accuracies, row.mean) == ((0.80, 0.82), pytest.approx(0.81))
+    assert row.sd == pytest.approx(0.02 / np.sqrt(2))  # two values 0.02 apart, n - 1
     correct = np.array([shares((1, 80), (0, 20)), shares((1, 82), (0, 18))], dtype=bool)
     expected = mean_accuracy_interval(correct)
-    assert row["interval"] == pytest.approx([expected.low, expected.high])
+    assert row.interval == pytest.approx([expected.low, expected.high])
 
 
 def test_an_arm_tells_what_it_cost(three: dict[str, list[Run]]) -> None:
-    row = compare(three, "scratch")["arms"][0]
+    row = compare(three, "scratch").arms[0]
 
-    assert (row["trained_parameters"], row["fit_seconds"], row["length"]) == (5130, 61.5, "3 epochs")
-    assert {key: row[key] for key in ("flops_per_image", "training_flops", "peak_memory_bytes")} == {
+    assert (row.trained_parameters, row.fit_seconds, row.length) == (5130, 61.5, "3 epochs")
+    assert {key: getattr(row, key) for key in ("flops_per_image", "training_flops", "peak_memory_bytes")} == {
         key: COSTS[key] for key in ("flops_per_image", "training_flops", "peak_memory_bytes")
     }
-    assert row["test_openings"] == 2
-    assert [(epoch["step"], epoch["seconds"]) for epoch in row["history"]] == [(10, 5.0), (20, 10.0), (30, 15.0)]
+    assert row.test_openings == 2
+    assert [(epoch.step, epoch.seconds) for epoch in row.history] == [(10, 5.0), (20, 10.0), (30, 15.0)]
 
 
 def test_a_run_that_does_not_know_its_costs_leaves_them_open(tmp_path: Path) -> None:
     runs = arm(tmp_path, "scratch", [1, 0])
     runs[0].write_json("facts", FACTS)
 
-    row = compare({"scratch": [Run(runs[0].path)], "probe": arm(tmp_path, "probe", [1, 1])}, "scratch")["arms"][0]
+    row = compare({"scratch": [Run(runs[0].path)], "probe": arm(tmp_path, "probe", [1, 1])}, "scratch").arms[0]
 
-    assert [row[key] for key in ("flops_per_image", "predicted_images_per_second", "peak_memory_bytes")] == [None] * 3
+    assert [getattr(row, key) for key in ("flops_per_image", "predicted_images_per_second", "peak_memory_bytes")] == [
+        None
+    ] * 3
 
 
 def test_recalls_are_per_class_means_over_seeds(tmp_path: Path) -> None:
     # labels are 0, 1, 0, 1: class 0 has images 0 and 2, class 1 has 1 and 3
     arms = {"a": arm(tmp_path, "scratch", [1, 1, 0, 1], [1, 1, 1, 0]), "b": arm(tmp_path, "probe", [1] * 4, [1] * 4)}
 
-    assert compare(arms, "a")["arms"][0]["recalls"] == [0.75, 0.75]
+    assert compare(arms, "a").arms[0].recalls == (0.75, 0.75)
 
 
 # ---- differences ----
@@ -86,11 +89,11 @@ def test_differences_carry_one_p_of_all_seeds_adjusted_by_holm_over_all_pairs(th
         name: np.stack([run.outputs("test").predictions == run.outputs("test").labels for run in runs])
         for name, runs in three.items()
     }
-    expected = [paired_difference(correct[pair["a"]], correct[pair["b"]], "seeds") for pair in found["pairs"]]
-    assert [pair["p"] for pair in found["pairs"]] == [one.p for one in expected]
-    assert [pair["interval"] for pair in found["pairs"]] == [[x.interval.low, x.interval.high] for x in expected]
-    assert [pair["p_holm"] for pair in found["pairs"]] == pytest.approx(holm([one.p for one in expected]))
-    assert found["arms"][1]["difference"]["mean"] == pytest.approx(0.30)
+    expected = [paired_difference(correct[pair.a], correct[pair.b], "seeds") for pair in found.pairs]
+    assert [pair.p for pair in found.pairs] == [one.p for one in expected]
+    assert [pair.interval for pair in found.pairs] == [(x.interval.low, x.interval.high) for x in expected]
+    assert [pair.p_holm for pair in found.pairs] == pytest.approx(holm([one.p for one in expected]))
+    assert found.arms[1].difference.mean == pytest.approx(0.30)
 
 
 def test_two_single_runs_carry_what_mcnemar_counts(three: dict[str, list[Run]]) -> None:
@@ -98,14 +101,14 @@ def test_two_single_runs_carry_what_mcnemar_counts(three: dict[str, list[Run]]) 
 
     # 30 images are got by probe and fine-tuning alone against scratch: 30^2 / (30 + 2), chi-squared
     p = float(mcnemar([[0, 31], [1, 0]], exact=False, correction=False).pvalue)
-    assert found["arms"][1]["difference"]["discordant"] == [30, 0]
-    assert found["arms"][1]["difference"]["p"] == pytest.approx(p)
+    assert found.arms[1].difference.discordant == (30, 0)
+    assert found.arms[1].difference.p == pytest.approx(p)
 
 
 def test_what_mcnemar_counts_is_seen_from_the_arm_of_the_row(three: dict[str, list[Run]]) -> None:
     single = {name: three[name][:1] for name in ("probe", "scratch")}
 
-    assert compare(single, "probe")["arms"][1]["difference"]["discordant"] == [0, 30]
+    assert compare(single, "probe").arms[1].difference.discordant == (0, 30)
 
 
 def test_renumbering_the_seeds_changes_nothing(tmp_path: Path) -> None:
@@ -118,32 +121,32 @@ def test_renumbering_the_seeds_changes_nothing(tmp_path: Path) -> None:
         for turn in range(4)
     ]
 
-    assert len({(one["verdict"], repr(one["pairs"])) for one in found}) == 1
+    assert len({(one.verdict, repr(one.pairs)) for one in found}) == 1
 
 
 def test_one_run_each_is_never_a_claim_about_the_methods(three: dict[str, list[Run]]) -> None:
     single = {name: runs[:1] for name, runs in three.items()}
 
-    two = compare({name: single[name] for name in ("scratch", "probe")}, "scratch")["verdict"]
-    all_three = compare(single, "scratch")["verdict"]
+    two = compare({name: single[name] for name in ("scratch", "probe")}, "scratch").verdict
+    all_three = compare(single, "scratch").verdict
 
     assert two.startswith("This run of probe is better than this run of scratch: +30.0 points (")
     assert all_three.startswith("No winner is shown: this run of probe and this run of finetune share the first place;")
 
 
 def test_the_difference_of_a_worse_arm_is_negative_with_its_interval_turned(three: dict[str, list[Run]]) -> None:
-    from_scratch = compare(three, "scratch")["arms"][1]["difference"]
-    from_probe = next(row for row in compare(three, "probe")["arms"] if row["name"] == "scratch")["difference"]
+    from_scratch = compare(three, "scratch").arms[1].difference
+    from_probe = next(row for row in compare(three, "probe").arms if row.name == "scratch").difference
 
-    assert from_probe["mean"] == -from_scratch["mean"]
-    assert from_probe["interval"] == [-bound for bound in from_scratch["interval"][::-1]]
+    assert from_probe.mean == -from_scratch.mean
+    assert from_probe.interval == tuple(-bound for bound in from_scratch.interval[::-1])
 
 
 def test_two_seeds_everywhere_make_intervals_over_seeds_and_one_makes_them_over_images(tmp_path: Path) -> None:
     two = {"a": arm(tmp_path, "scratch", [1, 0], [1, 1]), "b": arm(tmp_path, "probe", [1, 1], [0, 1])}
     one = {"a": two["a"], "b": two["b"][:1]}
 
-    assert (compare(two, "a")["over"], compare(one, "a")["over"]) == ("seeds", "images")
+    assert (compare(two, "a").over, compare(one, "a").over) == ("seeds", "images")
 
 
 def test_an_interval_over_seeds_from_one_seed_is_refused(tmp_path: Path) -> None:
@@ -163,15 +166,15 @@ def test_an_interval_over_seeds_from_one_seed_is_refused(tmp_path: Path) -> None
 def test_a_winner_is_named_only_where_it_is_shown(three: dict[str, list[Run]]) -> None:
     found = compare(three, "scratch")
 
-    assert found["leaders"] == ["finetune", "probe"]
-    assert found["verdict"].startswith("No winner is shown: finetune and probe share the first place;")
-    assert "(95 % intervals over seeds and images, n = 100, 2 seeds)." in found["verdict"]
+    assert found.leaders == ("finetune", "probe")
+    assert found.verdict.startswith("No winner is shown: finetune and probe share the first place;")
+    assert "(95 % intervals over seeds and images, n = 100, 2 seeds)." in found.verdict
 
 
 def test_the_winner_is_better_than_every_other_arm(three: dict[str, list[Run]]) -> None:
     found = compare({"scratch": three["scratch"], "best": three["probe"]}, "scratch")
 
-    assert found["leaders"] == ["best"]
+    assert found.leaders == ("best",)
     # both seeds answer alike, so the interval is that over images: all d that (30 - 100 d)^2 / (sum of squares around
     # d, and 2) does not put beyond 1.96^2
     answers = [1.0] * 30 + [0.0] * 70
@@ -181,14 +184,14 @@ def test_the_winner_is_better_than_every_other_arm(three: dict[str, list[Run]]) 
         if sum(x - d for x in answers) ** 2 <= 1.959964**2 * (sum((x - d) ** 2 for x in answers) + 2)
     ]
     assert (round(100 * kept[0], 1), round(100 * kept[-1], 1)) == (20.4, 39.6)
-    assert found["verdict"].startswith("best is better than scratch: +30.0 points (+20.4 to +39.6)")
+    assert found.verdict.startswith("best is better than scratch: +30.0 points (+20.4 to +39.6)")
 
 
 def test_equal_arms_show_no_difference_at_this_n_and_these_seeds(tmp_path: Path) -> None:
     same = [1, 1, 0, 1]
     arms = {name: arm(tmp_path, name, same, same, same) for name in ("scratch", "probe")}
 
-    verdict = compare(arms, "scratch")["verdict"]
+    verdict = compare(arms, "scratch").verdict
 
     # half the interval would be 1.96 * sqrt(2 / 4 / (4 - 1.96^2)), 348 points: four images leave all open
     assert verdict == (
@@ -199,12 +202,11 @@ def test_equal_arms_show_no_difference_at_this_n_and_these_seeds(tmp_path: Path)
 
 def test_leaders_are_those_that_nobody_is_shown_to_beat() -> None:
     pairs = [
-        {"a": "x", "b": "y", "shown": False},
-        {"a": "x", "b": "z", "shown": True},
-        {"a": "y", "b": "z", "shown": False},
+        ArmPair(a, b, mean=0.1, interval=(0.0, 0.2), p=0.5, p_holm=0.5, shown=shown)
+        for a, b, shown in (("x", "y", False), ("x", "z", True), ("y", "z", False))
     ]
 
-    assert leaders(["x", "y", "z"], pairs) == ["x", "y"]
+    assert leaders(["x", "y", "z"], pairs) == ("x", "y")
 
 
 def test_agreement_is_the_share_of_a_rows_errors_that_the_column_makes_too() -> None:
@@ -214,7 +216,7 @@ def test_agreement_is_the_share_of_a_rows_errors_that_the_column_makes_too() -> 
     shares_of = agreement([a, b])
 
     # a's seeds: 2 of the first's 4 errors, 2 of the second's 2; with b 1 of 4 and 1 of 2; back 1 of 3 twice
-    assert shares_of == [[pytest.approx(0.75), pytest.approx(0.375)], [pytest.approx(1 / 3), None]]
+    assert shares_of == ((pytest.approx(0.75), pytest.approx(0.375)), (pytest.approx(1 / 3), None))
 
 
 def test_other_machines_and_versions_are_noted(tmp_path: Path, three: dict[str, list[Run]]) -> None:
@@ -224,12 +226,12 @@ def test_other_machines_and_versions_are_noted(tmp_path: Path, three: dict[str, 
         "environment", {"packages": {"transferkit": "0.0.9"}, "device": "GPU", "precision": "bf16", "threads": 8}
     )
 
-    notes = compare({"scratch": here, "probe": [other]}, "scratch")["notes"]
+    notes = compare({"scratch": here, "probe": [other]}, "scratch").notes
 
-    assert notes == [
+    assert notes == (
         "Made with several versions of transferkit: 0.0.9, 0.1.0.",
         "Made on several machines, so times and memory do not compare: CPU, fp32, 1 thread; GPU, bf16, 8 threads.",
-    ]
+    )
 
 
 # ---- which runs may be compared ----

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.studies.compare import study
 from transferkit.studies.compare.options import Arms, label_counts, study_of
 from transferkit.studies.compare.report import comparison_verdict
+from transferkit.studies.compare.results import Comparison, LabelCurve, read_comparison
 from transferkit.studies.compare.study import budget_in_words, compare_runs, run_study
 
 GOOD = {"scratch": 120, "probe": 160, "finetune": 180}  # of 200 images right
@@ -200,10 +202,11 @@ def test_what_cannot_be_compared_is_refused_before_any_work(arguments: list[str]
 # ---- failures, kills, and starting again ----
 
 
-def without_place(comparison: dict[str, Any]) -> dict[str, Any]:
+def without_place(comparison: Comparison | LabelCurve) -> Comparison | LabelCurve:
     """A comparison apart from where its runs are."""
-    arms = [{**row, "runs": [Path(run).name for run in row["runs"]]} for row in comparison["arms"]]
-    return {**comparison, "arms": arms, "folder": ""}
+    assert isinstance(comparison, Comparison)
+    arms = tuple(replace(row, runs=tuple(Path(run).name for run in row.runs)) for row in comparison.arms)
+    return replace(comparison, arms=arms, folder="")
 
 
 def test_a_killed_comparison_goes_on_to_the_table_of_an_uninterrupted_one(tmp_path: Path, engine: Engine) -> None:
@@ -224,8 +227,8 @@ def test_a_failed_arm_is_reported_and_the_others_go_on(tmp_path: Path, engine: E
 
     found = run_study(wanted(), tmp_path / "study", console=SILENT)
 
-    assert [row["name"] for row in found["arms"]] == ["scratch", "probe"]
-    assert found["failures"] == ["finetune, seed 0: too little memory", "finetune, seed 1: ValueError: bad luck"]
+    assert [row.name for row in found.arms] == ["scratch", "probe"]
+    assert found.failures == ("finetune, seed 0: too little memory", "finetune, seed 1: ValueError: bad luck")
     assert "too little memory" in (tmp_path / "study" / "report.md").read_text()
 
 
@@ -237,7 +240,7 @@ def test_only_the_failed_arm_is_tried_again(tmp_path: Path, engine: Engine) -> N
 
     found = run_study(wanted(), tmp_path / "study", console=SILENT)
 
-    assert (engine.made, found["failures"]) == (["finetune-seed1"], [])
+    assert (engine.made, found.failures) == (["finetune-seed1"], ())
 
 
 def test_a_finished_study_is_not_run_again_unasked(tmp_path: Path, engine: Engine) -> None:
@@ -280,8 +283,8 @@ def test_where_the_reference_fails_another_takes_its_place_aloud(tmp_path: Path,
 
     found = run_study(wanted(), tmp_path / "study", console=SILENT)
 
-    assert found["reference"] == "probe"
-    assert found["failures"][-1] == "The reference scratch did not come to an end; probe takes its place."
+    assert found.reference == "probe"
+    assert found.failures[-1] == "The reference scratch did not come to an end; probe takes its place."
 
 
 def test_one_arm_left_is_too_few(tmp_path: Path, engine: Engine) -> None:
@@ -325,11 +328,11 @@ def test_a_real_comparison_that_was_killed_equals_the_uninterrupted_one(
 
     measured = ("fit_seconds", "predicted_images_per_second", "peak_memory_bytes", "history")
     tables = [
-        [{key: value for key, value in row.items() if key not in measured} for row in without_place(one)["arms"]]
+        [{key: value for key, value in vars(row).items() if key not in measured} for row in without_place(one).arms]
         for one in (whole, resumed)
     ]
     assert tables[0] == tables[1]
-    assert whole["pairs"] == resumed["pairs"]
+    assert whole.pairs == resumed.pairs
 
 
 def test_python_compares_as_the_command_does(tmp_path: Path, engine: Engine) -> None:
@@ -346,8 +349,8 @@ def test_python_compares_as_the_command_does(tmp_path: Path, engine: Engine) -> 
     )
 
     assert engine.made == ["scratch-seed0", "probe-seed0"]
-    assert (found["over"], found["leaders"]) == ("images", ["probe"])
-    assert [row["length"] for row in found["arms"]] == ["30 steps", "solved"]
+    assert (found.over, found.leaders) == ("images", ("probe",))
+    assert [row.length for row in found.arms] == ["30 steps", "solved"]
 
 
 @pytest.mark.slow
@@ -377,12 +380,12 @@ def test_finished_runs_are_compared_without_running_anything(tmp_path: Path, eng
     found = compare_runs(paths, tmp_path / "out", reference="probe-resnet20")
 
     assert engine.made == []
-    assert {row["name"]: row["seeds"] for row in found["arms"]} == {
+    assert {row.name: row.seeds for row in found.arms} == {
         "probe-resnet20": 2,
         "finetune-resnet20": 2,
         "scratch-resnet20": 2,
     }
-    assert found["leaders"] == ["finetune-resnet20"]
+    assert found.leaders == ("finetune-resnet20",)
 
 
 @pytest.mark.usefixtures("engine")
@@ -418,9 +421,7 @@ def test_a_curve_compares_the_arms_at_each_number_of_labels(tmp_path: Path) -> N
     found = run_study(wanted("curve", labels=[5, "all"]), tmp_path / "study", console=SILENT)
 
     # 300 // 5 = 60 and 300 // 100 = 3 of the 200 images are lost
-    means = {
-        (point["labels"], row["name"]): row["mean"] for point in found["points"] for row in point["comparison"]["arms"]
-    }
+    means = {(point.labels, row.name): row.mean for point in found.points for row in point.comparison.arms}
     assert means == {
         (5, "scratch"): 0.3,
         (5, "probe"): 0.5,
@@ -429,7 +430,7 @@ def test_a_curve_compares_the_arms_at_each_number_of_labels(tmp_path: Path) -> N
         ("all", "probe"): 0.785,
         ("all", "finetune"): 0.885,
     }
-    assert found["verdict"].startswith("5 labels per class: finetune leads, +10.0 points (")
+    assert found.verdict.startswith("5 labels per class: finetune leads, +10.0 points (")
 
 
 @pytest.mark.usefixtures("engine")
@@ -438,7 +439,7 @@ def test_a_curve_of_one_method_needs_no_other(tmp_path: Path) -> None:
 
     found = run_study(one, tmp_path / "study", console=SILENT)
 
-    assert found["verdict"].startswith("5 labels per class: probe 50.0 %; 10 labels per class: probe 65.0 %")
+    assert found.verdict.startswith("5 labels per class: probe 50.0 %; 10 labels per class: probe 65.0 %")
 
 
 def test_a_number_of_labels_where_all_failed_is_left_out(tmp_path: Path, engine: Engine) -> None:
@@ -446,14 +447,14 @@ def test_a_number_of_labels_where_all_failed_is_left_out(tmp_path: Path, engine:
 
     found = run_study(wanted("curve", labels=[5, "all"]), tmp_path / "study", console=SILENT)
 
-    assert [point["labels"] for point in found["points"]] == ["all"]
-    assert len(found["failures"]) == 6
+    assert [point.labels for point in found.points] == ["all"]
+    assert len(found.failures) == 6
 
 
 # ---- how it is shown ----
 
 
-def shown(comparison: dict[str, Any]) -> str:
+def shown(comparison: Comparison | LabelCurve) -> str:
     console = RichConsole(file=io.StringIO(), width=80)
     console.print(comparison_verdict(comparison))
     assert isinstance(console.file, io.StringIO)
@@ -576,3 +577,15 @@ def test_a_study_that_was_killed_before_its_page_goes_on(tmp_path: Path, engine:
 
     assert engine.made == []
     assert (tmp_path / "study" / "report.html").exists()
+
+
+@pytest.mark.parametrize("command", ["compare", "curve"])
+@pytest.mark.usefixtures("engine")
+def test_what_is_returned_is_what_the_file_holds_and_says_its_verdict(tmp_path: Path, command: str) -> None:
+    labels = {"labels": [5, "all"]} if command == "curve" else {}
+
+    comparison = run_study(wanted(command, **labels), tmp_path, console=SILENT)
+
+    assert read_comparison(tmp_path) == comparison
+    assert repr(comparison).endswith(f": {comparison.verdict}\nReport: {tmp_path}/report.html")
+    assert comparison._repr_html_().startswith("<iframe srcdoc=")

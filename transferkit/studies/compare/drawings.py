@@ -3,44 +3,66 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from markupsafe import Markup
 
 from transferkit.report import curves
 from transferkit.report.curves import COLOURS, Drawn, Frame, Line
 from transferkit.report.plots import shade, shortened
+from transferkit.studies.compare.results import Agreement, Arm, LabelCurve, LabelPoint, LoggedEpoch
 from transferkit.studies.compare.words import brief, gigaflops
-
-Row = Mapping[str, Any]
 
 MOST_CLASSES = 30  # drawn one by one; of more, those that differ most
 ROW_PX, LEFT_PX, WIDTH_PX = 20, 110, 560
 NAMES_FROM_RIGHT = 0.6  # of a drawing's width: from here on a point's name stands left of it
 
 
-def key(rows: Sequence[Row]) -> list[tuple[str, int]]:
+COSTS: tuple[tuple[Callable[[Arm], float | None], str, Callable[[float], str]], ...] = (
+    (lambda arm: arm.fit_seconds, "Accuracy, %, over the time to fit", brief),
+    (lambda arm: arm.training_flops, "Accuracy, %, over the operations of training, GFLOPs", gigaflops),
+    (
+        lambda arm: arm.flops_per_image,
+        "Accuracy, %, over the operations per image at prediction, GFLOPs",
+        gigaflops,
+    ),
+)
+LOGS: tuple[tuple[Callable[[LoggedEpoch], float | None], Callable[[LoggedEpoch], float | None], str, int, str], ...] = (
+    (
+        lambda epoch: epoch.seconds,
+        lambda epoch: epoch.val_accuracy,
+        "Validation accuracy, %, over the time of the steps",
+        100,
+        "s",
+    ),
+    (
+        lambda epoch: epoch.step,
+        lambda epoch: epoch.val_accuracy,
+        "Validation accuracy, %, over gradient steps",
+        100,
+        "step",
+    ),
+    (lambda epoch: epoch.step, lambda epoch: epoch.loss, "Training loss over gradient steps", 1, "step"),
+)
+
+
+def key(names: Sequence[str]) -> list[tuple[str, int]]:
     """Name and colour of every arm, in the order of the table."""
-    return [(row["name"], number % COLOURS) for number, row in enumerate(rows)]
+    return [(name, number % COLOURS) for number, name in enumerate(names)]
 
 
 # ------------------------------------------------------------------------------------------- accuracy and cost
 
 
-def cost_drawings(rows: Sequence[Row]) -> list[Drawn]:
+def cost_drawings(rows: Sequence[Arm]) -> list[Drawn]:
     """Accuracy over the time to fit, and over the operations per image at prediction, where the runs know them."""
-    found = []
-    for name, title, written in (
-        ("fit_seconds", "Accuracy, %, over the time to fit", brief),
-        ("training_flops", "Accuracy, %, over the operations of training, GFLOPs", gigaflops),
-        ("flops_per_image", "Accuracy, %, over the operations per image at prediction, GFLOPs", gigaflops),
-    ):
-        known = [(number, row) for number, row in enumerate(rows) if row.get(name)]
+    drawings = []
+    for cost, title, written in COSTS:
+        known = [(number, row, value) for number, row in enumerate(rows) if (value := cost(row))]
         if len(known) > 1:
-            found.append((title, _cost(known, name, title, written)))
-    return found
+            drawings.append((title, _cost(known, title, written)))
+    return drawings
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -58,21 +80,19 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def _cost(known: Sequence[tuple[int, Row]], name: str, title: str, written: Callable[[float], str]) -> Markup:
+def _cost(known: Sequence[tuple[int, Arm, float]], title: str, written: Callable[[float], str]) -> Markup:
     """Points with their intervals over the logarithm of a cost, the Pareto front as steps behind them."""
-    costs = [math.log10(row[name]) for _, row in known]
-    bounds = [100 * bound for _, row in known for bound in row["interval"]]
+    costs = [math.log10(value) for *_, value in known]
+    bounds = [100 * bound for _, row, _ in known for bound in row.interval]
     air, room = 0.1 * (max(bounds) - min(bounds)) or 1.0, 0.18 * (max(costs) - min(costs)) or 0.5
     frame = Frame((min(costs) - room, max(costs) + room), (max(0.0, min(bounds) - air), min(100.0, max(bounds) + air)))
     parts = [frame.axes([], curves.ticks(*frame.y_range), "log scale", "{:g}".format)]
     parts += [_log_tick(frame, value, written) for value in log_ticks(*frame.x_range)]
-    places = [(cost, 100 * row["mean"]) for cost, (_, row) in zip(costs, known, strict=True)]
+    places = [(cost, 100 * row.mean) for cost, (_, row, _) in zip(costs, known, strict=True)]
     parts.append(_front(frame, [places[index] for index in pareto_front(places)]))
     heights = spread_out([frame.place(*place)[1] for place in places])
-    for place, height, (number, row) in zip(places, heights, known, strict=True):
-        parts.append(
-            _point(frame, place, height, number, row, f"{row['name']}: {place[1]:.1f} %, {written(row[name])}")
-        )
+    for place, height, (number, row, value) in zip(places, heights, known, strict=True):
+        parts.append(_point(frame, place, height, number, row, f"{row.name}: {place[1]:.1f} %, {written(value)}"))
     return _svg(title, parts)
 
 
@@ -118,9 +138,9 @@ def _front(frame: Frame, front: Sequence[tuple[float, float]]) -> Markup:
     return Markup('<polyline class="front" points="{}"/>').format(points)
 
 
-def _point(frame: Frame, place: tuple[float, float], height: float, number: int, row: Row, words: str) -> Markup:
+def _point(frame: Frame, place: tuple[float, float], height: float, number: int, row: Arm, words: str) -> Markup:
     across, up = frame.place(*place)
-    low, high = (frame.place(place[0], 100 * bound)[1] for bound in row["interval"])
+    low, high = (frame.place(place[0], 100 * bound)[1] for bound in row.interval)
     shift, anchor = (-7, "end") if across > NAMES_FROM_RIGHT * curves.WIDTH else (7, "start")
     return Markup(
         '<g class="s{colour}"><line class="range" x1="{x}" y1="{low}" x2="{x}" y2="{high}"/>'
@@ -136,7 +156,7 @@ def _point(frame: Frame, place: tuple[float, float], height: float, number: int,
         at=across + shift,
         below=height - 4,
         anchor=anchor,
-        name=shortened(row["name"], 22),
+        name=shortened(row.name, 22),
     )
 
 
@@ -149,23 +169,21 @@ def _svg(label: str, parts: Sequence[Markup], width: float = curves.WIDTH, heigh
 # ---------------------------------------------------------------------------------------------------- learning
 
 
-def learning_curves(rows: Sequence[Row]) -> list[Drawn]:
+def learning_curves(rows: Sequence[Arm]) -> list[Drawn]:
     """Val accuracy over time and over steps, and training loss over steps, of the first seed of every arm."""
-    found = []
-    for across, up, title, factor, x_title in (
-        ("seconds", "val_accuracy", "Validation accuracy, %, over the time of the steps", 100, "s"),
-        ("step", "val_accuracy", "Validation accuracy, %, over gradient steps", 100, "step"),
-        ("step", "loss", "Training loss over gradient steps", 1, "step"),
-    ):
+    drawings = []
+    for across, up, title, factor, x_title in LOGS:
         lines = [_logged(row, across, up, factor) for row in rows]
         if any(line.xs for line in lines):
-            found.append((title, _lines(lines, title, x_title)))
-    return found
+            drawings.append((title, _lines(lines, title, x_title)))
+    return drawings
 
 
-def _logged(row: Row, across: str, up: str, factor: float) -> Line:
-    known = [line for line in row.get("history") or [] if line.get(up) is not None]
-    return Line([float(line[across]) for line in known], [factor * float(line[up]) for line in known], row["name"])
+def _logged(
+    row: Arm, across: Callable[[LoggedEpoch], float | None], up: Callable[[LoggedEpoch], float | None], factor: float
+) -> Line:
+    points = [(across(epoch) or 0.0, factor * value) for epoch in row.history if (value := up(epoch)) is not None]
+    return Line([x for x, _ in points], [y for _, y in points], row.name)
 
 
 def _lines(lines: Sequence[Line], title: str, x_title: str) -> Markup:
@@ -182,30 +200,32 @@ def _lines(lines: Sequence[Line], title: str, x_title: str) -> Markup:
 # ----------------------------------------------------------------------------------------------------- classes
 
 
-def class_differences(rows: Sequence[Row], class_names: Sequence[str]) -> Markup:
+def class_differences(rows: Sequence[Arm], class_names: Sequence[str]) -> Markup:
     """Recall of every class, in points above or below the reference's: one dot per arm and class."""
     reference, others = rows[0], list(enumerate(rows))[1:]
-    found = [
-        (
-            name,
-            [
-                (number, row["name"], 100 * (row["recalls"][index] - reference["recalls"][index]))
-                for number, row in others
-            ],
-        )
-        for index, name in enumerate(class_names)
-        if others and all((row.get("recalls") or {index: None})[index] is not None for row in rows)
-    ]
-    if not found:
+    classes = [(name, _recall_dots(reference, others, index)) for index, name in enumerate(class_names)]
+    drawn = [(name, dots) for name, dots in classes if dots]
+    if not drawn:
         return Markup("")
-    found.sort(key=lambda item: max(abs(value) for _, _, value in item[1]), reverse=True)
-    return _class_chart(found[:MOST_CLASSES], reference["name"])
+    drawn.sort(key=lambda item: max(abs(value) for _, _, value in item[1]), reverse=True)
+    return _class_chart(drawn[:MOST_CLASSES], reference.name)
 
 
-def _class_chart(found: Sequence[tuple[str, Sequence[tuple[int, str, float]]]], reference: str) -> Markup:
-    extent = max(abs(value) for _, dots in found for _, _, value in dots) or 1.0
+def _recall_dots(reference: Arm, others: Sequence[tuple[int, Arm]], label: int) -> list[tuple[int, str, float]]:
+    """Number, name and distance of every other arm, in points; none where an arm's recall is not known."""
+    dots = []
+    for number, row in others:
+        recall, base = (dict(enumerate(arm.recalls)).get(label) for arm in (row, reference))
+        if recall is None or base is None:
+            return []
+        dots.append((number, row.name, 100 * (recall - base)))
+    return dots
+
+
+def _class_chart(classes: Sequence[tuple[str, Sequence[tuple[int, str, float]]]], reference: str) -> Markup:
+    extent = max(abs(value) for _, dots in classes for _, _, value in dots) or 1.0
     ticks = curves.ticks(-extent, extent, 6)
-    height = ROW_PX * len(found) + 24
+    height = ROW_PX * len(classes) + 24
     scale = (WIDTH_PX - LEFT_PX - 24) / 2 / extent
 
     def across(value: float) -> float:
@@ -215,7 +235,7 @@ def _class_chart(found: Sequence[tuple[str, Sequence[tuple[int, str, float]]]], 
     text = Markup('<text class="soft" x="{}" y="{}" text-anchor="middle">{:+g}</text>')
     parts = [line.format("zero" if not tick else "grid", across(tick), across(tick), height - 22) for tick in ticks]
     parts += [text.format(across(tick), height - 6, tick) for tick in ticks]
-    for index, (name, dots) in enumerate(found):
+    for index, (name, dots) in enumerate(classes):
         middle = ROW_PX * index + ROW_PX / 2
         label = Markup('<text x="{}" y="{}" text-anchor="end" dominant-baseline="middle">{}</text>')
         parts.append(label.format(LEFT_PX - 10, middle, shortened(name, 15)))
@@ -224,15 +244,15 @@ def _class_chart(found: Sequence[tuple[str, Sequence[tuple[int, str, float]]]], 
             dot.format(number % COLOURS, across(value), middle, f"{name}, {arm}: {value:+.1f} points to {reference}")
             for number, arm, value in dots
         ]
-    return _svg(f"Recall of {len(found)} classes in points above {reference}", parts, WIDTH_PX, height)
+    return _svg(f"Recall of {len(classes)} classes in points above {reference}", parts, WIDTH_PX, height)
 
 
 # --------------------------------------------------------------------------------------------------- agreement
 
 
-def agreement(found: Mapping[str, Any]) -> Markup:
+def agreement(shared: Agreement) -> Markup:
     """Squares: of the images that the row's arm gets wrong, the share that the column's arm gets wrong too."""
-    names, shares = found.get("names") or [], found.get("shares") or []
+    names, shares = shared.names, shared.shares
     if len(names) < 2:
         return Markup("")
     side, left, top = 46, 150, 22
@@ -261,23 +281,22 @@ def agreement(found: Mapping[str, Any]) -> Markup:
 
 def _square(x: float, y: float, side: float, share: float | None, words: str) -> Markup:
     level = 0 if share is None else shade(share * share)  # the root is taken in `shade`: here shares count as they are
-    told = "–" if share is None else f"{100 * share:.0f}"
+    number = "–" if share is None else f"{100 * share:.0f}"
     strong = " strong" if level >= 6 else ""
     return Markup(
         '<rect class="m{}" x="{}" y="{}" width="{}" height="{}"><title>{}: {} %</title></rect>'
         '<text class="count{}" x="{}" y="{}" text-anchor="middle" dominant-baseline="central">{}</text>'
-    ).format(level, x, y, side - 1.5, side - 1.5, words, told, strong, x + side / 2, y + side / 2, told)
+    ).format(level, x, y, side - 1.5, side - 1.5, words, number, strong, x + side / 2, y + side / 2, number)
 
 
 # ------------------------------------------------------------------------------------------------------ labels
 
 
-def label_drawing(curve: Mapping[str, Any]) -> Markup:
+def label_drawing(curve: LabelCurve) -> Markup:
     """Mean accuracy with its interval over the training labels per class (log scale), one line per arm."""
-    points, names = curve["points"], curve["names"]
-    places = [math.log10(labels_per_class(point, len(curve["class_names"]))) for point in points]
-    rows = [{row["name"]: row for row in point["comparison"]["arms"]} for point in points]
-    bounds = [100 * bound for found in rows for row in found.values() for bound in row["interval"]]
+    points, classes = curve.points, len(curve.class_names)
+    places = [math.log10(labels_per_class(point, classes)) for point in points]
+    bounds = [100 * bound for arm in curve.arms for bound in arm.interval]
     air = 0.06 * (max(bounds) - min(bounds)) or 1.0
     span = max(places) - min(places) or 1.0
     frame = Frame(
@@ -287,30 +306,32 @@ def label_drawing(curve: Mapping[str, Any]) -> Markup:
     parts = [frame.axes([], curves.ticks(*frame.y_range), "labels per class, train and val (log)", "{:g}".format)]
     parts += [
         Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            frame.place(place, 0)[0], curves.HEIGHT - curves.BOTTOM + 15, point["labels"]
+            frame.place(place, 0)[0], curves.HEIGHT - curves.BOTTOM + 15, point.labels
         )
         for place, point in zip(places, points, strict=True)
     ]
-    for number, name in enumerate(names):
-        there = [(place, found[name]) for place, found in zip(places, rows, strict=True) if name in found]
+    for number, name in enumerate(curve.names):
+        there = [
+            (math.log10(labels_per_class(point, classes)), arm) for point, arm in curve.lines() if arm.name == name
+        ]
         parts.append(_label_line(frame, there, number))
     return _svg("Accuracy, %, over the number of labels per class", parts)
 
 
-def labels_per_class(point: Mapping[str, Any], classes: int) -> float:
+def labels_per_class(point: LabelPoint, classes: int) -> float:
     """How many labels a class has on average, train and val together."""
-    return (float(point["n_train"]) + float(point["n_val"])) / max(classes, 1)
+    return (point.n_train + point.n_val) / max(classes, 1)
 
 
-def _label_line(frame: Frame, there: Sequence[tuple[float, Row]], number: int) -> Markup:
+def _label_line(frame: Frame, there: Sequence[tuple[float, Arm]], number: int) -> Markup:
     shift = 0.006 * (number % 5 - 2) * (frame.x_range[1] - frame.x_range[0])  # so that intervals stay apart
     parts = [
         Markup('<line class="range" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>').format(
-            frame.place(place + shift, 0)[0], *(frame.place(place, 100 * bound)[1] for bound in row["interval"])
+            frame.place(place + shift, 0)[0], *(frame.place(place, 100 * bound)[1] for bound in row.interval)
         )
         for place, row in there
     ]
-    line = Line([place + shift for place, _ in there], [100 * row["mean"] for _, row in there], there[0][1]["name"])
+    line = Line([place + shift for place, _ in there], [100 * row.mean for _, row in there], there[0][1].name)
     return Markup('<g class="s{}">{}</g>').format(number % COLOURS, Markup("").join(parts)) + curves.drawn_line(
         line, frame, number % COLOURS, "log10 labels per class", "{:.1f}".format
     )

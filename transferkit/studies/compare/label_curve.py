@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-
-from transferkit.metrics.statistics import Over, mean_accuracy_interval, mean_accuracy_interval_over_seeds
+from transferkit.metrics.statistics import Bounds, Over, mean_accuracy_interval, mean_accuracy_interval_over_seeds
 from transferkit.recipe import Labels, Study
 from transferkit.runs.run_directory import Run
-from transferkit.runtime.json_files import SCHEMAS
-from transferkit.studies.compare.measure import Subject, compare, evidence_in_words, in_points
+from transferkit.studies.compare.measure import compare, correct_answers
+from transferkit.studies.compare.results import Comparison, LabelCurve, LabelPoint
+from transferkit.studies.compare.verdict import ArmInWords, evidence_in_words, in_points
 
 SUBSETS = (
     "Labels are counted per class and include val. Each seed draws its own; the arms share them, and smaller numbers "
@@ -21,58 +20,57 @@ SUBSETS = (
 
 def label_curve(
     study: Study, cells: Mapping[str, Sequence[Run]], reference: str, over: Over | None = None
-) -> dict[str, Any]:
-    """The content of comparison.json for a study with `labels`; a number of labels without runs is left out.
+) -> LabelCurve:
+    """The arms of a study with `labels`; a number of labels without runs is left out.
 
     An arm's interval is over seeds and images where it has two seeds: other labels, another training, other images.
     """
-    points = [found for count in study.labels if (found := point(study, cells, reference, count, over))]
-    first = points[0]["comparison"]
-    return {
-        "schema": SCHEMAS["comparison.json"],
-        "kind": "curve",
-        "reference": reference,
-        "n": first["n"],
-        "over": first["over"],
-        "class_names": first["class_names"],
-        "names": [
-            arm for arm in study.arms if any(row["name"] == arm for one in points for row in one["comparison"]["arms"])
-        ],
-        "points": points,
-        "verdict": verdict(points),
-        "notes": list(dict.fromkeys(note for one in points for note in one["comparison"]["notes"])),
-        "subsets": SUBSETS,
-    }
+    candidates = (label_point(study, cells, reference, count, over) for count in study.labels)
+    points = tuple(point for point in candidates if point)
+    first = points[0].comparison
+    return LabelCurve(
+        reference=reference,
+        n=first.n,
+        over=first.over,
+        class_names=first.class_names,
+        names=tuple(name for name in study.arms if any(_has(point, name) for point in points)),
+        points=points,
+        verdict=verdict(points),
+        notes=tuple(dict.fromkeys(note for point in points for note in point.comparison.notes)),
+        subsets=SUBSETS,
+    )
 
 
-def point(
+def _has(point: LabelPoint, name: str) -> bool:
+    return any(arm.name == name for arm in point.comparison.arms)
+
+
+def label_point(
     study: Study, cells: Mapping[str, Sequence[Run]], reference: str, count: Labels, over: Over | None
-) -> dict[str, Any] | None:
+) -> LabelPoint | None:
     """The arms at one number of labels; None where no run came to an end."""
     arms = {arm: cells[cell] for cell, (arm, its) in study.cells().items() if its == count and cells.get(cell)}
     if not arms:
         return None
     comparison = compare(arms, reference if reference in arms else next(iter(arms)), over)
-    for row in comparison["arms"]:
-        row["interval"] = interval(arms[row["name"]])
+    rows = tuple(replace(arm, interval=interval(arms[arm.name])) for arm in comparison.arms)
     images = next(iter(arms.values()))[0].facts["data"]["n"]
-    return {"labels": count, "n_train": images["train"], "n_val": images["val"], "comparison": comparison}
+    return LabelPoint(count, images["train"], images["val"], replace(comparison, arms=rows))
 
 
-def interval(runs: Sequence[Run]) -> list[float]:
+def interval(runs: Sequence[Run]) -> Bounds:
     """Of an arm's mean accuracy: over seeds and images, or over images where there is one seed."""
-    outputs = [run.outputs("test") for run in runs]
-    correct = np.stack([one.predictions == one.labels for one in outputs])
-    found = mean_accuracy_interval(correct) if len(runs) < 2 else mean_accuracy_interval_over_seeds(correct)
-    return [found.low, found.high]
+    correct = correct_answers([run.outputs("test") for run in runs])
+    over_seeds = mean_accuracy_interval(correct) if len(runs) < 2 else mean_accuracy_interval_over_seeds(correct)
+    return over_seeds.bounds
 
 
-def verdict(points: Sequence[Mapping[str, Any]]) -> str:
+def verdict(points: Sequence[LabelPoint]) -> str:
     """Who leads at each number of labels."""
-    told = "; ".join(f"{words(one['labels'])}: {leader(one['comparison'])}" for one in points)
-    rows = [row for one in points for row in one["comparison"]["arms"]]
-    comparison = points[0]["comparison"]
-    return f"{told} ({evidence_in_words(rows, comparison['over'], comparison['n'])})."
+    leads = "; ".join(f"{words(point.labels)}: {leader(point.comparison)}" for point in points)
+    seeds = (arm.seeds for point in points for arm in point.comparison.arms)
+    first = points[0].comparison
+    return f"{leads} ({evidence_in_words(seeds, first.over, first.n)})."
 
 
 def words(labels: Labels) -> str:
@@ -85,15 +83,16 @@ def words(labels: Labels) -> str:
     return "all labels" if labels == "all" else f"{labels} label{'s' * (labels != 1)} per class"
 
 
-def leader(comparison: Mapping[str, Any]) -> str:
+def leader(comparison: Comparison) -> str:
     """The winner with its distance, those that share the first place, or the only arm's accuracy."""
-    first, rows = comparison["leaders"], comparison["arms"]
-    if len(rows) == 1:
-        return f"{rows[0]['name']} {100 * rows[0]['mean']:.1f} %"
-    subjects = {row["name"]: Subject.of(row, comparison["over"]) for row in rows}
+    first, arms = comparison.leaders, comparison.arms
+    if len(arms) == 1:
+        return f"{arms[0].name} {100 * arms[0].mean:.1f} %"
+    subjects = {arm.name: ArmInWords.of(arm, comparison.over) for arm in arms}
     if len(first) == 1:
-        nearest = next(one for one in comparison["pairs"] if one["a"] == first[0])
+        nearest = next(pair for pair in comparison.pairs if pair.a == first[0])
         leads = "leads" if subjects[first[0]].verb == "is" else "lead"
-        return f"{subjects[first[0]].words} {leads}, {in_points(nearest)} before {subjects[nearest['b']].words}"
+        gap = in_points(nearest.mean, nearest.interval)
+        return f"{subjects[first[0]].words} {leads}, {gap} before {subjects[nearest.b].words}"
     tied = [subjects[name].words for name in first]
     return f"no winner shown among {', '.join(tied[:-1])} and {tied[-1]}"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import COMPARISON, STUDY
@@ -12,13 +11,13 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_text
-from transferkit.runtime.json_files import read_result
+from transferkit.studies.compare.results import Comparison, LabelCurve, read_comparison
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def write_comparison(folder: Path) -> dict[str, Any]:
+def write_pages(folder: Path) -> Comparison | LabelCurve:
     """Make report.html and report.md of a comparison or a label curve from its comparison.json alone, and return it.
 
     Raises:
@@ -26,12 +25,12 @@ def write_comparison(folder: Path) -> dict[str, Any]:
     """
     kind = COMPARISON if folders.kind_of(folder) == COMPARISON.name else STUDY
     with result_folders.held(folder, kind):
-        return _write_comparison(folder)
+        return _write_pages(folder)
 
 
-def _write_comparison(folder: Path) -> dict[str, Any]:
-    comparison = read_result(folder / "comparison.json")
-    if comparison.get("kind") == "curve":
+def _write_pages(folder: Path) -> Comparison | LabelCurve:
+    comparison = read_comparison(folder)
+    if isinstance(comparison, LabelCurve):
         from transferkit.studies.compare import label_curve_page as label_curve
 
         page, markdown = label_curve.label_curve_page(comparison, folder), label_curve.label_curve_markdown(comparison)
@@ -45,9 +44,9 @@ def _write_comparison(folder: Path) -> dict[str, Any]:
     return comparison
 
 
-def comparison_verdict(comparison: Mapping[str, Any]) -> RenderableType:
+def comparison_verdict(comparison: Comparison | LabelCurve) -> RenderableType:
     """What the terminal shows of a comparison or a label curve."""
-    if comparison.get("kind") == "curve":
+    if isinstance(comparison, LabelCurve):
         from transferkit.studies.compare.label_curve_page import label_curve_verdict
 
         return label_curve_verdict(comparison)
@@ -64,8 +63,8 @@ def comparison_figure(study: Run, name: str, path: Path) -> None:
     """
     from transferkit.studies.compare.label_curve_page import label_curve_figure
 
-    comparison = read_result(study.path / "comparison.json")
-    if name != "curve" or comparison.get("kind") != "curve":
-        which = "a label curve has the figure curve" if comparison.get("kind") == "curve" else "a comparison has none"
+    comparison = read_comparison(study.path)
+    if name != "curve" or not isinstance(comparison, LabelCurve):
+        which = "a label curve has the figure curve" if isinstance(comparison, LabelCurve) else "a comparison has none"
         raise TransferkitError(f"There is no figure {name!r} here: {which}; a run has confusion, recall and training.")
     label_curve_figure(comparison, path)

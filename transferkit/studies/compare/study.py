@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from transferkit.metrics.statistics import Over
 from transferkit.models.backbones import require_known
-from transferkit.recipe import Recipe, Study, dump
+from transferkit.recipe import Labels, Recipe, Study, dump
 from transferkit.recipe import budget as budgets
 from transferkit.run import run
 from transferkit.runs import result_folders, run_directory
@@ -18,22 +18,23 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError, reason
-from transferkit.runtime.files import write_json, write_text
+from transferkit.runtime.files import write_text
 from transferkit.studies.compare.label_curve import label_curve
 from transferkit.studies.compare.measure import compare
-from transferkit.studies.compare.report import write_comparison
+from transferkit.studies.compare.report import write_pages
+from transferkit.studies.compare.results import Comparison, LabelCurve, write_comparison
 from transferkit.studies.compare.same_data import arms_of, chosen_reference, finished_runs, require_same_data
 
 
 def run_study(
     study: Study, out: Path | None = None, *, overwrite: bool = False, console: Console | None = None, command: str = ""
-) -> dict[str, Any]:
+) -> Comparison | LabelCurve:
     """Carry out every run that is not finished yet, compare, and leave comparison.json, report.html and report.md.
 
     A run that fails is reported and the others go on; starting the study again does only what is missing.
 
     Returns:
-        The comparison, with the study's folder as `folder`.
+        The comparison, or the label curve of a study with `labels`.
 
     Raises:
         TransferkitError: If the folder holds another study, a backbone is unknown, or too few arms came to an end.
@@ -42,14 +43,22 @@ def run_study(
     require_backbones(study)
     folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
     with result_folders.claimed(folder, STUDY, overwrite=overwrite, content=study):
-        begin(folder, study, overwrite)
+        prepare_folder(folder, study, overwrite)
         sources = {
-            name: str(finished(recipe, folder / "before" / name, console, f"{command} (before: {name})").path)
+            name: str(train_or_open(recipe, folder / "before" / name, console, f"{command} (before: {name})").path)
             for name, recipe in study.before.items()
         }
-        cells, failures = all_runs(study, folder, sources, console, command)
-        comparison = concluded(study, cells, failures)
-        return write(folder, {**comparison, "name": study.name, "failures": failures, "command": command})
+        cells, failures = train_all(study, folder, sources, console, command)
+        comparison = compare_cells(study, cells, failures)
+        named = replace(
+            comparison,
+            name=study.name,
+            failures=tuple(failures),
+            command=command,
+            budget=study.budget,
+            budget_in_words=budget_in_words(study),
+        )
+        return write(folder, named)
 
 
 def require_backbones(study: Study) -> None:
@@ -63,7 +72,7 @@ def require_backbones(study: Study) -> None:
             require_known(recipe.starting_backbone)
 
 
-def all_runs(
+def train_all(
     study: Study, folder: Path, sources: Mapping[str, str], console: Console, command: str
 ) -> tuple[dict[str, list[Run]], list[str]]:
     """The finished runs of each arm (in a label curve: at each number of labels), and a sentence per failed run."""
@@ -74,15 +83,15 @@ def all_runs(
         console.line(f"{cell}, seed {seed} ({number} of {len(recipes)})")
         place = folder / "runs" / f"{cell}-seed{seed}"
         try:
-            done = finished(with_source(recipe, sources), place, console, f"{command} ({cell}, seed {seed})")
-            cells.setdefault(cell, []).append(done)
+            trained = train_or_open(with_source(recipe, sources), place, console, f"{command} ({cell}, seed {seed})")
+            cells.setdefault(cell, []).append(trained)
         except Exception as error:  # one arm's fault must not cost the others their hours
             failures.append(f"{cell}, seed {seed}: {reason(error)}")
             console.line(f"failed: {failures[-1]}")
     return cells, failures
 
 
-def begin(folder: Path, study: Study, overwrite: bool) -> None:
+def prepare_folder(folder: Path, study: Study, overwrite: bool) -> None:
     """Write the study into its folder; with `overwrite`, remove the results and runs of an earlier one first."""
     if overwrite:
         for name in folders.files_of(folder):
@@ -93,7 +102,7 @@ def begin(folder: Path, study: Study, overwrite: bool) -> None:
     folders.remove(folder, [STUDY.result, STUDY.page])
 
 
-def finished(recipe: Recipe, place: Path, console: Console, command: str) -> Run:
+def train_or_open(recipe: Recipe, place: Path, console: Console, command: str) -> Run:
     """The finished run of a recipe: as it is where there is one, else made now or continued."""
     existing = Run(place)
     if existing.is_finished and existing.has_page:
@@ -119,7 +128,7 @@ def with_source(recipe: Recipe, sources: Mapping[str, str]) -> Recipe:
 # ------------------------------------------------------------------------------------------------- the end of it
 
 
-def concluded(study: Study, cells: Mapping[str, list[Run]], failures: list[str]) -> dict[str, Any]:
+def compare_cells(study: Study, cells: Mapping[str, list[Run]], failures: list[str]) -> Comparison | LabelCurve:
     """The comparison of the runs there are, or their label curve; what had to be changed for it joins the failures.
 
     Raises:
@@ -137,22 +146,19 @@ def concluded(study: Study, cells: Mapping[str, list[Run]], failures: list[str])
         failures.append(f"The reference {study.reference} did not come to an end; {reference} takes its place.")
     over = _possible(study.over, cells, failures)
     if study.labels:
-        found = label_curve(study, cells, reference, over)
-    else:
-        found = compare(cells, reference, over)
-        for row in found["arms"]:
-            row["own_length"] = study.own_length(row["name"])
-    return {**found, "budget": study.budget, "budget_in_words": budget_in_words(study)}
+        return label_curve(study, cells, reference, over)
+    comparison = compare(cells, reference, over)
+    rows = tuple(replace(arm, own_length=study.own_length(arm.name)) for arm in comparison.arms)
+    return replace(comparison, arms=rows)
 
 
 def _of_one_subset(study: Study, cells: Mapping[str, list[Run]], seed: int) -> list[list[Run]]:
     """Groups of runs that must have seen the same images: those of one seed and one number of labels."""
-    groups: dict[Any, list[Run]] = {}
+    groups: dict[Labels | None, list[Run]] = {}
     for cell, (_, count) in study.cells().items():
-        for one in cells.get(cell, []):
-            if one.recipe.seed == seed:
-                groups.setdefault(count, []).append(one)
-    return list(groups.values())
+        of_seed = [run for run in cells.get(cell, []) if run.recipe.seed == seed]
+        groups.setdefault(count, []).extend(of_seed)
+    return [runs for runs in groups.values() if runs]
 
 
 def _possible(over: Over | None, cells: Mapping[str, Sequence[Run]], failures: list[str]) -> Over | None:
@@ -169,16 +175,16 @@ def budget_in_words(study: Study) -> str:
         return "Each arm has the length that its recipe says; arms need not cost the same."
     budget = budgets.read(study.budget)
     own = [arm for arm in study.arms if study.own_length(arm)]
-    told = f" Not within it, by wish: {', '.join(own)}." if own else ""
-    return f"Budget {study.budget}: {budget.in_words}{told}"
+    outside = f" Not within it, by wish: {', '.join(own)}." if own else ""
+    return f"Budget {study.budget}: {budget.in_words}{outside}"
 
 
-def write(folder: Path, comparison: Mapping[str, Any]) -> dict[str, Any]:
+def write(folder: Path, comparison: Comparison | LabelCurve) -> Comparison | LabelCurve:
     """Leave comparison.json and the report in the folder."""
-    whole = {**comparison, "folder": str(folder)}
-    write_json(folder / "comparison.json", whole)
-    write_comparison(folder)
-    return whole
+    placed = replace(comparison, folder=str(folder))
+    write_comparison(folder, placed)
+    write_pages(folder)
+    return placed
 
 
 # ---------------------------------------------------------------------------------------------- finished runs
@@ -192,7 +198,7 @@ def compare_runs(
     over: Over | None = None,
     overwrite: bool = False,
     command: str = "",
-) -> dict[str, Any]:
+) -> Comparison | LabelCurve:
     """Compare finished runs, grouped into arms by their recipes apart from the seed; nothing is run.
 
     Raises:
@@ -203,13 +209,7 @@ def compare_runs(
     digest = hashlib.sha256("\n".join(sorted(str(path.resolve()) for path in paths)).encode()).hexdigest()[:8]
     folder = out or Path("runs") / f"compare-{digest}"
     words = "Each run has the length that its recipe says; runs need not cost the same."
-    told: dict[str, Any] = {
-        "name": "compare",
-        "failures": [],
-        "command": command,
-        "budget": None,
-        "budget_in_words": words,
-    }
+    named = replace(comparison, name="compare", command=command, budget_in_words=words)
     with result_folders.claimed(folder, COMPARISON, overwrite=overwrite):
         folders.remove(folder)
-        return write(folder, {**comparison, **told})
+        return write(folder, named)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from transferkit.metrics.statistics import Bounds
 from transferkit.report import content as words
 from transferkit.report.markdown import escaped, table
-from transferkit.studies.compare.measure import signed_points
+from transferkit.studies.compare.results import Arm, ArmDifference, Comparison, LabelCurve
+from transferkit.studies.compare.verdict import signed_points
 
-Row = Mapping[str, Any]
 DASH = "–"
 
 COSTS = (
@@ -78,49 +76,49 @@ def gigabytes(value: float | None) -> str:
     return DASH if value is None else f"{value / 1e9:.2g} GB"
 
 
-def accuracy(row: Row) -> str:
+def accuracy(row: Arm) -> str:
     """Mean and standard deviation over seeds, in per cent."""
-    deviation = "" if row.get("sd") is None else f" ± {100 * row['sd']:.1f}"
-    return f"{100 * row['mean']:.1f}{deviation}"
+    deviation = "" if row.sd is None else f" ± {100 * row.sd:.1f}"
+    return f"{100 * row.mean:.1f}{deviation}"
 
 
-def interval(row: Row) -> str:
+def interval(bounds: Bounds) -> str:
     """An interval in per cent.
 
     Example:
-        >>> interval({"interval": [0.75, 0.813]})
+        >>> interval((0.75, 0.813))
         '75.0 to 81.3'
     """
-    low, high = (100 * bound for bound in row["interval"])
+    low, high = (100 * bound for bound in bounds)
     return f"{low:.1f} to {high:.1f}"
 
 
-def signed_interval(difference: Row) -> str:
+def signed_interval(difference: ArmDifference) -> str:
     """The interval of a difference in points."""
-    low, high = (signed_points(bound) for bound in difference["interval"])
+    low, high = (signed_points(bound) for bound in difference.interval)
     return f"{low} to {high}"
 
 
-def gap(difference: Row) -> str:
+def gap(difference: ArmDifference) -> str:
     """A difference with its interval, in points."""
-    return f"{signed_points(difference['mean'])} ({signed_interval(difference)})"
+    return f"{signed_points(difference.mean)} ({signed_interval(difference)})"
 
 
-def length(row: Row) -> str:
+def length(row: Arm) -> str:
     """How long an arm trained, and whether that is outside the budget."""
-    return f"{row.get('length', '')}{', own' if row.get('own_length') else ''}"
+    return f"{row.length}{', own' if row.own_length else ''}"
 
 
-def reading(comparison: Row) -> list[str]:
+def reading(comparison: Comparison | LabelCurve) -> list[str]:
     """Which question each number answers, and how it was made."""
-    seeds = max((row["seeds"] for row in rows_of(comparison)), default=1)
+    seeds = max((row.seeds for row in comparison.arms), default=1)
     lines = []
     if seeds > 1:
         lines.append("± is the standard deviation over seeds: would another training give the same?")
     else:
         lines.append("One seed: nothing here says whether another training would give the same.")
-    if comparison.get("kind") == "curve":
-        lines += [_curve_interval(seeds), str(comparison["subsets"])]
+    if isinstance(comparison, LabelCurve):
+        lines += [_curve_interval(seeds), comparison.subsets]
     else:
         lines.append(
             "The interval of an accuracy is over test images (Wilson's, 95 %, of the mean over seeds): would other "
@@ -129,9 +127,9 @@ def reading(comparison: Row) -> list[str]:
     return [*lines, _difference(comparison), _p_value(comparison)]
 
 
-def _difference(comparison: Row) -> str:
+def _difference(comparison: Comparison | LabelCurve) -> str:
     """Which question the interval of a difference and its p-value answer."""
-    if comparison.get("over") == "seeds":
+    if comparison.over == "seeds":
         return (
             "A difference asks: would other trainings differ in the same way, on other images? Its 95 % interval adds "
             "the variance between seeds (Welch's t, so few seeds make it wide) to that between images."
@@ -143,12 +141,12 @@ def _difference(comparison: Row) -> str:
     )
 
 
-def _p_value(comparison: Row) -> str:
+def _p_value(comparison: Comparison | LabelCurve) -> str:
     """What p is, and when a difference counts as shown."""
-    is_curve = comparison.get("kind") == "curve"
-    among = comparison["points"][0]["comparison"] if is_curve else comparison
-    pairs, where = len(among["pairs"]), " at each number of labels" if is_curve else ""
-    is_single = all(row["seeds"] == 1 for row in rows_of(comparison))
+    is_curve = isinstance(comparison, LabelCurve)
+    among = comparison.points[0].comparison if isinstance(comparison, LabelCurve) else comparison
+    pairs, where = len(among.pairs), " at each number of labels" if is_curve else ""
+    is_single = all(row.seeds == 1 for row in comparison.arms)
     named = "McNemar's test, with one image more on either side" if is_single else "from the same computation"
     adjusted = f"adjusted by Holm over all {pairs} pairs{where}" if pairs > 1 else "of the one pair there is"
     return f"p is {named}, {adjusted}; a difference counts as shown where it is at most 0.05." + (
@@ -165,27 +163,20 @@ def _curve_interval(seeds: int) -> str:
     return "The interval of an accuracy is over test images (Wilson's, 95 %): would other images give the same?"
 
 
-def rows_of(comparison: Row) -> list[Row]:
-    """Every arm of a comparison, or of every number of labels of a curve."""
-    if comparison.get("kind") == "curve":
-        return [row for point in comparison["points"] for row in point["comparison"]["arms"]]
-    return list(comparison["arms"])
-
-
-def notes(comparison: Row) -> list[str]:
+def notes(comparison: Comparison | LabelCurve) -> list[str]:
     """Everything below the table: the budget, how to read it, the costs, the machines."""
-    budget = [comparison["budget_in_words"]] if comparison.get("budget_in_words") else []
-    return [*budget, *reading(comparison), COSTS, *comparison.get("notes", [])]
+    budget = [comparison.budget_in_words] if comparison.budget_in_words else []
+    return [*budget, *reading(comparison), COSTS, *comparison.notes]
 
 
-def markdown(comparison: Row) -> str:
+def markdown(comparison: Comparison) -> str:
     """The comparison as Markdown."""
-    failures = "\n".join(f"- failed: {escaped(failure)}" for failure in comparison["failures"])
+    failures = "\n".join(f"- failed: {escaped(failure)}" for failure in comparison.failures)
     parts = [
-        f"# {escaped(comparison['name'])}",
-        escaped(comparison["verdict"]),
-        table(HEADER, [cells(row) for row in comparison["arms"]]),
-        f"n = {comparison['n']:,} test images.",
+        f"# {escaped(comparison.name)}",
+        escaped(comparison.verdict),
+        table(HEADER, [cells(row) for row in comparison.arms]),
+        f"n = {comparison.n:,} test images.",
         "\n".join(f"- {escaped(note)}" for note in notes(comparison)),
         failures,
     ]
@@ -209,22 +200,22 @@ HEADER = [
 ]
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: Arm) -> list[str]:
     """One arm's line of the Markdown table."""
-    difference = row.get("difference")
-    shown = "" if not difference or difference["shown"] else ", not shown"
+    difference = row.difference
+    shown = "" if not difference or difference.shown else ", not shown"
     return [
-        row["name"],
+        row.name,
         length(row),
-        str(row["seeds"]),
+        str(row.seeds),
         accuracy(row),
-        interval(row),
+        interval(row.interval),
         f"{gap(difference)}{shown}" if difference else "reference",
-        words.p_value(difference["p_holm"]) if difference else "",
-        count(row.get("trained_parameters")),
-        gigaflops(row.get("flops_per_image")),
-        gigaflops(row.get("training_flops")),
-        brief(row.get("fit_seconds")),
-        rate(row.get("predicted_images_per_second")),
-        gigabytes(row.get("peak_memory_bytes")),
+        words.p_value(difference.p_holm) if difference else "",
+        count(row.trained_parameters),
+        gigaflops(row.flops_per_image),
+        gigaflops(row.training_flops),
+        brief(row.fit_seconds),
+        rate(row.predicted_images_per_second),
+        gigabytes(row.peak_memory_bytes),
     ]
