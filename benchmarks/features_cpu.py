@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from transferkit.features.inference import LayerNetwork
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.models.classifier import Classifier, InputSpec
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console

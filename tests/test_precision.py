@@ -12,7 +12,7 @@ from torch import nn
 import transferkit
 from transferkit.data.images import Images
 from transferkit.features.fast_classifier import collect
-from transferkit.features.inference import LayerNetwork
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.stored import stored_features
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier

@@ -32,7 +32,7 @@ from transferkit.features.extraction.settings import ExtractSettings, parsed_sha
 from transferkit.features.extraction.sources import data_settings
 from transferkit.features.extraction.streaming import extract
 from transferkit.features.extractor import FeatureExtractor
-from transferkit.features.inference import LayerNetwork
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.models import backbones
 from transferkit.ood import rejection
 from transferkit.recipe import BackboneSettings, from_options

@@ -18,9 +18,9 @@ from torch import nn
 
 from transferkit.data.images import Images
 from transferkit.features import inventory
-from transferkit.features.inference import LayerNetwork
 from transferkit.features.inventory import entries
 from transferkit.features.keys import Key, key_of, weights_digest
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.segments import CHUNK_ROWS
 from transferkit.features.store import FeatureStore, open_store
 from transferkit.features.stored import stored_features
@@ -189,9 +189,9 @@ def test_changing_one_pixel_computes_that_image_alone(monkeypatch: pytest.Monkey
     before = stored_features(classifier, images, CPU, SILENT, "features")
     pixels = images.pixels.copy()
     pixels[7, 0, 0, 0] ^= 1
-    forward = LayerNetwork.__call__
+    forward = LayerNetwork.of_prepared
     monkeypatch.setattr(
-        LayerNetwork, "__call__", lambda self, batch: (seen.append(len(batch)), forward(self, batch))[1]
+        LayerNetwork, "of_prepared", lambda self, batch: (seen.append(len(batch)), forward(self, batch))[1]
     )
 
     after = stored_features(

@@ -21,10 +21,10 @@ from sklearn.pipeline import make_pipeline
 from torch import Tensor, nn
 
 from transferkit.data.images import Images
-from transferkit.features import pictures
+from transferkit.features import engine, pictures
+from transferkit.features.engine import Engine
 from transferkit.features.extractor import FeatureExtractor
-from transferkit.features.forward_pass import Pace, chosen_batch_size
-from transferkit.features.inference import LayerNetwork
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.networks import layer_network, loaded
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
@@ -244,7 +244,7 @@ def test_the_automatic_batch_holds_the_same_number_of_pixels_at_any_size() -> No
         side: LayerNetwork(classifier_of(body, side), ["0"], "avg", CPU, SILENT) for side in (64, 112, 224, 600)
     }
 
-    sizes = {side: chosen_batch_size("auto", network) for side, network in networks.items()}
+    sizes = {side: Engine(network, SILENT).batch_size() for side, network in networks.items()}
 
     assert sizes == {64: 256, 112: 128, 224: 32, 600: 8}
 
@@ -292,25 +292,35 @@ class SmallMemory:
 
     is_compiled = False
     runtime = CPU
+    backbone, side_px = "small", 4
 
     def __init__(self, console: Console, holds: int) -> None:
         self.console, self.holds = console, holds
         self.passes: list[int] = []
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def prepare(self, images: Tensor) -> Tensor:
+        return images
+
+    def of_prepared(self, images: Tensor) -> dict[str, Tensor]:
         if len(images) > self.holds:
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.passes.append(len(images))
         return {"mean": images.float().mean((1, 2, 3))[:, None]}
 
 
+@pytest.fixture
+def nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "FITTING", {})
+
+
+@pytest.mark.usefixtures("nothing_remembered")
 def test_a_batch_beyond_the_gpus_memory_makes_all_later_ones_smaller_and_is_told_once() -> None:
     told = io.StringIO()
     network = SmallMemory(Console(stream=told), holds=3)
-    pace = Pace(cast(LayerNetwork, network), batches=2, compile="off")
+    asked = Engine(cast(LayerNetwork, network), network.console, compile="off")
     pixels = np.random.default_rng(0).integers(0, 256, (8, 3, 4, 4), dtype=np.uint8)
 
-    features = [pace.timed(pixels)["mean"] for _ in range(2)]
+    features = [asked.arrays(pixels)["mean"] for _ in range(2)]
 
     assert network.passes == [2, 2, 2, 2] * 2
     assert told.getvalue().splitlines() == [
@@ -321,8 +331,34 @@ def test_a_batch_beyond_the_gpus_memory_makes_all_later_ones_smaller_and_is_told
         np.testing.assert_allclose(array[:, 0], pixels.mean((1, 2, 3)), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("nothing_remembered")
+def test_what_memory_holds_is_remembered_for_every_later_pass_of_the_process() -> None:
+    told = io.StringIO()
+    pixels = np.zeros((8, 3, 4, 4), np.uint8)
+
+    passes = []
+    for _ in range(2):
+        network = SmallMemory(Console(stream=told), holds=3)
+        images = Images.from_pixels(pixels, np.zeros(8, np.int64), ("-",))
+        list(Engine(cast(LayerNetwork, network), network.console).features_of(images))
+        passes.append(network.passes)
+
+    assert passes == [[2, 2, 2, 2]] * 2
+    assert len(told.getvalue().splitlines()) == 2
+
+
+@pytest.mark.usefixtures("nothing_remembered")
+def test_a_smaller_batch_is_told_even_where_the_console_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    network = SmallMemory(SILENT, holds=4)
+
+    Engine(cast(LayerNetwork, network), SILENT).arrays(np.zeros((8, 3, 4, 4), np.uint8))
+
+    assert capsys.readouterr().err == "Out of GPU memory at 8 images: 4 at a time from here on.\n"
+
+
+@pytest.mark.usefixtures("nothing_remembered")
 def test_one_image_beyond_the_gpus_memory_is_an_error() -> None:
     network = SmallMemory(SILENT, holds=0)
 
     with pytest.raises(MachineError, match=r"does not hold one image. Use a smaller size, or cpu"):
-        Pace(cast(LayerNetwork, network), batches=1, compile="off").timed(np.zeros((4, 3, 4, 4), np.uint8))
+        Engine(cast(LayerNetwork, network), SILENT, compile="off").arrays(np.zeros((4, 3, 4, 4), np.uint8))

@@ -16,11 +16,11 @@ from torch import nn
 from torchvision import models
 
 from transferkit.data.images import Images
-from transferkit.features import inference
+from transferkit.features import layer_network
 from transferkit.features.folding import fold_batchnorm
 from transferkit.features.graphs import cut_graph
 from transferkit.features.hooks import HookedLayers, inference_copy
-from transferkit.features.inference import LayerNetwork
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.layers import pooled
 from transferkit.features.stored import stored_features
 from transferkit.runtime.console import SILENT, Console
@@ -324,7 +324,7 @@ def test_features_that_are_not_finite_name_layer_and_image() -> None:
 
 
 def test_a_missing_compiler_is_said_aloud_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "has_cpp_compiler", lambda: False)
+    monkeypatch.setattr(layer_network, "has_cpp_compiler", lambda: False)
     stream = io.StringIO()
     network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", CPU, Console(stream=stream))
 
@@ -339,7 +339,7 @@ def test_a_compiler_that_fails_is_said_aloud_and_nothing_fails(monkeypatch: pyte
         raise RuntimeError("internal compiler error")
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(inference, "has_cpp_compiler", lambda: True)
+    monkeypatch.setattr(layer_network, "has_cpp_compiler", lambda: True)
     stream = io.StringIO()
     network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", CPU, Console(stream=stream))
 
@@ -379,7 +379,7 @@ def test_a_compiled_network_is_kept_only_if_it_gives_the_same(
 ) -> None:
     network = LayerNetwork(classifier_of(resnet18(), 32), ["layer1"], "avg", CPU, SILENT)
     eager = network.network
-    monkeypatch.setattr(inference, "has_cpp_compiler", lambda: True)
+    monkeypatch.setattr(layer_network, "has_cpp_compiler", lambda: True)
     monkeypatch.setattr(
         torch, "compile", lambda *_, **__: lambda x: {name: factor * value for name, value in eager(x).items()}
     )
@@ -391,9 +391,9 @@ def test_a_compiled_network_is_kept_only_if_it_gives_the_same(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not inference.has_cpp_compiler(), reason="needs a C++ compiler")
+@pytest.mark.skipif(not layer_network.has_cpp_compiler(), reason="needs a C++ compiler")
 def test_features_of_a_really_compiled_network_equal_the_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "LEAST_GAIN", 0.0)
+    monkeypatch.setattr(layer_network, "LEAST_GAIN", 0.0)
     classifier, images = classifier_of(resnet18(), 64), batch(8, 64)
     network = LayerNetwork(classifier, ["layer2"], "avg", CPU, SILENT)
     expected = network(images)["layer2"]

@@ -11,14 +11,15 @@ import torch
 from small_trainings import MACHINE, classifier, images, settings
 
 from transferkit.data.images import Images
-from transferkit.features.fast_classifier import collect
+from transferkit.features.fast_classifier import FastClassifier, collect
 from transferkit.metrics.classification import accuracy
 from transferkit.metrics.probabilities import nll
 from transferkit.models.classifier import Classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
-from transferkit.training import parameter_groups, train
+from transferkit.training import judging, parameter_groups, train
+from transferkit.training.checkpoint import Training
 from transferkit.training.judging import Judgement
 
 
@@ -94,3 +95,48 @@ def test_judging_the_start_changes_nothing_of_the_training() -> None:
 
     assert [record["loss"] for record in with_val] == [record["loss"] for record in without]
     assert judged.digest(["stem", "middle", "dense", "head"]) == unjudged.digest(["stem", "middle", "dense", "head"])
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_a_stop_inside_validation_leaves_no_averaged_weights_in_training(
+    stop: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = averaged_training()
+    before = training.classifier.digest(["stem", "middle", "dense", "head"])
+
+    def stopped(*_: Any) -> None:
+        raise stop
+
+    monkeypatch.setattr(FastClassifier, "answers", stopped)
+    with pytest.raises(stop):
+        judging.judge(training, images(16, 1), MACHINE)
+
+    assert training.classifier.digest(["stem", "middle", "dense", "head"]) == before
+
+
+def test_the_average_is_judged_where_there_is_one_and_nothing_of_it_is_cloned() -> None:
+    training = averaged_training()
+
+    result = judging.result_of(training)
+
+    assert training.average is not None
+    assert {name: value.data_ptr() for name, value in result.state_dict().items()} == {
+        name: value.data_ptr() for name, value in training.average.items()
+    }
+    assert not torch.equal(result.head.get_parameter("weight"), training.classifier.head.get_parameter("weight"))
+
+
+def test_without_an_average_the_network_in_training_is_judged_itself() -> None:
+    network = classifier()
+
+    assert judging.result_of(training_of(network, None)) is network
+
+
+def averaged_training() -> Training:
+    network = classifier()
+    average = {name: value + 1 if value.is_floating_point() else value for name, value in network.state_dict().items()}
+    return training_of(network, average)
+
+
+def training_of(network: Classifier, average: dict[str, torch.Tensor] | None) -> Training:
+    return Training(network, torch.optim.SGD(network.parameters(), lr=0.1), [0.1], average, {})

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from transferkit import report
 from transferkit.cli.app import app
 from transferkit.features.cached_outputs import outputs_of
-from transferkit.features.inference import LayerNetwork
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.stored import stored_layers
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier, WeightsRecord
@@ -45,13 +45,13 @@ def network(source: str = "file") -> Classifier:
 def passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
     images: list[int] = []
-    forward = LayerNetwork.__call__
+    forward = LayerNetwork.of_prepared
 
     def counted(self: LayerNetwork, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         images.append(len(batch))
         return forward(self, batch)
 
-    monkeypatch.setattr(LayerNetwork, "__call__", counted)
+    monkeypatch.setattr(LayerNetwork, "of_prepared", counted)
     return images
 
 

@@ -19,7 +19,8 @@ from transferkit.deploy.prediction import load
 from transferkit.features import inventory
 from transferkit.features.cached_outputs import outputs_of
 from transferkit.features.fast_classifier import collect
-from transferkit.features.inference import LayerNetwork
+from transferkit.features.inventory import entries
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.stored import stored_features
 from transferkit.metrics.outputs import Outputs
 from transferkit.models import backbones, heads
@@ -62,13 +63,13 @@ def passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """An empty store, and the images of each pass through a network for features."""
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
     images: list[int] = []
-    forward = LayerNetwork.__call__
+    forward = LayerNetwork.of_prepared
 
     def counted(self: LayerNetwork, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         images.append(len(batch))
         return forward(self, batch)
 
-    monkeypatch.setattr(LayerNetwork, "__call__", counted)
+    monkeypatch.setattr(LayerNetwork, "of_prepared", counted)
     return images
 
 
@@ -124,7 +125,8 @@ def test_a_network_that_is_still_trained_has_no_stored_outputs(passed: list[int]
 
     outputs_of(classifier.eval(), splits.val, CPU, SILENT, "val")
 
-    assert passed == []
+    assert passed == [len(splits.val)]
+    assert entries() == []
 
 
 def test_features_that_are_not_finite_name_layer_and_image(passed: list[int]) -> None:

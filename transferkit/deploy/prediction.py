@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.data.batches import to_device
-from transferkit.data.images import Pixels
 from transferkit.features.fast_classifier import FastClassifier
-from transferkit.features.pictures import as_pictures
+from transferkit.features.pictures import Pictures, as_pictures
 from transferkit.metrics.outputs import Outputs
 from transferkit.models.classifier import Classifier
 from transferkit.ood import rejection
@@ -24,9 +22,6 @@ from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError, quoted
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -87,18 +82,11 @@ class Model:
             raise TransferkitError(f"batch_size is {quoted(batch_size)}; expected a whole number of at least 1.")
         if not isinstance(acceptance, int | float) or not 0.5 <= acceptance <= 1:
             raise TransferkitError(f"acceptance is {quoted(acceptance)}; expected a share from 0.5 to 1, such as 0.95.")
-        pixels = as_pixels(images, self.storage_px, self.fit)
-        starts = range(0, len(pixels), batch_size)
-        parts = [self._answers(pixels[at : at + batch_size]) for at in starts]
-        features, logits = (np.concatenate(part) for part in zip(*parts, strict=True))
-        ids = tuple(f"image {number}" for number in range(1, len(pixels) + 1))
+        pictures = pictures_of(images, self.storage_px, self.fit)
+        features, logits = self._fast.answers(pictures, batch_size=batch_size)
+        ids = tuple(f"image {number}" for number in range(1, len(pictures) + 1))
         outputs = Outputs(features, logits, np.zeros(len(ids), np.int64), ids, self.class_names)
         return predictions(outputs, self.rejection, acceptance)
-
-    def _answers(self, pixels: Pixels) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Features (N, D) and logits (N, C)."""
-        features, logits = self._fast(to_device(np.ascontiguousarray(pixels), self.runtime.device))
-        return features.cpu().numpy(), logits.cpu().numpy()
 
     @cached_property
     def _fast(self) -> FastClassifier:
@@ -191,12 +179,11 @@ def limits_of(run: Run) -> Rejection | None:
     return rejection.fit(run.outputs("val")) if run.outputs_path("val").exists() else None
 
 
-def as_pixels(images: Any, size: int, fit: str) -> Pixels:
-    """Images of many kinds as one uint8 array (N, 3, H, W).
+def pictures_of(images: Any, size: int, fit: str) -> Pictures:
+    """Images of many kinds, those in files still undecoded; one array (H, W, 3) or (3, H, W) is one image.
 
     Raises:
-        TransferkitError: If the kind is unknown or an image cannot be read.
+        TransferkitError: If the kind is unknown.
     """
     one_array = getattr(images, "ndim", 0) == 3  # of numpy or torch
-    pictures = as_pictures(images[None] if one_array else images, size, fit)
-    return pictures.take(np.arange(len(pictures)))
+    return as_pictures(images[None] if one_array else images, size, fit)

@@ -10,6 +10,8 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
+from transferkit.features.fast_classifier import FastClassifier
+from transferkit.features.layer_network import synchronise
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import backbone_settings
@@ -41,11 +43,8 @@ def seconds_per_image(
 
     In batches of 16 a step of ResNet-18 at 64 px took 1.7 times as long per image as in batches of 64, channels last.
     """
+    fast = FastClassifier(classifier, runtime, SILENT)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.0, momentum=0.9)
-
-    def forward(images: Tensor) -> None:
-        with torch.inference_mode(), runtime.autocast():
-            classifier.eval()(images)
 
     def step(images: Tensor) -> None:
         with runtime.autocast():
@@ -54,10 +53,10 @@ def seconds_per_image(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def timed(work: Callable[[Tensor], None]) -> float:
+    def timed(work: Callable[[Tensor], object]) -> float:
         return _seconds_per_image(work, partial(_noise, side=side, runtime=runtime), batch_size, runtime)
 
-    return timed(forward), timed(step)
+    return timed(fast), timed(step)
 
 
 def _noise(count: int, side: int, runtime: machine.Runtime) -> Tensor:
@@ -65,7 +64,7 @@ def _noise(count: int, side: int, runtime: machine.Runtime) -> Tensor:
 
 
 def _seconds_per_image(
-    work: Callable[[Tensor], None], images: Callable[[int], Tensor], batch_size: int, runtime: machine.Runtime
+    work: Callable[[Tensor], object], images: Callable[[int], Tensor], batch_size: int, runtime: machine.Runtime
 ) -> float:
     """Of a batch of the run's own size; of a smaller one where that would take too long."""
     first = images(min(FIRST_IMAGES, batch_size))
@@ -78,9 +77,8 @@ def _seconds_per_image(
     return _seconds(work, whole, runtime) / batch_size
 
 
-def _seconds(work: Callable[[Tensor], None], images: Tensor, runtime: machine.Runtime) -> float:
+def _seconds(work: Callable[[Tensor], object], images: Tensor, runtime: machine.Runtime) -> float:
     started = time.perf_counter()
     work(images)
-    if runtime.device.type == "cuda":
-        torch.cuda.synchronize(runtime.device)
+    synchronise(runtime.device)
     return time.perf_counter() - started

@@ -11,9 +11,9 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from transferkit.features.about import about
-from transferkit.features.forward_pass import BatchSize, Pace, chosen_batch_size, computed, gathered
-from transferkit.features.inference import Compile, LayerNetwork
+from transferkit.features.engine import BatchSize, Engine, finite, gathered
 from transferkit.features.keys import Key, key_of
+from transferkit.features.layer_network import Compile, LayerNetwork
 from transferkit.features.layers import PENULTIMATE, Pool, require_pool
 from transferkit.features.networks import NetworkSource, default_px, layer_network, loaded, stamp
 from transferkit.features.pictures import Pictures, StorablePictures, as_pictures
@@ -195,8 +195,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return key_of(digest, spec, pictures.size_px, layer, self.pool, runtime.precision, place)
 
     def _batches(self, pictures: Pictures, layers: Sequence[str]) -> Iterator[dict[str, Features]]:
-        network = self._network(layers)
-        size = chosen_batch_size(self.batch_size, network)
+        engine = Engine(self._network(layers), self._screen, compile=self.compile)
         with self._screen.progress(f"features of {self.backbone}", len(pictures)) as progress:
-            pace = Pace(network, -(-len(pictures) // size), self.compile)
-            yield from computed(pace, pictures, size, progress)
+            yield from finite(engine.features_of(pictures, progress, self.batch_size), pictures.ids)

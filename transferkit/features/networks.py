@@ -9,8 +9,8 @@ from typing import Literal
 
 import torch
 
-from transferkit.features.inference import LayerNetwork
 from transferkit.features.keys import weights_digest
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.layers import Pool
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier

@@ -10,9 +10,9 @@ import numpy as np
 
 from transferkit.data.images import Images, Labels
 from transferkit.features.about import about
-from transferkit.features.forward_pass import BatchSize, Pace, chosen_batch_size, computed, gathered
-from transferkit.features.inference import LayerNetwork
+from transferkit.features.engine import BatchSize, Engine, finite, gathered
 from transferkit.features.keys import Key, key_of, weights_digest
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.layers import PENULTIMATE, Pool
 from transferkit.features.pictures import Pictures, StorablePictures, taken
 from transferkit.features.store import FeatureStore, open_store
@@ -76,10 +76,9 @@ def stored_layers(
     def compute(missing: Pictures, _: Sequence[str]) -> dict[str, Features]:
         nonlocal computed_images
         computed_images = max(computed_images, len(missing))
-        size = chosen_batch_size(batch_size, network.value)
         with console.progress(title, len(missing)) as progress:
-            pace = Pace(network.value, -(-len(missing) // size))
-            return gathered(computed(pace, missing, size, progress), len(missing))
+            batches = Engine(network.value, console).features_of(missing, progress, batch_size)
+            return gathered(finite(batches, missing.ids), len(missing))
 
     told = about(classifier, images)
     store = open_store(console, told) if classifier.stages else None  # raw pixels are there already

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transferkit.models.test_time_augmentation import augmented_copies
+from transferkit.models.test_time_augmentation import NO_AVERAGING, Averaging
 from transferkit.runtime.errors import MachineError, TransferkitError, did_you_mean
 
 
@@ -106,13 +106,16 @@ class Classifier(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """The head's input, (N, D)."""
         prepared = self.prepare(images)
-        if self.training or not (self.averages_mirror or self.averages_shifts):
+        if self.training or self.averaging == NO_AVERAGING:
             features: Tensor = self.body(prepared)
             return features
-        copies = augmented_copies(
-            prepared, self.averages_mirror, self.averages_shifts
-        )  # itself last: hooks keep the last
+        copies = self.averaging.copies(prepared)  # itself last: hooks keep the last they see
         return torch.stack([weight * self.body(copy) for weight, copy in copies]).sum(0)
+
+    @property
+    def averaging(self) -> Averaging:
+        """What features are averaged over in eval mode besides the image itself."""
+        return Averaging(self.averages_mirror, self.averages_shifts)
 
     def prepare(self, images: Tensor) -> Tensor:
         """Resized and normalised images (N, 3, size, size)."""

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 SHIFT = 1 / 32  # of the side: 1 px of 32
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """What a prediction is averaged over besides the image itself.
+
+    Attributes:
+        mirror: Its mirror image.
+        shifts: Small shifts of it.
+    """
+
+    mirror: bool = False
+    shifts: bool = False
+
+    def copies(self, images: Tensor) -> Iterator[tuple[float, Tensor]]:
+        """Weights that sum to one, each with a copy (N, 3, H, W); see `augmented_copies`."""
+        return augmented_copies(images, self.mirror, self.shifts)
+
+
+NO_AVERAGING = Averaging()
 
 
 def augmented_copies(images: Tensor, mirrored: bool, shifted: bool) -> Iterator[tuple[float, Tensor]]:

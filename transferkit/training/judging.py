@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transferkit.data.batches import in_order
 from transferkit.data.images import Images
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.models.classifier import Classifier
+from transferkit.models.test_time_augmentation import NO_AVERAGING
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.machine import Runtime
 from transferkit.training.checkpoint import Training
@@ -83,36 +82,22 @@ def judge(training: Training, val: Images, runtime: Runtime) -> Judgement | None
     if not len(val):
         return None
     labels = torch.from_numpy(val.labels)
-    with result_of(training) as classifier, without_augmentation(classifier):
-        fast = FastClassifier(classifier, runtime, SILENT)
-        known = torch.cat([fast(batch)[1].cpu() for batch in in_order(val, fast.batch_size, runtime.device)])
+    fast = FastClassifier(result_of(training), runtime, SILENT, NO_AVERAGING)
+    known = torch.from_numpy(fast.answers(val)[1])
     return Judgement(known.argmax(1) == labels, float(F.cross_entropy(known, labels)))
 
 
-@contextmanager
-def result_of(training: Training) -> Iterator[Classifier]:
-    """The classifier with the weights that would be the result now; those in training are put back afterwards."""
-    classifier = training.classifier
+def result_of(training: Training) -> Classifier:
+    """A classifier with the weights that would be the result now: that in training, or a twin that has the average.
+
+    The twin holds the very tensors of the average, so that nothing is cloned, and whatever stops the pass over val,
+    the network in training keeps its own weights.
+    """
     if training.average is None:
-        yield classifier
-        return
-    current = {name: value.clone() for name, value in classifier.state_dict().items()}
-    classifier.load_state_dict(training.average)
-    try:
-        yield classifier
-    finally:
-        classifier.load_state_dict(current)
-
-
-@contextmanager
-def without_augmentation(classifier: Classifier) -> Iterator[None]:
-    """No test-time augmentation inside: the classifier sees each image once, as it is."""
-    augmentation = classifier.averages_mirror, classifier.averages_shifts
-    classifier.averages_mirror = classifier.averages_shifts = False
-    try:
-        yield
-    finally:
-        classifier.averages_mirror, classifier.averages_shifts = augmentation
+        return training.classifier
+    current = training.classifier.state_dict(keep_vars=True)
+    in_place_of = {id(current[name]): nn.Parameter(value, False) for name, value in training.average.items()}
+    return copy.deepcopy(training.classifier, in_place_of)
 
 
 def start_in_words(record: dict[str, Any]) -> str:

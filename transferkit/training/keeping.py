@@ -6,7 +6,6 @@ from transferkit.metrics.epochs import FEWEST_TO_CHOOSE, best_epoch
 from transferkit.recipe import TrainingSettings
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.checkpoint import Training
-from transferkit.training.judging import result_of
 
 
 def require_choice(settings: TrainingSettings, val_images: int) -> None:
@@ -25,8 +24,8 @@ def require_choice(settings: TrainingSettings, val_images: int) -> None:
 def note_best(training: Training, settings: TrainingSettings) -> None:
     """Remember the weights that would be the result now, where the last record is the best one and that counts."""
     if settings.keep == "best" and best_epoch(training.history) == len(training.history) - 1:
-        with result_of(training) as classifier:
-            training.best = {name: value.clone() for name, value in classifier.state_dict().items()}
+        weights = training.classifier.state_dict() if training.average is None else training.average
+        training.best = {name: value.clone() for name, value in weights.items()}
 
 
 def take_result(training: Training, settings: TrainingSettings) -> None:

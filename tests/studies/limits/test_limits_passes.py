@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from transferkit.data.images import Images
-from transferkit.features import fast_classifier
+from transferkit.features import engine
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
@@ -156,12 +156,12 @@ def test_compiling_is_weighed_by_the_images_ahead(
 ) -> None:
     fast = FastClassifier(classifier, machine.start("cpu", "fp32"), Console(quiet=True))
     asked: list[float] = []
-    monkeypatch.setattr(fast.network, "compile_if_it_pays", lambda _, seconds: asked.append(seconds))
-    fast.ahead = 10**9
+    monkeypatch.setattr(fast.engine.network, "compile_if_it_pays", lambda _, seconds: asked.append(seconds))
+    fast.engine.images_ahead = 10**9
 
-    for _ in range(fast_classifier.LOOK_AFTER + 2):
+    for _ in range(engine.LOOK_AFTER + 2):
         fast(torch.from_numpy(images.pixels))
 
     assert len(asked) == 1
     assert asked[0] > 900  # a billion images never take less
-    assert fast.ahead == 10**9 - 11 * (fast_classifier.LOOK_AFTER + 2)
+    assert fast.engine.images_ahead == 10**9 - 11 * (engine.LOOK_AFTER + 2)

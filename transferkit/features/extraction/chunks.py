@@ -13,8 +13,7 @@ import numpy as np
 from transferkit.features.extraction.files import Rows
 from transferkit.features.extraction.listing import ListingPart
 from transferkit.features.extraction.settings import ExtractSettings
-from transferkit.features.forward_pass import chosen_batch_size
-from transferkit.features.inference import LayerNetwork
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.runtime.files import read_arrays, write_arrays
 
 CHUNK_BYTES = 32 * 2**20
@@ -71,8 +70,7 @@ class Chunks:
             yield Rows(columns["ids"], columns["classes"], columns["parts"], arrays)
 
 
-def chunk_rows(settings: ExtractSettings, network: LayerNetwork) -> int:
+def chunk_rows(settings: ExtractSettings, network: LayerNetwork, batch: int) -> int:
     """Whole batches that make about 32 MiB of features."""
     row_bytes = sum(4 * int(np.prod(layer.shape_after(settings.pool))) for layer in network.layers)
-    batch = chosen_batch_size(settings.batch_size, network)
     return max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes) // batch) * batch

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from transferkit.features.forward_pass import BatchSize
-from transferkit.features.inference import Compile
+from transferkit.features.engine import BatchSize
+from transferkit.features.layer_network import Compile
 from transferkit.features.layers import PENULTIMATE, Pool
 from transferkit.runtime.errors import TransferkitError
 

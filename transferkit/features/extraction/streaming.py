@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from transferkit.features.engine import BatchSize, Engine, finite, gathered
 from transferkit.features.extraction.chunks import Chunks, chunk_rows
 from transferkit.features.extraction.differences import differences
 from transferkit.features.extraction.files import Rows, require_known_file
@@ -14,9 +15,8 @@ from transferkit.features.extraction.listing import LISTING, Line, Listing
 from transferkit.features.extraction.results import FORMAT, facts_path, index_path, require_free, write_result
 from transferkit.features.extraction.settings import ExtractSettings
 from transferkit.features.extraction.sources import Source, opened_source
-from transferkit.features.forward_pass import Pace, chosen_batch_size, computed, gathered
-from transferkit.features.inference import LayerNetwork
 from transferkit.features.keys import versions
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.networks import NetworkSource, default_px, loaded, stamp, views_words
 from transferkit.features.pictures import Pictures
 from transferkit.runtime import folders, machine
@@ -79,7 +79,11 @@ def carry_out(settings: ExtractSettings, images: str, out: Path, console: Consol
     listing = source.listed(partial)
     facts = facts_of(settings, images, network, weights, listing)
     begin(partial, facts, overwrite, console)
-    chunks = Chunks(partial, listing.shard(settings.shard), chunk_rows(settings, network))
+    chunks = Chunks(
+        partial,
+        listing.shard(settings.shard),
+        chunk_rows(settings, network, Engine(network, console).batch_size(settings.batch_size)),
+    )
     compute_missing(chunks, source, network, settings, console)
     finish(out, chunks, facts, console)
 
@@ -157,28 +161,28 @@ def compute_missing(
     chunks: Chunks, source: Source, network: LayerNetwork, settings: ExtractSettings, console: Console
 ) -> None:
     """Compute and keep every chunk that is not there; never more than one is held."""
-    batch_size = chosen_batch_size(settings.batch_size, network)
     missing = [number for number in chunks.numbers if not chunks.is_there(number)]
     there = len(chunks.numbers) - len(missing)
     if there:
         console.line(f"{there} of {len(chunks.numbers)} chunks are there already; going on with the others.")
     wanted = set(missing)
     total = sum(min(chunks.size, chunks.lines.count - number * chunks.size) for number in missing)
-    pace = Pace(network, -(-total // batch_size), settings.compile)
+    engine = Engine(network, console, compile=settings.compile, images_ahead=total)
     with console.progress(f"features of {settings.backbone}", total) as progress:
         for number, lines in enumerate(chunks.lines.batched(chunks.size)):
             if number in wanted:
                 side = network.preparation.input_spec.size
                 pictures = source.pictures(lines, side, settings)
-                rows, skipped = chunk_of(lines, pictures, batch_size, pace, progress)
+                rows, skipped = chunk_of(lines, pictures, engine, settings.batch_size, progress)
                 chunks.write(number, rows, skipped)
 
 
 def chunk_of(
-    lines: Sequence[Line], pictures: Pictures, batch_size: int, pace: Pace, progress: Progress
+    lines: Sequence[Line], pictures: Pictures, engine: Engine, batch_size: BatchSize, progress: Progress
 ) -> tuple[Rows, list[tuple[str, str]]]:
     """The features of some images, without those that cannot be read."""
-    features = gathered(computed(pace, pictures, batch_size, progress), len(pictures))
+    batches = engine.features_of(pictures, progress, batch_size)
+    features = gathered(finite(batches, pictures.ids), len(pictures))
     unreadable = getattr(pictures, "unreadable", {})
     kept = [number for number, line in enumerate(lines) if line.id not in unreadable]
     if unreadable:

@@ -84,7 +84,7 @@ class OutputStore:
 
     def expect(self, images: int) -> None:
         """Say how many changed images are to come, so that what pays for many is done for many."""
-        self._fast.ahead = images
+        self._fast.engine.images_ahead = images
 
     def _missing(self, images: Images, name: str) -> int:
         return sum(len(piece) for piece in pieces(len(images)) if not self._path(images, name, piece).exists())
@@ -141,7 +141,7 @@ class OutputStore:
     @property
     def _batch_size(self) -> int:
         """Images per forward pass: a chunk holds a whole number of batches, or nearly."""
-        return -(-CHUNK // -(-CHUNK // self._fast.batch_size))
+        return -(-CHUNK // -(-CHUNK // self._fast.engine.batch_size()))
 
     def _path(self, images: Images, name: str, piece: range) -> Path:
         spec, place = asdict(self.classifier.input_spec), self.runtime.device.type

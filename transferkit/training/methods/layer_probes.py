@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from transferkit.data.images import Images, Splits
-from transferkit.features.forward_pass import BatchSize
+from transferkit.features.engine import BatchSize
 from transferkit.features.layers import PENULTIMATE, has_channels_last, module_of
 from transferkit.features.stored import stored_layers
 from transferkit.models import backbones

@@ -6,7 +6,7 @@ from typing import Any
 
 from transferkit.data.images import Images, Splits
 from transferkit.features.cached_outputs import under_head
-from transferkit.features.forward_pass import BatchSize
+from transferkit.features.engine import BatchSize
 from transferkit.features.stored import stored_features
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import require_neighbours

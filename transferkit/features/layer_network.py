@@ -42,6 +42,8 @@ class LayerNetwork:
 
     Attributes:
         layers: What was asked for, in that order.
+        backbone: The network's name.
+        side_px: Of the prepared images.
         is_graph: Whether the body could be traced.
     """
 
@@ -50,6 +52,7 @@ class LayerNetwork:
     ) -> None:
         require_pool(pool)
         self.pool, self.runtime, self.console = pool, runtime, console
+        self.backbone, self.side_px = classifier.backbone, classifier.input_spec.size
         body = inference_copy(classifier.body, runtime.device)
         with torch.random.fork_rng(devices=[]):  # a classifier draws a head; the caller's random numbers stay his
             preparation = Classifier(nn.Identity(), 1, ("-",), {}, classifier.input_spec)
