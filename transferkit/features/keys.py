@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from transferkit.models.classifier import InputSpec
+    from transferkit.models.test_time_augmentation import Averaging
 
-FORMAT = 1  # of the store's layout and of what Key holds
+FORMAT = 2  # of the store's layout and of what Key holds
 PACKAGES = ("torch", "torchvision", "timm")
 
 
@@ -32,6 +33,7 @@ class Key:
         pool: How a map becomes a vector.
         precision: fp32 or bf16, with the type of device, whose arithmetic differs (TF32, say).
         versions: Of the libraries that compute.
+        averaging: Test-time augmentation; empty for none.
         format: Of the store.
     """
 
@@ -41,6 +43,7 @@ class Key:
     pool: str
     precision: str
     versions: dict[str, str]
+    averaging: dict[str, bool] = field(default_factory=dict)
     format: int = FORMAT
 
     @cached_property
@@ -50,11 +53,26 @@ class Key:
 
 
 def key_of(
-    weights: str, spec: InputSpec, image_px: tuple[int, int], layer: str, pool: str, precision: str, device_type: str
+    weights: str,
+    spec: InputSpec,
+    image_px: tuple[int, int],
+    layer: str,
+    pool: str,
+    precision: str,
+    device_type: str,
+    averaging: Averaging | None = None,
 ) -> Key:
     """The key of one layer's features, on this machine's libraries."""
     preparation = {**asdict(spec), "image_px": list(image_px)}
-    return Key(weights, preparation, layer, pool, f"{precision}-{device_type}", versions())
+    return Key(
+        weights,
+        preparation,
+        layer,
+        pool,
+        f"{precision}-{device_type}",
+        versions(),
+        asdict(averaging) if averaging else {},
+    )
 
 
 def versions() -> dict[str, str]:

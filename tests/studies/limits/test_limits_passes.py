@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from transferkit.data.images import Images
-from transferkit.features import engine
+from transferkit.features import engine, keys
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
@@ -114,6 +114,28 @@ def test_a_stop_loses_no_more_than_a_piece(store: OutputStore, images: Images) -
 
     assert firsts == [0, 2, 4, 6, 4, 6, 8, 10]
     assert store.missing(images, "same", rejection.fit(None)) == 0
+
+
+@pytest.mark.parametrize("package", ["torch", "torchvision", "timm", "transferkit"])
+def test_after_an_upgrade_nothing_old_is_reused(
+    store: OutputStore, images: Images, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.changed(images, lambda pixels, _: pixels, "same")
+    newer = {**keys.versions(), package: "99.0"}
+
+    assert store.missing(images, "same", rejection.fit(None)) == 0
+    monkeypatch.setattr(keys, "versions", lambda: newer)
+    assert store.missing(images, "same", rejection.fit(None)) == 11
+
+
+def test_answers_under_another_test_time_augmentation_are_not_reused(
+    store: OutputStore, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.changed(images, lambda pixels, _: pixels, "same")
+
+    monkeypatch.setattr(store.classifier, "averages_mirror", True)
+
+    assert store.missing(images, "same", rejection.fit(None)) == 11
 
 
 def test_changed_images_are_judged_by_the_score_that_the_run_ships(store: OutputStore, images: Images) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ from torch import Tensor
 from transferkit.data.batches import to_device
 from transferkit.data.images import Images
 from transferkit.features.fast_classifier import FastClassifier
+from transferkit.features.keys import key_of
 from transferkit.metrics.outputs import Outputs, require_finite_logits
 from transferkit.models.classifier import Classifier
 from transferkit.ood import rejection
@@ -37,7 +38,9 @@ Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class OutputStore:
-    """What the network says, by what that depends on: weights, preparation, precision and images; asked only once.
+    """What the network says, asked only once: a piece is found again by the key of stored features and its images.
+
+    The key holds the versions of the libraries too, so that after an upgrade nothing old is reused.
 
     Attributes:
         folder: Of the files.
@@ -144,8 +147,11 @@ class OutputStore:
         return -(-CHUNK // -(-CHUNK // self._fast.engine.batch_size()))
 
     def _path(self, images: Images, name: str, piece: range) -> Path:
-        spec, place = asdict(self.classifier.input_spec), self.runtime.device.type
-        parts = [self.model_digest, spec, self.runtime.precision, place, images.fingerprint, name, piece.start]
+        classifier, runtime = self.classifier, self.runtime
+        spec, place, averaging = classifier.input_spec, runtime.device.type, classifier.averaging
+        size = images.size_px
+        key = key_of(self.model_digest, spec, size, "head", "none", runtime.precision, place, averaging)
+        parts = [key.digest, images.fingerprint, name, piece.start]
         return self.folder / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}.pass.safetensors"
 
 
