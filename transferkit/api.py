@@ -132,7 +132,7 @@ def limits(
         quiet: Print nothing.
         device: auto, cpu, cuda, cuda:1 or mps.
         **options: `corruptions="full", leave_out="none", target_risk=0.05, rules=Rules(auroc=0.9)` ...: the fields of
-            `transferkit.studies.limits.settings.Settings`.
+            `transferkit.studies.limits.settings.LimitsSettings`.
 
     Returns:
         What limits.json holds, with its folder as `folder`; of several runs, what limits-comparison.json holds.
@@ -141,8 +141,8 @@ def limits(
         TransferkitError: For wrong options, runs or images.
     """
     from transferkit.studies.limits import settings as limit_settings
-    from transferkit.studies.limits.story import make
-    from transferkit.studies.limits.versus import compare
+    from transferkit.studies.limits.comparison import compare_limits
+    from transferkit.studies.limits.story import Work, measure_limits
 
     sources = {"ood": ood, "shift": shift}
     settings = limit_settings.from_options(
@@ -153,14 +153,12 @@ def limits(
         **options,
     )
     opened = [open_run(run) for run in runs]
-    console, command = Console(quiet=quiet), "transferkit.limits(...)"
-    folder = _path(out)
-    if len(opened) > 1:
-        target = folder or Path("limits-comparison")
-        return compare(opened, settings, target, overwrite=overwrite, device=device, console=console, command=command)
     if not opened:
         raise TransferkitError("Name at least one finished run, as in transferkit.limits('runs/my-run').")
-    return make(opened[0], settings, folder, overwrite=overwrite, device=device, console=console, command=command)
+    work = Work(device, Console(quiet=quiet), "transferkit.limits(...)", overwrite=overwrite)
+    if len(opened) > 1:
+        return compare_limits(opened, settings, _path(out) or Path("limits-comparison"), work)
+    return measure_limits(opened[0], settings, _path(out), work)
 
 
 @typed

@@ -24,12 +24,12 @@ COMMANDS = [  # what was typed, the work that is stopped, what is told
     ),
     (
         ["limits", "run"],
-        "transferkit.studies.limits.story.make",
+        "transferkit.studies.limits.story.measure_limits",
         "What the network said of the image sets so far is kept; the same command goes on from there.",
     ),
     (
         ["limits", "run", "other"],
-        "transferkit.studies.limits.versus.compare",
+        "transferkit.studies.limits.comparison.compare_limits",
         "What the network said of the image sets so far is kept; the same command goes on from there.",
     ),
     (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -78,12 +78,12 @@ def limits(
     """Find where not to trust a run: unknown, meaningless, corrupted and other images."""
     with working(KEPT) as console:
         from transferkit.runs.run_directory import open_run
-        from transferkit.studies.limits.report import limits_comparison_verdict, limits_verdict
-        from transferkit.studies.limits.settings import PREVALENCES, Rules, Settings
-        from transferkit.studies.limits.story import make
-        from transferkit.studies.limits.versus import compare
+        from transferkit.studies.limits.comparison import compare_limits
+        from transferkit.studies.limits.rendering import limits_comparison_verdict, limits_verdict
+        from transferkit.studies.limits.settings import PREVALENCES, LimitsSettings, Rules
+        from transferkit.studies.limits.story import Work, measure_limits
 
-        settings = Settings(
+        settings = LimitsSettings(
             ood=tuple(ood or ()),
             shift=tuple(shift or ()),
             drop_classes=tuple(drop_classes or ()),
@@ -99,14 +99,14 @@ def limits(
             train_images=train_images,
             rules=Rules().changed(rule or ()),
         )
-        told: dict[str, Any] = {"overwrite": overwrite, "device": device, "console": console, "command": command_line()}
-        places = [open_run(run) for run in runs]
-        if len(places) == 1:
-            found = make(places[0], settings, out, **told)
-            verdict = limits_verdict(found)
+        work = Work(device, console, command_line(), overwrite=overwrite)
+        opened = [open_run(run) for run in runs]
+        if len(opened) == 1:
+            report = measure_limits(opened[0], settings, out, work)
+            verdict = limits_verdict(report)
         else:
-            found = compare(places, settings, out or Path("limits-comparison"), **told)
-            verdict = limits_comparison_verdict(found)
+            report = compare_limits(opened, settings, out or Path("limits-comparison"), work)
+            verdict = limits_comparison_verdict(report)
     console.show(verdict)
     if json:
-        print_json(found)
+        print_json(report)

@@ -25,14 +25,19 @@ from transferkit.runs.result_folders import LIMITS, require_free
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
-from transferkit.studies.limits import contamination as overlap
-from transferkit.studies.limits import image_sets, leave_out
-from transferkit.studies.limits import in_distribution as known
-from transferkit.studies.limits import out_of_distribution as unknown
+from transferkit.studies.limits import contamination, image_sets, in_distribution, leave_out, out_of_distribution
 from transferkit.studies.limits.page import limits_page
-from transferkit.studies.limits.settings import Rules, Settings, from_options
-from transferkit.studies.limits.story import make
-from transferkit.studies.limits.subject import Subject, halves, linear_head, open_subject, rows, same_images, why_no_val
+from transferkit.studies.limits.settings import LimitsSettings, Rules, from_options
+from transferkit.studies.limits.story import Work, measure_limits
+from transferkit.studies.limits.subject import (
+    LimitsSubject,
+    halves,
+    linear_head,
+    open_subject,
+    rows,
+    same_images,
+    why_no_val,
+)
 from transferkit.studies.limits.summary import NO_LIMIT, shortest, summary
 
 NAMES = ("cat", "dog", "ship")
@@ -169,27 +174,27 @@ def outputs_of(logits: Any, labels: Any = None, features: Any = None, names: tup
     ("theirs", "ours"), [("Egyptian cat", "cat"), ("cats", "cat"), ("bear, sea_dog", "dog"), ("liner", "ship")]
 )
 def test_unknown_classes_with_a_known_name_are_noticed(theirs: str, ours: str) -> None:
-    assert overlap.known_names(NAMES, [theirs]) == [(theirs, ours)]
+    assert contamination.known_names(NAMES, [theirs]) == [(theirs, ours)]
 
 
 @pytest.mark.parametrize("name", ["catfish", "cat food", "warship", "koala"])
 def test_names_that_only_look_alike_are_not(name: str) -> None:
-    assert overlap.known_names(NAMES, [name]) == []
+    assert contamination.known_names(NAMES, [name]) == []
 
 
 def test_four_image_statistics_tell_bright_images_from_dark_ones() -> None:
     dark = Images.from_pixels(np.full((5, 3, 8, 8), 10, np.uint8), np.zeros(5), ("dark",))
     bright = Images.from_pixels(np.full((5, 3, 8, 8), 200, np.uint8), np.zeros(5), ("bright",))
 
-    assert unknown.low_level_auroc(dark, bright) == (1.0, "brightness")
-    assert unknown.low_level_auroc(bright, dark) == (1.0, "brightness")
+    assert out_of_distribution.low_level_auroc(dark, bright) == (1.0, "brightness")
+    assert out_of_distribution.low_level_auroc(bright, dark) == (1.0, "brightness")
 
 
 def test_what_unknown_classes_are_called_counts_accepted_images_alone() -> None:
     images = Images.from_pixels(np.zeros((6, 3, 8, 8), np.uint8), [0, 0, 0, 0, 0, 1], ("dolphin", "whale"))
     outputs = outputs_of(np.eye(3)[[2, 2, 2, 0, 0, 1]])
 
-    found = unknown.calls(images, outputs, np.array([True, True, True, True, False, False]))
+    found = out_of_distribution.calls(images, outputs, np.array([True, True, True, True, False, False]))
 
     assert found["rows"][0]["called"]["ship"]["n"] == 3
     assert found["rows"][0]["accepted"] == 4
@@ -200,25 +205,25 @@ def test_what_unknown_classes_are_called_counts_accepted_images_alone() -> None:
 def test_nearest_distances_are_between_unit_vectors() -> None:
     features, train = np.array([[0, 3.0], [1, 0]], np.float32), np.array([[0, -1.0], [5.0, 0]], np.float32)
 
-    cosines, nearest = overlap.nearest_train(features, train)
+    cosines, nearest = contamination.nearest_train(features, train)
 
-    assert overlap.distances_of(cosines).tolist() == pytest.approx([np.sqrt(2), 0])
+    assert contamination.distances_of(cosines).tolist() == pytest.approx([np.sqrt(2), 0])
     assert nearest.tolist() == [1, 1]
 
 
 def test_scores_that_are_not_finite_are_refused_with_their_number() -> None:
     with pytest.raises(TransferkitError, match="msp is not finite for 2 of 3 images of val"):
-        unknown.require_finite(np.array([np.nan, 1, np.inf]), "msp", "val")
+        out_of_distribution.require_finite(np.array([np.nan, 1, np.inf]), "msp", "val")
 
 
 def test_constant_scores_are_a_coin_and_flagged() -> None:
-    row = unknown.score_row(np.ones(30), np.ones(20), np.ones(10))
+    row = out_of_distribution.score_row(np.ones(30), np.ones(20), np.ones(10))
 
     assert (row["auroc"], row["constant"], row["fpr95_id"], row["id_accepted"]["value"]) == (0.5, True, 1.0, 1.0)
 
 
 def test_below_twenty_val_images_no_acceptance_is_told() -> None:
-    row = unknown.score_row(np.arange(19.0), np.arange(20.0), np.arange(10.0))
+    row = out_of_distribution.score_row(np.arange(19.0), np.arange(20.0), np.arange(10.0))
 
     assert (row["fpr95_id"], row["id_accepted"]) == (None, None)
     assert row["auroc"] is not None
@@ -233,7 +238,7 @@ def test_promise_takes_the_largest_coverage_whose_bound_holds() -> None:
     labels = np.where(np.arange(1000) < 700, 0, 1)
     val = outputs_of(np.stack([confident, np.zeros(1000), np.zeros(1000)], axis=1), labels)
 
-    found = known.promise(val, val, 0.05)
+    found = in_distribution.promise(val, val, 0.05)
 
     assert found["coverage"] == 0.7
     assert found["error"]["value"] == 0
@@ -242,7 +247,7 @@ def test_promise_takes_the_largest_coverage_whose_bound_holds() -> None:
 def test_promise_is_not_made_with_too_few_images_and_says_how_many_it_takes() -> None:
     val = outputs_of(np.eye(3)[np.zeros(50, int)] * 5)
 
-    found = known.promise(val, val, 0.02)
+    found = in_distribution.promise(val, val, 0.02)
 
     assert found == {"target": 0.02, "coverage": None, "n_val": 50, "needs": 297}  # ln(.0025) / ln(.98)
 
@@ -250,7 +255,7 @@ def test_promise_is_not_made_with_too_few_images_and_says_how_many_it_takes() ->
 def test_area_of_the_best_order_is_the_textbook_sum() -> None:
     wrong = np.array([True, False, False, True])
 
-    assert known.oracle_aurc(wrong) == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)
+    assert in_distribution.oracle_aurc(wrong) == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)
 
 
 # ---- held-out classes ----
@@ -273,7 +278,7 @@ def test_more_than_twenty_classes_are_held_out_in_ten_pairs() -> None:
     assert len({index for group in groups for index in group}) == 20
 
 
-def test_a_held_out_class_far_from_the_others_is_noticed(subject: Subject) -> None:
+def test_a_held_out_class_far_from_the_others_is_noticed(subject: LimitsSubject) -> None:
     """Features on three rays: the classes left know two of them."""
     generator = np.random.default_rng(0)
     rays = np.eye(3, dtype=np.float32)[np.arange(90) % 3] * 5
@@ -281,19 +286,21 @@ def test_a_held_out_class_far_from_the_others_is_noticed(subject: Subject) -> No
     outputs = outputs_of(rays, np.arange(90) % 3, features)
     three = replace(subject, train=outputs, val=outputs, test=outputs)
 
-    found = leave_out.leave_out(three, "auto", 0, SILENT)
+    found = leave_out.measure_leave_out(three, "auto", 0, SILENT)
 
     assert [row["scores"]["ensemble-rank"]["auroc"] for row in found["rows"]] == pytest.approx([1, 1, 1])
     assert found["mean"]["ensemble-rank"]["n"] == 3
 
 
-def test_with_two_classes_scores_that_rank_as_msp_are_off_with_a_reason(subject: Subject) -> None:
+def test_with_two_classes_scores_that_rank_as_msp_are_off_with_a_reason(subject: LimitsSubject) -> None:
     generator = np.random.default_rng(0)
     labels = np.arange(60) % 2
     logits = np.eye(2)[labels] * 3 + generator.normal(size=(60, 2))
     two = outputs_of(logits, labels, np.abs(logits), ("cat", "dog"))
 
-    found = unknown.fit_detectors(replace(subject, train=two, val=two, test=two), ("msp", "entropy", "gen", "knn"))
+    found = out_of_distribution.fit_detectors(
+        replace(subject, train=two, val=two, test=two), ("msp", "entropy", "gen", "knn")
+    )
 
     assert set(found.scores) == {"msp", "knn"}
     assert found.off["gen"] == "with two classes it ranks images exactly as msp does"
@@ -319,10 +326,10 @@ def test_a_result_that_has_learnt_from_val_is_not_judged_on_it() -> None:
     assert reason(40, refit=False) == reason(40) == ""
 
 
-def test_two_classes_cannot_be_left_out(subject: Subject) -> None:
+def test_two_classes_cannot_be_left_out(subject: LimitsSubject) -> None:
     two = replace(subject, test=outputs_of(np.zeros((2, 2)), names=("cat", "dog")))
 
-    assert leave_out.leave_out(two, "auto", 0, SILENT) == {"reason": "needs at least 3 classes; the run has 2"}
+    assert leave_out.measure_leave_out(two, "auto", 0, SILENT) == {"reason": "needs at least 3 classes; the run has 2"}
 
 
 # ---- settings and rules ----
@@ -342,7 +349,7 @@ def test_a_slip_in_a_rule_is_told(change: str, message: str) -> None:
 )
 def test_settings_that_make_no_sense_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(TransferkitError):
-        Settings(**values)
+        LimitsSettings(**values)
 
 
 def test_one_folder_may_be_a_string_in_python() -> None:
@@ -488,8 +495,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     stones = pictures(tmp_path_factory.mktemp("sets") / "stones", 30)
-    settings = Settings(ood=(str(stones),), corruptions="none", leave_out="none", sweeps=False, train_images=300)
-    return make(run, settings, None, overwrite=False, device="cpu", console=SILENT, command="transferkit limits run")
+    settings = LimitsSettings(ood=(str(stones),), corruptions="none", leave_out="none", sweeps=False, train_images=300)
+    return measure_limits(run, settings, None, Work("cpu", SILENT, "transferkit limits run"))
 
 
 def test_limits_of_a_run_name_every_score_with_its_interval(report: dict[str, Any]) -> None:
@@ -541,9 +548,9 @@ def test_a_second_report_asks_the_network_nothing(
         raise AssertionError("the network was asked again")
 
     monkeypatch.setattr("transferkit.models.classifier.Classifier.prepare", refuse)
-    settings = Settings(corruptions="none", leave_out="none", sweeps=False, train_images=300)
+    settings = LimitsSettings(corruptions="none", leave_out="none", sweeps=False, train_images=300)
 
-    again = make(run, settings, None, overwrite=True, device="cpu", console=SILENT)
+    again = measure_limits(run, settings, None, Work("cpu", SILENT, overwrite=True))
 
     assert again["test"] == report["test"]
 
@@ -573,23 +580,23 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def subject(run: Run, report: dict[str, Any]) -> Subject:
+def subject(run: Run, report: dict[str, Any]) -> LimitsSubject:
     return open_subject(run, Path(report["folder"]), 300, 0, "cpu", SILENT)
 
 
-def test_the_report_accepts_what_predict_accepts(run: Run, report: dict[str, Any], subject: Subject) -> None:
+def test_the_report_accepts_what_predict_accepts(run: Run, report: dict[str, Any], subject: LimitsSubject) -> None:
     images = subject.images["test"].subset(range(40))
 
     found = transferkit.load(run.path, device="cpu").predict(images)
 
-    accepted, scores = unknown.accepted_of(subject, rows(subject.test, np.arange(40)))
+    accepted, scores = out_of_distribution.accepted_of(subject, rows(subject.test, np.arange(40)))
     assert report["contract"]["score"] == "knn"
     assert [not each.unknown for each in found] == accepted.tolist()
     assert [each.score for each in found] == pytest.approx(scores, abs=1e-5)
     assert "As shipped (knn)" in limits_page(report, np.zeros((0, 3, 1, 1), np.uint8))
 
 
-def test_changed_images_are_judged_by_the_shipped_score(subject: Subject) -> None:
+def test_changed_images_are_judged_by_the_shipped_score(subject: LimitsSubject) -> None:
     images = subject.images["test"]
 
     outputs, scores = subject.store.judged(images, lambda pixels, _: pixels, "no change", subject.limits)
@@ -605,25 +612,25 @@ def refuse_change(pixels: Any, first: int) -> Any:
     raise AssertionError(f"{len(pixels)} images from {first} were changed again")
 
 
-def test_a_folder_of_known_classes_gets_a_warning_and_a_second_table(subject: Subject) -> None:
+def test_a_folder_of_known_classes_gets_a_warning_and_a_second_table(subject: LimitsSubject) -> None:
     """Mirrored digits lie about as close to train as digits do."""
     names = tuple(f"handwritten {name}" for name in subject.test.class_names)
     found = image_sets.ImageSet("again", "", replace(subject.images["test"], class_names=names), None, 8)
 
-    guard = overlap.overlap(found, subject.test, subject)
+    guard = contamination.contamination_of(found, subject.test, subject)
 
     assert guard.facts["is_warning"]
     assert guard.facts["names"][3] == {"theirs": "handwritten 3", "ours": "3"}
 
 
-def test_non_linear_heads_and_signed_features_turn_detectors_off_with_a_reason(subject: Subject) -> None:
+def test_non_linear_heads_and_signed_features_turn_detectors_off_with_a_reason(subject: LimitsSubject) -> None:
     assert linear_head(torch.nn.Sequential(torch.nn.Linear(2, 2))) is None
     signed = {
         part: replace(getattr(subject, part), features=-getattr(subject, part).features) for part in ("train", "val")
     }
     headless = replace(subject, **signed, classifier=_without_linear_head())
 
-    found = unknown.fit_detectors(headless, ("vim", "react", "she", "fdbd", "knn", "msp"))
+    found = out_of_distribution.fit_detectors(headless, ("vim", "react", "she", "fdbd", "knn", "msp"))
 
     assert set(found.scores) >= {"knn", "msp"}
     assert {"vim", "react"} <= set(found.off)
@@ -637,10 +644,10 @@ def _without_linear_head() -> Any:
     return Headless()
 
 
-def test_with_two_classes_one_of_the_equal_scores_is_shown(subject: Subject) -> None:
+def test_with_two_classes_one_of_the_equal_scores_is_shown(subject: LimitsSubject) -> None:
     two = {part: leave_out.without(getattr(subject, part), range(2, 10)) for part in ("train", "val", "test")}
 
-    found = unknown.fit_detectors(replace(subject, **two, classifier=_without_linear_head()))
+    found = out_of_distribution.fit_detectors(replace(subject, **two, classifier=_without_linear_head()))
 
     assert "msp" in found.scores
     assert {"gen"} <= set(found.off)
@@ -688,8 +695,8 @@ def test_a_run_made_now_ships_its_threshold(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_leaving_out_in_full_trains_again_without_each_class(subject: Subject) -> None:
-    found = leave_out.leave_out(subject, "full", 0, SILENT)
+def test_leaving_out_in_full_trains_again_without_each_class(subject: LimitsSubject) -> None:
+    found = leave_out.measure_leave_out(subject, "full", 0, SILENT)
 
     assert found["clean"]
     assert len(found["rows"]) == 10

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from transferkit.data import corruptions
 from transferkit.data.images import Images
 from transferkit.metrics.outputs import Outputs
 from transferkit.ood import rejection
@@ -19,12 +20,19 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.json_files import SCHEMAS
-from transferkit.studies.limits import corrupted, gallery, sweeps, versus
-from transferkit.studies.limits import deployment as field
-from transferkit.studies.limits import distribution_shift as shifted
+from transferkit.studies.limits import (
+    comparison,
+    corruption_severity,
+    deployment,
+    distribution_shift,
+    gallery,
+    nuisance,
+    published,
+)
 from transferkit.studies.limits.comparison_page import limits_comparison_page
 from transferkit.studies.limits.image_sets import ImageSet
-from transferkit.studies.limits.settings import Settings
+from transferkit.studies.limits.settings import LimitsSettings
+from transferkit.studies.limits.story import Work
 
 NAMES = ("airplane", "automobile", "bird")
 
@@ -44,9 +52,9 @@ def image_set(names: tuple[str, ...], labels: list[int]) -> ImageSet:
 
 
 def test_classes_are_matched_by_name_and_the_others_are_listed() -> None:
-    found = shifted.matched(image_set(("bird", "car", "monkey"), [0, 1, 1, 2]), NAMES)
+    found = distribution_shift.matched(image_set(("bird", "car", "monkey"), [0, 1, 1, 2]), NAMES)
 
-    assert found.found.images.labels.tolist() == [2, 1, 1]
+    assert found.image_set.images.labels.tolist() == [2, 1, 1]
     assert found.shared == (1, 2)
     assert found.words == (
         "2 of the run's 3 classes; taken car as automobile; left out, because the run has no such class: monkey."
@@ -55,7 +63,7 @@ def test_classes_are_matched_by_name_and_the_others_are_listed() -> None:
 
 def test_a_set_without_a_shared_class_points_to_the_other_option() -> None:
     with pytest.raises(TransferkitError, match=r"No class of other is a class of the run.*use --ood"):
-        shifted.matched(image_set(("monkey",), [0]), NAMES)
+        distribution_shift.matched(image_set(("monkey",), [0]), NAMES)
 
 
 def subject_of(test: Outputs, side: int = 32) -> Any:
@@ -70,10 +78,10 @@ def test_stl10_is_read_column_by_column_from_label_one(tmp_path: Path) -> None:
     pixels.transpose(0, 1, 3, 2).tofile(tmp_path / "test_X.bin")
     np.array([3, 8], np.uint8).tofile(tmp_path / "test_y.bin")
 
-    read, labels = shifted.stl10(tmp_path)
+    read, labels = distribution_shift.stl10(tmp_path)
 
     assert read[0, 0, 10, 20] == 200
-    assert [shifted.STL10[label] for label in labels] == ["car", "monkey"]
+    assert [distribution_shift.STL10[label] for label in labels] == ["car", "monkey"]
 
 
 def test_stl10_comes_at_the_size_of_the_run_with_shared_classes(tmp_path: Path) -> None:
@@ -81,10 +89,10 @@ def test_stl10_comes_at_the_size_of_the_run_with_shared_classes(tmp_path: Path) 
     np.array([1, 3, 8], np.uint8).tofile(tmp_path / "test_y.bin")
     subject = subject_of(outputs_of(np.eye(3), [0, 1, 2]))
 
-    found = shifted.load(str(tmp_path), subject, Settings(), SILENT)
+    found = distribution_shift.load_shift(str(tmp_path), subject, LimitsSettings(), SILENT)
 
-    assert found.found.images.size_px == (32, 32)
-    assert found.found.images.labels.tolist() == [0, 1]
+    assert found.image_set.images.size_px == (32, 32)
+    assert found.image_set.images.labels.tolist() == [0, 1]
     assert not found.is_cifar101
 
 
@@ -95,7 +103,7 @@ def test_a_cut_off_stl10_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(
         TransferkitError, match=r"1,000 bytes in test_X.bin for 1 labels; expected 27,648 bytes per label"
     ):
-        shifted.stl10(tmp_path)
+        distribution_shift.stl10(tmp_path)
 
 
 def test_cifar101_is_read_without_pickle(tmp_path: Path) -> None:
@@ -103,11 +111,11 @@ def test_cifar101_is_read_without_pickle(tmp_path: Path) -> None:
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([0, 2]))
     subject = subject_of(outputs_of(np.eye(3), [0, 1, 2]))
 
-    found = shifted.load(str(tmp_path), subject, Settings(), SILENT)
+    found = distribution_shift.load_shift(str(tmp_path), subject, LimitsSettings(), SILENT)
 
     assert found.is_cifar101
-    assert found.found.name == "CIFAR-10.1 v6"
-    assert found.found.images.labels.tolist() == [0, 2]
+    assert found.image_set.name == "CIFAR-10.1 v6"
+    assert found.image_set.images.labels.tolist() == [0, 2]
 
 
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
@@ -115,7 +123,7 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "cifar10.1_v6_labels.npy", np.array([0]))
 
     with pytest.raises(TransferkitError, match=r"Cannot read .*data.npy"):
-        shifted.cifar101(tmp_path, "v6")
+        distribution_shift.cifar101(tmp_path, "v6")
 
 
 # ---- estimates without labels ----
@@ -129,25 +137,25 @@ def of_confidence(shares: Any, labels: Any) -> Outputs:
 def test_atc_counts_images_above_the_confidence_that_leaves_out_as_many_as_val_has_errors() -> None:
     val = of_confidence([0.6, 0.7, 0.8, 0.9], [1, 0, 0, 0])  # one error of four: the threshold is .7
 
-    assert shifted.atc(val, of_confidence([0.65, 0.75, 0.95], [0, 0, 0])) == pytest.approx(2 / 3)
+    assert distribution_shift.atc(val, of_confidence([0.65, 0.75, 0.95], [0, 0, 0])) == pytest.approx(2 / 3)
 
 
 def test_atc_of_val_itself_is_its_accuracy() -> None:
     val = of_confidence(np.linspace(0.55, 0.99, 50), np.arange(50) % 5 == 0)
 
-    assert shifted.atc(val, val) == pytest.approx(0.8)
+    assert distribution_shift.atc(val, val) == pytest.approx(0.8)
 
 
 def test_doc_moves_the_accuracy_by_the_change_in_confidence() -> None:
     val = of_confidence([0.9, 0.9, 0.9, 0.9], [0, 0, 0, 1])
 
-    assert shifted.doc(val, of_confidence([0.7, 0.7], [0, 0])) == pytest.approx(0.75 - 0.2)
+    assert distribution_shift.doc(val, of_confidence([0.7, 0.7], [0, 0])) == pytest.approx(0.75 - 0.2)
 
 
 def test_effective_robustness_is_measured_from_the_published_line() -> None:
     own, there = np.arange(1000) < 950, np.arange(2000) < 1760
 
-    found = shifted.effective_robustness(own, there)
+    found = distribution_shift.effective_robustness(own, there)
 
     predicted = stats.norm.cdf(0.949 * stats.norm.ppf(0.95) - 0.380)  # 88.1 %, beside the 88.0 % seen
     assert found["predicted"] == pytest.approx(predicted)
@@ -155,14 +163,14 @@ def test_effective_robustness_is_measured_from_the_published_line() -> None:
 
 
 def test_effective_robustness_is_not_told_outside_the_line() -> None:
-    assert shifted.effective_robustness(np.arange(100) < 60, np.arange(100) < 50)["value"] is None
+    assert distribution_shift.effective_robustness(np.arange(100) < 60, np.arange(100) < 50)["value"] is None
 
 
 def test_masking_lets_shared_classes_answer_alone() -> None:
     outputs = outputs_of([[1, 2, 9], [5, 1, 9]], [1, 0])
 
-    assert shifted.masked_accuracy(outputs, (0, 1)) == 1.0
-    assert shifted.masked_accuracy(outputs, (0, 1, 2)) is None
+    assert distribution_shift.masked_accuracy(outputs, (0, 1)) == 1.0
+    assert distribution_shift.masked_accuracy(outputs, (0, 1, 2)) is None
 
 
 # ---- the field ----
@@ -172,15 +180,15 @@ def test_energy_test_finds_a_shift_and_finds_none_where_there_is_none() -> None:
     generator = np.random.default_rng(0)
     known, same, moved = (generator.normal(size=(200, 4)).astype(np.float32) for _ in range(3))
 
-    assert field.two_sample_p(known, moved + 0.5, seed=0) < 0.01
-    assert field.two_sample_p(known, same, seed=0) > 0.05
+    assert deployment.two_sample_p(known, moved + 0.5, seed=0) < 0.01
+    assert deployment.two_sample_p(known, same, seed=0) > 0.05
 
 
 def test_estimates_in_the_field_carry_how_wrong_they_were() -> None:
     row = {"accuracy": {"value": 0.6}, "atc": 0.7, "doc": 0.75}
 
-    assert field.estimate_words([row]) == "On the labelled sets above they were wrong by up to 15 points."
-    assert "unknown" in field.estimate_words([])
+    assert deployment.estimate_words([row]) == "On the labelled sets above they were wrong by up to 15 points."
+    assert "unknown" in deployment.estimate_words([])
 
 
 # ---- sweeps and corruptions ----
@@ -194,7 +202,7 @@ def test_safe_range_ends_before_the_first_step_that_costs_five_points() -> None:
     clean = outputs_of(np.eye(3)[np.zeros(100, int)], np.zeros(100))  # accuracy 1
     cells = [cell(-0.2, 0.99), cell(-0.1, 0.9), cell(0.1, 0.96), cell(0.2, 0.95), cell(0.3, 0.9), cell(0.4, 0.99)]
 
-    found = sweeps.safe_range(cells, 0.0, clean)
+    found = nuisance.safe_range(cells, 0.0, clean)
 
     assert found == {"safe": [0.0, 0.2], "safe_words": "0 to 0.2"}
 
@@ -202,7 +210,7 @@ def test_safe_range_ends_before_the_first_step_that_costs_five_points() -> None:
 def test_a_sweep_without_any_safe_step_says_none() -> None:
     clean = outputs_of(np.eye(3)[np.zeros(100, int)], np.zeros(100))
 
-    assert sweeps.safe_range([cell(10, 0.5)], 0.0, clean)["safe_words"] == "none"
+    assert nuisance.safe_range([cell(10, 0.5)], 0.0, clean)["safe_words"] == "none"
 
 
 class _Store:
@@ -233,7 +241,7 @@ def test_breaking_point_silent_failures_and_means_of_corruptions() -> None:
     subject = subject_of(test)
     subject.store = _Store(test)
 
-    whole = corrupted.corrupted(subject, Settings(corruptions="full"), SILENT)
+    whole = corruption_severity.measure_corruptions(subject, LimitsSettings(corruptions="full"), SILENT)
 
     found, versions = whole.report, whole.arrays
 
@@ -247,7 +255,7 @@ def test_breaking_point_silent_failures_and_means_of_corruptions() -> None:
 
 
 def test_own_corruptions_are_never_called_by_the_name_of_the_authors_files() -> None:
-    words = corrupted.recipe_words(subject_of(outputs_of(np.eye(3), [0, 1, 2])), Settings())
+    words = corruption_severity.recipe_words(subject_of(outputs_of(np.eye(3), [0, 1, 2])), LimitsSettings())
 
     assert words.startswith("CIFAR-10-C recipe (transferkit")
 
@@ -255,18 +263,18 @@ def test_own_corruptions_are_never_called_by_the_name_of_the_authors_files() -> 
 def test_published_row_stands_beside_the_same_task_alone() -> None:
     test = outputs_of(np.eye(3), [0, 1, 2])
 
-    assert not corrupted.is_cifar10(subject_of(test))
-    assert corrupted.is_cifar10(
-        subject_of(replace(test, class_names=corrupted.CIFAR10, logits=np.eye(10, dtype=np.float32)[:3]))
+    assert not published.is_cifar10(subject_of(test))
+    assert published.is_cifar10(
+        subject_of(replace(test, class_names=published.CIFAR10, logits=np.eye(10, dtype=np.float32)[:3]))
     )
-    assert set(corrupted.PUBLISHED["by_corruption"]) == set(corrupted.corruptions.FIFTEEN)
-    assert np.mean(list(corrupted.PUBLISHED["by_corruption"].values())) == pytest.approx(0.7346, abs=0.005)
+    assert set(published.CORRUPTIONS["by_corruption"]) == set(corruptions.FIFTEEN)
+    assert np.mean(list(published.CORRUPTIONS["by_corruption"].values())) == pytest.approx(0.7346, abs=0.005)
 
 
 # ---- several runs ----
 
 
-def limits_of(name: str, right: Any, unknown: Any, held_out: Any, ids: int = 200) -> versus.Limits:
+def limits_of(name: str, right: Any, unknown: Any, held_out: Any, ids: int = 200) -> comparison.RunLimits:
     """A run that is right on some test images and gives unknown images the scores stated; known ones score 0..1."""
     known = np.linspace(0, 1, ids)
     rows = [{"held_out": [str(c)], "scores": {"knn": {"auroc": value}}} for c, value in enumerate(held_out)]
@@ -285,14 +293,14 @@ def limits_of(name: str, right: Any, unknown: Any, held_out: Any, ids: int = 200
         "stones.ids": np.arange(len(unknown)).astype(str),
         "stones.knn": np.asarray(unknown, dtype=np.float64),
     }
-    return versus.Limits(name, report, scores)
+    return comparison.RunLimits(name, report, scores)
 
 
 def test_runs_are_compared_to_the_first_on_the_same_images() -> None:
     first = limits_of("ft", np.arange(200) < 100, np.linspace(0, 1, 100), [0.5] * 6)
     second = limits_of("lp-ft", np.arange(200) < 160, np.linspace(0.5, 1.5, 100), [0.9] * 6)
 
-    found = versus.compared([first, second], seed=0)
+    found = comparison.comparison_of([first, second], seed=0)
 
     by_name = {row["name"]: row for row in found["rows"]}
     assert by_name["own test images"]["values"] == [0.5, 0.8]
@@ -308,7 +316,7 @@ def test_where_nothing_differs_nothing_is_claimed() -> None:
     first = limits_of("ft", np.arange(200) < 100, np.linspace(0, 1, 100), [0.5, 0.6, 0.7])
     second = limits_of("lp-ft", np.arange(200) < 101, np.linspace(0, 1, 100), [0.5, 0.6, 0.7])
 
-    found = versus.compared([first, second], seed=0)
+    found = comparison.comparison_of([first, second], seed=0)
 
     assert found["verdict"] == ["No difference was shown between the run lp-ft and the run ft (3 measures, Holm)."]
 
@@ -318,21 +326,21 @@ def test_runs_on_different_images_are_not_compared() -> None:
     second = limits_of("other", np.ones(100), [1.0, 2.0], [0.5], ids=100)
 
     with pytest.raises(TransferkitError, match="ft and other were tested on different images"):
-        versus.compared([first, second], seed=0)
+        comparison.comparison_of([first, second], seed=0)
 
 
 def test_a_run_named_twice_is_refused_and_equal_names_get_their_parents(tmp_path: Path) -> None:
     with pytest.raises(TransferkitError, match="named twice"):
-        versus.distinct_names([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+        comparison.distinct_names([tmp_path / "a", tmp_path / "b" / ".." / "a"])
 
-    assert versus.distinct_names([tmp_path / "x" / "run", tmp_path / "y" / "run"]) == ["x/run", "y/run"]
+    assert comparison.distinct_names([tmp_path / "x" / "run", tmp_path / "y" / "run"]) == ["x/run", "y/run"]
 
 
 def test_comparison_page_shows_differences_and_escapes_names() -> None:
     first = limits_of("ft", np.arange(200) < 100, np.linspace(0, 1, 100), [0.5] * 6)
     second = limits_of("<b>evil</b>", np.arange(200) < 160, np.linspace(0.5, 1.5, 100), [0.9] * 6)
 
-    page = limits_comparison_page(versus.compared([first, second], seed=0))
+    page = limits_comparison_page(comparison.comparison_of([first, second], seed=0))
 
     assert "<b>evil" not in page
     assert "+30.0 (" in page
@@ -351,11 +359,11 @@ def test_a_report_of_an_earlier_version_is_not_compared_with_new_ones(tmp_path: 
     runs = [Run(tmp_path / name) for name in ("first", "second")]
     for run, schema in zip(runs, (SCHEMAS["limits.json"], 1), strict=True):
         (run.path / "limits").mkdir(parents=True)
-        content = {"schema": schema, "settings": Settings().as_dict()}
+        content = {"schema": schema, "settings": LimitsSettings().as_dict()}
         (run.path / "limits" / "limits.json").write_text(json.dumps(content))
 
     with pytest.raises(TransferkitError, match=r"second.limits.limits.json was written by an earlier version"):
-        versus.require_same_settings([versus.report_folder(run) for run in runs], Settings())
+        comparison.require_same_settings([comparison.report_folder(run) for run in runs], LimitsSettings())
 
 
 def test_reports_made_with_other_settings_are_refused_before_any_work(tmp_path: Path) -> None:
@@ -367,6 +375,6 @@ def test_reports_made_with_other_settings_are_refused_before_any_work(tmp_path: 
         )
 
     with pytest.raises(TransferkitError, match=r"Made with other settings: .*first.*, .*second.*--overwrite"):
-        versus.compare(runs, Settings(), tmp_path / "out", overwrite=False, device="cpu", console=SILENT)
+        comparison.compare_limits(runs, LimitsSettings(), tmp_path / "out", Work("cpu", SILENT))
 
     assert not (tmp_path / "out").exists()

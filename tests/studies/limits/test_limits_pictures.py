@@ -14,9 +14,8 @@ from scipy.stats import norm
 
 from transferkit.data.images import Images
 from transferkit.metrics.outputs import Outputs
-from transferkit.studies.limits import contamination as overlap
+from transferkit.studies.limits import contamination, gallery, open_world, probit, published
 from transferkit.studies.limits import figures as limits_figures
-from transferkit.studies.limits import gallery, probit, published, story
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.probit import Point
 from transferkit.studies.limits.strips import strips, typical
@@ -36,7 +35,7 @@ def noise(count: int, seed: int, names: tuple[str, ...] = NAMES) -> Images:
     return Images.from_pixels(pixels, np.zeros(count), names)
 
 
-def guarded(images: Images, features: Any) -> overlap.Guard:
+def guarded(images: Images, features: Any) -> contamination.Contamination:
     """Two train images along the first axis; val images along the second, far from them."""
     train = noise(2, seed=0)
     val = outputs_of([[0, 1], [0.1, 1]] * 20, [0] * 40)
@@ -44,7 +43,7 @@ def guarded(images: Images, features: Any) -> overlap.Guard:
         images={"train": train}, train=outputs_of([[1, 0], [1, 0.1]], [0, 0]), val=val, test=val
     )
     found = ImageSet("stones", "", images, None, 16)
-    return overlap.overlap(found, outputs_of(features, [0] * len(images)), subject)
+    return contamination.contamination_of(found, outputs_of(features, [0] * len(images)), subject)
 
 
 # ---- the overlap guard ----
@@ -128,12 +127,12 @@ def test_held_out_classes_count_as_unknown_images_of_the_open_world() -> None:
         {"scores": {"knn": {"accepted": {"hits": 1, "n": 5}}}},
     ]
 
-    accepted = story.accepted_when_held_out({"rows": rows}, "knn")
+    accepted = open_world.accepted_when_held_out({"rows": rows}, "knn")
 
     assert accepted is not None
     assert (accepted.sum(), len(accepted)) == (4, 15)
-    assert story.accepted_when_held_out({"rows": rows}, "msp") is None
-    assert story.accepted_when_held_out({"reason": "not asked for"}, "knn") is None
+    assert open_world.accepted_when_held_out({"rows": rows}, "msp") is None
+    assert open_world.accepted_when_held_out({"reason": "not asked for"}, "knn") is None
 
 
 # ---- published rows ----

@@ -17,7 +17,7 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.shares import share_of
-from transferkit.studies.limits.subject import Subject
+from transferkit.studies.limits.subject import LimitsSubject
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -51,7 +51,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Guard:
+class Contamination:
     """Images that may show known classes, and what makes them suspect.
 
     Attributes:
@@ -105,7 +105,7 @@ class OwnImages:
         return _without(image_set, near, near_words)
 
 
-def own_images(subject: Subject) -> OwnImages:
+def own_images(subject: LimitsSubject) -> OwnImages:
     """The run's own images, and how alike its val images are to train without being copies.
 
     No fixed limit tells copies from likeness: different digits at 8 px are as alike as two versions of one photograph.
@@ -132,12 +132,12 @@ def _without(image_set: ImageSet, removed: Bools, words: str) -> ImageSet:
 # ---- known classes among unknown ones ----
 
 
-def overlap(found: ImageSet, outputs: Outputs, subject: Subject) -> Guard:
+def contamination_of(image_set: ImageSet, outputs: Outputs, subject: LimitsSubject) -> Contamination:
     """Classes with known names, and images closer to train than all but 5 % of val.
 
     One class of the own names, or more than 5 % close images, are a warning.
     """
-    images = found.images
+    images = image_set.images
     present = set(images.labels.tolist())  # not classes that were dropped
     there = [name for label, name in enumerate(images.class_names) if label in present]
     same_names = known_names(subject.test.class_names, there)
@@ -152,12 +152,12 @@ def overlap(found: ImageSet, outputs: Outputs, subject: Subject) -> Guard:
         "is_warning": is_warning,
     }
     if not is_warning:
-        return Guard(np.zeros(len(close), dtype=bool), (), facts)
+        return Contamination(np.zeros(len(close), dtype=bool), (), facts)
     suspects = tuple(
         Suspect(index, int(nearest[index]), "name" if by_name[index] else "close", float(cosines[index]))
         for index in worst(by_name, close, cosines)
     )
-    return Guard(by_name | close, suspects, facts)
+    return Contamination(by_name | close, suspects, facts)
 
 
 def worst(by_name: Bools, close: Bools, cosines: Floats) -> list[int]:
@@ -198,7 +198,7 @@ def _words(name: str) -> tuple[str, ...]:
     )
 
 
-def close_limit(subject: Subject) -> float:
+def close_limit(subject: LimitsSubject) -> float:
     """The distance to the nearest train image that only 5 % of val images stay below."""
     cosines, _ = nearest_train(subject.val.features, subject.train.features)
     return float(np.quantile(distances_of(cosines), CLOSE_QUANTILE))

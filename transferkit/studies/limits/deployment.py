@@ -14,7 +14,7 @@ from transferkit.studies.limits.distribution_shift import atc, doc
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.out_of_distribution import accepted_of
 from transferkit.studies.limits.shares import share_of
-from transferkit.studies.limits.subject import Subject
+from transferkit.studies.limits.subject import LimitsSubject
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,26 +23,26 @@ PERMUTATIONS = 999
 
 
 @dataclass(frozen=True)
-class InTheField:
+class DeploymentImages:
     """Images from the field, what the network says about them, and the seed of samples of them."""
 
-    found: ImageSet
+    image_set: ImageSet
     outputs: Outputs
     seed: int
 
 
-def report(field: InTheField, subject: Subject, shifts: list[dict[str, Any]]) -> dict[str, Any]:
+def measure_deployment(field: DeploymentImages, subject: LimitsSubject, shifts: list[dict[str, Any]]) -> dict[str, Any]:
     """What is rejected, what is called what, whether the images differ, and estimates of the accuracy."""
-    found, outputs, seed = field.found, field.outputs, field.seed
+    image_set, outputs, seed = field.image_set, field.outputs, field.seed
     accepted, _ = accepted_of(subject, outputs)
     own_accepted, _ = accepted_of(subject, subject.test)
     p = two_sample_p(subject.test.features, outputs.features, seed)
     has_threshold = bool(subject.limits.percentiles)
     return {
-        "source": found.source,
+        "source": image_set.source,
         "n": len(outputs),
-        "notes": list(found.notes),
-        "native_px": found.native_px,
+        "notes": list(image_set.notes),
+        "native_px": image_set.native_px,
         "rejected": share_of(~accepted) if has_threshold else None,
         "own_rejected": share_of(~own_accepted) if has_threshold else None,
         "p": p,
@@ -54,7 +54,7 @@ def report(field: InTheField, subject: Subject, shifts: list[dict[str, Any]]) ->
     }
 
 
-def classes(outputs: Outputs, subject: Subject) -> list[dict[str, Any]]:
+def classes(outputs: Outputs, subject: LimitsSubject) -> list[dict[str, Any]]:
     """How often each class is answered, beside its share of the train images."""
     called = np.bincount(outputs.predictions, minlength=len(outputs.class_names)) / max(len(outputs), 1)
     train = np.bincount(subject.train.labels, minlength=len(outputs.class_names)) / max(len(subject.train), 1)

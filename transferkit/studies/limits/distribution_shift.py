@@ -20,12 +20,12 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits import image_sets
 from transferkit.studies.limits.contamination import SYNONYMS
-from transferkit.studies.limits.corrupted import CIFAR10
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.out_of_distribution import accepted_of
-from transferkit.studies.limits.settings import Settings
+from transferkit.studies.limits.published import CIFAR10
+from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.shares import bounds, share_of
-from transferkit.studies.limits.subject import Subject
+from transferkit.studies.limits.subject import LimitsSubject
 
 Bools = npt.NDArray[np.bool_]
 
@@ -42,22 +42,22 @@ class Shift:
     """Other images under the run's classes.
 
     Attributes:
-        found: Only the images of shared classes, labels along the run's classes.
+        image_set: Only the images of shared classes, labels along the run's classes.
         words: How classes were matched, and which were left out.
         is_cifar101: Whether the line of effective robustness was made for these images.
     """
 
-    found: ImageSet
+    image_set: ImageSet
     words: str
     is_cifar101: bool
 
     @property
     def shared(self) -> tuple[int, ...]:
         """The run's classes among the images, by index."""
-        return tuple(np.unique(self.found.images.labels).tolist())
+        return tuple(np.unique(self.image_set.images.labels).tolist())
 
 
-def load(source: str, subject: Subject, settings: Settings, console: Console) -> Shift:
+def load_shift(source: str, subject: LimitsSubject, settings: LimitsSettings, console: Console) -> Shift:
     """CIFAR-10.1 or STL-10 from their files, a data set by name, or a folder; matched by class names.
 
     Raises:
@@ -67,12 +67,13 @@ def load(source: str, subject: Subject, settings: Settings, console: Console) ->
     folder, title = Path(place.what), place.name
     version = next((v for v in CIFAR101_VERSIONS if (folder / f"cifar10.1_{v}_data.npy").is_file()), None)
     if version:
-        found = _from_arrays(f"CIFAR-10.1 {version}", folder, *cifar101(folder, version), CIFAR10, subject, settings)
+        title = f"CIFAR-10.1 {version}"
+        image_set = _from_arrays(title, folder, *cifar101(folder, version), CIFAR10, subject, settings)
     elif (folder / "test_X.bin").is_file():
-        found = _from_arrays(title, folder, *stl10(folder), STL10, subject, settings)
+        image_set = _from_arrays(title, folder, *stl10(folder), STL10, subject, settings)
     else:
-        found = image_sets.load(source, subject.side_px, settings.max_images, settings.seed, console, subject.fit)
-    return matched(found, subject.test.class_names, bool(version))
+        image_set = image_sets.load(source, subject.side_px, settings.max_images, settings.seed, console, subject.fit)
+    return matched(image_set, subject.test.class_names, bool(version))
 
 
 def cifar101(folder: Path, version: str) -> tuple[Pixels, npt.NDArray[np.int64]]:
@@ -123,8 +124,8 @@ def _from_arrays(
     pixels: Pixels,
     labels: npt.NDArray[np.int64],
     names: tuple[str, ...],
-    subject: Subject,
-    settings: Settings,
+    subject: LimitsSubject,
+    settings: LimitsSettings,
 ) -> ImageSet:
     images = image_sets.sample(Images.from_pixels(pixels, labels, names), settings.max_images, settings.seed)
     side = min(images.size_px)
@@ -132,29 +133,29 @@ def _from_arrays(
     return ImageSet(name, str(folder), image_sets.resized(images, subject.side_px), native, side)
 
 
-def matched(found: ImageSet, ours: Sequence[str], is_cifar101: bool = False) -> Shift:
+def matched(image_set: ImageSet, ours: Sequence[str], is_cifar101: bool = False) -> Shift:
     """The images whose class the run has too, labels along the run's classes.
 
     Raises:
         TransferkitError: If no class is shared.
     """
-    theirs = found.images.class_names
+    theirs = image_set.images.class_names
     position = {name: place for name in theirs if (place := _same_class(name, ours)) is not None}
     if not position:
         raise TransferkitError(
-            f"No class of {found.name} is a class of the run. Theirs: {', '.join(theirs[:8])}; ours: "
+            f"No class of {image_set.name} is a class of the run. Theirs: {', '.join(theirs[:8])}; ours: "
             f"{', '.join(ours[:8])}. For images of other classes use --ood."
         )
     table = np.array([position.get(name, -1) for name in theirs])
-    labels = table[found.images.labels]
+    labels = table[image_set.images.labels]
     kept = np.flatnonzero(labels >= 0)
-    images = replace(found.images.subset(kept), labels=labels[kept], class_names=tuple(ours))
+    images = replace(image_set.images.subset(kept), labels=labels[kept], class_names=tuple(ours))
     left_out = [name for name in theirs if name not in position]
     renamed = [f"{name} as {ours[place]}" for name, place in position.items() if name != ours[place]]
     words = f"{len(position)} of the run's {len(ours)} classes"
     words += f"; taken {', '.join(renamed)}" if renamed else ""
     words += f"; left out, because the run has no such class: {', '.join(left_out)}" if left_out else ""
-    return Shift(replace(found, images=images), words + ".", is_cifar101)
+    return Shift(replace(image_set, images=images), words + ".", is_cifar101)
 
 
 def _same_class(name: str, ours: Sequence[str]) -> int | None:
@@ -169,21 +170,21 @@ def _same_class(name: str, ours: Sequence[str]) -> int | None:
 # ---- what is counted ----
 
 
-def report(shift: Shift, subject: Subject) -> tuple[dict[str, Any], Outputs]:
+def measure_shift(shift: Shift, subject: LimitsSubject) -> tuple[dict[str, Any], Outputs]:
     """Accuracy there and on the same classes of the run's own test images, and estimates that need no labels."""
-    outputs = subject.store.outputs(shift.found.images, shift.found.name)
+    outputs = subject.store.outputs(shift.image_set.images, shift.image_set.name)
     right = outputs.predictions == outputs.labels
     member = np.isin(subject.test.labels, shift.shared)
     own = (subject.test.predictions == subject.test.labels)[member]
     gap = newcombe(int(own.sum()), len(own), int(right.sum()), len(right))
     accepted, _ = accepted_of(subject, outputs)
     row = {
-        "name": shift.found.name,
-        "source": shift.found.source,
+        "name": shift.image_set.name,
+        "source": shift.image_set.source,
         "n": len(outputs),
-        "native_px": shift.found.native_px,
+        "native_px": shift.image_set.native_px,
         "mapping": shift.words,
-        "notes": list(shift.found.notes),
+        "notes": list(shift.image_set.notes),
         "accuracy": share_of(right),
         "own": share_of(own),
         "gap": {"value": gap.difference, "interval": bounds(gap.interval)},

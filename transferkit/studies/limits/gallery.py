@@ -15,10 +15,10 @@ from transferkit.metrics.evaluation import thumbnails
 from transferkit.metrics.mistakes import most_confident_mistakes
 from transferkit.metrics.outputs import Outputs
 from transferkit.studies.limits.contamination import Reason
-from transferkit.studies.limits.deployment import InTheField
-from transferkit.studies.limits.out_of_distribution import Told, accepted_of
+from transferkit.studies.limits.deployment import DeploymentImages
+from transferkit.studies.limits.out_of_distribution import ScoredSet, accepted_of
 from transferkit.studies.limits.strips import Strip
-from transferkit.studies.limits.subject import Subject
+from transferkit.studies.limits.subject import LimitsSubject
 
 Integers = npt.NDArray[np.int64]
 
@@ -46,7 +46,9 @@ class Album:
         return np.stack(self.pictures) if self.pictures else np.zeros((0, 3, 1, 1), np.uint8)
 
 
-def album(subject: Subject, told: Sequence[Told], field: InTheField | None = None) -> Album:
+def make_album(
+    subject: LimitsSubject, scored_sets: Sequence[ScoredSet], field: DeploymentImages | None = None
+) -> Album:
     """Confident mistakes, own images that are rejected although right; of every unknown set those accepted and those
     that may show known classes; of the field the unusual and the confident."""
     found = Album([], [])
@@ -55,66 +57,71 @@ def album(subject: Subject, told: Sequence[Told], field: InTheField | None = Non
         found.groups.append(
             {"title": title, "items": _items(subject, subject.test, own, chosen, found, with_label=True)}
         )
-    for each in told:
-        found.groups += [_accepted_group(subject, each, found), _suspect_group(subject, each, found)]
+    for scored_set in scored_sets:
+        found.groups += [_accepted_group(subject, scored_set, found), _suspect_group(subject, scored_set, found)]
     if field is not None:
         found.groups += _field_groups(subject, field, found)
     found.groups = [group for group in found.groups if group["items"]]
     return found
 
 
-def _accepted_group(subject: Subject, told: Told, found: Album) -> dict[str, Any]:
-    accepted, scores = accepted_of(subject, told.outputs)
+def _accepted_group(subject: LimitsSubject, scored_set: ScoredSet, found: Album) -> dict[str, Any]:
+    accepted, scores = accepted_of(subject, scored_set.outputs)
     order = np.argsort(scores, kind="stable")
-    items = _unknown_items(subject, told, order[accepted[order]][:SHOWN], found)
+    items = _unknown_items(subject, scored_set, order[accepted[order]][:SHOWN], found)
     return {
-        "title": f"{told.name}: accepted, the least unusual first, each with the nearest train images",
+        "title": f"{scored_set.name}: accepted, the least unusual first, each with the nearest train images",
         "items": items,
     }
 
 
-def _suspect_group(subject: Subject, told: Told, found: Album) -> dict[str, Any]:
+def _suspect_group(subject: LimitsSubject, scored_set: ScoredSet, found: Album) -> dict[str, Any]:
     """Images that may show known classes, each beside its like in train."""
-    listed = told.guard.listed
-    items = _unknown_items(subject, told, np.array([suspect.index for suspect in listed], np.int64), found, near=False)
+    listed = scored_set.contamination.listed
+    items = _unknown_items(
+        subject, scored_set, np.array([suspect.index for suspect in listed], np.int64), found, near=False
+    )
     likes = found.add(subject.images["train"], [suspect.train for suspect in listed])
     for item, suspect, like in zip(items, listed, likes, strict=True):
         item["beside"] = like
         item["why"] = WHY[suspect.reason]
         item["cosine"] = suspect.cosine
-    return {"title": f"{told.name}: may show known classes, each beside the most alike train image", "items": items}
+    return {
+        "title": f"{scored_set.name}: may show known classes, each beside the most alike train image",
+        "items": items,
+    }
 
 
 def _unknown_items(
-    subject: Subject, told: Told, chosen: Integers, found: Album, *, near: bool = True
+    subject: LimitsSubject, scored_set: ScoredSet, chosen: Integers, found: Album, *, near: bool = True
 ) -> list[dict[str, Any]]:
-    images = told.found.images
-    items = _items(subject, told.outputs, images, chosen, found, with_label=False)
+    images = scored_set.image_set.images
+    items = _items(subject, scored_set.outputs, images, chosen, found, with_label=False)
     for item, index in zip(items, chosen, strict=True):
         item["label"] = images.class_names[images.labels[index]]
     if near:
-        for item, like in zip(items, nearest(told.outputs, subject.train, chosen), strict=True):
+        for item, like in zip(items, nearest(scored_set.outputs, subject.train, chosen), strict=True):
             item["neighbours"] = found.add(subject.images["train"], like)
     return items
 
 
-def _field_groups(subject: Subject, field: InTheField, found: Album) -> list[dict[str, Any]]:
+def _field_groups(subject: LimitsSubject, field: DeploymentImages, found: Album) -> list[dict[str, Any]]:
     """One of each kind of rejected image, the most unusual, and those answered with most confidence."""
     accepted, scores = accepted_of(subject, field.outputs)
     rejected = np.flatnonzero(~accepted)
     chosen, sizes = one_of_each(field.outputs.features[rejected], field.seed)
-    kinds = _items(subject, field.outputs, field.found.images, rejected[chosen], found, with_label=False)
+    kinds = _items(subject, field.outputs, field.image_set.images, rejected[chosen], found, with_label=False)
     for item, size in zip(kinds, sizes, strict=True):
         item["why"] = f"stands for {size}"
-    groups = [{"title": f"{field.found.name}: rejected, one of each kind (k-means)", "items": kinds}]
+    groups = [{"title": f"{field.image_set.name}: rejected, one of each kind (k-means)", "items": kinds}]
     confident = np.flatnonzero(accepted)
     orders = {
         "most unusual": np.argsort(-scores, kind="stable"),
         "answered with most confidence": confident[np.argsort(-field.outputs.confidences[confident], kind="stable")],
     }
     for title, order in orders.items():
-        items = _items(subject, field.outputs, field.found.images, order[:SHOWN], found, with_label=False)
-        groups.append({"title": f"{field.found.name}: {title}", "items": items})
+        items = _items(subject, field.outputs, field.image_set.images, order[:SHOWN], found, with_label=False)
+        groups.append({"title": f"{field.image_set.name}: {title}", "items": items})
     return groups
 
 
@@ -146,7 +153,7 @@ def strip_rows(strips: Sequence[Strip], found: Album) -> list[dict[str, Any]]:
     return rows
 
 
-def _own_groups(subject: Subject) -> Iterator[tuple[str, Integers]]:
+def _own_groups(subject: LimitsSubject) -> Iterator[tuple[str, Integers]]:
     yield "Most confident mistakes", most_confident_mistakes(subject.test, SHOWN)
     accepted, scores = accepted_of(subject, subject.test)
     right = subject.test.predictions == subject.test.labels
@@ -155,7 +162,7 @@ def _own_groups(subject: Subject) -> Iterator[tuple[str, Integers]]:
 
 
 def _items(
-    subject: Subject, outputs: Outputs, images: Images, chosen: Integers, found: Album, *, with_label: bool
+    subject: LimitsSubject, outputs: Outputs, images: Images, chosen: Integers, found: Album, *, with_label: bool
 ) -> list[dict[str, Any]]:
     scores = subject.limits.scores(outputs)
     has_threshold = bool(subject.limits.percentiles)

@@ -16,7 +16,7 @@ from transferkit.metrics.selective import COVERAGES, guaranteed_point
 from transferkit.metrics.temperature import with_temperature
 from transferkit.ood.rejection import Rejection
 from transferkit.studies.limits.shares import as_dict, share_of
-from transferkit.studies.limits.subject import Subject
+from transferkit.studies.limits.subject import LimitsSubject
 
 Scores = Mapping[str, Any]  # the test part of evaluation.json
 
@@ -25,7 +25,7 @@ TARGETS = (0.05, 0.02, 0.01, 0.005)
 DELTA = 0.05  # of guaranteed_point: the chance that a promise is wrong
 
 
-def contract(subject: Subject) -> dict[str, Any]:
+def contract(subject: LimitsSubject) -> dict[str, Any]:
     """What was promised: network, weights, classes and images, from the run's files."""
     run, names = subject.run, subject.test.class_names
     return {
@@ -52,7 +52,7 @@ def contract(subject: Subject) -> dict[str, Any]:
     }
 
 
-def own_test(subject: Subject, scores: Scores) -> dict[str, Any]:
+def own_test(subject: LimitsSubject, scores: Scores) -> dict[str, Any]:
     """Accuracy and classes on the test images, the worst class, and what remains without duplicates of train."""
     known = [row for row in scores["per_class"] if row["recall"] is not None]
     worst = min(known, key=lambda row: row["recall"]) if known else None
@@ -60,7 +60,7 @@ def own_test(subject: Subject, scores: Scores) -> dict[str, Any]:
     return {**{key: scores[key] for key in keys}, "worst": worst, "duplicates": duplicates(subject)}
 
 
-def duplicates(subject: Subject) -> dict[str, Any]:
+def duplicates(subject: LimitsSubject) -> dict[str, Any]:
     """Test images whose very pixels are in train, and the accuracy without them."""
     same = np.array([digest.tobytes() in subject.learnt for digest in subject.images["test"].digests], dtype=bool)
     right = subject.test.predictions == subject.test.labels
@@ -68,7 +68,7 @@ def duplicates(subject: Subject) -> dict[str, Any]:
     return {"exact": int(same.sum()), "n": len(same), "accuracy_without": kept}
 
 
-def calibration(subject: Subject, scores: Scores) -> dict[str, Any]:
+def calibration(subject: LimitsSubject, scores: Scores) -> dict[str, Any]:
     """Whether confidence can be believed, raw and with the temperature that val asks for."""
     found = scores["calibration"]
     temperature = subject.limits.temperature
@@ -170,7 +170,7 @@ def oracle_aurc(wrong: npt.NDArray[np.bool_]) -> float | None:
     return float((np.maximum(0, answered - (n - errors)) / answered).mean())
 
 
-def conformal_rows(subject: Subject, alphas: Sequence[float] = (0.1, 0.05)) -> list[dict[str, Any]]:
+def conformal_rows(subject: LimitsSubject, alphas: Sequence[float] = (0.1, 0.05)) -> list[dict[str, Any]]:
     """Candidate sets that hold the true class for 1 - alpha of the images, learnt on val, counted on test."""
     return [_conformal(subject.val, subject.test, alpha) for alpha in alphas]
 

@@ -26,7 +26,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.settings import LeaveOut
 from transferkit.studies.limits.shares import bounds, share_of
-from transferkit.studies.limits.subject import Subject, linear_head, rows
+from transferkit.studies.limits.subject import LimitsSubject, linear_head, rows
 from transferkit.training import methods
 
 SINGLY_UP_TO = 20  # classes held out one by one; of more, some random pairs
@@ -47,7 +47,7 @@ class Reduced:
     head: LinearHead | None
 
 
-def leave_out(subject: Subject, how: LeaveOut, seed: int, console: Console) -> dict[str, Any]:
+def measure_leave_out(subject: LimitsSubject, how: LeaveOut, seed: int, console: Console) -> dict[str, Any]:
     """AUROC per held-out class, hardest first; `full` trains the network again, else only the head is fitted anew."""
     names = subject.test.class_names
     if how == "none":
@@ -70,7 +70,7 @@ def leave_out(subject: Subject, how: LeaveOut, seed: int, console: Console) -> d
     }
 
 
-def how_words(subject: Subject, how: LeaveOut) -> str:
+def how_words(subject: LimitsSubject, how: LeaveOut) -> str:
     """What was done, and what it cannot show."""
     if how == "full":
         return "The whole network was trained again without each class; only its pretraining may have seen it."
@@ -82,7 +82,7 @@ def how_words(subject: Subject, how: LeaveOut) -> str:
     )
 
 
-def _is_frozen(subject: Subject) -> bool:
+def _is_frozen(subject: LimitsSubject) -> bool:
     return subject.run.recipe.method.name == "probe"
 
 
@@ -94,14 +94,14 @@ def held_out_groups(classes: int, seed: int) -> list[tuple[int, ...]]:
     return [(int(first), int(second)) for first, second in order.reshape(-1, 2)]
 
 
-def chosen_C(subject: Subject, seed: int) -> float:
+def chosen_C(subject: LimitsSubject, seed: int) -> float:
     """The penalty of the refitted heads, chosen once with all classes, on val or by cross-validation."""
     train = _stratified(subject.train, TRAIN_IMAGES, seed)
     val = subject.val if len(subject.val) >= 500 else rows(subject.val, np.zeros(0, np.int64))
     return fit_probe(*_tensors(train), *_tensors(val), len(train.class_names), seed=seed).C
 
 
-def refitted(subject: Subject, group: Sequence[int], C: float, seed: int) -> Reduced:
+def refitted(subject: LimitsSubject, group: Sequence[int], C: float, seed: int) -> Reduced:
     """A new head on the same features, fitted without the group."""
     train = without(_stratified(subject.train, TRAIN_IMAGES, seed), group)
     nothing = rows(train, np.zeros(0, np.int64))
@@ -114,7 +114,7 @@ def refitted(subject: Subject, group: Sequence[int], C: float, seed: int) -> Red
     return Reduced(seen, calibrating, known, other, head)
 
 
-def retrained(subject: Subject, group: Sequence[int], seed: int) -> Reduced:
+def retrained(subject: LimitsSubject, group: Sequence[int], seed: int) -> Reduced:
     """The run's recipe carried out again on images without the group."""
     recipe = subject.run.recipe
     parts = {name: images_without(images, group) for name, images in subject.images.items()}

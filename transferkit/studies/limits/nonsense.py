@@ -1,18 +1,24 @@
-"""Images that show nothing a class name could mean: noise, blanks, patterns, letters, and known images taken apart."""
+"""Images that show nothing a class name could mean (noise, blanks, known images taken apart): how many get one?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from transferkit.data.corruptions.draws import seed_of
 from transferkit.data.images import Images, Pixels
+from transferkit.metrics.outputs import Outputs
+from transferkit.ood import SUMMARY_SCORE
+from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.limits.out_of_distribution import Detectors, accepted_of
+from transferkit.studies.limits.shares import share_of
+from transferkit.studies.limits.subject import LimitsSubject
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -25,7 +31,7 @@ SAMPLES = 4  # letters are drawn at four times the size and averaged
 
 
 @dataclass(frozen=True)
-class Known:
+class Sources:
     """The images of known classes that nonsense is made from or must match.
 
     Attributes:
@@ -67,7 +73,7 @@ def image_sets(images: Images, seed: int = 0, n: int = PER_SET) -> dict[str, Ima
 def _image_set(name: str, images: Images, seed: int, n: int) -> Images:
     rows = np.sort(_generator("sources", seed).permutation(len(images))[:n])  # the same for all sets
     wanted = rows if name in TAKEN_APART else np.resize(rows, n)
-    pixels = SETS[name](Known(images.take(wanted), _generator(name, seed)))
+    pixels = SETS[name](Sources(images.take(wanted), _generator(name, seed)))
     ids = [images.ids[row] for row in rows] if name in TAKEN_APART else [f"{name}/{i:03d}" for i in range(len(pixels))]
     return Images.from_pixels(pixels, np.zeros(len(pixels)), (name,), ids)
 
@@ -85,69 +91,69 @@ def _as_pixels(values: Floats) -> Pixels:
 # ------------------------------------------------------------------------------------------------- noise and blanks
 
 
-def uniform_noise(known: Known) -> Pixels:
+def uniform_noise(sources: Sources) -> Pixels:
     """Every value uniform in 0..255."""
-    return known.generator.integers(0, 256, known.pixels.shape, dtype=np.uint8)
+    return sources.generator.integers(0, 256, sources.pixels.shape, dtype=np.uint8)
 
 
-def gaussian_noise(known: Known) -> Pixels:
+def gaussian_noise(sources: Sources) -> Pixels:
     """Normal, with the mean and standard deviation that the known images have in each channel."""
     mean, deviation = (
-        statistic(known.pixels, axis=(0, 2, 3), keepdims=True, dtype=np.float64) for statistic in (np.mean, np.std)
+        statistic(sources.pixels, axis=(0, 2, 3), keepdims=True, dtype=np.float64) for statistic in (np.mean, np.std)
     )
-    return _as_pixels(mean + deviation * known.generator.standard_normal(known.pixels.shape))
+    return _as_pixels(mean + deviation * sources.generator.standard_normal(sources.pixels.shape))
 
 
-def constant_colours(known: Known) -> Pixels:
+def constant_colours(sources: Sources) -> Pixels:
     """The 27 colours whose channels are 0, 128 or 255; black, grey and white are among them."""
     colours = np.array(list(product(LEVELS, repeat=3)), dtype=np.uint8)[:, :, None, None]
-    return np.broadcast_to(colours, (len(colours), 3, *known.sides)).copy()
+    return np.broadcast_to(colours, (len(colours), 3, *sources.sides)).copy()
 
 
 # ------------------------------------------------------------------------------------------------- patterns
 
 
-def checkerboards(known: Known) -> Pixels:
+def checkerboards(sources: Sources) -> Pixels:
     """Squares of 1 px to a quarter of the shorter side, in two colours, shifted at random."""
-    count, (height, width) = len(known.pixels), known.sides
-    cells = known.generator.integers(1, min(height, width) // 4 + 1, count)[:, None]
-    shifts = known.generator.integers(0, 2 * cells, (count, 2))
+    count, (height, width) = len(sources.pixels), sources.sides
+    cells = sources.generator.integers(1, min(height, width) // 4 + 1, count)[:, None]
+    shifts = sources.generator.integers(0, 2 * cells, (count, 2))
     rows = (np.arange(height) + shifts[:, :1]) // cells
     columns = (np.arange(width) + shifts[:, 1:]) // cells
-    return _between_colours((rows[:, :, None] + columns[:, None, :]) % 2, known.generator)
+    return _between_colours((rows[:, :, None] + columns[:, None, :]) % 2, sources.generator)
 
 
-def gradients(known: Known) -> Pixels:
+def gradients(sources: Sources) -> Pixels:
     """From one colour to another along a random direction, corner to corner."""
-    height, width = known.sides
-    angle = known.generator.uniform(0, 2 * np.pi, (len(known.pixels), 1, 1))
+    height, width = sources.sides
+    angle = sources.generator.uniform(0, 2 * np.pi, (len(sources.pixels), 1, 1))
     ramp = np.sin(angle) * np.linspace(-1, 1, height)[:, None] + np.cos(angle) * np.linspace(-1, 1, width)
     ramp -= ramp.min(axis=(1, 2), keepdims=True)
-    return _between_colours(ramp / ramp.max(axis=(1, 2), keepdims=True), known.generator)
+    return _between_colours(ramp / ramp.max(axis=(1, 2), keepdims=True), sources.generator)
 
 
-def text(known: Known) -> Pixels:
+def text(sources: Sources) -> Pixels:
     """Letters and digits in 2 x 2 to 4 x 4 tiles, in two colours, in the fonts that ship with matplotlib."""
     from transferkit.data.datasets.glyphs import fonts
 
     paths = [str(path) for path in fonts()]
-    masks = [_written(known.generator.choice(paths), known) for _ in known.pixels]
-    return _between_colours(np.stack(masks), known.generator)
+    masks = [_written(sources.generator.choice(paths), sources) for _ in sources.pixels]
+    return _between_colours(np.stack(masks), sources.generator)
 
 
-def _written(font_path: str, known: Known) -> Floats:
+def _written(font_path: str, sources: Sources) -> Floats:
     """(H, W) in [0, 1], random characters in equal tiles."""
     from PIL import Image, ImageDraw, ImageFont
 
-    height, width = known.sides
-    tiles = int(known.generator.integers(2, 5))
+    height, width = sources.sides
+    tiles = int(sources.generator.integers(2, 5))
     tile_height, tile_width = SAMPLES * height / tiles, SAMPLES * width / tiles
     canvas = Image.new("L", (SAMPLES * width, SAMPLES * height))
     font = ImageFont.truetype(font_path, max(int(0.9 * min(tile_height, tile_width)), 4))
     draw = ImageDraw.Draw(canvas)
     for row, column in product(range(tiles), repeat=2):
         place = (column + 0.5) * tile_width, (row + 0.5) * tile_height
-        draw.text(place, str(known.generator.choice(list(LETTERS))), fill=255, font=font, anchor="mm")
+        draw.text(place, str(sources.generator.choice(list(LETTERS))), fill=255, font=font, anchor="mm")
     return np.asarray(canvas.reduce(SAMPLES), dtype=np.float64) / 255
 
 
@@ -162,42 +168,42 @@ def _between_colours(share: npt.NDArray[np.float64] | npt.NDArray[np.int64], gen
 # ------------------------------------------------------------------------------------------------- taken apart
 
 
-def shuffled_patches(known: Known) -> Pixels:
+def shuffled_patches(sources: Sources) -> Pixels:
     """Known images cut into 4 x 4 patches that change places; rows and columns that do not divide by 4 stay."""
-    count, (height, width) = len(known.pixels), (side // GRID * GRID for side in known.sides)
+    count, (height, width) = len(sources.pixels), (side // GRID * GRID for side in sources.sides)
     shape = (count, 3, GRID, height // GRID, GRID, width // GRID)
-    patches = known.pixels[:, :, :height, :width].reshape(shape).transpose(0, 2, 4, 1, 3, 5)
+    patches = sources.pixels[:, :, :height, :width].reshape(shape).transpose(0, 2, 4, 1, 3, 5)
     patches = patches.reshape(count, GRID * GRID, 3, height // GRID, width // GRID)
-    order = known.generator.permuted(np.tile(np.arange(GRID * GRID), (count, 1)), axis=1)
+    order = sources.generator.permuted(np.tile(np.arange(GRID * GRID), (count, 1)), axis=1)
     patches = np.take_along_axis(patches, order[:, :, None, None, None], axis=1)
     patches = patches.reshape(count, GRID, GRID, 3, height // GRID, width // GRID).transpose(0, 3, 1, 4, 2, 5)
-    shuffled = known.pixels.copy()
+    shuffled = sources.pixels.copy()
     shuffled[:, :, :height, :width] = patches.reshape(count, 3, height, width)
     return shuffled
 
 
-def scrambled_phases(known: Known) -> Pixels:
+def scrambled_phases(sources: Sources) -> Pixels:
     """Known images with the amplitudes of their spectrum and their mean colour, but the phases of noise.
 
     The same phases are added in all channels, so that the colours stay related.
     """
-    noise = known.generator.standard_normal((len(known.pixels), 1, *known.sides))
+    noise = sources.generator.standard_normal((len(sources.pixels), 1, *sources.sides))
     turn = np.exp(1j * np.angle(np.fft.rfft2(noise)))
     turn[..., 0, 0] = 1
-    return _as_pixels(np.fft.irfft2(np.fft.rfft2(known.pixels.astype(np.float64)) * turn, s=known.sides))
+    return _as_pixels(np.fft.irfft2(np.fft.rfft2(sources.pixels.astype(np.float64)) * turn, s=sources.sides))
 
 
-def inverted(known: Known) -> Pixels:
+def inverted(sources: Sources) -> Pixels:
     """Known images as negatives."""
-    return 255 - known.pixels
+    return 255 - sources.pixels
 
 
-def rotated_180(known: Known) -> Pixels:
+def rotated_180(sources: Sources) -> Pixels:
     """Known images upside down. Where that is a known class again (a digit 0, a ball), acceptance is no fault."""
-    return known.pixels[:, :, ::-1, ::-1].copy()
+    return sources.pixels[:, :, ::-1, ::-1].copy()
 
 
-SETS: dict[str, Callable[[Known], Pixels]] = {
+SETS: dict[str, Callable[[Sources], Pixels]] = {
     "uniform_noise": uniform_noise,
     "gaussian_noise": gaussian_noise,
     "constant_colours": constant_colours,
@@ -211,3 +217,48 @@ SETS: dict[str, Callable[[Known], Pixels]] = {
 }
 NOISE_AND_BLANKS = ("uniform_noise", "gaussian_noise", "constant_colours")
 TAKEN_APART = ("shuffled_patches", "scrambled_phases", "inverted", "rotated_180")
+KEPT_MEANING = ("inverted", "rotated_180")  # still pictures of something
+
+
+# --------------------------------------------------------------------------------------- what the model makes of them
+
+
+def measure_nonsense(
+    subject: LimitsSubject, detectors: Detectors, thresholds: dict[str, float | None], seed: int, console: Console
+) -> list[dict[str, Any]]:
+    """One row per kind of image: how many the shipped threshold accepts, and what they are called."""
+    sets = image_sets(subject.images["test"], seed, PER_SET)
+    quiet = replace(subject.store, console=SILENT)
+    rows = []
+    with console.progress("meaningless images", sum(map(len, sets.values()))) as progress:
+        for name, images in sets.items():
+            rows.append(_row(name, quiet.outputs(images, name), subject, detectors, thresholds))
+            progress.advance(len(images), name.replace("_", " "))
+    return rows
+
+
+def _row(
+    name: str, outputs: Outputs, subject: LimitsSubject, detectors: Detectors, thresholds: dict[str, float | None]
+) -> dict[str, Any]:
+    accepted, _ = accepted_of(subject, outputs)
+    called = np.bincount(outputs.predictions, minlength=len(outputs.class_names))
+    most = int(called.argmax())
+    return {
+        "name": name,
+        "is_meaningless": name not in KEPT_MEANING,
+        "n": len(outputs),
+        "accepted": share_of(accepted),
+        "accepted_by_summary_score": _accepted_by(SUMMARY_SCORE, outputs, detectors, thresholds),
+        "confidence": float(outputs.confidences.mean()),
+        "called": outputs.class_names[most],
+        "called_share": float(called[most] / len(outputs)),
+    }
+
+
+def _accepted_by(
+    name: str, outputs: Outputs, detectors: Detectors, thresholds: dict[str, float | None]
+) -> dict[str, Any] | None:
+    threshold = thresholds.get(name)
+    if threshold is None or name not in detectors.scores:
+        return None
+    return share_of(np.asarray(detectors.scores[name](outputs)) <= threshold)

@@ -14,12 +14,13 @@ from transferkit.data.images import Images, Pixels
 from transferkit.metrics.openood import aupr_out, fpr95_openood
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.roc import auroc
-from transferkit.metrics.thresholds import fpr95_id
+from transferkit.metrics.thresholds import fpr95_id, threshold_at
 from transferkit.runtime.errors import TransferkitError
-from transferkit.studies.limits.contamination import Guard
+from transferkit.studies.limits import published
+from transferkit.studies.limits.contamination import Contamination, contamination_of
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.shares import as_dict, bounds, share_of
-from transferkit.studies.limits.subject import Subject, rows
+from transferkit.studies.limits.subject import LimitsSubject, rows
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -66,7 +67,7 @@ def require_finite(values: Floats, name: str, where: str) -> None:
         )
 
 
-def fit_detectors(subject: Subject, names: Sequence[str] = ood.DEFAULTS) -> Detectors:
+def fit_detectors(subject: LimitsSubject, names: Sequence[str] = ood.DEFAULTS) -> Detectors:
     """The default detectors, fitted on train and calibrated on val alone."""
     wanted, off = list(names), {}
     if len(subject.test.class_names) == 2:
@@ -81,47 +82,84 @@ def fit_detectors(subject: Subject, names: Sequence[str] = ood.DEFAULTS) -> Dete
 
 
 @dataclass(frozen=True)
-class Told:
+class ScoredSet:
     """What is known about one set of unknown images before anything is counted."""
 
     name: str
-    found: ImageSet
+    image_set: ImageSet
     outputs: Outputs
     scores: Mapping[str, Floats]
     native_scores: Mapping[str, Floats] | None
-    guard: Guard
+    contamination: Contamination
 
 
-def external(
-    told: Told, subject: Subject, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
+def score_set(image_set: ImageSet, subject: LimitsSubject, detectors: Detectors) -> ScoredSet:
+    """What the network and the detectors say about a set, at the run's size and in its own."""
+    name, outputs = image_set.name, subject.store.outputs(image_set.images, image_set.name)
+    native = None
+    if image_set.native is not None and len(image_set.native):
+        native = detectors.of(subject.store.outputs(image_set.native, f"{name}, own size"), name)
+    contamination = contamination_of(image_set, outputs, subject)
+    return ScoredSet(name, image_set, outputs, detectors.of(outputs, name), native, contamination)
+
+
+def thresholds_of(val_scores: Mapping[str, Floats]) -> dict[str, float | None]:
+    """The threshold of every detector that accepts 95 % of val."""
+    return {name: threshold_at(scores) for name, scores in val_scores.items()}
+
+
+def unknown_report(
+    scored_sets: Sequence[ScoredSet],
+    subject: LimitsSubject,
+    detectors: Detectors,
+    own: Mapping[str, Mapping[str, Floats]],
+) -> dict[str, Any]:
+    """All sets of unknown images with every score, and the means over near and far ones."""
+    names = list(detectors.scores)
+    sets = [unknown_set_report(scored_set, subject, detectors, own) for scored_set in scored_sets]
+    return {
+        "scores": names,
+        "summary_score": ood.summary_score(names),
+        "off": dict(detectors.off),
+        "notes": {name: list(score.notes) for name, score in detectors.scores.items() if score.notes},
+        "sets": sets,
+        "means": means(sets, names),
+        "published": published.published_report([part.name for part in scored_sets], subject)
+        if published.is_cifar10(subject)
+        else None,
+    }
+
+
+def unknown_set_report(
+    scored_set: ScoredSet, subject: LimitsSubject, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
 ) -> dict[str, Any]:
     """Everything about one set of unknown images.
 
     Args:
-        told: The set.
+        scored_set: The set.
         subject: The run under test.
         detectors: Fitted.
         own: Scores of the run's `val` and `test` images by detector.
     """
-    low_level, statistic = low_level_auroc(subject.images["test"], told.found.images)
-    table = {name: score_row(own["val"][name], own["test"][name], told.scores[name]) for name in detectors.scores}
-    native = {name: native_auroc(own["test"][name], told.native_scores, name) for name in detectors.scores}
-    accepted, scores = accepted_of(subject, told.outputs)
+    low_level, statistic = low_level_auroc(subject.images["test"], scored_set.image_set.images)
+    table = {name: score_row(own["val"][name], own["test"][name], scored_set.scores[name]) for name in detectors.scores}
+    native = {name: native_auroc(own["test"][name], scored_set.native_scores, name) for name in detectors.scores}
+    accepted, scores = accepted_of(subject, scored_set.outputs)
     return {
-        "name": told.name,
-        "source": told.found.source,
-        "n": len(told.found),
-        "classes": len(told.found.images.class_names),
-        "native_px": told.found.native_px,
-        "n_native": len(told.found.native) if told.found.native is not None else 0,
-        "notes": list(told.found.notes),
-        "near": is_near(own["val"], told.scores),
+        "name": scored_set.name,
+        "source": scored_set.image_set.source,
+        "n": len(scored_set.image_set),
+        "classes": len(scored_set.image_set.images.class_names),
+        "native_px": scored_set.image_set.native_px,
+        "n_native": len(scored_set.image_set.native) if scored_set.image_set.native is not None else 0,
+        "notes": list(scored_set.image_set.notes),
+        "near": is_near(own["val"], scored_set.scores),
         "scores": {name: {**row, "auroc_native": native[name]} for name, row in table.items()},
         "accepted": share_of(accepted) if subject.limits.percentiles else None,
-        "confidence": float(told.outputs.confidences.mean()),
+        "confidence": float(scored_set.outputs.confidences.mean()),
         "low_level": {"auroc": low_level, "statistic": statistic},
-        "overlap": {**told.guard.facts, "without": without_suspects(told, detectors, own)},
-        "calls": calls(told.found.images, told.outputs, accepted),
+        "overlap": {**scored_set.contamination.facts, "without": without_suspects(scored_set, detectors, own)},
+        "calls": calls(scored_set.image_set.images, scored_set.outputs, accepted),
         "histogram": histogram(subject, scores),
     }
 
@@ -148,13 +186,13 @@ def native_auroc(test: Floats, native: Mapping[str, Floats] | None, name: str) -
     return None if native is None else auroc(test, native[name]).value
 
 
-def accepted_of(subject: Subject, outputs: Outputs) -> tuple[Bools, Floats]:
+def accepted_of(subject: LimitsSubject, outputs: Outputs) -> tuple[Bools, Floats]:
     """Which images the shipped threshold accepts, and their shipped scores; all where there is no threshold."""
     scores = subject.limits.scores(outputs)
     return accepted_scores(subject, scores), scores
 
 
-def accepted_scores(subject: Subject, scores: Floats) -> Bools:
+def accepted_scores(subject: LimitsSubject, scores: Floats) -> Bools:
     """Which of these shipped scores the shipped threshold accepts; all where there is no threshold."""
     threshold = subject.limits.threshold()
     return np.ones(len(scores), dtype=bool) if threshold is None else scores <= threshold
@@ -203,14 +241,15 @@ def _statistics(pixels: Pixels) -> tuple[Floats, Floats, Floats, Floats]:
 
 
 def without_suspects(
-    told: Told, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
+    scored_set: ScoredSet, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
 ) -> dict[str, Any] | None:
     """The table again without the images that may show known classes; None where there are none, or no others."""
-    suspects = told.guard.suspects
+    suspects = scored_set.contamination.suspects
     if not suspects.any() or suspects.all():
         return None
     table = {
-        name: score_row(own["val"][name], own["test"][name], told.scores[name][~suspects]) for name in detectors.scores
+        name: score_row(own["val"][name], own["test"][name], scored_set.scores[name][~suspects])
+        for name in detectors.scores
     }
     return {"n": int((~suspects).sum()), "scores": table}
 
@@ -269,7 +308,7 @@ def _flows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def histogram(subject: Subject, unknown: Floats) -> dict[str, Any]:
+def histogram(subject: LimitsSubject, unknown: Floats) -> dict[str, Any]:
     """The shipped score of right, wrong and unknown images in common bins, as shares."""
     scores = subject.limits.scores(subject.test)
     right = subject.test.predictions == subject.test.labels

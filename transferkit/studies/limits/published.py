@@ -1,13 +1,40 @@
-"""OpenOOD's CIFAR-10 table, to stand beside a run's own, and why the two may differ."""
+"""Published numbers on CIFAR-10, to stand beside a run's own, and why the two may differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from transferkit.metrics.classification import accuracy
-from transferkit.studies.limits.subject import Subject
+from transferkit.studies.limits.subject import LimitsSubject
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+# Standard WRN-28-10 on the authors' CIFAR-10-C files, mean accuracy over severities; RobustBench model zoo.
+CORRUPTIONS: Mapping[str, Any] = {
+    "source": "standard WRN-28-10 trained on CIFAR-10, on the authors' CIFAR-10-C files (RobustBench)",
+    "clean": 0.9478,
+    "mca": 0.7346,
+    "by_severity": {"1": 0.869, "2": 0.813, "3": 0.749, "4": 0.676, "5": 0.565},
+    "by_corruption": {
+        "gaussian_noise": 0.470,
+        "shot_noise": 0.588,
+        "impulse_noise": 0.553,
+        "defocus_blur": 0.815,
+        "glass_blur": 0.510,
+        "motion_blur": 0.777,
+        "zoom_blur": 0.756,
+        "snow": 0.819,
+        "frost_synthetic": 0.750,  # with photographs of frost there
+        "fog": 0.888,
+        "brightness": 0.933,
+        "contrast": 0.826,
+        "elastic_transform": 0.838,
+        "pixelate": 0.720,
+        "jpeg_compression": 0.776,
+    },
+}
 
 # OpenOOD v1.5, results/cifar10.csv: means over three seeds.
 MEANS = {
@@ -56,6 +83,17 @@ SAME_ACCURACY = 0.01
 JPEG = (".jpg", ".jpeg")
 
 
+def is_cifar10(subject: LimitsSubject) -> bool:
+    """Whether the published rows show the same task."""
+    return subject.test.class_names == CIFAR10 and subject.side_px == 32
+
+
+def published_report(names: Sequence[str], subject: LimitsSubject) -> dict[str, Any]:
+    """OpenOOD's means, its rows for sets of the same name, and why ours may differ."""
+    by_set = {name: row for name in names if (row := of_set(name))}
+    return {**MEANS, "by_set": by_set, "differences": differences(subject)}
+
+
 def of_set(name: str) -> dict[str, Any] | None:
     """The published AUROCs of the set that a name seems to mean, by score; None for any other set.
 
@@ -68,12 +106,12 @@ def of_set(name: str) -> dict[str, Any] | None:
     return None if found is None else {"set": found, "auroc": BY_SET[found]}
 
 
-def differences(subject: Subject) -> list[str]:
+def differences(subject: LimitsSubject) -> list[str]:
     """Why this run's numbers may lie elsewhere than the published ones, as far as its files tell."""
     return list(_differences(subject))
 
 
-def _differences(subject: Subject) -> Iterator[str]:
+def _differences(subject: LimitsSubject) -> Iterator[str]:
     share_right, learnt = accuracy(subject.test), int(subject.run.facts["data"]["n"]["train"])
     if abs(share_right - CIFAR10_ACCURACY) > SAME_ACCURACY:
         words = "less well" if share_right < CIFAR10_ACCURACY else "better"

@@ -80,7 +80,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Settings:
+class LimitsSettings:
     """What a limits report is asked for.
 
     Attributes:
@@ -146,16 +146,16 @@ def _listed(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def from_options(**options: Any) -> Settings:
+def from_options(**options: Any) -> LimitsSettings:
     """Settings from keyword arguments; lists become tuples.
 
     Raises:
         TransferkitError: If there is no such option; names the nearest.
     """
-    names = [field.name for field in fields(Settings)]
+    names = [field.name for field in fields(LimitsSettings)]
     for name in options:
         if name not in names:
             raise TransferkitError(f"limits has no option {name!r}. {did_you_mean(name, names)}")
     values = {name: _listed(name, value) for name, value in options.items()}
-    require_types("limits", values, Settings)
-    return Settings(**values)
+    require_types("limits", values, LimitsSettings)
+    return LimitsSettings(**values)

@@ -28,7 +28,7 @@ from transferkit.studies.limits.passes import OutputStore
 
 
 @dataclass(frozen=True)
-class Subject:
+class LimitsSubject:
     """A finished run, opened for tests.
 
     Attributes:
@@ -83,7 +83,7 @@ def linear_head(head: nn.Module) -> LinearHead | None:
     return LinearHead(weight, bias)
 
 
-def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: str, console: Console) -> Subject:
+def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: str, console: Console) -> LimitsSubject:
     """The run's network and images; outputs of train are computed, those of val and test are the stored ones.
 
     Raises:
@@ -118,7 +118,7 @@ def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: s
     if shipped.score_words:
         notes.append(shipped.score_words)
     learnt = frozenset(digest.tobytes() for digest in splits.train.digests)
-    return Subject(run, classifier, runtime, images, learnt, train, val, test, shipped, tuple(notes), store)
+    return LimitsSubject(run, classifier, runtime, images, learnt, train, val, test, shipped, tuple(notes), store)
 
 
 def same_images(run: Run, console: Console) -> Splits:

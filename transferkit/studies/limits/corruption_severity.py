@@ -19,12 +19,13 @@ from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.metrics.calibration import ece
 from transferkit.metrics.outputs import Outputs
 from transferkit.runtime.console import Console, Progress
+from transferkit.studies.limits import published
 from transferkit.studies.limits.image_sets import sample
 from transferkit.studies.limits.out_of_distribution import accepted_of, accepted_scores
-from transferkit.studies.limits.settings import Settings
+from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.shares import bounds, share_of
 from transferkit.studies.limits.strips import Strip, strips
-from transferkit.studies.limits.subject import Subject, rows
+from transferkit.studies.limits.subject import LimitsSubject, rows
 
 Bools = npt.NDArray[np.bool_]
 
@@ -32,32 +33,6 @@ FAST_IMAGES = 1_000
 DROP = 0.1  # of accuracy; the severity where more is lost is the breaking point
 RESAMPLES = 1_000
 LONG_SECONDS = 600  # from here on the time left is said in words, with a way to shorten it
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-# Standard WRN-28-10 on the authors' CIFAR-10-C files, mean accuracy over severities; RobustBench model zoo.
-PUBLISHED = {
-    "source": "standard WRN-28-10 trained on CIFAR-10, on the authors' CIFAR-10-C files (RobustBench)",
-    "clean": 0.9478,
-    "mca": 0.7346,
-    "by_severity": {"1": 0.869, "2": 0.813, "3": 0.749, "4": 0.676, "5": 0.565},
-    "by_corruption": {
-        "gaussian_noise": 0.470,
-        "shot_noise": 0.588,
-        "impulse_noise": 0.553,
-        "defocus_blur": 0.815,
-        "glass_blur": 0.510,
-        "motion_blur": 0.777,
-        "zoom_blur": 0.756,
-        "snow": 0.819,
-        "frost_synthetic": 0.750,  # with photographs of frost there
-        "fog": 0.888,
-        "brightness": 0.933,
-        "contrast": 0.826,
-        "elastic_transform": 0.838,
-        "pixelate": 0.720,
-        "jpeg_compression": 0.776,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -75,7 +50,7 @@ class Corrupted:
     strips: Sequence[Strip] = ()
 
 
-def corrupted(subject: Subject, settings: Settings, console: Console) -> Corrupted:
+def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, console: Console) -> Corrupted:
     """Accuracy, silent failures and breaking point of every corruption."""
     if settings.corruptions == "none":
         return Corrupted({"reason": "not asked for (--corruptions none)"}, {})
@@ -88,7 +63,7 @@ def corrupted(subject: Subject, settings: Settings, console: Console) -> Corrupt
         images = sample(images, FAST_IMAGES if fast else settings.max_images, settings.seed)
     clean = outputs_of(subject.test, images)
     versions = [(name, severity) for name in names for severity in severities]
-    answers = asked(subject, images, versions, settings, console)
+    answers = collect_answers(subject, images, versions, settings, console)
     found = {version: outputs for version, (outputs, _) in answers.items()}
     accepted = {version: kept for version, (_, kept) in answers.items()}
     cells = [
@@ -107,7 +82,7 @@ def corrupted(subject: Subject, settings: Settings, console: Console) -> Corrupt
         "corruptions": told,
         "families": _families(cells),
         **_means(found, clean, settings.seed),
-        "published": PUBLISHED if is_cifar10(subject) else None,
+        "published": published.CORRUPTIONS if published.is_cifar10(subject) else None,
         "checksum": checksum(images, names, settings.seed),
     }
     right = np.mean([part.predictions == part.labels for part in found.values()], axis=0)
@@ -132,8 +107,12 @@ def one_image(images: Images, name: str, severity: int, seed: int, index: int) -
 Answers = dict[tuple[str, int], tuple[Outputs, Bools]]  # and which of the images the run accepts
 
 
-def asked(
-    subject: Subject, images: Images, versions: Sequence[tuple[str, int]], settings: Settings, console: Console
+def collect_answers(
+    subject: LimitsSubject,
+    images: Images,
+    versions: Sequence[tuple[str, int]],
+    settings: LimitsSettings,
+    console: Console,
 ) -> Answers:
     """What the network says about every version of the images; what it said before is not asked again."""
     whole = len(versions) * len(images)
@@ -141,21 +120,21 @@ def asked(
     if missing < whole:
         console.line(f"corruptions: {whole - missing:,} of {whole:,} answers are kept from before.")
     if not missing:
-        return {version: one(subject, images, *version, settings) for version in versions}
+        return {version: collect_version(subject, images, *version, settings) for version in versions}
     subject.store.expect(missing)
     found = {}
     with console.progress("corruptions", missing) as progress:
         for name, severity in versions:
             progress.advance(0, f"{name} {severity}")
             started = time.perf_counter()
-            found[name, severity] = one(subject, images, name, severity, settings, progress)
+            found[name, severity] = collect_version(subject, images, name, severity, settings, progress)
             seconds_left = (time.perf_counter() - started) * (len(versions) - len(found))
             if len(found) == 2 and seconds_left > LONG_SECONDS:  # the first one may have paid for compiling
                 progress.tell(advice(len(versions), len(images), seconds_left), always=True)
     return found
 
 
-def _missing(subject: Subject, images: Images, name: str, severity: int, settings: Settings) -> int:
+def _missing(subject: LimitsSubject, images: Images, name: str, severity: int, settings: LimitsSettings) -> int:
     return subject.store.missing(images, words_of(name, severity, settings.seed), subject.limits)
 
 
@@ -172,8 +151,13 @@ def words_of(name: str, severity: int, seed: int) -> str:
     return f"{corruptions.RECIPE}, {name}, severity {severity}, seed {seed}"
 
 
-def one(
-    subject: Subject, images: Images, name: str, severity: int, settings: Settings, progress: Progress | None = None
+def collect_version(
+    subject: LimitsSubject,
+    images: Images,
+    name: str,
+    severity: int,
+    settings: LimitsSettings,
+    progress: Progress | None = None,
 ) -> tuple[Outputs, Bools]:
     """What the network says about images under one corruption at one severity, and which the run accepts."""
     if settings.cifar10c is not None:
@@ -189,24 +173,19 @@ def one(
 
 
 def authors_images(
-    subject: Subject, folder: Path, name: str, severity: int, progress: Progress | None = None
+    subject: LimitsSubject, folder: Path, name: str, severity: int, progress: Progress | None = None
 ) -> Outputs:
     """The same for the authors' own files."""
     stored = corruptions.load_cifar10c(folder, name.removesuffix("_synthetic"), severity, subject.images["test"])
     return subject.store.outputs(stored, f"{name} {severity}", progress)
 
 
-def recipe_words(subject: Subject, settings: Settings) -> str:
+def recipe_words(subject: LimitsSubject, settings: LimitsSettings) -> str:
     """What these images are called: never CIFAR-10-C unless they are the authors' files."""
     if settings.cifar10c is not None:
         return f"CIFAR-10-C, the authors' files in {settings.cifar10c}"
     small = subject.side_px < corruptions.LARGE_PX
     return corruptions.RECIPE if small else corruptions.RECIPE.replace("CIFAR-10-C", "ImageNet-C")
-
-
-def is_cifar10(subject: Subject) -> bool:
-    """Whether the published row shows the same task."""
-    return subject.test.class_names == CIFAR10 and subject.side_px == 32
 
 
 def outputs_of(test: Outputs, images: Images) -> Outputs:

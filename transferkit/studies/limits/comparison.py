@@ -16,14 +16,13 @@ from transferkit.metrics.statistics import holm, paired_difference
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import LIMITS, LIMITS_COMPARISON
 from transferkit.runs.run_directory import LIMITS_FOLDER, Run
-from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_json
 from transferkit.runtime.json_files import SCHEMAS, read_result
-from transferkit.studies.limits.report import write_limits_comparison
-from transferkit.studies.limits.settings import Settings
+from transferkit.studies.limits.rendering import write_limits_comparison
+from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.shares import bounds
-from transferkit.studies.limits.story import make
+from transferkit.studies.limits.story import Work, measure_limits
 
 RESAMPLES = 2_000
 ALPHA = 0.05
@@ -32,7 +31,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Limits:
+class RunLimits:
     """One run's report and scores."""
 
     name: str
@@ -41,7 +40,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Difference:
+class RunDifference:
     """A value of one run minus that of the first, on the same images."""
 
     difference: float
@@ -49,31 +48,22 @@ class Difference:
     p: float
 
 
-def compare(
-    runs: Sequence[Run],
-    settings: Settings,
-    out: Path,
-    *,
-    overwrite: bool,
-    device: str,
-    console: Console,
-    command: str = "",
-) -> dict[str, Any]:
+def compare_limits(runs: Sequence[Run], settings: LimitsSettings, out: Path, work: Work) -> dict[str, Any]:
     """Make each run's limits report where it is missing, and leave a comparison in a folder.
 
     Raises:
         TransferkitError: If the runs were tested on different images, or the folder holds something else.
     """
     names = distinct_names([run.path for run in runs])
-    if not overwrite:
+    if not work.overwrite:
         require_same_settings([report_folder(run) for run in runs], settings)
-    with result_folders.claimed(out, LIMITS_COMPARISON, overwrite=overwrite):
+    with result_folders.claimed(out, LIMITS_COMPARISON, overwrite=work.overwrite):
         limits = []
         for name, run in zip(names, runs, strict=True):
-            console.line(f"limits of {name}")
-            folder = made(run, settings, overwrite=overwrite, device=device, console=console, command=command)
-            limits.append(opened(name, folder))
-        found = compared(limits, settings.seed) | {"command": command}
+            work.console.line(f"limits of {name}")
+            folder = ensure_report(run, settings, work)
+            limits.append(read_limits(name, folder))
+        found = comparison_of(limits, settings.seed) | {"command": work.command}
         result_folders.clear(out, LIMITS_COMPARISON)
         write_json(out / LIMITS_COMPARISON.result, found)
         write_limits_comparison(out)
@@ -98,7 +88,7 @@ def report_folder(run: Run) -> Path:
     return run.path / LIMITS_FOLDER
 
 
-def require_same_settings(folders: Sequence[Path], settings: Settings) -> None:
+def require_same_settings(folders: Sequence[Path], settings: LimitsSettings) -> None:
     """Refuse reports that were made with other settings, all at once and before any work.
 
     Raises:
@@ -118,27 +108,27 @@ def is_made(folder: Path) -> bool:
     return (folder / LIMITS.result).exists()
 
 
-def is_made_with(folder: Path, settings: Settings) -> bool:
+def is_made_with(folder: Path, settings: LimitsSettings) -> bool:
     """Whether the report in the folder has these settings."""
     return bool(read_result(folder / "limits.json").get("settings") == settings.as_dict())
 
 
-def made(run: Run, settings: Settings, *, overwrite: bool, device: str, console: Console, command: str) -> Path:
+def ensure_report(run: Run, settings: LimitsSettings, work: Work) -> Path:
     """The folder of a run's report: as it is where there is one that need not be replaced, else made now."""
     folder = report_folder(run)
-    if is_made(folder) and not overwrite:
+    if is_made(folder) and not work.overwrite:
         return folder
-    make(run, settings, folder, overwrite=overwrite, device=device, console=console, command=command)
+    measure_limits(run, settings, folder, work)
     return folder
 
 
-def opened(name: str, folder: Path) -> Limits:
+def read_limits(name: str, folder: Path) -> RunLimits:
     """A stored report with its scores."""
     with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
-        return Limits(name, read_result(folder / "limits.json"), dict(arrays))
+        return RunLimits(name, read_result(folder / "limits.json"), dict(arrays))
 
 
-def compared(limits: Sequence[Limits], seed: int) -> dict[str, Any]:
+def comparison_of(limits: Sequence[RunLimits], seed: int) -> dict[str, Any]:
     """One row per measure, differences to the first run, adjusted together by Holm.
 
     Raises:
@@ -156,7 +146,7 @@ def compared(limits: Sequence[Limits], seed: int) -> dict[str, Any]:
     return {"schema": SCHEMAS["limits-comparison.json"], "runs": names, "rows": rows, **told}
 
 
-def scatter(limits: Sequence[Limits]) -> Iterator[dict[str, Any]]:
+def scatter(limits: Sequence[RunLimits]) -> Iterator[dict[str, Any]]:
     """Accuracy on other and on corrupted images over that on own ones, per run: effective robustness, drawn."""
     for each in limits:
         for row in each.report["shift"]:
@@ -166,12 +156,12 @@ def scatter(limits: Sequence[Limits]) -> Iterator[dict[str, Any]]:
             yield {"set": "corrupted images", "run": each.name, "here": found["clean"]["value"], "there": found["mca"]}
 
 
-def methods(limits: Sequence[Limits]) -> list[str]:
+def methods(limits: Sequence[RunLimits]) -> list[str]:
     """What each run is."""
     return [f"{each.report['contract']['backbone']}, {each.report['contract']['method']}" for each in limits]
 
 
-def require_same(part: str, limits: Sequence[Limits]) -> None:
+def require_same(part: str, limits: Sequence[RunLimits]) -> None:
     """Refuse runs whose images of one part differ.
 
     Raises:
@@ -189,7 +179,7 @@ def require_same(part: str, limits: Sequence[Limits]) -> None:
 # ---- measures ----
 
 
-def measures(limits: Sequence[Limits], seed: int) -> Iterator[dict[str, Any] | None]:
+def measures(limits: Sequence[RunLimits], seed: int) -> Iterator[dict[str, Any] | None]:
     """Accuracy, shifts, corruptions, unknown sets and held-out classes, where every run has them on the same images."""
     yield _accuracy("own test images", "test", limits, seed)
     for part in _common(limits, "shift: "):
@@ -208,23 +198,23 @@ def measures(limits: Sequence[Limits], seed: int) -> Iterator[dict[str, Any] | N
     yield _held_out(limits, seed)
 
 
-def _common(limits: Sequence[Limits], prefix: str) -> list[str]:
+def _common(limits: Sequence[RunLimits], prefix: str) -> list[str]:
     names = [key.removesuffix(".ids") for key in limits[0].scores if key.startswith(prefix) and key.endswith(".ids")]
     return [name for name in names if _is_common(f"{name}.ids", limits)]
 
 
-def _is_common(key: str, limits: Sequence[Limits]) -> bool:
+def _is_common(key: str, limits: Sequence[RunLimits]) -> bool:
     if any(key not in each.scores for each in limits):
         return False
     return all(np.array_equal(limits[0].scores[key], each.scores[key]) for each in limits)
 
 
-def _accuracy(name: str, part: str, limits: Sequence[Limits], seed: int) -> dict[str, Any]:
+def _accuracy(name: str, part: str, limits: Sequence[RunLimits], seed: int) -> dict[str, Any]:
     right = [each.scores[f"{part}.prediction"] == each.scores[f"{part}.label"] for each in limits]
     return _row(name, "accuracy", right, _accuracy_difference, seed)
 
 
-def _auroc(name: str, score: str, limits: Sequence[Limits], seed: int) -> dict[str, Any] | None:
+def _auroc(name: str, score: str, limits: Sequence[RunLimits], seed: int) -> dict[str, Any] | None:
     if not _is_common(f"{name}.ids", limits) or any(f"{name}.{score}" not in each.scores for each in limits):
         return None
     pairs = [(each.scores[f"test.{score}"], each.scores[f"{name}.{score}"]) for each in limits]
@@ -234,7 +224,7 @@ def _auroc(name: str, score: str, limits: Sequence[Limits], seed: int) -> dict[s
     return {"name": name, "unit": f"AUROC, {score}", "n": n, "values": values, "differences": differences}
 
 
-def _held_out(limits: Sequence[Limits], seed: int) -> dict[str, Any] | None:
+def _held_out(limits: Sequence[RunLimits], seed: int) -> dict[str, Any] | None:
     found = [each.report["leave_out"] for each in limits]
     if any("rows" not in each or each["score"] != found[0]["score"] for each in found):
         return None
@@ -247,7 +237,7 @@ def _held_out(limits: Sequence[Limits], seed: int) -> dict[str, Any] | None:
 
 
 def _row(
-    name: str, unit: str, values: Sequence[Any], difference: Callable[[Any, Any, int], Difference], seed: int
+    name: str, unit: str, values: Sequence[Any], difference: Callable[[Any, Any, int], RunDifference], seed: int
 ) -> dict[str, Any]:
     first = values[0]
     differences = [None, *(vars(difference(each, first, seed)) for each in values[1:])]
@@ -260,12 +250,12 @@ def _row(
     }
 
 
-def _accuracy_difference(run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], _: int) -> Difference:
+def _accuracy_difference(run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], _: int) -> RunDifference:
     found = paired_difference(run[None], first[None], "images")
-    return Difference(found.difference, bounds(found.interval) or [], found.p)
+    return RunDifference(found.difference, bounds(found.interval) or [], found.p)
 
 
-def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64], seed: int) -> Difference:
+def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64], seed: int) -> RunDifference:
     """By resampling the images (or the held-out classes) that both runs share."""
     change = run - first
     draws = (
@@ -274,12 +264,12 @@ def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64
     draws = draws / len(change)
     tail = (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + RESAMPLES)
     interval = bounds(percentile_interval(draws)) or []
-    return Difference(float(change.mean()), interval, min(1.0, 2 * float(tail)))
+    return RunDifference(float(change.mean()), interval, min(1.0, 2 * float(tail)))
 
 
-def _auroc_difference(run: Any, first: Any, seed: int) -> Difference:
+def _auroc_difference(run: Any, first: Any, seed: int) -> RunDifference:
     found = auroc_difference(run[0], run[1], first[0], first[1], seed)
-    return Difference(found.difference, bounds(found.interval) or [], found.p_value)
+    return RunDifference(found.difference, bounds(found.interval) or [], found.p_value)
 
 
 def verdict(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
