@@ -28,11 +28,11 @@ from torchvision import transforms
 from transferkit.data.images import Images
 from transferkit.models.backbones import load
 from transferkit.models.classifier import Classifier
-from transferkit.recipe import BackboneSettings, ScratchSettings, from_options
+from transferkit.recipe import BackboneSettings, from_options
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
-from transferkit.training import parameter_groups, train
+from transferkit.training import parameter_groups, resolved_training, train
 from transferkit.training.defaults import resolved
 
 NAMES = [str(label) for label in range(10)]
@@ -111,11 +111,11 @@ def our_rate(pixels: np.ndarray, arguments: argparse.Namespace) -> float:
     options = {"epochs": 1, "batch_size": arguments.batch, "mixup": 0.0}
     options |= {} if arguments.backbone == "speednet" else {"ema": True}
     recipe = resolved(from_options("scratch", arguments.backbone, "cifar10", options, ()), len(pixels), 32)
-    assert isinstance(recipe.method, ScratchSettings)
+    training = resolved_training(recipe.method)
     network = classifier(arguments.backbone)
     images = Images.from_pixels(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), np.arange(len(pixels)) % 10, NAMES)
-    groups = parameter_groups(network, recipe.method)
-    history = train(network, images, images.subset([]), recipe.method, groups, Context(runtime, SILENT, seed=0))
+    groups = parameter_groups(network, training)
+    history = train(network, images, images.subset([]), training, groups, Context(runtime, SILENT, seed=0))
     return float(history[-1]["images_per_second"])
 
 

@@ -19,11 +19,11 @@ import torchvision
 
 from transferkit.data.images import Images
 from transferkit.models.backbones import load
-from transferkit.recipe import FinetuneSettings, from_options
+from transferkit.recipe import from_options
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
-from transferkit.training import parameter_groups, train
+from transferkit.training import parameter_groups, resolved_training, train
 from transferkit.training.defaults import resolved
 
 
@@ -70,14 +70,22 @@ def plain_rate(arguments: argparse.Namespace, runtime: machine.Runtime) -> float
 
 def our_rate(arguments: argparse.Namespace, runtime: machine.Runtime) -> float:
     options = {"size": arguments.size, "epochs": 2, "batch_size": arguments.batch, "head": "random", "weights": "none"}
+    options |= {
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "head_lr": 0.1,
+        "weight_decay": 5e-4,
+        "clip_norm": 1.0,
+        "layer_decay": 1.0,
+    }
     count = arguments.batch * arguments.steps
     recipe = resolved(from_options("finetune", arguments.backbone, "cifar10", options, ()), count, 224)
-    assert isinstance(recipe.method, FinetuneSettings)
+    training = resolved_training(recipe.method)
     classifier = load(recipe.backbone, [str(label) for label in range(10)], arguments.size, SILENT)
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 224, 224), dtype=np.uint8)
     images = Images.from_pixels(pixels, np.arange(count) % 10, classifier.class_names)
-    groups = parameter_groups(classifier, recipe.method)
-    history = train(classifier, images, images.subset([]), recipe.method, groups, Context(runtime, SILENT, seed=0))
+    groups = parameter_groups(classifier, training)
+    history = train(classifier, images, images.subset([]), training, groups, Context(runtime, SILENT, seed=0))
     return float(history[-1]["images_per_second"])
 
 

@@ -13,6 +13,25 @@ from transferkit.models.classifier import Classifier, InputSpec
 from transferkit.recipe import FinetuneSettings
 from transferkit.runtime import machine
 
+NEUTRAL = {  # every key that a training needs and a test says nothing about
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "schedule": "cosine",
+    "warmup": 0.0,
+    "shift": 0.125,
+    "norm_bias_lr": 1.0,
+    "clip_norm": 0.0,
+    "label_smoothing": 0.0,
+    "mixup": 0.0,
+    "freeze_after": {},
+    "lookahead": False,
+    "ema": False,
+    "flip": False,
+    "alternating_flip": False,
+    "test_flip": False,
+    "test_shifts": False,
+}
+
 MACHINE = machine.Runtime(torch.device("cpu"), "fp32", torch.get_num_threads())
 
 
@@ -54,6 +73,6 @@ def settings(**changes: Any) -> FinetuneSettings:
         "head_lr": 0.1,
         "weight_decay": 0.0,
         "flip": True,
-        "ema": False,
+        "layer_decay": 1.0,
     }
-    return FinetuneSettings(name="finetune", **{**values, **changes})
+    return FinetuneSettings(name="finetune", **{**NEUTRAL, **values, **changes})

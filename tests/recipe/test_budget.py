@@ -17,7 +17,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import checkpoint as state
-from transferkit.training import defaults, epoch, parameter_groups, train
+from transferkit.training import defaults, epoch, parameter_groups, resolved_training, train
 from transferkit.training.pace import Pace
 from transferkit.training.rates import rate_share
 
@@ -118,8 +118,10 @@ def test_defaults_of_a_budget_in_steps_follow_the_passes_it_makes() -> None:
 
 def trained(budget: str, folder: Path | None = None) -> list[dict[str, Any]]:
     network, chosen = classifier(), settings(epochs=None, budget=budget, ema=True)
-    groups = parameter_groups(network, chosen)
-    return train(network, images(), images(16, 1), chosen, groups, Context(MACHINE, SILENT, 0, folder))
+    groups = parameter_groups(network, resolved_training(chosen))
+    return train(
+        network, images(), images(16, 1), resolved_training(chosen), groups, Context(MACHINE, SILENT, 0, folder)
+    )
 
 
 def test_a_budget_in_steps_ends_within_an_epoch() -> None:
@@ -132,9 +134,14 @@ def test_a_budget_in_steps_ends_within_an_epoch() -> None:
 def test_steps_of_whole_epochs_train_as_these_epochs_do() -> None:
     by_steps = trained("6steps")
     network = classifier()
-    groups = parameter_groups(network, settings())
+    groups = parameter_groups(network, resolved_training(settings()))
     by_epochs = train(
-        network, images(), images(16, 1), settings(epochs=2, ema=True), groups, Context(MACHINE, SILENT, 0)
+        network,
+        images(),
+        images(16, 1),
+        resolved_training(settings(epochs=2, ema=True)),
+        groups,
+        Context(MACHINE, SILENT, 0),
     )
 
     assert [epoch["loss"] for epoch in by_steps] == [epoch["loss"] for epoch in by_epochs]

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_trainings import NEUTRAL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -78,7 +79,7 @@ def test_a_method_refuses_before_its_first_step() -> None:
     before = network.digest(["norm", "head"])
     pool = images()
     splits = split(pool, pool, val_fraction=0.2, limit_per_class=None, seed=0)
-    method = {"name": "scratch", "epochs": 1, "batch_size": 8, "lr": 0.1, "weight_decay": 0.0, "flip": False}
+    method = {**NEUTRAL, "name": "scratch", "epochs": 1, "batch_size": 8, "lr": 0.1, "weight_decay": 0.0}
     recipe = parse({"data": "digits", "backbone": {"name": "lenet"}, "method": method})
 
     context = Context(machine.Runtime(CPU, "fp32", 1), SILENT, 0)

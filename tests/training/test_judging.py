@@ -18,14 +18,21 @@ from transferkit.models.classifier import Classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
-from transferkit.training import judging, parameter_groups, train
+from transferkit.training import judging, parameter_groups, resolved_training, train
 from transferkit.training.checkpoint import Training
 from transferkit.training.judging import Judgement
 
 
 def fitted(val: Images, network: Classifier, console: Console = SILENT, **changes: Any) -> list[dict[str, Any]]:
-    chosen = settings(**{"epochs": 2, **changes})
-    return train(network, images(), val, chosen, parameter_groups(network, chosen), Context(MACHINE, console, 0))
+    chosen = resolved_training(settings(**{"epochs": 2, **changes}))
+    return train(
+        network,
+        images(),
+        val,
+        chosen,
+        parameter_groups(network, chosen),
+        Context(MACHINE, console, 0),
+    )
 
 
 def test_epoch_0_is_what_the_untrained_network_says_of_val() -> None:
@@ -43,10 +50,22 @@ def test_epoch_0_is_what_the_untrained_network_says_of_val() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_start_and_end_are_judged_in_the_form_of_all_other_passes(precision: machine.Precision) -> None:
-    runtime, val, network, chosen = replace(MACHINE, precision=precision), images(64, 1), classifier(), settings()
+    runtime, val, network, chosen = (
+        replace(MACHINE, precision=precision),
+        images(64, 1),
+        classifier(),
+        resolved_training(settings()),
+    )
     start = collect(classifier(), val, runtime, SILENT, "val")
 
-    history = train(network, images(), val, chosen, parameter_groups(network, chosen), Context(runtime, SILENT, 0))
+    history = train(
+        network,
+        images(),
+        val,
+        chosen,
+        parameter_groups(network, chosen),
+        Context(runtime, SILENT, 0),
+    )
 
     end = collect(network, val, runtime, SILENT, "val")
     assert history[0]["val_accuracy"] == accuracy(start)

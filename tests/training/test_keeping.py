@@ -17,7 +17,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import checkpoint as state
-from transferkit.training import parameter_groups, require_choice, train
+from transferkit.training import parameter_groups, require_choice, resolved_training, train
 
 STAGES = ["stem", "middle", "dense", "head"]
 VAL = images(500, 1)
@@ -32,8 +32,10 @@ def fitted(
     chosen: FinetuneSettings, val: Images = VAL, folder: Path | None = None
 ) -> tuple[Classifier, list[dict[str, Any]]]:
     network = classifier()
-    groups = parameter_groups(network, chosen)
-    return network, train(network, images(), val, chosen, groups, Context(MACHINE, SILENT, 0, folder))
+    groups = parameter_groups(network, resolved_training(chosen))
+    return network, train(
+        network, images(), val, resolved_training(chosen), groups, Context(MACHINE, SILENT, 0, folder)
+    )
 
 
 def accuracy(network: Classifier, val: Images) -> float:
@@ -97,14 +99,14 @@ def test_an_interrupted_choice_resumes_to_the_same_weights(tmp_path: Path, monke
 
 def test_a_val_too_small_to_tell_epochs_apart_is_refused() -> None:
     with pytest.raises(TransferkitError) as error:
-        require_choice(settings(keep="best"), 499)
+        require_choice("best", 499)
 
     assert str(error.value) == (
         "--keep best chooses the epoch on the val images, of which there are 499: fewer than 500 choose by chance. "
         "Use --keep last, or set more aside with --val-fraction."
     )
-    require_choice(settings(keep="best"), 500)
-    require_choice(settings(keep="last"), 0)
+    require_choice("best", 500)
+    require_choice("last", 0)
 
 
 def test_a_run_refuses_the_choice_before_any_work(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_lp_ft_starts_at_its_probe_to_the_image() -> None:
     train_a_little(classifier, splits.train)
 
     start = starting_point.choose(classifier, splits, FROM_THE_PROBE, Context(CPU, SILENT, 0))
-    start.apply(classifier, FROM_THE_PROBE, val_too=False)
+    start.put_probe(classifier, 1.0, val_too=False)
 
     head = classifier.head
     weight, bias = (value.detach().double().numpy() for value in (head.weight, head.bias))

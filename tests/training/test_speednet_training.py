@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_trainings import NEUTRAL
 from torch import Tensor, nn
 
 from transferkit.data.images import Images
@@ -19,7 +20,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import Runtime
-from transferkit.training import averages, parameter_groups, rates, train
+from transferkit.training import averages, parameter_groups, rates, resolved_training, train
 from transferkit.training import checkpoint as state
 from transferkit.training.checkpoint import Training
 from transferkit.training.defaults import resolved
@@ -176,21 +177,23 @@ def tiny_images(count: int = 48) -> Images:
 
 
 def tiny_settings(**changes: Any) -> ScratchSettings:
-    values = {"epochs": 3, "batch_size": 16, "lr": 0.02, "weight_decay": 1e-3, "flip": False, **changes}
-    return ScratchSettings(name="scratch", **values)
+    values = {"epochs": 3, "batch_size": 16, "lr": 0.02, "weight_decay": 1e-3, **changes}
+    return ScratchSettings(name="scratch", **{**NEUTRAL, **values})
 
 
 def tiny_training(settings: ScratchSettings, folder: Path | None = None) -> Classifier:
     classifier, images = tiny_classifier(), tiny_images()
     runtime = Runtime(torch.device("cpu"), "fp32", 1)
-    groups = parameter_groups(classifier, settings)
-    train(classifier, images, images.subset([]), settings, groups, Context(runtime, SILENT, 0, folder))
+    groups = parameter_groups(classifier, resolved_training(settings))
+    train(
+        classifier, images, images.subset([]), resolved_training(settings), groups, Context(runtime, SILENT, 0, folder)
+    )
     return classifier
 
 
 def test_biases_of_batchnorm_alone_have_the_higher_rate() -> None:
     classifier = tiny_classifier()
-    stem, norm, _ = parameter_groups(classifier, tiny_settings(batch_size=128))
+    stem, norm, _ = parameter_groups(classifier, resolved_training(tiny_settings(batch_size=128)))
 
     options = [option for group in (stem, norm) for option in optimizer_groups(classifier, group, 64.0)]
 
@@ -224,7 +227,7 @@ def test_a_stage_is_frozen_after_its_epochs(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_unknown_stage_to_freeze_names_the_nearest() -> None:
     with pytest.raises(TransferkitError, match=r"Unknown stage 'norms'. Did you mean 'norm'"):
-        parameter_groups(tiny_classifier(), tiny_settings(freeze_after={"norms": 1}))
+        parameter_groups(tiny_classifier(), resolved_training(tiny_settings(freeze_after={"norms": 1})))
 
 
 def test_a_training_with_lookahead_ends_at_the_slow_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_trainings import NEUTRAL
 from torch import Tensor, nn
 
 from transferkit.data.images import Images, SealedImages, Splits
@@ -62,8 +63,8 @@ def splits(val: int = 16) -> Splits:
 
 
 def settings(**changes: Any) -> FinetuneSettings:
-    values = {"epochs": 2, "batch_size": 16, "schedule": "cosine", "ema": False, "flip": False, "refit": False}
-    return FinetuneSettings(name="finetune", **{**values, **changes})
+    values = {"epochs": 2, "batch_size": 16, "refit": False, "optimizer": None, "clip_norm": None}
+    return FinetuneSettings(name="finetune", **{**NEUTRAL, **values, **changes})
 
 
 def context() -> Context:
@@ -112,7 +113,7 @@ def test_a_scaled_head_gives_the_same_answers() -> None:
     pixels = torch.from_numpy(images(64, 3).pixels)
 
     def logits(scale: float) -> Tensor:
-        start.apply(network, settings(head_scale=scale), val_too=False)
+        start.put_probe(network, scale, val_too=False)
         with torch.inference_mode():
             return network.eval()(pixels)
 
@@ -169,7 +170,7 @@ def test_pretrained_statistics_are_put_back_where_they_are_better(monkeypatch: p
 
     monkeypatch.setattr(starting_point, "reestimate", spoiled)
     start = starting_point.choose(network, splits(), settings(), context())
-    start.apply(network, settings(), val_too=False)
+    start.put_probe(network, 1.0, val_too=False)
 
     assert start.statistics == "pretrained"
     assert network.digest(["stem", "top"]) == before
@@ -191,8 +192,8 @@ def test_random_weights_have_no_statistics_worth_keeping() -> None:
 
 
 def test_kept_statistics_are_trained_by_adamw_and_re_estimated_ones_by_sgd() -> None:
-    kept = finetune_rates.filled(settings(), classifier(), "pretrained")
-    trained = finetune_rates.filled(settings(), classifier(), "re-estimated")
+    kept = finetune_rates.settled_rates(settings(), classifier(), "pretrained")
+    trained = finetune_rates.settled_rates(settings(), classifier(), "re-estimated")
 
     assert (kept.batchnorm, kept.optimizer, kept.clip_norm, kept.head_scale) == ("eval", "adamw", 1.0, 1.0)
     assert (trained.batchnorm, trained.optimizer, trained.clip_norm) == ("train", "sgd", 0.0)
@@ -202,15 +203,15 @@ def test_a_network_without_batchnorm_has_layer_decay() -> None:
     body = nn.Sequential()
     body.stem, body.top = nn.Conv2d(3, 4, 8), nn.Flatten()
 
-    filled = finetune_rates.filled(settings(), classifier(body), "pretrained")
+    rates = finetune_rates.settled_rates(settings(), classifier(body), "pretrained")
 
-    assert (filled.optimizer, filled.layer_decay, filled.batchnorm) == ("adamw", 0.75, "eval")
+    assert (rates.optimizer, rates.layer_decay, rates.batchnorm) == ("adamw", 0.75, "eval")
 
 
 def test_what_is_asked_for_is_kept_and_the_head_follows_the_body() -> None:
-    filled = finetune_rates.filled(settings(optimizer="sgd", lr=0.5, clip_norm=3.0), classifier(), "pretrained")
+    rates = finetune_rates.settled_rates(settings(optimizer="sgd", lr=0.5, clip_norm=3.0), classifier(), "pretrained")
 
-    assert (filled.optimizer, filled.lr, filled.head_lr, filled.clip_norm) == ("sgd", 0.5, 0.5, 3.0)
+    assert (rates.optimizer, rates.lr, rates.head_lr, rates.clip_norm) == ("sgd", 0.5, 0.5, 3.0)
 
 
 def test_the_rate_rises_for_twenty_steps_at_most_a_third_of_them() -> None:

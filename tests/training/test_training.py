@@ -17,10 +17,11 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.training import checkpoint as state
-from transferkit.training import epoch, parameter_groups, train
+from transferkit.training import epoch, parameter_groups, resolved_training, train
 from transferkit.training.mixing import cut_and_pasted, pasted_share
 from transferkit.training.optimizers import optimizer_groups
 from transferkit.training.rates import rate_share
+from transferkit.training.resolved import Mixing
 
 
 def trained(
@@ -30,8 +31,10 @@ def trained(
     if chosen.freeze_to:
         network.freeze(network.stages_up_to(chosen.freeze_to))
     network.batchnorm_frozen = chosen.batchnorm == "eval"
-    groups = parameter_groups(network, chosen)
-    return network, train(network, images(), images(16, 1), chosen, groups, Context(MACHINE, SILENT, seed, folder))
+    groups = parameter_groups(network, resolved_training(chosen))
+    return network, train(
+        network, images(), images(16, 1), resolved_training(chosen), groups, Context(MACHINE, SILENT, seed, folder)
+    )
 
 
 def tensors_of(network: Classifier, stage: str) -> dict[str, Tensor]:
@@ -123,10 +126,10 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
 def test_a_loss_that_is_not_finite_names_the_step_and_what_to_try(value: float) -> None:
     network, chosen = classifier(), settings()
     network.head.bias.data[:] = torch.tensor([value, 0.0])
-    groups = parameter_groups(network, chosen)
+    groups = parameter_groups(network, resolved_training(chosen))
 
     with pytest.raises(MachineError, match=r"The loss became (nan|inf) at step 1. Try a smaller --lr"):
-        train(network, images(), images(16, 1), chosen, groups, Context(MACHINE, SILENT, 0))
+        train(network, images(), images(16, 1), resolved_training(chosen), groups, Context(MACHINE, SILENT, 0))
 
 
 def test_steps_that_are_far_too_large_are_stopped_with_what_to_try() -> None:
@@ -138,7 +141,7 @@ def test_steps_that_are_far_too_large_are_stopped_with_what_to_try() -> None:
 
 def test_every_trainable_parameter_is_in_exactly_one_optimiser_group() -> None:
     network = classifier()
-    groups = parameter_groups(network, settings())
+    groups = parameter_groups(network, resolved_training(settings()))
 
     listed = [
         id(value) for group in groups for option in optimizer_groups(network, group) for value in option["params"]
@@ -149,7 +152,7 @@ def test_every_trainable_parameter_is_in_exactly_one_optimiser_group() -> None:
 
 def test_norms_and_biases_have_no_weight_decay() -> None:
     network = classifier()
-    group = parameter_groups(network, settings(weight_decay=0.1))[0]
+    group = parameter_groups(network, resolved_training(settings(weight_decay=0.1)))[0]
 
     decays = {
         value.ndim > 1: option["weight_decay"]
@@ -161,7 +164,9 @@ def test_norms_and_biases_have_no_weight_decay() -> None:
 
 
 def test_rate_falls_by_layer_decay_per_stage_and_rises_with_the_batch() -> None:
-    groups = parameter_groups(classifier(), settings(lr=0.1, head_lr=0.2, layer_decay=0.5, batch_size=256))
+    groups = parameter_groups(
+        classifier(), resolved_training(settings(lr=0.1, head_lr=0.2, layer_decay=0.5, batch_size=256))
+    )
 
     rates = {group.stage: group.lr for group in groups}
 
@@ -173,7 +178,7 @@ def test_table_of_groups_tells_frozen_stages_and_batchnorm_state() -> None:
     network = classifier()
     network.freeze(["stem"])
 
-    groups = parameter_groups(network, settings())
+    groups = parameter_groups(network, resolved_training(settings()))
 
     states = [(group.stage, group.is_trained, group.batchnorm) for group in groups]
     assert states == [("stem", False, "eval"), ("middle", True, "train"), ("dense", True, "-"), ("head", True, "-")]
@@ -196,7 +201,7 @@ def test_gradual_unfreezing_wakes_stages_from_the_head_down_and_all_of_them(
     network = classifier()
     network.freeze(frozen)
 
-    groups = parameter_groups(network, settings(gradual_unfreezing=True, epochs=epochs))
+    groups = parameter_groups(network, resolved_training(settings(gradual_unfreezing=True, epochs=epochs)))
 
     assert {group.stage: group.wakes_at for group in groups} == wakes_at
 
@@ -217,7 +222,9 @@ def test_gradual_unfreezing_trains_every_stage_however_few_the_epochs(epochs: in
 
 def test_gradual_unfreezing_by_a_budget_without_epochs_is_refused() -> None:
     with pytest.raises(TransferkitError, match=r"a budget of 500steps has no number of epochs\. Use --epochs"):
-        parameter_groups(classifier(), settings(gradual_unfreezing=True, epochs=None, budget="500steps"))
+        parameter_groups(
+            classifier(), resolved_training(settings(gradual_unfreezing=True, epochs=None, budget="500steps"))
+        )
 
 
 def test_l2_sp_keeps_the_backbone_nearer_to_its_start() -> None:
@@ -239,9 +246,9 @@ def test_everything_frozen_is_refused() -> None:
     network = classifier()
     network.freeze(["stem", "middle", "dense", "head"])
 
-    groups = parameter_groups(network, settings())
+    groups = parameter_groups(network, resolved_training(settings()))
     with pytest.raises(TransferkitError, match="Every stage is frozen, so nothing would be trained"):
-        train(network, images(), images(16), settings(), groups, Context(MACHINE, SILENT, 0))
+        train(network, images(), images(16), resolved_training(settings()), groups, Context(MACHINE, SILENT, 0))
 
 
 def test_one_image_per_step_is_refused_where_batchnorm_learns() -> None:
@@ -274,7 +281,7 @@ def test_mixed_loss_of_two_equal_labels_equals_the_plain_loss() -> None:
     batch = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
     labels = torch.zeros(8, dtype=torch.int64)
 
-    mixed = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(mixup=0.4), MACHINE)
-    plain = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, settings(), MACHINE)
+    mixed = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, Mixing(0.4, 0.0, 0.0), MACHINE)
+    plain = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, Mixing(0.0, 0.0, 0.0), MACHINE)
 
     assert mixed.item() == pytest.approx(plain.item(), rel=1e-5)

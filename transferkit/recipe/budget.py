@@ -40,6 +40,18 @@ class Budget:
     amount: float
 
     @property
+    def text(self) -> str:
+        """What `read` reads as this budget.
+
+        Example:
+            >>> read("0.5h").text, read("500 steps").text, read("converged").text
+            ('1800s', '500steps', 'converged')
+        """
+        if self.kind == CONVERGED:
+            return CONVERGED
+        return f"{self.amount:.15g}{'s' if self.kind == 'seconds' else self.kind}"
+
+    @property
     def in_words(self) -> str:
         """What the budget means, for a reader of the result."""
         match self.kind:

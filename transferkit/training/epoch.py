@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transferkit.models.classifier import Classifier, as_unit_range
-from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime.console import Progress
 from transferkit.runtime.machine import Runtime
 from transferkit.training import averages
@@ -22,6 +21,7 @@ from transferkit.training.mixing import mix
 from transferkit.training.optimizers import clipped_norm, set_rates
 from transferkit.training.pace import Pace
 from transferkit.training.rates import rate_share
+from transferkit.training.resolved import Mixing, ResolvedTraining
 
 STEPS_BETWEEN_WORDS = 25  # the loss is told this often
 
@@ -29,7 +29,7 @@ STEPS_BETWEEN_WORDS = 25  # the loss is told this often
 def run_epoch(
     training: Training,
     batches: Iterator[tuple[Tensor, Tensor]],
-    settings: FinetuneSettings | ScratchSettings,
+    settings: ResolvedTraining,
     pace: Pace,
     runtime: Runtime,
     progress: Progress,
@@ -72,7 +72,7 @@ def _step(
     training: Training,
     images: Tensor,
     labels: Tensor,
-    settings: FinetuneSettings | ScratchSettings,
+    settings: ResolvedTraining,
     total_steps: int,
     runtime: Runtime,
 ) -> tuple[float, Tensor]:
@@ -82,19 +82,20 @@ def _step(
         StepFailed: If the loss or the gradient is not finite.
     """
     random = random_state(images.device)
-    share = rate_share(training.step, total_steps, settings.warmup or 0.0, settings.schedule or "cosine")
+    share = rate_share(training.step, total_steps, settings.warmup, settings.schedule)
     set_rates(training, share)
-    loss = batch_loss(training.classifier, images, labels, settings, runtime)
+    loss = batch_loss(training.classifier, images, labels, settings.mixing, runtime)
     read_loss = read_later(loss.detach())
     loss.backward()  # type: ignore[no-untyped-call]
-    _pull_to_start(training, settings)
+    if settings.l2_sp:
+        pull_to_start(training, settings.l2_sp)
     norm = clipped_norm(training, settings.clip_norm or math.inf)
     require_finite(read_loss(), norm, (images, labels), random)
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
     training.step += 1
     if training.average is not None:
-        update = averages.look_ahead if settings.lookahead else averages.follow
+        update = averages.look_ahead if settings.average == "lookahead" else averages.follow
         update(training.average, training.classifier.state_dict(), training.step, total_steps)
     return read_loss(), norm
 
@@ -109,24 +110,22 @@ def batch_loss(
     classifier: Classifier,
     images: Tensor,
     labels: Tensor,
-    settings: FinetuneSettings | ScratchSettings,
+    mixing: Mixing,
     runtime: Runtime,
 ) -> Tensor:
     """Cross-entropy of the logits in fp32, of images mixed as the settings say."""
-    mixed, other, share = mix(as_unit_range(images), labels, settings)
+    mixed, other, share = mix(as_unit_range(images), labels, mixing)
     with runtime.autocast():
         logits = classifier(mixed)
-    smoothing = settings.label_smoothing or 0.0
+    smoothing = mixing.label_smoothing
     loss = share * F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
     if share < 1:
         loss = loss + (1 - share) * F.cross_entropy(logits.float(), other, label_smoothing=smoothing)
     return loss
 
 
-def _pull_to_start(training: Training, settings: FinetuneSettings | ScratchSettings) -> None:
+def pull_to_start(training: Training, alpha: float) -> None:
     """L2-SP (Li et al. 2018, eq. 2): the gradient of alpha/2 |w - w_start|^2, for the backbone alone."""
-    if not isinstance(settings, FinetuneSettings) or not settings.l2_sp:
-        return
     for name, value in training.classifier.body.named_parameters():
         if value.grad is not None:
-            value.grad.add_(value.detach() - training.anchor[name], alpha=settings.l2_sp)
+            value.grad.add_(value.detach() - training.anchor[name], alpha=alpha)

@@ -9,11 +9,10 @@ from typing import Any
 from torch import nn
 
 from transferkit.models.classifier import Classifier
-from transferkit.recipe import FinetuneSettings, ScratchSettings
+from transferkit.recipe.budget import Budget
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import rates
-
-MOMENTUM = 0.9  # where the settings leave it open
+from transferkit.training.resolved import ResolvedTraining
 
 
 @dataclass(frozen=True)
@@ -65,52 +64,46 @@ class ParameterGroup:
         return {**counted, "lr": rate, "weight_decay": decay, "batchnorm": self.batchnorm, **awake}
 
 
-def parameter_groups(classifier: Classifier, settings: FinetuneSettings | ScratchSettings) -> list[ParameterGroup]:
+def parameter_groups(classifier: Classifier, settings: ResolvedTraining) -> list[ParameterGroup]:
     """One group per stage in the order of the forward pass, with the rates the settings give it.
 
     SGD's rate is proportional to the batch (Goyal et al. 2017), AdamW's to its square root (Malladi et al. 2022,
     arXiv:2205.10287); it falls by `layer_decay` per stage below the head.
     """
-    assert settings.lr is not None
-    assert settings.batch_size is not None
-    assert settings.weight_decay is not None
-    scale = (settings.batch_size / rates.RATE_IMAGES) ** (0.5 if settings.optimizer == "adamw" else 1.0)
-    lr, weight_decay = settings.lr, settings.weight_decay
-    if settings.decoupled:
-        lr, weight_decay = rates.coupled(lr, weight_decay, momentum(settings))
-    head_rate = settings.head_lr if isinstance(settings, FinetuneSettings) and settings.head_lr else lr
-    sleeps = settings.freeze_after or {}
-    for stage in sleeps:
+    for stage in settings.freeze_after:
         classifier.require_stage(stage)
-    decay = (settings.layer_decay or 1.0) if isinstance(settings, FinetuneSettings) else 1.0
     names = [*classifier.stages, "head"]
-    wakes = waking_epochs(classifier, settings)
+    wakes = waking_epochs(classifier, settings.length) if settings.gradual_unfreezing else {}
     groups = []
     for depth, name in enumerate(reversed(names)):
-        rate = scale * (head_rate if name == "head" else lr * decay ** (depth - 1))
-        rate = 0.0 if name in classifier.frozen else rate
+        rate = 0.0 if name in classifier.frozen else peak_rate(settings, depth)
         count = sum(value.numel() for value in classifier.stage_parameters(name).values())
         state = _batchnorm_state(classifier, name)
-        awake: dict[str, Any] = {"wakes_at": wakes.get(name, 0), "sleeps_at": sleeps.get(name)}
-        groups.append(ParameterGroup(name, count, rate, weight_decay, state, **awake))
+        awake: dict[str, Any] = {"wakes_at": wakes.get(name, 0), "sleeps_at": settings.freeze_after.get(name)}
+        groups.append(ParameterGroup(name, count, rate, settings.weight_decay, state, **awake))
     return groups[::-1]
 
 
-def waking_epochs(classifier: Classifier, settings: FinetuneSettings | ScratchSettings) -> dict[str, int]:
-    """The epoch from which each stage is trained that is not frozen, with gradual unfreezing; else nothing.
+def peak_rate(settings: ResolvedTraining, depth: int) -> float:
+    """The largest rate of the stage so far below the head, which is at depth 0."""
+    scale: float = (settings.batch_size / rates.RATE_IMAGES) ** (0.5 if settings.optimizer == "adamw" else 1.0)
+    lr: float = settings.lr * settings.layer_decay ** (depth - 1) if depth else settings.head_lr
+    return scale * lr
+
+
+def waking_epochs(classifier: Classifier, length: Budget) -> dict[str, int]:
+    """With gradual unfreezing, the epoch from which each stage is trained that is not frozen.
 
     Raises:
         TransferkitError: If the length is no number of epochs, by which the stages are woken.
     """
-    if not isinstance(settings, FinetuneSettings) or not settings.gradual_unfreezing:
-        return {}
-    if settings.epochs is None:
+    if length.kind != "epochs":
         raise TransferkitError(
-            f"--gradual-unfreezing wakes one more stage each epoch, and a budget of {settings.budget} has no number of "
+            f"--gradual-unfreezing wakes one more stage each epoch, and a budget of {length.text} has no number of "
             "epochs. Use --epochs instead of --budget, or leave --gradual-unfreezing out."
         )
     awake = [stage for stage in ("head", *reversed(classifier.stages)) if stage not in classifier.frozen]
-    return dict(zip(awake, spread(len(awake), settings.epochs), strict=True))
+    return dict(zip(awake, spread(len(awake), int(length.amount)), strict=True))
 
 
 def spread(stages: int, epochs: int) -> list[int]:
@@ -134,11 +127,6 @@ def require_batch(groups: Sequence[ParameterGroup], batch_size: int) -> None:
             "One image per step is too few for BatchNorm, which normalises by the images of a step. Use --batch-size "
             "16 or more; finetune also takes --batchnorm eval."
         )
-
-
-def momentum(settings: FinetuneSettings | ScratchSettings) -> float:
-    """Nesterov's, of SGD."""
-    return MOMENTUM if settings.momentum is None else settings.momentum
 
 
 def _batchnorm_state(classifier: Classifier, stage: str) -> str:

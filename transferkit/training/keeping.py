@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from transferkit.metrics.epochs import FEWEST_TO_CHOOSE, best_epoch
-from transferkit.recipe import TrainingSettings
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.checkpoint import Training
 
 
-def require_choice(settings: TrainingSettings, val_images: int) -> None:
+def require_choice(keep: str, val_images: int) -> None:
     """Refuse to choose an epoch by val where val cannot tell.
 
     Raises:
         TransferkitError: Says how many val images there are and how many it takes.
     """
-    if settings.keep == "best" and val_images < FEWEST_TO_CHOOSE:
+    if keep == "best" and val_images < FEWEST_TO_CHOOSE:
         raise TransferkitError(
             f"--keep best chooses the epoch on the val images, of which there are {val_images:,}: fewer than "
             f"{FEWEST_TO_CHOOSE} choose by chance. Use --keep last, or set more aside with --val-fraction."
         )
 
 
-def note_best(training: Training, settings: TrainingSettings) -> None:
+def note_best(training: Training, keep: str) -> None:
     """Remember the weights that would be the result now, where the last record is the best one and that counts."""
-    if settings.keep == "best" and best_epoch(training.history) == len(training.history) - 1:
+    if keep == "best" and best_epoch(training.history) == len(training.history) - 1:
         weights = training.classifier.state_dict() if training.average is None else training.average
         training.best = {name: value.clone() for name, value in weights.items()}
 
 
-def take_result(training: Training, settings: TrainingSettings) -> None:
+def take_result(training: Training, keep: str) -> None:
     """Give the classifier the weights that are the result, and mark the epoch they are from as `kept`."""
-    weights = training.best if settings.keep == "best" else training.average
+    weights = training.best if keep == "best" else training.average
     if weights is not None:
         training.classifier.load_state_dict(weights)
-    kept = best_epoch(training.history) if settings.keep == "best" else len(training.history) - 1
-    training.history[kept]["kept"] = True
+    chosen = best_epoch(training.history) if keep == "best" else len(training.history) - 1
+    training.history[chosen]["kept"] = True

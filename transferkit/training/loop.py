@@ -10,7 +10,6 @@ import torch
 from transferkit.data.batches import Augmentation, TrainingBatches
 from transferkit.data.images import Images
 from transferkit.models.classifier import Classifier
-from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime.context import Context
 from transferkit.runtime.files import CHECKPOINT
 from transferkit.runtime.machine import Runtime, seed_everything
@@ -21,17 +20,16 @@ from transferkit.training.groups import ParameterGroup, require_batch
 from transferkit.training.initial_checks import check_start
 from transferkit.training.judging import judge_now, judge_start, start_in_words
 from transferkit.training.keeping import note_best, require_choice, take_result
-from transferkit.training.optimizers import made_optimizer, optimizer_groups
+from transferkit.training.optimizers import create_optimizer, optimizer_groups
 from transferkit.training.pace import Pace
-
-SHIFT = 0.125  # where the settings leave it open
+from transferkit.training.resolved import ResolvedTraining
 
 
 def train(
     classifier: Classifier,
     images: Images,
     val: Images,
-    settings: FinetuneSettings | ScratchSettings,
+    settings: ResolvedTraining,
     groups: Sequence[ParameterGroup],
     context: Context,
 ) -> list[dict[str, Any]]:
@@ -48,22 +46,20 @@ def train(
         TransferkitError: If the network gives something else than logits, a step has one image alone, or val is too
             small to choose an epoch.
     """
-    assert settings.batch_size is not None
-    require_choice(settings, len(val))
+    require_choice(settings.keep, len(val))
     runtime, console = context.runtime, context.console
-    shift = SHIFT if settings.shift is None else settings.shift
-    augmentation = Augmentation(shift, bool(settings.flip), bool(settings.alternating_flip))
-    classifier.averages_mirror, classifier.averages_shifts = bool(settings.test_flip), bool(settings.test_shifts)
+    augmentation = Augmentation(settings.shift, settings.flip, settings.alternating_flip)
+    classifier.averages_mirror, classifier.averages_shifts = settings.test_flip, settings.test_shifts
     batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, context.seed)
-    pace = Pace.of(settings, batches.steps_per_epoch)
-    training = _started(classifier, settings, groups, runtime)
+    pace = Pace.of(settings.length, batches.steps_per_epoch)
+    training = begun(classifier, settings, groups, runtime)
     resume(training, context.checkpoint_path)
     require_batch(groups, batches.batch_size)
-    has_random_head = training.step == 0 and getattr(settings, "head", "random") == "random"
+    has_random_head = training.step == 0 and settings.has_random_head
     check_start(classifier, images, runtime.device, console, has_random_head=has_random_head)
     if not training.history:
         training.history.append(judge_start(training, val, runtime))
-        note_best(training, settings)
+        note_best(training, settings.keep)
         if len(val) or context.checkpoint == CHECKPOINT:  # a refit: its start was judged before
             console.line(start_in_words(training.history[0]))
     with console.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
@@ -78,31 +74,31 @@ def train(
                 raise keep(failed.step, training, context) from None
             record |= judge_now(training, val, runtime)
             training.history.append({"epoch": epoch + 1, "step": training.step, **record})
-            note_best(training, settings)
+            note_best(training, settings.keep)
             is_over = pace.is_over(training.step, training.seconds)
             save_now_and_then(training, context.checkpoint_path, always=is_over)
             progress.tell(f"{progress.title}: {_words(record)}", always=is_over)
         progress.title, progress.words = "training", ""
-    take_result(training, settings)
+    take_result(training, settings.keep)
     classifier.eval()
     return training.history
 
 
-def _started(
+def begun(
     classifier: Classifier,
-    settings: FinetuneSettings | ScratchSettings,
+    settings: ResolvedTraining,
     groups: Sequence[ParameterGroup],
     runtime: Runtime,
 ) -> Training:
+    """A training before its first step, with the classifier on the device."""
     classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [group for group in groups if group.is_trained]
-    scale = settings.norm_bias_lr or 1.0
-    options = [option for group in trained for option in optimizer_groups(classifier, group, scale)]
-    optimizer = made_optimizer(options, settings, runtime)
-    is_averaged = settings.ema or settings.lookahead
+    options = [option for group in trained for option in optimizer_groups(classifier, group, settings.norm_bias_lr)]
+    optimizer = create_optimizer(options, settings, runtime)
+    is_averaged = settings.average != "none"
     average = {name: value.clone() for name, value in classifier.state_dict().items()} if is_averaged else None
-    pulled = isinstance(settings, FinetuneSettings) and settings.l2_sp > 0
-    anchor = {name: value.detach().clone() for name, value in classifier.body.named_parameters()} if pulled else {}
+    parameters = classifier.body.named_parameters() if settings.l2_sp else ()
+    anchor = {name: value.detach().clone() for name, value in parameters}
     return Training(classifier, optimizer, [option["lr"] for option in options], average, anchor)
 
 

@@ -7,15 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from transferkit.recipe import FinetuneSettings, ScratchSettings
+from transferkit.training.resolved import Mixing
 
 
-def mix(images: Tensor, labels: Tensor, settings: FinetuneSettings | ScratchSettings) -> tuple[Tensor, Tensor, float]:
+def mix(images: Tensor, labels: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor, float]:
     """Images mixed with others of the batch, the others' labels, and the share of the first.
 
     mixup: Zhang et al. 2018 (arXiv:1710.09412). CutMix: Yun et al. 2019 (arXiv:1905.04899). With both, a coin decides.
     """
-    mixup, cutmix = settings.mixup or 0.0, settings.cutmix
+    mixup, cutmix = mixing.mixup, mixing.cutmix
     if not mixup and not cutmix:
         return images, labels, 1.0
     use_cutmix = cutmix > 0 and (mixup == 0 or torch.rand(()) < 0.5)

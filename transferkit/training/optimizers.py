@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.models.classifier import Classifier
-from transferkit.recipe import FinetuneSettings, ScratchSettings
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import Runtime
 from transferkit.training.checkpoint import Training
-from transferkit.training.groups import ParameterGroup, momentum
+from transferkit.training.groups import ParameterGroup
+from transferkit.training.resolved import ResolvedTraining
 
 
 def optimizer_groups(
@@ -40,8 +40,8 @@ def norm_biases(classifier: Classifier) -> set[str]:
     return {f"{name}.bias" for name, module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm)}
 
 
-def made_optimizer(
-    options: list[dict[str, Any]], settings: FinetuneSettings | ScratchSettings, runtime: Runtime
+def create_optimizer(
+    options: list[dict[str, Any]], settings: ResolvedTraining, runtime: Runtime
 ) -> torch.optim.Optimizer:
     """The optimiser over these groups.
 
@@ -53,8 +53,8 @@ def made_optimizer(
     fused = runtime.device.type in ("cpu", "cuda")
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(options, fused=fused)
-    inertia = momentum(settings)
-    return torch.optim.SGD(options, lr=0.1, momentum=inertia, nesterov=inertia > 0, fused=fused)
+    momentum = settings.momentum
+    return torch.optim.SGD(options, lr=0.1, momentum=momentum, nesterov=momentum > 0, fused=fused)
 
 
 def set_rates(training: Training, share: float) -> None:

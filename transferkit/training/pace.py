@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from transferkit.recipe import FinetuneSettings, ScratchSettings
-from transferkit.recipe import budget as budgets
+from transferkit.recipe.budget import Budget
 
 UNKNOWN_STEPS = 1_000_000  # of a training by the clock, before its first step
 
@@ -24,13 +23,11 @@ class Pace:
     seconds: float | None = None
 
     @classmethod
-    def of(cls, settings: FinetuneSettings | ScratchSettings, steps_per_epoch: int) -> Pace:
-        """As the settings say: by their budget where they have one, else by their epochs."""
-        if settings.budget is None:
-            assert settings.epochs is not None
-            return cls(settings.epochs * steps_per_epoch)
-        budget = budgets.read(settings.budget)
-        return cls(None, budget.amount) if budget.kind == "seconds" else cls(int(budget.amount))
+    def of(cls, length: Budget, steps_per_epoch: int) -> Pace:
+        """Of a length in epochs, steps or seconds."""
+        if length.kind == "seconds":
+            return cls(None, length.amount)
+        return cls(int(length.amount) * (steps_per_epoch if length.kind == "epochs" else 1))
 
     def total_steps(self, step: int, seconds: float) -> int:
         """Steps of the whole training, as far as known after `step` of them in `seconds`; `step` itself at the end.

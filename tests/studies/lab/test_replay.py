@@ -21,7 +21,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import read_tensors
 from transferkit.studies.lab.replay import in_words, replay
-from transferkit.training import epoch, failure, parameter_groups, train
+from transferkit.training import epoch, failure, parameter_groups, resolved_training, train
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +102,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_changed(monk
         return original(*arguments) * math.inf
 
     monkeypatch.setattr(epoch, "clipped_norm", infinite)
-    groups = parameter_groups(network, chosen)
+    groups = parameter_groups(network, resolved_training(chosen))
     with pytest.raises(MachineError, match=r"The gradient became inf at step 1. Try a smaller --lr"):
-        train(network, images(), images(16, 1), chosen, groups, Context(MACHINE, SILENT, 0))
+        train(network, images(), images(16, 1), resolved_training(chosen), groups, Context(MACHINE, SILENT, 0))
 
     assert network.digest(["stem", "middle", "dense", "head"]) == before
 

@@ -18,7 +18,7 @@ from transferkit.data.batches import to_device
 from transferkit.data.images import Images
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
-from transferkit.recipe import BackboneSettings, Recipe, ScratchSettings, from_options
+from transferkit.recipe import BackboneSettings, Recipe, from_options
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import GRADIENT_FLOW
 from transferkit.runtime import machine
@@ -27,7 +27,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.files import write_json
 from transferkit.runtime.machine import Runtime
 from transferkit.studies.lab.report import write_gradient_flow
-from transferkit.training import defaults, parameter_groups, train
+from transferkit.training import ResolvedTraining, defaults, parameter_groups, resolved_training, train
 
 BACKBONES = ("plain20", "plain56", "resnet20", "resnet56")
 BATCH = 128
@@ -119,23 +119,22 @@ def recipe_of(name: str, settings: GradientFlowSettings, seed: int) -> Recipe:
 
 def flow(recipe: Recipe, train_images: Images, measured: Images, runtime: Runtime) -> dict[str, Any]:
     """Layers, and their gradient norms at each moment, of one network with one seed."""
-    classifier, method = started(recipe, train_images, runtime)
+    classifier, training = started(recipe, train_images, runtime)
     start = gradient_norms(classifier, measured, runtime.device)
-    groups = parameter_groups(classifier, method)
+    groups = parameter_groups(classifier, training)
     nothing = train_images.subset([])
-    history = train(classifier, train_images, nothing, method, groups, Context(runtime, SILENT, recipe.seed))
+    history = train(classifier, train_images, nothing, training, groups, Context(runtime, SILENT, recipe.seed))
     trained = gradient_norms(classifier, measured, runtime.device)
     shapes = {name: list(weight.shape) for name, weight in weights(classifier).items()}
     return {"layers": shapes, "start": start, "trained": trained, "loss": history[-1]["loss"]}
 
 
-def started(recipe: Recipe, images: Images, runtime: Runtime) -> tuple[Classifier, ScratchSettings]:
+def started(recipe: Recipe, images: Images, runtime: Runtime) -> tuple[Classifier, ResolvedTraining]:
     """The network before training, and how it will be trained."""
     machine.seed_everything(recipe.seed)
     full = defaults.resolved(recipe, len(images), min(images.size_px))
-    assert isinstance(full.method, ScratchSettings)
     assert isinstance(full.method.size, int)
-    return network(full.backbone, images, full.method.size).to(runtime.device), full.method
+    return network(full.backbone, images, full.method.size).to(runtime.device), resolved_training(full.method)
 
 
 def counted(count: int, word: str) -> str:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from transferkit.features.hooks import hooked
 from transferkit.models.classifier import Classifier
-from transferkit.recipe import TrainingSettings
 from transferkit.runs.run_directory import Run
 from transferkit.runs.stored_classifier import rebuilt_classifier
 from transferkit.runtime import machine
@@ -22,6 +21,7 @@ from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
 from transferkit.training.epoch import batch_loss
 from transferkit.training.failure import FAILED_STEP, set_random_state
+from transferkit.training.resolved import Mixing
 
 PRECISIONS: tuple[machine.Precision, ...] = ("fp32", "bf16")
 
@@ -107,8 +107,6 @@ def replay(folder: Path | str, device: str = "auto") -> Replay:
             "loss or gradient is not finite."
         )
     tensors, facts = read_tensors(path)
-    method = run.recipe.method
-    assert isinstance(method, TrainingSettings)
     runtime = machine.start(device, facts["precision"], run.recipe.threads)
     order = sorted(PRECISIONS, key=lambda precision: precision != facts["precision"])
     passes = [_pass(run, tensors, facts, replace(runtime, precision=precision)) for precision in order]
@@ -132,7 +130,7 @@ def _pass(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], run
     devices = [runtime.device] if runtime.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), hooked(classifier, innermost, keep):
         set_random_state(random, runtime.device)
-        loss = batch_loss(classifier, images, labels, run.recipe.method, runtime)  # type: ignore[arg-type]
+        loss = batch_loss(classifier, images, labels, Mixing.of(run.recipe.method), runtime)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [value.grad for value in classifier.parameters() if value.grad is not None]
     first = next((name for name, largest in outputs.items() if not math.isfinite(largest)), "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transferkit.data.images import Images, Splits
@@ -13,17 +13,20 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.files import REFIT_CHECKPOINT
 from transferkit.training import ParameterGroup, parameter_groups, require_choice, train, waking_epochs
 from transferkit.training.methods import finetune_rates, starting_point
+from transferkit.training.methods.finetune_rates import SettledRates
 from transferkit.training.methods.fitted import Fitted
 from transferkit.training.methods.starting_point import Start
 from transferkit.training.methods.table import show_groups
+from transferkit.training.resolved import ResolvedTraining, length_of, resolved_training
 
 SEEN = 2_000  # training images, evenly spread, that a classifier is asked about where another one is the result
 
 
 def require(classifier: Classifier, settings: FinetuneSettings, _train_images: int, val_images: int) -> None:
     """Refuse a stage that is not there, a choice of the epoch by too few val images, and waking without epochs."""
-    require_choice(settings, val_images)
-    waking_epochs(classifier, settings)
+    require_choice(settings.keep, val_images)
+    if settings.gradual_unfreezing:
+        waking_epochs(classifier, length_of(settings))
     if settings.freeze_to is not None:
         classifier.require_stage(settings.freeze_to)
 
@@ -43,9 +46,10 @@ def fit(
     start = starting_point.choose(classifier, splits, settings, context)
     for line in start.words():
         context.console.line(line)
-    settings = finetune_rates.filled(settings, classifier, start.statistics)
-    facts: dict[str, Any] = {"probe": start.facts(), "rates": finetune_rates.chosen(settings)}
-    groups, history = trained(classifier, start, splits.train, splits.val, settings, context)
+    rates = finetune_rates.settled_rates(settings, classifier, start.statistics)
+    tuning = Tuning(start, rates, resolved_training(settings, rates.as_dict()))
+    facts: dict[str, Any] = {"probe": start.facts(), "rates": rates.as_dict()}
+    groups, history = tune(classifier, tuning, splits.train, splits.val, context)
     if not len(splits.val):
         return Fitted(None, groups, history, facts, notes)
     val = collect(classifier, splits.val, context.runtime, context.console, "val")
@@ -54,8 +58,8 @@ def fit(
     seen = collect(classifier, splits.train.spread(SEEN), context.runtime, context.console, "train images")
     everything = splits.train.joined(splits.val)
     context.console.line(f"once more on all {len(everything):,} labelled images: train and val together")
-    _, again = trained(
-        classifier, start, everything, splits.val.subset([]), settings, replace(context, checkpoint=REFIT_CHECKPOINT)
+    _, again = tune(
+        classifier, tuning, everything, splits.val.subset([]), replace(context, checkpoint=REFIT_CHECKPOINT)
     )
     notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
     return Fitted(val, groups, one_after_the_other(history, again), facts, notes, seen=seen)
@@ -75,17 +79,29 @@ def one_after_the_other(judged: list[dict[str, Any]], again: list[dict[str, Any]
     return [*first, *second]
 
 
-def trained(
-    classifier: Classifier, start: Start, images: Images, val: Images, settings: FinetuneSettings, context: Context
+@dataclass(frozen=True)
+class Tuning:
+    """Where a fine-tuning starts, and how it goes on."""
+
+    start: Start
+    rates: SettledRates
+    training: ResolvedTraining
+
+
+def tune(
+    classifier: Classifier, tuning: Tuning, images: Images, val: Images, context: Context
 ) -> tuple[list[ParameterGroup], list[dict[str, Any]]]:
     """Put the classifier at the start, and train it on images; the groups and one record per epoch."""
-    start.apply(classifier, settings, val_too=not len(val))
-    classifier.batchnorm_frozen = settings.batchnorm == "eval"
-    groups = parameter_groups(classifier, settings)
+    if tuning.training.has_random_head:
+        tuning.start.put_random_head(classifier)
+    else:
+        tuning.start.put_probe(classifier, tuning.rates.head_scale, val_too=not len(val))
+    classifier.batchnorm_frozen = tuning.rates.batchnorm == "eval"
+    groups = parameter_groups(classifier, tuning.training)
     if context.checkpoint != REFIT_CHECKPOINT:  # the same again
         show_groups(groups, context.console)
     with classifier.frozen_verified():
-        return groups, train(classifier, images, val, settings, groups, context)
+        return groups, train(classifier, images, val, tuning.training, groups, context)
 
 
 def _notes(classifier: Classifier) -> list[str]:

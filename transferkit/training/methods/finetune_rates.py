@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import FinetuneSettings
 from transferkit.training.methods.starting_point import Statistics, trained_batchnorms
-
-Optimizer = Literal["sgd", "adamw"]
+from transferkit.training.resolved import Optimizer
 
 
 @dataclass(frozen=True)
@@ -47,30 +46,44 @@ TRANSFORMER = {
 }
 
 
-def filled(settings: FinetuneSettings, classifier: Classifier, statistics: Statistics) -> FinetuneSettings:
-    """The settings with every rate that was left open, and with BatchNorm as the start has it."""
+@dataclass(frozen=True)
+class SettledRates:
+    """The keys of the recipe that the start decides about where they are left open."""
+
+    batchnorm: Literal["train", "eval"]
+    optimizer: Optimizer
+    lr: float
+    head_lr: float
+    weight_decay: float
+    clip_norm: float
+    head_scale: float
+    layer_decay: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report, and in place of the recipe's open keys."""
+        return asdict(self)
+
+
+def settled_rates(settings: FinetuneSettings, classifier: Classifier, statistics: Statistics) -> SettledRates:
+    """Every rate, as asked for or else as suits the start, and BatchNorm as the start has it."""
     trains = statistics == "re-estimated"
     by_optimizer = TRAINED_STATISTICS if trains else FIXED_STATISTICS if has_batchnorm(classifier) else TRANSFORMER
     optimizer: Optimizer = settings.optimizer or ("sgd" if trains or settings.decoupled else "adamw")
     rates = by_optimizer[optimizer]
     lr = settings.lr or rates.lr
-    defaults = {
-        "optimizer": optimizer,
-        "lr": lr,
-        "head_lr": rates.random_head_lr if settings.head == "random" else lr,
-        "weight_decay": rates.weight_decay,
-        "clip_norm": rates.clip_norm,
-        "head_scale": rates.head_scale if settings.head == "probe" else 1.0,
-        "layer_decay": rates.layer_decay,
-    }
-    missing = {key: value for key, value in defaults.items() if getattr(settings, key) is None}
-    return settings.model_copy(update={**missing, "batchnorm": "train" if trains else "eval"})
-
-
-def chosen(settings: FinetuneSettings) -> dict[str, Any]:
-    """The keys of the recipe that were settled when the start was chosen, for the report."""
-    keys = ("batchnorm", "optimizer", "lr", "head_lr", "weight_decay", "clip_norm", "head_scale", "layer_decay")
-    return {key: getattr(settings, key) for key in keys}
+    defaults = SettledRates(
+        batchnorm="train" if trains else "eval",
+        optimizer=optimizer,
+        lr=lr,
+        head_lr=rates.random_head_lr if settings.head == "random" else lr,
+        weight_decay=rates.weight_decay,
+        clip_norm=rates.clip_norm,
+        head_scale=rates.head_scale if settings.head == "probe" else 1.0,
+        layer_decay=rates.layer_decay,
+    )
+    keys = [field.name for field in fields(SettledRates) if field.name != "batchnorm"]
+    asked = {key: getattr(settings, key) for key in keys if getattr(settings, key) is not None}
+    return replace(defaults, **asked)
 
 
 def has_batchnorm(classifier: Classifier) -> bool:

@@ -13,13 +13,14 @@ from transferkit.runtime.context import Context
 from transferkit.training import parameter_groups, require_choice, train
 from transferkit.training.methods.fitted import Fitted
 from transferkit.training.methods.table import show_groups
+from transferkit.training.resolved import resolved_training
 
 STARTED_FROM = 2_000  # images, evenly spread over the training set
 
 
 def require(_classifier: Classifier, settings: ScratchSettings, _train_images: int, val_images: int) -> None:
     """Refuse a choice of the epoch by too few val images."""
-    require_choice(settings, val_images)
+    require_choice(settings.keep, val_images)
 
 
 def fit(
@@ -27,10 +28,11 @@ def fit(
 ) -> Fitted:
     """Train every stage of the classifier, but one that is set from the images and frozen (speednet's whitening)."""
     start_from_images(classifier, splits.train, context)
-    groups = parameter_groups(classifier, settings)
+    training = resolved_training(settings)
+    groups = parameter_groups(classifier, training)
     show_groups(groups, context.console)
     with classifier.frozen_verified():
-        history = train(classifier, splits.train, splits.val, settings, groups, context)
+        history = train(classifier, splits.train, splits.val, training, groups, context)
     val = collect(classifier, splits.val, context.runtime, context.console, "val") if len(splits.val) else None
     return Fitted(val, groups, history)
 

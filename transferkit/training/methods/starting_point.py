@@ -49,21 +49,22 @@ class Start:
     labelled: LabelledFeatures
     state: dict[str, Tensor]
 
-    def apply(self, classifier: Classifier, settings: FinetuneSettings, *, val_too: bool) -> None:
-        """Put the body back to the start, and give it a random head or a probe's.
+    def put_random_head(self, classifier: Classifier) -> None:
+        """Put the body of the classifier whose start this is back to it, below a random head."""
+        classifier.body.load_state_dict(self.state)
+        classifier.set_head(*random_head(classifier))
+
+    def put_probe(self, classifier: Classifier, scale: float, *, val_too: bool) -> None:
+        """Put the body of the classifier whose start this is back to it, below a probe's head.
 
         Args:
-            classifier: Whose start it is.
-            settings: Whether the head is a probe's, and what it is multiplied by, which changes no answer.
+            classifier: Changed in place.
+            scale: What the head is multiplied by, which changes no answer.
             val_too: Whether the head learns from val.
         """
         classifier.body.load_state_dict(self.state)
-        if settings.head == "random":
-            classifier.set_head(*random_head(classifier))
-        else:
-            head = self.head(val_too=val_too)
-            scale = settings.head_scale or 1.0
-            classifier.set_head(scale * head.weight, scale * head.bias)
+        head = self.head(val_too=val_too)
+        classifier.set_head(scale * head.weight, scale * head.bias)
 
     def head(self, *, val_too: bool) -> LinearHead:
         """The head at the chosen C, on train or on train and val together."""
