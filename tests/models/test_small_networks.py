@@ -24,7 +24,7 @@ from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_tensors
-from transferkit.training import methods
+from transferkit.training import defaults, methods
 
 
 def simple_cnn(size: int = 8, **keys: Any) -> Classifier:
@@ -194,11 +194,20 @@ def speed_run(**changes: Any) -> tuple[Classifier, list[str]]:
     pixels = np.random.default_rng(0).integers(0, 256, (24, 3, 10, 10), dtype=np.uint8)
     pool = Images.from_pixels(pixels, np.arange(24) % 2, ("a", "b"))
     splits = split(pool, pool, val_fraction=0.25, limit_per_class=None, seed=0)
-    values = {"epochs": 1, "batch_size": 9, "lr": 0.1, "weight_decay": 1e-3, "flip": True, **changes}
+    values = {
+        "epochs": 1,
+        "batch_size": 9,
+        "lr": 0.1,
+        "weight_decay": 1e-3,
+        "flip": True,
+        "test_shifts": False,
+        **changes,
+    }
     console = Console(stream=io.StringIO())
     classifier = backbones.load(BackboneSettings(name="speednet", weights="none"), ("a", "b"), 10, SILENT)
     context = Context(machine.Runtime(torch.device("cpu"), "fp32", 1), console, 0)
     recipe = parse({"data": "digits", "backbone": {"name": "speednet"}, "method": {"name": "scratch", **values}})
+    recipe = defaults.resolved(recipe, len(splits.train), 10)
     methods.fit(classifier, splits, recipe.method, recipe.backbone, context)
     prepared = classifier.prepare(torch.from_numpy(splits.train.pixels))
     expected = speednet.whitening_filters(prepared)
