@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from transferkit.cli.app import app
 
 ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "tools" / "reference.py"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 NEEDS_YOUR_IMAGES = "my-images", "transform(images)"  # a reader's own files, which are not here
 
@@ -65,3 +67,16 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), (page.name, target)
+
+
+def test_generated_pages_are_what_the_code_says() -> None:
+    assert runpy.run_path(str(REFERENCE))["stale"]() == []
+
+
+def test_every_key_of_a_recipe_says_what_it_is_for() -> None:
+    rows = [
+        line for line in (ROOT / "docs" / "recipe-keys.md").read_text(encoding="utf-8").splitlines() if "| `" in line
+    ]
+
+    assert len(rows) >= 58
+    assert [row for row in rows if re.search(r"\|\s*\|$", row)] == []

@@ -1,1 +1,1 @@
-"""Features of images: extracting, storing and reusing them."""
+"""What networks say of images: layers, one store, extraction to files, explanations."""

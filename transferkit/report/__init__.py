@@ -1,4 +1,4 @@
-"""A finished run as something to look at: report.html, report.md, confusion.csv and the verdict on the terminal."""
+"""The page of one run, and the kit for all pages: SVG, figures, tables, TensorBoard."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Questions that take several runs: comparisons, label curves, rankings."""
+"""The questions a user types: `compare` (label curves too), `rank`, `limits`, `labels`, `lab`."""

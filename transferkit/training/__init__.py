@@ -1,4 +1,4 @@
-"""Training by gradient steps: parameter groups, schedules, moving averages, and epochs that can be resumed."""
+"""The methods (`methods/`), their defaults, and training by gradient steps."""
 
 from transferkit.training.groups import ParameterGroup, parameter_groups, waking_epochs
 from transferkit.training.keeping import require_choice
