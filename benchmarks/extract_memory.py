@@ -23,10 +23,10 @@ import resource, sys
 from pathlib import Path
 from transferkit.features.extraction.settings import ExtractSettings
 from transferkit.features.extraction.streaming import extract
-from transferkit.runtime.console import Screen
+from transferkit.runtime.console import Console
 
 settings = ExtractSettings("resnet-mini", ("stage1",), weights="none", size=8, device="cpu", threads=2)
-extract(settings, sys.argv[1], Path(sys.argv[2]), Screen())
+extract(settings, sys.argv[1], Path(sys.argv[2]), Console())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

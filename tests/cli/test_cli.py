@@ -275,6 +275,21 @@ def test_ctrl_c_within_a_study_ends_with_130_and_keeps_its_finished_runs(tmp_pat
     assert "Traceback" not in errors
 
 
+def test_ctrl_c_within_code_from_a_string_ends_with_130_too(tmp_path: Path) -> None:
+    (tmp_path / "stopped.py").write_text(
+        "from transferkit.cli import app\n"
+        "app.app = lambda: exec('raise KeyboardInterrupt')  # as dataclasses do when they are imported\n"
+        "app.main()\n"
+    )
+    where = os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[2])])
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "stopped"], env={**os.environ, "PYTHONPATH": where}, capture_output=True, text=True
+    )
+
+    assert (ended.returncode, ended.stderr) == (130, "error: Stopped.\n")
+
+
 def children(process: int) -> list[str]:
     return Path(f"/proc/{process}/task/{process}/children").read_text().split()
 

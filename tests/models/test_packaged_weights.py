@@ -196,8 +196,8 @@ def test_the_example_package_of_the_page_installs_with_pip_and_gives_its_weights
     subprocess.run([*pip, "--target", str(target), str(source)], check=True, capture_output=True)
     code = (
         "from transferkit.models import backbones; from transferkit.recipe import BackboneSettings; "
-        "from transferkit.runtime.console import Screen; "
-        "made = backbones.load(BackboneSettings(name='resnet18', weights='acme-parts'), ('a', 'b'), 64, Screen()); "
+        "from transferkit.runtime.console import Console; "
+        "made = backbones.load(BackboneSettings(name='resnet18', weights='acme-parts'), ('a', 'b'), 64, Console()); "
         "print(made.weights.tag, made.weights.licence, float(made.body.conv1.weight[0, 0, 0, 0]))"
     )
     where = os.pathsep.join([str(target), str(Path(backbones.__file__).parents[2])])

@@ -153,8 +153,8 @@ def test_two_downloads_of_one_file_become_one(server: Server, tmp_path: Path, sh
 
 def test_what_a_killed_download_left_does_not_lock_the_next_one(server: Server, tmp_path: Path) -> None:
     script = (
-        "import os, sys\nfrom pathlib import Path\nfrom transferkit.runtime import download, console as screen\n"
-        "with download._alone(Path(sys.argv[1]), 'it', screen.SILENT):\n    os.kill(os.getpid(), 9)\n"
+        "import os, sys\nfrom pathlib import Path\nfrom transferkit.runtime import download, console\n"
+        "with download._alone(Path(sys.argv[1]), 'it', console.SILENT):\n    os.kill(os.getpid(), 9)\n"
     )
     path = tmp_path / "file.bin"
     killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)

@@ -97,5 +97,8 @@ def main() -> None:
 
 
 def _failed(message: str, exit_code: int) -> int:
+    exec(
+        ""
+    )  # CPython ends by SIGINT, not with our code, where Ctrl-C met code from a string, until other such code ran
     print(f"error: {printable(message)}", file=sys.stderr)
     return exit_code

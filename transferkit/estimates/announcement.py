@@ -1,4 +1,4 @@
-"""What a person is told before work starts, on the command line and in Python alike; a quiet screen times nothing."""
+"""What a person is told before work starts, on the command line and in Python alike; a quiet console times nothing."""
 
 from __future__ import annotations
 
