@@ -69,16 +69,17 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
 
     asked, native_px = recipe.method, min(splits.train.size_px)
     recipe = defaults.resolved(recipe, len(splits.train), native_px)
-    assert isinstance(recipe.method.size, int)
-    classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, console)
-    methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
     size = input_sizes.input_size(asked, recipe.backbone, native_px)
+    classifier = backbones.load(recipe.backbone, splits.class_names, size.px, console)
+    methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
     console.line(input_sizes.in_words(size, classifier.body))
-    splits = splits.noted(run_directory.begin(run, recipe, resume=resume))
+    begun = run_directory.begin(run, recipe, resume=resume)
+    splits = splits.noted(begun)
 
     context = Context(runtime, console, recipe.seed, run.path)
     fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, context)
-    save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val))  # from here on no fault loses the training
+    thresholds = rejection.fit(fitted.val)
+    save_model(run, classifier, recipe, runtime, thresholds)  # from here on no fault loses the training
     run.write_history(fitted.history)
     clock.lap("fit")
 
@@ -95,14 +96,14 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     seen = outputs_of(classifier, compared, runtime, console, "train images to compare with")
     bank = rejection.banked(seen, recipe.seed)
     seen_then = rejection.banked(fitted.seen, recipe.seed) if fitted.seen else None
-    save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val, bank, seen_then))
+    thresholds = rejection.fit(fitted.val, bank, seen_then)
+    save_model(run, classifier, recipe, runtime, thresholds)
     run.save_outputs({"bank": bank})
-    extras.attempt(
-        "explanations",
-        lambda: explain(classifier, compared, seen, test_images, test, runtime, len(splits.train)).save(
-            run.explanations_path
-        ),
+    explained = extras.attempt(
+        "explanations", lambda: explain(classifier, compared, seen, test_images, test, runtime, len(splits.train))
     )
+    if explained:
+        extras.attempt("file of explanations", lambda: explained.save(run.explanations_path))
     extras.attempt("pictures of test images", lambda: save_thumbnails(run, test_images, test))
     clock.lap("explain")
 
@@ -110,7 +111,8 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     reason = {"input_reason": size.reason}
     notes = [*runtime.notes, *splits.notes, *fitted.notes, *extras.notes]
     run.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}, **reason})
-    run.write_json("evaluation", {**evaluate(test, fitted.val, fitted.history), **beside})
+    evaluation = evaluate(test, fitted.val, fitted.history)
+    run.write_json("evaluation", {**evaluation, **beside})
     run.remove_checkpoint()
     show(run, extras)
 
