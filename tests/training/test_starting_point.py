@@ -24,6 +24,7 @@ from transferkit.runtime.errors import TransferkitError
 from transferkit.training import defaults
 from transferkit.training.defaults import warmup_share
 from transferkit.training.methods import finetune, finetune_rates, starting_point
+from transferkit.training.resolved import resolved_training
 
 MACHINE = machine.Runtime(torch.device("cpu"), "fp32", torch.get_num_threads())
 NAMES = ("dark", "light")
@@ -212,6 +213,24 @@ def test_what_is_asked_for_is_kept_and_the_head_follows_the_body() -> None:
     rates = finetune_rates.settled_rates(settings(optimizer="sgd", lr=0.5, clip_norm=3.0), classifier(), "pretrained")
 
     assert (rates.optimizer, rates.lr, rates.head_lr, rates.clip_norm) == ("sgd", 0.5, 0.5, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "head_lr"),
+    [
+        ({}, 0.1875),  # as the body: 11.5 / (1 + 1 / 0.15) x 128 / 1,024
+        ({"head_lr": 23.0}, 0.375),  # twice as large, in the unit of the body's
+        ({"head": "random"}, 0.1),  # the default of a random head is SGD's own rate
+    ],
+)
+def test_decoupled_rates_of_body_and_head_have_one_unit(given: dict[str, Any], head_lr: float) -> None:
+    decoupled = settings(decoupled=True, lr=11.5, weight_decay=0.0153, momentum=0.85, **given)
+    rates = finetune_rates.settled_rates(decoupled, classifier(), "re-estimated")
+
+    training = resolved_training(decoupled, rates.as_dict())
+
+    assert training.lr == pytest.approx(0.1875)
+    assert training.head_lr == pytest.approx(head_lr)
 
 
 def test_the_rate_rises_for_twenty_steps_at_most_a_third_of_them() -> None:

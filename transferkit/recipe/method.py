@@ -115,7 +115,7 @@ class TrainingSettings(MethodSettings):
     weight_decay: float | None = Field(None, ge=0, le=1000, description="Not applied to norms and biases.")
     momentum: float | None = Field(None, ge=0, lt=1, description="Of SGD, Nesterov's; 0.9 for most.")
     decoupled: bool = Field(
-        False, description="lr and weight_decay per 1,024 images, whatever the momentum (Jordan 2024)."
+        False, description="lr, head_lr and weight_decay per 1,024 images, whatever the momentum (Jordan 2024)."
     )
     schedule: Literal["cosine", "triangular"] | None = Field(None, description="Of the rate; triangular: 0.2, 1, 0.07.")
     warmup: float | None = Field(None, ge=0, lt=1, description="Share of the steps with a rising rate.")

@@ -59,5 +59,15 @@ def coupled(lr: float, weight_decay: float, momentum: float) -> tuple[float, flo
         >>> [round(value, 5) for value in coupled(11.5, 0.0153, momentum=0.85)]
         [0.1875, 0.00133]
     """
+    return lr / decoupled_rate(1.0, momentum), weight_decay / lr
+
+
+def decoupled_rate(lr: float, momentum: float) -> float:
+    """The decoupled rate that SGD's own means, with which `coupled` gives it back.
+
+    Example:
+        >>> round(decoupled_rate(0.1875, momentum=0.85), 5)
+        11.5
+    """
     way = 1 + 1 / (1 - momentum)
-    return lr / way * RATE_IMAGES / UNIT_IMAGES, weight_decay / lr
+    return lr * way * UNIT_IMAGES / RATE_IMAGES

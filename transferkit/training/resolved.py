@@ -110,13 +110,10 @@ def resolved_training(settings: MethodSettings, settled: Mapping[str, Any] = NOT
     Raises:
         TransferkitError: If a key is still open; names it.
     """
-    values = {**WITHOUT_THE_KEY, **dict(settings), **settled}
-    lr, weight_decay = rate_and_decay(values)
+    values = {**WITHOUT_THE_KEY, "head_lr": dict(settings).get("lr"), **dict(settings), **settled}
     special = {
+        **rates_and_decay(values),
         "length": length_of(settings),
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "head_lr": values.get("head_lr", lr),
         "average": average_of(values),
         "mixing": Mixing.of(settings),
         "has_random_head": values["head"] == "random",
@@ -138,10 +135,15 @@ def length_of(settings: MethodSettings) -> Budget:
     return Budget("epochs", written_out(values, "epochs"))
 
 
-def rate_and_decay(values: Mapping[str, Any]) -> tuple[float, float]:
-    """SGD's and AdamW's own, whatever unit they were given in."""
-    lr, weight_decay = (written_out(values, key) for key in ("lr", "weight_decay"))
-    return coupled(lr, weight_decay, written_out(values, "momentum")) if values["decoupled"] else (lr, weight_decay)
+def rates_and_decay(values: Mapping[str, Any]) -> dict[str, float]:
+    """Rates and decay as SGD and AdamW take them; those of body and head were given in one unit."""
+    given = {key: float(written_out(values, key)) for key in ("lr", "head_lr", "weight_decay")}
+    if not values["decoupled"]:
+        return given
+    momentum = written_out(values, "momentum")
+    lr, weight_decay = coupled(given["lr"], given["weight_decay"], momentum)
+    head_lr, _ = coupled(given["head_lr"], given["weight_decay"], momentum)
+    return {"lr": lr, "head_lr": head_lr, "weight_decay": weight_decay}
 
 
 def average_of(values: Mapping[str, Any]) -> Average:

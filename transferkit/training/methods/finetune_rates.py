@@ -8,7 +8,8 @@ from typing import Any, Literal
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import FinetuneSettings
 from transferkit.training.methods.starting_point import Statistics, trained_batchnorms
-from transferkit.training.resolved import Optimizer
+from transferkit.training.rates import decoupled_rate
+from transferkit.training.resolved import Optimizer, written_out
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class SettledRates:
 
 
 def settled_rates(settings: FinetuneSettings, classifier: Classifier, statistics: Statistics) -> SettledRates:
-    """Every rate, as asked for or else as suits the start, and BatchNorm as the start has it."""
+    """Every rate, in the recipe's unit, as asked for or else as suits the start, and BatchNorm as the start has it."""
     trains = statistics == "re-estimated"
     by_optimizer = TRAINED_STATISTICS if trains else FIXED_STATISTICS if has_batchnorm(classifier) else TRANSFORMER
     optimizer: Optimizer = settings.optimizer or ("sgd" if trains or settings.decoupled else "adamw")
@@ -75,7 +76,7 @@ def settled_rates(settings: FinetuneSettings, classifier: Classifier, statistics
         batchnorm="train" if trains else "eval",
         optimizer=optimizer,
         lr=lr,
-        head_lr=rates.random_head_lr if settings.head == "random" else lr,
+        head_lr=random_head_lr(settings, rates) if settings.head == "random" else lr,
         weight_decay=rates.weight_decay,
         clip_norm=rates.clip_norm,
         head_scale=rates.head_scale if settings.head == "probe" else 1.0,
@@ -84,6 +85,13 @@ def settled_rates(settings: FinetuneSettings, classifier: Classifier, statistics
     keys = [field.name for field in fields(SettledRates) if field.name != "batchnorm"]
     asked = {key: getattr(settings, key) for key in keys if getattr(settings, key) is not None}
     return replace(defaults, **asked)
+
+
+def random_head_lr(settings: FinetuneSettings, rates: Rates) -> float:
+    """What suits a head with random weights, in the unit in which the settings give the body's rate."""
+    if not settings.decoupled:
+        return rates.random_head_lr
+    return decoupled_rate(rates.random_head_lr, written_out(dict(settings), "momentum"))
 
 
 def has_batchnorm(classifier: Classifier) -> bool:
