@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from inspect import signature
+from pathlib import Path
 
 import pytest
 
 import transferkit
 from transferkit import api
 from transferkit.estimates import announcement
+from transferkit.recipe import Study
 from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.compare import study
 
 
 def test_every_method_is_called_alike() -> None:
@@ -64,3 +67,37 @@ def test_an_unknown_key_names_the_method_it_was_given_to(name: str) -> None:
 def test_an_argument_of_another_type_is_told_by_its_name(call: Callable[[], object], message: str) -> None:
     with pytest.raises(TransferkitError, match=re.escape(message)):
         call()
+
+
+def test_every_public_name_is_there_and_none_is_missing_from_the_list() -> None:
+    assert sorted(transferkit._PLACES) == transferkit.__all__
+    assert {name for name in transferkit.__all__ if getattr(transferkit, name).__name__ != name} == set()
+
+
+def test_a_label_curve_in_python_is_the_study_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    studies: list[Study] = []
+    monkeypatch.setattr(study, "run_study", lambda asked, *_, **__: studies.append(asked))
+
+    transferkit.curve("resnet20", ["scratch"], "digits", labels=[5, "all"], seeds=2, quiet=True)
+
+    assert studies[0].labels == (5, "all")
+    assert (studies[0].name, studies[0].budget, studies[0].seeds) == ("curve-digits", "500steps", 2)
+
+
+def test_labels_in_python_are_asked_of_a_finished_run(tmp_path: Path) -> None:
+    with pytest.raises(TransferkitError, match=r"is no run: it has no recipe\.yaml"):
+        transferkit.labels(tmp_path)
+
+
+def test_a_recipe_is_read_from_yaml_and_written_back() -> None:
+    text = "{data: digits, backbone: {name: resnet20}, method: {name: scratch, lr: 1e-2}}"
+
+    recipe = transferkit.Recipe.from_yaml(text)
+
+    assert recipe.method.lr == 0.01
+    assert transferkit.Recipe.from_yaml(recipe.to_yaml()) == recipe
+
+
+def test_a_yaml_text_without_keys_is_no_recipe() -> None:
+    with pytest.raises(TransferkitError, match=r"recipe holds no recipe\. Expected keys data, backbone and method"):
+        transferkit.Recipe.from_yaml("[1, 2]")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from transferkit.cli.app import app
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "tools" / "reference.py"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+NAMESPACES = runpy.run_path(str(REFERENCE))["NAMESPACES"]
 NEEDS_YOUR_IMAGES = "my-images", "transform(images)"  # a reader's own files, which are not here
 
 
@@ -38,6 +42,45 @@ def test_python_blocks_of_the_readme_run_or_need_your_images() -> None:
     for block in blocks(ROOT / "README.md", "python"):
         compile(block, "README.md", "exec")
         assert any(name in block for name in NEEDS_YOUR_IMAGES)
+
+
+def transferkit_names(block: str) -> Iterator[str]:
+    """What a block of Python takes from the package: `transferkit.metrics.auroc`, whichever way it is written."""
+    tree = ast.parse(block)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "transferkit":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("transferkit."))
+        elif isinstance(node, ast.Attribute) and re.fullmatch(r"transferkit(\.\w+)+", ast.unparse(node)):
+            yield ast.unparse(node)
+
+
+def is_public(name: str) -> bool:
+    """Whether it is a public namespace, or stands in the `__all__` of one."""
+    namespace, _, last = name.rpartition(".")
+    return name in NAMESPACES or (namespace in NAMESPACES and last in import_module(namespace).__all__)
+
+
+def test_python_blocks_take_public_names_only() -> None:
+    taken = [
+        (page.name, name)
+        for page in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+        for block in blocks(page, "python")
+        for name in transferkit_names(block)
+    ]
+
+    assert len(taken) >= 12
+    assert [(page, name) for page, name in taken if not is_public(name)] == []
+
+
+def test_a_name_from_deeper_inside_is_not_public() -> None:
+    block = "import transferkit.run\nfrom transferkit.recipe.budget import read\ntransferkit.metrics.auroc(scores)"
+
+    names = list(transferkit_names(block))
+
+    assert [name for name in names if not is_public(name)] == ["transferkit.run", "transferkit.recipe.budget.read"]
+    assert "transferkit.metrics.auroc" in names
 
 
 def test_console_commands_of_the_pages_work() -> None:

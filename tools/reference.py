@@ -158,7 +158,8 @@ def _entry(namespace: str, name: str, value: Any) -> str:
 
 def _methods(value: Any) -> Iterator[tuple[str, Any]]:
     if inspect.isclass(value):
-        for member, function in vars(value).items():
+        for member, attribute in vars(value).items():
+            function = attribute.__func__ if isinstance(attribute, classmethod) else attribute
             if inspect.isfunction(function) and not member.startswith("_") and inspect.getdoc(function):
                 yield member, function
 
@@ -170,7 +171,12 @@ def _constant(value: Any) -> str:
 
 
 def _plain_signature(value: Any) -> str:
-    """The signature; a default that is neither a word, a number nor a short list of these is three dots."""
+    """The signature; a default that is neither a word, a number nor a short list of these is three dots.
+
+    Of a part of a recipe, whose types stand in docs/recipe-keys.md, the keys alone.
+    """
+    if inspect.isclass(value) and issubclass(value, BaseModel):
+        return f"({', '.join(value.model_fields)})"
     try:
         signature = inspect.signature(value)
     except (TypeError, ValueError):
@@ -185,7 +191,7 @@ def _plain_signature(value: Any) -> str:
 
 
 def _signature(function: Any) -> str:
-    names = [name for name in inspect.signature(function).parameters if name != "self"]
+    names = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
     return f"({', '.join(names)})"
 
 

@@ -6,35 +6,69 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transferkit.api import compare, finetune, limits, probe, rank, scratch
+    from transferkit.api import compare, curve, finetune, labels, limits, probe, rank, scratch
+    from transferkit.data.images import Images, Splits
     from transferkit.deploy.export import export
     from transferkit.deploy.export.mask_rcnn import mask_rcnn
     from transferkit.deploy.prediction import load
     from transferkit.features.extractor import FeatureExtractor
+    from transferkit.metrics.outputs import Outputs
+    from transferkit.models.classifier import Classifier, InputSpec
+    from transferkit.recipe import Recipe
+    from transferkit.runs.run_directory import Run
     from transferkit.runtime.errors import TransferkitError
+    from transferkit.studies.compare.results import Comparison, LabelCurve
+    from transferkit.studies.rank.results import Ranking
+    from transferkit.training.resolved import ResolvedTraining
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "compare": "transferkit.api",
-    "finetune": "transferkit.api",
-    "probe": "transferkit.api",
-    "scratch": "transferkit.api",
-    "rank": "transferkit.api",
-    "limits": "transferkit.api",
-    "load": "transferkit.deploy.prediction",
-    "export": "transferkit.deploy.export",
-    "mask_rcnn": "transferkit.deploy.export.mask_rcnn",
-    "FeatureExtractor": "transferkit.features.extractor",
-    "TransferkitError": "transferkit.runtime.errors",
+    "Classifier": "models.classifier",
+    "Comparison": "studies.compare.results",
+    "FeatureExtractor": "features.extractor",
+    "Images": "data.images",
+    "InputSpec": "models.classifier",
+    "LabelCurve": "studies.compare.results",
+    "Outputs": "metrics.outputs",
+    "Ranking": "studies.rank.results",
+    "Recipe": "recipe",
+    "ResolvedTraining": "training.resolved",
+    "Run": "runs.run_directory",
+    "Splits": "data.images",
+    "TransferkitError": "runtime.errors",
+    "compare": "api",
+    "curve": "api",
+    "export": "deploy.export",
+    "finetune": "api",
+    "labels": "api",
+    "limits": "api",
+    "load": "deploy.prediction",
+    "mask_rcnn": "deploy.export.mask_rcnn",
+    "probe": "api",
+    "rank": "api",
+    "scratch": "api",
 }
 
 __all__ = [
+    "Classifier",
+    "Comparison",
     "FeatureExtractor",
+    "Images",
+    "InputSpec",
+    "LabelCurve",
+    "Outputs",
+    "Ranking",
+    "Recipe",
+    "ResolvedTraining",
+    "Run",
+    "Splits",
     "TransferkitError",
     "compare",
+    "curve",
     "export",
     "finetune",
+    "labels",
     "limits",
     "load",
     "mask_rcnn",
@@ -47,7 +81,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import transferkit` itself is instant."""
     if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
+        return getattr(import_module(f"transferkit.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'transferkit' has no attribute {name!r}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from transferkit import estimates
-from transferkit.recipe import from_options, ranking_from_options
+from transferkit.recipe import Study, from_options, ranking_from_options
 from transferkit.run import run
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.argument_types import typed
@@ -162,6 +162,35 @@ def limits(
 
 
 @typed
+def labels(
+    run: Run | Path | str, *, limit: int | None = None, quiet: bool = False, device: str = "auto"
+) -> dict[str, Any]:
+    """Find likely label errors, and test images that are also in train, as `transferkit labels RUN` does.
+
+    Opens the test set once more; nothing is chosen by it. The run's page is built again with what was found.
+
+    Args:
+        run: A finished run, or its folder.
+        limit: Look at no more than this many training images.
+        quiet: Print nothing.
+        device: auto, cpu, cuda, cuda:1 or mps.
+
+    Returns:
+        What labels.json holds: `train` and `test` with their `issues`, `duplicates`, and `accuracy` without them.
+
+    Raises:
+        TransferkitError: If cleanlab is missing, there is no finished run, or its images have changed.
+    """
+    from transferkit import report
+    from transferkit.studies.labels.label_quality import check_labels
+
+    finished = open_run(run)
+    label_errors = check_labels(finished, Console(quiet=quiet), device=device, limit=limit)
+    report.write(finished)
+    return label_errors
+
+
+@typed
 def compare(
     backbones: Sequence[str],
     methods: Sequence[str] = ("scratch", "probe", "finetune"),
@@ -198,12 +227,65 @@ def compare(
         TransferkitError: For wrong options, backbones or data, before any work.
     """
     from transferkit.studies.compare.options import Arms, study_of
-    from transferkit.studies.compare.study import require_backbones, run_study
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     arms = Arms(backbones, methods, shared, scratch_budget)
     study = study_of("compare", arms, data, options, {"seeds": seeds, "budget": budget})
-    console, command = Console(quiet=quiet), "transferkit.compare(...)"
+    return _run_study(study, out, overwrite, Console(quiet=quiet), "transferkit.compare(...)")
+
+
+@typed
+def curve(
+    backbone: str,
+    methods: Sequence[str] = ("scratch", "probe", "finetune"),
+    data: str = "cifar10",
+    *,
+    labels: Sequence[int | str] = (5, 10, 50, 100, "all"),
+    budget: str = "500steps",
+    scratch_budget: str | None = None,
+    seeds: int = 3,
+    weights: str | Sequence[str] = (),
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Comparison | LabelCurve:
+    """Measure accuracy over the number of labels, for each method; `transferkit curve` in Python.
+
+    Args:
+        backbone: `NAME` or `NAME=WEIGHTS`.
+        methods: Of scratch, probe and finetune; the first is the reference.
+        data: A data set's name, or `folder:PATH`.
+        labels: Labels per class, val included; "all" for all there are.
+        budget: The same at every number of labels: 500steps, 10min or 1e15flops.
+        scratch_budget: Of a second arm from scratch, outside the budget.
+        seeds: How many trainings each arm gets at each number of labels; each seed draws its own labels.
+        weights: imagenet (the default), none, a file or a run's folder.
+        out: The study's folder; default runs/curve-DATA-<hash>.
+        overwrite: Replace a finished study in that folder.
+        quiet: Print nothing.
+        **options: Keys that all arms share: `size=64` ...
+
+    Returns:
+        The label curve: `points`, by rising number of labels, and `verdict`.
+
+    Raises:
+        TransferkitError: For wrong options, backbones or data, before any work.
+    """
+    from transferkit.studies.compare.options import Arms, label_counts, study_of
+
+    shared = (weights,) if isinstance(weights, str) else tuple(weights)
+    arms = Arms([backbone], methods, shared, scratch_budget)
+    counts = label_counts(",".join(map(str, labels)))
+    study = study_of("curve", arms, data, options, {"seeds": seeds, "budget": budget, "labels": counts})
+    return _run_study(study, out, overwrite, Console(quiet=quiet), "transferkit.curve(...)")
+
+
+def _run_study(
+    study: Study, out: Path | str | None, overwrite: bool, console: Console, command: str
+) -> Comparison | LabelCurve:
+    from transferkit.studies.compare.study import require_backbones, run_study
+
     require_backbones(study)
     estimates.before_study(study, console)
     return run_study(study, _path(out), overwrite=overwrite, console=console, command=command)

@@ -13,6 +13,7 @@ from transferkit.recipe.data import Data
 from transferkit.recipe.method import Method, ScratchSettings
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.settings import MOST_THREADS, SEEDS, RecipePart, hash_of
+from transferkit.recipe.yaml_text import dump_yaml, parse_keys
 
 
 class Recipe(RecipePart):
@@ -31,6 +32,19 @@ class Recipe(RecipePart):
         None, ge=1, le=MOST_THREADS, description="Of the CPU; None: OMP_NUM_THREADS, or all usable cores."
     )
     track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Recipe:
+        """The checked recipe in a YAML text.
+
+        Raises:
+            TransferkitError: All mistakes at once, each with its key path and the nearest key.
+        """
+        return parse(parse_keys(text, "recipe"))
+
+    def to_yaml(self) -> str:
+        """YAML that `from_yaml` reads back as the same recipe."""
+        return dump_yaml(self.model_dump(mode="json", exclude_none=True))
 
     @property
     def title(self) -> str:

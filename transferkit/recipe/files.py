@@ -12,7 +12,7 @@ from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.overrides import overridden
 from transferkit.recipe.ranking import RankingRecipe, parse_ranking
 from transferkit.recipe.study import Study, parse_study
-from transferkit.recipe.yaml_text import LONGEST_TEXT, dump_yaml, parse_yaml
+from transferkit.recipe.yaml_text import LONGEST_TEXT, dump_yaml, parse_keys
 from transferkit.runtime.errors import TransferkitError
 
 
@@ -27,12 +27,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | RankingR
             text = file.read(LONGEST_TEXT + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise TransferkitError(f"Cannot read the recipe {path}: {error}.") from error
-    values = parse_yaml(text, str(path))
-    if not isinstance(values, dict):
-        raise TransferkitError(
-            f"{path} holds no recipe. Expected keys data, backbone and method; see `transferkit recipes list`."
-        )
-    return parse_any(overridden(values, overrides), str(path))
+    return parse_any(overridden(parse_keys(text, str(path)), overrides), str(path))
 
 
 def parse_any(values: Mapping[str, Any], source: str) -> Recipe | Study | RankingRecipe:

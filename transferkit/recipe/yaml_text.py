@@ -138,6 +138,20 @@ def parse_yaml(text: str, source: str) -> Any:
         raise TransferkitError(f"{source}{place} is not YAML: {problem}.") from error
 
 
+def parse_keys(text: str, source: str) -> dict[str, Any]:
+    """The keys of a recipe in a YAML text, as `parse_yaml` reads it.
+
+    Raises:
+        TransferkitError: As `parse_yaml`, and for a text that holds no keys.
+    """
+    values = parse_yaml(text, source)
+    if not isinstance(values, dict):
+        raise TransferkitError(
+            f"{source} holds no recipe. Expected keys data, backbone and method; see `transferkit recipes list`."
+        )
+    return values
+
+
 def _place(mark: yaml.Mark | None) -> str:
     return f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
 
