@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_trainings import MACHINE, classifier, images, settings
@@ -18,7 +19,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.training import checkpoint as state
 from transferkit.training import epoch, parameter_groups, resolved_training, train
-from transferkit.training.mixing import cut_and_pasted, pasted_share
+from transferkit.training.mixing import pasted, random_box, remaining_share
 from transferkit.training.optimizers import optimizer_groups
 from transferkit.training.rates import rate_share
 from transferkit.training.resolved import Mixing
@@ -269,11 +270,41 @@ def test_rate_rises_linearly_then_follows_a_cosine_to_zero() -> None:
 def test_cutmix_pastes_one_box_and_reports_the_share_that_remains() -> None:
     first, second = torch.zeros(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
 
-    mixed = cut_and_pasted(first, second, share=0.75)
+    box = slice(2, 6), slice(4, 8)
+    mixed = pasted(first, second, box)
 
-    # a quarter of 8 x 8 is a box of 4 x 4
+    assert mixed[0, 0, 2:6, 4:8].eq(1).all()
     assert mixed[0, 0].sum() == 16
-    assert pasted_share(first, 0.75) == 0.75
+    assert remaining_share(first, box) == 0.75
+
+
+def published_box(height: int, width: int, share: float, row: int, column: int) -> tuple[int, int, int, int]:
+    """`rand_bbox` of Yun et al. 2019 for a centre that was drawn."""
+    cut_height, cut_width = int(height * np.sqrt(1 - share)), int(width * np.sqrt(1 - share))
+    rows = np.clip([row - cut_height // 2, row + cut_height // 2], 0, height)
+    columns = np.clip([column - cut_width // 2, column + cut_width // 2], 0, width)
+    return int(rows[0]), int(rows[1]), int(columns[0]), int(columns[1])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_box_of_cutmix_is_the_published_one(share: float) -> None:
+    for seed in range(50):
+        torch.manual_seed(seed)
+        rows, columns = random_box(20, 31, share)
+        torch.manual_seed(seed)
+        row, column = int(torch.randint(20, ())), int(torch.randint(31, ()))
+        assert (rows.start, rows.stop, columns.start, columns.stop) == published_box(20, 31, share, row, column)
+
+
+def test_box_of_cutmix_covers_a_third_on_average_where_half_is_asked_for() -> None:
+    torch.manual_seed(0)
+    shares = torch.rand(4000).tolist()
+
+    covered = [1 - remaining_share(torch.zeros(1, 3, 224, 224), random_box(224, 224, share)) for share in shares]
+
+    # with a ratio u of the sides the clipped side is u - u^2 / 4 on average, and u^2 (1 - u / 4)^2, u^2 uniform, is
+    # 1/2 - 1/5 + 1/48 on average
+    assert np.mean(covered) == pytest.approx(0.321, abs=0.015)
 
 
 def test_mixed_loss_of_two_equal_labels_equals_the_plain_loss() -> None:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from transferkit.training.resolved import Mixing
 
+Box = tuple[slice, slice]
+
 
 def mix(images: Tensor, labels: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor, float]:
     """Images mixed with others of the batch, the others' labels, and the share of the first.
@@ -24,25 +26,34 @@ def mix(images: Tensor, labels: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor,
     order = torch.randperm(len(images)).to(images.device)
     if not use_cutmix:
         return share * images + (1 - share) * images[order], labels[order], share
-    return cut_and_pasted(images, images[order], share), labels[order], pasted_share(images, share)
+    box = random_box(images.shape[2], images.shape[3], share)
+    return pasted(images, images[order], box), labels[order], remaining_share(images, box)
 
 
-def cut_and_pasted(images: Tensor, others: Tensor, share: float) -> Tensor:
-    """Images (B, 3, H, W) with a box of the others pasted at one random place; the box keeps 1 - share of the area."""
-    height, width = _box(images, share)
-    top = int(torch.randint(0, images.shape[2] - height + 1, ()))
-    left = int(torch.randint(0, images.shape[3] - width + 1, ()))
-    pasted = images.clone()
-    pasted[:, :, top : top + height, left : left + width] = others[:, :, top : top + height, left : left + width]
-    return pasted
+def random_box(height: int, width: int, share: float) -> Box:
+    """Rows and columns of a box of 1 - share of the area, around a centre anywhere in the image and cut at its borders.
 
-
-def pasted_share(images: Tensor, share: float) -> float:
-    """The share that really remains of the first image, once the box has whole pixels."""
-    height, width = _box(images, share)
-    return 1 - height * width / (images.shape[2] * images.shape[3])
-
-
-def _box(images: Tensor, share: float) -> tuple[int, int]:
+    As in the published code (Yun et al. 2019, equation 2 and their `rand_bbox`), so that what is pasted is on average
+    less than 1 - share.
+    """
     side = math.sqrt(1 - share)
-    return round(images.shape[2] * side), round(images.shape[3] * side)
+    return clipped(height, int(height * side)), clipped(width, int(width * side))
+
+
+def clipped(side: int, length: int) -> slice:
+    """A stretch of this length around a random centre, cut to what lies in 0..side."""
+    centre = int(torch.randint(side, ()))
+    return slice(max(0, centre - length // 2), min(side, centre + length // 2))
+
+
+def pasted(images: Tensor, others: Tensor, box: Box) -> Tensor:
+    """Images (B, 3, H, W) with the others' pixels inside the box."""
+    mixed = images.clone()
+    mixed[:, :, *box] = others[:, :, *box]
+    return mixed
+
+
+def remaining_share(images: Tensor, box: Box) -> float:
+    """The share of the area of images (B, 3, H, W) that lies outside the box."""
+    rows, columns = box
+    return 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (images.shape[2] * images.shape[3])

@@ -109,7 +109,7 @@ def copied_from(offsets: Tensor, height: int, width: int, distance: int) -> Tens
 
 
 def motion_blur(x: Tensor, constants: tuple[int, float], draws: Draws) -> Tensor:
-    """ImageMagick's motion blur, at an angle drawn per image, rounded to whole levels as its images are."""
+    """ImageMagick's motion blur, at an angle drawn per image, cut to whole levels as its images are."""
     radius, sigma = constants
     angles = draws.uniform(low=-MOTION_ANGLE, high=MOTION_ANGLE)
     return motion_blurred(x, angles, radius, sigma)
@@ -128,7 +128,7 @@ def motion_blurred(x: Tensor, angles: Tensor, radius: int, sigma: float) -> Tens
         sigma: In px.
 
     Returns:
-        (B, C, H, W) in whole levels of 1/255.
+        (B, C, H, W) in whole levels of 1/255: ImageMagick rounds to 16 bits and drops the lower 8 of them.
     """
     count, channels, height, width = x.shape
     weights = np.exp(-0.5 * (np.arange(2 * radius + 1) / sigma) ** 2)
@@ -143,7 +143,8 @@ def motion_blurred(x: Tensor, angles: Tensor, radius: int, sigma: float) -> Tens
         column = (right + (tap * radians.cos() - 0.5).ceil().long()[:, None]).clamp(0, width - 1)  # (B, W)
         index = starts + row[:, :, None] * width + column[:, None, :]
         total.add_(flat.index_select(0, index.flatten()), alpha=float(weight))
-    return (total.view(count, height, width, channels).movedim(-1, 1) * 255).round() / 255
+    fine_levels = (total.view(count, height, width, channels).movedim(-1, 1) * 65535).round()
+    return (fine_levels / 257).floor() / 255
 
 
 # ------------------------------------------------------------------------------------------------- zoom
