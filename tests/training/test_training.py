@@ -8,17 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from small_trainings import MACHINE, classifier, images, settings
+from timm.optim import param_groups_layer_decay
 from torch import Tensor
 
-from transferkit.models.classifier import Classifier
+from transferkit.models.backbones import timm_models
+from transferkit.models.classifier import Classifier, InputSpec
 from transferkit.recipe import FinetuneSettings
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.training import checkpoint as state
 from transferkit.training import epoch, parameter_groups, resolved_training, train
+from transferkit.training.methods import table
 from transferkit.training.mixing import pasted, random_box, remaining_share
 from transferkit.training.optimizers import optimizer_groups
 from transferkit.training.rates import rate_share
@@ -173,6 +177,42 @@ def test_rate_falls_by_layer_decay_per_stage_and_rises_with_the_batch() -> None:
 
     # twice the batch doubles every rate; dense is next to the head, middle one below it, stem two
     assert rates == pytest.approx({"stem": 0.05, "middle": 0.1, "dense": 0.2, "head": 0.4})
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+def test_layer_decay_and_weight_decay_of_a_timm_model_are_those_of_timm(name: str) -> None:
+    with torch.device("meta"):  # rates need names and shapes, not numbers
+        model = timm.create_model(name, num_classes=0)
+    network = Classifier(model, 8, ("a", "b"), timm_models.stages(model), InputSpec(32, (0, 0, 0), (1, 1, 1)))
+    timm_models.tell_layers(network)
+    training = resolved_training(settings(lr=1.0, layer_decay=0.75, weight_decay=0.05, batch_size=128))
+
+    ours = {
+        id(value): (option["lr"], option["weight_decay"])
+        for group in parameter_groups(network, training)[:-1]
+        for option in optimizer_groups(network, group)
+        for value in option["params"]
+    }
+
+    theirs = param_groups_layer_decay(model, 0.05, model.no_weight_decay() if "conv" not in name else ())
+    expected = {id(value): (group["lr_scale"], group["weight_decay"]) for group in theirs for value in group["params"]}
+    assert ours.keys() == expected.keys()
+    assert all(ours[key] == pytest.approx(expected[key]) for key in ours)
+
+
+def test_a_stage_of_several_layers_shows_its_first_and_its_last_rate() -> None:
+    network = classifier()
+    network.layer_numbers = {
+        name.removeprefix("body."): int(name.startswith("body.middle")) + 2 * int(name.startswith("body.dense"))
+        for name, _ in network.named_parameters()
+        if name.startswith("body.")
+    } | {"middle.0.weight": 0}
+
+    stem, middle, *_ = parameter_groups(network, resolved_training(settings(lr=0.1, layer_decay=0.5, batch_size=128)))
+
+    assert (stem.first_lr, stem.lr) == (0.025, 0.025)
+    assert (middle.first_lr, middle.lr) == (0.025, 0.05)
+    assert table.rates(middle) == "0.025 to 0.05"
 
 
 def test_table_of_groups_tells_frozen_stages_and_batchnorm_state() -> None:

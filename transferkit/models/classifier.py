@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -66,6 +66,9 @@ class Classifier(nn.Module):
         frozen: Names of the stages that stay as they are, BatchNorm statistics included, through every `.train()`.
         averages_mirror: Whether in eval mode features are the mean of those of the image and of its mirror image; the
             head is linear, so the logits are the means of the logits.
+        layer_numbers: Of the body's parameters, counted from the images, where a body has finer steps than its stages
+            for rates that fall with depth; empty where each stage is one step.
+        undecayed: The body's parameters that weight decay spares besides norms and biases (position embeddings ...).
         averages_shifts: Whether they are averaged over small shifts of the image too (see `augmented_copies`).
     """
 
@@ -88,6 +91,8 @@ class Classifier(nn.Module):
         self.weights = weights
         self.backbone = ""
         self.frozen: tuple[str, ...] = ()
+        self.layer_numbers: Mapping[str, int] = {}
+        self.undecayed: frozenset[str] = frozenset()
         self.batchnorm_frozen = False
         self.averages_mirror = self.averages_shifts = False
         self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, 3, 1, 1), persistent=False)
@@ -164,6 +169,14 @@ class Classifier(nn.Module):
         """The parameters of one stage, by full name."""
         self.require_stage(stage)
         return {name: value for name, value in self.named_parameters() if self.stage_of(name) == stage}
+
+    def layers_above(self, names: Iterable[str]) -> dict[str, int]:
+        """How many layers (stages where the body has no finer ones) lie between a parameter and the logits; head: 0."""
+        if self.layer_numbers:
+            count = max(self.layer_numbers.values()) + 1
+            return {name: count - self.layer_numbers.get(name.removeprefix("body."), count) for name in names}
+        stages = [*self.stages, "head"]
+        return {name: len(self.stages) - stages.index(self.stage_of(name)) for name in names}
 
     def require_stage(self, stage: str) -> None:
         """Refuse an unknown stage.

@@ -94,9 +94,9 @@ def _history(history: Sequence[dict[str, Any]]) -> str:
 
 
 def _groups(groups: Sequence[dict[str, Any]]) -> str:
-    keys = ("stage", "parameters", "trainable", "lr", "weight_decay", "batchnorm")
+    keys = ("stage", "parameters", "trainable", "first_lr", "lr", "weight_decay", "batchnorm")
     rows = [["–" if group.get(key) is None else group[key] for key in keys] for group in groups]
-    return table([key.replace("_", " ") for key in keys], rows)
+    return table(["stage", "parameters", "trainable", "lr of its first layer", "lr", "weight decay", "batchnorm"], rows)
 
 
 def _published(content: Content) -> str:

@@ -49,7 +49,7 @@ FACTS: Shape = {
     },
     "parameter_groups?": [
         {"stage": str, "parameters": int, "trainable": bool, "lr?": MAYBE, "weight_decay?": MAYBE, "batchnorm?": str}
-        | {"wakes_at?": COUNT, "sleeps_at?": COUNT}
+        | {"first_lr?": MAYBE, "wakes_at?": COUNT, "sleeps_at?": COUNT}
     ],
     "costs?": {"*": MAYBE},
     "input_reason?": str,

@@ -22,12 +22,15 @@ class ParameterGroup:
     Attributes:
         stage: Name of the stage.
         parameters: How many numbers it holds.
-        lr: Peak rate; 0 where frozen.
+        lr: Peak rate of its last layer; 0 where frozen.
         weight_decay: Of its weights; norms and biases have none.
         batchnorm: `train`, `eval`, or `-` where the stage has none.
         wakes_at: Epoch from which it is trained (gradual unfreezing); 0 from the start.
         sleeps_at: Epoch from which it is frozen; None for never.
         is_solved: Whether it is found by convex optimisation, without rate or steps.
+        sleeps_at: Epoch from which it is frozen; None for never.
+        layers: In how many steps its rate falls from its last layer to its first.
+        layer_decay: Rate of a layer relative to the next one.
     """
 
     stage: str
@@ -38,6 +41,13 @@ class ParameterGroup:
     wakes_at: int = 0
     is_solved: bool = False
     sleeps_at: int | None = None
+    layers: int = 1
+    layer_decay: float = 1.0
+
+    @property
+    def first_lr(self) -> float:
+        """Peak rate of its first layer."""
+        return float(self.lr * self.layer_decay ** (self.layers - 1))
 
     @property
     def is_trained(self) -> bool:
@@ -61,31 +71,40 @@ class ParameterGroup:
         rate = self.lr or None
         counted = {"stage": self.stage, "parameters": self.parameters, "trainable": self.is_trained}
         awake = {"wakes_at": self.wakes_at, "sleeps_at": self.sleeps_at}
-        return {**counted, "lr": rate, "weight_decay": decay, "batchnorm": self.batchnorm, **awake}
+        rates = {"lr": rate, "first_lr": self.first_lr or None}
+        return {**counted, **rates, "weight_decay": decay, "batchnorm": self.batchnorm, **awake}
 
 
 def parameter_groups(classifier: Classifier, settings: ResolvedTraining) -> list[ParameterGroup]:
     """One group per stage in the order of the forward pass, with the rates the settings give it.
 
     SGD's rate is proportional to the batch (Goyal et al. 2017), AdamW's to its square root (Malladi et al. 2022,
-    arXiv:2205.10287); it falls by `layer_decay` per stage below the head.
+    arXiv:2205.10287); it falls by `layer_decay` per layer below the head (Clark et al. 2020, arXiv:2003.10555).
     """
     for stage in settings.freeze_after:
         classifier.require_stage(stage)
-    names = [*classifier.stages, "head"]
     wakes = waking_epochs(classifier, settings.length) if settings.gradual_unfreezing else {}
-    groups = []
-    for depth, name in enumerate(reversed(names)):
-        rate = 0.0 if name in classifier.frozen else peak_rate(settings, depth)
-        count = sum(value.numel() for value in classifier.stage_parameters(name).values())
-        state = _batchnorm_state(classifier, name)
-        awake: dict[str, Any] = {"wakes_at": wakes.get(name, 0), "sleeps_at": settings.freeze_after.get(name)}
-        groups.append(ParameterGroup(name, count, rate, settings.weight_decay, state, **awake))
-    return groups[::-1]
+    return [_group(classifier, stage, settings, wakes.get(stage, 0)) for stage in (*classifier.stages, "head")]
+
+
+def _group(classifier: Classifier, stage: str, settings: ResolvedTraining, wakes_at: int) -> ParameterGroup:
+    parameters = classifier.stage_parameters(stage)
+    depths = set(classifier.layers_above(parameters).values())
+    return ParameterGroup(
+        stage=stage,
+        parameters=sum(value.numel() for value in parameters.values()),
+        lr=0.0 if stage in classifier.frozen or not depths else peak_rate(settings, min(depths)),
+        weight_decay=settings.weight_decay,
+        batchnorm=_batchnorm_state(classifier, stage),
+        wakes_at=wakes_at,
+        sleeps_at=settings.freeze_after.get(stage),
+        layers=len(depths),
+        layer_decay=settings.layer_decay,
+    )
 
 
 def peak_rate(settings: ResolvedTraining, depth: int) -> float:
-    """The largest rate of the stage so far below the head, which is at depth 0."""
+    """The largest rate of a layer so far below the head, which is at depth 0."""
     scale: float = (settings.batch_size / rates.RATE_IMAGES) ** (0.5 if settings.optimizer == "adamw" else 1.0)
     lr: float = settings.lr * settings.layer_decay ** (depth - 1) if depth else settings.head_lr
     return scale * lr

@@ -56,4 +56,5 @@ def pasted(images: Tensor, others: Tensor, box: Box) -> Tensor:
 def remaining_share(images: Tensor, box: Box) -> float:
     """The share of the area of images (B, 3, H, W) that lies outside the box."""
     rows, columns = box
-    return 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / (images.shape[2] * images.shape[3])
+    covered: int = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return 1 - covered / (images.shape[2] * images.shape[3])

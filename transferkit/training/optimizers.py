@@ -19,19 +19,22 @@ from transferkit.training.resolved import ResolvedTraining
 def optimizer_groups(
     classifier: Classifier, group: ParameterGroup, norm_bias_scale: float = 1.0
 ) -> Iterator[dict[str, Any]]:
-    """The stage's weights with decay, its norms and biases (everything of one dimension) without.
+    """The stage's weights with decay; norms, biases (everything of one dimension) and what the body exempts without.
 
-    Biases of BatchNorm have `norm_bias_scale` times the rate (Page 2019; Jordan 2024, section 3.4: 64 times).
+    The rate falls by the group's `layer_decay` per layer inside the stage. Biases of BatchNorm have `norm_bias_scale`
+    times the rate (Page 2019; Jordan 2024, section 3.4: 64 times).
     """
     parameters = classifier.stage_parameters(group.stage)
     fast = norm_biases(classifier) if norm_bias_scale != 1 else set()
-    for chosen, scale, decay in (
-        ([value for value in parameters.values() if value.ndim > 1], 1.0, group.weight_decay),
-        ([value for name, value in parameters.items() if value.ndim <= 1 and name not in fast], 1.0, 0.0),
-        ([value for name, value in parameters.items() if name in fast], norm_bias_scale, 0.0),
-    ):
-        if chosen:
-            yield {"params": chosen, "lr": scale * group.lr, "weight_decay": decay, "scale": scale}
+    depths = classifier.layers_above(parameters)
+    alike: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, value in parameters.items():
+        decays = value.ndim > 1 and name.removeprefix("body.") not in classifier.undecayed
+        scale = group.layer_decay ** (depths[name] - min(depths.values()))
+        alike.setdefault((decays, scale * norm_bias_scale if name in fast else scale), []).append(value)
+    for (decays, scale), chosen in alike.items():
+        decay = group.weight_decay if decays else 0.0
+        yield {"params": chosen, "lr": scale * group.lr, "weight_decay": decay, "scale": scale}
 
 
 def norm_biases(classifier: Classifier) -> set[str]:

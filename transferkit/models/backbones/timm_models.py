@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,9 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, cons
         timm_sizes.require_whole_patches(body, size, settings.name)
     spec = weights.input_spec(size, found, default=facts.preparation)
     record = RANDOM_WEIGHTS if found is None else found.record
-    return Classifier(body, width(body, size, settings.name), class_names, stages(body), spec, record)
+    classifier = Classifier(body, width(body, size, settings.name), class_names, stages(body), spec, record)
+    tell_layers(classifier)
+    return classifier
 
 
 def made_for_px(settings: BackboneSettings) -> int:
@@ -315,16 +318,39 @@ def stages(body: nn.Module) -> Stages:
     return named
 
 
+def tell_layers(classifier: Classifier) -> None:
+    """Give a classifier timm's fine groups, for rates that fall with depth, and what timm spares from weight decay."""
+    classifier.layer_numbers = group_numbers(classifier.body, coarse=False) or {}
+    classifier.undecayed = undecayed(classifier.body)
+
+
 def stage_numbers(body: nn.Module) -> dict[str, int]:
     """The stage of each parameter and buffer, by timm's matcher; by top-level module where a model has none."""
-    tensor_names = [name for name, _ in (*body.named_parameters(), *body.named_buffers())]
+    if numbers := group_numbers(body, coarse=True):
+        return numbers
+    tops = list(dict.fromkeys(name.partition(".")[0] for name in tensor_names(body)))
+    return {name: tops.index(name.partition(".")[0]) for name in tensor_names(body)}
+
+
+def group_numbers(body: nn.Module, coarse: bool) -> dict[str, int] | None:
+    """The number of each tensor's group by timm's matcher, from the images on; None where a model has no matcher."""
     try:
-        matcher = body.group_matcher(coarse=True)  # type: ignore[operator]
+        matcher = body.group_matcher(coarse=coarse)  # type: ignore[operator]
     except (AttributeError, NotImplementedError, TypeError, AssertionError):
-        tops = list(dict.fromkeys(name.partition(".")[0] for name in tensor_names))
-        return {name: tops.index(name.partition(".")[0]) for name in tensor_names}
-    groups = group_with_matcher(((name, name) for name in tensor_names), matcher)
+        return None
+    groups = group_with_matcher(((name, name) for name in tensor_names(body)), matcher)
     return {name: number for number, members in groups.items() for name in members}
+
+
+def tensor_names(body: nn.Module) -> list[str]:
+    """Names of all parameters, then of all buffers."""
+    return [name for name, _ in (*body.named_parameters(), *body.named_buffers())]
+
+
+def undecayed(body: nn.Module) -> frozenset[str]:
+    """Names of the parameters that timm's model exempts from weight decay, as position embeddings and class tokens."""
+    exempt: Collection[str] = getattr(body, "no_weight_decay", set)()
+    return frozenset(name for name, _ in body.named_parameters() if any(fnmatch(name, pattern) for pattern in exempt))
 
 
 def covering_prefixes(
