@@ -166,3 +166,23 @@ def test_chunks_cover_all_images_in_order() -> None:
 
     assert [len(chunk) for chunk in chunks] == [50, 50, 20]
     assert np.array_equal(np.concatenate(chunks), images.pixels)
+
+
+def test_images_without_labels_say_so_where_labels_are_needed() -> None:
+    images = Images.from_pixels(np.zeros((3, 3, 2, 2), np.uint8), None, ())
+
+    with pytest.raises(TransferkitError, match=r"The images have no labels\. Expected one per image: take a labelled"):
+        images.require_labels()
+
+
+def test_a_subset_of_images_without_labels_has_none() -> None:
+    images = Images.from_pixels(np.zeros((3, 3, 2, 2), np.uint8), None, ())
+
+    assert images.subset([2, 0]).labels is None
+    assert images.subset([2, 0]).ids == ("2", "0")
+
+
+def test_images_with_and_without_labels_differ_in_their_fingerprint() -> None:
+    labelled = Images.from_pixels(np.zeros((3, 3, 2, 2), np.uint8), [0, 0, 0], ("cat",))
+
+    assert labelled.fingerprint != replace(labelled, labels=None).fingerprint

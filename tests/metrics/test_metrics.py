@@ -1,6 +1,7 @@
 """Metrics: best on perfect outputs, NaN on none; accuracy and confusions by hand and against scikit-learn."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import brier, nll, signed_overconfidence
 from transferkit.metrics.selective import augrc, aurc
 from transferkit.metrics.statistics import wilson
+from transferkit.runtime.errors import TransferkitError
 
 
 def confusing() -> Outputs:
@@ -163,3 +165,20 @@ def test_mistakes_and_hits_are_listed_in_order_of_confidence():
 
     assert most_confident_mistakes(outputs, 5).tolist() == [0, 2]
     assert least_confident_hits(outputs, 2).tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("metric", [accuracy, confusion_matrix, per_class])
+def test_a_metric_of_outputs_without_labels_says_that_there_are_none(metric):
+    unlabelled = replace(random_outputs(), labels=None)
+
+    with pytest.raises(TransferkitError, match=r"outputs of 400 images have no labels.*among the 5 classes"):
+        metric(unlabelled)
+
+
+def test_outputs_without_labels_are_written_and_read_without_them(tmp_path):
+    replace(random_outputs(), labels=None).save(tmp_path / "outputs.safetensors")
+
+    read = Outputs.load(tmp_path / "outputs.safetensors")
+
+    assert read.labels is None
+    assert len(read) == 400

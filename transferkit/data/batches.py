@@ -63,7 +63,7 @@ class TrainingBatches:
 
     def __post_init__(self) -> None:
         self._pixels = resident_pixels(self.images, self.device)
-        self._labels = torch.from_numpy(self.images.labels).to(self.device)
+        self._labels = torch.from_numpy(self.images.require_labels()).to(self.device)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -18,12 +18,12 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images, decoded once and never modified.
+    """Images, decoded once and never modified.
 
     Attributes:
         storage: (M, 3, H, W) uint8, in memory or memory-mapped; shared by the subsets of one data set.
         rows: (N,) int64, where in `storage` each image lies.
-        labels: (N,) int64 in 0..C-1.
+        labels: (N,) int64 in 0..C-1; None where nobody has said, or where the classes are foreign.
         class_names: C strings.
         ids: N strings, the path or index of each image.
         storage_digests: (M, 16) uint8, the BLAKE2b digest of each stored image, where already known.
@@ -32,7 +32,7 @@ class Images:
 
     storage: Pixels
     rows: Labels
-    labels: Labels
+    labels: Labels | None
     class_names: tuple[str, ...]
     ids: tuple[str, ...]
     storage_digests: Pixels | None = field(default=None, repr=False)
@@ -43,33 +43,48 @@ class Images:
             raise TransferkitError(
                 f"Images need uint8 pixels of shape (N, 3, H, W); found {self.storage.dtype} {self.storage.shape}."
             )
-        if not len(self.rows) == len(self.labels) == len(self.ids):
+        labels = np.zeros(len(self.rows), np.int64) if self.labels is None else self.labels
+        if not len(self.rows) == len(labels) == len(self.ids):
             raise TransferkitError(
                 f"Images need one label and one id per image; found {len(self.rows)} images, "
-                f"{len(self.labels)} labels and {len(self.ids)} ids."
+                f"{len(labels)} labels and {len(self.ids)} ids."
             )
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+        if self.labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(self.class_names):
             raise TransferkitError(
                 f"Labels must lie in 0..{len(self.class_names) - 1}, one per class name; "
-                f"found {self.labels.min()}..{self.labels.max()}."
+                f"found {labels.min()}..{labels.max()}."
             )
 
     @classmethod
     def from_pixels(
         cls,
         pixels: Pixels,
-        labels: npt.ArrayLike,
+        labels: npt.ArrayLike | None,
         class_names: Sequence[str],
         ids: Sequence[str] | None = None,
         digests: Pixels | None = None,
     ) -> Images:
-        """Images from an array (N, 3, H, W); ids default to the indices."""
+        """Images from an array (N, 3, H, W); labels may be None, ids default to the indices."""
         names = tuple(ids) if ids is not None else tuple(str(index) for index in range(len(pixels)))
         rows = np.arange(len(pixels), dtype=np.int64)
-        return cls(pixels, rows, np.asarray(labels, dtype=np.int64), tuple(class_names), names, digests)
+        known = None if labels is None else np.asarray(labels, dtype=np.int64)
+        return cls(pixels, rows, known, tuple(class_names), names, digests)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def require_labels(self) -> Labels:
+        """(N,) int64, for what cannot do without them.
+
+        Raises:
+            TransferkitError: If nobody has labelled these images.
+        """
+        if self.labels is None:
+            raise TransferkitError(
+                f"The images{f' of {self.origin}' if self.origin else ''} have no labels. Expected one per image: "
+                "take a labelled data set, or Images.from_pixels(pixels, labels, class_names)."
+            )
+        return self.labels
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -101,7 +116,8 @@ class Images:
         """The images at `indices`, sharing the storage."""
         chosen = np.asarray(indices, dtype=np.int64)
         ids = tuple(self.ids[index] for index in chosen)
-        return replace(self, rows=self.rows[chosen], labels=self.labels[chosen], ids=ids)
+        labels = None if self.labels is None else self.labels[chosen]
+        return replace(self, rows=self.rows[chosen], labels=labels, ids=ids)
 
     def spread(self, count: int) -> Images:
         """At most `count` of the images, evenly spread over them."""
@@ -109,7 +125,7 @@ class Images:
 
     def joined(self, others: Images) -> Images:
         """These images and others of the same classes and side; the pixels are copied unless they share a storage."""
-        ids, labels = (*self.ids, *others.ids), np.concatenate([self.labels, others.labels])
+        ids, labels = (*self.ids, *others.ids), np.concatenate([self.require_labels(), others.require_labels()])
         if self.storage is others.storage:
             return replace(self, rows=np.concatenate([self.rows, others.rows]), labels=labels, ids=ids)
         pixels = np.concatenate([self.pixels, others.pixels])
@@ -128,7 +144,7 @@ class Images:
         """SHA-256 (hex) over shape, pixels, labels and class names, in order; ids do not enter."""
         digest = hashlib.sha256(repr((self.size_px, self.class_names)).encode())
         digest.update(self.digests.tobytes())
-        digest.update(self.labels.tobytes())
+        digest.update(b"" if self.labels is None else self.labels.tobytes())
         return digest.hexdigest()
 
 
@@ -206,7 +222,7 @@ def split(pool: Images, test: Images, *, val_fraction: float, limit_per_class: i
     train_indices, val_indices = [], []
     generator = np.random.default_rng(seed)
     for label in range(len(pool.class_names)):
-        order = generator.permutation(np.flatnonzero(pool.labels == label))[:limit_per_class]
+        order = generator.permutation(np.flatnonzero(pool.require_labels() == label))[:limit_per_class]
         is_val = val_positions(len(order), val_fraction)
         train_indices.append(order[~is_val])
         val_indices.append(order[is_val])
@@ -239,7 +255,7 @@ def hold_out(pool: Images, fraction: float, seed: int) -> tuple[Images, Images]:
     generator = np.random.default_rng(seed)
     held_out = np.zeros(len(pool), dtype=bool)
     for label in range(len(pool.class_names)):
-        order = generator.permutation(np.flatnonzero(pool.labels == label))
+        order = generator.permutation(np.flatnonzero(pool.require_labels() == label))
         held_out[order[: round(len(order) * fraction)]] = True
     return pool.subset(np.flatnonzero(~held_out)), pool.subset(np.flatnonzero(held_out))
 
@@ -255,7 +271,7 @@ def aligned(images: Images, class_names: Sequence[str]) -> Images:
     require_known_classes(images.class_names, class_names)
     position = {name: index for index, name in enumerate(class_names)}
     mapping = np.array([position[name] for name in images.class_names], dtype=np.int64)
-    return replace(images, labels=mapping[images.labels], class_names=tuple(class_names))
+    return replace(images, labels=mapping[images.require_labels()], class_names=tuple(class_names))
 
 
 def require_known_classes(found: Sequence[str], class_names: Sequence[str]) -> None:

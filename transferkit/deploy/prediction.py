@@ -85,7 +85,7 @@ class Model:
         pictures = pictures_of(images, self.storage_px, self.fit)
         features, logits = self._fast.answers(pictures, batch_size=batch_size)
         ids = tuple(f"image {number}" for number in range(1, len(pictures) + 1))
-        outputs = Outputs(features, logits, np.zeros(len(ids), np.int64), ids, self.class_names)
+        outputs = Outputs(features, logits, None, ids, self.class_names)
         return predictions(outputs, self.rejection, acceptance)
 
     @cached_property

@@ -212,4 +212,4 @@ def from_array(array: npt.NDArray[Any]) -> Images:
             f"Expected uint8 images (N, H, W, 3) or (N, 3, H, W); found {array.dtype} {array.shape}.{hint}"
         )
     pixels = array if array.shape[1] == 3 else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-    return Images.from_pixels(pixels, np.zeros(len(pixels), np.int64), ("-",))
+    return Images.from_pixels(pixels, None, ())

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.metrics.classification import is_right
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import mean_or_nan
 from transferkit.metrics.proportions import Proportion, proportion
@@ -70,7 +69,7 @@ def _equal_mass(order: npt.NDArray[np.intp], ascending: Floats, bins: int) -> It
 
 
 def _bin(outputs: Outputs, members: npt.NDArray[np.intp], low: float, high: float) -> ReliabilityBin:
-    hits = int(is_right(outputs)[members].sum())
+    hits = int(outputs.is_right[members].sum())
     return ReliabilityBin(
         low, high, len(members), float(outputs.confidences[members].mean()), proportion(hits, len(members))
     )
@@ -152,7 +151,9 @@ def classwise_ece(outputs: Outputs, bins: int = BINS) -> float:
     if not len(outputs):
         return float("nan")
     probabilities = np.exp(outputs.log_probabilities)
-    return mean_or_nan(np.array([_class_gap(outputs.labels == k, p, bins) for k, p in enumerate(probabilities.T)]))
+    return mean_or_nan(
+        np.array([_class_gap(outputs.require_labels() == k, p, bins) for k, p in enumerate(probabilities.T)])
+    )
 
 
 def _class_gap(is_class: Bools, probability: Floats, bins: int) -> float:
@@ -182,7 +183,7 @@ def confidence_by_class(outputs: Outputs) -> tuple[ClassConfidence, ...]:
     """One row for every class that was predicted, in class order."""
     classes = len(outputs.class_names)
     given = np.bincount(outputs.predictions, minlength=classes)
-    right = np.bincount(outputs.predictions, is_right(outputs), classes)
+    right = np.bincount(outputs.predictions, outputs.is_right, classes)
     total = np.bincount(outputs.predictions, outputs.confidences, classes)
     rows = []
     for label in np.flatnonzero(given):

@@ -9,7 +9,7 @@ import numpy as np
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.proportions import Proportion, proportion
 from transferkit.metrics.statistics import Interval, wilson
-from transferkit.runtime.array_types import Bools, Integers
+from transferkit.runtime.array_types import Integers
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def accuracy(outputs: Outputs) -> float:
 
 def accuracy_with_interval(outputs: Outputs) -> Proportion:
     """Accuracy with n and Wilson's 95 % interval."""
-    return proportion(int(is_right(outputs).sum()), len(outputs))
+    return proportion(int(outputs.is_right.sum()), len(outputs))
 
 
 def macro_recall(outputs: Outputs) -> float:
@@ -59,7 +59,7 @@ def macro_recall(outputs: Outputs) -> float:
 def confusion_matrix(outputs: Outputs) -> Integers:
     """(C, C) counts, row = true class, column = predicted class."""
     classes = len(outputs.class_names)
-    cells = outputs.labels * classes + outputs.predictions
+    cells = outputs.require_labels() * classes + outputs.predictions
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
 
 
@@ -97,9 +97,3 @@ def _f1(jaccard: float) -> float:
 
 def _f1_interval(jaccard: Interval) -> Interval:
     return Interval(_f1(jaccard.low), _f1(jaccard.high))
-
-
-def is_right(outputs: Outputs) -> Bools:
-    """(N,) whether each image is classified as its label says."""
-    right: Bools = outputs.predictions == outputs.labels
-    return right

@@ -81,7 +81,7 @@ def calibrate_lac(val: Outputs, alpha: float) -> Calibration:
     Raises:
         TransferkitError: If alpha is not in (0, 1), or there is one class only.
     """
-    return _calibrated(lac_scores(val)[np.arange(len(val)), val.labels], alpha)
+    return _calibrated(lac_scores(val)[np.arange(len(val)), val.require_labels()], alpha)
 
 
 def lac_sets(calibration: Calibration, outputs: Outputs) -> Bools:
@@ -105,7 +105,7 @@ def calibrate_aps(val: Outputs, alpha: float) -> Calibration:
     Raises:
         TransferkitError: If alpha is not in (0, 1), or there is one class only.
     """
-    return _calibrated(aps_scores(val)[np.arange(len(val)), val.labels], alpha)
+    return _calibrated(aps_scores(val)[np.arange(len(val)), val.require_labels()], alpha)
 
 
 def aps_sets(calibration: Calibration, outputs: Outputs) -> Bools:
@@ -138,7 +138,7 @@ def set_quality(sets: Bools, outputs: Outputs) -> SetQuality:
         raise TransferkitError(
             f"Sets have shape {sets.shape}, logits {outputs.logits.shape}; expected the same images."
         )
-    covered = sets[np.arange(len(outputs)), outputs.labels]
+    covered = sets[np.arange(len(outputs)), outputs.require_labels()]
     sizes = sets.sum(axis=1)
     mean_size = float(sizes.mean()) if len(sizes) else float("nan")
     return SetQuality(share(covered), mean_size, share(sizes == 0), share(sizes == 1), *_worst(covered, outputs))
@@ -147,9 +147,9 @@ def set_quality(sets: Bools, outputs: Outputs) -> SetQuality:
 def _worst(covered: Bools, outputs: Outputs) -> tuple[str | None, Proportion | None]:
     if not len(outputs):
         return None, None
-    counts = np.bincount(outputs.labels, minlength=len(outputs.class_names))
+    counts = np.bincount(outputs.require_labels(), minlength=len(outputs.class_names))
     judged = np.flatnonzero(counts >= min(FEWEST_OF_CLASS, counts.max()))
-    coverages = {outputs.class_names[c]: share(covered[outputs.labels == c]) for c in judged}
+    coverages = {outputs.class_names[c]: share(covered[outputs.require_labels() == c]) for c in judged}
     worst = min(coverages, key=lambda name: coverages[name].value)
     return worst, coverages[worst]
 

@@ -118,7 +118,7 @@ def _image_rows(test: Outputs, indices: npt.NDArray[np.int64]) -> list[dict[str,
         {
             "index": index,
             "id": test.ids[index],
-            "true": names[test.labels[index]],
+            "true": names[test.require_labels()[index]],
             "predicted": names[predictions[index]],
             "confidence": float(confidences[index]),
         }
@@ -226,10 +226,10 @@ def thumbnail_choice(test: Outputs, limit: int = THUMBNAILS, seed: int = 0) -> n
     listed = listed_one_by_one(test)
     rest = max(0, limit - len(listed))
     wrong = _without(most_confident_mistakes(test, len(test)), listed)
-    cells = test.labels[wrong] * len(test.class_names) + test.predictions[wrong]
-    right = np.random.default_rng(seed).permutation(np.flatnonzero(test.predictions == test.labels))
+    cells = test.require_labels()[wrong] * len(test.class_names) + test.predictions[wrong]
+    right = np.random.default_rng(seed).permutation(np.flatnonzero(test.is_right))
     right = _without(right, listed)
-    hits = _in_turns(right, test.labels[right], 1)
+    hits = _in_turns(right, test.require_labels()[right], 1)
     most = max(round(MISTAKES_SHARE * rest), rest - len(hits))
     mistakes = _in_turns(wrong, cells, PICTURES_IN_A_TURN)[:most]
     return np.concatenate([listed, _side_by_side(mistakes, hits[: rest - len(mistakes)])])[:limit]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferkit.metrics.classification import confusion_matrix, is_right
+from transferkit.metrics.classification import confusion_matrix
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.proportions import Proportion, proportion
 from transferkit.runtime.array_types import Integers
@@ -46,11 +46,11 @@ def most_confused(outputs: Outputs, limit: int = 10) -> tuple[Confusion, ...]:
 
 def most_confident_mistakes(outputs: Outputs, limit: int) -> Integers:
     """(at most limit,) positions of mistakes, most confident first; ties in image order."""
-    wrong = np.flatnonzero(~is_right(outputs))
+    wrong = np.flatnonzero(~outputs.is_right)
     return wrong[np.argsort(-outputs.confidences[wrong], kind="stable")][:limit]
 
 
 def least_confident_hits(outputs: Outputs, limit: int) -> Integers:
     """(at most limit,) positions of hits, least confident first; ties in image order."""
-    right = np.flatnonzero(is_right(outputs))
+    right = np.flatnonzero(outputs.is_right)
     return right[np.argsort(outputs.confidences[right], kind="stable")][:limit]

@@ -21,19 +21,20 @@ class Outputs:
     Attributes:
         features: (N, D) float32, the head's input.
         logits: (N, C) float32, never probabilities.
-        labels: (N,) int64 in 0..C-1.
+        labels: (N,) int64 in 0..C-1; None for images of foreign classes, and for those without labels.
         ids: N strings, the path or index of each image.
         class_names: C strings.
     """
 
     features: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64] | None
     ids: tuple[str, ...]
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        sizes = {len(self.features), len(self.logits), len(self.labels), len(self.ids)}
+        sizes = {len(self.features), len(self.logits), len(self.ids)}
+        sizes |= set() if self.labels is None else {len(self.labels)}
         if len(sizes) != 1:
             raise TransferkitError(f"Outputs need one row per image in every part; found sizes {sorted(sizes)}.")
         if self.logits.shape[1] != len(self.class_names):
@@ -42,13 +43,32 @@ class Outputs:
             )
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.ids)
+
+    def require_labels(self) -> npt.NDArray[np.int64]:
+        """(N,) int64, for what cannot do without them.
+
+        Raises:
+            TransferkitError: If the images have no labels among these classes.
+        """
+        if self.labels is None:
+            raise TransferkitError(
+                f"These outputs of {len(self)} images have no labels, so that nothing can be right or wrong. Expected "
+                f"labels among the {len(self.class_names)} classes of the network: take images with labels."
+            )
+        return self.labels
 
     @cached_property
     def predictions(self) -> npt.NDArray[np.int64]:
         """(N,), the class of the largest logit; ties go to the lower index."""
         predictions: npt.NDArray[np.int64] = self.logits.argmax(axis=1)
         return predictions
+
+    @cached_property
+    def is_right(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether each image is classified as its label says."""
+        is_right: npt.NDArray[np.bool_] = self.predictions == self.require_labels()
+        return is_right
 
     @cached_property
     def log_probabilities(self) -> npt.NDArray[np.float64]:
@@ -65,7 +85,8 @@ class Outputs:
 
     def save(self, path: Path) -> None:
         """Write to a .safetensors file."""
-        arrays: dict[str, npt.NDArray[Any]] = {"features": self.features, "logits": self.logits, "labels": self.labels}
+        arrays: dict[str, npt.NDArray[Any]] = {"features": self.features, "logits": self.logits}
+        arrays |= {} if self.labels is None else {"labels": self.labels}
         write_arrays(path, arrays, {"ids": self.ids, "class_names": self.class_names})
 
     @classmethod
@@ -80,7 +101,7 @@ class Outputs:
             return cls(
                 arrays["features"],
                 arrays["logits"],
-                arrays["labels"],
+                arrays.get("labels"),
                 tuple(metadata["ids"]),
                 tuple(metadata["class_names"]),
             )

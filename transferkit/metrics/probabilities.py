@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferkit.metrics.classification import is_right
 from transferkit.metrics.outputs import Outputs
 from transferkit.runtime.array_types import Floats
 
@@ -19,17 +18,17 @@ def brier(outputs: Outputs) -> float:
 
     Brier, Monthly Weather Review 78 (1950), eq. 2.
     """
-    target = np.eye(len(outputs.class_names))[outputs.labels]
+    target = np.eye(len(outputs.class_names))[outputs.require_labels()]
     return mean_or_nan(((np.exp(outputs.log_probabilities) - target) ** 2).sum(axis=1))
 
 
 def signed_overconfidence(outputs: Outputs) -> float:
     """Mean confidence minus accuracy, in [-1, 1]; above 0 the classifier promises more than it keeps."""
-    return mean_or_nan(outputs.confidences - is_right(outputs))
+    return mean_or_nan(outputs.confidences - outputs.is_right)
 
 
 def losses_of(outputs: Outputs) -> Floats:
-    losses: Floats = -outputs.log_probabilities[np.arange(len(outputs)), outputs.labels]
+    losses: Floats = -outputs.log_probabilities[np.arange(len(outputs)), outputs.require_labels()]
     return losses
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from transferkit.metrics.classification import is_right
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import mean_or_nan
 from transferkit.metrics.proportions import Proportion, proportion
@@ -58,7 +57,7 @@ def augrc(outputs: Outputs) -> float:
 def _expected_errors(outputs: Outputs) -> Floats:
     """(N,) errors by falling confidence, averaged within equal confidences."""
     _, group, sizes = np.unique(-outputs.confidences, return_inverse=True, return_counts=True)
-    wrong = np.bincount(group, ~is_right(outputs), minlength=len(sizes))
+    wrong = np.bincount(group, ~outputs.is_right, minlength=len(sizes))
     return np.repeat(wrong / sizes, sizes)
 
 
@@ -67,7 +66,7 @@ def error_auroc(outputs: Outputs) -> float:
 
     Hendrycks and Gimpel, ICLR 2017 (arXiv:1610.02136), section 2: success against error. By the rank sum.
     """
-    hits = is_right(outputs)
+    hits = outputs.is_right
     right, wrong = int(hits.sum()), int((~hits).sum())
     if not right or not wrong:
         return float("nan")

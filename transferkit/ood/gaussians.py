@@ -55,12 +55,12 @@ def by_class(train: Outputs) -> Grouped:
         NotApplicable: If there is no such class.
     """
     rows = training_features(train)
-    counts = np.bincount(train.labels, minlength=len(train.class_names))
+    counts = np.bincount(train.require_labels(), minlength=len(train.class_names))
     enough = counts >= FEWEST_OF_CLASS
     if not enough.any():
         raise NotApplicable("No class has two training images, so there is no spread to measure with.")
-    kept = enough[train.labels]
-    group = (np.cumsum(enough) - 1)[train.labels[kept]]
+    kept = enough[train.require_labels()]
+    group = (np.cumsum(enough) - 1)[train.require_labels()[kept]]
     return Grouped(rows[kept] if not kept.all() else rows, torch.from_numpy(group), _skipped(train, enough))
 
 

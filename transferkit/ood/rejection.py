@@ -177,12 +177,12 @@ def banked(train: Outputs, seed: int) -> Outputs | None:
     order = np.random.default_rng(seed).permutation(len(train))
     turn = np.empty(len(train), np.int64)  # an image's number within its class
     for label in range(len(train.class_names)):
-        mine = order[train.labels[order] == label]
+        mine = order[train.require_labels()[order] == label]
         turn[mine] = np.arange(len(mine))
     first = order[np.argsort(turn[order], kind="stable")]  # round and round the classes
     kept = np.sort(first[: max(BANK, BANK_PER_CLASS * len(train.class_names))])
     ids = tuple(train.ids[row] for row in kept)
-    return Outputs(train.features[kept], train.logits[kept], train.labels[kept], ids, train.class_names)
+    return Outputs(train.features[kept], train.logits[kept], train.require_labels()[kept], ids, train.class_names)
 
 
 def msp(outputs: Outputs) -> Floats:

@@ -53,10 +53,12 @@ def similarity(outputs: Outputs, patterns: Tensor) -> Floats:
 
 def _patterns(train: Outputs) -> Tensor:
     """(C, D) float64 means of the rightly classified images."""
-    right = train.predictions == train.labels
-    counts = np.bincount(train.labels[right], minlength=len(train.class_names))
+    right = train.is_right
+    counts = np.bincount(train.require_labels()[right], minlength=len(train.class_names))
     if not counts.all():
         name = train.class_names[int(np.flatnonzero(counts == 0)[0])]
         raise NotApplicable(f"It needs a rightly classified training image of every class; {name!r} has none.")
-    means = [train.features[right & (train.labels == c)].mean(axis=0, dtype=np.float64) for c in range(len(counts))]
+    means = [
+        train.features[right & (train.require_labels() == c)].mean(axis=0, dtype=np.float64) for c in range(len(counts))
+    ]
     return torch.from_numpy(np.stack(means))

@@ -27,7 +27,7 @@ def map_svg(content: Content, rows: Mapping[int, int]) -> Markup:
         return Markup("")
     x = MARGIN + found.places[:, 0] * (WIDTH - 2 * MARGIN)
     y = MARGIN + found.places[:, 1] * (HEIGHT - 2 * MARGIN)
-    labels = test.labels[found.indices]
+    labels = test.require_labels()[found.indices]
     wrong = test.predictions[found.indices] != labels
     points = [
         f'<circle class="{_colour(label, len(test.class_names))}{" miss" * miss}" data-image="{rows[index]}" '

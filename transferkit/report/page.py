@@ -196,7 +196,7 @@ def listed_images(content: Content, rows: Sequence[int], pictures: Mapping[int, 
         return columns
     predictions, confidences = test.predictions.tolist(), test.confidences.tolist()
     for index in rows:
-        columns["true"].append(int(test.labels[index]))
+        columns["true"].append(int(test.require_labels()[index]))
         columns["predicted"].append(predictions[index])
         columns["confidence"].append(round(confidences[index], 4))
         columns["id"].append(test.ids[index])

@@ -36,7 +36,7 @@ def check_start(
     pixels = to_device(chosen.pixels, device)
     require_logits(classifier, pixels)
     if has_random_head and len(chosen) > 1:
-        loss = first_loss(classifier, pixels, torch.from_numpy(chosen.labels).to(device))
+        loss = first_loss(classifier, pixels, torch.from_numpy(chosen.require_labels()).to(device))
         if words := words_on_first_loss(loss, len(classifier.class_names)):
             console.line(words)
 

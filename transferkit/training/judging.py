@@ -81,7 +81,7 @@ def judge(training: Training, val: Images, runtime: Runtime) -> Judgement | None
     """
     if not len(val):
         return None
-    labels = torch.from_numpy(val.labels)
+    labels = torch.from_numpy(val.require_labels())
     fast = FastClassifier(result_of(training), runtime, SILENT, NO_AVERAGING)
     known = torch.from_numpy(fast.answers(val)[1])
     return Judgement(known.argmax(1) == labels, float(F.cross_entropy(known, labels)))

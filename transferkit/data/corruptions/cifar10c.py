@@ -97,13 +97,13 @@ def _labels(folder: Path, class_names: tuple[str, ...]) -> Labels:
 
 
 def _require_same_test(folder: Path, labels: Labels, test: Images) -> None:
-    counts, expected = (np.bincount(part, minlength=10) for part in (test.labels, labels))
+    counts, expected = (np.bincount(part, minlength=10) for part in (test.require_labels(), labels))
     if (counts != expected).any():
         raise TransferkitError(
             f"{folder} is of {len(labels)} test images, {expected.min()} to {expected.max()} per class; "
             f"the test set has {len(test)}, {counts.min()} to {counts.max()} per class. Use CIFAR-10's whole test set."
         )
-    wrong = int((labels != test.labels).sum()) if test.ids == _ids() else 0
+    wrong = int((labels != test.require_labels()).sum()) if test.ids == _ids() else 0
     if wrong:
         raise TransferkitError(
             f"The labels of {folder} and of the test set differ for {wrong} of {len(test)} images. "

@@ -95,7 +95,10 @@ def _with_val(train: Images, test: Images, val: Images | None, settings: FolderD
 def limited(images: Images, limit_per_class: int | None, seed: int) -> Images:
     """At most so many images of each class; smaller limits are subsets of larger ones."""
     generator = np.random.default_rng(seed)
-    orders = [generator.permutation(np.flatnonzero(images.labels == label)) for label in range(len(images.class_names))]
+    orders = [
+        generator.permutation(np.flatnonzero(images.require_labels() == label))
+        for label in range(len(images.class_names))
+    ]
     return images.subset(np.sort(np.concatenate([order[:limit_per_class] for order in orders])))
 
 
@@ -129,7 +132,7 @@ def _absence_notes(parts: dict[str, Images]) -> list[str]:
     notes = []
     for name in ("val", "test"):
         if name in parts:
-            counts = np.bincount(parts[name].labels, minlength=len(parts[name].class_names))
+            counts = np.bincount(parts[name].require_labels(), minlength=len(parts[name].class_names))
             absent = [parts[name].class_names[label] for label in np.flatnonzero(counts == 0)]
             notes += [f"{name} has no image of {len(absent)} classes: {', '.join(absent[:LISTED])}"] if absent else []
     return notes

@@ -116,7 +116,7 @@ def explain(
         neighbours=neighbours.reshape(nearest.shape),
         similarities=similarities,
         pictures=thumbnails(pool, shown),
-        labels=pool.labels[shown],
+        labels=pool.require_labels()[shown],
         ids=tuple(pool.ids[row] for row in shown),
         searched=len(pool),
         train_images=train_images,

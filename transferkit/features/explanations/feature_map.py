@@ -96,7 +96,7 @@ def _places(features: npt.NDArray[np.float64]) -> Floats:
 
 def representative(test: Outputs, candidates: Integers, limit: int, seed: int) -> Integers:
     """At most `limit` of the candidates, hits and mistakes as frequent as among all test images; seeded, in order."""
-    hits = test.predictions == test.labels
+    hits = test.is_right
     right, wrong = candidates[hits[candidates]], candidates[~hits[candidates]]
     share = float(np.mean(~hits)) if len(hits) else 0.0
     count = min(float(limit), len(right) / (1 - share) if share < 1 else limit, len(wrong) / share if share else limit)

@@ -146,7 +146,7 @@ def from_data_set(name: str, part: Part, console: Console) -> Source:
 
     def lines() -> Iterator[tuple[str, str, str]]:
         for part_name, images in chosen.items():
-            for identity, label in zip(images.ids, images.labels, strict=True):
+            for identity, label in zip(images.ids, images.require_labels(), strict=True):
                 yield identity, images.class_names[label], part_name
 
     return Source(f"{name}, part {part},", lines, lambda rows, *_: PartImages(chosen, rows), splits.class_names)

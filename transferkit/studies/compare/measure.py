@@ -66,7 +66,7 @@ def compare(arms: Mapping[str, Sequence[Run]], reference: str, over: Over | None
 
 def correct_answers(per_seed: Sequence[Outputs]) -> Correct:
     """(S, N), whether each run is right on each image."""
-    return np.stack([outputs.predictions == outputs.labels for outputs in per_seed])
+    return np.stack([outputs.is_right for outputs in per_seed])
 
 
 # ---------------------------------------------------------------------------------------------------- an arm
@@ -87,7 +87,7 @@ def measured_arm(
         mean=float(accuracies.mean()),
         sd=mean_and_sd(accuracies)[1] if len(runs) > 1 else None,
         interval=mean_accuracy_interval(correct).bounds,
-        recalls=tuple(_share(correct[:, test.labels == label]) for label in range(len(test.class_names))),
+        recalls=tuple(_share(correct[:, test.require_labels() == label]) for label in range(len(test.class_names))),
         length=length_in_words(runs[0]),
         trained_parameters=facts[0].get("trained_parameters"),
         steps=costs[0].get("steps"),

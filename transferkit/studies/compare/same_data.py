@@ -85,7 +85,7 @@ def require_same_images(sets: Mapping[str, Sequence[Outputs]]) -> None:
     first = first_sets[0]
     for name, outputs in sets.items():
         for other in outputs:
-            same = other.ids == first.ids and np.array_equal(other.labels, first.labels)
+            same = other.ids == first.ids and np.array_equal(other.require_labels(), first.require_labels())
             if not same or other.class_names != first.class_names:
                 raise TransferkitError(
                     f"{name} and {first_name} were tested on different images ({len(other)} and {len(first)}), so they "

@@ -175,7 +175,7 @@ def gradient_norms(classifier: Classifier, images: Images, device: torch.device)
     classifier.train()
     batches = np.array_split(np.random.default_rng(0).permutation(len(images)), math.ceil(len(images) / BATCH))
     for chosen in batches:
-        labels = torch.from_numpy(images.labels[chosen]).to(device)
+        labels = torch.from_numpy(images.require_labels()[chosen]).to(device)
         loss = F.cross_entropy(classifier(to_device(images.take(chosen), device)), labels)
         gradients = torch.autograd.grad(loss, layers)
         squares += torch.stack([gradient.double().square().sum().cpu() for gradient in gradients])

@@ -89,7 +89,7 @@ def effects(classifier: Classifier, images: Images, device: torch.device, passes
     modes = [mode for mode, kinds in KINDS.items() if all(has[kind] for kind in kinds)]
     probabilities = {mode: _passes(classifier, images, device, KINDS[mode], passes) for mode in modes}
     answers = probabilities["eval"][0].argmax(1)
-    return [_effect(mode, rows, images.labels, answers) for mode, rows in probabilities.items()]
+    return [_effect(mode, rows, images.require_labels(), answers) for mode, rows in probabilities.items()]
 
 
 def _acts(module: nn.Module) -> bool:

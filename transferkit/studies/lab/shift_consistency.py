@@ -72,7 +72,7 @@ def shifts(classifier: Classifier, images: Images, device: torch.device, farthes
         moved = np.stack([_answers(classifier, images, device, (px * down, px * right)) for down, right in DIRECTIONS])
         same = float((moved == at_rest).mean())
         interval = wilson(round(same * len(images)), len(images))
-        accuracy = float((moved == images.labels).mean())
+        accuracy = float((moved == images.require_labels()).mean())
         rows.append(Shifted(px, len(images), accuracy, same, (interval.low, interval.high)))
     return rows
 

@@ -83,8 +83,8 @@ def check_labels(
     train = collect(classifier, labelled, runtime, console, "features of train")
     test_features = collect(classifier, test_images, runtime, console, "features of test").features
     test = run.outputs("test")
-    train_issues = issues(train.labels, _out_of_sample(train, run, seed))
-    test_issues = issues(test.labels, np.exp(test.log_probabilities))
+    train_issues = issues(train.require_labels(), _out_of_sample(train, run, seed))
+    test_issues = issues(test.require_labels(), np.exp(test.log_probabilities))
     pairs = duplicates(labelled, test_images, train.features, test_features)
     found = {
         "judge": judge,
@@ -164,12 +164,12 @@ def issues(labels: Integers, probabilities: Floats) -> list[Issue]:
 
 def _out_of_sample(train: Outputs, run: Run, seed: int) -> Floats:
     """(N, C), each image's probabilities from a probe that was fitted on the other folds."""
-    features, labels = torch.from_numpy(train.features), torch.from_numpy(train.labels)
+    features, labels = torch.from_numpy(train.features), torch.from_numpy(train.require_labels())
     classes = len(train.class_names)
     given = (run.facts.get("probe") or {}).get("C")
     none = features[:0], labels[:0]
     C = given or fit_probe(features, labels, *none, classes, seed=seed).C
-    fold = torch.from_numpy(folds(train.labels, seed))
+    fold = torch.from_numpy(folds(train.require_labels(), seed))
     others = (fold != torch.arange(FOLDS)[:, None]).float()  # (F, N)
     scale = features.std(dim=0).clamp_min(1e-6)
     fits = fit_linear(features, labels, classes, [C], scale=scale, sample_weights=others, tolerance=1e-4)
@@ -198,7 +198,7 @@ def _part(outputs: Outputs, total: int, found: Sequence[Issue]) -> dict[str, Any
         {
             "index": issue.index,
             "id": outputs.ids[issue.index],
-            "label": names[outputs.labels[issue.index]],
+            "label": names[outputs.require_labels()[issue.index]],
             "suggested": names[issue.suggested],
             "probability": issue.probability,
         }
@@ -208,7 +208,10 @@ def _part(outputs: Outputs, total: int, found: Sequence[Issue]) -> dict[str, Any
 
 
 def _pair(pair: Duplicate, test: Outputs, train: Images) -> dict[str, Any]:
-    test_name, train_name = test.class_names[test.labels[pair.test]], train.class_names[train.labels[pair.train]]
+    test_name, train_name = (
+        test.class_names[test.require_labels()[pair.test]],
+        train.class_names[train.require_labels()[pair.train]],
+    )
     return {
         "test": {"index": pair.test, "id": test.ids[pair.test], "label": test_name},
         "train": {"index": pair.train, "id": train.ids[pair.train], "label": train_name},
@@ -225,7 +228,7 @@ def _accuracies(test: Outputs, wrong_labels: Sequence[int], in_train: Sequence[i
         "without likely label errors": wrong_labels,
         "without both": [*in_train, *wrong_labels],
     }
-    hits = test.predictions == test.labels
+    hits = test.is_right
     return [{"of": name, **_share(np.delete(hits, sorted(set(out))))} for name, out in left_out.items()]
 
 

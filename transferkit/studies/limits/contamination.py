@@ -138,10 +138,10 @@ def contamination_of(image_set: ImageSet, outputs: Outputs, subject: LimitsSubje
     One class of the own names, or more than 5 % close images, are a warning.
     """
     images = image_set.images
-    present = set(images.labels.tolist())  # not classes that were dropped
+    present = set(images.require_labels().tolist())  # not classes that were dropped
     there = [name for label, name in enumerate(images.class_names) if label in present]
     same_names = known_names(subject.test.class_names, there)
-    by_name = np.isin(images.labels, [images.class_names.index(theirs) for theirs, _ in same_names])
+    by_name = np.isin(images.require_labels(), [images.class_names.index(theirs) for theirs, _ in same_names])
     cosines, nearest = nearest_train(outputs.features, subject.train.features)
     close = distances_of(cosines) < close_limit(subject)
     is_warning = bool(same_names) or bool(close.mean() > CLOSE_SHARE)

@@ -77,7 +77,7 @@ def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, consol
         "drop": DROP,
         "n": len(images),
         "severities": list(severities),
-        "clean": share_of(clean.predictions == clean.labels),
+        "clean": share_of(clean.is_right),
         "cells": cells,
         "corruptions": told,
         "families": _families(cells),
@@ -85,7 +85,7 @@ def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, consol
         "published": published.CORRUPTIONS if published.is_cifar10(subject) else None,
         "checksum": checksum(images, names, settings.seed),
     }
-    right = np.mean([part.predictions == part.labels for part in found.values()], axis=0)
+    right = np.mean([part.is_right for part in found.values()], axis=0)
     arrays = {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
     breaking = {row["name"]: row["breaking_point"] for row in told}
     if settings.cifar10c is not None:  # the authors' files are in their own order
@@ -195,8 +195,8 @@ def outputs_of(test: Outputs, images: Images) -> Outputs:
 
 
 def _cell(accepted: Bools, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
-    right = outputs.predictions == outputs.labels
-    before = float((clean.predictions == clean.labels).mean())
+    right = outputs.is_right
+    before = float(clean.is_right.mean())
     return {
         "accuracy": share_of(right),
         "retention": float(right.mean()) / before if before else None,
@@ -209,7 +209,7 @@ def _cell(accepted: Bools, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
 
 def _corruption(name: str, cells: Sequence[Mapping[str, Any]], clean: Outputs) -> dict[str, Any]:
     mine = [cell for cell in cells if cell["corruption"] == name]
-    before = float((clean.predictions == clean.labels).mean())
+    before = float(clean.is_right.mean())
     broken = [cell["severity"] for cell in mine if cell["accuracy"]["value"] < before - DROP]
     return {
         "name": name,
@@ -234,7 +234,7 @@ def _families(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _means(found: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) -> dict[str, Any]:
     """Mean accuracy over all versions; its interval draws images, because versions of one image are no new evidence."""
-    right = np.stack([part.predictions == part.labels for part in found.values()])  # (V, N)
+    right = np.stack([part.is_right for part in found.values()])  # (V, N)
     per_image = right.mean(axis=0)
     n = right.shape[1]
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
@@ -243,7 +243,7 @@ def _means(found: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) 
         str(severity): float(np.mean([right[index].mean() for index, key in enumerate(found) if key[1] == severity]))
         for severity in severities
     }
-    before = float((clean.predictions == clean.labels).mean())
+    before = float(clean.is_right.mean())
     mca = float(per_image.mean())
     return {
         "mca": mca,

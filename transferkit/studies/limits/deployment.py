@@ -57,7 +57,7 @@ def measure_deployment(field: DeploymentImages, subject: LimitsSubject, shifts: 
 def classes(outputs: Outputs, subject: LimitsSubject) -> list[dict[str, Any]]:
     """How often each class is answered, beside its share of the train images."""
     called = np.bincount(outputs.predictions, minlength=len(outputs.class_names)) / max(len(outputs), 1)
-    train = np.bincount(subject.train.labels, minlength=len(outputs.class_names)) / max(len(subject.train), 1)
+    train = np.bincount(subject.train.require_labels(), minlength=len(outputs.class_names)) / max(len(subject.train), 1)
     rows = [
         {"name": name, "called": float(share), "train": float(before)}
         for name, share, before in zip(outputs.class_names, called, train, strict=True)

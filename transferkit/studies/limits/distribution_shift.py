@@ -54,7 +54,7 @@ class Shift:
     @property
     def shared(self) -> tuple[int, ...]:
         """The run's classes among the images, by index."""
-        return tuple(np.unique(self.image_set.images.labels).tolist())
+        return tuple(np.unique(self.image_set.images.require_labels()).tolist())
 
 
 def load_shift(source: str, subject: LimitsSubject, settings: LimitsSettings, console: Console) -> Shift:
@@ -147,7 +147,7 @@ def matched(image_set: ImageSet, ours: Sequence[str], is_cifar101: bool = False)
             f"{', '.join(ours[:8])}. For images of other classes use --ood."
         )
     table = np.array([position.get(name, -1) for name in theirs])
-    labels = table[image_set.images.labels]
+    labels = table[image_set.images.require_labels()]
     kept = np.flatnonzero(labels >= 0)
     images = replace(image_set.images.subset(kept), labels=labels[kept], class_names=tuple(ours))
     left_out = [name for name in theirs if name not in position]
@@ -173,9 +173,9 @@ def _same_class(name: str, ours: Sequence[str]) -> int | None:
 def measure_shift(shift: Shift, subject: LimitsSubject) -> tuple[dict[str, Any], Outputs]:
     """Accuracy there and on the same classes of the run's own test images, and estimates that need no labels."""
     outputs = subject.store.outputs(shift.image_set.images, shift.image_set.name)
-    right = outputs.predictions == outputs.labels
-    member = np.isin(subject.test.labels, shift.shared)
-    own = (subject.test.predictions == subject.test.labels)[member]
+    right = outputs.is_right
+    member = np.isin(subject.test.require_labels(), shift.shared)
+    own = subject.test.is_right[member]
     gap = newcombe(int(own.sum()), len(own), int(right.sum()), len(right))
     accepted, _ = accepted_of(subject, outputs)
     row = {
@@ -204,7 +204,7 @@ def masked_accuracy(outputs: Outputs, shared: Sequence[int]) -> float | None:
     if len(shared) == len(outputs.class_names):
         return None
     answers = np.asarray(shared)[outputs.logits[:, list(shared)].argmax(axis=1)]
-    return float((answers == outputs.labels).mean())
+    return float((answers == outputs.require_labels()).mean())
 
 
 def atc(val: Outputs, outputs: Outputs) -> float:
@@ -212,7 +212,7 @@ def atc(val: Outputs, outputs: Outputs) -> float:
 
     Average thresholded confidence, Garg et al., ICLR 2022 (arXiv:2201.04234), eq. 2, with the largest probability.
     """
-    errors = float((val.predictions != val.labels).mean())
+    errors = float((~val.is_right).mean())
     ascending = np.sort(val.confidences)
     rank = min(round(errors * len(val)), len(val) - 1)
     return float((outputs.confidences >= ascending[rank]).mean())

@@ -98,7 +98,7 @@ def _unknown_items(
     images = scored_set.image_set.images
     items = _items(subject, scored_set.outputs, images, chosen, found, with_label=False)
     for item, index in zip(items, chosen, strict=True):
-        item["label"] = images.class_names[images.labels[index]]
+        item["label"] = images.class_names[images.require_labels()[index]]
     if near:
         for item, like in zip(items, nearest(scored_set.outputs, subject.train, chosen), strict=True):
             item["neighbours"] = found.add(subject.images["train"], like)
@@ -156,7 +156,7 @@ def strip_rows(strips: Sequence[Strip], found: Album) -> list[dict[str, Any]]:
 def _own_groups(subject: LimitsSubject) -> Iterator[tuple[str, Integers]]:
     yield "Most confident mistakes", most_confident_mistakes(subject.test, SHOWN)
     accepted, scores = accepted_of(subject, subject.test)
-    right = subject.test.predictions == subject.test.labels
+    right = subject.test.is_right
     order = np.argsort(-scores, kind="stable")
     yield "Right, and called unknown", order[(right & ~accepted)[order]][:SHOWN].astype(np.int64)
 
@@ -172,7 +172,7 @@ def _items(
             "picture": number,
             "id": outputs.ids[index],
             "predicted": outputs.class_names[outputs.predictions[index]],
-            "label": outputs.class_names[outputs.labels[index]] if with_label else None,
+            "label": outputs.class_names[outputs.require_labels()[index]] if with_label else None,
             "confidence": float(outputs.confidences[index]),
             "percentile": int(subject.limits.percentile(scores[[index]])[0]) if has_threshold else None,
         }

@@ -284,7 +284,7 @@ def without_classes(found: ImageSet, dropped: Sequence[str]) -> ImageSet:
     gone = [index for index, title in enumerate(found.images.class_names) if _names_of(title) & wanted]
     if not gone:
         return found
-    kept = ~np.isin(found.images.labels, gone)
+    kept = ~np.isin(found.images.require_labels(), gone)
     if not kept.any():
         raise TransferkitError(f"{found.name}: every class is dropped, so that no image is left.")
     listed = ", ".join(found.images.class_names[index].partition(",")[0] for index in gone)

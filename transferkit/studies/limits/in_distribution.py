@@ -39,7 +39,7 @@ def contract(subject: LimitsSubject) -> dict[str, Any]:
         "limit_per_class": run.recipe.data.limit_per_class,
         "classes": list(names),
         "n": run.facts["data"]["n"],
-        "n_of_class": np.bincount(subject.test.labels, minlength=len(names)).tolist(),
+        "n_of_class": np.bincount(subject.test.require_labels(), minlength=len(names)).tolist(),
         "seed": run.recipe.seed,
         "made": run.facts.get("started"),
         "fingerprint": run.facts["data"]["fingerprint"],
@@ -63,7 +63,7 @@ def own_test(subject: LimitsSubject, scores: Scores) -> dict[str, Any]:
 def duplicates(subject: LimitsSubject) -> dict[str, Any]:
     """Test images whose very pixels are in train, and the accuracy without them."""
     same = np.array([digest.tobytes() in subject.learnt for digest in subject.images["test"].digests], dtype=bool)
-    right = subject.test.predictions == subject.test.labels
+    right = subject.test.is_right
     kept = share_of(right[~same]) if same.any() else None
     return {"exact": int(same.sum()), "n": len(same), "accuracy_without": kept}
 
@@ -113,7 +113,7 @@ def calibration_verdict(row: dict[str, Any]) -> str:
 
 def selective(val: Outputs, test: Outputs, limits: Rejection, target: float, evaluated: Scores) -> dict[str, Any]:
     """What answering only familiar images gives; thresholds come from val, results from test."""
-    scores, wrong = limits.scores(test), test.predictions != test.labels
+    scores, wrong = limits.scores(test), ~test.is_right
     return {
         **evaluated["selective"],
         "n": len(test),
@@ -157,7 +157,7 @@ def promise(val: Outputs, test: Outputs, target: float) -> dict[str, Any]:
         "threshold": point.threshold,
         "n_val": len(val),
         "accepted": share_of(accepted),
-        "error": share_of((test.predictions != test.labels)[accepted]),
+        "error": share_of((~test.is_right)[accepted]),
     }
 
 

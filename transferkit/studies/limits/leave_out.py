@@ -124,8 +124,8 @@ def retrained(subject: LimitsSubject, group: Sequence[int], seed: int) -> Reduce
     classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, SILENT)
     context = Context(subject.runtime, SILENT, recipe.seed)
     methods.fit(classifier, splits, recipe.method, recipe.backbone, context)
-    members = subject.images["test"].subset(np.flatnonzero(np.isin(subject.images["test"].labels, group)))
-    unknown = replace(members, labels=np.zeros(len(members), np.int64), class_names=splits.class_names)
+    members = subject.images["test"].subset(np.flatnonzero(np.isin(subject.images["test"].require_labels(), group)))
+    unknown = replace(members, labels=None, class_names=splits.class_names)
     sets = (parts["train"], parts["val"], parts["test"], unknown)
     train, val, test, other = (collect(classifier, part, subject.runtime, SILENT, "") for part in sets)
     return Reduced(_stratified(train, TRAIN_IMAGES, seed), val, test, other, linear_head(classifier.head))
@@ -178,29 +178,29 @@ def _mean(found: Sequence[dict[str, Any]], name: str, seed: int) -> dict[str, An
 def without(outputs: Outputs, group: Sequence[int]) -> Outputs:
     """The images of the other classes, labels counted along the classes that are left."""
     left = [index for index in range(len(outputs.class_names)) if index not in group]
-    kept = rows(outputs, ~np.isin(outputs.labels, group))
+    kept = rows(outputs, ~np.isin(outputs.require_labels(), group))
     names = tuple(outputs.class_names[index] for index in left)
-    labels = np.searchsorted(left, kept.labels).astype(np.int64)
+    labels = np.searchsorted(left, kept.require_labels()).astype(np.int64)
     return Outputs(kept.features, kept.logits[:, left], labels, kept.ids, names)
 
 
 def only(outputs: Outputs, group: Sequence[int]) -> Outputs:
     """The images of the group."""
-    return rows(outputs, np.isin(outputs.labels, group))
+    return rows(outputs, np.isin(outputs.require_labels(), group))
 
 
 def as_unknown(outputs: Outputs, class_names: tuple[str, ...]) -> Outputs:
-    """The same features under other class names; labels are 0 and mean nothing."""
+    """The same features under other class names, among which they have no label."""
     logits = np.zeros((len(outputs), len(class_names)), np.float32)
-    return Outputs(outputs.features, logits, np.zeros(len(outputs), np.int64), outputs.ids, class_names)
+    return Outputs(outputs.features, logits, None, outputs.ids, class_names)
 
 
 def images_without(images: Images, group: Sequence[int]) -> Images:
     """The images of the other classes, labels counted along the classes that are left."""
     left = [index for index in range(len(images.class_names)) if index not in group]
-    kept = images.subset(np.flatnonzero(~np.isin(images.labels, group)))
+    kept = images.subset(np.flatnonzero(~np.isin(images.require_labels(), group)))
     names = tuple(images.class_names[index] for index in left)
-    return replace(kept, labels=np.searchsorted(left, kept.labels).astype(np.int64), class_names=names)
+    return replace(kept, labels=np.searchsorted(left, kept.require_labels()).astype(np.int64), class_names=names)
 
 
 def _under(head: LinearHead, outputs: Outputs) -> Outputs:
@@ -215,10 +215,11 @@ def _stratified(outputs: Outputs, limit: int, seed: int) -> Outputs:
     generator = np.random.default_rng(seed)
     per_class = max(1, limit // len(outputs.class_names))
     orders = [
-        generator.permutation(np.flatnonzero(outputs.labels == label)) for label in range(len(outputs.class_names))
+        generator.permutation(np.flatnonzero(outputs.require_labels() == label))
+        for label in range(len(outputs.class_names))
     ]
     return rows(outputs, np.sort(np.concatenate([order[:per_class] for order in orders])))
 
 
 def _tensors(outputs: Outputs) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(outputs.features), torch.from_numpy(outputs.labels)
+    return torch.from_numpy(outputs.features), torch.from_numpy(outputs.require_labels())

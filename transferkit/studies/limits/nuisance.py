@@ -196,7 +196,7 @@ def measure_sweeps(subject: LimitsSubject, seed: int, console: Console) -> dict[
         progress.advance(len(images))
     return {
         "n": len(images),
-        "accuracy": share_of(clean.predictions == clean.labels),
+        "accuracy": share_of(clean.is_right),
         "sweeps": rows,
         "background": background,
     }
@@ -215,14 +215,14 @@ def cell(value: float, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
     """Accuracy, and how many answers differ from those on the unchanged images."""
     return {
         "value": value,
-        "accuracy": share_of(outputs.predictions == outputs.labels),
+        "accuracy": share_of(outputs.is_right),
         "flipped": share_of(outputs.predictions != clean.predictions),
     }
 
 
 def safe_range(cells: Sequence[dict[str, Any]], neutral: float, clean: Outputs) -> dict[str, Any]:
     """The steps around the unchanged image up to which accuracy stays within 5 points."""
-    least = float((clean.predictions == clean.labels).mean()) - SAFE_DROP
+    least = float(clean.is_right.mean()) - SAFE_DROP
     is_safe = {each["value"]: each["accuracy"]["value"] >= least for each in cells}
     low = _reach(sorted((value for value in is_safe if value < neutral), reverse=True), is_safe, neutral)
     high = _reach(sorted(value for value in is_safe if value > neutral), is_safe, neutral)
@@ -243,8 +243,8 @@ def _reach(outwards: Sequence[float], is_safe: dict[float, bool], neutral: float
 def background_reliance(subject: LimitsSubject, images: Images, seed: int) -> dict[str, Any]:
     """Accuracy with the middle greyed out, beside guessing the commonest class."""
     outputs = collect_step(subject, images, "background_only", BACKGROUND_ONLY.values[0], seed)
-    right = share_of(outputs.predictions == outputs.labels)
-    chance = float(np.bincount(images.labels).max() / len(images))
+    right = share_of(outputs.is_right)
+    chance = float(np.bincount(images.require_labels()).max() / len(images))
     relies = right["interval"][0] > RELIANCE * chance
     words = "It relies on the background." if relies else "That shows no reliance on the background."
     return {"accuracy": right, "chance": chance, "relies": relies, "words": words}

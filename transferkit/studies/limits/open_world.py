@@ -35,7 +35,7 @@ def open_world_report(
         settings: Shares of unknown images to reckon with, and the error rate to stay below.
     """
     score = ood.summary_score(own["test"])
-    wrong = subject.test.predictions != subject.test.labels
+    wrong = ~subject.test.is_right
     tables: dict[str, Any] = {"target": settings.target_risk, "prevalence": list(settings.prevalence), "tables": []}
     for name, threshold in {"shipped": subject.limits.threshold(), score: thresholds[score]}.items():
         if threshold is None:

@@ -259,7 +259,7 @@ def without_suspects(
 
 def calls(images: Images, outputs: Outputs, accepted: Bools) -> dict[str, Any]:
     """What each unknown class is called where it is accepted, and the largest flows in words."""
-    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    counts = np.bincount(images.require_labels(), minlength=len(images.class_names))
     shown = np.argsort(-counts, kind="stable")[:ROWS]
     table = [_call_row(images, outputs, accepted, int(index)) for index in shown if counts[index]]
     flows = sorted((flow for row in table for flow in _flows(row)), key=lambda flow: (-flow["hits"], flow["class"]))
@@ -273,7 +273,7 @@ def calls(images: Images, outputs: Outputs, accepted: Bools) -> dict[str, Any]:
 
 
 def _call_row(images: Images, outputs: Outputs, accepted: Bools, label: int) -> dict[str, Any]:
-    member = images.labels == label
+    member = images.require_labels() == label
     answered = member & accepted
     counts = np.bincount(outputs.predictions[answered], minlength=len(outputs.class_names))
     confidence = [
@@ -311,7 +311,7 @@ def _flows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 def histogram(subject: LimitsSubject, unknown: Floats) -> dict[str, Any]:
     """The shipped score of right, wrong and unknown images in common bins, as shares."""
     scores = subject.limits.scores(subject.test)
-    right = subject.test.predictions == subject.test.labels
+    right = subject.test.is_right
     groups = {"right": scores[right], "wrong": scores[~right], "unknown": unknown}
     low, top = np.quantile(np.concatenate([scores, unknown]), (0.001, 0.999))
     edges = np.linspace(low, max(top, low + 1e-6), HISTOGRAM_BINS + 1)

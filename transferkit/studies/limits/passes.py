@@ -59,7 +59,7 @@ class OutputStore:
     def outputs(self, images: Images, title: str, progress: Progress | None = None) -> Outputs:
         """What the network says about the images; labels are those of the images where the classes are its own."""
         names = self.classifier.class_names
-        asked = images if images.class_names == names else as_unlabelled(images, names)
+        asked = images if images.class_names == names else replace(images, labels=None, class_names=names)
         missing = self._missing(asked, "")
         showing = nullcontext(progress) if progress or not missing else self.console.progress(title, missing)
         with showing as shown:
@@ -127,10 +127,9 @@ class OutputStore:
                 if progress:
                     progress.advance(len(batch))
         features, logits = map(in_memory, zip(*said, strict=True))
-        nothing = np.zeros(len(piece), np.int64)
         ids = images.ids[piece.start : piece.stop]
         require_finite_logits(logits, ids)
-        outputs = Outputs(features, logits, nothing, ids, self.classifier.class_names)
+        outputs = Outputs(features, logits, None, ids, self.classifier.class_names)
         return {"logits": logits, "scores": limits.scores(outputs)}
 
     def _on_device(self, images: Images, piece: range, size: int) -> Iterator[Tensor]:
@@ -169,8 +168,3 @@ def in_memory(batches: Sequence[Tensor]) -> Floats:
     """Batches as one float32 array on the host, moved there once."""
     together: Floats = torch.cat([batch.float() for batch in batches]).cpu().numpy()
     return together
-
-
-def as_unlabelled(images: Images, class_names: tuple[str, ...]) -> Images:
-    """The images under a model's class names, every label 0: nothing may be read from these labels."""
-    return replace(images, labels=np.zeros(len(images), np.int64), class_names=class_names)

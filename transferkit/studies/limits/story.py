@@ -277,8 +277,8 @@ def write_scores(path: Path, subject: LimitsSubject, observations: Observations)
     for name, outputs, scores in parts:
         arrays |= {f"{name}.{score}": values for score, values in scores.items()}
         arrays |= {f"{name}.prediction": outputs.predictions, f"{name}.ids": np.array(outputs.ids)}
-        arrays[f"{name}.label"] = outputs.labels
-    arrays |= {f"{part.name}.label": part.image_set.images.labels for part in observations.scored_sets}
+        arrays |= {} if outputs.labels is None else {f"{name}.label": outputs.labels}
+    arrays |= {f"{part.name}.label": part.image_set.images.require_labels() for part in observations.scored_sets}
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as file:

@@ -54,15 +54,17 @@ def strips(
     severities = sorted({severity for _, severity in found})
     made = []
     for number, (name, breaks_at) in enumerate(breaking.items()):
-        right = np.stack([found[name, severity].predictions == clean.labels for severity in severities])  # (S, N)
-        index = typical(clean.predictions == clean.labels, right, severities, breaks_at, number)
+        right = np.stack(
+            [found[name, severity].predictions == clean.require_labels() for severity in severities]
+        )  # (S, N)
+        index = typical(clean.is_right, right, severities, breaks_at, number)
         if index is None:
             continue
         versions = [(name, severity) for severity in severities]
         said = [(0, clean), *((severity, found[name, severity]) for _, severity in versions)]
         steps = tuple(_step(severity, outputs, clean, index) for severity, outputs in said)
         pixels = np.stack([images.take(slice(index, index + 1))[0], *(pixels_of(each, index) for each in versions)])
-        label = clean.class_names[clean.labels[index]]
+        label = clean.class_names[clean.require_labels()[index]]
         pictures = Images.from_pixels(pixels, np.zeros(len(pixels)), (label,))
         made.append(Strip(name, clean.ids[index], label, steps, pictures))
     return made
@@ -73,7 +75,7 @@ def _step(severity: int, outputs: Outputs, clean: Outputs, index: int) -> dict[s
     return {
         "severity": severity,
         "called": outputs.class_names[called],
-        "right": called == int(clean.labels[index]),
+        "right": called == int(clean.require_labels()[index]),
     }
 
 

@@ -152,7 +152,7 @@ def halves(test: Outputs, seed: int, why: str) -> tuple[Outputs, Outputs, str]:
     generator = np.random.default_rng(seed)
     first = np.zeros(len(test), dtype=bool)
     for label in range(len(test.class_names)):
-        order = generator.permutation(np.flatnonzero(test.labels == label))
+        order = generator.permutation(np.flatnonzero(test.require_labels() == label))
         first[order[: len(order) // 2]] = True
     note = f"{why}: half of its test images set the thresholds (stratified, seed {seed})"
     return rows(test, first), rows(test, ~first), note
@@ -162,5 +162,5 @@ def rows(outputs: Outputs, kept: np.ndarray) -> Outputs:
     """Some of the images, by index or by mask."""
     indices = np.flatnonzero(kept) if kept.dtype == bool else kept
     ids = tuple(outputs.ids[index] for index in indices)
-    parts = (outputs.features[indices], outputs.logits[indices], outputs.labels[indices])
-    return Outputs(*parts, ids, outputs.class_names)
+    labels = None if outputs.labels is None else outputs.labels[indices]
+    return Outputs(outputs.features[indices], outputs.logits[indices], labels, ids, outputs.class_names)

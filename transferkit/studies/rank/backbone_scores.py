@@ -81,9 +81,9 @@ def sample(images: Images, most: int, seed: int) -> Images:
             + (f"Use {mend} {needed} or more." if len(images) >= needed else f"Add {mend} {len(images)}.")
         )
     order = np.random.default_rng(seed).permutation(len(images))
-    order = order[np.argsort(images.labels[order], kind="stable")]
-    counts = np.bincount(images.labels, minlength=classes)
-    labels = images.labels[order]
+    order = order[np.argsort(images.require_labels()[order], kind="stable")]
+    counts = np.bincount(images.require_labels(), minlength=classes)
+    labels = images.require_labels()[order]
     position = np.arange(len(order)) - (np.cumsum(counts) - counts)[labels]
     urgency = np.where(position < 2, -1.0, (position + 0.5) / counts[labels])
     chosen = np.sort(np.argsort(urgency, kind="stable")[:most])
@@ -109,7 +109,7 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
     classifier.eval()
     title = f"features of {recipe.backbone.name}"
     features = torch.from_numpy(np.asarray(stored_features(classifier, images, runtime, console, title)))
-    labels = torch.from_numpy(images.labels)
+    labels = torch.from_numpy(images.require_labels())
     folds = list(cross_validated(features.to(runtime.device), labels.to(runtime.device), recipe.seed))
     facts = BackboneFacts(
         name=recipe.backbone.name,

@@ -85,7 +85,7 @@ def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: s
     scores, failures = all_scores(ranking, images, runtime, folder, console)
     if not scores:
         raise MachineError("No backbone came to an end:\n" + "\n".join(failures))
-    standings = ranked(scores, images.labels)
+    standings = ranked(scores, images.require_labels())
     ranking_found = Ranking(
         **vars(standings),
         folds=FOLDS,
@@ -224,7 +224,7 @@ def verdict(rows: Sequence[RankedBackbone], n: int) -> str:
 
 def data_facts(ranking: RankingRecipe, splits: Splits, images: Images) -> RankedData:
     """Which images the ranking was made on."""
-    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    counts = np.bincount(images.require_labels(), minlength=len(images.class_names))
     return RankedData(
         name=str(getattr(ranking.data, "path", ranking.data.name)),
         n=len(images),

@@ -145,6 +145,8 @@ def judged(
     for reading, solutions in probes:
         features = reading.of(test, "test")
         for name, solution in solutions.items():
-            right = probe_heads.hits(solution.head.logits, features[name], test.labels, solution.head.weight.device)
+            right = probe_heads.hits(
+                solution.head.logits, features[name], test.require_labels(), solution.head.weight.device
+            )
             accuracies[name][reading.kind] = {**probe_heads.share_of(right, len(test)), **solution.facts}
     return [{"layer": name, **facts[name], **accuracies[name]} for name in facts]

@@ -56,7 +56,7 @@ def fit(
         if solved.judge_others is None:
             return {}
         features = _features(classifier, test, "test", settings.batch_size, context)
-        return solved.judge_others(features, test.labels)
+        return solved.judge_others(features, test.require_labels())
 
     return Fitted(honest, groups, facts={"probe": solved.facts}, judge_others=judge_others)
 

@@ -49,7 +49,9 @@ class LabelledFeatures:
         """The features of the two open parts of a data set."""
         device = torch.device("cpu") if runtime.device.type == "mps" else runtime.device  # mps has no float64
         train_features, val_features = (torch.from_numpy(part).to(device) for part in (train, val))
-        train_labels, val_labels = (torch.from_numpy(part.labels).to(device) for part in (splits.train, splits.val))
+        train_labels, val_labels = (
+            torch.from_numpy(part.require_labels()).to(device) for part in (splits.train, splits.val)
+        )
         return cls(train_features, train_labels, val_features, val_labels, len(splits.class_names))
 
     @property
