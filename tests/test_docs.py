@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from transferkit.cli.app import app
@@ -18,6 +19,7 @@ from transferkit.cli.app import app
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "tools" / "reference.py"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 NAMESPACES = runpy.run_path(str(REFERENCE))["NAMESPACES"]
 NEEDS_YOUR_IMAGES = "my-images", "transform(images)"  # a reader's own files, which are not here
 
@@ -64,10 +66,7 @@ def is_public(name: str) -> bool:
 
 def test_python_blocks_take_public_names_only() -> None:
     taken = [
-        (page.name, name)
-        for page in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-        for block in blocks(page, "python")
-        for name in transferkit_names(block)
+        (page.name, name) for page in DOCUMENTS for block in blocks(page, "python") for name in transferkit_names(block)
     ]
 
     assert len(taken) >= 12
@@ -105,11 +104,43 @@ def test_readme_names_every_command() -> None:
     assert {name for name in registered if not re.search(rf"`(transferkit )?{name}\b", text)} - {"merge"} == set()
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    for page in [*PAGES, ROOT / "README.md"]:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-            if "://" not in target:
-                assert (page.parent / target).exists(), (page.name, target)
+def anchors(page: Path) -> set[str]:
+    """What `page.md#...` may name: its headings, as GitHub and the site write them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_links_between_pages_lead_to_files_and_headings() -> None:
+    links = [
+        (page, target)
+        for page in DOCUMENTS
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+        if "://" not in target
+    ]
+
+    assert len(links) >= 40
+    for page, target in links:
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), (page.name, target)
+        assert not anchor or anchor in anchors(there), (page.name, target)
+
+
+def test_the_site_and_the_index_list_every_page() -> None:
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    listed = sorted(re.findall(r"[\w-]+\.md", str(nav)))
+    linked = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"))
+
+    assert listed == [page.name for page in PAGES]
+    assert {*linked, "index.md"} == set(listed)
+
+
+def test_commands_to_copy_fit_a_terminal_of_80_columns() -> None:
+    lines = [line for block in blocks(ROOT / "README.md", "console") for line in block.splitlines()]
+
+    assert len(lines) >= 6
+    assert [line for line in lines if len(line) > 80] == []
 
 
 def test_generated_pages_are_what_the_code_says() -> None:
