@@ -10,6 +10,7 @@ import numpy as np
 from synthetic_runs import FACTS, MODEL
 
 from transferkit import recipe as recipes
+from transferkit.metrics.evaluation import evaluate
 from transferkit.metrics.outputs import Outputs
 from transferkit.recipe import Recipe
 from transferkit.runs.run_directory import Run
@@ -61,7 +62,7 @@ def _written(run: Run, made_by: Recipe, correct: Sequence[int], names: Sequence[
         [{"epoch": e, "step": 10 * e, "loss": 1 / e, "val_accuracy": 0.2 * e, "seconds": 5.0} for e in epochs]
     )
     run.save_outputs({"test": outputs(correct, names)})
-    run.write_json("evaluation", {})
+    run.write_evaluation(evaluate(outputs(correct, names)))
     write_text(run.path / "report.html", "")
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from transferkit.features.explanations.explain import Explanations
 from transferkit.features.explanations.feature_map import FeatureMap
 from transferkit.metrics.evaluation import evaluate, listed_one_by_one, thumbnail_choice, thumbnails
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.results import ProbeAccuracy, ProbedLayer, ProbedLayers
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 
@@ -66,7 +68,7 @@ def _written(run: Run, test: Outputs, data: str, method: str) -> Run:
     run.write_thumbnails(chosen, thumbnails(pictures(test), chosen))
     explanations(test).save(run.explanations_path)
     feature_map(test).save(run.map_path)
-    run.write_json("evaluation", evaluate(test, test))
+    run.write_evaluation(evaluate(test, test))
     return run
 
 
@@ -139,27 +141,30 @@ HISTORY = {"step": 10, "lr": 0.01, "gradient_norm": 1.5, "images_per_second": 12
 
 def with_layers(run: Run, layers: int = 3, last: float = 0.6) -> Run:
     """The run as if its layers had been probed: from 40 % up to `last` with the given weights, 30 % in a copy."""
-    run.write_json(
-        "evaluation", run.evaluation | {"layers": {"seed": 7, "pool": "avg", "rows": layer_rows(layers, last)}}
-    )
+    return with_rows(run, layer_rows(layers, last))
+
+
+def with_rows(run: Run, rows: Sequence[ProbedLayer]) -> Run:
+    """The run as if these layers had been probed."""
+    run.write_evaluation(replace(run.evaluation, layers=ProbedLayers(seed=7, pool="avg", rows=tuple(rows))))
     return Run(run.path)
 
 
-def layer_rows(layers: int, last: float) -> list[dict[str, object]]:
+def layer_rows(layers: int, last: float) -> list[ProbedLayer]:
     """Maps of 16 x 16 px that halve while receptive fields of 11 px double."""
     return [
-        {
-            "layer": f"layer{number + 1}",
-            "shape": [8 << number, 16 >> number, 16 >> number],
-            "receptive_field": 11 << number,
-            "stride": 4 << number,
-            "given": share(0.4 + (last - 0.4) * number / (layers - 1)),
-            "random": share(0.3),
-        }
+        ProbedLayer(
+            layer=f"layer{number + 1}",
+            shape=(8 << number, 16 >> number, 16 >> number),
+            receptive_field=11 << number,
+            stride=4 << number,
+            given=probe(0.4 + (last - 0.4) * number / (layers - 1)),
+            random=probe(0.3),
+        )
         for number in range(layers)
     ]
 
 
-def share(accuracy: float) -> dict[str, object]:
+def probe(accuracy: float) -> ProbeAccuracy:
     """An accuracy of 1,000 images, 3 points either way."""
-    return {"n": 1000, "accuracy": accuracy, "interval": [accuracy - 0.03, accuracy + 0.03], "C": 1.0}
+    return ProbeAccuracy(1000, accuracy, (accuracy - 0.03, accuracy + 0.03), C=1.0)

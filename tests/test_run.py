@@ -99,8 +99,8 @@ def test_the_reported_accuracy_is_that_of_the_stored_outputs(finished: Run) -> N
     outputs = finished.outputs("test")
 
     accuracy = float((outputs.logits.argmax(1) == outputs.labels).mean())
-    assert finished.evaluation["test"]["accuracy"] == pytest.approx(accuracy)
-    assert finished.evaluation["test"]["n"] == 179
+    assert finished.evaluation.test.accuracy == pytest.approx(accuracy)
+    assert finished.evaluation.test.n == 179
 
 
 def test_stored_outputs_hold_the_heads_input(finished: Run) -> None:

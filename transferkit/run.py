@@ -84,7 +84,7 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     clock.lap("fit")
 
     test_images = splits.test.open()
-    beside = fitted.judge_others(test_images)
+    others = fitted.judge_others(test_images)
     test = outputs_of(classifier, test_images, runtime, console, "test")
     run.save_outputs({"val": fitted.val, "test": test})
     clock.lap("evaluate")
@@ -111,8 +111,7 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     reason = {"input_reason": size.reason}
     notes = [*runtime.notes, *splits.notes, *fitted.notes, *extras.notes]
     run.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}, **reason})
-    evaluation = evaluate(test, fitted.val, fitted.history)
-    run.write_json("evaluation", {**evaluation, **beside})
+    run.write_evaluation(evaluate(test, fitted.val, fitted.history, others))
     run.remove_checkpoint()
     show(run, extras)
 

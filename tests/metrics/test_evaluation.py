@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,20 @@ from synthetic_runs import outputs
 from transferkit.data.images import Images
 from transferkit.metrics.evaluation import SHOWN, THUMBNAIL_PX, evaluate, thumbnail_choice, thumbnails
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.results import (
+    ConfusedPair,
+    Evaluation,
+    NeighboursAccuracy,
+    OtherResults,
+    ProbeAccuracy,
+    ProbedLayer,
+    ProbedLayers,
+    read_evaluation,
+    write_evaluation,
+)
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import read_json, write_json
+from transferkit.runtime.records import as_json
 
 
 def random_outputs(n: int = 300, classes: int = 5, seed: int = 0, strength: float = 1.5) -> Outputs:
@@ -26,31 +42,31 @@ def random_outputs(n: int = 300, classes: int = 5, seed: int = 0, strength: floa
 def test_the_numbers_are_those_of_scikit_learn() -> None:
     test = random_outputs()
 
-    scores = evaluate(test)["test"]
+    scores = evaluate(test).test
 
     precision, recall, f1, n = precision_recall_fscore_support(test.labels, test.predictions)
-    assert scores["accuracy"] == pytest.approx(accuracy_score(test.labels, test.predictions))
-    assert scores["confusion"] == confusion_matrix(test.labels, test.predictions).tolist()
-    assert scores["macro_recall"] == pytest.approx(recall.mean())
-    assert scores["nll"] == pytest.approx(log_loss(test.labels, np.exp(test.log_probabilities)), rel=1e-6)
-    assert [row["precision"] for row in scores["per_class"]] == pytest.approx(precision.tolist())
-    assert [row["recall"] for row in scores["per_class"]] == pytest.approx(recall.tolist())
-    assert [row["f1"] for row in scores["per_class"]] == pytest.approx(f1.tolist())
-    assert [row["n"] for row in scores["per_class"]] == n.tolist()
+    assert scores.accuracy == pytest.approx(accuracy_score(test.labels, test.predictions))
+    assert [list(row) for row in scores.confusion] == confusion_matrix(test.labels, test.predictions).tolist()
+    assert scores.macro_recall == pytest.approx(recall.mean())
+    assert scores.nll == pytest.approx(log_loss(test.labels, np.exp(test.log_probabilities)), rel=1e-6)
+    assert [row.precision for row in scores.per_class] == pytest.approx(precision.tolist())
+    assert [row.recall for row in scores.per_class] == pytest.approx(recall.tolist())
+    assert [row.f1 for row in scores.per_class] == pytest.approx(f1.tolist())
+    assert [row.n for row in scores.per_class] == n.tolist()
 
 
 def test_the_interval_is_wilsons() -> None:
-    scores = evaluate(outputs(per_class=10, wrong=3))["test"]
+    scores = evaluate(outputs(per_class=10, wrong=3)).test
 
     # 28 of 40, z = 1.96: centre (0.7 + 1.92 / 40) / (1 + 3.84 / 40), half width by the formula of Wilson 1927
-    assert (scores["accuracy"], scores["n"]) == (0.7, 40)
-    assert scores["interval"] == pytest.approx([0.5457, 0.8193], abs=2e-4)
+    assert (scores.accuracy, scores.n) == (0.7, 40)
+    assert scores.interval == pytest.approx([0.5457, 0.8193], abs=2e-4)
 
 
 def test_a_class_without_test_images_has_none_instead_of_a_number() -> None:
     test = outputs(names=("a", "b", "never"), labels=[0, 0, 1, 1], wrong=1)
 
-    text = json.dumps(evaluate(test), allow_nan=False)
+    text = json.dumps(as_json(evaluate(test)), allow_nan=False)
     rows = json.loads(text)["test"]["per_class"]
 
     assert rows[2]["n"] == 0
@@ -60,36 +76,38 @@ def test_a_class_without_test_images_has_none_instead_of_a_number() -> None:
 
 
 def test_a_perfect_classifier_has_no_confused_pairs_and_no_mistakes() -> None:
-    scores = evaluate(outputs(wrong=0))["test"]
+    scores = evaluate(outputs(wrong=0)).test
 
-    assert (scores["accuracy"], scores["most_confused"], scores["most_confident_mistakes"]) == (1.0, [], [])
-    assert all(row["top_confusion"] is None for row in scores["per_class"])
+    assert (scores.accuracy, scores.most_confused, scores.most_confident_mistakes) == (1.0, (), ())
+    assert all(row.top_confusion is None for row in scores.per_class)
 
 
 def test_val_is_reported_with_n_and_interval_or_as_none() -> None:
     test = outputs()
 
-    assert evaluate(test)["val"] is None
-    assert evaluate(test, test)["val"]["n"] == 40
-    assert evaluate(test, test)["val"]["accuracy"] == 0.7
+    val = evaluate(test, test).val
+
+    assert evaluate(test).val is None
+    assert val is not None
+    assert (val.n, val.accuracy) == (40, 0.7)
 
 
 def test_confused_pairs_name_count_and_share_of_the_true_class() -> None:
     test = outputs(names=("cat", "dog"), per_class=10, wrong=2)
 
-    pairs = evaluate(test)["test"]["most_confused"]
+    pairs = evaluate(test).test.most_confused
 
-    assert pairs[0] == {"true": "cat", "predicted": "dog", "n": 2, "share": 0.2}
+    assert pairs[0] == ConfusedPair(true="cat", predicted="dog", n=2, share=0.2)
 
 
 def test_mistakes_fall_and_hits_rise_in_confidence() -> None:
-    scores = evaluate(random_outputs())["test"]
+    scores = evaluate(random_outputs()).test
 
-    mistakes = [row["confidence"] for row in scores["most_confident_mistakes"]]
-    hits = [row["confidence"] for row in scores["least_confident_hits"]]
+    mistakes = [row.confidence for row in scores.most_confident_mistakes]
+    hits = [row.confidence for row in scores.least_confident_hits]
     assert mistakes == sorted(mistakes, reverse=True)
     assert hits == sorted(hits)
-    assert all(row["true"] != row["predicted"] for row in scores["most_confident_mistakes"])
+    assert all(row.true != row.predicted for row in scores.most_confident_mistakes)
     assert len(mistakes) == len(hits) == SHOWN
 
 
@@ -117,8 +135,8 @@ def test_hits_keep_a_share_of_the_pictures_when_mistakes_are_many() -> None:
 
 def test_the_images_listed_one_by_one_come_first() -> None:
     test = random_outputs()
-    scores = evaluate(test)["test"]
-    listed = [row["index"] for row in scores["most_confident_mistakes"] + scores["least_confident_hits"]]
+    scores = evaluate(test).test
+    listed = [row.index for row in scores.most_confident_mistakes + scores.least_confident_hits]
 
     assert thumbnail_choice(test, limit=2 * SHOWN).tolist() == listed
 
@@ -145,3 +163,67 @@ def test_large_images_become_small_pictures_and_small_ones_stay() -> None:
     assert reduced.shape == (1, 3, THUMBNAIL_PX, THUMBNAIL_PX // 2)
     assert (reduced == 7).all()
     assert np.array_equal(thumbnails(small, np.array([1, 0])), small.pixels[[1, 0]])
+
+
+# ---- the file ----
+
+OTHERS = OtherResults(
+    (NeighboursAccuracy(k=5, is_result=True, n=40, accuracy=0.5, interval=(0.35, 0.65)),),
+    ProbedLayers(
+        seed=1,
+        pool="avg",
+        rows=(
+            ProbedLayer("stage1", (8, 4, 4), 11, 4, ProbeAccuracy(40, 0.5, (0.35, 0.65), 1.0, "val", False)),
+            ProbedLayer("penultimate", (8,), "global", None, ProbeAccuracy(40, 0.5, (0.35, 0.65), 1.0)),
+        ),
+    ),
+)
+HISTORY = [
+    {"epoch": 0, "val_accuracy": 0.5, "val_loss": 1.0, "val_images": 40},
+    {"epoch": 1, "val_accuracy": 0.7, "val_loss": 0.5, "val_images": 40, "val_gained": 9, "val_lost": 1, "kept": True},
+]
+
+
+def whole() -> Evaluation:
+    test = random_outputs()
+    return evaluate(test, test, HISTORY, OTHERS)
+
+
+def test_an_evaluation_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, whole())
+
+    assert read_evaluation(tmp_path) == whole()
+
+
+def test_the_class_that_is_beaten_is_called_class_in_the_file(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, whole())
+
+    commonest = whole().test.commonest
+    assert commonest is not None
+    assert read_json(tmp_path / "evaluation.json")["test"]["commonest"]["class"] == commonest.class_name
+
+
+def test_without_test_images_the_numbers_are_nan_again_when_they_are_read(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, evaluate(outputs(labels=[])))
+
+    found = read_evaluation(tmp_path).test
+
+    assert read_json(tmp_path / "evaluation.json")["test"]["accuracy"] is None
+    assert np.isnan([found.accuracy, found.macro_recall, found.nll, found.calibration.ece, found.selective.aurc]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema": 2}, r"was written by a newer version of transferkit \(schema 2, here 1\)"),
+        ({"schema": None}, "is damaged: schema is None, expected int"),
+        ({"test": {}}, "is damaged: test.n is missing"),
+        ({"val": {"n": 40, "accuracy": "x", "interval": [0, 1]}}, "is damaged: val.accuracy is 'x', expected float"),
+        ({"neighbours": 5}, "is damaged: neighbours is 5, expected a list"),
+    ],
+)
+def test_a_damaged_evaluation_is_told_with_its_place(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    write_json(tmp_path / "evaluation.json", as_json(whole()) | change)
+
+    with pytest.raises(TransferkitError, match=rf"evaluation\.json {words}"):
+        read_evaluation(tmp_path)

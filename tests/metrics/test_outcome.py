@@ -21,6 +21,7 @@ from transferkit.metrics.evaluation import evaluate
 from transferkit.metrics.outcome import against_commonest, since_start
 from transferkit.metrics.outputs import Outputs
 from transferkit.runs.run_directory import Run
+from transferkit.runtime.records import as_json
 
 
 def judged(epoch: int, right: int, gained: int = 0, lost: int = 0, n: int = 1000, **keys: Any) -> dict[str, Any]:
@@ -40,32 +41,32 @@ def test_the_end_is_compared_with_the_start_by_the_images_gained_and_lost() -> N
     known = since_start(WORSE)
 
     assert known is not None
-    assert (known["start"]["accuracy"], known["end"]["accuracy"], known["best"]["epoch"]) == (0.9, 0.8, 1)
-    assert (known["is_worse"], known["is_shown"], known["is_result"], known["n"]) == (True, True, True, 1000)
+    assert (known.start.accuracy, known.end.accuracy, known.best.epoch) == (0.9, 0.8, 1)
+    assert (known.is_worse, known.is_shown, known.is_result, known.n) == (True, True, True, 1000)
     # mid-p: the exact test with half the probability of what was seen
     exact = mcnemar([[0, 20], [120, 0]], exact=True).pvalue
-    assert 0 < known["p"] < exact < 1e-10
+    assert 0 < known.p < exact < 1e-10
 
 
 def test_a_difference_within_chance_is_worse_but_not_shown() -> None:
     known = since_start(WITHIN_CHANCE)
 
     assert known is not None
-    assert (known["is_worse"], known["is_shown"]) == (True, False)
+    assert (known.is_worse, known.is_shown) == (True, False)
 
 
 def test_a_kept_start_has_lost_nothing() -> None:
     known = since_start([judged(0, 900, kept=True), judged(1, 800, 0, 100)])
 
     assert known is not None
-    assert (known["end"]["epoch"], known["gained"], known["lost"], known["p"], known["is_worse"]) == (0, 0, 0, 1, False)
+    assert (known.end.epoch, known.gained, known.lost, known.p, known.is_worse) == (0, 0, 0, 1, False)
 
 
 def test_a_result_that_learnt_from_val_is_judged_by_the_last_epoch_before() -> None:
     known = since_start([*BETTER[:1], judged(1, 900, 120, 20), {"epoch": 2, "val_accuracy": None, "kept": True}])
 
     assert known is not None
-    assert (known["end"]["epoch"], known["is_result"]) == (1, False)
+    assert (known.end.epoch, known.is_result) == (1, False)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +92,9 @@ def test_the_same_answer_is_compared_on_the_same_images() -> None:
     known = against_commonest(test)
 
     assert known is not None
-    assert (known["class"], known["accuracy"], known["only_model"], known["only_answer"]) == ("cat", 0.9, 6, 10)
-    assert known["p"] < mcnemar([[0, 6], [10, 0]], exact=True).pvalue
-    assert not known["is_beaten"]
+    assert (known.class_name, known.accuracy, known.only_model, known.only_answer) == ("cat", 0.9, 6, 10)
+    assert known.p < mcnemar([[0, 6], [10, 0]], exact=True).pvalue
+    assert not known.is_beaten
 
 
 def test_few_rare_images_suffice_where_nothing_else_is_lost() -> None:
@@ -103,7 +104,7 @@ def test_few_rare_images_suffice_where_nothing_else_is_lost() -> None:
     known = against_commonest(test)
 
     assert known is not None
-    assert known["is_beaten"]
+    assert known.is_beaten
 
 
 def test_among_equally_common_classes_the_strongest_rival_counts() -> None:
@@ -112,7 +113,7 @@ def test_among_equally_common_classes_the_strongest_rival_counts() -> None:
     known = against_commonest(constant)
 
     assert known is not None
-    assert (known["class"], known["p"], known["is_beaten"]) == ("dog", 1.0, False)
+    assert (known.class_name, known.p, known.is_beaten) == ("dog", 1.0, False)
 
 
 def test_nothing_can_beat_the_only_class_there_is() -> None:
@@ -130,7 +131,7 @@ def told(folder: Path, history: list[dict[str, Any]], test: Outputs | None = Non
     keys = {"name": "finetune", "size": 64, "lr": 0.03, "epochs": 4, **method}
     run.write_recipe(recipes.parse({"data": "cifar10", "backbone": {"name": "resnet18"}, "method": keys}))
     test = run.outputs("test")
-    run.write_json("evaluation", evaluate(test, test, history))
+    run.write_evaluation(evaluate(test, test, history))
     report.write(Run(folder))
     return Run(folder)
 
@@ -237,7 +238,7 @@ def test_better_than_the_commonest_class_by_chance_asks_for_more_images(tmp_path
 
 def test_a_run_of_an_earlier_version_is_told_as_before(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run", outputs())
-    evaluation = run.evaluation
+    evaluation = as_json(run.evaluation)
     del evaluation["since_start"], evaluation["test"]["commonest"]
     run.write_json("evaluation", evaluation)
     report.write(run)

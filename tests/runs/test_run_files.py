@@ -175,7 +175,7 @@ def test_a_damaged_line_of_the_history_is_named(run: Run) -> None:
 def test_what_a_run_writes_has_the_shape_that_is_read(run: Run) -> None:
     assert misfit(json.loads((run.path / "model.json").read_text()), MODEL) == ""
     assert misfit(run.facts, FACTS) == ""
-    assert run.evaluation["test"]["n"] > 0
+    assert run.evaluation.test.n > 0
 
 
 # ------------------------------------------------------------------------------------------- calls with other things

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from pages import page_of, terminal_lines
 from small_probes import CPU, noise, settings
-from synthetic_runs import finished_run, with_layers
+from synthetic_runs import finished_run, layer_rows, with_layers, with_rows
 from typer.testing import CliRunner
 
 from transferkit import report
@@ -60,33 +61,36 @@ def test_each_network_passes_once_over_the_images_for_all_layers_and_the_runs_ow
 
     fitted = probe.fit(classifier, splits, settings(layers="all", C=1.0), BARE, Context(CPU, SILENT, 0))
     images = splits.test.open()
-    rows = fitted.judge_others(images)["layers"]["rows"]
+    found = fitted.judge_others(images).layers
     test = outputs_of(classifier, images, CPU, SILENT, "test")
 
     assert sum(passed) == 2 * 60
-    assert [row["layer"] for row in rows] == STAGES
+    assert found is not None
+    assert [row.layer for row in found.rows] == STAGES
     # the last stage, averaged, is the head's input: its probe is the run's own
-    assert rows[-1]["given"]["accuracy"] == pytest.approx(float((test.predictions == test.labels).mean()))
+    assert found.rows[-1].given.accuracy == pytest.approx(float((test.predictions == test.labels).mean()))
 
 
 def test_a_row_has_n_interval_and_facts_of_the_layer(passed: list[int]) -> None:
     splits = noise()
 
     fitted = probe.fit(network(), splits, settings(layers="stage1,stage3", C=1.0), BARE, Context(CPU, SILENT, 0))
-    found = fitted.judge_others(splits.test.open())["layers"]
+    found = fitted.judge_others(splits.test.open()).layers
 
     assert passed
+    assert found is not None
     # 16 px: stage 1 keeps the side, stages 2 and 3 halve it in their first convolution; receptive fields of 3x3
     # convolutions: 3 + 2 + 2 = 7 at stride 1, + 2 + 4 = 13 at stride 2, + 4 + 8 = 25 at stride 4
-    assert [(row["layer"], tuple(row["shape"]), row["receptive_field"], row["stride"]) for row in found["rows"]] == [
+    assert [(row.layer, row.shape, row.receptive_field, row.stride) for row in found.rows] == [
         ("stage1", (32, 16, 16), 7, 1),
         ("stage3", (128, 4, 4), 25, 4),
     ]
-    for row in found["rows"]:
-        for kind in ("given", "random"):
-            assert row[kind]["n"] == 20
-            assert row[kind]["interval"][0] <= row[kind]["accuracy"] <= row[kind]["interval"][1]
-            assert (row[kind]["C"], row[kind]["chosen_by"]) == (1.0, "given")
+    for row in found.rows:
+        for probed in (row.given, row.random):
+            assert probed is not None
+            assert probed.n == 20
+            assert probed.interval[0] <= probed.accuracy <= probed.interval[1]
+            assert (probed.C, probed.chosen_by) == (1.0, "given")
 
 
 def test_a_network_with_random_weights_has_no_copy() -> None:
@@ -95,8 +99,9 @@ def test_a_network_with_random_weights_has_no_copy() -> None:
 
     fitted = probe.fit(classifier, splits, settings(layers="stem", C=1.0), BARE, Context(CPU, SILENT, 0))
 
-    (row,) = fitted.judge_others(splits.test.open())["layers"]["rows"]
-    assert "random" not in row
+    found = fitted.judge_others(splits.test.open()).layers
+    assert found is not None
+    assert [row.random for row in found.rows] == [None]
 
 
 def test_the_random_copy_comes_from_the_seed_and_prepares_images_alike() -> None:
@@ -132,13 +137,13 @@ def test_every_stage_of_other_networks_gives_one_row_per_image_and_a_shape_with_
     names = layer_probes.probed_layers(classifier, ("all",))
 
     features = LayerNetwork(classifier, names, "avg", CPU, SILENT)(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
-    facts = layer_probes.layer_facts(classifier, names)
+    geometries = layer_probes.layer_geometries(classifier, names)
 
-    assert features.keys() == facts.keys() == set(names)
-    assert facts[layer]["shape"] == shape
+    assert features.keys() == geometries.keys() == set(names)
+    assert geometries[layer].shape == shape
     assert features[layer].shape == (2, width)
     for each, rows in features.items():
-        found = facts[each]["shape"]
+        found = geometries[each].shape
         assert rows.shape == (2, found[0] if len(found) == 3 else found[-1])
 
 
@@ -213,10 +218,7 @@ def test_more_abstract_is_said_only_where_the_intervals_show_it(tmp_path: Path) 
 
 def test_random_weights_are_called_so_and_never_said_to_be_abstract(tmp_path: Path) -> None:
     run = with_layers(finished_run(tmp_path / "rising", method="probe"), last=0.9)
-    evaluation = run.evaluation
-    for row in evaluation["layers"]["rows"]:
-        del row["random"]
-    run.write_json("evaluation", evaluation)
+    run = with_rows(run, [replace(row, random=None) for row in layer_rows(3, last=0.9)])
     found = content.gather(run)
 
     assert layers.sentences(found)[0].startswith("Random weights: accuracy rises from 40.0 % (37.0–43.0) at layer1")
@@ -225,12 +227,10 @@ def test_random_weights_are_called_so_and_never_said_to_be_abstract(tmp_path: Pa
 
 
 def test_many_layers_and_hostile_names_are_drawn(tmp_path: Path) -> None:
-    run = with_layers(finished_run(tmp_path / "run", method="probe"), layers=12)
-    evaluation = run.evaluation
-    rows = evaluation["layers"]["rows"]
-    rows[0] |= {"layer": "<script>alert(1)</script>", "receptive_field": None}
-    rows[-1] |= {"shape": [512], "receptive_field": "global", "stride": None}
-    run.write_json("evaluation", evaluation)
+    rows = layer_rows(12, last=0.6)
+    rows[0] = replace(rows[0], layer="<script>alert(1)</script>", receptive_field=None)
+    rows[-1] = replace(rows[-1], shape=(512,), receptive_field="global", stride=None)
+    run = with_rows(finished_run(tmp_path / "run", method="probe"), rows)
 
     page = page_of(run)
     report.figure(run, "layers", tmp_path / "layers.pdf")

@@ -239,18 +239,18 @@ def test_every_number_of_neighbours_is_reported_with_n_and_interval() -> None:
     solved = probe_heads.knn(known, settings(classifier="knn", k=7), 0)
     assert solved.judge_others is not None
 
-    rows = solved.judge_others(queries.train_features.numpy(), queries.train_labels.numpy())["neighbours"]
+    rows = solved.judge_others(queries.train_features.numpy(), queries.train_labels.numpy())
 
-    assert [(row["k"], row["is_result"], row["n"]) for row in rows] == [
+    assert [(row.k, row.is_result, row.n) for row in rows] == [
         (5, False, 33),
         (7, True, 33),
         (20, False, 33),
         (200, False, 33),
     ]
     for row in rows:
-        answers = knn_logits(*known.everything, queries.train_features, 3, row["k"]).argmax(1)
-        assert row["accuracy"] == pytest.approx(float((answers == queries.train_labels).float().mean()))
-        assert row["interval"][0] < row["accuracy"] < row["interval"][1]
+        answers = knn_logits(*known.everything, queries.train_features, 3, row.k).argmax(1)
+        assert row.accuracy == pytest.approx(float((answers == queries.train_labels).float().mean()))
+        assert row.interval[0] < row.accuracy < row.interval[1]
 
 
 def test_fewer_images_than_twenty_lower_k_and_say_so() -> None:
@@ -311,7 +311,7 @@ def test_a_run_of_neighbours_predicts_without_its_training_images(tmp_path: Path
 
     assert [found.name for found in predictions] == [test.class_names[index] for index in test.predictions[:50]]
     assert place.model["head"] == {"kind": "neighbours", "images": 80, "k": 20, "temperature": pytest.approx(0.07)}
-    assert [row["k"] for row in place.evaluation["neighbours"]] == [5, 20]
+    assert [row.k for row in place.evaluation.neighbours or ()] == [5, 20]
     assert place.facts["trained_parameters"] == 0
     assert "A vote of nearest neighbours in features of pixels gets" in (place.path / "report.md").read_text()
     assert "20 nearest of 80 images by cosine" in (place.path / "report.md").read_text()

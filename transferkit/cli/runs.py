@@ -127,11 +127,17 @@ def kept(folder: Path) -> str:
 def summary(run: Run) -> dict[str, Any]:
     """What --json prints of a finished run, the verdict in one sentence first."""
     from transferkit import report
+    from transferkit.runtime.records import as_json
 
-    test = run.evaluation["test"]
+    evaluation = as_json(run.evaluation)
     seconds = round(sum(run.facts["seconds"].values()), 3)
     keys = ("accuracy", "interval", "n", "macro_recall", "commonest")
-    beside: dict[str, Any] = {key: run.evaluation[key] for key in ("neighbours", "layers") if key in run.evaluation}
-    verdict = {"verdict": report.first_sentence(run), "run": str(run.path)}
-    beside["since_start"] = run.evaluation["since_start"]
-    return {**verdict, "test": {key: test[key] for key in keys}, **beside, "seconds": seconds}
+    others = {key: evaluation[key] for key in ("neighbours", "layers") if evaluation[key] is not None}
+    return {
+        "verdict": report.first_sentence(run),
+        "run": str(run.path),
+        "test": {key: evaluation["test"][key] for key in keys},
+        **others,
+        "since_start": evaluation["since_start"],
+        "seconds": seconds,
+    }

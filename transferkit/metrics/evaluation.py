@@ -1,4 +1,4 @@
-"""The numbers of a report: every one a pure function of stored outputs, gathered as plain JSON."""
+"""The evaluation of a run: every number a pure function of stored outputs and of the training's history."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from transferkit.data.images import Images
 from transferkit.metrics.calibration import (
+    ClassConfidence,
+    ReliabilityBin,
     classwise_ece,
     confidence_by_class,
     debiased_rms_calibration_error,
@@ -31,8 +33,23 @@ from transferkit.metrics.mistakes import least_confident_hits, most_confident_mi
 from transferkit.metrics.outcome import against_commonest, since_start
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import brier, nll, signed_overconfidence
+from transferkit.metrics.results import (
+    Accuracy,
+    Calibration,
+    CalibrationBin,
+    ClassCalibration,
+    ClassResult,
+    ConfusedPair,
+    Evaluation,
+    Guarantee,
+    OtherResults,
+    ScoredImage,
+    Scores,
+    SelectiveResult,
+    TopConfusion,
+)
 from transferkit.metrics.selective import augrc, aurc, error_auroc, guaranteed_point, risk_coverage
-from transferkit.metrics.statistics import Interval
+from transferkit.metrics.statistics import Bounds, Interval
 from transferkit.metrics.temperature import (
     FEWEST_FOR_TEMPERATURE,
     fit_temperature,
@@ -40,7 +57,6 @@ from transferkit.metrics.temperature import (
     with_temperature,
 )
 
-SCHEMA = 1  # of evaluation.json
 SHOWN = 24  # mistakes and hits listed one by one
 PAIRS = 10  # confused pairs put into words
 CURVE_POINTS = 60  # of the risk-coverage curve
@@ -51,166 +67,168 @@ PICTURES_IN_A_TURN = 12  # of a cell of the confusion matrix, before any cell ge
 THUMBNAIL_PX = 64  # longer side of a picture, at most
 
 
-def evaluate(test: Outputs, val: Outputs | None = None, history: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The content of evaluation.json: shares in [0, 1], 95 % intervals, None where a number is not defined.
+def evaluate(
+    test: Outputs,
+    val: Outputs | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    others: OtherResults = OtherResults(),
+) -> Evaluation:
+    """Everything that evaluation.json holds.
 
     The temperature is fitted on val; everything else of the test part sees the test outputs alone. What became of the
     weights that training started with is read off its history.
+
+    Args:
+        test: Of the test images.
+        val: Of the val images, where there are any.
+        history: One record per epoch, the start as epoch 0.
+        others: What else was fitted, judged on the test images.
     """
     val = val if val is not None and len(val) else None
-    parts = {"calibration": _calibration(test, val), "selective": _selective(test)}
-    measured = {"test": _scores(test) | parts, "val": _accuracy(val) if val else None}
-    evaluation = {"schema": SCHEMA, **measured, "since_start": since_start(history)}
-    return {name: without_nan(part) for name, part in evaluation.items()}
+    return Evaluation(
+        test=scores_on_test(test, val),
+        val=_accuracy(val) if val else None,
+        since_start=since_start(history),
+        neighbours=others.neighbours,
+        layers=others.layers,
+    )
 
 
-def _accuracy(outputs: Outputs) -> dict[str, Any]:
+def _accuracy(outputs: Outputs) -> Accuracy:
     share = accuracy_with_interval(outputs)
-    return {"n": share.n, "accuracy": share.value, "interval": _bounds(share.interval)}
+    return Accuracy(share.n, share.value, share.interval.bounds)
 
 
-def _scores(test: Outputs) -> dict[str, Any]:
-    confusion = confusion_matrix(test)
-    return {
-        **_accuracy(test),
-        "commonest": against_commonest(test),
-        "macro_recall": macro_recall(test),
-        "nll": nll(test),
-        "brier": brier(test),
-        "ece": ece(test),
-        "per_class": [
-            _class_row(row, test.class_names, counts) for row, counts in zip(per_class(test), confusion, strict=True)
-        ],
-        "confusion": confusion.tolist(),
-        "most_confused": [
-            {"true": pair.true, "predicted": pair.predicted, "n": pair.count, "share": pair.share.value}
-            for pair in most_confused(test, PAIRS)
-        ],
-        "most_confident_mistakes": _image_rows(test, most_confident_mistakes(test, SHOWN)),
-        "least_confident_hits": _image_rows(test, least_confident_hits(test, SHOWN)),
-    }
+def scores_on_test(test: Outputs, val: Outputs | None) -> Scores:
+    """The numbers of the test set; its temperature is fitted on val."""
+    confusion, accuracy = confusion_matrix(test), accuracy_with_interval(test)
+    return Scores(
+        n=accuracy.n,
+        accuracy=accuracy.value,
+        interval=accuracy.interval.bounds,
+        commonest=against_commonest(test),
+        macro_recall=macro_recall(test),
+        nll=nll(test),
+        brier=brier(test),
+        ece=ece(test),
+        per_class=tuple(
+            _class_result(row, test.class_names, counts) for row, counts in zip(per_class(test), confusion, strict=True)
+        ),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        most_confused=tuple(
+            ConfusedPair(pair.true, pair.predicted, pair.count, pair.share.value) for pair in most_confused(test, PAIRS)
+        ),
+        most_confident_mistakes=_scored_images(test, most_confident_mistakes(test, SHOWN)),
+        least_confident_hits=_scored_images(test, least_confident_hits(test, SHOWN)),
+        calibration=_calibration(test, val),
+        selective=_selective(test),
+    )
 
 
-def _class_row(row: ClassScores, names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "n": row.n,
-        "precision": row.precision,
-        "precision_interval": _bounds(row.precision_interval),
-        "recall": row.recall,
-        "recall_interval": _bounds(row.recall_interval),
-        "f1": row.f1,
-        "f1_interval": _bounds(row.f1_interval),
-        "top_confusion": _top_confusion(row.name, names, counts),
-    }
+def _class_result(row: ClassScores, names: Sequence[str], counts: npt.NDArray[np.int64]) -> ClassResult:
+    return ClassResult(
+        name=row.name,
+        n=row.n,
+        precision=row.precision,
+        precision_interval=_bounds(row.precision_interval),
+        recall=row.recall,
+        recall_interval=_bounds(row.recall_interval),
+        f1=row.f1,
+        f1_interval=_bounds(row.f1_interval),
+        top_confusion=_top_confusion(row.name, names, counts),
+    )
 
 
-def _top_confusion(name: str, names: Sequence[str], counts: npt.NDArray[np.int64]) -> dict[str, Any] | None:
+def _top_confusion(name: str, names: Sequence[str], counts: npt.NDArray[np.int64]) -> TopConfusion | None:
     """The other class that this one was given most often."""
     others = [(int(count), other) for other, count in zip(names, counts, strict=True) if other != name]
     most, other = max(others, key=lambda pair: pair[0], default=(0, ""))
-    return {"name": other, "n": most} if most else None
+    return TopConfusion(other, most) if most else None
 
 
-def _image_rows(test: Outputs, indices: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+def _scored_images(test: Outputs, indices: npt.NDArray[np.int64]) -> tuple[ScoredImage, ...]:
     names, predictions, confidences = test.class_names, test.predictions, test.confidences
-    return [
-        {
-            "index": index,
-            "id": test.ids[index],
-            "true": names[test.require_labels()[index]],
-            "predicted": names[predictions[index]],
-            "confidence": float(confidences[index]),
-        }
+    return tuple(
+        ScoredImage(
+            index=index,
+            id=test.ids[index],
+            true=names[test.require_labels()[index]],
+            predicted=names[predictions[index]],
+            confidence=float(confidences[index]),
+        )
         for index in indices.tolist()
-    ]
+    )
 
 
-def _calibration(test: Outputs, val: Outputs | None) -> dict[str, Any]:
+def _calibration(test: Outputs, val: Outputs | None) -> Calibration:
     """How far confidence can be believed, before and after the temperature that val asks for."""
     temperature = fit_temperature(val) if val is not None else None
-    scaled = with_temperature(test, temperature) if temperature else None
-    return {
+    scaled = _gaps(with_temperature(test, temperature)) if temperature else {}
+    return Calibration(
         **_gaps(test),
-        "ece_if_calibrated": _bounds(ece_if_calibrated(test, seed=0)),
-        "ece_equal_mass_if_calibrated": _bounds(ece_equal_mass_if_calibrated(test, seed=0)),
-        "temperature": temperature,
-        "temperature_interval": _bounds(temperature_interval(val, seed=0) if val is not None else None),
-        "temperature_needs": FEWEST_FOR_TEMPERATURE,
-        **({f"{name}_with_temperature": value for name, value in _gaps(scaled).items()} if scaled else {}),
-        "reliability": [
-            {
-                "low": group.low,
-                "high": group.high,
-                "n": group.n,
-                "confidence": group.confidence,
-                "accuracy": group.accuracy.value,
-                "interval": _bounds(group.accuracy.interval),
-            }
-            for group in reliability(test)
-        ],
-        "by_class": [
-            {
-                "name": row.name,
-                "n": row.accuracy.n,
-                "confidence": row.confidence,
-                "accuracy": row.accuracy.value,
-                "interval": _bounds(row.accuracy.interval),
-                "gap": row.gap,
-            }
-            for row in confidence_by_class(test)
-        ],
-    }
+        **{f"{name}_with_temperature": value for name, value in scaled.items()},
+        ece_if_calibrated=_bounds(ece_if_calibrated(test, seed=0)),
+        ece_equal_mass_if_calibrated=_bounds(ece_equal_mass_if_calibrated(test, seed=0)),
+        temperature=temperature,
+        temperature_interval=_bounds(temperature_interval(val, seed=0) if val is not None else None),
+        temperature_needs=FEWEST_FOR_TEMPERATURE,
+        reliability=tuple(_calibration_bin(group) for group in reliability(test)),
+        by_class=tuple(_class_calibration(row) for row in confidence_by_class(test)),
+    )
 
 
-def _gaps(outputs: Outputs) -> dict[str, float]:
+def _calibration_bin(group: ReliabilityBin) -> CalibrationBin:
+    accuracy = group.accuracy
+    return CalibrationBin(group.low, group.high, group.n, group.confidence, accuracy.value, accuracy.interval.bounds)
+
+
+def _class_calibration(row: ClassConfidence) -> ClassCalibration:
+    accuracy = row.accuracy
+    return ClassCalibration(row.name, accuracy.n, row.confidence, accuracy.value, accuracy.interval.bounds, row.gap)
+
+
+def _gaps(outputs: Outputs) -> dict[str, Any]:
     """The numbers that a temperature can change."""
     return {
         "nll": nll(outputs),
         "brier": brier(outputs),
         "ece": ece(outputs),
         "ece_equal_mass": ece_equal_mass(outputs),
-        "debiased_rms": debiased_rms_calibration_error(outputs),
+        "debiased_rms": _defined(debiased_rms_calibration_error(outputs)),
         "classwise_ece": classwise_ece(outputs),
         "signed_overconfidence": signed_overconfidence(outputs),
     }
 
 
-def _selective(test: Outputs) -> dict[str, Any]:
+def _selective(test: Outputs) -> SelectiveResult:
     """What answering only the most confident images would give."""
     curve = risk_coverage(test)
     at = np.unique(np.linspace(0, max(len(test) - 1, 0), CURVE_POINTS).round().astype(int))[: len(test)]
-    points = {"coverage": curve.coverage[at].tolist(), "risk": curve.risk[at].tolist()}
-    areas = {"aurc": aurc(test), "augrc": augrc(test), "error_auroc": error_auroc(test)}
-    return {**areas, "guaranteed": [_guaranteed(test, target) for target in TARGETS], **points}
+    return SelectiveResult(
+        aurc=aurc(test),
+        augrc=augrc(test),
+        error_auroc=_defined(error_auroc(test)),
+        guaranteed=tuple(_guarantee(test, target) for target in TARGETS),
+        coverage=tuple(curve.coverage[at].tolist()),
+        risk=tuple(curve.risk[at].tolist()),
+    )
 
 
-def _guaranteed(test: Outputs, target: float) -> dict[str, Any]:
+def _guarantee(test: Outputs, target: float) -> Guarantee:
     """The largest coverage that guarantees an error rate, or only the target where none does."""
     point = guaranteed_point(test, target)
     if point is None:
-        return {"target": target, "coverage": None}
-    return {
-        "target": target,
-        "coverage": point.coverage,
-        "n": point.answered.n,
-        "errors": point.answered.hits,
-        "bound": point.bound,
-        "threshold": point.threshold,
-    }
+        return Guarantee(target, None)
+    answered = point.answered
+    return Guarantee(target, point.coverage, answered.n, answered.hits, point.bound, point.threshold)
 
 
-def _bounds(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else [float(interval.low), float(interval.high)]
+def _bounds(interval: Interval | None) -> Bounds | None:
+    return None if interval is None or math.isnan(interval.low) else interval.bounds
 
 
-def without_nan(value: Any) -> Any:
-    """The same with None for numbers that are not defined, because JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def thumbnail_choice(test: Outputs, limit: int = THUMBNAILS, seed: int = 0) -> npt.NDArray[np.int64]:

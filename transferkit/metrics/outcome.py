@@ -10,12 +10,13 @@ import numpy as np
 from transferkit.metrics.classification import confusion_matrix
 from transferkit.metrics.epochs import best_epoch
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.results import Commonest, JudgedEpoch, SinceStart
 from transferkit.metrics.statistics import mcnemar_mid_p
 
 ALPHA = 0.05  # level of each of the two tests, which answer two questions
 
 
-def since_start(history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def since_start(history: Sequence[Mapping[str, Any]]) -> SinceStart | None:
     """How the result stands to the weights that training began with, on the same val images.
 
     The result is the epoch marked `kept`. Where that one had learnt from val as well, it cannot be judged on val: then
@@ -32,25 +33,25 @@ def since_start(history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     start, end = judged[0], next((record for record in judged if record.get("kept")), judged[-1])
     gained, lost = end.get("val_gained", 0), end.get("val_lost", 0)
     p = mcnemar_mid_p(gained, lost)
-    return {
-        "n": end["val_images"],
-        "start": _brief(start),
-        "end": _brief(end),
-        "is_result": not kept or kept[-1] is end,
-        "best": _brief(judged[best_epoch(judged)]),
-        "gained": gained,
-        "lost": lost,
-        "p": p,
-        "is_worse": end["val_accuracy"] < start["val_accuracy"],
-        "is_shown": p <= ALPHA,
-    }
+    return SinceStart(
+        n=end["val_images"],
+        start=_judged(start),
+        end=_judged(end),
+        is_result=not kept or kept[-1] is end,
+        best=_judged(judged[best_epoch(judged)]),
+        gained=gained,
+        lost=lost,
+        p=p,
+        is_worse=end["val_accuracy"] < start["val_accuracy"],
+        is_shown=p <= ALPHA,
+    )
 
 
-def _brief(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {"epoch": record["epoch"], "accuracy": record["val_accuracy"], "loss": record["val_loss"]}
+def _judged(record: Mapping[str, Any]) -> JudgedEpoch:
+    return JudgedEpoch(record["epoch"], record["val_accuracy"], record["val_loss"])
 
 
-def against_commonest(test: Outputs) -> dict[str, Any] | None:
+def against_commonest(test: Outputs) -> Commonest | None:
     """Whether the model is shown to be better than always answering the commonest class of these images.
 
     McNemar's test (mid-p) on the same images. Where several classes are equally common, the one counts against which
@@ -64,17 +65,17 @@ def against_commonest(test: Outputs) -> dict[str, Any] | None:
     if (counts > 0).sum() < 2:
         return None
     rivals = [_against(int(label), counts, right, test.class_names) for label in np.flatnonzero(counts == counts.max())]
-    return max(rivals, key=lambda rival: float(rival["p"]))
+    return max(rivals, key=lambda rival: rival.p)
 
 
-def _against(label: int, counts: Any, right: Any, names: Sequence[str]) -> dict[str, Any]:
+def _against(label: int, counts: Any, right: Any, names: Sequence[str]) -> Commonest:
     only_model, only_answer = int(right.sum() - right[label]), int(counts[label] - right[label])
     p = mcnemar_mid_p(only_model, only_answer)
-    return {
-        "class": names[label],
-        "accuracy": float(counts[label] / counts.sum()),
-        "only_model": only_model,
-        "only_answer": only_answer,
-        "p": p,
-        "is_beaten": only_model > only_answer and p <= ALPHA,
-    }
+    return Commonest(
+        class_name=names[label],
+        accuracy=float(counts[label] / counts.sum()),
+        only_model=only_model,
+        only_answer=only_answer,
+        p=p,
+        is_beaten=only_model > only_answer and p <= ALPHA,
+    )

@@ -15,6 +15,7 @@ from transferkit import recipe as recipes
 from transferkit.features.explanations.explain import Explanations
 from transferkit.features.explanations.feature_map import FeatureMap
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.results import Evaluation, Scores
 from transferkit.report.published import Published, published
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
@@ -34,7 +35,8 @@ class Content:
 
     Attributes:
         name: Of the run's folder.
-        recipe: As resolved, {} where missing; likewise `model`, `facts`, `environment` and `evaluation`.
+        recipe: As resolved, {} where missing; likewise `model`, `facts` and `environment`.
+        evaluation: None where missing.
         recipe_yaml: The recipe as text.
         history: One mapping per epoch, the start as epoch 0.
         test: The stored outputs of the test set.
@@ -52,7 +54,7 @@ class Content:
     model: dict[str, Any]
     facts: dict[str, Any]
     environment: dict[str, Any]
-    evaluation: dict[str, Any]
+    evaluation: Evaluation | None
     history: list[dict[str, Any]]
     test: Outputs | None
     thumbnails: dict[int, npt.NDArray[np.uint8]]
@@ -63,21 +65,20 @@ class Content:
     missing: dict[str, str]
 
     @property
-    def scores(self) -> dict[str, Any]:
-        """The test set's part of the evaluation; {} where it is missing or there was no test image."""
-        scores = dict(self.evaluation.get("test") or {})
-        return scores if scores.get("n") else {}
+    def scores(self) -> Scores | None:
+        """The test set's part of the evaluation; None where it is missing or there was no test image."""
+        scores = self.evaluation.test if self.evaluation else None
+        return scores if scores and scores.n else None
 
     @property
     def class_names(self) -> list[str]:
         """The classes, from the evaluation."""
-        return [row["name"] for row in self.scores.get("per_class", [])]
+        return [row.name for row in self.scores.per_class] if self.scores else []
 
     @cached_property
     def confusion(self) -> npt.NDArray[np.int64]:
         """(C, C), rows true and columns predicted; (0, 0) without an evaluation."""
-        rows = self.scores.get("confusion") or np.zeros((0, 0))
-        return np.asarray(rows, dtype=np.int64)
+        return np.asarray(self.scores.confusion if self.scores else np.zeros((0, 0)), dtype=np.int64)
 
     @property
     def published(self) -> Published | str:
@@ -134,7 +135,7 @@ def gather(run: Run) -> Content:
         model=read("model", lambda: run.model, {}),
         facts=read("facts", lambda: run.facts, {}),
         environment=read("environment", lambda: run.environment, {}),
-        evaluation=read("evaluation", lambda: run.evaluation, {}),
+        evaluation=read("evaluation", lambda: run.evaluation, None),
         history=history,
         test=read("outputs", lambda: run.outputs("test"), None),
         thumbnails=thumbnails,
@@ -170,19 +171,24 @@ def _times(count: int) -> str:
 
 def neighbours_in_words(content: Content) -> list[str]:
     """The accuracy for each number of neighbours, where neighbours answered."""
-    rows = content.evaluation.get("neighbours") or []
+    rows = content.evaluation.neighbours if content.evaluation else None
     return [
-        f"k = {row['k']}: {percent(row['accuracy'])} ({percent_interval(row['interval'])}, n = {row['n']:,})"
-        f"{', the result' if row['is_result'] else ''}"
-        for row in rows
+        f"k = {row.k}: {percent(row.accuracy)} ({percent_interval(row.interval)}, n = {row.n:,})"
+        f"{', the result' if row.is_result else ''}"
+        for row in rows or ()
     ]
 
 
-def confusions_in_words(content: Content) -> list[str]:
+def val_images(content: Content) -> int:
+    """How many val images the evaluation is about."""
+    return content.evaluation.val.n if content.evaluation and content.evaluation.val else 0
+
+
+def confusions_in_words(scores: Scores) -> list[str]:
     """The most confused pairs as sentences."""
     return [
-        f"“{pair['true']}” was called “{pair['predicted']}” {pair['n']:,} times ({percent(pair['share'])} of it)."
-        for pair in content.scores.get("most_confused", [])
+        f"“{pair.true}” was called “{pair.predicted}” {pair.n:,} times ({percent(pair.share)} of it)."
+        for pair in scores.most_confused
     ]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from transferkit.metrics.results import CalibrationBin, Scores, SelectiveResult
+
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 30
 DOTTED_UP_TO = 40  # points of a line that are marked one by one
@@ -171,31 +173,29 @@ def probe_curve(probe: Mapping[str, Any]) -> list[Drawn]:
 # ---- calibration ----
 
 
-def calibration_drawings(scores: Mapping[str, Any]) -> list[Drawn]:
-    """What the evaluation holds of it: the reliability diagram and the risk-coverage curve."""
-    drawn = []
-    if bins := (scores.get("calibration") or {}).get("reliability"):
-        drawn.append(("Accuracy over confidence, %, with 95 % intervals", reliability(bins)))
-    if (selective := scores.get("selective") or {}).get("coverage"):
-        drawn.append(("Error rate, %, if only the most confident are answered", risk_coverage(selective)))
-    return drawn
+def calibration_drawings(scores: Scores) -> list[Drawn]:
+    """The reliability diagram and the risk-coverage curve."""
+    return [
+        ("Accuracy over confidence, %, with 95 % intervals", reliability(scores.calibration.reliability)),
+        ("Error rate, %, if only the most confident are answered", risk_coverage(scores.selective)),
+    ]
 
 
-def reliability(bins: Sequence[Mapping[str, Any]]) -> Markup:
+def reliability(bins: Sequence[CalibrationBin]) -> Markup:
     """Accuracy over confidence with intervals; dots on the diagonal keep what the classifier promises."""
     frame = Frame((0, 100), (0, 100))
     quarters = (0, 25, 50, 75, 100)
     parts = [frame.axes(quarters, quarters, "confidence, %", "{:g}".format)]
     parts.append(_segment("diagonal", frame.place(0, 0), frame.place(100, 100)))
     for group in bins:
-        low, high = (100 * bound for bound in group["interval"])
-        x, y = 100 * group["confidence"], 100 * group["accuracy"]
+        low, high = (100 * bound for bound in group.interval)
+        x, y = 100 * group.confidence, 100 * group.accuracy
         parts.append(_segment("range", frame.place(x, low), frame.place(x, high)))
-        parts.append(_dot(frame.place(x, y), f"confidence {x:.1f} %, accuracy {y:.1f} %, n = {group['n']:,}"))
+        parts.append(_dot(frame.place(x, y), f"confidence {x:.1f} %, accuracy {y:.1f} %, n = {group.n:,}"))
     return _svg(f"Reliability diagram of {len(bins)} bins", [Markup('<g class="s0">'), *parts, Markup("</g>")])
 
 
-def risk_coverage(selective: Mapping[str, Any]) -> Markup:
+def risk_coverage(selective: SelectiveResult) -> Markup:
     """Error rate among the images answered, over the share of images answered."""
-    line = Line([100 * share for share in selective["coverage"]], [100 * risk for risk in selective["risk"]])
+    line = Line([100 * share for share in selective.coverage], [100 * risk for risk in selective.risk])
     return curve([line], "Error rate of the images answered, %", "{:.3g}".format, "answered, %")

@@ -142,15 +142,15 @@ def _recall(content: Content) -> Any:
     from matplotlib.figure import Figure
 
     _require(content, "evaluation", content.scores)
-    rows = [row for row in content.scores["per_class"] if row["recall"] is not None]
-    rows.sort(key=lambda row: float(row["recall"]))
-    values = 100 * np.array([row["recall"] for row in rows])
-    bounds = 100 * np.array([row["recall_interval"] for row in rows])
+    per_class = content.scores.per_class if content.scores else ()
+    rows = sorted((row for row in per_class if row.recall is not None), key=lambda row: row.recall or 0.0)
+    values = 100 * np.array([row.recall for row in rows])
+    bounds = 100 * np.array([row.recall_interval for row in rows])
     drawn = Figure(figsize=(4.5, max(1.6, 0.19 * len(rows) + 0.6)), layout="constrained")
     axes = drawn.add_subplot()
     errors = np.clip([values - bounds[:, 0], bounds[:, 1] - values], 0, None)
     axes.errorbar(values, range(len(rows)), xerr=errors, fmt="o", color=HIT, ecolor=SOFT, markersize=3.5, capsize=2)
-    axes.set_yticks(range(len(rows)), [shortened(row["name"], 24) for row in rows])
+    axes.set_yticks(range(len(rows)), [shortened(row.name, 24) for row in rows])
     axes.set(xlabel="recall, % (95 % interval)", xlim=(0, 100), ylim=(-0.7, len(rows) - 0.3))
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     return drawn

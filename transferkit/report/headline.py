@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.metrics.results import ClassResult, Commonest, Scores, SinceStart
 from transferkit.recipe import METHOD_MODELS, TrainingSettings, of_method
 from transferkit.report.content import Content, percent
 
@@ -28,52 +29,52 @@ def _sentences(content: Content) -> list[str]:
             f"{content.subject} has not been evaluated.",
             content.missing.get("evaluation", "There was no test image."),
         ]
-    rival = scores.get("commonest") or {"is_beaten": True}  # all images of one class, or an earlier version
-    low, high = scores["interval"]
-    result = f"{content.subject} gets {percent(scores['accuracy'])} of {scores['n']:,} test images right"
+    rival = scores.commonest if scores.commonest and not scores.commonest.is_beaten else None
+    low, high = scores.interval
+    result = f"{content.subject} gets {percent(scores.accuracy)} of {scores.n:,} test images right"
     return [
         *_lost(content),
-        f"{result}." if rival["is_beaten"] else f"{result}, {_no_better(content, rival)}",
+        f"{result}, {_no_better(content, rival)}" if rival else f"{result}.",
         f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}.",
         *_way(content),
-        *_classes(scores, tells_guessing=rival["is_beaten"]),
+        *_classes(scores, tells_guessing=not rival),
     ]
 
 
-def _classes(scores: Mapping[str, Any], *, tells_guessing: bool) -> Iterator[str]:
-    known = [row for row in scores["per_class"] if row["recall"] is not None]
+def _classes(scores: Scores, *, tells_guessing: bool) -> Iterator[str]:
+    known = [row for row in scores.per_class if row.recall is not None]
     if len(known) < 2:
         return
     best, worst = max(known, key=_recall), min(known, key=_recall)
     yield (
-        f"It finds “{best['name']}” best ({percent(best['recall'])} of {best['n']:,}) "
-        f"and “{worst['name']}” worst ({percent(worst['recall'])} of {worst['n']:,})."
+        f"It finds “{best.name}” best ({percent(best.recall)} of {best.n:,}) "
+        f"and “{worst.name}” worst ({percent(worst.recall)} of {worst.n:,})."
     )
     if tells_guessing:
         yield f"Always answering the commonest class would give {percent(guessing(scores))}."
 
 
-def _recall(row: Mapping[str, Any]) -> float:
-    return float(row["recall"])
+def _recall(row: ClassResult) -> float:
+    return float(row.recall or 0.0)
 
 
-def guessing(scores: Mapping[str, Any]) -> float:
+def guessing(scores: Scores) -> float:
     """The accuracy of always answering the test set's commonest class."""
-    return float(max(row["n"] for row in scores["per_class"]) / scores["n"])
+    return max(row.n for row in scores.per_class) / scores.n
 
 
 # ---- against always answering the commonest class ----
 
 
-def _no_better(content: Content, rival: Mapping[str, Any]) -> str:
+def _no_better(content: Content, rival: Commonest) -> str:
     """The end of the sentence about a result that is not shown to beat one and the same answer."""
-    known = f"not shown to be better than always answering “{rival['class']}” ({percent(rival['accuracy'])})"
+    known = f"not shown to be better than always answering “{rival.class_name}” ({percent(rival.accuracy)})"
     return f"{known}: try {_joined(list(_cures_of_guessing(content, rival)))}."
 
 
-def _cures_of_guessing(content: Content, rival: Mapping[str, Any]) -> Iterator[str]:
+def _cures_of_guessing(content: Content, rival: Commonest) -> Iterator[str]:
     method = content.recipe.get("method") or {}
-    if rival["only_model"] > rival["only_answer"]:
+    if rival.only_model > rival.only_answer:
         yield "more test images, which may show it"
     if method.get("name") == "probe":
         yield "another backbone (transferkit rank)"
@@ -85,40 +86,44 @@ def _cures_of_guessing(content: Content, rival: Mapping[str, Any]) -> Iterator[s
 # ---- against its own start ----
 
 
+def _since_start(content: Content) -> SinceStart | None:
+    return content.evaluation.since_start if content.evaluation else None
+
+
 def _lost(content: Content) -> Iterator[str]:
     """A sentence where training did not pay: worse on val than its start, or the start was kept."""
-    known = content.evaluation.get("since_start")
+    known = _since_start(content)
     method = (content.recipe.get("method") or {}) | content.facts.get("rates", {})
     settings = of_method(METHOD_MODELS, method["name"]) if known else None
     if not known or settings is None or not issubclass(settings, TrainingSettings):
         return
     name = settings.fit_name
-    start, end, images = known["start"], known["end"], f"{known['n']:,} val images"
+    start, end, images = known.start, known.end, f"{known.n:,} val images"
     cures = f"try {_joined(list(_cures_of_loss(method, known)))}"
-    if end["epoch"] == 0:
+    if end.epoch == 0:
         yield (
             f"{name} did not help {content.backbone}, so its start was kept: no epoch got more than "
-            f"{percent(start['accuracy'])} of {images} right; {cures}."
+            f"{percent(start.accuracy)} of {images} right; {cures}."
         )
-    elif known["is_worse"]:
-        verb = "made {} worse" if known["is_shown"] else "did not help {}"
-        chance = "" if known["is_shown"] else " (within chance)"
+    elif known.is_worse:
+        verb = "made {} worse" if known.is_shown else "did not help {}"
+        chance = "" if known.is_shown else " (within chance)"
         yield (
-            f"{name} {verb.format(content.backbone)}: of {images}, {percent(start['accuracy'])} were right at its "
-            f"start and {percent(end['accuracy'])} {_end(known)}{chance}; {cures}."
+            f"{name} {verb.format(content.backbone)}: of {images}, {percent(start.accuracy)} were right at its "
+            f"start and {percent(end.accuracy)} {_end(known)}{chance}; {cures}."
         )
 
 
-def _end(known: Mapping[str, Any]) -> str:
+def _end(known: SinceStart) -> str:
     """When the end was judged: a result that has learnt from val cannot be judged on it."""
-    return "at the end" if known["is_result"] else "before it learnt from val too"
+    return "at the end" if known.is_result else "before it learnt from val too"
 
 
-def _cures_of_loss(method: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]:
-    best = known["best"]
-    if method.get("keep") == "last" and known["n"] >= FEWEST_TO_CHOOSE:
-        epoch = f"epoch {best['epoch']}" if best["epoch"] else "its start"
-        yield f"--keep best ({percent(best['accuracy'])}, {epoch})"
+def _cures_of_loss(method: Mapping[str, Any], known: SinceStart) -> Iterator[str]:
+    best = known.best
+    if method.get("keep") == "last" and known.n >= FEWEST_TO_CHOOSE:
+        epoch = f"epoch {best.epoch}" if best.epoch else "its start"
+        yield f"--keep best ({percent(best.accuracy)}, {epoch})"
     if method.get("lr"):
         yield " ".join(_gentler(method))
     if method.get("head") == "probe":
@@ -136,14 +141,14 @@ def _gentler(method: Mapping[str, Any]) -> Iterator[str]:
 
 def _way(content: Content) -> Iterator[str]:
     """How far training has come on val, where that is not the headline."""
-    known = content.evaluation.get("since_start")
-    if not known or known["is_worse"] or known["end"]["epoch"] == 0:
+    known = _since_start(content)
+    if not known or known.is_worse or known.end.epoch == 0:
         return
-    start, end = known["start"], known["end"]
-    chosen = f" (epoch {end['epoch']}, chosen by them, so a little too good)" if _keeps_best(content) else ""
+    start, end = known.start, known.end
+    chosen = f" (epoch {end.epoch}, chosen by them, so a little too good)" if _keeps_best(content) else ""
     yield (
-        f"Of {known['n']:,} val images, {percent(start['accuracy'])} were right at its start and "
-        f"{percent(end['accuracy'])} {_end(known)}{chosen}."
+        f"Of {known.n:,} val images, {percent(start.accuracy)} were right at its start and "
+        f"{percent(end.accuracy)} {_end(known)}{chosen}."
     )
 
 

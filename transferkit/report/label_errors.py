@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.pictures import data_uri
 
@@ -41,7 +42,7 @@ def labelled(content: Content) -> dict[str, Any]:
 
 def _words(content: Content) -> str:
     judge = JUDGES[content.labels["judge"]]
-    wrong = f"{100 * (1 - content.scores['accuracy']):.1f} %"
+    wrong = words.percent(1 - content.scores.accuracy if content.scores else None)
     return (
         f"Train labels were judged by a cross-validated linear probe on {judge}; test labels by the run's own outputs; "
         "both by confident learning (cleanlab). These are suggestions to look at, and all of them are in labels.csv: "

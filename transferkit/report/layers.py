@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,13 +11,11 @@ from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 
+from transferkit.metrics.results import ProbeAccuracy, ProbedLayer
 from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.plots import shortened
 
-Row = Mapping[str, Any]
-
-NETWORKS = ("given", "random")  # the one asked for, and a copy with random weights
 MOST_FLAT_LABELS = 8  # layers whose names fit below the axis side by side
 
 # Of the page's drawing, in px.
@@ -28,16 +26,18 @@ NAMES_AT = 372
 HEIGHT = 384
 
 
-def rows_of(content: Content) -> list[Row]:
+def rows_of(content: Content) -> tuple[ProbedLayer, ...]:
     """One row per probed layer, from the images to the head; empty where no layers were asked for."""
-    return list((content.evaluation.get("layers") or {}).get("rows") or [])
+    probed = content.evaluation.layers if content.evaluation else None
+    return probed.rows if probed else ()
 
 
-def networks_of(rows: Sequence[Row]) -> dict[str, str]:
-    """Which networks were probed, in words: the one given and, unless that is random itself, its copy."""
-    if all("random" in row for row in rows):
-        return dict(zip(NETWORKS, ("given weights", "random copy"), strict=True))
-    return {"given": "random weights"}
+def accuracies_of(rows: Sequence[ProbedLayer]) -> dict[str, tuple[ProbeAccuracy, ...]]:
+    """The accuracies at each layer, by network in words: the one given and, unless that is random, its random copy."""
+    given, random = tuple(row.given for row in rows), tuple(row.random for row in rows if row.random)
+    if len(random) < len(rows):
+        return {"random weights": given}
+    return {"given weights": given, "random copy": random}
 
 
 # ------------------------------------------------------------------------------------------------------- in words
@@ -47,20 +47,20 @@ def sentences(content: Content) -> list[str]:
     """What the drawing shows, as far as its intervals carry it, and what it does not say."""
     rows = rows_of(content)
     first, last = rows[0], rows[-1]
-    told = [_trend(title, first, last, name) for name, title in networks_of(rows).items()]
-    if _is_learnt(last) and _is_above(last["given"], first["given"]) and _never_falls(rows) and _shrinks(first, last):
+    told = [_trend(title, rows, accuracies) for title, accuracies in accuracies_of(rows).items()]
+    if _is_learnt(last) and _is_above(last.given, first.given) and _never_falls(rows) and _shrinks(first, last):
         told.append(
             "With the given weights a linear probe tells the classes apart better from deeper layers, while receptive "
             "fields grow and maps shrink: features become more abstract."
         )
-    if "random" in last:
-        told.append(_gain(last))
+    if last.random:
+        told.append(_gain(last, last.random))
     return told
 
 
-def _trend(name: str, first: Row, last: Row, network: str) -> str:
-    low, high = first[network], last[network]
-    ends = f"from {_accuracy(low)} at {first['layer']} to {_accuracy(high)} at {last['layer']}"
+def _trend(name: str, rows: Sequence[ProbedLayer], accuracies: Sequence[ProbeAccuracy]) -> str:
+    low, high = accuracies[0], accuracies[-1]
+    ends = f"from {_accuracy(low)} at {rows[0].layer} to {_accuracy(high)} at {rows[-1].layer}"
     if _is_above(high, low):
         return f"{name[0].upper()}{name[1:]}: accuracy rises {ends}."
     if _is_above(low, high):
@@ -68,93 +68,93 @@ def _trend(name: str, first: Row, last: Row, network: str) -> str:
     return f"{name[0].upper()}{name[1:]}: no difference is shown between the first and the last layer ({ends})."
 
 
-def _gain(last: Row) -> str:
+def _gain(last: ProbedLayer, random: ProbeAccuracy) -> str:
     """The last layer of both networks: what the weights add to the architecture."""
-    points = 100 * (last["given"]["accuracy"] - last["random"]["accuracy"])
+    points = 100 * (last.given.accuracy - random.accuracy)
     if _is_learnt(last):
-        return f"At {last['layer']}, the given weights are worth {points:.1f} points over random ones."
-    return f"At {last['layer']}, the given weights are not shown to be better than random ones ({points:+.1f} points)."
+        return f"At {last.layer}, the given weights are worth {points:.1f} points over random ones."
+    return f"At {last.layer}, the given weights are not shown to be better than random ones ({points:+.1f} points)."
 
 
-def _is_above(one: Row, other: Row) -> bool:
+def _is_above(one: ProbeAccuracy, other: ProbeAccuracy) -> bool:
     """Whether two intervals leave a gap; a careful reading, as both were measured on the same images."""
-    return bool(one["interval"][0] > other["interval"][1])
+    return one.interval[0] > other.interval[1]
 
 
-def _is_learnt(row: Row) -> bool:
+def _is_learnt(row: ProbedLayer) -> bool:
     """Whether the weights are shown to add something there; deeper layers of random weights have more channels too."""
-    return "random" in row and _is_above(row["given"], row["random"])
+    return row.random is not None and _is_above(row.given, row.random)
 
 
-def _never_falls(rows: Sequence[Row]) -> bool:
+def _never_falls(rows: Sequence[ProbedLayer]) -> bool:
     """Whether no layer is shown to be worse than the one before."""
-    return not any(_is_above(one["given"], other["given"]) for one, other in pairwise(rows))
+    return not any(_is_above(one.given, other.given) for one, other in pairwise(rows))
 
 
-def _shrinks(first: Row, last: Row) -> bool:
+def _shrinks(first: ProbedLayer, last: ProbedLayer) -> bool:
     sides = [map_side(row) for row in (first, last)]
     return sides[0] is not None and (sides[1] or 1) < sides[0]
 
 
-def _accuracy(share: Row) -> str:
-    return f"{words.percent(share['accuracy'])} ({words.percent_interval(share['interval'])})"
+def _accuracy(probe: ProbeAccuracy) -> str:
+    return f"{words.percent(probe.accuracy)} ({words.percent_interval(probe.interval)})"
 
 
 def caveats(content: Content) -> list[str]:
     """How the numbers were made."""
-    layers, rows = content.evaluation["layers"], rows_of(content)
+    probed = content.evaluation.layers if content.evaluation else None
+    if probed is None:
+        return []
+    rows = probed.rows
     known = (content.facts.get("data") or {}).get("n") or {}
     learnt = f" and learnt from {known['train'] + known['val']:,} others" if {"train", "val"} <= known.keys() else ""
     lines = [
-        f"n = {rows[0]['given']['n']:,} test images, 95 % Wilson intervals; every probe chose its C without them"
-        f"{learnt}.",
+        f"n = {rows[0].given.n:,} test images, 95 % Wilson intervals; every probe chose its C without them{learnt}.",
         f"Features are averages over each map{_tokens(rows)}, so a layer with more channels gives its probe more "
         "numbers.",
         "Receptive fields are counted before they are cut at the image's border; through skip connections they are the "
         f"maximum over all paths. The input is {content.model.get('input', {}).get('size', '?')} px wide.",
     ]
-    if "random" in rows[0]:
-        lines.append(f"One random copy, seed {layers['seed']}; another seed would move its line.")
+    if rows[0].random:
+        lines.append(f"One random copy, seed {probed.seed}; another seed would move its line.")
     else:
         lines.append("The network has random weights itself, so there is no random copy to compare it with.")
     return lines
 
 
-def _tokens(rows: Sequence[Row]) -> str:
-    return " or all tokens" if any(len(row["shape"]) == 2 for row in rows) else ""
+def _tokens(rows: Sequence[ProbedLayer]) -> str:
+    return " or all tokens" if any(len(row.shape) == 2 for row in rows) else ""
 
 
-def map_side(row: Row) -> int | None:
+def map_side(row: ProbedLayer) -> int | None:
     """The longer side of a layer's map in values; None for what has no places."""
-    shape = row["shape"]
-    return max(shape[1:]) if len(shape) == 3 else None
+    return max(row.shape[1:]) if len(row.shape) == 3 else None
 
 
-def sizes(rows: Sequence[Row]) -> tuple[list[int | None], list[int | None]]:
+def sizes(rows: Sequence[ProbedLayer]) -> tuple[list[int | None], list[int | None]]:
     """Receptive field in px and side of the map of each layer; None where there is no such number."""
-    fields = [row["receptive_field"] if isinstance(row["receptive_field"], int) else None for row in rows]
+    fields = [row.receptive_field if isinstance(row.receptive_field, int) else None for row in rows]
     return fields, [map_side(row) for row in rows]
 
 
-def field_words(row: Row) -> str:
+def field_words(field: int | str | None) -> str:
     """The receptive field.
 
     Example:
-        >>> field_words({"receptive_field": 43}), field_words({"receptive_field": "global"})
+        >>> field_words(43), field_words("global")
         ('43 px', 'global')
     """
-    field = row["receptive_field"]
     return f"{field} px" if isinstance(field, int) else str(field or "–")
 
 
-def shape_words(row: Row) -> str:
+def shape_words(shape: Sequence[int]) -> str:
     """Channels and map.
 
     Example:
-        >>> shape_words({"shape": [64, 16, 16]}), shape_words({"shape": [512]})
+        >>> shape_words((64, 16, 16)), shape_words((512,))
         ('64 x 16 x 16', '512')
     """
-    return " x ".join(str(side) for side in row["shape"])
+    return " x ".join(str(side) for side in shape)
 
 
 # --------------------------------------------------------------------------------------------- terminal and Markdown
@@ -165,32 +165,33 @@ def table(content: Content) -> Table:
     rows = rows_of(content)
     drawn = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     drawn.add_column("layer", overflow="fold", max_width=20)
-    for title in ("output", "sees", *(f"{name}, %" for name in networks_of(rows).values())):
+    networks = accuracies_of(rows)
+    for title in ("output", "sees", *(f"{name}, %" for name in networks)):
         drawn.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        shares = (_cell(row[name]) for name in networks_of(rows))
-        drawn.add_row(Text(str(row["layer"])), shape_words(row).replace(" ", ""), field_words(row), *shares)
+    for row, probes in zip(rows, zip(*networks.values(), strict=True), strict=True):
+        shape, field = shape_words(row.shape).replace(" ", ""), field_words(row.receptive_field)
+        drawn.add_row(Text(row.layer), shape, field, *(_cell(probe) for probe in probes))
     return drawn
 
 
-def _cell(share: Row) -> Text:
-    return Text.assemble(f"{100 * share['accuracy']:.1f} ", (words.percent_interval(share["interval"]), "dim"))
+def _cell(probe: ProbeAccuracy) -> Text:
+    return Text.assemble(f"{100 * probe.accuracy:.1f} ", (words.percent_interval(probe.interval), "dim"))
 
 
 def markdown_rows(content: Content) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the Markdown table."""
     rows = rows_of(content)
-    names = networks_of(rows)
-    header = ["layer", "output", "receptive field", *(f"{name}, % (95 %)" for name in names.values()), "n"]
+    networks = accuracies_of(rows)
+    header = ["layer", "output", "receptive field", *(f"{name}, % (95 %)" for name in networks), "n"]
     return header, [
         [
-            str(row["layer"]),
-            shape_words(row),
-            field_words(row),
-            *(_accuracy(row[name]) for name in names),
-            f"{row['given']['n']:,}",
+            row.layer,
+            shape_words(row.shape),
+            field_words(row.receptive_field),
+            *(_accuracy(probe) for probe in probes),
+            f"{row.given.n:,}",
         ]
-        for row in rows
+        for row, probes in zip(rows, zip(*networks.values(), strict=True), strict=True)
     ]
 
 
@@ -203,7 +204,7 @@ def drawing(content: Content) -> Markup:
     across = [LEFT + (WIDTH - LEFT - RIGHT) * (index + 0.5) / len(rows) for index in range(len(rows))]
     flat = len(rows) <= MOST_FLAT_LABELS
     height = HEIGHT if flat else HEIGHT + 60
-    label = f"Accuracy of a linear probe at {len(rows)} layers, from {rows[0]['layer']} to {rows[-1]['layer']}"
+    label = f"Accuracy of a linear probe at {len(rows)} layers, from {rows[0].layer} to {rows[-1].layer}"
     opening = Markup('<svg class="curve wide" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
         WIDTH, height, label
     )
@@ -211,9 +212,9 @@ def drawing(content: Content) -> Markup:
     return opening + Markup("").join(parts) + Markup("</svg>")
 
 
-def _accuracy_panel(rows: Sequence[Row], across: Sequence[float]) -> list[Markup]:
-    names = networks_of(rows)
-    highest = max(row[name]["interval"][1] for row in rows for name in names)
+def _accuracy_panel(rows: Sequence[ProbedLayer], across: Sequence[float]) -> list[Markup]:
+    networks = accuracies_of(rows)
+    highest = max(probe.interval[1] for probes in networks.values() for probe in probes)
     top: float = min(1.0, math.ceil(10 * highest) / 10)
 
     def up(share: float) -> float:
@@ -222,18 +223,18 @@ def _accuracy_panel(rows: Sequence[Row], across: Sequence[float]) -> list[Markup
     step = 0.1 if top <= 0.5 else 0.2
     parts = [_grid(up(step * number), f"{100 * step * number:.0f}") for number in range(round(top / step) + 1)]
     parts.append(_text(4, ACCURACY_TOP - 12, "accuracy of a linear probe, %", "start"))
-    for series, (name, title) in enumerate(names.items()):
-        points = [(x, up(row[name]["accuracy"])) for x, row in zip(across, rows, strict=True)]
-        ranges = [
-            _range(x, *(up(bound) for bound in row[name]["interval"])) for x, row in zip(across, rows, strict=True)
+    for series, (title, probes) in enumerate(networks.items()):
+        points = [(x, up(probe.accuracy)) for x, probe in zip(across, probes, strict=True)]
+        ranges = [_range(x, *map(up, probe.interval)) for x, probe in zip(across, probes, strict=True)]
+        told = [
+            f"{row.layer}, {title}: {_accuracy(probe)}, n = {probe.n:,}"
+            for row, probe in zip(rows, probes, strict=True)
         ]
-        told = [f"{row['layer']}, {title}: {_accuracy(row[name])}, n = {row[name]['n']:,}" for row in rows]
-        legend = _legend(series, title)
-        parts.append(_series(series, [*ranges, _line(points), *_dots(points, told), legend]))
+        parts.append(_series(series, [*ranges, _line(points), *_dots(points, told), _legend(series, title)]))
     return parts
 
 
-def _size_panel(rows: Sequence[Row], across: Sequence[float]) -> list[Markup]:
+def _size_panel(rows: Sequence[ProbedLayer], across: Sequence[float]) -> list[Markup]:
     """Receptive field in px and side of the map in values, each on a logarithmic scale, every point with its number."""
     fields, sides = sizes(rows)
     parts = [_text(4, FIELD_TOP - 14, "receptive field, px, and side of the map (logarithmic)", "start")]
@@ -255,8 +256,8 @@ def _size_panel(rows: Sequence[Row], across: Sequence[float]) -> list[Markup]:
     return parts
 
 
-def _layer_names(rows: Sequence[Row], across: Sequence[float], flat: bool) -> list[Markup]:
-    names = [shortened(str(row["layer"]), 14) for row in rows]
+def _layer_names(rows: Sequence[ProbedLayer], across: Sequence[float], flat: bool) -> list[Markup]:
+    names = [shortened(row.layer, 14) for row in rows]
     if flat:
         return [_text(x, NAMES_AT, name, "middle") for x, name in zip(across, names, strict=True)]
     turned = Markup('<text class="tick" transform="translate({} {}) rotate(-50)" text-anchor="end">{}</text>')
@@ -310,28 +311,28 @@ def figure(content: Content, colours: Sequence[str]) -> Any:
     rows = rows_of(content)
     drawn = Figure(figsize=(max(4.2, 0.62 * len(rows) + 1.4), 4.2), layout="constrained")
     upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    for name, colour, marker in zip(networks_of(rows), colours, "os", strict=False):
-        _plot_accuracy(upper, rows, name, colour, marker)
+    for (title, probes), colour, marker in zip(accuracies_of(rows).items(), colours, "os", strict=False):
+        _plot_accuracy(upper, probes, title, colour, marker)
     upper.set(ylabel="accuracy, % (95 % interval)", ylim=(0, None))
     upper.legend(frameon=False)
     _plot_sizes(lower, rows, colours[2])
     turned = len(rows) > MOST_FLAT_LABELS
-    names = [shortened(str(row["layer"]), 18) for row in rows]
+    names = [shortened(row.layer, 18) for row in rows]
     lower.set_xticks(range(len(rows)), names, rotation=45 if turned else 0)
     return drawn
 
 
-def _plot_accuracy(axes: Any, rows: Sequence[Row], name: str, colour: str, marker: str) -> None:
-    values = [100 * row[name]["accuracy"] for row in rows]
-    bounds = [[100 * bound for bound in row[name]["interval"]] for row in rows]
+def _plot_accuracy(axes: Any, probes: Sequence[ProbeAccuracy], title: str, colour: str, marker: str) -> None:
+    values = [100 * probe.accuracy for probe in probes]
+    bounds = [[100 * bound for bound in probe.interval] for probe in probes]
     below = [max(0.0, value - low) for value, (low, _) in zip(values, bounds, strict=True)]
     above = [max(0.0, high - value) for value, (_, high) in zip(values, bounds, strict=True)]
-    label = f"{networks_of(rows)[name]} (n = {rows[0][name]['n']:,})"
+    label = f"{title} (n = {probes[0].n:,})"
     style: Any = {"color": colour, "marker": marker, "markersize": 4, "capsize": 2, "label": label}
-    axes.errorbar(range(len(rows)), values, (below, above), **style)
+    axes.errorbar(range(len(probes)), values, (below, above), **style)
 
 
-def _plot_sizes(axes: Any, rows: Sequence[Row], colour: str) -> None:
+def _plot_sizes(axes: Any, rows: Sequence[ProbedLayer], colour: str) -> None:
     """Receptive field and map on one logarithmic scale; points carry their numbers, so the axis needs none."""
     fields, sides = sizes(rows)
     for values, others, name, style in (

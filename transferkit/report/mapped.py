@@ -64,7 +64,7 @@ def _names(test: Outputs, labels: np.ndarray, wrong: np.ndarray, x: np.ndarray, 
 
 def map_words(content: Content) -> str:
     """What the map shows, with n, or why there is none."""
-    found, n = content.feature_map, content.scores.get("n", 0)
+    found, n = content.feature_map, content.scores.n if content.scores else 0
     if found is None or content.test is None:
         return ""
     if found.reason:

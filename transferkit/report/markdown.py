@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from transferkit.metrics.results import Scores
+from transferkit.metrics.statistics import Bounds
 from transferkit.report import calibrated, layers
 from transferkit.report import content as words
 from transferkit.report.content import Content
@@ -21,7 +23,7 @@ def markdown(content: Content) -> str:
     """The report as Markdown."""
     parts = [f"# {escaped(headline(content))}", escaped(" ".join(explanation(content)))]
     if content.scores:
-        parts += _scores(content)
+        parts += _scores(content, content.scores)
     if layers.rows_of(content):
         told = [*layers.sentences(content), *layers.caveats(content)]
         parts += ["## Layers", table(*layers.markdown_rows(content)), "\n".join(f"- {escaped(line)}" for line in told)]
@@ -40,28 +42,25 @@ def markdown(content: Content) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _scores(content: Content) -> list[str]:
-    scores, val = content.scores, content.evaluation.get("val")
-    rows = [
-        ["test accuracy", words.percent(scores["accuracy"]), words.percent_interval(scores["interval"]), scores["n"]]
-    ]
-    rows.append(["macro recall", words.percent(scores["macro_recall"]), "", scores["n"]])
+def _scores(content: Content, scores: Scores) -> list[str]:
+    val = content.evaluation.val if content.evaluation else None
+    rows = [["test accuracy", words.percent(scores.accuracy), words.percent_interval(scores.interval), scores.n]]
+    rows.append(["macro recall", words.percent(scores.macro_recall), "", scores.n])
     if val:
-        rows.append(["val accuracy", words.percent(val["accuracy"]), words.percent_interval(val["interval"]), val["n"]])
+        rows.append(["val accuracy", words.percent(val.accuracy), words.percent_interval(val.interval), val.n])
     classes = [
         [
-            row["name"],
-            row["n"],
-            *(_with_interval(row, key) for key in ("recall", "precision", "f1")),
-            f"{row['top_confusion']['name']} ({row['top_confusion']['n']})" if row["top_confusion"] else "–",
+            row.name,
+            row.n,
+            *(_with_interval(*share) for share in row.shares),
+            f"{row.top_confusion.name} ({row.top_confusion.n})" if row.top_confusion else "–",
         ]
-        for row in scores["per_class"]
+        for row in scores.per_class
     ]
     header = ["class", "n", "recall, %", "precision, %", "F1, %", "most often taken for"]
-    pairs = "\n".join(f"{rank}. {escaped(text)}" for rank, text in enumerate(words.confusions_in_words(content), 1))
+    pairs = "\n".join(f"{rank}. {escaped(text)}" for rank, text in enumerate(words.confusions_in_words(scores), 1))
     mistakes = [
-        [row["id"], row["true"], row["predicted"], words.percent(row["confidence"])]
-        for row in scores["most_confident_mistakes"]
+        [row.id, row.true, row.predicted, words.percent(row.confidence)] for row in scores.most_confident_mistakes
     ]
     return [
         table(["", "value", "95 % interval", "n"], rows),
@@ -73,17 +72,15 @@ def _scores(content: Content) -> list[str]:
             * bool(mistakes)
         ),
         "## Calibration",
-        table(["", "value", "with temperature", ""], calibrated.calibration_table(scores)),
-        escaped(calibrated.temperature_words(scores, (val or {}).get("n"))),
+        table(["", "value", "with temperature", ""], calibrated.calibration_table(scores.calibration)),
+        escaped(calibrated.temperature_words(scores.calibration, words.val_images(content))),
         "## Answering only when sure",
-        _bullets([*calibrated.selective(scores), *calibrated.guarantees(scores)]),
+        _bullets([*calibrated.selective(scores.selective), *calibrated.guarantees(scores.selective)]),
     ]
 
 
-def _with_interval(row: dict[str, Any], key: str) -> str:
-    if row[key] is None:
-        return "–"
-    return f"{100 * row[key]:.1f} ({words.percent_interval(row[f'{key}_interval'])})"
+def _with_interval(share: float | None, interval: Bounds | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} ({words.percent_interval(interval)})"
 
 
 def _history(history: Sequence[dict[str, Any]]) -> str:

@@ -48,13 +48,7 @@ def page(content: Content) -> str:
         scores=scores,
         sections=sections(content),
         total_seconds=total_seconds(content),
-        calibration_words=calibrated.calibration_words(scores),
-        calibration=calibrated.calibration_table(scores),
-        temperature=calibrated.temperature_words(scores, (content.evaluation.get("val") or {}).get("n")),
-        gaps=calibrated.confidence_rows(scores),
-        selective=calibrated.selective(scores),
-        guarantees=calibrated.guarantees(scores),
-        calibration_drawings=curves.calibration_drawings(scores),
+        **confidence_section(content),
         done=done(content),
         matrix=plots.confusion_svg(content.confusion, content.class_names) if scores else "",
         position={name: index for index, name in enumerate(content.class_names)},
@@ -65,7 +59,7 @@ def page(content: Content) -> str:
         map=map_svg(content, {index: row for row, index in enumerate(rows)}),
         map_words=map_words(content),
         numbered_up_to=plots.NUMBERED_UP_TO,
-        sampled=len(pictures) < scores.get("n", 0),
+        sampled=len(pictures) < (scores.n if scores else 0),
         labelled=labelled(content),
         curves=drawings(content),
         layers=layer_section(content),
@@ -159,6 +153,23 @@ def sections(content: Content) -> list[tuple[str, str]]:
     after = [("training", "Training"), ("published", "Published"), ("made", "Making"), ("environment", "Environment")]
     probed = [("layers", "Layers")] if layers.rows_of(content) else []
     return [*probed, ("confusion", "Confusion matrix"), *(scored if content.scores else []), *after]
+
+
+def confidence_section(content: Content) -> dict[str, Any]:
+    """What the page says about confidence; nothing without scores."""
+    scores = content.scores
+    if scores is None:
+        return {}
+    calibration, selective = scores.calibration, scores.selective
+    return {
+        "calibration_words": calibrated.calibration_words(calibration),
+        "calibration": calibrated.calibration_table(calibration),
+        "temperature": calibrated.temperature_words(calibration, words.val_images(content)),
+        "gaps": calibrated.confidence_rows(calibration),
+        "selective": calibrated.selective(selective),
+        "guarantees": calibrated.guarantees(selective),
+        "calibration_drawings": curves.calibration_drawings(scores),
+    }
 
 
 def layer_section(content: Content) -> dict[str, Any] | None:

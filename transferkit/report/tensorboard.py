@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -83,14 +84,14 @@ def scalars(run: Run) -> Iterator[tuple[str, float, int, float]]:
     for record in run.history:
         epoch, time = int(record["epoch"]), time + float(record.get("seconds") or 0.0)
         yield from ((tag, record[key], epoch, time) for key, tag in TRAINING.items() if record.get(key) is not None)
-    test = run.evaluation["test"]
-    yield from ((f"test/{key}", test[key], epoch, time) for key in TEST if test.get(key) is not None)
+    test = {key: getattr(run.evaluation.test, key) for key in TEST}
+    yield from ((f"test/{key}", value, epoch, time) for key, value in test.items() if not math.isnan(value))
 
 
 def _write_pictures(run: Run, writer: SummaryWriter, epoch: int) -> None:
     writer.add_image("test/confusion matrix", _confusion(run), epoch, dataformats="HWC")
     kept = run.thumbnails()
-    rows = [row["index"] for row in run.evaluation["test"]["most_confident_mistakes"][:PICTURES]]
+    rows = [row.index for row in run.evaluation.test.most_confident_mistakes[:PICTURES]]
     pictures = [kept[index] for index in rows if index in kept]
     if pictures:
         writer.add_images("test/most confident mistakes", np.stack(pictures), epoch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from transferkit.metrics.results import ClassResult, Scores
+from transferkit.metrics.statistics import Bounds
 from transferkit.report import content as words
 from transferkit.report import layers
 from transferkit.report.content import Content
@@ -32,49 +34,45 @@ def verdict(content: Content, path: str) -> RenderableType:
         parts += [Text(plain(line), style="dim") for line in layers.caveats(content)]
     elif scores:
         parts += [Text(line) for line in words.neighbours_in_words(content)]
-        classes = len(scores["per_class"])
-        parts += [Text(), class_table(scores["per_class"])]
+        classes = len(scores.per_class)
+        parts += [Text(), class_table(scores.per_class)]
         if classes > TABLE_UP_TO:
             parts.append(Text(f"The {WORST} classes with the lowest recall, of {classes:,}.", style="dim"))
         if classes <= MATRIX_UP_TO:
             parts += [Text(), matrix_table(content.confusion, content.class_names)]
-        parts += [Text(), *(Text(line) for line in pairs(content))]
+        parts += [Text(), *(Text(line) for line in pairs(scores))]
     parts.append(Text(plain(words.openings(content))))
     parts.append(Text(f"Report: {plain(path)}"))
     return Group(*parts)
 
 
-def pairs(content: Content) -> list[str]:
+def pairs(scores: Scores) -> list[str]:
     """The most confused pairs in words; short where table and matrix leave little room."""
-    classes = len(content.class_names)
+    classes = len(scores.per_class)
     limit = 1 if BOTH_UP_TO < classes <= MATRIX_UP_TO else 3
-    found = content.scores["most_confused"][:limit]
     return [
-        f"“{plain(pair['true'], 20)}” called “{plain(pair['predicted'], 20)}”: "
-        f"{pair['n']:,} ({words.percent(pair['share'])})"
-        for pair in found
+        f"“{plain(pair.true, 20)}” called “{plain(pair.predicted, 20)}”: {pair.n:,} ({words.percent(pair.share)})"
+        for pair in scores.most_confused[:limit]
     ] or ["No class was ever taken for another one."]
 
 
-def class_table(rows: list[dict[str, Any]]) -> Table:
+def class_table(rows: Sequence[ClassResult]) -> Table:
     """n, recall, precision and F1 of every class, or of the worst ones."""
     if len(rows) > TABLE_UP_TO:
-        rows = sorted(rows, key=lambda row: 2.0 if row["recall"] is None else row["recall"])[:WORST]
+        rows = sorted(rows, key=lambda row: 2.0 if row.recall is None else row.recall)[:WORST]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("class", no_wrap=True, max_width=20)
     for title in ("n", "recall, %", "precision, %", "F1, %"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        shares = (_share(row, key) for key in ("recall", "precision", "f1"))
-        table.add_row(Text(plain(row["name"], 20)), f"{row['n']:,}", *shares)
+        table.add_row(Text(plain(row.name, 20)), f"{row.n:,}", *(_share(*share) for share in row.shares))
     return table
 
 
-def _share(row: dict[str, Any], key: str) -> Text:
-    if row[key] is None:
+def _share(share: float | None, interval: Bounds | None) -> Text:
+    if share is None:
         return Text("–", style="dim")
-    interval = words.percent_interval(row[f"{key}_interval"])
-    return Text.assemble(f"{100 * row[key]:.1f} ", (interval, "dim"))
+    return Text.assemble(f"{100 * share:.1f} ", (words.percent_interval(interval), "dim"))
 
 
 def matrix_table(confusion: npt.NDArray[np.int64], names: list[str]) -> Table:

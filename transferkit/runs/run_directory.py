@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from transferkit import recipe as recipes
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.results import Evaluation, read_evaluation, write_evaluation
 from transferkit.models.stored_model import MODEL
 from transferkit.runs import result_folders
-from transferkit.runs.run_files import ENVIRONMENT, EPOCH, EVALUATION, FACTS
+from transferkit.runs.run_files import ENVIRONMENT, EPOCH, FACTS
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import (
@@ -117,9 +118,9 @@ class Run:
         return "bf16" if found == "bf16" else "fp32"
 
     @cached_property
-    def evaluation(self) -> dict[str, Any]:
+    def evaluation(self) -> Evaluation:
         """What evaluation.json says: every number of the report."""
-        return read_object(self.path / "evaluation.json", EVALUATION)
+        return read_evaluation(self.path)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -190,6 +191,10 @@ class Run:
     def write_history(self, history: Sequence[dict[str, Any]]) -> None:
         """The log of all finished epochs."""
         write_text(self.path / "history.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+
+    def write_evaluation(self, evaluation: Evaluation) -> None:
+        """Every number of the report; with it the run is finished."""
+        write_evaluation(self.path, evaluation)
 
     def write_json(self, name: str, value: Any) -> None:
         """One of the JSON files."""

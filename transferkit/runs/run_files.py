@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from transferkit.runtime.json_files import MAYBE, Shape, positive
 
-from transferkit.runtime.json_files import MAYBE, Shape, interval, positive, zero
-
-
-def two_ends(value: Any) -> bool:
-    """Whether it is an interval that was computed."""
-    return value is not None and interval(value)
-
-
-SCORED_IMAGE = {"index": int, "id": str, "true": str, "predicted": str, "confidence": float}
 COUNT = (None, int)
 OF_PARTS: Shape = dict.fromkeys(("train", "val", "test"), str)
 EPOCH: Shape = {
@@ -30,9 +21,6 @@ EPOCH: Shape = {
     "val_lost?": COUNT,
     "kept?": bool,
 }
-JUDGED = {"epoch": int, "accuracy": float, "loss?": MAYBE}
-BIN = {"n": int, "confidence": MAYBE, "accuracy": MAYBE, "interval": interval}
-CLASS_BIN = {"name": str, "n": int, "confidence": float, "accuracy": float, "gap": float, "interval": two_ends}
 FACTS: Shape = {
     "format?": int,
     "command?": str,
@@ -65,45 +53,4 @@ ENVIRONMENT: Shape = {
     "device?": str,
     "precision?": str,
     "threads?": int,
-}
-SCORES: Shape = {
-    "n": int,
-    "accuracy": float,
-    "interval": interval,
-    "macro_recall": MAYBE,
-    "per_class": [
-        {"name": str, "n": int, "top_confusion": (None, {"name": str, "n": int})}
-        | dict.fromkeys(("recall", "precision", "f1"), MAYBE)
-        | {f"{key}_interval": interval for key in ("recall", "precision", "f1")}
-    ],
-    "confusion": [[int]],
-    "most_confused": [{"true": str, "predicted": str, "n": int, "share": float}],
-    "most_confident_mistakes": [SCORED_IMAGE],
-    "least_confident_hits": [SCORED_IMAGE],
-    "calibration?": {
-        "nll": MAYBE,
-        "brier": MAYBE,
-        "ece": MAYBE,
-        "reliability": [BIN],
-        "by_class?": [CLASS_BIN],
-        "*": (None, float, interval),
-    },
-    "selective?": {"coverage": [float], "risk": [float], "guaranteed?": [{"target": float, "coverage": MAYBE}]},
-}
-SINCE_START: Shape = {
-    "n": int,
-    "start": JUDGED,
-    "end": JUDGED,
-    "best?": (None, JUDGED),
-    "is_result?": bool,
-    "gained?": COUNT,
-    "lost?": COUNT,
-    "p?": MAYBE,
-    "is_worse": bool,
-    "is_shown": bool,
-}
-EVALUATION: Shape = {
-    "test?": (None, {}, {"n": zero}, SCORES),
-    "val?": (None, {}, {"n": zero}, {"n": int, "accuracy": MAYBE, "interval": interval}),
-    "since_start?": (None, {}, SINCE_START),
 }

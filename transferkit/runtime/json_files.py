@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from transferkit.runtime.errors import TransferkitError, quoted
 
 SCHEMAS = {  # of files of results; counts up when the same name means another number
+    "evaluation.json": 1,
     "comparison.json": 3,  # before 3, p looked at the first seed alone
     "ranking.json": 2,  # before 2, pairs were compared as if folds had no training images in common
     "limits.json": 2,  # before 2, copies of the run's own images counted, and oblong files were cropped
@@ -19,6 +20,7 @@ SCHEMAS = {  # of files of results; counts up when the same name means another n
 
 
 AGAIN = {  # what to type where the schema is another
+    "evaluation.json": "transferkit run with its recipe.yaml and --out NEW-FOLDER",
     "comparison.json": "the same command with --overwrite, or transferkit compare RUN RUN ... --out NEW-FOLDER over "
     "its finished runs",
     "ranking.json": "the same command with --overwrite; stored features are used again",
@@ -40,19 +42,9 @@ def positive(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def zero(value: Any) -> bool:
-    """Whether there is nothing."""
-    return isinstance(value, int) and value == 0
-
-
 def share(value: Any) -> bool:
     """Whether it is a part of a whole, or all of it."""
     return not misfit(value, float) and 0 < value <= 1
-
-
-def interval(value: Any) -> bool:
-    """Whether it has two ends; None where there is nothing to give one for."""
-    return value is None or (isinstance(value, list) and len(value) == 2 and not misfit(value, [float]))
 
 
 MAYBE = (None, float)

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from transferkit.runtime.errors import TransferkitError, quoted
@@ -17,6 +17,7 @@ from transferkit.runtime.files import write_json
 from transferkit.runtime.json_files import MEND, read_json, read_line_objects, read_result
 
 Record = TypeVar("Record")
+Measure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]  # NaN is None in JSON
 
 EXPECTED = {  # what pydantic expected, as our messages say it
     "int": "int",
@@ -96,7 +97,8 @@ def from_json(value: Any, kind: type[Record], place: str, mend: str = "") -> Rec
     try:
         record: Record = _adapter(kind).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise TransferkitError(f"{place} is damaged: {_problem(error.errors()[0])}.{mend}") from error
+        first = min(error.errors(), key=lambda problem: problem["type"] != "missing")  # what is not there comes first
+        raise TransferkitError(f"{place} is damaged: {_problem(first)}.{mend}") from error
     return record
 
 

@@ -14,12 +14,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from transferkit.metrics.results import CalibrationBin
 from transferkit.report import curves
 from transferkit.report.curves import Frame, Line, ticks
 from transferkit.report.page import rendered
 from transferkit.report.pictures import data_uris
 from transferkit.report.plots import LEVELS, shortened
+from transferkit.runs.result_folders import LIMITS
 from transferkit.runtime.console import printable
+from transferkit.runtime.records import from_json
 from transferkit.studies.limits.figures import shift_points
 from transferkit.studies.limits.probit import scatter
 
@@ -29,6 +32,11 @@ Report = Mapping[str, Any]
 
 SETS_ON_SCREEN = 12
 GROUPS = ("right", "wrong", "unknown")
+
+
+def bins_of(report: Report) -> tuple[CalibrationBin, ...]:
+    """The bins of the reliability diagram."""
+    return from_json(report["calibration"]["reliability"], tuple[CalibrationBin, ...], LIMITS.result)
 
 
 def limits_page(report: Report, pixels: npt.NDArray[np.uint8]) -> str:
@@ -44,7 +52,7 @@ def limits_page(report: Report, pixels: npt.NDArray[np.uint8]) -> str:
         shade=accuracy_shade,
         words=name_in_words,
         number=number,
-        reliability=curves.reliability(report["calibration"]["reliability"]),
+        reliability=curves.reliability(bins_of(report)),
         risk=risk_drawing(report["selective"]),
         families=family_drawing(report["corruptions"]),
         heat=heat_rows(report["corruptions"]),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.metrics.evaluation import evaluate, without_nan
+from transferkit.metrics.evaluation import scores_on_test
 from transferkit.metrics.outputs import Outputs
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import LIMITS
@@ -22,6 +22,7 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_arrays, write_atomically, write_json
 from transferkit.runtime.json_files import SCHEMAS
+from transferkit.runtime.records import as_json, without_nan
 from transferkit.studies.limits import gallery, image_sets, in_distribution
 from transferkit.studies.limits.contamination import own_images
 from transferkit.studies.limits.corruption_severity import Corrupted, measure_corruptions
@@ -242,7 +243,7 @@ def measure(
     subject: LimitsSubject, observations: Observations, settings: LimitsSettings, console: Console
 ) -> dict[str, Any]:
     """Every section of limits.json but the summary."""
-    scores = evaluate(subject.test, subject.val)["test"]
+    scores = as_json(scores_on_test(subject.test, subject.val))
     detectors, own, scored_sets = observations.detectors, observations.own, observations.scored_sets
     thresholds = thresholds_of(own["val"])
     held_out = measure_leave_out(subject, settings.leave_out, settings.seed, console)

@@ -8,12 +8,13 @@ from typing import Any
 
 from transferkit.data.images import Images
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.results import OtherResults
 from transferkit.training import ParameterGroup
 
 
-def no_others(_images: Images) -> dict[str, Any]:
+def no_others(_images: Images) -> OtherResults:
     """Nothing else was fitted."""
-    return {}
+    return OtherResults()
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,7 @@ class Fitted:
         groups: Every stage with its rate.
         facts: What else the report shows, for JSON.
         notes: What a reader should know, one line each.
-        judge_others: What else was fitted, judged on the test images once they are open: further parts of
-            evaluation.json.
+        judge_others: What else was fitted, judged on the test images once they are open.
         seen: Outputs on some train images of the classifier that gave `val`, where the result is another one.
     """
 
@@ -37,7 +37,7 @@ class Fitted:
     history: Sequence[dict[str, Any]] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    judge_others: Callable[[Images], dict[str, Any]] = no_others
+    judge_others: Callable[[Images], OtherResults] = no_others
     seen: Outputs | None = None
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import torch
 
@@ -12,9 +12,10 @@ from transferkit.data.images import Images, Splits
 from transferkit.features.engine import BatchSize
 from transferkit.features.layers import PENULTIMATE, has_channels_last, module_of
 from transferkit.features.stored import stored_layers
+from transferkit.metrics.results import ProbeAccuracy, ProbedLayer, ProbedLayers
 from transferkit.models import backbones
 from transferkit.models.classifier import RANDOM_WEIGHTS, Classifier
-from transferkit.models.linear import LinearHead
+from transferkit.models.linear import Choice, LinearHead
 from transferkit.models.receptive_fields import layers
 from transferkit.recipe import BackboneSettings, ProbeSettings
 from transferkit.runtime.array_types import Features
@@ -30,7 +31,7 @@ GIVEN, RANDOM = "given", "random"  # the network with its weights, and the copy
 
 def fit(
     classifier: Classifier, splits: Splits, settings: ProbeSettings, backbone: BackboneSettings, context: Context
-) -> Callable[[Images], dict[str, Any]]:
+) -> Callable[[Images], ProbedLayers]:
     """A probe on each layer of the network and of a random copy; given back is what judges them on test images.
 
     Features are averaged over each map. Every probe chooses its own C, without the test set.
@@ -44,21 +45,26 @@ def fit(
         for name, network in networks.items()
     ]
     probes = [(reading, solved(reading, splits, settings)) for reading in readings]
-    facts = layer_facts(classifier, names)
+    geometries = layer_geometries(classifier, names)
 
-    def judge(test: Images) -> dict[str, Any]:
-        rows = judged(test, probes, facts) if len(test) else []
-        return {"layers": {"seed": context.seed, "pool": "avg", "rows": rows}}
+    def judge(test: Images) -> ProbedLayers:
+        return ProbedLayers(context.seed, "avg", judged(test, probes, geometries) if len(test) else ())
 
     return judge
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A linear head on one layer, and how its C was chosen."""
+    """A linear head on one layer, how its C was chosen, and whether its solver converged."""
 
     head: LinearHead
-    facts: dict[str, Any]
+    choice: Choice
+    converged: bool
+
+    def accuracy(self, right: int, n: int) -> ProbeAccuracy:
+        """What it got right of n test images."""
+        found, choice = probe_heads.accuracy_of(right, n), self.choice
+        return ProbeAccuracy(found.n, found.accuracy, found.interval, choice.C, choice.chosen_by, self.converged)
 
 
 @dataclass(frozen=True)
@@ -114,39 +120,57 @@ def solved(reading: Reading, splits: Splits, settings: ProbeSettings) -> dict[st
         labelled = LabelledFeatures.of(splits, train[name], val[name], context.runtime)
         choice, start = probe_heads.linear_start(labelled, settings, context.seed)
         final = probe_heads.refitted(labelled, settings, choice, start)
-        facts = {"C": choice.C, "chosen_by": choice.chosen_by, "converged": bool(final.converged.all())}
-        solutions[name] = Solution(final.head(0), facts)
+        solutions[name] = Solution(final.head(0), choice, bool(final.converged.all()))
         context.console.line(f"{name}, {reading.kind} weights: C = {choice.C:.3g}, chosen by {choice.chosen_by}")
     return solutions
 
 
-def layer_facts(classifier: Classifier, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Shape, channels first, receptive field and stride of each layer, by its name."""
+@dataclass(frozen=True)
+class LayerGeometry:
+    """Shape, channels first, receptive field and stride of a layer; see `ProbedLayer`."""
+
+    shape: tuple[int, ...]
+    receptive_field: int | Literal["global"] | None
+    stride: int | None
+
+
+def layer_geometries(classifier: Classifier, names: Sequence[str]) -> dict[str, LayerGeometry]:
+    """The geometry of each layer, by its name."""
     size = classifier.input_spec.size
     by_module = {fact.name: fact for fact in layers(classifier.body, size)}
-    facts: dict[str, dict[str, Any]] = {}
+    geometries: dict[str, LayerGeometry] = {}
     for name in names:
         if module := module_of(classifier, name):
             fact = by_module[module]
             shape = (fact.shape[-1], *fact.shape[:-1]) if has_channels_last(fact.shape) else fact.shape
-            facts[name] = {"shape": shape, "receptive_field": fact.receptive_field, "stride": fact.stride}
+            geometries[name] = LayerGeometry(shape, fact.receptive_field, fact.stride)
         else:  # the body itself
-            facts[name] = {"shape": (classifier.num_features,), "receptive_field": "global", "stride": None}
-    return facts
+            geometries[name] = LayerGeometry((classifier.num_features,), "global", None)
+    return geometries
 
 
 def judged(
     test: Images,
     probes: Sequence[tuple[Reading, Mapping[str, Solution]]],
-    facts: Mapping[str, Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-    """One row per layer: its facts, and the accuracy of each network's probe on test with n and interval."""
-    accuracies: dict[str, dict[str, Any]] = {name: {} for name in facts}
+    geometries: Mapping[str, LayerGeometry],
+) -> tuple[ProbedLayer, ...]:
+    """One row per layer: its geometry, and the accuracy of each network's probe on test with n and interval."""
+    accuracies: dict[str, dict[str, ProbeAccuracy]] = {name: {} for name in geometries}
     for reading, solutions in probes:
         features = reading.of(test, "test")
         for name, solution in solutions.items():
             right = probe_heads.hits(
                 solution.head.logits, features[name], test.require_labels(), solution.head.weight.device
             )
-            accuracies[name][reading.kind] = {**probe_heads.share_of(right, len(test)), **solution.facts}
-    return [{"layer": name, **facts[name], **accuracies[name]} for name in facts]
+            accuracies[name][reading.kind] = solution.accuracy(right, len(test))
+    return tuple(
+        ProbedLayer(
+            layer=name,
+            shape=geometry.shape,
+            receptive_field=geometry.receptive_field,
+            stride=geometry.stride,
+            given=accuracies[name][GIVEN],
+            random=accuracies[name].get(RANDOM),
+        )
+        for name, geometry in geometries.items()
+    )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from transferkit.data.images import Images, Splits
 from transferkit.features.cached_outputs import under_head
 from transferkit.features.engine import BatchSize
 from transferkit.features.stored import stored_features
+from transferkit.metrics.results import OtherResults
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import require_neighbours
 from transferkit.recipe import BackboneSettings, ProbeSettings
@@ -50,13 +49,13 @@ def fit(
     for line in solved.lines:
         context.console.line(line)
 
-    def judge_others(test: Images) -> dict[str, Any]:
+    def judge_others(test: Images) -> OtherResults:
         if judge_layers is not None:
-            return judge_layers(test)
+            return OtherResults(layers=judge_layers(test))
         if solved.judge_others is None:
-            return {}
+            return OtherResults()
         features = _features(classifier, test, "test", settings.batch_size, context)
-        return solved.judge_others(features, test.require_labels())
+        return OtherResults(neighbours=solved.judge_others(features, test.require_labels()))
 
     return Fitted(honest, groups, facts={"probe": solved.facts}, judge_others=judge_others)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from transferkit.data.images import Labels, Splits
 from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.metrics.results import Accuracy, NeighboursAccuracy
 from transferkit.metrics.statistics import wilson
 from transferkit.models.heads import NeighbourHead
 from transferkit.models.linear import (
@@ -70,14 +71,15 @@ class Solved:
         honest: Features (N, D) to logits (N, K), solved on train alone.
         facts: What the report shows of it.
         lines: What the terminal says of it.
-        judge_others: From features and labels of the test images, further parts of evaluation.json; None: nothing.
+        judge_others: From features and labels of the test images to accuracies for other numbers of neighbours; None
+            where no neighbours answer.
     """
 
     head: nn.Module
     honest: Callable[[Tensor], Tensor]
     facts: dict[str, Any]
     lines: tuple[str, ...]
-    judge_others: Callable[[Features, Labels], dict[str, Any]] | None = None
+    judge_others: Callable[[Features, Labels], tuple[NeighboursAccuracy, ...]] | None = None
 
 
 # ------------------------------------------------------------------------------------------------------ linear
@@ -178,7 +180,9 @@ def knn(labelled: LabelledFeatures, settings: ProbeSettings, _seed: int) -> Solv
     return Solved(head, honest, facts, tuple(lines), partial(judged_neighbours, head, others))
 
 
-def judged_neighbours(head: NeighbourHead, ks: Sequence[int], features: Features, labels: Labels) -> dict[str, Any]:
+def judged_neighbours(
+    head: NeighbourHead, ks: Sequence[int], features: Features, labels: Labels
+) -> tuple[NeighboursAccuracy, ...]:
     """Accuracy for several numbers of neighbours, each image's neighbours found once; the head's number is the result.
 
     All are reported and none is chosen by it.
@@ -192,8 +196,13 @@ def judged_neighbours(head: NeighbourHead, ks: Sequence[int], features: Features
         for k in ks:
             log_votes = votes(nearest[:, :k], called[:, :k], head.num_classes, head.temperature)
             found[k] += int((log_votes.argmax(1) == truth).sum())
-    rows = [{"k": k, "is_result": k == head.k, **share_of(found[k], len(labels))} for k in ks]
-    return {"neighbours": rows if len(labels) else []}
+    if not len(labels):
+        return ()
+    accuracies = {k: accuracy_of(found[k], len(labels)) for k in ks}
+    return tuple(
+        NeighboursAccuracy(k, k == head.k, accuracy.n, accuracy.accuracy, accuracy.interval)
+        for k, accuracy in accuracies.items()
+    )
 
 
 @torch.no_grad()
@@ -204,10 +213,9 @@ def hits(head: Callable[[Tensor], Tensor], features: Features, labels: Labels, d
     return sum(int((answer == truth).sum()) for answer, truth in answers)
 
 
-def share_of(right: int, n: int) -> dict[str, Any]:
-    """An accuracy with n and its 95 % interval, for JSON; n is at least 1."""
-    interval = wilson(right, n)
-    return {"n": n, "accuracy": right / n, "interval": [interval.low, interval.high]}
+def accuracy_of(right: int, n: int) -> Accuracy:
+    """An accuracy with n and its 95 % interval; n is at least 1."""
+    return Accuracy(n, right / n, wilson(right, n).bounds)
 
 
 def ncm(labelled: LabelledFeatures, _settings: ProbeSettings, _seed: int) -> Solved:
