@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from toy_method import ToySettings
 
 from transferkit import ood
 from transferkit.data import datasets
 from transferkit.data.datasets import DATASETS
 from transferkit.data.images import Images, Splits, split
 from transferkit.estimates import work
-from transferkit.features.fast_classifier import collect
 from transferkit.metrics.outputs import Outputs
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
@@ -23,7 +23,6 @@ from transferkit.recipe import (
     DATA_MODELS,
     METHOD_MODELS,
     BackboneSettings,
-    MethodSettings,
     Recipe,
     TrainingSettings,
     from_options,
@@ -34,8 +33,6 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import methods
 from transferkit.training.defaults import resolved
-from transferkit.training.methods import METHODS
-from transferkit.training.methods.fitted import Fitted
 
 BUILT_IN = {"digits": {}, "glyphs": {"per_class": 10}}
 MACHINE = machine.Runtime(torch.device("cpu"), "fp32", 1)
@@ -48,7 +45,9 @@ def data_settings(name: str) -> object:
 
 def test_every_menu_has_settings_and_every_setting_a_menu_entry() -> None:
     assert {model.model_fields["name"].annotation.__args__[0] for model in DATA_MODELS} == set(DATASETS)  # type: ignore[union-attr]
-    assert set(METHOD_MODELS) == set(METHODS)
+    for name, settings in METHOD_MODELS.items():
+        assert settings.model_fields["name"].annotation == Literal[name]  # type: ignore[valid-type]
+        assert callable(methods.module_of(name).fit)
     assert {card.name for card in datasets.cards()} >= set(DATASETS) - {"folder"}
 
 
@@ -105,13 +104,13 @@ def digest_after(name: str, seed: int) -> str:
     return classifier.digest([*classifier.stages, "head"])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHOD_MODELS)
 def test_a_method_gives_the_same_weights_for_the_same_seed_and_others_for_another(name: str) -> None:
     assert digest_after(name, 0) == digest_after(name, 0)
     assert digest_after(name, 0) != digest_after(name, 1)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHOD_MODELS)
 def test_a_method_tells_its_groups_and_its_outputs_on_val(name: str) -> None:
     classifier = backbones.load(
         BackboneSettings(name="resnet20", weights="none"), ["dark", "grey", "light"], 16, SILENT
@@ -126,27 +125,6 @@ def test_a_method_tells_its_groups_and_its_outputs_on_val(name: str) -> None:
     assert splits.test.openings == 0
 
 
-class ToySettings(MethodSettings):
-    """A method that somebody adds; it needs neither rates nor epochs."""
-
-    name: Literal["toy"] = "toy"
-    size: int = 16
-
-
-class Toy:
-    """A method that gives the head as bias the logarithm of each class's share of train."""
-
-    def require(self, classifier: Classifier, _settings: ToySettings, train_images: int, _val_images: int) -> None:
-        assert train_images >= len(classifier.class_names)
-
-    def fit(
-        self, classifier: Classifier, splits: Splits, _settings: object, _backbone: object, context: Context
-    ) -> Fitted:
-        shares = torch.bincount(torch.from_numpy(splits.train.labels).long()).double() / len(splits.train)
-        classifier.set_head(torch.zeros(3, classifier.num_features), shares.log().float())
-        return Fitted(collect(classifier, splits.val, context.runtime, context.console, "val"), [])
-
-
 def three_classes() -> Classifier:
     return backbones.load(BackboneSettings(name="resnet20", weights="none"), ["dark", "grey", "light"], 16, SILENT)
 
@@ -156,7 +134,7 @@ def toy_recipe() -> Recipe:
 
 
 def test_a_method_that_is_added_to_the_menu_is_checked_and_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "METHODS", {**METHODS, "toy": Toy()})
+    monkeypatch.setitem(METHOD_MODELS, "toy", ToySettings)
     classifier, splits, recipe = three_classes(), noise(), toy_recipe()
 
     methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
@@ -189,17 +167,25 @@ def test_a_method_that_is_not_in_the_menu_is_an_error_and_changes_nothing() -> N
     assert classifier.digest([*classifier.stages, "head"]) == before
 
 
-def test_a_method_with_steps_gets_no_other_methods_rates() -> None:
-    class StepsSettings(TrainingSettings):
-        name: Literal["steps"] = "steps"
+class StepsSettings(TrainingSettings):
+    """A method with steps whose module says nothing of them."""
 
+    module = "toy_method"
+
+    name: Literal["steps"] = "steps"
+
+
+def test_a_method_with_steps_gets_no_other_methods_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipe_of("probe").model_copy(update={"method": StepsSettings()})
 
-    with pytest.raises(TransferkitError, match=r"Unknown method 'steps'\. Available: finetune, scratch\."):
+    with pytest.raises(TransferkitError, match=r"Unknown method 'steps'\. Available: finetune, probe, scratch\."):
+        resolved(recipe, 60, 16)
+    monkeypatch.setitem(METHOD_MODELS, "steps", StepsSettings)
+    with pytest.raises(TransferkitError, match="toy_method has no STEPS_OF_AN_EPOCH, default_epochs, defaults"):
         resolved(recipe, 60, 16)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHOD_MODELS)
 def test_a_method_says_in_words_what_it_does(name: str) -> None:
     settings = METHOD_MODELS[name]
 

@@ -22,8 +22,8 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import defaults
-from transferkit.training.defaults import warmup_share
 from transferkit.training.methods import finetune, finetune_rates, starting_point
+from transferkit.training.methods.finetune import warmup_share
 from transferkit.training.resolved import resolved_training
 
 MACHINE = machine.Runtime(torch.device("cpu"), "fp32", torch.get_num_threads())

@@ -81,7 +81,7 @@ def _weights_mb(recipe: Recipe) -> int:
     """Megabytes of a network's weights in fp32, without the head."""
     full = resolved_as_run(recipe)
     network = backbones.load(
-        full.backbone.model_copy(update={"weights": "none"}), ("one", "two"), size_of(full), SILENT
+        full.backbone.model_copy(update={"weights": "none"}), ("one", "two"), full.input_px, SILENT
     )
     return round(sum(float(tensor.nbytes) for tensor in network.body.state_dict().values()) / 1e6)
 
@@ -95,19 +95,13 @@ def require_weights(recipe: Recipe) -> None:
     full = resolved_as_run(recipe)
     backbones.require(full.backbone)
     if full.backbone.weights not in ("imagenet", "none"):
-        backbones.load(full.backbone, ("one", "two"), size_of(full), SILENT)
+        backbones.load(full.backbone, ("one", "two"), full.input_px, SILENT)
 
 
 def resolved_as_run(recipe: Recipe) -> Recipe:
     """The recipe as the run will resolve it: for the training images without val, at their own side."""
     labelled, _, side = outline(recipe.data)
     return defaults.resolved(recipe, labelled - round(labelled * recipe.data.val_fraction), side)
-
-
-def size_of(full: Recipe) -> int:
-    """The side of the network's input in a resolved recipe."""
-    assert isinstance(full.method.size, int)
-    return full.method.size
 
 
 def _folder_in_words(data: FolderData) -> list[str]:

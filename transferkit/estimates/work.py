@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from transferkit.estimates.cheaper_sizes import cheaper_size, duration
-from transferkit.estimates.inputs import outline, require_weights, resolved_as_run, size_of
+from transferkit.estimates.inputs import outline, require_weights, resolved_as_run
 from transferkit.estimates.timing import timed_network
-from transferkit.recipe import Method, RankingRecipe, Recipe, Study, TrainingSettings
+from transferkit.recipe import MethodSettings, RankingRecipe, Recipe, Study
 from transferkit.recipe import budget as budgets
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
@@ -32,7 +32,7 @@ def of_long_run(recipe: Recipe) -> str:
     full = resolved_as_run(recipe)
     labelled, tested, _ = outline(recipe.data)
     shown = (training_length(full.method, labelled, labelled)[0] or 0) + labelled + tested
-    if shown * size_of(full) ** 2 < SHORT_PIXELS:
+    if shown * full.input_px**2 < SHORT_PIXELS:
         return ""
     seconds, text = _estimated(recipe)
     return text if seconds > MINUTE else ""
@@ -45,19 +45,19 @@ def _estimated(recipe: Recipe) -> tuple[float, str]:
     forward, step, parameters = _timed(full, labelled, side, runtime)
     seconds = _seconds(full, labelled, tested, forward, step)
     gigabytes = (parameters * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
-    work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {size_of(full)} px"
+    work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {full.input_px} px"
     where = f"about {duration(seconds)} on {machine.device_name(runtime.device)}"
     memory = f"{gigabytes:.1f} GB for weights, optimiser state and pixels, besides one batch of activations"
     text = f"Estimate: {work}, {where}; {memory}. Timed on one batch, so expect a factor of two."
     is_ours_to_choose = recipe.method.size == "auto" and full.backbone.weights != "none"
-    offer = cheaper_size(seconds, size_of(full)) if is_ours_to_choose else ""
+    offer = cheaper_size(seconds, full.input_px) if is_ours_to_choose else ""
     return seconds, f"{offer}\n{text}" if offer else text
 
 
 def _timed(full: Recipe, images: int, side: int, runtime: machine.Runtime) -> tuple[float, float, int]:
     asked = getattr(full.method, "batch_size", None)
     batch_size = min(asked if isinstance(asked, int) else PROBED_AT_ONCE, images)
-    return timed_network(full.backbone.model_dump_json(), size_of(full), side, batch_size, runtime)
+    return timed_network(full.backbone.model_dump_json(), full.input_px, side, batch_size, runtime)
 
 
 def estimates(
@@ -88,7 +88,7 @@ def _of_ranked(recipe: Recipe, most: int) -> str:
     forward, _, _ = _timed(full, images, side, runtime)
     where = f"about {duration(images * forward)} on {machine.device_name(runtime.device)}"
     return (
-        f"Estimate: features of {images:,} training images at {size_of(full)} px, {where}, less where they are stored."
+        f"Estimate: features of {images:,} training images at {full.input_px} px, {where}, less where they are stored."
     )
 
 
@@ -104,7 +104,7 @@ def _as_after(recipe: Recipe, before: Mapping[str, Recipe]) -> Recipe:
     kind, _, name = recipe.backbone.weights.partition(":")
     if kind != "run" or name not in before:
         return recipe
-    size = recipe.method.size if isinstance(recipe.method.size, int) else size_of(resolved_as_run(before[name]))
+    size = recipe.method.asked_px or resolved_as_run(before[name]).input_px
     method = recipe.method.model_copy(update={"size": size})
     backbone = recipe.backbone.model_copy(update={"weights": "none"})
     return recipe.model_copy(update={"method": method, "backbone": backbone})
@@ -114,14 +114,14 @@ def _seconds(full: Recipe, labelled: int, tested: int, forward: float, step: flo
     """Training, the passes of a probe, and those over val (after each epoch), over test and over train beside it."""
     shown, length = training_length(full.method, labelled - round(labelled * full.data.val_fraction), labelled)
     statistics = 2 if getattr(full.method, "batchnorm", "") == "auto" else 1  # of which a probe chooses
-    probed = statistics * (not isinstance(full.method, TrainingSettings) or getattr(full.method, "head", "") == "probe")
+    probed = statistics * (not full.method.trains_by_steps or getattr(full.method, "head", "") == "probe")
     judged = (getattr(full.method, "epochs", None) or 0) * labelled * full.data.val_fraction
     networks = 2 if getattr(full.method, "layers", None) else 1  # a random copy passes over the images too
     passes = (labelled * probed + judged + tested + min(labelled, tested)) * networks
     return (length if shown is None else shown * step) + passes * forward
 
 
-def training_length(method: Method, num_images: int, labelled: int) -> tuple[float | None, float]:
+def training_length(method: MethodSettings, num_images: int, labelled: int) -> tuple[float | None, float]:
     """The images that a training shows; None where the clock decides, and then the seconds it is given.
 
     Args:
@@ -129,20 +129,20 @@ def training_length(method: Method, num_images: int, labelled: int) -> tuple[flo
         num_images: To train on.
         labelled: With val, for a second training on both.
     """
-    if not isinstance(method, TrainingSettings):
+    if (training := method.training) is None:
         return 0, 0
-    budget = budgets.read(method.budget) if method.budget else None
+    budget = budgets.read(training.budget) if training.budget else None
     if budget is None:
         again = labelled if getattr(method, "refit", False) and labelled > num_images else 0
-        return (num_images + again) * (method.epochs or 0), 0
+        return (num_images + again) * (training.epochs or 0), 0
     if budget.kind == "seconds":
         return None, budget.amount
-    return budget.amount * min(method.batch_size or num_images, num_images), 0
+    return budget.amount * min(training.batch_size or num_images, num_images), 0
 
 
-def in_words(method: Method) -> str:
+def in_words(method: MethodSettings) -> str:
     """The length of a method, as the recipe says it."""
-    if not isinstance(method, TrainingSettings):
+    if (training := method.training) is None:
         return "0 epochs"
     again = " and as many with val" if getattr(method, "refit", False) else ""
-    return method.budget or f"{method.epochs} epochs{again}"
+    return training.budget or f"{training.epochs} epochs{again}"

@@ -13,7 +13,7 @@ from transferkit.models.backbones import family, source, with_shape
 from transferkit.models.backbones.cards import PIXELS
 from transferkit.models.receptive_fields import total_flops
 from transferkit.models.stored_model import MODEL
-from transferkit.recipe import BackboneSettings, Method, ScratchSettings
+from transferkit.recipe import BackboneSettings, MethodSettings
 from transferkit.recipe.budget import operations_in_words
 from transferkit.runtime.json_files import read_object
 
@@ -31,7 +31,7 @@ class InputSize:
     reason: str
 
 
-def input_size(method: Method, backbone: BackboneSettings, native_px: int) -> InputSize:
+def input_size(method: MethodSettings, backbone: BackboneSettings, native_px: int) -> InputSize:
     """The side of the network's input: as asked, else by the weights and the images.
 
     Small images are enlarged to 128 px, but never above what the weights were made for; larger ones get the size that
@@ -45,8 +45,8 @@ def input_size(method: Method, backbone: BackboneSettings, native_px: int) -> In
     Raises:
         TransferkitError: If there is no such backbone.
     """
-    if isinstance(method.size, int):
-        return InputSize(method.size, "as asked")
+    if method.asked_px is not None:
+        return InputSize(method.asked_px, "as asked")
     if backbone.name == PIXELS.name:
         return InputSize(
             min(PIXELS_PX, native_px), f"the images' pixels are the features, at most {PIXELS_PX} x {PIXELS_PX}"
@@ -77,7 +77,7 @@ def in_words(size: InputSize, body: nn.Module) -> str:
     return f"input: {size.px} px ({size.reason}); {operations_in_words(total_flops(body.eval(), size.px))} per image"
 
 
-def resolved_backbone(backbone: BackboneSettings, method: Method, native_px: int) -> BackboneSettings:
+def resolved_backbone(backbone: BackboneSettings, method: MethodSettings, native_px: int) -> BackboneSettings:
     """The backbone with random weights where it is trained from scratch, and with the stem that it will have.
 
     Weights bring the stem that they were trained with. A network without pretrained weights gets the stem for small
@@ -87,7 +87,7 @@ def resolved_backbone(backbone: BackboneSettings, method: Method, native_px: int
     pixels = backbone.name == PIXELS.name and backbone.weights == "imagenet"  # nobody's choice: it is the default
     if pixels or getattr(method, "classifier", "") == "raw-pixels":
         return BackboneSettings(name=PIXELS.name, weights="none", stem="imagenet")
-    if isinstance(method, ScratchSettings):
+    if not method.starts_from_pretrained:
         backbone = backbone.model_copy(update={"weights": "none"})
     backbone = with_shape(backbone)
     if backbone.stem != "auto" or source(backbone.name) == "small":
@@ -108,12 +108,12 @@ def has_small_stem(name: str) -> bool:
     return source(name) == "torchvision" and family(name) != "alexnet"
 
 
-def sees_small_images(method: Method, native_px: int) -> bool:
+def sees_small_images(method: MethodSettings, native_px: int) -> bool:
     """Whether the input is small: the images' own size up to 64 px, or an asked one up to 32 px.
 
     At 64 px the stem for small images costs 15 times the operations of the other one.
     """
-    return method.size <= SMALL_STEM_PX if isinstance(method.size, int) else native_px <= SMALL_PX
+    return native_px <= SMALL_PX if method.asked_px is None else method.asked_px <= SMALL_STEM_PX
 
 
 def run_facts(backbone: BackboneSettings) -> dict[str, Any] | None:

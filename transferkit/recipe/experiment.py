@@ -10,10 +10,11 @@ from pydantic import Field
 
 from transferkit.recipe.backbone import Backbone, BackboneSettings
 from transferkit.recipe.data import Data
-from transferkit.recipe.method import Method, ScratchSettings
+from transferkit.recipe.method import Method
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.settings import MOST_THREADS, SEEDS, RecipePart, hash_of
 from transferkit.recipe.yaml_text import dump_yaml, parse_keys
+from transferkit.runtime.errors import TransferkitError
 
 
 class Recipe(RecipePart):
@@ -62,8 +63,22 @@ class Recipe(RecipePart):
     @property
     def starting_backbone(self) -> BackboneSettings:
         """The backbone with the weights that the method will start from: none where it trains from scratch."""
-        is_random = isinstance(self.method, ScratchSettings)
-        return self.backbone.model_copy(update={"weights": "none"}) if is_random else self.backbone
+        is_pretrained = self.method.starts_from_pretrained
+        return self.backbone if is_pretrained else self.backbone.model_copy(update={"weights": "none"})
+
+    @property
+    def input_px(self) -> int:
+        """Side of the network's input in px, in a resolved recipe.
+
+        Raises:
+            TransferkitError: If it is still open.
+        """
+        if (px := self.method.asked_px) is None:
+            raise TransferkitError(
+                f"The recipe {self.title} leaves method.size open. Complete it by "
+                "training.defaults.resolved(recipe, images, side), as a run does."
+            )
+        return px
 
     @property
     def default_folder(self) -> Path:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from transferkit.recipe import budget as budgets
+from transferkit.recipe.menu import ChosenFrom
 from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, MOST_EPOCHS, RecipePart
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 
@@ -18,15 +19,41 @@ PROBE_KEYS = {"sweep": LINEAR, "C": LINEAR, "class_weight": LINEAR, "k": ("knn",
 
 
 class MethodSettings(RecipePart):
-    """What the keys of every method have in common, and what a method declares in words.
+    """What the keys of every method have in common, and what a method declares for all that need to know it.
 
     Attributes:
+        module: Dotted name of the module that carries it out, see `training.methods`.
         about: What its command does.
         subject: The beginning of a sentence about a model; {} is the backbone.
+        noun: What it is called at the beginning of a sentence.
+        fit_name: What its training is called there.
+        starts_from_pretrained: Whether it makes use of the backbone's weights; else they are random.
+        trains_by_steps: Whether it trains by gradient steps; then its keys are `TrainingSettings`.
+        keeps_body: Whether the head alone learns, so that the body is as it was.
     """
 
+    module: ClassVar[str]
     about: ClassVar[str]
-    subject: ClassVar[str]
+    subject: ClassVar[str] = "{}"
+    noun: ClassVar[str] = "This method"
+    fit_name: ClassVar[str] = "Training"
+    starts_from_pretrained: ClassVar[bool] = True
+    trains_by_steps: ClassVar[bool] = False
+    keeps_body: ClassVar[bool] = True
+
+    if TYPE_CHECKING:  # each method declares these keys at their place among its own
+        name: str
+        size: int | Literal["auto"]
+
+    @property
+    def training(self) -> TrainingSettings | None:
+        """The keys of its gradient steps; None where it takes none."""
+        return None
+
+    @property
+    def asked_px(self) -> int | None:
+        """Side of the network's input as asked for; None where weights and images decide."""
+        return None if self.size == "auto" else self.size
 
     @property
     def in_words(self) -> str:
@@ -37,8 +64,10 @@ class MethodSettings(RecipePart):
 class ProbeSettings(MethodSettings):
     """A classifier on frozen features that is solved, not trained by steps; by default a linear one."""
 
+    module = "transferkit.training.methods.probe"
     about = "Fit a linear classifier on the features of a frozen backbone."
     subject = "A linear probe on {}"
+    noun = "A probe"
 
     name: Literal["probe"]
     classifier: Literal["linear", "knn", "ncm", "raw-pixels"] = Field(
@@ -93,13 +122,10 @@ BudgetText: TypeAlias = Annotated[str, AfterValidator(_readable)]
 
 
 class TrainingSettings(MethodSettings):
-    """Keys of every method that trains by gradient steps; None means the default of the backbone's family.
+    """Keys of every method that trains by gradient steps; None means the default of the backbone's family."""
 
-    Attributes:
-        fit_name: What its training is called at the beginning of a sentence.
-    """
-
-    fit_name: ClassVar[str] = "Training"
+    trains_by_steps = True
+    keeps_body = False
 
     epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS, description="How often it sees every training image.")
     budget: BudgetText | None = Field(None, description="Instead of epochs: 500steps, 10min or 1e15flops.")
@@ -141,6 +167,11 @@ class TrainingSettings(MethodSettings):
         None, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side; 0.125 for most."
     )
 
+    @property
+    def training(self) -> TrainingSettings:
+        """These keys themselves."""
+        return self
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if self.epochs and self.budget:
@@ -173,6 +204,7 @@ class TrainingSettings(MethodSettings):
 class FinetuneSettings(TrainingSettings):
     """Train a pretrained backbone further, by default from a probe-initialised head (LP-FT, Kumar et al. 2022)."""
 
+    module = "transferkit.training.methods.finetune"
     about = "Train a pretrained backbone further on your images."
     subject = "Fine-tuned {}"
     fit_name = "Fine-tuning"
@@ -211,8 +243,10 @@ class FinetuneSettings(TrainingSettings):
 class ScratchSettings(TrainingSettings):
     """Train the same network from random weights, with defaults of its own."""
 
+    module = "transferkit.training.methods.scratch"
     about = "Train the same network from random weights, for comparison."
     subject = "{} trained from scratch"
+    starts_from_pretrained = False
 
     name: Literal["scratch"]
 
@@ -226,7 +260,7 @@ METHOD_MODELS: dict[str, type[MethodSettings]] = {
     "probe": ProbeSettings,
     "scratch": ScratchSettings,
 }
-Method: TypeAlias = Annotated[ProbeSettings | FinetuneSettings | ScratchSettings, Field(discriminator="name")]
+Method: TypeAlias = Annotated[MethodSettings, ChosenFrom(METHOD_MODELS)]
 
 
 def of_method(menu: Mapping[str, _Entry], name: str) -> _Entry:

@@ -9,9 +9,11 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from transferkit.recipe.backbone import ANY_BACKBONE, BackboneSettings
 from transferkit.recipe.data import DATA_MODELS
+from transferkit.recipe.menu import ChosenFrom
 from transferkit.recipe.method import METHOD_MODELS
 from transferkit.recipe.settings import RecipePart
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
@@ -116,10 +118,18 @@ def _walk(model: type[RecipePart], location: Sequence[str | int]) -> tuple[list[
         keys.append(str(item))
         if isinstance(group, type) and issubclass(group, BaseModel):
             valid = list(group.model_fields)
-            group = group.model_fields[str(item)].annotation if str(item) in group.model_fields else None
+            group = _group_of(group.model_fields.get(str(item)))
         else:
             group = next(iter(get_args(group)[not isinstance(item, int) :]), None)  # of a tuple, or of a mapping
     return keys, valid
+
+
+def _group_of(field: FieldInfo | None) -> Any:
+    """What a key may hold; None for an unknown one."""
+    if field is None:
+        return None
+    menus = [mark for mark in field.metadata if isinstance(mark, ChosenFrom)]
+    return Union[menus[0].models] if menus else field.annotation  # noqa: UP007 - made from a tuple
 
 
 def _members(annotation: Any) -> list[Any]:

@@ -18,7 +18,7 @@ def from_options(method: str, backbone: str, data: str, options: Mapping[str, An
     """The recipe that a command or a Python call means; every option is a key of the recipe.
 
     Args:
-        method: `finetune`, `probe` or `scratch`.
+        method: One of `METHOD_MODELS`.
         backbone: Name of the backbone.
         data: Name of a data set, or `folder:PATH`.
         options: Keys of data, backbone, method or recipe with their values; None stands for not given.
@@ -27,10 +27,11 @@ def from_options(method: str, backbone: str, data: str, options: Mapping[str, An
     Raises:
         TransferkitError: For all mistakes at once.
     """
-    if method == "scratch" and options.get("weights") not in (None, "imagenet", "none"):
+    if options.get("weights") not in (None, "imagenet", "none") and not METHOD_MODELS[method].starts_from_pretrained:
+        others = " or ".join(name for name, settings in METHOD_MODELS.items() if settings.starts_from_pretrained)
         raise TransferkitError(
-            f"scratch starts from random weights, so weights {options['weights']!r} would be ignored. Leave them out, "
-            "or use finetune or probe."
+            f"{method} starts from random weights, so weights {options['weights']!r} would be ignored. Leave them out, "
+            f"or use {others}."
         )
     values: dict[str, Any] = {"data": expanded_data(data), "backbone": {"name": backbone}, "method": {"name": method}}
     for key, value in options.items():

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from transferkit.recipe import budget as budgets
 from transferkit.recipe.experiment import Recipe, parse
-from transferkit.recipe.method import METHOD_MODELS, BudgetText, TrainingSettings
+from transferkit.recipe.method import METHOD_MODELS, BudgetText
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.overrides import merged
 from transferkit.recipe.settings import MOST_IMAGES, MOST_RUNS, MOST_SEEDS, RecipePart, hash_of
@@ -89,7 +89,7 @@ def _without_refit(values: dict[str, Any]) -> dict[str, Any]:
 def _trains(method: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether these keys of a recipe mean a method with gradient steps."""
     known = METHOD_MODELS.get(str(method.get("name"))) if isinstance(method, Mapping) else None
-    return known is not None and issubclass(known, TrainingSettings)
+    return known is not None and known.trains_by_steps
 
 
 def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
@@ -125,6 +125,6 @@ def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
 
 def _length_grows(recipe: Recipe) -> bool:
     """Whether a training is longer on more images."""
-    if not isinstance(recipe.method, TrainingSettings):
+    if (training := recipe.method.training) is None:
         return False
-    return recipe.method.budget is None or budgets.read(recipe.method.budget).kind in ("epochs", "converged")
+    return training.budget is None or budgets.read(training.budget).kind in ("epochs", "converged")

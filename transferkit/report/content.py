@@ -97,11 +97,16 @@ class Content:
         return str(data.get("path") or data.get("name") or "its data")
 
     @property
+    def method(self) -> type[recipes.MethodSettings]:
+        """What the run's method declares of itself; what all have in common where the recipe is lost."""
+        name = self.recipe.get("method", {}).get("name")
+        return recipes.MethodSettings if name is None else recipes.of_method(recipes.METHOD_MODELS, name)
+
+    @property
     def subject(self) -> str:
         """The method and the backbone in words."""
-        method = self.recipe.get("method", {})
-        usual = recipes.of_method(recipes.METHOD_MODELS, method["name"]).subject if "name" in method else "{}"
-        words = PROBES_IN_WORDS.get(str(method.get("classifier")), usual)
+        classifier = self.recipe.get("method", {}).get("classifier")
+        words = PROBES_IN_WORDS.get(str(classifier), self.method.subject)
         subject = words.format(self.backbone)
         return subject[0].upper() + subject[1:] if subject.startswith("the ") else subject
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
 from transferkit.metrics.results import ClassResult, Commonest, Scores, SinceStart
-from transferkit.recipe import METHOD_MODELS, TrainingSettings, of_method
 from transferkit.report.content import Content, percent
 
 
@@ -76,7 +75,7 @@ def _cures_of_guessing(content: Content, rival: Commonest) -> Iterator[str]:
     method = content.recipe.get("method") or {}
     if rival.only_model > rival.only_answer:
         yield "more test images, which may show it"
-    if method.get("name") == "probe":
+    if method and content.method.keeps_body:
         yield "another backbone (transferkit rank)"
     elif method.get("epochs"):
         yield f"--epochs {3 * method['epochs']}"
@@ -94,10 +93,9 @@ def _lost(content: Content) -> Iterator[str]:
     """A sentence where training did not pay: worse on val than its start, or the start was kept."""
     known = _since_start(content)
     method = (content.recipe.get("method") or {}) | content.facts.get("rates", {})
-    settings = of_method(METHOD_MODELS, method["name"]) if known else None
-    if not known or settings is None or not issubclass(settings, TrainingSettings):
+    if not known or not content.method.trains_by_steps:
         return
-    name = settings.fit_name
+    name = content.method.fit_name
     start, end, images = known.start, known.end, f"{known.n:,} val images"
     cures = f"try {_joined(list(_cures_of_loss(method, known)))}"
     if end.epoch == 0:

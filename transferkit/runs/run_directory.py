@@ -288,7 +288,7 @@ def _is_consistent(run: Run) -> bool:
     """Whether recipe.yaml, model.json and history.jsonl are of one run."""
     try:
         epochs = [line["epoch"] for line in run.history]
-        is_trained = isinstance(run.recipe.method, recipes.TrainingSettings)
+        is_trained = run.recipe.method.trains_by_steps
         is_same = run.model["backbone"] == run.recipe.backbone.model_dump(mode="json")
         follow = epochs == list(range(min(epochs, default=0), min(epochs, default=0) + len(epochs)))
         return is_same and follow and bool(epochs) == is_trained

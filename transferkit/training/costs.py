@@ -16,7 +16,7 @@ from transferkit.features.fast_classifier import FastClassifier
 from transferkit.features.layer_network import synchronise
 from transferkit.models.classifier import Classifier
 from transferkit.models.receptive_fields import total_flops
-from transferkit.recipe import Recipe, TrainingSettings
+from transferkit.recipe import Recipe
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.machine import Runtime
 from transferkit.training.methods.fitted import Fitted
@@ -35,8 +35,7 @@ def costs(
     counts as three forward passes, whatever is frozen; a probe and the head that fine-tuning starts from count as one
     forward pass over train and val, whether or not it came from the store.
     """
-    assert isinstance(recipe.method.size, int)
-    forward = total_flops(classifier.body.eval(), recipe.method.size)
+    forward = total_flops(classifier.body.eval(), recipe.input_px)
     steps = int(fitted.history[-1]["step"]) if fitted.history else 0
     images = steps * _batch(recipe, len(splits.train))
     looked_at = len(splits.train) + len(splits.val) if "probe" in fitted.facts else 0
@@ -51,9 +50,8 @@ def costs(
 
 
 def _batch(recipe: Recipe, num_images: int) -> int:
-    if not isinstance(recipe.method, TrainingSettings):
-        return 0
-    return min(recipe.method.batch_size or num_images, num_images)
+    training = recipe.method.training
+    return 0 if training is None else min(training.batch_size or num_images, num_images)
 
 
 def prediction_rate(classifier: Classifier, images: Images, runtime: Runtime) -> float:

@@ -36,7 +36,7 @@ TIMM = "timm/"
 TIMM_RESNET = re.compile(
     r"(?:legacy_|wide_|se|eca|sk)*resne[sx]?t(?:aa|blur|rs|v2_)?(?P<depth>\d+)(?!.*_clip)"
 )  # CLIP's: attention
-DEEPEST_RESNET = 50  # whose rates are not those of the deep ones, FAMILIES in defaults.py
+DEEPEST_RESNET = 50  # whose rates are not those of the deep ones, training.methods.scratch_rates.FAMILIES
 
 
 def load(settings: BackboneSettings, class_names: Sequence[str], size: int, console: Console) -> Classifier:

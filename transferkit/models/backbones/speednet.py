@@ -1,6 +1,6 @@
 """A small network made to be trained fast, after airbench94 (Jordan 2024, arXiv:2404.00498).
 
-How it is trained (schedule, Lookahead, fast biases, test-time augmentation) stands in `defaults.speed_defaults`.
+How it is trained (schedule, Lookahead, fast biases, test-time augmentation) stands in `training.methods.scratch_rates`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.statistics import Over, holm, mean_accuracy_interval, mean_and_sd, paired_difference
-from transferkit.recipe import TrainingSettings
 from transferkit.recipe import budget as budgets
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
@@ -116,12 +115,12 @@ def length_in_words(run: Run) -> str:
 
     What is not trained is solved; trainings have epochs, steps or time.
     """
-    method = run.recipe.method
-    if not isinstance(method, TrainingSettings):
+    training = run.recipe.method.training
+    if training is None:
         return "solved"
-    if method.budget is None:
-        return f"{method.epochs} epoch{'s' if method.epochs != 1 else ''}" if method.epochs else ""
-    budget = budgets.read(method.budget)
+    if training.budget is None:
+        return f"{training.epochs} epoch{'s' if training.epochs != 1 else ''}" if training.epochs else ""
+    budget = budgets.read(training.budget)
     return budgets.clock(budget.amount) if budget.kind == "seconds" else f"{budget.amount:,.0f} steps"
 
 

@@ -52,13 +52,13 @@ class Arms:
         arms: dict[str, dict[str, Any]] = {}
         for backbone in weighted(self.backbones, self.weights):
             for name, method in self._lengths():
-                is_scratch = method["name"] == "scratch"
-                kept = {"name": backbone["name"]} if is_scratch else dict(backbone)
+                is_random = not METHOD_MODELS[method["name"]].starts_from_pretrained
+                kept = {"name": backbone["name"]} if is_random else dict(backbone)
                 values = {"backbone": kept, "method": method}
                 label = self._label(backbone, name)
                 if label in arms and arms[label] != values:
                     label = f"{label}-{NO_FILE_SIGNS.sub('-', str(backbone.get('weights', 'imagenet')))}"
-                if label in arms and not is_scratch:
+                if label in arms and not is_random:
                     raise TransferkitError(
                         f"{label} is there twice. To compare one backbone with several weights write NAME=WEIGHTS."
                     )
@@ -66,11 +66,11 @@ class Arms:
         return arms
 
     def _lengths(self) -> list[tuple[str, dict[str, str]]]:
-        """Method after method; `scratch` a second time where it has a budget of its own."""
+        """Method after method; one that starts at random a second time where that has a budget of its own."""
         lengths: list[tuple[str, dict[str, str]]] = []
         for method in dict.fromkeys(self.methods):
             lengths.append((method, {"name": method}))
-            if method == "scratch" and self.scratch_budget:
+            if self.scratch_budget and not METHOD_MODELS[method].starts_from_pretrained:
                 own = {"name": method, "budget": self.scratch_budget}
                 lengths.append((f"{method}-{NO_FILE_SIGNS.sub('', self.scratch_budget)}", own))
         return lengths

@@ -133,8 +133,7 @@ def started(recipe: Recipe, images: Images, runtime: Runtime) -> tuple[Classifie
     """The network before training, and how it will be trained."""
     machine.seed_everything(recipe.seed)
     full = defaults.resolved(recipe, len(images), min(images.size_px))
-    assert isinstance(full.method.size, int)
-    return network(full.backbone, images, full.method.size).to(runtime.device), resolved_training(full.method)
+    return network(full.backbone, images, full.input_px).to(runtime.device), resolved_training(full.method)
 
 
 def counted(count: int, word: str) -> str:

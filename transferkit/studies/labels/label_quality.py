@@ -114,8 +114,8 @@ def _sample(images: Images, limit: int | None, seed: int) -> Images:
 
 
 def _judge(run: Run, splits: Splits, console: Console) -> tuple[Classifier, str]:
-    """A network whose features have not learnt from these labels, and its name; after `scratch` there is none."""
-    if run.recipe.method.name == "scratch":
+    """A network whose features have not learnt from these labels, and its name; from random weights there is none."""
+    if not run.recipe.method.starts_from_pretrained:
         return load_classifier(run), "scratch"
     size = run.model["input"]["size"]
     return backbones.load(run.recipe.backbone, splits.class_names, size, console), "start"

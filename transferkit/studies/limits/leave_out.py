@@ -83,7 +83,7 @@ def how_words(subject: LimitsSubject, how: LeaveOut) -> str:
 
 
 def _is_frozen(subject: LimitsSubject) -> bool:
-    return subject.run.recipe.method.name == "probe"
+    return subject.run.recipe.method.keeps_body
 
 
 def held_out_groups(classes: int, seed: int) -> list[tuple[int, ...]]:
@@ -119,9 +119,8 @@ def retrained(subject: LimitsSubject, group: Sequence[int], seed: int) -> Reduce
     recipe = subject.run.recipe
     parts = {name: images_without(images, group) for name, images in subject.images.items()}
     splits = Splits(parts["train"], parts["val"], SealedImages(parts["test"]))
-    assert isinstance(recipe.method.size, int)
     machine.seed_everything(recipe.seed)
-    classifier = backbones.load(recipe.backbone, splits.class_names, recipe.method.size, SILENT)
+    classifier = backbones.load(recipe.backbone, splits.class_names, recipe.input_px, SILENT)
     context = Context(subject.runtime, SILENT, recipe.seed)
     methods.fit(classifier, splits, recipe.method, recipe.backbone, context)
     members = subject.images["test"].subset(np.flatnonzero(np.isin(subject.images["test"].require_labels(), group)))

@@ -103,9 +103,8 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
         TransferkitError: If backbone or weights cannot be had; MachineError if a download fails.
     """
     started = time.perf_counter()
-    assert isinstance(recipe.method.size, int)
     seed_everything(recipe.seed)  # random weights do not depend on what was done before
-    classifier = backbones.load(recipe.backbone, images.class_names, recipe.method.size, console)
+    classifier = backbones.load(recipe.backbone, images.class_names, recipe.input_px, console)
     classifier.eval()
     title = f"features of {recipe.backbone.name}"
     features = torch.from_numpy(np.asarray(stored_features(classifier, images, runtime, console, title)))
@@ -114,11 +113,11 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
     facts = BackboneFacts(
         name=recipe.backbone.name,
         weights=classifier.weights,
-        size=recipe.method.size,
+        size=recipe.input_px,
         width=classifier.num_features,
         logme=logme(features, labels),
         top1=published_top1(recipe.backbone),
-        flops=total_flops(classifier.body, recipe.method.size),
+        flops=total_flops(classifier.body, recipe.input_px),
         parameters=sum(parameter.numel() for parameter in classifier.body.parameters()),
         images_per_second=images_per_second(classifier, images, runtime, console),
         C=tuple(fold.C for fold in folds),

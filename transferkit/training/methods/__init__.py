@@ -1,14 +1,18 @@
-"""The menu of methods: each is a module with `fit(classifier, splits, settings, backbone, context) -> Fitted`."""
+"""The methods, each a module with `require(...)` and `fit(...)`; the menu is `recipe.METHOD_MODELS`, which names them.
+
+One that trains by steps also says how long and at which rates where nobody else does: `StepsModule`.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from importlib import import_module
+from typing import Any, Protocol, cast
 
 from transferkit.data.images import Splits
 from transferkit.models.classifier import Classifier
-from transferkit.recipe import BackboneSettings, Method, of_method
+from transferkit.recipe import METHOD_MODELS, BackboneSettings, MethodSettings, TrainingSettings, of_method
 from transferkit.runtime.context import Context
-from transferkit.training.methods import finetune, probe, scratch
+from transferkit.runtime.errors import TransferkitError
 from transferkit.training.methods.fitted import Fitted
 
 
@@ -24,20 +28,56 @@ class MethodModule(Protocol):
         """Change the classifier, from train and val alone."""
 
 
-METHODS: dict[str, MethodModule] = {"scratch": scratch, "probe": probe, "finetune": finetune}
+class StepsModule(MethodModule, Protocol):
+    """What a method that trains by gradient steps says besides, for keys that are left open."""
+
+    STEPS_OF_AN_EPOCH: int
+
+    def default_epochs(self, train_images: int, /) -> int:
+        """How often it sees every training image."""
+
+    def defaults(self, settings: Any, family: str, train_images: int, steps: int, /) -> dict[str, Any]:
+        """Values of its keys for a backbone of this family, where they differ from those of every training."""
 
 
-def require(classifier: Classifier, settings: Method, train_images: int, val_images: int) -> None:
+def module_of(name: str) -> MethodModule:
+    """The module that carries a method out.
+
+    Raises:
+        TransferkitError: If the menu has no such method; names those it has.
+    """
+    return cast(MethodModule, import_module(of_method(METHOD_MODELS, name).module))
+
+
+def stepping(settings: TrainingSettings) -> StepsModule:
+    """The module of a method that trains by steps.
+
+    Raises:
+        TransferkitError: If the menu has no such method, or its module says nothing of steps.
+    """
+    module = cast(StepsModule, module_of(settings.name))
+    lacking = [name for name in ("STEPS_OF_AN_EPOCH", "default_epochs", "defaults") if not hasattr(module, name)]
+    if lacking:
+        raise TransferkitError(
+            f"The method {settings.name} trains by steps, and {settings.module} has no {', '.join(lacking)}. Expected "
+            "what transferkit.training.methods.StepsModule describes."
+        )
+    return module
+
+
+def require(classifier: Classifier, settings: MethodSettings, train_images: int, val_images: int) -> None:
     """Check what can be known before any work.
 
     Raises:
         TransferkitError: If the menu has no such method, the backbone has no such stage or layer, or train or val is
             too small for what is asked.
     """
-    of_method(METHODS, settings.name).require(classifier, settings, train_images, val_images)
+    module_of(settings.name).require(classifier, settings, train_images, val_images)
 
 
-def fit(classifier: Classifier, splits: Splits, method: Method, backbone: BackboneSettings, context: Context) -> Fitted:
+def fit(
+    classifier: Classifier, splits: Splits, method: MethodSettings, backbone: BackboneSettings, context: Context
+) -> Fitted:
     """Change the classifier as the method says, from train and val alone, and tell how it went.
 
     Args:
@@ -50,4 +90,4 @@ def fit(classifier: Classifier, splits: Splits, method: Method, backbone: Backbo
     Raises:
         TransferkitError: If the menu has no such method; names those it has.
     """
-    return of_method(METHODS, method.name).fit(classifier, splits, method, backbone, context)
+    return module_of(method.name).fit(classifier, splits, method, backbone, context)

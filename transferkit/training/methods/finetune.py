@@ -19,7 +19,33 @@ from transferkit.training.methods.starting_point import Start
 from transferkit.training.methods.table import show_groups
 from transferkit.training.resolved import ResolvedTraining, length_of, resolved_training
 
+STEPS_OF_AN_EPOCH = 64  # at least, where the batch follows from the images: fine-tuning gains from more of them
+WARMUP_STEPS = 20
+MANY_IMAGES = 20_000  # from here on val is not given back, and three epochs are enough
 SEEN = 2_000  # training images, evenly spread, that a classifier is asked about where another one is the result
+
+
+def default_epochs(train_images: int) -> int:
+    """More passes where there are fewer images."""
+    return 3 if train_images >= MANY_IMAGES else 10 if train_images >= 2_000 else 30
+
+
+def defaults(settings: FinetuneSettings, _family: str, train_images: int, steps: int) -> dict[str, Any]:
+    """Warmup, and whether val is given back; rates depend on where it starts (`finetune_rates`)."""
+    refit = train_images < MANY_IMAGES and not settings.budget and settings.keep == "last"
+    return {"warmup": warmup_share(steps), "refit": refit}
+
+
+def warmup_share(steps: int) -> float:
+    """The share of the steps of a fine-tuning with a rising rate: 20 steps, at most a third.
+
+    What warms up is the optimiser's idea of the gradients, which takes steps, not epochs.
+
+    Example:
+        >>> warmup_share(400), round(warmup_share(30), 2)
+        (0.05, 0.33)
+    """
+    return min(WARMUP_STEPS, steps / 3) / steps
 
 
 def require(classifier: Classifier, settings: FinetuneSettings, _train_images: int, val_images: int) -> None:

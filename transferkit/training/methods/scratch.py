@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from transferkit.data.batches import to_device
@@ -12,10 +14,22 @@ from transferkit.recipe import BackboneSettings, ScratchSettings
 from transferkit.runtime.context import Context
 from transferkit.training import parameter_groups, require_choice, train
 from transferkit.training.methods.fitted import Fitted
+from transferkit.training.methods.scratch_rates import scratch_rates
 from transferkit.training.methods.table import show_groups
 from transferkit.training.resolved import resolved_training
 
+STEPS_OF_AN_EPOCH = 10  # at least, where the batch follows from the images
 STARTED_FROM = 2_000  # images, evenly spread over the training set
+
+
+def default_epochs(_train_images: int) -> int:
+    """More than a pretrained network needs."""
+    return 30
+
+
+def defaults(settings: ScratchSettings, family: str, _train_images: int, _steps: int) -> dict[str, Any]:
+    """The rates of the backbone's family."""
+    return scratch_rates(settings, family)
 
 
 def require(_classifier: Classifier, settings: ScratchSettings, _train_images: int, val_images: int) -> None:
