@@ -17,7 +17,7 @@ from transferkit.metrics.evaluation import listed_one_by_one
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier, InputSpec
 from transferkit.recipe import BackboneSettings
-from transferkit.report.pictures import spotlit
+from transferkit.report.inline_images import spotlit
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import Runtime

@@ -446,7 +446,7 @@ def test_a_shard_of_another_form_is_refused(text: str) -> None:
 def test_rows_are_read_in_the_pieces_asked_for(tmp_path: Path) -> None:
     values = np.arange(21, dtype=np.float32).reshape(7, 3)
     rows = feature_files.Rows(["x"] * 7, [""] * 7, [""] * 7, {"layer": values})
-    content = feature_files.Content(7, {"layer": (3,)}, lambda: [rows])
+    content = feature_files.FeatureTable(7, {"layer": (3,)}, lambda: [rows])
 
     for suffix in (".npy", ".safetensors", ".csv"):
         path = tmp_path / f"file{suffix}"

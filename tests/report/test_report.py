@@ -21,8 +21,8 @@ from transferkit import report
 from transferkit.metrics.calibration import ece
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature, with_temperature
-from transferkit.report import content, curves, pictures, plots
-from transferkit.report.figures import FIGURES, figure
+from transferkit.report import content, inline_images, svg_confusion_matrix, svg_lines
+from transferkit.report.matplotlib_figures import FIGURES, figure
 from transferkit.report.published import CIFAR10, Published, published
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import STUDY
@@ -389,9 +389,9 @@ def test_a_page_of_ten_thousand_images_stays_below_five_megabytes(tmp_path: Path
 
 def test_pictures_stop_at_the_budget_first_ones_first() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
-    whole = pictures.data_uris(dict(enumerate(noise)))
+    whole = inline_images.data_uris(dict(enumerate(noise)))
 
-    some = pictures.data_uris(dict(enumerate(noise)), budget_bytes=sum(map(len, whole.values())) // 2)
+    some = inline_images.data_uris(dict(enumerate(noise)), budget_bytes=sum(map(len, whole.values())) // 2)
 
     assert list(some) == list(range(len(some)))
     assert 5 < len(some) < 15
@@ -405,7 +405,7 @@ def test_a_picture_survives_its_format() -> None:
 
     picture = np.arange(3 * 8 * 8, dtype=np.uint8).reshape(3, 8, 8)
 
-    uri = pictures.data_uri(picture)
+    uri = inline_images.data_uri(picture)
 
     decoded = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
     assert np.array_equal(np.asarray(decoded).transpose(2, 0, 1), picture)  # tiny pictures are lossless
@@ -415,7 +415,7 @@ def test_a_picture_survives_its_format() -> None:
 
 
 def test_every_cell_with_images_is_drawn_and_no_other() -> None:
-    drawn = plots.confusion_svg(np.array([[5, 0], [2, 3]]), ["a", "b"])
+    drawn = svg_confusion_matrix.confusion_svg(np.array([[5, 0], [2, 3]]), ["a", "b"])
 
     assert sorted(set(re.findall(r'data-cell="(\d,\d)"', drawn))) == ["0,0", "1,0", "1,1"]
 
@@ -424,9 +424,9 @@ def test_of_many_classes_the_cells_of_one_shade_are_one_path() -> None:
     confusion = np.diag([3] * 50)
     confusion[4, 7] = 1
 
-    drawn = plots.confusion_svg(confusion, [f"class {label}" for label in range(50)])
+    drawn = svg_confusion_matrix.confusion_svg(confusion, [f"class {label}" for label in range(50)])
 
-    side = plots.cell_px(50)
+    side = svg_confusion_matrix.cell_px(50)
     paths = dict(re.findall(r'data-shade="(\w\d)" d="([^"]*)"', drawn))
     assert len(paths) == 18
     assert paths["h9"].count("M") == 49  # all right
@@ -437,14 +437,14 @@ def test_of_many_classes_the_cells_of_one_shade_are_one_path() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.3, 0.31), (-5, 1234), (1e-6, 2e-6)])
 def test_ticks_are_few_and_inside(low: float, high: float) -> None:
-    found = curves.ticks(low, high)
+    found = svg_lines.ticks(low, high)
 
     assert 2 <= len(found) <= 7
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
 
 
 def test_one_epoch_is_a_curve_too() -> None:
-    assert "<circle" in curves.curve([curves.Line([1.0], [0.5])], "loss")
+    assert "<circle" in svg_lines.curve([svg_lines.Line([1.0], [0.5])], "loss")
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))

@@ -68,6 +68,6 @@ def first_sentence(run: Run) -> str:
 
 def figure(run: Run, name: str, path: Path) -> None:
     """Draw one figure of a run for a paper, as .pdf, .svg or .png."""
-    from transferkit.report.figures import figure as draw
+    from transferkit.report.matplotlib_figures import figure as draw
 
     draw(run, name, path)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from transferkit.report import content as words
 from transferkit.report.content import Content
-from transferkit.report.pictures import data_uri
+from transferkit.report.inline_images import data_uri
 
 SHOWN = 24  # of each kind
 

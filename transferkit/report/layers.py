@@ -14,7 +14,7 @@ from rich.text import Text
 from transferkit.metrics.results import ProbeAccuracy, ProbedLayer
 from transferkit.report import content as words
 from transferkit.report.content import Content
-from transferkit.report.plots import shortened
+from transferkit.report.svg_confusion_matrix import shortened
 
 MOST_FLAT_LABELS = 8  # layers whose names fit below the axis side by side
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from transferkit.metrics.results import Scores
 from transferkit.metrics.statistics import Bounds
-from transferkit.report import calibrated, layers
+from transferkit.report import confidence_words, layers
 from transferkit.report import content as words
 from transferkit.report.content import Content
 from transferkit.report.headline import explanation, headline
@@ -72,10 +72,10 @@ def _scores(content: Content, scores: Scores) -> list[str]:
             * bool(mistakes)
         ),
         "## Calibration",
-        table(["", "value", "with temperature", ""], calibrated.calibration_table(scores.calibration)),
-        escaped(calibrated.temperature_words(scores.calibration, words.val_images(content))),
+        table(["", "value", "with temperature", ""], confidence_words.calibration_table(scores.calibration)),
+        escaped(confidence_words.temperature_words(scores.calibration, words.val_images(content))),
         "## Answering only when sure",
-        _bullets([*calibrated.selective(scores.selective), *calibrated.guarantees(scores.selective)]),
+        _bullets([*confidence_words.selective(scores.selective), *confidence_words.guarantees(scores.selective)]),
     ]
 
 

@@ -15,14 +15,14 @@ from markupsafe import Markup, escape
 
 from transferkit.metrics.evaluation import thumbnail_choice
 from transferkit.recipe.budget import operations_in_words
-from transferkit.report import calibrated, curves, layers, plots
+from transferkit.report import confidence_words, layers, svg_confusion_matrix, svg_lines
 from transferkit.report import content as words
 from transferkit.report.content import Content
-from transferkit.report.explained import explained, explained_words
 from transferkit.report.headline import explanation, headline
+from transferkit.report.image_explanations import explained, explained_words
+from transferkit.report.inline_images import data_uris
 from transferkit.report.label_errors import labelled
-from transferkit.report.mapped import map_svg, map_words
-from transferkit.report.pictures import data_uris
+from transferkit.report.svg_feature_map import map_svg, map_words
 
 OPTION = re.compile(r"--[a-z][a-z-]*")
 FOLDER = Path(__file__).parent
@@ -50,7 +50,7 @@ def page(content: Content) -> str:
         total_seconds=total_seconds(content),
         **confidence_section(content),
         done=done(content),
-        matrix=plots.confusion_svg(content.confusion, content.class_names) if scores else "",
+        matrix=svg_confusion_matrix.confusion_svg(content.confusion, content.class_names) if scores else "",
         position={name: index for index, name in enumerate(content.class_names)},
         pictures=pictures,
         explained=explained(content),
@@ -58,7 +58,7 @@ def page(content: Content) -> str:
         listed=len(rows),
         map=map_svg(content, {index: row for row, index in enumerate(rows)}),
         map_words=map_words(content),
-        numbered_up_to=plots.NUMBERED_UP_TO,
+        numbered_up_to=svg_confusion_matrix.NUMBERED_UP_TO,
         sampled=len(pictures) < (scores.n if scores else 0),
         labelled=labelled(content),
         curves=drawings(content),
@@ -106,8 +106,8 @@ def _environment(folder: Path) -> Environment:
         words.spread,
         words.points,
         words.p_value,
-        plots.whisker,
-        plots.difference_whisker,
+        svg_confusion_matrix.whisker,
+        svg_confusion_matrix.difference_whisker,
     )
     environment.globals.update({function.__name__: function for function in shown})
     environment.filters.update({"unbroken": unbroken, "options_held": options_held, "basename": basename})
@@ -162,13 +162,13 @@ def confidence_section(content: Content) -> dict[str, Any]:
         return {}
     calibration, selective = scores.calibration, scores.selective
     return {
-        "calibration_words": calibrated.calibration_words(calibration),
-        "calibration": calibrated.calibration_table(calibration),
-        "temperature": calibrated.temperature_words(calibration, words.val_images(content)),
-        "gaps": calibrated.confidence_rows(calibration),
-        "selective": calibrated.selective(selective),
-        "guarantees": calibrated.guarantees(selective),
-        "calibration_drawings": curves.calibration_drawings(scores),
+        "calibration_words": confidence_words.calibration_words(calibration),
+        "calibration": confidence_words.calibration_table(calibration),
+        "temperature": confidence_words.temperature_words(calibration, words.val_images(content)),
+        "gaps": confidence_words.confidence_rows(calibration),
+        "selective": confidence_words.selective(selective),
+        "guarantees": confidence_words.guarantees(selective),
+        "calibration_drawings": svg_lines.calibration_drawings(scores),
     }
 
 
@@ -229,9 +229,9 @@ def start_hint(content: Content) -> str:
     return f"Epoch 0 is the start: the weights that training began with, on the same {images:,} val images."
 
 
-def drawings(content: Content) -> list[curves.Drawn]:
+def drawings(content: Content) -> list[svg_lines.Drawn]:
     """The training curves, after the probe's sweep where there was one."""
-    return [*curves.probe_curve(content.facts.get("probe") or {}), *curves.training_curves({"": content.history})]
+    return [*svg_lines.probe_curve(content.facts.get("probe") or {}), *svg_lines.training_curves({"": content.history})]
 
 
 def done(content: Content) -> list[tuple[str, str]]:

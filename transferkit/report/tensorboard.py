@@ -101,7 +101,7 @@ def _confusion(run: Run) -> npt.NDArray[np.uint8]:
     """(H, W, 3), the figure that `transferkit report RUN --figure confusion` draws."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from transferkit.report.figures import drawn
+    from transferkit.report.matplotlib_figures import drawn
 
     figure: Any = drawn(run, "confusion")
     figure.set_dpi(150)

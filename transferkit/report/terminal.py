@@ -16,7 +16,7 @@ from transferkit.report import content as words
 from transferkit.report import layers
 from transferkit.report.content import Content
 from transferkit.report.headline import explanation, headline
-from transferkit.report.plots import shortened
+from transferkit.report.svg_confusion_matrix import shortened
 
 TABLE_UP_TO = 20  # classes; of more, the worst ones are shown
 WORST = 10

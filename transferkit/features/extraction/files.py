@@ -30,7 +30,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Content:
+class FeatureTable:
     """What a file is to hold.
 
     Attributes:
@@ -83,7 +83,7 @@ def pyarrow() -> Any:
 # ------------------------------------------------------------------------------------------------------------ write
 
 
-def write_npy(path: Path, content: Content) -> None:
+def write_npy(path: Path, content: FeatureTable) -> None:
     """One array (N, ...) float32 of the only layer."""
     (layer, shape), *_ = content.shapes.items()
     header = {"descr": "<f4", "fortran_order": False, "shape": (content.count, *shape)}
@@ -93,7 +93,7 @@ def write_npy(path: Path, content: Content) -> None:
             file.write(little_endian(rows.features[layer]))
 
 
-def write_safetensors(path: Path, content: Content) -> None:
+def write_safetensors(path: Path, content: FeatureTable) -> None:
     """One tensor (N, ...) float32 per layer.
 
     The format: eight bytes with the header's length, the header in JSON, the tensors one after the other
@@ -113,7 +113,7 @@ def write_safetensors(path: Path, content: Content) -> None:
                 file.write(little_endian(rows.features[layer]))
 
 
-def write_csv(path: Path, content: Content) -> None:
+def write_csv(path: Path, content: FeatureTable) -> None:
     """One line per image: id, class, part, and a column per feature (`layer4_0`), with nine digits, which is exact."""
     columns = [f"{layer}_{number}" for layer, shape in content.shapes.items() for number in range(shape[0])]
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -125,7 +125,7 @@ def write_csv(path: Path, content: Content) -> None:
                 writer.writerow([*words, *(f"{number:.9g}" for number in numbers)])
 
 
-def write_parquet(path: Path, content: Content) -> None:
+def write_parquet(path: Path, content: FeatureTable) -> None:
     """One row per image: id, class, part, and a list of floats per layer."""
     arrow = pyarrow()
     texts = [(name, arrow.string()) for name in ("id", "class", "part")]
@@ -207,7 +207,7 @@ def floats(content: bytes, shape: Sequence[int]) -> Features:
     return np.frombuffer(content, "<f4").reshape(-1, *shape)
 
 
-WRITERS: dict[str, Callable[[Path, Content], None]] = {
+WRITERS: dict[str, Callable[[Path, FeatureTable], None]] = {
     ".npy": write_npy,
     ".safetensors": write_safetensors,
     ".parquet": write_parquet,

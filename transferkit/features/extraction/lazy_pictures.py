@@ -11,7 +11,7 @@ import numpy as np
 
 from transferkit.data.decoding import decode
 from transferkit.data.images import Images, Labels, Pixels
-from transferkit.features.extraction.listing import Line
+from transferkit.features.extraction.listing import ListedImage
 from transferkit.features.extraction.settings import ExtractSettings
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
@@ -22,7 +22,7 @@ class PartImages:
     """Images that some lines of a listing stand for; the listing holds whole parts, one after the other."""
 
     parts: Mapping[str, Images]
-    lines: Sequence[Line]
+    lines: Sequence[ListedImage]
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -44,7 +44,7 @@ class PartImages:
             raise TransferkitError("The parts of this data set differ in size. Extract them one by one, with --part.")
         return np.concatenate(pixels)
 
-    def _row(self, line: Line) -> int:
+    def _row(self, line: ListedImage) -> int:
         names = list(self.parts)
         return line.number - sum(len(self.parts[name]) for name in names[: names.index(line.part)])
 
@@ -61,7 +61,7 @@ class Files:
         unreadable: Reason by id, of those met so far.
     """
 
-    lines: Sequence[Line]
+    lines: Sequence[ListedImage]
     side_px: int
     resize: str
     skip_bad: bool
@@ -96,6 +96,6 @@ class Files:
             return np.zeros((3, self.side_px, self.side_px), np.uint8)
 
 
-def decoded_files(lines: Sequence[Line], side_px: int, settings: ExtractSettings) -> Files:
+def decoded_files(lines: Sequence[ListedImage], side_px: int, settings: ExtractSettings) -> Files:
     """The files that some lines of a listing stand for."""
     return Files(lines, side_px, settings.resize, settings.skip_bad)

@@ -14,7 +14,7 @@ LISTING = "listing.csv"
 
 
 @dataclass(frozen=True)
-class Line:
+class ListedImage:
     """One image of a listing; `number` counts from the listing's beginning."""
 
     number: int
@@ -31,11 +31,11 @@ class ListingPart:
     start: int
     count: int
 
-    def batched(self, size: int) -> Iterator[list[Line]]:
+    def batched(self, size: int) -> Iterator[list[ListedImage]]:
         """The lines, `size` at a time; only these are held."""
         with self.file.open(encoding="utf-8", newline="") as file:
             reader = enumerate(csv.reader(file))
-            lines = (Line(number, *row) for number, row in islice(reader, self.start, self.start + self.count))
+            lines = (ListedImage(number, *row) for number, row in islice(reader, self.start, self.start + self.count))
             while batch := list(islice(lines, size)):
                 yield batch
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.features.extraction.chunks import CHUNK_ROWS
-from transferkit.features.extraction.files import READERS, WRITERS, Content, Rows
+from transferkit.features.extraction.files import READERS, WRITERS, FeatureTable, Rows
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_json, write_atomically, write_json
 from transferkit.runtime.json_files import positive, read_object
@@ -85,7 +85,7 @@ def write_result(out: Path, facts: dict[str, Any], read: Callable[[], Iterable[R
     shapes = {name: tuple(shape) for name, shape in facts["shapes"].items()}
     write_atomically(index_path(out), lambda temporary: write_index(temporary, facts["class_names"], read()))
     write_json(facts_path(out), facts)
-    content = Content(facts["rows"], shapes, read)
+    content = FeatureTable(facts["rows"], shapes, read)
     write_atomically(out, lambda temporary: WRITERS[out.suffix](temporary, content))
 
 

@@ -16,7 +16,7 @@ from transferkit.data.datasets import path_table
 from transferkit.data.decoding import EXTENSIONS
 from transferkit.data.images import Images
 from transferkit.features.extraction.lazy_pictures import PartImages, decoded_files
-from transferkit.features.extraction.listing import LISTING, Line, Listing
+from transferkit.features.extraction.listing import LISTING, ListedImage, Listing
 from transferkit.features.extraction.settings import PARTS, ExtractSettings, Part
 from transferkit.features.pictures import Pictures, image_paths
 from transferkit.recipe import Data, parse_data
@@ -32,7 +32,7 @@ class Source:
 
     name: str
     lines: Callable[[], Iterator[tuple[str, str, str]]]
-    pictures: Callable[[Sequence[Line], int, ExtractSettings], Pictures]
+    pictures: Callable[[Sequence[ListedImage], int, ExtractSettings], Pictures]
     class_names: tuple[str, ...] | None = None
 
     def listed(self, folder: Path) -> Listing:

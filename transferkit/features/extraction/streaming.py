@@ -11,7 +11,7 @@ from transferkit.features.engine import BatchSize, Engine, finite, gathered
 from transferkit.features.extraction.chunks import Chunks, chunk_rows
 from transferkit.features.extraction.differences import differences
 from transferkit.features.extraction.files import Rows, require_known_file
-from transferkit.features.extraction.listing import LISTING, Line, Listing
+from transferkit.features.extraction.listing import LISTING, ListedImage, Listing
 from transferkit.features.extraction.results import FORMAT, facts_path, index_path, require_free, write_result
 from transferkit.features.extraction.settings import ExtractSettings
 from transferkit.features.extraction.sources import Source, opened_source
@@ -178,7 +178,7 @@ def compute_missing(
 
 
 def chunk_of(
-    lines: Sequence[Line], pictures: Pictures, engine: Engine, batch_size: BatchSize, progress: Progress
+    lines: Sequence[ListedImage], pictures: Pictures, engine: Engine, batch_size: BatchSize, progress: Progress
 ) -> tuple[Rows, list[tuple[str, str]]]:
     """The features of some images, without those that cannot be read."""
     batches = engine.features_of(pictures, progress, batch_size)

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from transferkit.report import curves
-from transferkit.report.curves import COLOURS, Drawn, Frame, Line
-from transferkit.report.plots import shade, shortened
+from transferkit.report import svg_lines
+from transferkit.report.svg_confusion_matrix import shade, shortened
+from transferkit.report.svg_lines import COLOURS, Drawn, Frame, Line
 from transferkit.studies.compare.results import Agreement, Arm, LabelCurve, LabelPoint, LoggedEpoch
 from transferkit.studies.compare.words import brief, gigaflops
 
@@ -86,7 +86,7 @@ def _cost(known: Sequence[tuple[int, Arm, float]], title: str, written: Callable
     bounds = [100 * bound for _, row, _ in known for bound in row.interval]
     air, room = 0.1 * (max(bounds) - min(bounds)) or 1.0, 0.18 * (max(costs) - min(costs)) or 0.5
     frame = Frame((min(costs) - room, max(costs) + room), (max(0.0, min(bounds) - air), min(100.0, max(bounds) + air)))
-    parts = [frame.axes([], curves.ticks(*frame.y_range), "log scale", "{:g}".format)]
+    parts = [frame.axes([], svg_lines.ticks(*frame.y_range), "log scale", "{:g}".format)]
     parts += [_log_tick(frame, value, written) for value in log_ticks(*frame.x_range)]
     places = [(cost, 100 * row.mean) for cost, (_, row, _) in zip(costs, known, strict=True)]
     parts.append(_front(frame, [places[index] for index in pareto_front(places)]))
@@ -111,7 +111,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 def _log_tick(frame: Frame, value: float, written: Callable[[float], str]) -> Markup:
     across = frame.place(math.log10(value), frame.y_range[0])[0]
     tick = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
-    return tick.format(across, curves.HEIGHT - curves.BOTTOM + 15, written(value))
+    return tick.format(across, svg_lines.HEIGHT - svg_lines.BOTTOM + 15, written(value))
 
 
 def spread_out(heights: Sequence[float], apart: float = 12.0) -> list[float]:
@@ -141,7 +141,7 @@ def _front(frame: Frame, front: Sequence[tuple[float, float]]) -> Markup:
 def _point(frame: Frame, place: tuple[float, float], height: float, number: int, row: Arm, words: str) -> Markup:
     across, up = frame.place(*place)
     low, high = (frame.place(place[0], 100 * bound)[1] for bound in row.interval)
-    shift, anchor = (-7, "end") if across > NAMES_FROM_RIGHT * curves.WIDTH else (7, "start")
+    shift, anchor = (-7, "end") if across > NAMES_FROM_RIGHT * svg_lines.WIDTH else (7, "start")
     return Markup(
         '<g class="s{colour}"><line class="range" x1="{x}" y1="{low}" x2="{x}" y2="{high}"/>'
         '<circle class="dot" cx="{x}" cy="{y}" r="3.6"><title>{words}</title></circle>'
@@ -160,8 +160,10 @@ def _point(frame: Frame, place: tuple[float, float], height: float, number: int,
     )
 
 
-def _svg(label: str, parts: Sequence[Markup], width: float = curves.WIDTH, height: float = curves.HEIGHT) -> Markup:
-    kind = "curve" if width == curves.WIDTH else "chart"
+def _svg(
+    label: str, parts: Sequence[Markup], width: float = svg_lines.WIDTH, height: float = svg_lines.HEIGHT
+) -> Markup:
+    kind = "curve" if width == svg_lines.WIDTH else "chart"
     opening = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">')
     return opening.format(kind, width, height, label) + Markup("").join(parts) + Markup("</svg>")
 
@@ -192,8 +194,8 @@ def _lines(lines: Sequence[Line], title: str, x_title: str) -> Markup:
     xs, ys = ([value for _, line in shown for value in getattr(line, axis)] for axis in ("xs", "ys"))
     air = 0.08 * (max(ys) - min(ys)) or 1.0
     frame = Frame((0.0, max(xs) or 1.0), (max(0.0, min(ys) - air), max(ys) + air))
-    parts = [frame.axes(curves.ticks(*frame.x_range), curves.ticks(*frame.y_range), x_title, "{:.4g}".format)]
-    parts += [curves.drawn_line(line, frame, number % COLOURS, x_title, "{:.4g}".format) for number, line in shown]
+    parts = [frame.axes(svg_lines.ticks(*frame.x_range), svg_lines.ticks(*frame.y_range), x_title, "{:.4g}".format)]
+    parts += [svg_lines.drawn_line(line, frame, number % COLOURS, x_title, "{:.4g}".format) for number, line in shown]
     return _svg(title, parts)
 
 
@@ -224,7 +226,7 @@ def _recall_dots(reference: Arm, others: Sequence[tuple[int, Arm]], label: int) 
 
 def _class_chart(classes: Sequence[tuple[str, Sequence[tuple[int, str, float]]]], reference: str) -> Markup:
     extent = max(abs(value) for _, dots in classes for _, _, value in dots) or 1.0
-    ticks = curves.ticks(-extent, extent, 6)
+    ticks = svg_lines.ticks(-extent, extent, 6)
     height = ROW_PX * len(classes) + 24
     scale = (WIDTH_PX - LEFT_PX - 24) / 2 / extent
 
@@ -303,10 +305,10 @@ def label_drawing(curve: LabelCurve) -> Markup:
         (min(places) - 0.06 * span, max(places) + 0.06 * span),
         (max(0.0, min(bounds) - air), min(100.0, max(bounds) + air)),
     )
-    parts = [frame.axes([], curves.ticks(*frame.y_range), "labels per class, train and val (log)", "{:g}".format)]
+    parts = [frame.axes([], svg_lines.ticks(*frame.y_range), "labels per class, train and val (log)", "{:g}".format)]
     parts += [
         Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            frame.place(place, 0)[0], curves.HEIGHT - curves.BOTTOM + 15, point.labels
+            frame.place(place, 0)[0], svg_lines.HEIGHT - svg_lines.BOTTOM + 15, point.labels
         )
         for place, point in zip(places, points, strict=True)
     ]
@@ -332,6 +334,6 @@ def _label_line(frame: Frame, there: Sequence[tuple[float, Arm]], number: int) -
         for place, row in there
     ]
     line = Line([place + shift for place, _ in there], [100 * row.mean for _, row in there], there[0][1].name)
-    return Markup('<g class="s{}">{}</g>').format(number % COLOURS, Markup("").join(parts)) + curves.drawn_line(
+    return Markup('<g class="s{}">{}</g>').format(number % COLOURS, Markup("").join(parts)) + svg_lines.drawn_line(
         line, frame, number % COLOURS, "log10 labels per class", "{:.1f}".format
     )

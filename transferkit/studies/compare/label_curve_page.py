@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from transferkit.report import content as words
-from transferkit.report.figures import SOFT, drawn_to
 from transferkit.report.markdown import escaped, table
+from transferkit.report.matplotlib_figures import SOFT, drawn_to
 from transferkit.report.page import rendered
-from transferkit.report.plots import shortened
+from transferkit.report.svg_confusion_matrix import shortened
 from transferkit.runtime.console import printable
 from transferkit.studies.compare import drawings as drawn
 from transferkit.studies.compare import words as compare_words

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from transferkit.report import content as words
 from transferkit.report.page import rendered
-from transferkit.report.plots import shortened
+from transferkit.report.svg_confusion_matrix import shortened
 from transferkit.runtime.console import printable
 from transferkit.studies.compare import drawings as drawn
 from transferkit.studies.compare import words as compare_words

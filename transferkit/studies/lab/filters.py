@@ -16,7 +16,7 @@ from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import MODEL
 from transferkit.recipe import BackboneSettings
-from transferkit.report.figures import STYLE, SUFFIXES
+from transferkit.report.matplotlib_figures import STYLE, SUFFIXES
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_atomically

@@ -13,9 +13,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from transferkit.report.curves import Line, curve
-from transferkit.report.figures import STYLE
+from transferkit.report.matplotlib_figures import STYLE
 from transferkit.report.page import rendered
+from transferkit.report.svg_lines import Line, curve
 from transferkit.runtime.console import printable
 from transferkit.runtime.files import write_atomically
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferkit.report.page import rendered
-from transferkit.report.plots import shortened
+from transferkit.report.svg_confusion_matrix import shortened
 from transferkit.runtime.console import printable
 from transferkit.studies.limits.probit import Point, scatter
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.report.figures import HIT, MISS, SOFT, drawn_to
-from transferkit.report.plots import shortened
+from transferkit.report.matplotlib_figures import HIT, MISS, SOFT, drawn_to
+from transferkit.report.svg_confusion_matrix import shortened
 from transferkit.studies.limits import probit
 from transferkit.studies.limits.probit import Point, ProbitLine
 

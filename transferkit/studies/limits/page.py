@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from transferkit.metrics.results import CalibrationBin
-from transferkit.report import curves
-from transferkit.report.curves import Frame, Line, ticks
+from transferkit.report import svg_lines
+from transferkit.report.inline_images import data_uris
 from transferkit.report.page import rendered
-from transferkit.report.pictures import data_uris
-from transferkit.report.plots import LEVELS, shortened
+from transferkit.report.svg_confusion_matrix import LEVELS, shortened
+from transferkit.report.svg_lines import Frame, Line, ticks
 from transferkit.runs.result_folders import LIMITS
 from transferkit.runtime.console import printable
 from transferkit.runtime.records import from_json
@@ -52,7 +52,7 @@ def limits_page(report: Report, pixels: npt.NDArray[np.uint8]) -> str:
         shade=accuracy_shade,
         words=name_in_words,
         number=number,
-        reliability=curves.reliability(bins_of(report)),
+        reliability=svg_lines.reliability(bins_of(report)),
         risk=risk_drawing(report["selective"]),
         families=family_drawing(report["corruptions"]),
         heat=heat_rows(report["corruptions"]),
@@ -158,7 +158,7 @@ def risk_drawing(selective: Mapping[str, Any]) -> Markup:
         Line([100 * share for share in coverage], [100 * risk for risk in best], "best order"),
         Line([100 * coverage[0], 100.0], [100 * error, 100 * error], "random order"),
     ]
-    return curves.curve(lines, "Error rate of the images answered, %", "{:.3g}".format, "answered, %")
+    return svg_lines.curve(lines, "Error rate of the images answered, %", "{:.3g}".format, "answered, %")
 
 
 def family_drawing(found: Mapping[str, Any]) -> Markup | None:
@@ -170,7 +170,7 @@ def family_drawing(found: Mapping[str, Any]) -> Markup | None:
     for family, by_severity in found["families"].items():
         known = sorted((int(severity), 100 * accuracy) for severity, accuracy in by_severity.items())
         lines.append(Line([0.0, *(float(s) for s, _ in known)], [clean, *(a for _, a in known)], family))
-    return curves.curve(lines, "Accuracy under corruption, %", "{:.3g}".format, "severity")
+    return svg_lines.curve(lines, "Accuracy under corruption, %", "{:.3g}".format, "severity")
 
 
 def heat_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -205,7 +205,7 @@ def histogram(found: Mapping[str, Any], score: str) -> Markup:
         parts.append(Markup('<line class="diagonal" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(x, bottom, high))
     label = "Shares of right, wrong and unknown images over how unusual they are"
     opening = Markup('<svg class="curve" viewBox="0 0 {} {}" role="img" aria-label="{}">')
-    return opening.format(curves.WIDTH, curves.HEIGHT, label) + Markup("").join(parts) + Markup("</svg>")
+    return opening.format(svg_lines.WIDTH, svg_lines.HEIGHT, label) + Markup("").join(parts) + Markup("</svg>")
 
 
 def probit_drawing(report: Report) -> Markup | None:

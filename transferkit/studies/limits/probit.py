@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from scipy.stats import norm
 
-from transferkit.report.curves import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, WIDTH, Frame
+from transferkit.report.svg_lines import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, WIDTH, Frame
 
 # Taori et al., NeurIPS 2020 (arXiv:2007.00644), draw accuracies so; Miller et al., ICML 2021 (arXiv:2107.04649), too.
 TICKS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from transferkit.report import content as words
-from transferkit.report import curves, markdown
+from transferkit.report import markdown, svg_lines
 from transferkit.report.page import rendered
-from transferkit.report.plots import shortened
+from transferkit.report.svg_confusion_matrix import shortened
 from transferkit.runtime.console import printable
 from transferkit.runtime.machine import thread_count
 from transferkit.studies.rank.results import RankedBackbone, Ranking
@@ -200,30 +200,30 @@ def accuracy_over_cost(rows: Sequence[RankedBackbone]) -> Markup:
     air = 0.08 * (max(bounds) - min(bounds))
     span = max(costs) - min(costs)
     room = max(0.15 * span, (WIDTH_WITH_TICKS - span) / 2)
-    frame = curves.Frame((min(costs) - room, max(costs) + room), (min(bounds) - air, max(bounds) + air))
-    parts = [frame.axes([], curves.ticks(*frame.y_range), "operations per image, GFLOPs (log)", "{:g}".format)]
+    frame = svg_lines.Frame((min(costs) - room, max(costs) + room), (min(bounds) - air, max(bounds) + air))
+    parts = [frame.axes([], svg_lines.ticks(*frame.y_range), "operations per image, GFLOPs (log)", "{:g}".format)]
     parts += [_cost_tick(frame, 10.0**power * step) for power in range(5, 15) for step in (1, 2, 5)]
     parts += [_point(frame, cost, row) for cost, row in zip(costs, rows, strict=True)]
     opening = Markup('<svg class="curve" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-        curves.WIDTH, curves.HEIGHT, "Accuracy of each backbone over its operations per image"
+        svg_lines.WIDTH, svg_lines.HEIGHT, "Accuracy of each backbone over its operations per image"
     )
     return opening + Markup("").join(parts) + Markup("</svg>")
 
 
-def _cost_tick(frame: curves.Frame, flops: float) -> Markup:
+def _cost_tick(frame: svg_lines.Frame, flops: float) -> Markup:
     low, high = frame.x_range
     if not low <= math.log10(flops) <= high:
         return Markup("")
     across = frame.place(math.log10(flops), frame.y_range[0])[0]
     tick = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
-    return tick.format(across, curves.HEIGHT - curves.BOTTOM + 15, f"{flops / 1e9:g}")
+    return tick.format(across, svg_lines.HEIGHT - svg_lines.BOTTOM + 15, f"{flops / 1e9:g}")
 
 
-def _point(frame: curves.Frame, cost: float, row: RankedBackbone) -> Markup:
+def _point(frame: svg_lines.Frame, cost: float, row: RankedBackbone) -> Markup:
     across, up = frame.place(cost, 100 * row.accuracy)
     ends = [frame.place(cost, 100 * bound)[1] for bound in row.interval]
     told = f"{row.label}: {words.percent(row.accuracy)}, {gigaflops(row.flops)} GFLOPs"
-    is_right = across > NAMES_FROM_RIGHT * curves.WIDTH
+    is_right = across > NAMES_FROM_RIGHT * svg_lines.WIDTH
     shift, anchor = (-7, "end") if is_right else (7, "start")
     return Markup(
         '<g class="s0"><line class="range" x1="{x}" y1="{low}" x2="{x}" y2="{high}"/>'

@@ -6,7 +6,7 @@ from typing import Any
 
 from transferkit.features.explanations.explain import Explanations
 from transferkit.report.content import Content
-from transferkit.report.pictures import data_uri, spotlit
+from transferkit.report.inline_images import data_uri, spotlit
 
 
 def explained(content: Content) -> dict[int, dict[str, Any]]:

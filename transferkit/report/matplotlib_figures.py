@@ -10,7 +10,7 @@ import numpy as np
 
 from transferkit.report import layers
 from transferkit.report.content import Content, gather, similarity_order
-from transferkit.report.plots import LABELLED_UP_TO, NUMBERED_UP_TO, shortened
+from transferkit.report.svg_confusion_matrix import LABELLED_UP_TO, NUMBERED_UP_TO, shortened
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 from transferkit.runtime.files import write_atomically
