@@ -414,13 +414,13 @@ def test_train_may_be_a_class_among_others(tmp_path: Path) -> None:
     assert splits.class_names == ("bus", "car", "train")
 
 
-def test_class_names_are_sorted_and_images_may_lie_deeper(tmp_path: Path) -> None:
+def test_class_names_are_in_natural_order_and_images_may_lie_deeper(tmp_path: Path) -> None:
     class_folders(tmp_path, names=("10", "2", "1"))
     image_file(tmp_path / "2" / "monday" / "noon" / "deep.PNG", 99)
 
     splits = load(tmp_path)
 
-    assert splits.class_names == ("1", "10", "2")
+    assert splits.class_names == ("1", "2", "10")
     assert "2/monday/noon/deep.PNG" in all_ids(splits)
 
 
@@ -573,6 +573,33 @@ def test_an_empty_class_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "owl").mkdir()
 
     assert f"1 of 3 class folders hold no image: {tmp_path}/train/owl" in error(tmp_path)
+
+
+def test_an_empty_class_folder_in_val_or_test_is_like_a_missing_one(tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "val", "test")):
+        class_folders(tmp_path / part, 4, seed=5000 * number)
+    class_folders(tmp_path / "train", 4, names=("owl",), seed=20_000)
+    for part in ("val", "test"):
+        (tmp_path / part / "owl").mkdir()
+
+    splits = load(tmp_path)
+
+    assert splits.class_names == splits.val.class_names == ("cat", "dog", "owl")
+    assert noted(splits, "val has no image of 1 classes: owl")
+    assert noted(splits, "test has no image of 1 classes: owl")
+
+
+def test_composed_and_decomposed_spellings_of_a_class_are_one(tmp_path: Path) -> None:
+    composed, decomposed = "B\u00e4ume", "Ba\u0308ume"
+    class_folders(tmp_path / "train", 4, names=(composed, "Gras"))
+    class_folders(tmp_path / "test", 2, names=(decomposed, "Gras"), seed=100)
+    image_file(tmp_path / "train" / decomposed / "more.png", 999)
+
+    splits = load(tmp_path)
+
+    assert splits.class_names == (composed, "Gras")
+    assert len(splits.train) + len(splits.val) == 9
+    assert np.bincount(splits.test.open().labels).tolist() == [2, 2]
 
 
 def test_class_names_that_differ_between_train_and_test_are_shown(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.data.groups import group_ranks, held_out, in_turns
 from transferkit.runtime.errors import TransferkitError
 
 Pixels = npt.NDArray[np.uint8]
@@ -28,6 +29,8 @@ class Images:
         ids: N strings, the path or index of each image.
         storage_digests: (M, 16) uint8, the BLAKE2b digest of each stored image, where already known.
         origin: Of which data set or folder, for listings.
+        groups: N strings, what each image belongs to (a patient, a video) and is never parted from by a split; None
+            where every image stands for itself.
     """
 
     storage: Pixels
@@ -37,6 +40,7 @@ class Images:
     ids: tuple[str, ...]
     storage_digests: Pixels | None = field(default=None, repr=False)
     origin: str = ""
+    groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.storage.ndim != 4 or self.storage.shape[1] != 3 or self.storage.dtype != np.uint8:
@@ -48,6 +52,11 @@ class Images:
             raise TransferkitError(
                 f"Images need one label and one id per image; found {len(self.rows)} images, "
                 f"{len(labels)} labels and {len(self.ids)} ids."
+            )
+        if self.groups is not None and len(self.groups) != len(self.ids):
+            raise TransferkitError(
+                f"Images need one group per image or none at all; found {len(self.ids)} images and "
+                f"{len(self.groups)} groups."
             )
         if self.labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(self.class_names):
             raise TransferkitError(
@@ -63,12 +72,14 @@ class Images:
         class_names: Sequence[str],
         ids: Sequence[str] | None = None,
         digests: Pixels | None = None,
+        groups: Sequence[str] | None = None,
     ) -> Images:
         """Images from an array (N, 3, H, W); labels may be None, ids default to the indices."""
         names = tuple(ids) if ids is not None else tuple(str(index) for index in range(len(pixels)))
         rows = np.arange(len(pixels), dtype=np.int64)
+        together = tuple(groups) if groups is not None else None
         known = None if labels is None else np.asarray(labels, dtype=np.int64)
-        return cls(pixels, rows, known, tuple(class_names), names, digests)
+        return cls(pixels, rows, known, tuple(class_names), names, digests, groups=together)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -116,8 +127,9 @@ class Images:
         """The images at `indices`, sharing the storage."""
         chosen = np.asarray(indices, dtype=np.int64)
         ids = tuple(self.ids[index] for index in chosen)
+        groups = self.groups and tuple(self.groups[index] for index in chosen)
         labels = None if self.labels is None else self.labels[chosen]
-        return replace(self, rows=self.rows[chosen], labels=labels, ids=ids)
+        return replace(self, rows=self.rows[chosen], labels=labels, ids=ids, groups=groups)
 
     def spread(self, count: int) -> Images:
         """At most `count` of the images, evenly spread over them."""
@@ -126,10 +138,12 @@ class Images:
     def joined(self, others: Images) -> Images:
         """These images and others of the same classes and side; the pixels are copied unless they share a storage."""
         ids, labels = (*self.ids, *others.ids), np.concatenate([self.require_labels(), others.require_labels()])
+        groups = joined_groups(self, others)
         if self.storage is others.storage:
-            return replace(self, rows=np.concatenate([self.rows, others.rows]), labels=labels, ids=ids)
+            rows = np.concatenate([self.rows, others.rows])
+            return replace(self, rows=rows, labels=labels, ids=ids, groups=groups)
         pixels = np.concatenate([self.pixels, others.pixels])
-        return Images.from_pixels(pixels, labels, self.class_names, ids)
+        return Images.from_pixels(pixels, labels, self.class_names, ids, groups=groups)
 
     @cached_property
     def digests(self) -> Pixels:
@@ -141,7 +155,7 @@ class Images:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over shape, pixels, labels and class names, in order; ids do not enter."""
+        """SHA-256 (hex) over shape, pixels, labels and class names, in order; ids and groups do not enter."""
         digest = hashlib.sha256(repr((self.size_px, self.class_names)).encode())
         digest.update(self.digests.tobytes())
         digest.update(b"" if self.labels is None else self.labels.tobytes())
@@ -151,6 +165,14 @@ class Images:
 def image_digest(pixels: Pixels) -> bytes:
     """The 16-byte BLAKE2b digest of one image's pixels."""
     return hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=16).digest()
+
+
+def joined_groups(first: Images, second: Images) -> tuple[str, ...] | None:
+    """The groups of both, where either has any; an image without group is a group of its own."""
+    if first.groups is None and second.groups is None:
+        return None
+    parts = [part.ids if part.groups is None else part.groups for part in (first, second)]
+    return (*parts[0], *parts[1])
 
 
 @dataclass
@@ -213,22 +235,43 @@ def split(pool: Images, test: Images, *, val_fraction: float, limit_per_class: i
     """Carve val from the labelled pool, keep at most `limit_per_class` labels, seal the test images.
 
     Each class of the pool is put in one seeded order. The limit keeps the first images of that order and val takes
-    evenly spaced positions of it, so smaller limits are subsets of larger ones in train and in val alike.
+    evenly spaced positions of it, so smaller limits are subsets of larger ones in train and in val alike. Where images
+    have groups, a group lies in train or in val as a whole.
 
     Raises:
         TransferkitError: If the class names of pool and test differ, or a class is left without training image.
     """
     test = aligned(test, pool.class_names)
-    train_indices, val_indices = [], []
-    generator = np.random.default_rng(seed)
-    for label in range(len(pool.class_names)):
-        order = generator.permutation(np.flatnonzero(pool.require_labels() == label))[:limit_per_class]
-        is_val = val_positions(len(order), val_fraction)
-        train_indices.append(order[~is_val])
-        val_indices.append(order[is_val])
+    carve = _carved_images if pool.groups is None else _carved_groups
+    train_indices, val_indices = carve(pool, val_fraction, limit_per_class, np.random.default_rng(seed))
     require_every_class(pool.class_names, [len(indices) for indices in train_indices])
     train = pool.subset(np.sort(np.concatenate(train_indices)))
     return Splits(train, pool.subset(np.sort(np.concatenate(val_indices))), SealedImages(test))
+
+
+def _carved_images(
+    pool: Images, val_fraction: float, limit: int | None, generator: np.random.Generator
+) -> tuple[list[Labels], list[Labels]]:
+    """The train and the val images of each class."""
+    train_indices, val_indices = [], []
+    for label in range(len(pool.class_names)):
+        order = generator.permutation(np.flatnonzero(pool.require_labels() == label))[:limit]
+        is_val = val_positions(len(order), val_fraction)
+        train_indices.append(order[~is_val])
+        val_indices.append(order[is_val])
+    return train_indices, val_indices
+
+
+def _carved_groups(
+    pool: Images, val_fraction: float, limit: int | None, generator: np.random.Generator
+) -> tuple[list[Labels], list[Labels]]:
+    """The train and the val images of each class, whole groups in either; the limit takes images of groups in turn."""
+    assert pool.groups is not None
+    ranks = group_ranks(pool.groups, generator)
+    is_val = held_out(pool.require_labels(), ranks, val_fraction)
+    members = (np.flatnonzero(pool.require_labels() == label) for label in range(len(pool.class_names)))
+    orders = [in_turns(of_class, ranks, generator)[:limit] for of_class in members]
+    return [order[~is_val[order]] for order in orders], [order[is_val[order]] for order in orders]
 
 
 def val_positions(n: int, fraction: float) -> npt.NDArray[np.bool_]:
@@ -247,17 +290,20 @@ def val_positions(n: int, fraction: float) -> npt.NDArray[np.bool_]:
 
 
 def hold_out(pool: Images, fraction: float, seed: int) -> tuple[Images, Images]:
-    """Split off a stratified share of every class, for a data set that comes without a test part.
+    """Split off a stratified share of every class, whole groups of it, for a data set that comes without a test part.
 
     Returns:
         The kept images and the held-out ones.
     """
     generator = np.random.default_rng(seed)
-    held_out = np.zeros(len(pool), dtype=bool)
+    if pool.groups is not None:
+        is_held = held_out(pool.require_labels(), group_ranks(pool.groups, generator), fraction)
+        return pool.subset(np.flatnonzero(~is_held)), pool.subset(np.flatnonzero(is_held))
+    is_held = np.zeros(len(pool), dtype=bool)
     for label in range(len(pool.class_names)):
         order = generator.permutation(np.flatnonzero(pool.require_labels() == label))
-        held_out[order[: round(len(order) * fraction)]] = True
-    return pool.subset(np.flatnonzero(~held_out)), pool.subset(np.flatnonzero(held_out))
+        is_held[order[: round(len(order) * fraction)]] = True
+    return pool.subset(np.flatnonzero(~is_held)), pool.subset(np.flatnonzero(is_held))
 
 
 def aligned(images: Images, class_names: Sequence[str]) -> Images:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from transferkit.data import datasets
-from transferkit.data.datasets import folder_layout
+from transferkit.data.datasets import layouts
 from transferkit.data.datasets.folder_cache import automatic_size
+from transferkit.data.datasets.layout import LISTED
 from transferkit.data.decoding import short_side
 from transferkit.models import backbones
 from transferkit.recipe import Data, DigitsData, FolderData, GlyphsData, Recipe
@@ -44,7 +45,7 @@ def _divided(images: int, test_fraction: float) -> tuple[int, int]:
 
 
 def _folder_outline(data: FolderData) -> tuple[int, int, int]:
-    layout = folder_layout.find(data.path)
+    layout = layouts.find(data)
     tested = len(layout.test.files) if layout.test else 0
     labelled = len(layout.files) - tested
     if not tested:
@@ -105,13 +106,13 @@ def resolved_as_run(recipe: Recipe) -> Recipe:
 
 
 def _folder_in_words(data: FolderData) -> list[str]:
-    layout = folder_layout.find(data.path)
+    layout = layouts.find(data)
     counts = Counter(file.label for file in layout.train.files)
     looked_at = layout.files[:: max(1, len(layout.files) // LOOKED_AT)]
     broken = [file.path for file in looked_at if short_side(str(layout.root / file.path)) is None]
     sizes = f"{min(counts.values()):,} to {max(counts.values()):,} training images each"
     lines = [f"Data: {len(counts)} classes, {sizes}; {len(looked_at):,} of {len(layout.files):,} files opened."]
     if broken:
-        shown = ", ".join(broken[: folder_layout.LISTED])
+        shown = ", ".join(broken[:LISTED])
         lines.append(f"{len(broken)} of them cannot be read: {shown}. Mend or remove them, or use --skip-bad.")
     return lines

@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from transferkit.recipe.settings import MOST_IMAGES, SEEDS, RecipePart
 
+Group: TypeAlias = Literal["parent", "grandparent"]
+
 
 class DataSettings(RecipePart):
     """Keys that every data set has."""
@@ -78,6 +80,11 @@ class FolderData(DataSettings):
         "auto", description="Side in px at which images are decoded and kept."
     )
     fit: Literal["squash", "crop"] = Field("squash", description="How a rectangle becomes a square.")
+    group: Group | None = Field(
+        None,
+        description="What belongs together and stays in one part: parent: folders inside class folders, as of one "
+        "patient or video; grandparent: folders that hold class folders. A CSV names groups in its column group.",
+    )
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share sealed as test where there is no test part.")
     skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
 

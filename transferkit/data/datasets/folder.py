@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from transferkit.data.datasets.folder_cache import Decoded, decoded
-from transferkit.data.datasets.folder_layout import LISTED, Layout, Part, escaped, find
+from transferkit.data.datasets.folder_groups import group_notes
+from transferkit.data.datasets.layout import LISTED, Layout, Part, escaped
+from transferkit.data.datasets.layouts import find
+from transferkit.data.groups import group_ranks, in_turns
 from transferkit.data.images import Images, Splits, aligned, hold_out, require_known_classes, split
 from transferkit.recipe import FolderData
 from transferkit.runtime.console import Console
@@ -27,14 +30,17 @@ def load(settings: FolderData, console: Console) -> Splits:
             and not to be skipped.
         MachineError: If the disk has too little space.
     """
-    layout = find(settings.path)
+    layout = find(settings)
     _require_known_classes(layout)
     pixels = decoded(layout.root, layout.files, settings.storage, settings.fit, console)
     notes = [_size_note(pixels, settings), *layout.notes, *_unreadable_notes(settings, layout, pixels)]
     parts = _parts(layout, pixels)
     train, test, test_notes = _train_and_test(parts, settings)
     splits = _with_val(train, test, parts.get("val"), settings)
-    notes += [*test_notes, *_absence_notes(parts), *_duplicate_notes(splits.train, splits.val, test)]
+    used = {"train": splits.train, "val": splits.val, "test": test}
+    is_carved = "test" not in parts or ("val" not in parts and settings.val_fraction > 0)
+    notes += [*test_notes, *group_notes(layout, used, is_carved=is_carved)]
+    notes += [*_absence_notes(used if layout.has_groups else parts), *_duplicate_notes(splits.train, splits.val, test)]
     return replace(splits, notes=tuple(notes))
 
 
@@ -42,21 +48,21 @@ def _parts(layout: Layout, pixels: Decoded) -> dict[str, Images]:
     """Train, val and test as images along the class names of train, without the unreadable files."""
     found: dict[str, Images] = {}
     start = 0
-    for name, part in (("train", layout.train), ("val", layout.val), ("test", layout.test)):
-        if part is not None:
-            images = _images(part, start, pixels)
-            found[name] = aligned(images, layout.train.class_names)
-            start += len(part.files)
+    for name, part in layout.parts.items():
+        images = _images(part, start, pixels, layout.has_groups)
+        found[name] = aligned(images, layout.train.class_names)
+        start += len(part.files)
     return found
 
 
-def _images(part: Part, start: int, pixels: Decoded) -> Images:
+def _images(part: Part, start: int, pixels: Decoded, has_groups: bool) -> Images:
     number = {name: index for index, name in enumerate(part.class_names)}
     readable = [index for index in range(len(part.files)) if start + index not in pixels.unreadable]
     rows = np.array(readable, dtype=np.int64) + start
     labels = np.array([number[part.files[index].label] for index in readable], dtype=np.int64)
     ids = tuple(escaped(part.files[index].path) for index in readable)
-    return Images(pixels.pixels, rows, labels, part.class_names, ids, pixels.digests)
+    groups = tuple(part.files[index].group or part.files[index].path for index in readable) if has_groups else None
+    return Images(pixels.pixels, rows, labels, part.class_names, ids, pixels.digests, groups=groups)
 
 
 def _require_known_classes(layout: Layout) -> None:
@@ -72,13 +78,27 @@ def _train_and_test(parts: dict[str, Images], settings: FolderData) -> tuple[Ima
     if "test" in parts:
         return parts["train"], parts["test"], []
     train, test = hold_out(parts["train"], settings.test_fraction, settings.split_seed)
+    if not len(test) and train.groups is not None:
+        raise TransferkitError(
+            f"{settings.path} has no test part, and none can be made of whole groups ({_groups_of_classes(train)}). "
+            "Every class needs two groups, one to learn from and one to test on. Leave --group out only if images of "
+            "one group tell nothing about each other."
+        )
     if not len(test):
         raise TransferkitError(
             f"{settings.path} has no test part, and a share of {settings.test_fraction:g} of its {len(train)} images "
             "is less than one per class. Add images, or raise data.test_fraction."
         )
-    share = f"{settings.test_fraction:.0%} of every class ({len(test):,} images) is sealed as test"
+    whole = "" if test.groups is None else f", {len(set(test.groups)):,} whole groups"
+    share = f"{settings.test_fraction:.0%} of every class ({len(test):,} images{whole}) is sealed as test"
     return train, test, [f"no test part in {settings.path}: {share}"]
+
+
+def _groups_of_classes(images: Images) -> str:
+    groups = np.array(images.groups)
+    counts = [len(set(groups[images.require_labels() == label])) for label in range(len(images.class_names))]
+    told = [f"{name} has {count}" for name, count in zip(images.class_names, counts, strict=True)]
+    return ", ".join(told[:LISTED]) + (", ..." if len(told) > LISTED else "")
 
 
 def _with_val(train: Images, test: Images, val: Images | None, settings: FolderData) -> Splits:
@@ -93,12 +113,14 @@ def _with_val(train: Images, test: Images, val: Images | None, settings: FolderD
 
 
 def limited(images: Images, limit_per_class: int | None, seed: int) -> Images:
-    """At most so many images of each class; smaller limits are subsets of larger ones."""
+    """At most so many images of each class, of its groups in turn; smaller limits are subsets of larger ones."""
     generator = np.random.default_rng(seed)
-    orders = [
-        generator.permutation(np.flatnonzero(images.require_labels() == label))
-        for label in range(len(images.class_names))
-    ]
+    members = [np.flatnonzero(images.require_labels() == label) for label in range(len(images.class_names))]
+    if images.groups is None:
+        orders = [generator.permutation(of_class) for of_class in members]
+    else:
+        ranks = group_ranks(images.groups, generator)
+        orders = [in_turns(of_class, ranks, generator) for of_class in members]
     return images.subset(np.sort(np.concatenate([order[:limit_per_class] for order in orders])))
 
 
@@ -131,7 +153,7 @@ def _unreadable_notes(settings: FolderData, layout: Layout, pixels: Decoded) -> 
 def _absence_notes(parts: dict[str, Images]) -> list[str]:
     notes = []
     for name in ("val", "test"):
-        if name in parts:
+        if len(parts.get(name, ())):
             counts = np.bincount(parts[name].require_labels(), minlength=len(parts[name].class_names))
             absent = [parts[name].class_names[label] for label in np.flatnonzero(counts == 0)]
             notes += [f"{name} has no image of {len(absent)} classes: {', '.join(absent[:LISTED])}"] if absent else []

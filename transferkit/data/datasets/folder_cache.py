@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from transferkit.data.datasets.content_check import block_sums, is_sound, stamp
-from transferkit.data.datasets.folder_layout import File
 from transferkit.data.datasets.folder_workers import Decoding, decode_into
+from transferkit.data.datasets.layout import File
 from transferkit.data.decoding import decode_many, short_side
 from transferkit.data.images import Pixels, image_digest
 from transferkit.runtime import cached_files, folders

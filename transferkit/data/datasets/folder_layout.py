@@ -1,54 +1,29 @@
-"""Finds which files of a folder or CSV belong to train, val and test, and which class each shows."""
+"""Finds which files of a folder of class folders belong to train, val and test, and which class each shows."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-from transferkit.data.datasets import path_table
+from transferkit.data.datasets.layout import (
+    LISTED,
+    PARTS,
+    File,
+    Layout,
+    Part,
+    class_name,
+    escaped,
+    expected,
+    file_at,
+    in_natural_order,
+    natural_key,
+)
 from transferkit.data.decoding import EXTENSIONS
-from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
-
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-NEEDED = ("path", "label")  # columns of a CSV
-LISTED = 10
-
-
-class File(NamedTuple):
-    """An image file: its path relative to the root, its class, and what tells that it has not changed."""
-
-    path: str
-    label: str
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
-class Part:
-    """The files of train, val or test with the classes that this part names, sorted."""
-
-    files: tuple[File, ...]
-    class_names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What lies where; val and test are None where the user did not set them apart."""
-
-    root: Path
-    train: Part
-    val: Part | None
-    test: Part | None
-    notes: tuple[str, ...]
-
-    @property
-    def files(self) -> tuple[File, ...]:
-        """All files: train, val, test."""
-        return tuple(file for part in (self.train, self.val, self.test) if part for file in part.files)
+from transferkit.recipe.data import Group
+from transferkit.runtime.errors import TransferkitError
 
 
 @dataclass
@@ -71,52 +46,29 @@ class _Ignored:
         return [f"ignored {text}" for count, text in told if count]
 
 
-def escaped(name: str) -> str:
-    """A name of a file or folder as reports can hold it: bytes that are no UTF-8 become `\\xe9`.
+def find(root: Path, group: Group | None) -> Layout:
+    """The layout of a folder of class folders, with or without train, val and test above them.
 
-    Example:
-        >>> escaped("caf\\udce9")
-        'caf\\\\xe9'
-    """
-    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def find(path: Path) -> Layout:
-    """The layout of a folder or a CSV file.
+    Args:
+        root: The folder.
+        group: `parent`: folders inside a class folder are groups; `grandparent`: class folders lie inside groups.
 
     Raises:
-        TransferkitError: If there is no such path, or it has no classes to tell apart.
+        TransferkitError: If it has no classes to tell apart.
     """
-    if os.path.isdir(path):
-        return _folder_layout(path)
-    if os.path.isfile(path) and path.suffix.lower() == ".csv":
-        return _csv_layout(path)
-    if os.path.exists(path):
-        raise TransferkitError(f"{path} is neither a folder nor a .csv file. {_expected(path.parent)}")
-    raise TransferkitError(f"{quoted(str(path))[1:-1]} does not exist. {_expected(path)}")
-
-
-def _expected(path: Path) -> str:
-    return (
-        f"Expected {path}/train/<class>/<image>.jpg and {path}/test/<class>/<image>.jpg, "
-        f"{path}/<class>/<image>.jpg, or a CSV file with the columns path,label."
-    )
-
-
-# ------------------------------------------------------------------------------------------------- folders
-
-
-def _folder_layout(root: Path) -> Layout:
     ignored = _Ignored()
     folders = _visible_folders(root, _Ignored())
     parts = _part_folders(root, folders)
     if not parts:
-        train = _part(root, root, ignored)
-        return Layout(root, train, None, None, tuple(ignored.notes()))
-    ignored.folders = [f"{folder.name}/" for folder in folders if folder not in parts.values()]
-    ignored.beside += len(_directly_inside(root))
-    found = {name: _part(root, folder, ignored) for name, folder in parts.items()}
-    return Layout(root, found["train"], found.get("val"), found.get("test"), tuple(ignored.notes()))
+        found = {"train": _part(root, root, group, ignored)}
+    else:
+        ignored.folders = [f"{folder.name}/" for folder in folders if folder not in parts.values()]
+        ignored.beside += len(_directly_inside(root))
+        found = {name: _part(root, parts[name], group, ignored) for name in ("train", "val", "test") if name in parts}
+        found |= {name: _with_classes_of(part, found["train"]) for name, part in found.items()}
+    _require_filled(root / parts["train"].name if parts else root, found["train"])
+    notes = tuple(ignored.notes())
+    return Layout(root, found["train"], found.get("val"), found.get("test"), notes, group is not None, by_folders=True)
 
 
 def _part_folders(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
@@ -131,45 +83,88 @@ def _part_folders(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
     if "train" in parts:
         return parts
     if len(parts) == len(folders):
-        raise TransferkitError(f"{root} has {', '.join(sorted(parts))} but no train folder. {_expected(root)}")
+        raise TransferkitError(f"{root} has {', '.join(sorted(parts))} but no train folder. {expected(root)}")
     return {}
 
 
-def _part(root: Path, folder: Path, ignored: _Ignored) -> Part:
+def _part(root: Path, folder: Path, group: Group | None, ignored: _Ignored) -> Part:
     """The class folders of one part.
 
     Raises:
-        TransferkitError: If there are fewer than two, or one is empty.
+        TransferkitError: If there are fewer than two.
     """
-    class_folders = sorted(_visible_folders(folder, ignored), key=lambda path: escaped(path.name))
-    beside = len(_directly_inside(folder))
+    if group == "grandparent":
+        return _grouped_part(root, folder, ignored)
+    class_folders = _class_folders(folder, ignored)
+    ignored.beside += len(_directly_inside(folder))
+    files = [_files_below(root, class_folder, group, ignored) for class_folder in class_folders]
+    names = in_natural_order({class_name(path.name) for path in class_folders})
+    return Part(tuple(file for of_class in files for file in of_class), names)
+
+
+def _class_folders(folder: Path, ignored: _Ignored) -> list[Path]:
+    """The class folders of one part, in natural order.
+
+    Raises:
+        TransferkitError: If there are fewer than two, or two cannot be told apart.
+    """
+    class_folders = {path.name: path for path in _visible_folders(folder, ignored)}
     if not class_folders:
         raise TransferkitError(
             f"{folder} has no class folders. Expected {folder}/<class>/<image>.jpg; "
-            f"found {beside} images directly inside."
+            f"found {len(_directly_inside(folder))} images directly inside."
         )
-    names = tuple(escaped(path.name) for path in class_folders)
+    names = [escaped(name) for name in class_folders]
     if len(set(names)) < len(names):
         raise TransferkitError(
             f"{folder} has two class folders that cannot be told apart: {', '.join(names)}. Rename one."
         )
-    if len(names) == 1:
+    if len({class_name(name) for name in class_folders}) == 1:
         raise TransferkitError(
             f"{folder} has one class folder, {names[0]!r}; a classifier needs at least two. "
             f"Expected {folder}/<class>/<image>.jpg."
         )
-    ignored.beside += beside
-    files = [_files_below(root, class_folder, ignored) for class_folder in class_folders]
-    _require_filled(folder, names, files)
-    return Part(tuple(file for of_class in files for file in of_class), names)
+    return sorted(class_folders.values(), key=lambda path: natural_key(class_name(path.name)))
 
 
-def _require_filled(folder: Path, names: Sequence[str], files: Sequence[Sequence[File]]) -> None:
-    empty = [f"{folder / name}" for name, of_class in zip(names, files, strict=True) if not of_class]
+def _grouped_part(root: Path, folder: Path, ignored: _Ignored) -> Part:
+    """One part whose class folders lie inside folders of groups.
+
+    Raises:
+        TransferkitError: If there are fewer than two classes.
+    """
+    ignored.beside += len(_directly_inside(folder))
+    files: list[File] = []
+    for group_folder in sorted(_visible_folders(folder, ignored)):
+        ignored.beside += len(_directly_inside(group_folder))
+        for class_folder in _visible_folders(group_folder, ignored):
+            found = _files_below(root, class_folder, None, ignored)
+            files += [file._replace(group=escaped(group_folder.name)) for file in found]
+    names = in_natural_order({file.label for file in files})
+    if len(names) < 2:
+        raise TransferkitError(
+            f"{folder} has {len(names)} classes inside its folders; a classifier needs at least two. With "
+            f"data.group=grandparent expected {folder}/<patient>/<class>/<image>.jpg."
+        )
+    return Part(tuple(sorted(files, key=lambda file: (natural_key(file.label), file.path))), names)
+
+
+def _with_classes_of(part: Part, train: Part) -> Part:
+    """The part without class folders that hold no image, where train has the class: as if they were missing."""
+    filled = {file.label for file in part.files}
+    empty = [name for name in part.class_names if name not in filled]
+    if part is train or not empty or not set(empty) <= set(train.class_names):
+        return part
+    return Part(part.files, tuple(name for name in part.class_names if name in filled))
+
+
+def _require_filled(folder: Path, part: Part) -> None:
+    filled = {file.label for file in part.files}
+    empty = [f"{folder / name}" for name in part.class_names if name not in filled]
     if empty:
         more = f" and {len(empty) - LISTED} more" if len(empty) > LISTED else ""
         raise TransferkitError(
-            f"{len(empty)} of {len(names)} class folders hold no image: {', '.join(empty[:LISTED])}{more}. "
+            f"{len(empty)} of {len(part.class_names)} class folders hold no image: {', '.join(empty[:LISTED])}{more}. "
             f"Add images ({' '.join(sorted(EXTENSIONS))}) or remove these folders."
         )
 
@@ -196,10 +191,10 @@ def _is_image(name: str) -> bool:
     return name[name.rfind(".") :].lower() in EXTENSIONS  # a third of os.path.splitext's time
 
 
-def _files_below(root: Path, class_folder: Path, ignored: _Ignored) -> list[File]:
+def _files_below(root: Path, class_folder: Path, group: Group | None, ignored: _Ignored) -> list[File]:
     """Image files of a class, at any depth, in the order of their paths; links are followed, once each."""
-    prefix = len(str(root)) + 1
-    label = escaped(class_folder.name)
+    prefix, inside = len(str(root)) + 1, len(str(class_folder)) + 1
+    label = class_name(class_folder.name)
     found, waiting, visited = [], [str(class_folder)], set[str]()
     while waiting:
         folder = waiting.pop()
@@ -212,65 +207,9 @@ def _files_below(root: Path, class_folder: Path, ignored: _Ignored) -> list[File
             elif entry.is_dir():
                 waiting.append(entry.path)
             elif _is_image(entry.name):
-                found.append(_file(entry.path, entry.path[prefix:].replace(os.sep, "/"), label))
+                below = entry.path[inside:].split(os.sep) if group == "parent" else ()
+                name = escaped(below[0]) if len(below) > 1 else ""
+                found.append(file_at(entry.path, entry.path[prefix:].replace(os.sep, "/"), label, name))
             else:
                 ignored.other[os.path.splitext(entry.name)[1].lower() or "without extension"] += 1
     return sorted(found)
-
-
-def _file(path: str, relative: str, label: str) -> File:
-    """A file that is missing (a broken link, a wrong line of a CSV) is reported with the unreadable ones."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return File(relative, label, -1, -1)
-    return File(relative, label, status.st_size, status.st_mtime_ns)
-
-
-# ----------------------------------------------------------------------------------------------------- CSV
-
-
-def _csv_layout(path: Path) -> Layout:
-    rows = _rows(path)
-    files: dict[str, list[File]] = {}
-    for part, relative, label in rows:
-        files.setdefault(part, []).append(_file(str(path.parent / relative), relative, label))
-    if "train" not in files:
-        raise TransferkitError(f"{path} has no row with split train. Expected train, val or test in the column split.")
-    parts = {name: Part(tuple(of_part), _sorted_labels(of_part)) for name, of_part in files.items()}
-    names = parts["train"].class_names
-    if len(names) < 2:
-        raise TransferkitError(f"{path} has one class, {names[0]!r}; a classifier needs at least two.")
-    return Layout(path.parent, parts["train"], parts.get("val"), parts.get("test"), ())
-
-
-def _rows(path: Path) -> list[tuple[str, str, str]]:
-    """Part, path and label of each row; every row is train where there is no column split."""
-    found = [_row(path, line, row) for line, row in path_table.rows(path, NEEDED)]
-    if not found:
-        raise TransferkitError(f"{path} has no rows below its header {','.join(NEEDED)}.")
-    _require_once(path, [relative for _, relative, _ in found])
-    return found
-
-
-def _row(path: Path, line: int, row: dict[str, str]) -> tuple[str, str, str]:
-    part = (row.get("split") or "train").lower()
-    if not row["path"] or not row["label"]:
-        raise TransferkitError(f"{path}, line {line}: path or label is missing. Expected path,label in every line.")
-    if part not in PARTS:
-        raise TransferkitError(f"{path}, line {line}: unknown split {quoted(part)}. {did_you_mean(part, PARTS)}")
-    return PARTS[part], row["path"], row["label"]
-
-
-def _require_once(path: Path, relatives: Sequence[str]) -> None:
-    twice = [relative for relative, count in Counter(relatives).items() if count > 1]
-    if twice:
-        more = f" and {len(twice) - LISTED} more" if len(twice) > LISTED else ""
-        raise TransferkitError(
-            f"{path} names {len(twice)} files more than once: {', '.join(twice[:LISTED])}{more}. "
-            "Keep one line per file, so that no image is in train and in test."
-        )
-
-
-def _sorted_labels(files: Iterable[File]) -> tuple[str, ...]:
-    return tuple(sorted({file.label for file in files}))

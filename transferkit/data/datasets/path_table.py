@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transferkit.runtime.errors import TransferkitError, is_plain, quoted
 
-COLUMNS = ("path", "label", "split", "part")
+COLUMNS = ("path", "label", "split", "part", "group")
 LONGEST = 1000  # characters; file systems allow 255 per name
 
 

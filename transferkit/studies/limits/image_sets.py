@@ -14,7 +14,7 @@ import torch
 
 from transferkit.data import datasets
 from transferkit.data.datasets.folder_cache import automatic_size, decoded
-from transferkit.data.datasets.folder_layout import PARTS, File, escaped
+from transferkit.data.datasets.layout import PARTS, File, class_name, escaped
 from transferkit.data.decoding import EXTENSIONS
 from transferkit.data.images import Images, Pixels
 from transferkit.models.classifier import resize
@@ -187,7 +187,7 @@ def _walk(root: Path) -> Iterator[File]:
     for folder, below, names in os.walk(root, followlinks=False):
         below[:] = [name for name in below if not name.startswith(".") and name != "__MACOSX"]
         relative = Path(folder).relative_to(root)
-        label = relative.parts[0] if relative.parts else root.resolve().name
+        label = class_name(relative.parts[0] if relative.parts else root.resolve().name)
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS:
                 status = os.stat(os.path.join(folder, name))
