@@ -116,7 +116,7 @@ def our_rate(pixels: np.ndarray, arguments: argparse.Namespace) -> float:
     images = Images.from_pixels(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), np.arange(len(pixels)) % 10, NAMES)
     groups = parameter_groups(network, training)
     history = train(network, images, images.subset([]), training, groups, Context(runtime, SILENT, seed=0))
-    return float(history[-1]["images_per_second"])
+    return float(history.epochs[-1].images_per_second or 0.0)
 
 
 def classifier(name: str) -> Classifier:

@@ -86,7 +86,7 @@ def our_rate(arguments: argparse.Namespace, runtime: machine.Runtime) -> float:
     images = Images.from_pixels(pixels, np.arange(count) % 10, classifier.class_names)
     groups = parameter_groups(classifier, training)
     history = train(classifier, images, images.subset([]), training, groups, Context(runtime, SILENT, seed=0))
-    return float(history[-1]["images_per_second"])
+    return float(history.epochs[-1].images_per_second or 0.0)
 
 
 if __name__ == "__main__":

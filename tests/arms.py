@@ -11,6 +11,7 @@ from synthetic_runs import FACTS, MODEL
 
 from transferkit import recipe as recipes
 from transferkit.metrics.evaluation import evaluate
+from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outputs import Outputs
 from transferkit.recipe import Recipe
 from transferkit.runs.run_directory import Run
@@ -59,7 +60,7 @@ def _written(run: Run, made_by: Recipe, correct: Sequence[int], names: Sequence[
     is_probe = made_by.method.name == "probe"
     epochs = [] if is_probe else [1, 2, 3]
     run.write_history(
-        [{"epoch": e, "step": 10 * e, "loss": 1 / e, "val_accuracy": 0.2 * e, "seconds": 5.0} for e in epochs]
+        History(tuple(Epoch(e, step=10 * e, loss=1 / e, val_accuracy=0.2 * e, seconds=5.0) for e in epochs))
     )
     run.save_outputs({"test": outputs(correct, names)})
     run.write_evaluation(evaluate(outputs(correct, names)))

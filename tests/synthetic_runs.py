@@ -13,6 +13,7 @@ from transferkit.data.images import Images
 from transferkit.features.explanations.explain import Explanations
 from transferkit.features.explanations.feature_map import FeatureMap
 from transferkit.metrics.evaluation import evaluate, listed_one_by_one, thumbnail_choice, thumbnails
+from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import ProbeAccuracy, ProbedLayer, ProbedLayers
 from transferkit.runs.run_directory import Run
@@ -60,9 +61,7 @@ def _written(run: Run, test: Outputs, data: str, method: str) -> Run:
     run.write_json("model", MODEL | {"class_names": list(test.class_names)})
     run.write_json("facts", FACTS)
     run.write_json("environment", {"python": "3.12.1", "device": "CPU", "packages": {"torch": "2.6.0"}})
-    run.write_history(
-        [HISTORY | {"epoch": epoch, "loss": 1 / epoch, "val_accuracy": 0.5 + 0.1 * epoch} for epoch in (1, 2)]
-    )
+    run.write_history(History(tuple(replace(EPOCH, epoch=e, loss=1 / e, val_accuracy=0.5 + 0.1 * e) for e in (1, 2))))
     run.save_outputs({"val": test, "test": test})
     chosen = thumbnail_choice(test)
     run.write_thumbnails(chosen, thumbnails(pictures(test), chosen))
@@ -136,7 +135,7 @@ FACTS = {
     "trained_parameters": 5130,
     "probe": None,
 }
-HISTORY = {"step": 10, "lr": 0.01, "gradient_norm": 1.5, "images_per_second": 123.4, "seconds": 30.0}
+EPOCH = Epoch(1, step=10, lr=0.01, gradient_norm=1.5, images_per_second=123.4, seconds=30.0)
 
 
 def with_layers(run: Run, layers: int = 3, last: float = 0.6) -> Run:

@@ -142,7 +142,6 @@ def facts(
     recipe: Recipe, splits: Splits, fitted: Fitted, clock: Clock, notes: Sequence[str], command: str
 ) -> dict[str, Any]:
     """What the report says about how the run was made."""
-    rates = [epoch["images_per_second"] for epoch in fitted.history if epoch["images_per_second"] is not None]
     parts: dict[str, Images | SealedImages] = {"train": splits.train, "val": splits.val, "test": splits.test}
     return {
         "format": run_directory.FORMAT,
@@ -159,7 +158,7 @@ def facts(
         },
         "test_openings": splits.test.openings,
         "parameter_groups": [group.as_dict() for group in fitted.groups],
-        "images_per_second": sum(rates) / len(rates) if rates else None,
+        "images_per_second": fitted.history.images_per_second,
         "frozen_verified": any(not group.is_trained for group in fitted.groups),
         "trained_parameters": fitted.trained_parameters,
         **fitted.facts,

@@ -44,11 +44,17 @@ def measure(arm: str, task: Task, setting: Setting, seed: int, weights: Path, pr
 
 
 def _trial(run: Any, task: Task) -> Trial:
+    from transferkit.runtime.records import as_json
+
     outputs = run.outputs("test")
     right = dict(zip(outputs.ids, (outputs.predictions == outputs.labels).tolist(), strict=True))
     correct = torch.tensor([right[f"test/{name}"] for name in task.test.ids], dtype=torch.bool).numpy()
     spent = float(run.facts["seconds"]["fit"])
-    facts = {"notes": run.facts["notes"], "history": run.history, "recipe": (run.path / "recipe.yaml").read_text()}
+    facts = {
+        "notes": run.facts["notes"],
+        "history": as_json(run.history.epochs),
+        "recipe": (run.path / "recipe.yaml").read_text(),
+    }
     return Trial(correct, {"all": spent, "last": spent}, facts)
 
 

@@ -13,6 +13,7 @@ from synthetic_runs import outputs
 
 from transferkit.data.images import Images
 from transferkit.metrics.evaluation import SHOWN, THUMBNAIL_PX, evaluate, thumbnail_choice, thumbnails
+from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import (
     ConfusedPair,
@@ -178,10 +179,12 @@ OTHERS = OtherResults(
         ),
     ),
 )
-HISTORY = [
-    {"epoch": 0, "val_accuracy": 0.5, "val_loss": 1.0, "val_images": 40},
-    {"epoch": 1, "val_accuracy": 0.7, "val_loss": 0.5, "val_images": 40, "val_gained": 9, "val_lost": 1, "kept": True},
-]
+HISTORY = History(
+    (
+        Epoch(0, val_accuracy=0.5, val_loss=1.0, val_images=40),
+        Epoch(1, val_accuracy=0.7, val_loss=0.5, val_images=40, val_gained=9, val_lost=1, kept=True),
+    )
+)
 
 
 def whole() -> Evaluation:

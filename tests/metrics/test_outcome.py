@@ -18,20 +18,25 @@ from transferkit import recipe as recipes
 from transferkit import report
 from transferkit.cli.runs import summary
 from transferkit.metrics.evaluation import evaluate
+from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outcome import against_commonest, since_start
 from transferkit.metrics.outputs import Outputs
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.records import as_json
 
 
-def judged(epoch: int, right: int, gained: int = 0, lost: int = 0, n: int = 1000, **keys: Any) -> dict[str, Any]:
+def judged(epoch: int, right: int, gained: int = 0, lost: int = 0, n: int = 1000, *, kept: bool = False) -> Epoch:
     counts = {"val_gained": gained, "val_lost": lost} if epoch else {}
-    return {"epoch": epoch, "val_accuracy": right / n, "val_loss": 1.0, "val_images": n, **counts, **keys}
+    return Epoch(epoch, val_accuracy=right / n, val_loss=1.0, val_images=n, kept=kept, **counts)
 
 
-WORSE = [judged(0, 900), judged(1, 950, 60, 10), judged(2, 800, 20, 120, kept=True)]
-WITHIN_CHANCE = [judged(0, 900), judged(1, 897, 20, 23, kept=True)]
-BETTER = [judged(0, 800), judged(1, 900, 120, 20, kept=True)]
+def history_of(*epochs: Epoch) -> History:
+    return History(epochs)
+
+
+WORSE = history_of(judged(0, 900), judged(1, 950, 60, 10), judged(2, 800, 20, 120, kept=True))
+WITHIN_CHANCE = history_of(judged(0, 900), judged(1, 897, 20, 23, kept=True))
+BETTER = history_of(judged(0, 800), judged(1, 900, 120, 20, kept=True))
 
 
 # ---- against the start ----
@@ -56,24 +61,22 @@ def test_a_difference_within_chance_is_worse_but_not_shown() -> None:
 
 
 def test_a_kept_start_has_lost_nothing() -> None:
-    known = since_start([judged(0, 900, kept=True), judged(1, 800, 0, 100)])
+    known = since_start(history_of(judged(0, 900, kept=True), judged(1, 800, 0, 100)))
 
     assert known is not None
     assert (known.end.epoch, known.gained, known.lost, known.p, known.is_worse) == (0, 0, 0, 1, False)
 
 
 def test_a_result_that_learnt_from_val_is_judged_by_the_last_epoch_before() -> None:
-    known = since_start([*BETTER[:1], judged(1, 900, 120, 20), {"epoch": 2, "val_accuracy": None, "kept": True}])
+    known = since_start(history_of(judged(0, 800), judged(1, 900, 120, 20), Epoch(2, kept=True)))
 
     assert known is not None
     assert (known.end.epoch, known.is_result) == (1, False)
 
 
-@pytest.mark.parametrize(
-    "history", [[], [judged(0, 900)], WORSE[1:], [{"epoch": 0, "val_accuracy": None}, {"epoch": 1, "loss": 1.0}]]
-)
-def test_without_a_judged_start_nothing_is_compared(history: list[dict[str, Any]]) -> None:
-    assert since_start(history) is None
+@pytest.mark.parametrize("epochs", [(), (judged(0, 900),), WORSE.epochs[1:], (Epoch(0), Epoch(1, loss=1.0))])
+def test_without_a_judged_start_nothing_is_compared(epochs: tuple[Epoch, ...]) -> None:
+    assert since_start(History(epochs)) is None
 
 
 # ---- against always giving the same answer ----
@@ -125,7 +128,7 @@ def test_nothing_can_beat_the_only_class_there_is() -> None:
 RATES = {"batchnorm", "lr", "clip_norm"}  # what a run settles when it has chosen its start
 
 
-def told(folder: Path, history: list[dict[str, Any]], test: Outputs | None = None, **method: Any) -> Run:
+def told(folder: Path, history: History, test: Outputs | None = None, **method: Any) -> Run:
     run = finished_run(folder, test)
     run.write_json("facts", FACTS | {"rates": FACTS["rates"] | {key: method[key] for key in RATES & method.keys()}})
     keys = {"name": "finetune", "size": 64, "lr": 0.03, "epochs": 4, **method}
@@ -184,7 +187,7 @@ def test_worse_by_chance_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_a_kept_start_is_told_first(tmp_path: Path) -> None:
-    history = [judged(0, 900, kept=True), judged(1, 800, 0, 100)]
+    history = history_of(judged(0, 900, kept=True), judged(1, 800, 0, 100))
 
     sentences = first_sentences(told(tmp_path / "run", history, keep="best"))
 

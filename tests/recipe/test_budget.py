@@ -128,7 +128,7 @@ def test_a_budget_in_steps_ends_within_an_epoch() -> None:
     history = trained("7steps")
 
     # 48 images in batches of 16 are 3 steps an epoch
-    assert [epoch["step"] for epoch in history] == [0, 3, 6, 7]
+    assert [epoch.step for epoch in history] == [0, 3, 6, 7]
 
 
 def test_steps_of_whole_epochs_train_as_these_epochs_do() -> None:
@@ -144,7 +144,7 @@ def test_steps_of_whole_epochs_train_as_these_epochs_do() -> None:
         Context(MACHINE, SILENT, 0),
     )
 
-    assert [epoch["loss"] for epoch in by_steps] == [epoch["loss"] for epoch in by_epochs]
+    assert [epoch.loss for epoch in by_steps] == [epoch.loss for epoch in by_epochs]
 
 
 class Clock:
@@ -165,8 +165,8 @@ def test_a_budget_in_time_ends_by_the_clock_with_the_rate_near_zero(monkeypatch:
 
     history = trained("60s")
 
-    assert 60 <= sum(epoch["seconds"] for epoch in history) <= 66
-    assert history[1]["lr"] > 10 * history[-1]["lr"]
+    assert 60 <= sum(epoch.seconds for epoch in history) <= 66
+    assert history.epochs[1].lr > 10 * history.last.lr
 
 
 def test_a_budget_in_time_goes_on_after_a_stop_with_the_time_that_is_left(
@@ -187,7 +187,7 @@ def test_a_budget_in_time_goes_on_after_a_stop_with_the_time_that_is_left(
     monkeypatch.setattr(state, "save", save)
     history = trained("60s", tmp_path)
 
-    assert 60 <= sum(epoch["seconds"] for epoch in history) <= 66
+    assert 60 <= sum(epoch.seconds for epoch in history) <= 66
 
 
 def test_the_schedule_of_a_clock_is_that_of_the_steps_it_will_reach() -> None:

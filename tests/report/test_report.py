@@ -19,6 +19,7 @@ from synthetic_runs import FACTS, finished_run, outputs, with_layers
 
 from transferkit import report
 from transferkit.metrics.calibration import ece
+from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature, with_temperature
 from transferkit.report import content, inline_images, svg_confusion_matrix, svg_lines
@@ -289,7 +290,7 @@ def test_facts_of_an_early_version_may_lack_every_key(tmp_path: Path) -> None:
 
 def test_a_probe_says_that_it_has_no_epochs(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run", method="probe")
-    run.write_history([])
+    run.write_history(History())
     run.write_json("facts", FACTS | {"probe": {"C": 0.1, "grid": [0.01, 0.1], "validation_accuracy": [0.5, 0.6]}})
 
     page = page_of(run)

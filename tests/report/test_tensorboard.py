@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import transferkit
 from transferkit import recipe as recipes
 from transferkit.cli.app import app
+from transferkit.metrics.history import History
 from transferkit.report import tensorboard as tracking
 from transferkit.runs import run_directory
 from transferkit.runs.run_directory import Run
@@ -58,7 +59,7 @@ def test_tensorboard_reads_scalars_confusion_matrix_and_mistakes(tmp_path: Path)
 
 def test_a_probe_without_epochs_is_tracked_too(tmp_path: Path) -> None:
     run = tracked_run(tmp_path / "run")
-    run.write_history([])
+    run.write_history(History())
 
     assert {epoch for _, _, epoch, _ in tracking.scalars(run)} == {0}
 

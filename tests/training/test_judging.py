@@ -13,6 +13,7 @@ from small_trainings import MACHINE, classifier, images, settings
 from transferkit.data.images import Images
 from transferkit.features.fast_classifier import FastClassifier, collect
 from transferkit.metrics.classification import accuracy
+from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.probabilities import nll
 from transferkit.models.classifier import Classifier
 from transferkit.runtime import machine
@@ -23,7 +24,7 @@ from transferkit.training.checkpoint import Training
 from transferkit.training.judging import Judgement
 
 
-def fitted(val: Images, network: Classifier, console: Console = SILENT, **changes: Any) -> list[dict[str, Any]]:
+def fitted(val: Images, network: Classifier, console: Console = SILENT, **changes: Any) -> History:
     chosen = resolved_training(settings(**{"epochs": 2, **changes}))
     return train(
         network,
@@ -40,12 +41,12 @@ def test_epoch_0_is_what_the_untrained_network_says_of_val() -> None:
     with torch.inference_mode():
         logits = classifier().eval()(torch.from_numpy(val.pixels)).double().numpy()
 
-    start = fitted(val, classifier())[0]
+    start = fitted(val, classifier()).start
 
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    assert (start["epoch"], start["step"], start["seconds"], start["val_images"]) == (0, 0, 0.0, 16)
-    assert start["val_accuracy"] == (logits.argmax(axis=1) == val.labels).mean()
-    assert start["val_loss"] == pytest.approx(-log_probabilities[np.arange(16), val.labels].mean(), abs=1e-5)
+    assert (start.epoch, start.step, start.seconds, start.val_images) == (0, 0, 0.0, 16)
+    assert start.val_accuracy == (logits.argmax(axis=1) == val.labels).mean()
+    assert start.val_loss == pytest.approx(-log_probabilities[np.arange(16), val.labels].mean(), abs=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -68,33 +69,31 @@ def test_start_and_end_are_judged_in_the_form_of_all_other_passes(precision: mac
     )
 
     end = collect(network, val, runtime, SILENT, "val")
-    assert history[0]["val_accuracy"] == accuracy(start)
-    assert history[-1]["val_accuracy"] == accuracy(end)
-    assert [history[0]["val_loss"], history[-1]["val_loss"]] == pytest.approx([nll(start), nll(end)], abs=1e-5)
+    assert history.start.val_accuracy == accuracy(start)
+    assert history.last.val_accuracy == accuracy(end)
+    assert [history.start.val_loss, history.last.val_loss] == pytest.approx([nll(start), nll(end)], abs=1e-5)
 
 
 def test_gained_and_lost_images_account_for_the_change_since_the_start() -> None:
     history = fitted(images(16, 1), classifier(), epochs=4)
 
-    for record in history[1:]:
-        difference = record["val_accuracy"] - history[0]["val_accuracy"]
-        assert 16 * difference == pytest.approx(record["val_gained"] - record["val_lost"])
+    for record in history.epochs[1:]:
+        difference = record.val_accuracy - history.start.val_accuracy
+        assert 16 * difference == pytest.approx(record.val_gained - record.val_lost)
 
 
 def test_gained_are_right_now_and_were_wrong_and_lost_the_reverse() -> None:
     now = Judgement(torch.tensor([True, True, True, False]), loss=0.5)
 
-    record = now.against(torch.tensor([True, False, False, True]))
+    record = now.of(Epoch(1), torch.tensor([True, False, False, True]))
 
-    assert record == {"val_accuracy": 0.75, "val_loss": 0.5, "val_images": 4, "val_gained": 2, "val_lost": 1}
+    assert record == Epoch(1, val_accuracy=0.75, val_loss=0.5, val_images=4, val_gained=2, val_lost=1)
 
 
 def test_without_val_the_history_says_that_nothing_was_judged(capsys: pytest.CaptureFixture[str]) -> None:
     history = fitted(images().subset([]), classifier(), Console())
 
-    assert [(record["val_images"], record["val_accuracy"], record["val_loss"]) for record in history] == [
-        (0, None, None)
-    ] * 3
+    assert [(record.val_images, record.val_accuracy, record.val_loss) for record in history] == [(0, None, None)] * 3
     assert "start: not judged, because no images were set aside as val" in capsys.readouterr().err
 
 
@@ -102,7 +101,7 @@ def test_the_start_is_told_before_the_first_epoch(capsys: pytest.CaptureFixture[
     history = fitted(images(16, 1), classifier(), Console())
 
     start, *later = [line for line in capsys.readouterr().err.splitlines() if "val " in line]
-    accuracy, loss = 100 * history[0]["val_accuracy"], history[0]["val_loss"]
+    accuracy, loss = 100 * history.start.val_accuracy, history.start.val_loss
     assert start == f"start: val {accuracy:.1f} %, val loss {loss:.3f} (16 images)"
     assert "epoch 2/2" in later[-1]
 
@@ -112,7 +111,7 @@ def test_judging_the_start_changes_nothing_of_the_training() -> None:
 
     with_val, without = fitted(images(16, 1), judged, ema=True), fitted(images().subset([]), unjudged, ema=True)
 
-    assert [record["loss"] for record in with_val] == [record["loss"] for record in without]
+    assert [record.loss for record in with_val] == [record.loss for record in without]
     assert judged.digest(["stem", "middle", "dense", "head"]) == unjudged.digest(["stem", "middle", "dense", "head"])
 
 

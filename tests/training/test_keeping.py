@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from small_trainings import MACHINE, classifier, images, settings
 
 from transferkit.data.images import Images
+from transferkit.metrics.history import History
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import FinetuneSettings
 from transferkit.run import run
@@ -28,9 +28,7 @@ def swapped(known: Images) -> Images:
     return Images.from_pixels(known.pixels, 1 - known.labels, known.class_names)
 
 
-def fitted(
-    chosen: FinetuneSettings, val: Images = VAL, folder: Path | None = None
-) -> tuple[Classifier, list[dict[str, Any]]]:
+def fitted(chosen: FinetuneSettings, val: Images = VAL, folder: Path | None = None) -> tuple[Classifier, History]:
     network = classifier()
     groups = parameter_groups(network, resolved_training(chosen))
     return network, train(
@@ -47,30 +45,30 @@ def accuracy(network: Classifier, val: Images) -> float:
 def test_by_default_the_last_epoch_is_kept_and_marked() -> None:
     _, history = fitted(settings(epochs=3))
 
-    assert [record.get("kept", False) for record in history] == [False, False, False, True]
+    assert [record.kept for record in history] == [False, False, False, True]
 
 
 def test_best_keeps_the_weights_of_the_epoch_with_the_highest_val_accuracy() -> None:
     network, history = fitted(settings(epochs=6, lr=0.3, keep="best"))
 
-    [kept] = [record for record in history if record.get("kept")]
-    assert kept["val_accuracy"] == max(record["val_accuracy"] for record in history)
-    assert accuracy(network, VAL) == pytest.approx(kept["val_accuracy"])
+    [kept] = [record for record in history if record.kept]
+    assert kept.val_accuracy == max(record.val_accuracy for record in history)
+    assert accuracy(network, VAL) == pytest.approx(kept.val_accuracy)
 
 
 def test_best_keeps_the_start_where_every_epoch_is_worse() -> None:
     network, history = fitted(settings(epochs=12, lr=0.1, keep="best"), swapped(VAL))
 
-    assert history[0]["kept"]
-    assert history[-1]["val_accuracy"] < history[0]["val_accuracy"]
+    assert history.start.kept
+    assert history.last.val_accuracy < history.start.val_accuracy
     assert network.digest(STAGES) == classifier().digest(STAGES)
 
 
 def test_best_of_averaged_weights_is_the_average_of_that_epoch() -> None:
     network, history = fitted(settings(epochs=6, lr=0.3, ema=True, keep="best"))
 
-    [kept] = [record for record in history if record.get("kept")]
-    assert accuracy(network, VAL) == pytest.approx(kept["val_accuracy"])
+    [kept] = [record for record in history if record.kept]
+    assert accuracy(network, VAL) == pytest.approx(kept.val_accuracy)
 
 
 def test_an_interrupted_choice_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +89,8 @@ def test_an_interrupted_choice_resumes_to_the_same_weights(tmp_path: Path, monke
     resumed, history = fitted(chosen, swapped(VAL), tmp_path)
 
     kept = ("epoch", "loss", "val_accuracy", "val_gained", "val_lost", "kept")
-    assert [[record.get(key) for key in kept] for record in history] == [
-        [record.get(key) for key in kept] for record in whole_history
+    assert [[getattr(record, key) for key in kept] for record in history] == [
+        [getattr(record, key) for key in kept] for record in whole_history
     ]
     assert resumed.digest(STAGES) == whole.digest(STAGES)
 

@@ -252,7 +252,7 @@ def test_val_is_given_back_and_what_is_known_of_it_is_that_of_the_first_training
     np.testing.assert_array_equal(refitted.val.logits, judged.val.logits)
     assert refitted.notes == ["the result was trained again on all 64 labelled images, val included"]
     assert once.digest(["stem", "top"]) != again.digest(["stem", "top"])
-    told = [(record["epoch"], record["step"], record["val_accuracy"] is None) for record in refitted.history]
+    told = [(record.epoch, record.step, record.val_accuracy is None) for record in refitted.history]
     assert told == [(0, 0, False), (1, 3, False), (2, 6, False), (3, 10, True), (4, 14, True)]  # 48 images, then 64
 
 

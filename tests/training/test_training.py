@@ -14,6 +14,7 @@ from small_trainings import MACHINE, classifier, images, settings
 from timm.optim import param_groups_layer_decay
 from torch import Tensor
 
+from transferkit.metrics.history import History
 from transferkit.models.backbones import timm_models
 from transferkit.models.classifier import Classifier, InputSpec
 from transferkit.recipe import FinetuneSettings
@@ -29,9 +30,7 @@ from transferkit.training.rates import rate_share
 from transferkit.training.resolved import Mixing
 
 
-def trained(
-    chosen: FinetuneSettings, seed: int = 0, folder: Path | None = None
-) -> tuple[Classifier, list[dict[str, Any]]]:
+def trained(chosen: FinetuneSettings, seed: int = 0, folder: Path | None = None) -> tuple[Classifier, History]:
     network = classifier()
     if chosen.freeze_to:
         network.freeze(network.stages_up_to(chosen.freeze_to))
@@ -49,8 +48,8 @@ def tensors_of(network: Classifier, stage: str) -> dict[str, Tensor]:
 def test_training_learns_to_tell_dark_from_light() -> None:
     _, history = trained(settings(epochs=12, lr=0.1))
 
-    assert history[-1]["val_accuracy"] == 1.0
-    assert history[-1]["loss"] < history[1]["loss"]
+    assert history.last.val_accuracy == 1.0
+    assert history.last.loss < history.epochs[1].loss
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_gives_others() -> None:
@@ -97,7 +96,7 @@ def test_val_accuracy_of_the_last_epoch_is_that_of_the_resulting_weights() -> No
     val = images(16, 1)
     with torch.inference_mode():
         predictions = network(torch.from_numpy(val.pixels)).argmax(1).numpy()
-    assert history[-1]["val_accuracy"] == pytest.approx(float((predictions == val.labels).mean()))
+    assert history.last.val_accuracy == pytest.approx(float((predictions == val.labels).mean()))
 
 
 @pytest.mark.parametrize("changes", [{"ema": True, "mixup": 0.2}, {"l2_sp": 1.0}])
@@ -120,8 +119,8 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     resumed, history = trained(settings(**changes), folder=tmp_path)
 
     judged = ("epoch", "step", "loss", "val_accuracy", "val_loss", "val_gained", "val_lost")
-    assert [[record.get(key) for key in judged] for record in history] == [
-        [record.get(key) for key in judged] for record in whole_history
+    assert [[getattr(record, key) for key in judged] for record in history] == [
+        [getattr(record, key) for key in judged] for record in whole_history
     ]
     stages = ["stem", "middle", "dense", "head"]
     assert resumed.digest(stages) == whole.digest(stages)
@@ -297,7 +296,7 @@ def test_one_image_per_step_is_refused_where_batchnorm_learns() -> None:
         trained(settings(batch_size=1, epochs=1))
 
     _, history = trained(settings(batch_size=1, epochs=1, batchnorm="eval"))
-    assert history[-1]["epoch"] == 1
+    assert history.last.epoch == 1
 
 
 def test_rate_rises_linearly_then_follows_a_cosine_to_zero() -> None:

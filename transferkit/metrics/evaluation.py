@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from transferkit.metrics.classification import (
     macro_recall,
     per_class,
 )
+from transferkit.metrics.history import History
 from transferkit.metrics.mistakes import least_confident_hits, most_confident_mistakes, most_confused
 from transferkit.metrics.outcome import against_commonest, since_start
 from transferkit.metrics.outputs import Outputs
@@ -70,7 +71,7 @@ THUMBNAIL_PX = 64  # longer side of a picture, at most
 def evaluate(
     test: Outputs,
     val: Outputs | None = None,
-    history: Sequence[Mapping[str, Any]] = (),
+    history: History = History(),
     others: OtherResults = OtherResults(),
 ) -> Evaluation:
     """Everything that evaluation.json holds.
@@ -81,7 +82,7 @@ def evaluate(
     Args:
         test: Of the test images.
         val: Of the val images, where there are any.
-        history: One record per epoch, the start as epoch 0.
+        history: Of the training, where there was one.
         others: What else was fitted, judged on the test images.
     """
     val = val if val is not None and len(val) else None

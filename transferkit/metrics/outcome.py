@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from transferkit.metrics.classification import confusion_matrix
-from transferkit.metrics.epochs import best_epoch
+from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Commonest, JudgedEpoch, SinceStart
 from transferkit.metrics.statistics import mcnemar_mid_p
@@ -16,7 +16,7 @@ from transferkit.metrics.statistics import mcnemar_mid_p
 ALPHA = 0.05  # level of each of the two tests, which answer two questions
 
 
-def since_start(history: Sequence[Mapping[str, Any]]) -> SinceStart | None:
+def since_start(history: History) -> SinceStart | None:
     """How the result stands to the weights that training began with, on the same val images.
 
     The result is the epoch marked `kept`. Where that one had learnt from val as well, it cannot be judged on val: then
@@ -26,29 +26,30 @@ def since_start(history: Sequence[Mapping[str, Any]]) -> SinceStart | None:
     Returns:
         None where there was no start to judge: a probe, no val images, a run of an earlier version.
     """
-    judged = [record for record in history if record.get("val_accuracy") is not None]
-    if len(judged) < 2 or judged[0]["epoch"] != 0:
+    judged = [_judged(epoch, epoch.val_accuracy) for epoch in history if epoch.val_accuracy is not None]
+    if len(judged) < 2 or judged[0].epoch != 0:
         return None
-    kept = [record for record in history if record.get("kept")]
-    start, end = judged[0], next((record for record in judged if record.get("kept")), judged[-1])
-    gained, lost = end.get("val_gained", 0), end.get("val_lost", 0)
+    kept, end = history.result, next((epoch for epoch in history.judged if epoch.kept), history.judged[-1])
+    by_number = {epoch.epoch: epoch for epoch in judged}
+    start, best = judged[0], by_number[history.best.epoch] if history.best else judged[0]
+    gained, lost = end.val_gained or 0, end.val_lost or 0
     p = mcnemar_mid_p(gained, lost)
     return SinceStart(
-        n=end["val_images"],
-        start=_judged(start),
-        end=_judged(end),
-        is_result=not kept or kept[-1] is end,
-        best=_judged(judged[best_epoch(judged)]),
+        n=end.val_images or 0,
+        start=start,
+        end=by_number[end.epoch],
+        is_result=kept is None or kept is end,
+        best=best,
         gained=gained,
         lost=lost,
         p=p,
-        is_worse=end["val_accuracy"] < start["val_accuracy"],
+        is_worse=by_number[end.epoch].accuracy < start.accuracy,
         is_shown=p <= ALPHA,
     )
 
 
-def _judged(record: Mapping[str, Any]) -> JudgedEpoch:
-    return JudgedEpoch(record["epoch"], record["val_accuracy"], record["val_loss"])
+def _judged(epoch: Epoch, accuracy: float) -> JudgedEpoch:
+    return JudgedEpoch(epoch.epoch, accuracy, epoch.val_loss)
 
 
 def against_commonest(test: Outputs) -> Commonest | None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from transferkit import recipe as recipes
 from transferkit.features.explanations.explain import Explanations
 from transferkit.features.explanations.feature_map import FeatureMap
+from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, Scores
 from transferkit.report.published import Published, published
@@ -38,7 +39,7 @@ class Content:
         recipe: As resolved, {} where missing; likewise `model`, `facts` and `environment`.
         evaluation: None where missing.
         recipe_yaml: The recipe as text.
-        history: One mapping per epoch, the start as epoch 0.
+        history: Every epoch, the start as epoch 0; empty where missing.
         test: The stored outputs of the test set.
         thumbnails: Pictures (3, h, w) by position in the test outputs.
         explanations: Nearest training images and class-activation maps of the images listed one by one.
@@ -55,7 +56,7 @@ class Content:
     facts: dict[str, Any]
     environment: dict[str, Any]
     evaluation: Evaluation | None
-    history: list[dict[str, Any]]
+    history: History
     test: Outputs | None
     thumbnails: dict[int, npt.NDArray[np.uint8]]
     explanations: Explanations | None
@@ -127,8 +128,7 @@ def gather(run: Run) -> Content:
     thumbnails = read("pictures", run.thumbnails, nothing)
     if not thumbnails:
         missing.setdefault("pictures", f"No pictures were kept with this run (outputs/thumbnails.safetensors). {again}")
-    no_lines: list[dict[str, Any]] = []
-    history = read("history", lambda: run.history, no_lines)
+    history = read("history", lambda: run.history, History())
     if not history:
         missing.setdefault("history", again)
     no_labels: dict[str, Any] = {}

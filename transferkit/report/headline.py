@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.metrics.results import ClassResult, Commonest, Scores, SinceStart
 from transferkit.report.content import Content, percent
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from transferkit.metrics.history import History
 from transferkit.metrics.results import Scores
 from transferkit.metrics.statistics import Bounds
 from transferkit.report import confidence_words, layers
@@ -83,10 +84,11 @@ def _with_interval(share: float | None, interval: Bounds | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} ({words.percent_interval(interval)})"
 
 
-def _history(history: Sequence[dict[str, Any]]) -> str:
+def _history(history: History) -> str:
     keys = ("epoch", "step", "loss", "val_accuracy", "val_loss", "lr", "gradient_norm", "images_per_second", "seconds")
-    shown = [key for key in keys if any(line.get(key) is not None for line in history)]
-    rows = [["–" if line.get(key) is None else f"{line[key]:.4g}" for key in shown] for line in history]
+    shown = [key for key in keys if any(getattr(epoch, key) is not None for epoch in history)]
+    values = ([getattr(epoch, key) for key in shown] for epoch in history)
+    rows = [["–" if value is None else f"{value:.4g}" for value in row] for row in values]
     return table([key.replace("_", " ") for key in shown], rows)
 
 

@@ -124,13 +124,14 @@ def _training(content: Content) -> Any:
     from matplotlib.ticker import MaxNLocator
 
     _require(content, "history", content.history)
-    panels = [("loss", "training loss", 1.0), ("val_accuracy", "validation accuracy, %", 100.0)]
-    shown = [panel for panel in panels if any(line.get(panel[0]) is not None for line in content.history)]
+    losses = [(epoch.epoch, epoch.loss) for epoch in content.history if epoch.loss is not None]
+    accuracies = [(epoch.epoch, 100 * (epoch.val_accuracy or 0.0)) for epoch in content.history.judged]
+    panels = {"training loss": losses, "validation accuracy, %": accuracies}
+    shown = {title: points for title, points in panels.items() if points}
     drawn = Figure(figsize=(3.2 * len(shown), 2.4), layout="constrained")
-    for position, (key, title, scale) in enumerate(shown, 1):
-        known = [(line["epoch"], scale * line[key]) for line in content.history if line.get(key) is not None]
+    for position, (title, points) in enumerate(shown.items(), 1):
         axes = drawn.add_subplot(1, len(shown), position)
-        axes.plot(*zip(*known, strict=True), color=HIT, marker="o", markersize=3)
+        axes.plot(*zip(*points, strict=True), color=HIT, marker="o", markersize=3)
         axes.set(xlabel="epoch", ylabel=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -223,7 +223,7 @@ def total_seconds(content: Content) -> float | None:
 
 def start_hint(content: Content) -> str:
     """What epoch 0 of the curves is."""
-    images = content.history[0].get("val_images") if content.history else None
+    images = content.history.start.val_images if content.history.start else None
     if not images:
         return "The start was not judged, because no images were set aside as val."
     return f"Epoch 0 is the start: the weights that training began with, on the same {images:,} val images."
@@ -231,7 +231,7 @@ def start_hint(content: Content) -> str:
 
 def drawings(content: Content) -> list[svg_lines.Drawn]:
     """The training curves, after the probe's sweep where there was one."""
-    return [*svg_lines.probe_curve(content.facts.get("probe") or {}), *svg_lines.training_curves({"": content.history})]
+    return [*svg_lines.probe_curve(content.facts.get("probe") or {}), *svg_lines.training_curves(content.history)]
 
 
 def done(content: Content) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from transferkit.metrics.history import History
 from transferkit.metrics.results import CalibrationBin, Scores, SelectiveResult
 
 WIDTH, HEIGHT = 360, 190
@@ -19,7 +20,7 @@ COLOURS = 8  # lines the style sheet can tell apart
 Written = Callable[[float], str]
 Drawn = tuple[str, Markup]  # title and drawing
 
-# key of history.jsonl, title, factor, how a value is written
+# attribute of an epoch, title, factor, how a value is written
 LOGGED: tuple[tuple[str, str, float, Written], ...] = (
     ("loss", "Training loss", 1, "{:.3g}".format),
     ("val_accuracy", "Validation accuracy, %", 100, "{:.4g}".format),
@@ -138,25 +139,18 @@ def _svg(label: str, parts: Sequence[Markup]) -> Markup:
 # ---- training ----
 
 
-def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Drawn]:
-    """Everything the logs hold, one drawing each: loss, accuracy and loss on val, rate, gradient norm, throughput.
+def training_curves(history: History) -> list[Drawn]:
+    """Everything the log holds, one drawing each: loss, accuracy and loss on val, rate, gradient norm, throughput.
 
     What was judged on val begins with the start, epoch 0.
-
-    Args:
-        histories: The log of each run by its name; with one run the name may be empty.
     """
-    drawn = []
-    for key, title, factor, written in LOGGED:
-        lines = [line for name, history in histories.items() if (line := _logged(name, history, key, factor)).xs]
-        if lines:
-            drawn.append((title, curve(lines, title, written)))
-    return drawn
+    lines = ((title, _logged(history, key, factor), written) for key, title, factor, written in LOGGED)
+    return [(title, curve([line], title, written)) for title, line, written in lines if line.xs]
 
 
-def _logged(name: str, history: Sequence[Mapping[str, Any]], key: str, factor: float) -> Line:
-    known = [line for line in history if line.get(key) is not None]
-    return Line([float(line["epoch"]) for line in known], [factor * float(line[key]) for line in known], name)
+def _logged(history: History, key: str, factor: float) -> Line:
+    known = [epoch for epoch in history if getattr(epoch, key) is not None]
+    return Line([float(epoch.epoch) for epoch in known], [factor * float(getattr(epoch, key)) for epoch in known])
 
 
 def probe_curve(probe: Mapping[str, Any]) -> list[Drawn]:

@@ -82,8 +82,9 @@ def scalars(run: Run) -> Iterator[tuple[str, float, int, float]]:
     time = datetime.fromisoformat(run.facts["started"]).timestamp()
     epoch = 0
     for record in run.history:
-        epoch, time = int(record["epoch"]), time + float(record.get("seconds") or 0.0)
-        yield from ((tag, record[key], epoch, time) for key, tag in TRAINING.items() if record.get(key) is not None)
+        epoch, time = record.epoch, time + (record.seconds or 0.0)
+        values = {tag: getattr(record, key) for key, tag in TRAINING.items()}
+        yield from ((tag, value, epoch, time) for tag, value in values.items() if value is not None)
     test = {key: getattr(run.evaluation.test, key) for key in TEST}
     yield from ((f"test/{key}", value, epoch, time) for key, value in test.items() if not math.isnan(value))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit import recipe as recipes
+from transferkit.metrics.history import History, read_history, write_history
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, read_evaluation, write_evaluation
 from transferkit.models.stored_model import MODEL
 from transferkit.runs import result_folders
-from transferkit.runs.run_files import ENVIRONMENT, EPOCH, FACTS
+from transferkit.runs.run_files import ENVIRONMENT, FACTS
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import (
@@ -31,7 +31,7 @@ from transferkit.runtime.files import (
     write_json,
     write_text,
 )
-from transferkit.runtime.json_files import read_lines, read_object
+from transferkit.runtime.json_files import read_object
 
 if TYPE_CHECKING:
     from transferkit.runtime.machine import Precision
@@ -123,10 +123,9 @@ class Run:
         return read_evaluation(self.path)
 
     @property
-    def history(self) -> list[dict[str, Any]]:
-        """One mapping per finished epoch, after the start as epoch 0; empty for a probe."""
-        path = self.path / "history.jsonl"
-        return read_lines(path, EPOCH) if path.exists() else []
+    def history(self) -> History:
+        """Every finished epoch, after the start as epoch 0; empty for a probe."""
+        return read_history(self.path)
 
     def outputs(self, image_set: str) -> Outputs:
         """The stored outputs of `val`, of `test`, or of some train images to compare with: `bank`."""
@@ -188,9 +187,9 @@ class Run:
         for name in (CHECKPOINT, REFIT_CHECKPOINT, "failed-step.safetensors"):
             (self.path / name).unlink(missing_ok=True)
 
-    def write_history(self, history: Sequence[dict[str, Any]]) -> None:
+    def write_history(self, history: History) -> None:
         """The log of all finished epochs."""
-        write_text(self.path / "history.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+        write_history(self.path, history)
 
     def write_evaluation(self, evaluation: Evaluation) -> None:
         """Every number of the report; with it the run is finished."""
@@ -287,12 +286,12 @@ def older_files(run: Run) -> list[str]:
 def _is_consistent(run: Run) -> bool:
     """Whether recipe.yaml, model.json and history.jsonl are of one run."""
     try:
-        epochs = [line["epoch"] for line in run.history]
+        epochs = [epoch.epoch for epoch in run.history]
         is_trained = run.recipe.method.trains_by_steps
         is_same = run.model["backbone"] == run.recipe.backbone.model_dump(mode="json")
         follow = epochs == list(range(min(epochs, default=0), min(epochs, default=0) + len(epochs)))
         return is_same and follow and bool(epochs) == is_trained
-    except (TransferkitError, OSError, ValueError, KeyError, TypeError, AssertionError):
+    except TransferkitError:
         return False
 
 

@@ -6,21 +6,6 @@ from transferkit.runtime.json_files import MAYBE, Shape, positive
 
 COUNT = (None, int)
 OF_PARTS: Shape = dict.fromkeys(("train", "val", "test"), str)
-EPOCH: Shape = {
-    "epoch": int,
-    "step?": COUNT,
-    "loss?": MAYBE,
-    "lr?": MAYBE,
-    "gradient_norm?": MAYBE,
-    "images_per_second?": MAYBE,
-    "seconds?": MAYBE,
-    "val_accuracy?": MAYBE,
-    "val_loss?": MAYBE,
-    "val_images?": COUNT,
-    "val_gained?": COUNT,
-    "val_lost?": COUNT,
-    "kept?": bool,
-}
 FACTS: Shape = {
     "format?": int,
     "command?": str,

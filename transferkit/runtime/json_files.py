@@ -94,19 +94,6 @@ def read_result(path: Path) -> dict[str, Any]:
     )
 
 
-def read_lines(path: Path, shape: Shape) -> list[dict[str, Any]]:
-    """The objects in a file that holds one per line, in which at least the keys of their shape hold what they should.
-
-    Raises:
-        TransferkitError: Names the line that is damaged.
-    """
-    values = list(read_line_objects(path))
-    for place, value in values:
-        if problem := misfit(value, shape):
-            raise TransferkitError(f"{place} is damaged: {problem}.")
-    return [value for _, value in values]
-
-
 def read_line_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each line's object in a file that holds one per line, after the words for where it stands.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from transferkit.runtime.errors import TransferkitError, quoted
-from transferkit.runtime.files import write_json
+from transferkit.runtime.files import write_json, write_text
 from transferkit.runtime.json_files import MEND, read_json, read_line_objects, read_result
 
 Record = TypeVar("Record")
@@ -77,6 +77,11 @@ def read_result_record(path: Path, kind: type[Record]) -> Record:
         TransferkitError: If it is damaged or has another schema; says to make it again.
     """
     return from_json(read_result(path), kind, str(path), MEND)
+
+
+def write_record_lines(path: Path, records: Iterable[Any]) -> None:
+    """Records as a file that holds one per line, atomically."""
+    write_text(path, "".join(json.dumps(as_json(record)) + "\n" for record in records))
 
 
 def read_record_lines(path: Path, kind: type[Record]) -> list[Record]:

@@ -6,13 +6,14 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from transferkit.metrics.history import Epoch, History
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.files import read_tensors, write_tensors
+from transferkit.runtime.records import as_json, from_json
 
 SECONDS_BETWEEN_SAVES = 10.0  # short epochs are not saved one by one: what is written would be most of their time
 
@@ -27,7 +28,7 @@ class Training:
         peak_rates: Of each of the optimiser's groups.
         average: Weights and buffers that follow those in training, by name; None for none.
         anchor: The body's weights at the start, by name, where they are pulled back to them; else empty.
-        history: One record per finished epoch, after the start as epoch 0.
+        history: All finished epochs, after the start as epoch 0.
         right_at_start: (N,) bool, which val images were right at the start; None where nobody looked.
         best: Weights and buffers of the epoch that was best on val so far, by name; None where no epoch is chosen.
         step: How many were taken.
@@ -39,7 +40,7 @@ class Training:
     peak_rates: list[float]
     average: dict[str, Tensor] | None
     anchor: dict[str, Tensor]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: History = field(default_factory=History)
     right_at_start: Tensor | None = None
     best: dict[str, Tensor] | None = None
     step: int = 0
@@ -48,12 +49,12 @@ class Training:
     @property
     def epochs(self) -> int:
         """How many are finished."""
-        return int(self.history[-1]["epoch"]) if self.history else 0
+        return self.history.last.epoch if self.history.last else 0
 
     @property
     def seconds(self) -> float:
         """The time of the gradient steps of all finished epochs."""
-        return float(sum(epoch["seconds"] for epoch in self.history))
+        return self.history.seconds
 
 
 def save_now_and_then(training: Training, path: Path | None, *, always: bool) -> None:
@@ -74,7 +75,7 @@ def save(training: Training, path: Path | None) -> None:
         tensors["start.right"] = training.right_at_start
     for index, state in training.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
-    facts = {"step": training.step, "history": training.history}
+    facts = {"step": training.step, "history": as_json(training.history.epochs)}
     write_tensors(path, tensors, facts)
 
 
@@ -83,7 +84,8 @@ def resume(training: Training, path: Path | None) -> None:
     if path is None or not path.exists():
         return
     tensors, facts = read_tensors(path)
-    training.step, training.history = facts["step"], facts["history"]
+    training.step = facts["step"]
+    training.history = History(from_json(facts["history"], tuple[Epoch, ...], str(path)))
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimizer": {}, "start": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")

@@ -36,7 +36,7 @@ def costs(
     forward pass over train and val, whether or not it came from the store.
     """
     forward = total_flops(classifier.body.eval(), recipe.input_px)
-    steps = int(fitted.history[-1]["step"]) if fitted.history else 0
+    steps = fitted.history.steps
     images = steps * _batch(recipe, len(splits.train))
     looked_at = len(splits.train) + len(splits.val) if "probe" in fitted.facts else 0
     return {

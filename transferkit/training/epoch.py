@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from transferkit.metrics.history import Epoch
 from transferkit.models.classifier import Classifier, as_unit_range
 from transferkit.runtime.console import Progress
 from transferkit.runtime.machine import Runtime
@@ -33,8 +33,10 @@ def run_epoch(
     pace: Pace,
     runtime: Runtime,
     progress: Progress,
-) -> dict[str, Any]:
+) -> Epoch:
     """One pass of steps, or what the pace leaves of it; returns mean loss, rate, gradient norm and throughput.
+
+    What val says is not known yet.
 
     Raises:
         StepFailed: If the loss or the gradient is not finite, before the weights are changed by it.
@@ -59,13 +61,15 @@ def run_epoch(
             break
     seconds = time.perf_counter() - started
     _show(progress, seen - reported, (pace.total_steps(training.step, earlier + seconds) - training.step) * batch_size)
-    return {
-        "loss": sum(losses) / len(losses),
-        "lr": max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
-        "gradient_norm": float(torch.stack(norms).mean()),
-        "images_per_second": seen / seconds,
-        "seconds": seconds,
-    }
+    return Epoch(
+        epoch=training.epochs + 1,
+        step=training.step,
+        loss=sum(losses) / len(losses),
+        lr=max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
+        gradient_norm=float(torch.stack(norms).mean()),
+        images_per_second=seen / seconds,
+        seconds=seconds,
+    )
 
 
 def _step(

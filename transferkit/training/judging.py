@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +12,12 @@ from torch.nn import functional as F
 
 from transferkit.data.images import Images
 from transferkit.features.fast_classifier import FastClassifier
+from transferkit.metrics.history import Epoch
 from transferkit.models.classifier import Classifier
 from transferkit.models.test_time_augmentation import NO_AVERAGING
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.machine import Runtime
 from transferkit.training.checkpoint import Training
-
-UNKNOWN_AT_THE_START = ("loss", "lr", "gradient_norm", "images_per_second")  # keys of an epoch that no step was made in
 
 
 @dataclass(frozen=True)
@@ -39,36 +37,34 @@ class Judgement:
         """In [0, 1]."""
         return int(self.is_right.sum()) / len(self.is_right)
 
-    def against(self, start: Tensor | None) -> dict[str, Any]:
-        """Keys of history.jsonl: accuracy, loss, n, and of the images how many are right now and were wrong before.
+    def of(self, epoch: Epoch, start: Tensor | None) -> Epoch:
+        """The epoch with accuracy, loss and n, and with how many images are right now and were wrong at the start.
 
         Args:
+            epoch: At whose end this was said.
             start: (N,) bool, which images were right at the start; None where nobody looked.
         """
-        counted = {} if start is None else {"val_gained": start < self.is_right, "val_lost": self.is_right < start}
-        return {
-            "val_accuracy": self.accuracy,
-            "val_loss": self.loss if math.isfinite(self.loss) else None,
-            "val_images": len(self.is_right),
-            **{key: int(images.sum()) for key, images in counted.items()},
-        }
+        return replace(
+            epoch,
+            val_accuracy=self.accuracy,
+            val_loss=self.loss if math.isfinite(self.loss) else None,
+            val_images=len(self.is_right),
+            val_gained=None if start is None else int((start < self.is_right).sum()),
+            val_lost=None if start is None else int((self.is_right < start).sum()),
+        )
 
 
-NOT_JUDGED: dict[str, Any] = {"val_accuracy": None, "val_loss": None, "val_images": 0}
-
-
-def judge_start(training: Training, val: Images, runtime: Runtime) -> dict[str, Any]:
-    """The record of epoch 0, the weights that training starts from; the training remembers which images were right."""
-    judgement = judge(training, val, runtime)
+def judge_start(training: Training, val: Images, runtime: Runtime) -> Epoch:
+    """Epoch 0, the weights that training starts from; the training remembers which images were right."""
+    start, judgement = Epoch(0, step=0, seconds=0.0), judge(training, val, runtime)
     training.right_at_start = judgement.is_right if judgement else None
-    measured = judgement.against(None) if judgement else NOT_JUDGED
-    return {"epoch": 0, "step": 0, **dict.fromkeys(UNKNOWN_AT_THE_START), "seconds": 0.0, **measured}
+    return judgement.of(start, None) if judgement else replace(start, val_images=0)
 
 
-def judge_now(training: Training, val: Images, runtime: Runtime) -> dict[str, Any]:
-    """What the record of an epoch says of val, by the weights that would be the result now."""
+def judge_now(training: Training, epoch: Epoch, val: Images, runtime: Runtime) -> Epoch:
+    """An epoch that just ended, with what val says of the weights that would be the result now."""
     judgement = judge(training, val, runtime)
-    return judgement.against(training.right_at_start) if judgement else NOT_JUDGED
+    return judgement.of(epoch, training.right_at_start) if judgement else replace(epoch, val_images=0)
 
 
 @torch.inference_mode()
@@ -100,14 +96,14 @@ def result_of(training: Training) -> Classifier:
     return copy.deepcopy(training.classifier, in_place_of)
 
 
-def start_in_words(record: dict[str, Any]) -> str:
-    """The record of epoch 0 for the screen.
+def start_in_words(start: Epoch) -> str:
+    """Epoch 0 for the screen.
 
     Example:
-        >>> start_in_words({"val_accuracy": 0.9375, "val_loss": 0.21, "val_images": 48})
+        >>> start_in_words(Epoch(0, val_accuracy=0.9375, val_loss=0.21, val_images=48))
         'start: val 93.8 %, val loss 0.210 (48 images)'
     """
-    if record["val_accuracy"] is None:
+    if start.val_accuracy is None:
         return "start: not judged, because no images were set aside as val"
-    loss = "not finite" if record["val_loss"] is None else f"{record['val_loss']:.3f}"
-    return f"start: val {100 * record['val_accuracy']:.1f} %, val loss {loss} ({record['val_images']:,} images)"
+    loss = "not finite" if start.val_loss is None else f"{start.val_loss:.3f}"
+    return f"start: val {100 * start.val_accuracy:.1f} %, val loss {loss} ({start.val_images:,} images)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transferkit.metrics.epochs import FEWEST_TO_CHOOSE, best_epoch
+from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.checkpoint import Training
 
@@ -21,8 +21,8 @@ def require_choice(keep: str, val_images: int) -> None:
 
 
 def note_best(training: Training, keep: str) -> None:
-    """Remember the weights that would be the result now, where the last record is the best one and that counts."""
-    if keep == "best" and best_epoch(training.history) == len(training.history) - 1:
+    """Remember the weights that would be the result now, where the last epoch is the best one and that counts."""
+    if keep == "best" and training.history.best is training.history.last:
         weights = training.classifier.state_dict() if training.average is None else training.average
         training.best = {name: value.clone() for name, value in weights.items()}
 
@@ -32,5 +32,5 @@ def take_result(training: Training, keep: str) -> None:
     weights = training.best if keep == "best" else training.average
     if weights is not None:
         training.classifier.load_state_dict(weights)
-    chosen = best_epoch(training.history) if keep == "best" else len(training.history) - 1
-    training.history[chosen]["kept"] = True
+    history = training.history
+    training.history = history.keeping(history.best if keep == "best" else history.last)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from transferkit.data.batches import Augmentation, TrainingBatches
 from transferkit.data.images import Images
+from transferkit.metrics.history import Epoch, History
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.context import Context
 from transferkit.runtime.files import CHECKPOINT
@@ -32,13 +32,13 @@ def train(
     settings: ResolvedTraining,
     groups: Sequence[ParameterGroup],
     context: Context,
-) -> list[dict[str, Any]]:
-    """Change the classifier by gradient steps and return one record per epoch, the start as epoch 0.
+) -> History:
+    """Change the classifier by gradient steps and return the log of its epochs, the start as epoch 0.
 
     The weights of the last step, or their moving average, are the result; with `keep` best, those of the epoch that
-    was best on val, the start among them. The result's record is marked `kept`. The start and every
+    was best on val, the start among them. The result's epoch is marked `kept`. The start and every
     epoch are judged on val by weights that have not learnt from val; without val images they are not judged, and the
-    record says so by 0 `val_images`. With a folder, the state after an epoch is kept there, and an unfinished training
+    epoch says so by 0 `val_images`. With a folder, the state after an epoch is kept there, and an unfinished training
     found there goes on where it stopped.
 
     Raises:
@@ -58,10 +58,11 @@ def train(
     has_random_head = training.step == 0 and settings.has_random_head
     check_start(classifier, images, runtime.device, console, has_random_head=has_random_head)
     if not training.history:
-        training.history.append(judge_start(training, val, runtime))
+        start = judge_start(training, val, runtime)
+        training.history = training.history.with_epoch(start)
         note_best(training, settings.keep)
         if len(val) or context.checkpoint == CHECKPOINT:  # a refit: its start was judged before
-            console.line(start_in_words(training.history[0]))
+            console.line(start_in_words(start))
     with console.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not pace.is_over(training.step, training.seconds):
             epoch = training.epochs
@@ -69,15 +70,15 @@ def train(
             _wake(classifier, groups, epoch)
             progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
             try:
-                record = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
+                trained = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
             except StepFailed as failed:
                 raise keep(failed.step, training, context) from None
-            record |= judge_now(training, val, runtime)
-            training.history.append({"epoch": epoch + 1, "step": training.step, **record})
+            judged = judge_now(training, trained, val, runtime)
+            training.history = training.history.with_epoch(judged)
             note_best(training, settings.keep)
             is_over = pace.is_over(training.step, training.seconds)
             save_now_and_then(training, context.checkpoint_path, always=is_over)
-            progress.tell(f"{progress.title}: {_words(record)}", always=is_over)
+            progress.tell(f"{progress.title}: {_words(judged)}", always=is_over)
         progress.title, progress.words = "training", ""
     take_result(training, settings.keep)
     classifier.eval()
@@ -111,7 +112,7 @@ def _wake(classifier: Classifier, groups: Sequence[ParameterGroup], epoch: int) 
         classifier.freeze(asleep)
 
 
-def _words(record: dict[str, Any]) -> str:
-    val = record["val_accuracy"]
+def _words(epoch: Epoch) -> str:
+    val = epoch.val_accuracy
     accuracy = f", val {100 * val:.1f} %" if val is not None else ""
-    return f"loss {record['loss']:.3f}{accuracy}, {record['images_per_second']:,.0f} img/s"
+    return f"loss {epoch.loss:.3f}{accuracy}, {epoch.images_per_second:,.0f} img/s"

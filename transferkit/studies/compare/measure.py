@@ -126,10 +126,11 @@ def length_in_words(run: Run) -> str:
 
 def logged(run: Run) -> tuple[LoggedEpoch, ...]:
     """What the page draws of a run's log."""
-    seconds = np.cumsum([epoch.get("seconds") or 0.0 for epoch in run.history])
+    history = run.history
+    seconds = np.cumsum([epoch.seconds or 0.0 for epoch in history])
     return tuple(
-        LoggedEpoch(epoch["epoch"], epoch.get("step"), epoch.get("loss"), epoch.get("val_accuracy"), float(so_far))
-        for epoch, so_far in zip(run.history, seconds, strict=True)
+        LoggedEpoch(epoch.epoch, epoch.step, epoch.loss, epoch.val_accuracy, float(so_far))
+        for epoch, so_far in zip(history, seconds, strict=True)
     )
 
 

@@ -126,7 +126,7 @@ def flow(recipe: Recipe, train_images: Images, measured: Images, runtime: Runtim
     history = train(classifier, train_images, nothing, training, groups, Context(runtime, SILENT, recipe.seed))
     trained = gradient_norms(classifier, measured, runtime.device)
     shapes = {name: list(weight.shape) for name, weight in weights(classifier).items()}
-    return {"layers": shapes, "start": start, "trained": trained, "loss": history[-1]["loss"]}
+    return {"layers": shapes, "start": start, "trained": trained, "loss": history.epochs[-1].loss}
 
 
 def started(recipe: Recipe, images: Images, runtime: Runtime) -> tuple[Classifier, ResolvedTraining]:

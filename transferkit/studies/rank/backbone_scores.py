@@ -17,7 +17,7 @@ from transferkit.features.engine import Engine
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.layers import PENULTIMATE
 from transferkit.features.stored import stored_features
-from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.models import backbones
 from transferkit.models.backbones.cards import CARDS
 from transferkit.models.classifier import Classifier

@@ -7,6 +7,7 @@ from typing import Any
 
 from transferkit.data.images import Images, Splits
 from transferkit.features.fast_classifier import collect
+from transferkit.metrics.history import History
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, FinetuneSettings
 from transferkit.runtime.context import Context
@@ -88,21 +89,7 @@ def fit(
         classifier, tuning, everything, splits.val.subset([]), replace(context, checkpoint=REFIT_CHECKPOINT)
     )
     notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
-    return Fitted(val, groups, one_after_the_other(history, again), facts, notes, seen=seen)
-
-
-def one_after_the_other(judged: list[dict[str, Any]], again: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records of a training that was judged on val and of the one that is the result; epochs and steps go on.
-
-    Example:
-        >>> first = [{"epoch": 0, "step": 0}, {"epoch": 1, "step": 9, "kept": True}]
-        >>> one_after_the_other(first, [{"epoch": 0, "step": 0}, {"epoch": 1, "step": 10, "kept": True}])
-        [{'epoch': 0, 'step': 0}, {'epoch': 1, 'step': 9}, {'epoch': 2, 'step': 19, 'kept': True}]
-    """
-    last = judged[-1]
-    first = [{key: value for key, value in record.items() if key != "kept"} for record in judged]
-    second = [record | {key: record[key] + last[key] for key in ("epoch", "step")} for record in again[1:]]
-    return [*first, *second]
+    return Fitted(val, groups, history.followed_by(again), facts, notes, seen=seen)
 
 
 @dataclass(frozen=True)
@@ -116,8 +103,8 @@ class Tuning:
 
 def tune(
     classifier: Classifier, tuning: Tuning, images: Images, val: Images, context: Context
-) -> tuple[list[ParameterGroup], list[dict[str, Any]]]:
-    """Put the classifier at the start, and train it on images; the groups and one record per epoch."""
+) -> tuple[list[ParameterGroup], History]:
+    """Put the classifier at the start, and train it on images; the groups and the log."""
     if tuning.training.has_random_head:
         tuning.start.put_random_head(classifier)
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transferkit.data.images import Images
+from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import OtherResults
 from transferkit.training import ParameterGroup
@@ -24,7 +25,7 @@ class Fitted:
     Attributes:
         val: Outputs on val of a classifier that has not learnt from val, though `keep` best has chosen its epoch by
             val; None where there is no val.
-        history: One record per epoch, the start as epoch 0; empty for a probe.
+        history: Every epoch, after the start as epoch 0; empty for a probe.
         groups: Every stage with its rate.
         facts: What else the report shows, for JSON.
         notes: What a reader should know, one line each.
@@ -34,7 +35,7 @@ class Fitted:
 
     val: Outputs | None
     groups: Sequence[ParameterGroup]
-    history: Sequence[dict[str, Any]] = ()
+    history: History = field(default_factory=History)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     judge_others: Callable[[Images], OtherResults] = no_others

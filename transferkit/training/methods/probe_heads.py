@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.data.images import Labels, Splits
-from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.metrics.results import Accuracy, NeighboursAccuracy
 from transferkit.metrics.statistics import wilson
 from transferkit.models.heads import NeighbourHead

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from transferkit.data.batches import TrainingBatches
 from transferkit.data.images import Images, Splits
-from transferkit.metrics.epochs import FEWEST_TO_CHOOSE
+from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import Choice, LinearHead, choose_C, common_scale, fit_chosen
 from transferkit.recipe import FinetuneSettings
