@@ -10,6 +10,7 @@ import torch
 from small_trainings import MACHINE, classifier, images
 
 from transferkit.data.images import SealedImages, Splits
+from transferkit.metrics.history import Epoch, History
 from transferkit.recipe import Recipe, parse
 from transferkit.training import costs as room
 from transferkit.training.costs import costs, forget_peak, peak_bytes, prediction_rate
@@ -31,7 +32,7 @@ def spent(made_by: Recipe, fitted: Fitted) -> dict[str, object]:
 
 
 def test_a_training_step_counts_as_three_forward_passes() -> None:
-    found = spent(recipe("scratch", batch_size=16), Fitted(None, [], [{"step": 3}, {"step": 5}]))
+    found = spent(recipe("scratch", batch_size=16), Fitted(None, [], History((Epoch(1, 3), Epoch(2, 5)))))
 
     assert found["flops_per_image"] == FORWARD
     assert (found["steps"], found["images_trained_on"]) == (5, 80)
@@ -45,7 +46,7 @@ def test_a_probe_counts_as_one_pass_over_train_and_val() -> None:
 
 
 def test_a_batch_larger_than_the_training_set_is_cut_to_it() -> None:
-    found = spent(recipe("scratch", batch_size=128), Fitted(None, [], [{"step": 2}]))
+    found = spent(recipe("scratch", batch_size=128), Fitted(None, [], History((Epoch(1, 2),))))
 
     assert found["images_trained_on"] == 96
 
