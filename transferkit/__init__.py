@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from transferkit.runs.run_directory import Run
     from transferkit.runtime.errors import TransferkitError
     from transferkit.studies.compare.results import Comparison, LabelCurve
+    from transferkit.studies.limits.comparison_results import LimitsComparison
+    from transferkit.studies.limits.report import LimitsReport
     from transferkit.studies.rank.results import Ranking
     from transferkit.training.resolved import ResolvedTraining
 
@@ -30,6 +32,8 @@ _PLACES = {
     "Images": "data.images",
     "InputSpec": "models.classifier",
     "LabelCurve": "studies.compare.results",
+    "LimitsComparison": "studies.limits.comparison_results",
+    "LimitsReport": "studies.limits.report",
     "Outputs": "metrics.outputs",
     "Ranking": "studies.rank.results",
     "Recipe": "recipe",
@@ -57,6 +61,8 @@ __all__ = [
     "Images",
     "InputSpec",
     "LabelCurve",
+    "LimitsComparison",
+    "LimitsReport",
     "Outputs",
     "Ranking",
     "Recipe",

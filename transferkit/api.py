@@ -15,6 +15,8 @@ from transferkit.runtime.argument_types import typed
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare.results import Comparison, LabelCurve
+from transferkit.studies.limits.comparison_results import LimitsComparison
+from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.rank.results import Ranking
 
 P = ParamSpec("P")
@@ -120,7 +122,7 @@ def limits(
     quiet: bool = False,
     device: str = "auto",
     **options: Any,
-) -> dict[str, Any]:
+) -> LimitsReport | LimitsComparison:
     """Find where not to trust a run, as `transferkit limits RUN ...` does; several runs are compared.
 
     Args:
@@ -135,7 +137,8 @@ def limits(
             `transferkit.studies.limits.settings.LimitsSettings`.
 
     Returns:
-        What limits.json holds, with its folder as `folder`; of several runs, what limits-comparison.json holds.
+        The report: `summary` with its `lines`, `contract`, `test`, `unknown` ...; of several runs the comparison:
+        `rows`, the first run as the reference, and `verdict`.
 
     Raises:
         TransferkitError: For wrong options, runs or images.

@@ -102,11 +102,11 @@ def limits(
         work = Work(device, console, command_line(), overwrite=overwrite)
         opened = [open_run(run) for run in runs]
         if len(opened) == 1:
-            report = measure_limits(opened[0], settings, out, work)
+            result: object = (report := measure_limits(opened[0], settings, out, work))
             verdict = limits_verdict(report)
         else:
-            report = compare_limits(opened, settings, out or Path("limits-comparison"), work)
-            verdict = limits_comparison_verdict(report)
+            result = comparison = compare_limits(opened, settings, out or Path("limits-comparison"), work)
+            verdict = limits_comparison_verdict(comparison)
     console.show(verdict)
     if json:
-        print_json(report)
+        print_json(result)

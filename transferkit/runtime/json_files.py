@@ -14,7 +14,7 @@ SCHEMAS = {  # of files of results; counts up when the same name means another n
     "evaluation.json": 1,
     "comparison.json": 3,  # before 3, p looked at the first seed alone
     "ranking.json": 2,  # before 2, pairs were compared as if folds had no training images in common
-    "limits.json": 2,  # before 2, copies of the run's own images counted, and oblong files were cropped
+    "limits.json": 3,  # before 2, copies of the run's own images counted; before 3, keys had other names
     "limits-comparison.json": 2,  # before 2, p and interval of an accuracy came from two computations
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from limits_reports import calm, changed, held_out, open_world, share, shift
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -25,9 +26,26 @@ from transferkit.runs.result_folders import LIMITS, require_free
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
-from transferkit.studies.limits import contamination, image_sets, in_distribution, leave_out, out_of_distribution
+from transferkit.runtime.records import as_json, from_json
+from transferkit.studies.limits import (
+    abstaining,
+    calls,
+    contamination,
+    detectors,
+    image_sets,
+    leave_out,
+    low_level,
+    out_of_distribution,
+)
+from transferkit.studies.limits.abstaining import Promise
+from transferkit.studies.limits.contamination import NamePair
+from transferkit.studies.limits.in_distribution import CalibrationRow
+from transferkit.studies.limits.leave_out import HeldOutReport
+from transferkit.studies.limits.low_level import LowLevel
 from transferkit.studies.limits.page import limits_page
+from transferkit.studies.limits.report import LimitsReport, SummaryLine, read_limits_report, write_limits_report
 from transferkit.studies.limits.settings import LimitsSettings, Rules, from_options
+from transferkit.studies.limits.shares import NotMeasured, Share, share_of
 from transferkit.studies.limits.story import Work, measure_limits
 from transferkit.studies.limits.subject import (
     LimitsSubject,
@@ -186,20 +204,20 @@ def test_four_image_statistics_tell_bright_images_from_dark_ones() -> None:
     dark = Images.from_pixels(np.full((5, 3, 8, 8), 10, np.uint8), np.zeros(5), ("dark",))
     bright = Images.from_pixels(np.full((5, 3, 8, 8), 200, np.uint8), np.zeros(5), ("bright",))
 
-    assert out_of_distribution.low_level_auroc(dark, bright) == (1.0, "brightness")
-    assert out_of_distribution.low_level_auroc(bright, dark) == (1.0, "brightness")
+    assert low_level.low_level_auroc(dark, bright) == LowLevel(1.0, "brightness")
+    assert low_level.low_level_auroc(bright, dark) == LowLevel(1.0, "brightness")
 
 
 def test_what_unknown_classes_are_called_counts_accepted_images_alone() -> None:
     images = Images.from_pixels(np.zeros((6, 3, 8, 8), np.uint8), [0, 0, 0, 0, 0, 1], ("dolphin", "whale"))
     outputs = outputs_of(np.eye(3)[[2, 2, 2, 0, 0, 1]])
 
-    found = out_of_distribution.calls(images, outputs, np.array([True, True, True, True, False, False]))
+    found = calls.calls(images, outputs, np.array([True, True, True, True, False, False]))
 
-    assert found["rows"][0]["called"]["ship"]["n"] == 3
-    assert found["rows"][0]["accepted"] == 4
-    assert found["flows"][0]["value"] == 0.6
-    assert found["called"] == {"cat": 1, "dog": 0, "ship": 3}
+    assert found.rows[0].called["ship"].n == 3
+    assert found.rows[0].accepted == 4
+    assert found.flows[0].value == 0.6
+    assert found.called == {"cat": 1, "dog": 0, "ship": 3}
 
 
 def test_nearest_distances_are_between_unit_vectors() -> None:
@@ -213,20 +231,21 @@ def test_nearest_distances_are_between_unit_vectors() -> None:
 
 def test_scores_that_are_not_finite_are_refused_with_their_number() -> None:
     with pytest.raises(TransferkitError, match="msp is not finite for 2 of 3 images of val"):
-        out_of_distribution.require_finite(np.array([np.nan, 1, np.inf]), "msp", "val")
+        detectors.require_finite(np.array([np.nan, 1, np.inf]), "msp", "val")
 
 
 def test_constant_scores_are_a_coin_and_flagged() -> None:
-    row = out_of_distribution.score_row(np.ones(30), np.ones(20), np.ones(10))
+    row = detectors.score_row(np.ones(30), np.ones(20), np.ones(10))
 
-    assert (row["auroc"], row["constant"], row["fpr95_id"], row["id_accepted"]["value"]) == (0.5, True, 1.0, 1.0)
+    assert row.id_accepted is not None
+    assert (row.auroc, row.constant, row.fpr95_id, row.id_accepted.value) == (0.5, True, 1.0, 1.0)
 
 
 def test_below_twenty_val_images_no_acceptance_is_told() -> None:
-    row = out_of_distribution.score_row(np.arange(19.0), np.arange(20.0), np.arange(10.0))
+    row = detectors.score_row(np.arange(19.0), np.arange(20.0), np.arange(10.0))
 
-    assert (row["fpr95_id"], row["id_accepted"]) == (None, None)
-    assert row["auroc"] is not None
+    assert (row.fpr95_id, row.id_accepted) == (None, None)
+    assert row.auroc is not None
 
 
 # ---- abstaining ----
@@ -238,24 +257,25 @@ def test_promise_takes_the_largest_coverage_whose_bound_holds() -> None:
     labels = np.where(np.arange(1000) < 700, 0, 1)
     val = outputs_of(np.stack([confident, np.zeros(1000), np.zeros(1000)], axis=1), labels)
 
-    found = in_distribution.promise(val, val, 0.05)
+    found = abstaining.promise(val, val, 0.05)
 
-    assert found["coverage"] == 0.7
-    assert found["error"]["value"] == 0
+    assert found.coverage == 0.7
+    assert found.error is not None
+    assert found.error.value == 0
 
 
 def test_promise_is_not_made_with_too_few_images_and_says_how_many_it_takes() -> None:
     val = outputs_of(np.eye(3)[np.zeros(50, int)] * 5)
 
-    found = in_distribution.promise(val, val, 0.02)
+    found = abstaining.promise(val, val, 0.02)
 
-    assert found == {"target": 0.02, "coverage": None, "n_val": 50, "needs": 297}  # ln(.0025) / ln(.98)
+    assert found == Promise(target=0.02, coverage=None, n_val=50, needs=297)  # ln(.0025) / ln(.98)
 
 
 def test_area_of_the_best_order_is_the_textbook_sum() -> None:
     wrong = np.array([True, False, False, True])
 
-    assert in_distribution.oracle_aurc(wrong) == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)
+    assert abstaining.oracle_aurc(wrong) == pytest.approx((0 + 0 + 1 / 3 + 2 / 4) / 4)
 
 
 # ---- held-out classes ----
@@ -288,8 +308,9 @@ def test_a_held_out_class_far_from_the_others_is_noticed(subject: LimitsSubject)
 
     found = leave_out.measure_leave_out(three, "auto", 0, SILENT)
 
-    assert [row["scores"]["ensemble-rank"]["auroc"] for row in found["rows"]] == pytest.approx([1, 1, 1])
-    assert found["mean"]["ensemble-rank"]["n"] == 3
+    assert isinstance(found, HeldOutReport)
+    assert [row.scores["ensemble-rank"].auroc for row in found.rows] == pytest.approx([1, 1, 1])
+    assert found.mean["ensemble-rank"].n == 3
 
 
 def test_with_two_classes_scores_that_rank_as_msp_are_off_with_a_reason(subject: LimitsSubject) -> None:
@@ -298,9 +319,7 @@ def test_with_two_classes_scores_that_rank_as_msp_are_off_with_a_reason(subject:
     logits = np.eye(2)[labels] * 3 + generator.normal(size=(60, 2))
     two = outputs_of(logits, labels, np.abs(logits), ("cat", "dog"))
 
-    found = out_of_distribution.fit_detectors(
-        replace(subject, train=two, val=two, test=two), ("msp", "entropy", "gen", "knn")
-    )
+    found = detectors.fit_detectors(replace(subject, train=two, val=two, test=two), ("msp", "entropy", "gen", "knn"))
 
     assert set(found.scores) == {"msp", "knn"}
     assert found.off["gen"] == "with two classes it ranks images exactly as msp does"
@@ -329,7 +348,7 @@ def test_a_result_that_has_learnt_from_val_is_not_judged_on_it() -> None:
 def test_two_classes_cannot_be_left_out(subject: LimitsSubject) -> None:
     two = replace(subject, test=outputs_of(np.zeros((2, 2)), names=("cat", "dog")))
 
-    assert leave_out.measure_leave_out(two, "auto", 0, SILENT) == {"reason": "needs at least 3 classes; the run has 2"}
+    assert leave_out.measure_leave_out(two, "auto", 0, SILENT) == NotMeasured("needs at least 3 classes; the run has 2")
 
 
 # ---- settings and rules ----
@@ -364,59 +383,13 @@ def test_a_slip_in_a_choice_names_the_nearest() -> None:
         from_options(corruptions="ful")
 
 
-def share(value: float, n: int = 100) -> dict[str, Any]:
-    return {"value": value, "interval": [max(0, value - 0.1), min(1, value + 0.1)], "hits": round(value * n), "n": n}
+def test_a_calm_report_says_that_nothing_was_found_and_never_more() -> None:
+    found = summary(calm(), Rules())
 
-
-@pytest.fixture
-def calm() -> dict[str, Any]:
-    """A report in which no rule fires."""
-    row = {"name": "cat", "n": 500, "recall": 0.95, "recall_interval": [0.93, 0.97]}
-    score = {"auroc": 0.97, "auroc_interval": [0.96, 0.98]}
-    stones = {"name": "stones", "n": 500, "near": True, "scores": {"knn": score}, "accepted": share(0.2)}
-    stones |= {"low_level": {"auroc": 0.7, "statistic": "contrast"}, "calls": {"called": {"cat": 5, "dog": 3}}}
-    raw = {"ece": 0.01, "ece_if_calibrated": [0.0, 0.02], "overconfidence": 0.0, "n": 500}
-    cell = {"corruption": "fog", "severity": 1, "accuracy": share(0.94), "silent": share(0.01)}
-    families = {"weather": {"1": 0.94, "3": 0.9}}
-    return {
-        "contract": {"threshold": 1.0, "n_thresholds": 500},
-        "test": {"n": 1000, "macro_recall": 0.96, "interval": [0.94, 0.97], "worst": row, "per_class": [row]},
-        "calibration": {"rows": {"raw": raw}, "temperature": None},
-        "selective": {"promise": {"target": 0.02, "coverage": 0.8, "n_val": 500}},
-        "nonsense": [{"name": "uniform_noise", "is_meaningless": True, "accepted": share(0.0)}],
-        "corruptions": {
-            "clean": share(0.95),
-            "families": families,
-            "cells": [cell],
-            "is_fast": True,
-            "drop": 0.1,
-            "n": 9,
-        },
-        "shift": [],
-        "unknown": {"sets": [stones], "summary_score": "knn"},
-        "leave_out": {"reason": "not asked for"},
-        "nuisance": None,
-        "field": None,
-    }
-
-
-def test_a_calm_report_says_that_nothing_was_found_and_never_more(calm: dict[str, Any]) -> None:
-    found = summary(calm, Rules())
-
-    assert [line["id"] for line in found["lines"]] == ["OK"]
-    assert found["lines"][0]["text"] == NO_LIMIT
-    assert found["not_tested"]
-    assert "robust" not in json.dumps(found)
-
-
-def _change(report: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    copied: Any = json.loads(json.dumps(report))
-    place = copied
-    *keys, last = [int(key) if key.isdigit() else key for key in path.split("/")]
-    for key in keys:
-        place = place[key]
-    place[last] = value
-    return dict(copied)
+    assert [line.id for line in found.lines] == ["OK"]
+    assert found.lines[0].text == NO_LIMIT
+    assert found.not_tested
+    assert "robust" not in json.dumps(as_json(found))
 
 
 @pytest.mark.parametrize(
@@ -429,7 +402,7 @@ def _change(report: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         (
             "S6",
             "calibration/rows/raw",
-            {"ece": 0.1, "ece_if_calibrated": [0, 0.02], "overconfidence": 0.1, "n": 9},
+            CalibrationRow(0.1, 0.1, 0.1, (0.0, 0.02), 0.1, 0.1, 0.1, 9),
             "10.0",
         ),
         ("S7", "corruptions/cells/0/silent", share(0.3), "Under fog at severity 1, 30 % of the images are wrong"),
@@ -439,38 +412,93 @@ def _change(report: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("S11", "unknown/sets/0/n", 99, "too few images"),
     ],
 )
-def test_each_rule_fires_on_its_own_evidence(
-    calm: dict[str, Any], rule: str, path: str, value: Any, words: str
-) -> None:
-    report = _change(calm, path, value)
+def test_each_rule_fires_on_its_own_evidence(rule: str, path: str, value: Any, words: str) -> None:
+    report = changed(calm(), path, value)
     if rule == "S8":
-        report["test"]["worst"]["recall"] = 0.75
+        report = changed(report, "test/worst/recall", 0.75)
 
-    lines = summary(report, Rules())["lines"]
+    lines = summary(report, Rules()).lines
 
-    assert [line["id"] for line in lines if line["id"] != "OK"] == [rule]
-    assert words in next(line["text"] for line in lines if line["id"] == rule)
+    assert [line.id for line in lines if line.id != "OK"] == [rule]
+    assert words in next(line.text for line in lines if line.id == rule)
 
 
-def test_a_rule_without_its_test_is_not_tested_rather_than_quiet(calm: dict[str, Any]) -> None:
-    states = {rule["id"]: rule["state"] for rule in summary(calm, Rules())["rules"]}
+def test_a_rule_without_its_test_is_not_tested_rather_than_quiet() -> None:
+    states = {rule.id: rule.state for rule in summary(calm(), Rules()).rules}
 
     assert (states["S1"], states["S5"]) == ("not fired", "not tested")
 
 
-def test_a_changed_rule_changes_the_summary(calm: dict[str, Any]) -> None:
-    lines = summary(calm, Rules().changed(["auroc=0.97"]))["lines"]
+def test_a_changed_rule_changes_the_summary() -> None:
+    lines = summary(calm(), Rules().changed(["auroc=0.97"])).lines
 
-    assert [line["id"] for line in lines] == ["S2"]
+    assert [line.id for line in lines] == ["S2"]
 
 
 def test_of_many_lines_ten_remain_and_every_rule_keeps_its_first() -> None:
-    lines = [{"id": rule, "text": str(number)} for rule in ("S1", "S3", "S7", "S11") for number in range(5)]
+    lines = [SummaryLine(rule, "red", str(number), "") for rule in ("S1", "S3", "S7", "S11") for number in range(5)]
 
     kept = shortest(lines)
 
     assert len(kept) == 10
-    assert {line["id"] for line in kept} == {"S1", "S3", "S7", "S11"}
+    assert {line.id for line in kept} == {"S1", "S3", "S7", "S11"}
+
+
+# ---- the file ----
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
+    whole = replace(
+        calm(),
+        settings=LimitsSettings(ood=("svhn",), field=Path("photos"), rules=Rules(auroc=0.9)),
+        shift=(shift("stl10"),),
+        leave_out=held_out([0.5, 0.75]),
+        open_world=open_world("stones"),
+        summary=summary(calm(), Rules()),
+    )
+
+    for report in (whole, replace(whole, corruptions=NotMeasured("not asked for"), nonsense=())):
+        write_limits_report(tmp_path, report)
+        assert read_limits_report(tmp_path) == report
+
+
+def test_a_share_of_no_image_is_null_in_the_file() -> None:
+    nothing = share_of(np.zeros(0, dtype=bool))
+
+    assert as_json(nothing) == {"hits": 0, "n": 0, "interval": [0.0, 1.0], "value": None}
+    assert from_json(as_json(nothing), Share, "a share") == nothing
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("contract", {}, "contract.run is missing"),
+        ("nonsense/0/n", "many", "nonsense.0.n is 'many', expected int"),
+        ("test/interval", [0.9], "test.interval.1 is missing"),
+        ("leave_out", {}, "leave_out.HeldOutReport.how is missing"),
+    ],
+)
+def test_a_damaged_report_says_where(path: str, value: Any, message: str, tmp_path: Path) -> None:
+    write_limits_report(tmp_path, calm())
+    place = content = json.loads((tmp_path / "limits.json").read_text())
+    *keys, last = path.split("/")
+    for key in keys:
+        place = place[int(key) if key.isdigit() else key]
+    place[last] = value
+    (tmp_path / "limits.json").write_text(json.dumps(content))
+
+    with pytest.raises(TransferkitError, match=rf"limits.json is damaged: {message}"):
+        read_limits_report(tmp_path)
+
+
+def test_a_report_of_an_earlier_version_is_refused_with_what_to_type(tmp_path: Path) -> None:
+    (tmp_path / "limits.json").write_text(json.dumps(as_json(calm()) | {"schema": 2}))
+
+    message = (
+        r"an earlier version of transferkit \(schema 2, here 3\).* transferkit limits with the same run and options"
+    )
+    with pytest.raises(TransferkitError, match=message):
+        read_limits_report(tmp_path)
 
 
 # ---- one small run ----
@@ -493,37 +521,39 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> LimitsReport:
     stones = pictures(tmp_path_factory.mktemp("sets") / "stones", 30)
     settings = LimitsSettings(ood=(str(stones),), corruptions="none", leave_out="none", sweeps=False, train_images=300)
     return measure_limits(run, settings, None, Work("cpu", SILENT, "transferkit limits run"))
 
 
-def test_limits_of_a_run_name_every_score_with_its_interval(report: dict[str, Any]) -> None:
-    stones = report["unknown"]["sets"][0]
+def test_limits_of_a_run_name_every_score_with_its_interval(report: LimitsReport) -> None:
+    stones = report.unknown.sets[0]
 
-    assert set(stones["scores"]) == set(report["unknown"]["scores"]) >= {"msp", "knn", "vim", "ensemble-rank"}
-    for row in stones["scores"].values():
-        assert row["auroc_interval"][0] <= row["auroc"] <= row["auroc_interval"][1]
-        assert 0 <= row["fpr95_id"] <= 1
-        assert 0 <= row["fpr95_openood"] <= 1
+    assert set(stones.scores) == set(report.unknown.scores) >= {"msp", "knn", "vim", "ensemble-rank"}
+    for row in stones.scores.values():
+        assert row.auroc_interval[0] <= row.auroc <= row.auroc_interval[1]  # type: ignore[index, operator]
+        assert 0 <= row.fpr95_id <= 1  # type: ignore[operator]
+        assert 0 <= row.fpr95_openood <= 1  # type: ignore[operator]
 
 
-def test_limits_json_is_what_was_returned(run: Run, report: dict[str, Any]) -> None:
+def test_limits_json_is_what_was_returned(run: Run, report: LimitsReport) -> None:
     stored = json.loads((run.path / "limits" / "limits.json").read_text())
 
-    assert stored["summary"] == report["summary"]
-    assert stored["schema"] == 2
+    assert read_limits_report(run.path / "limits") == report
+    assert stored["summary"] == as_json(report.summary)
+    assert stored["schema"] == 3
 
 
-def test_scores_of_every_image_are_kept_without_pickle(run: Run, report: dict[str, Any]) -> None:
+def test_scores_of_every_image_are_kept_without_pickle(run: Run, report: LimitsReport) -> None:
     with np.load(run.path / "limits" / "scores.npz", allow_pickle=False) as scores:
         assert len(scores["stones.ensemble-rank"]) == 30
-        assert len(scores["test.ids"]) == report["test"]["n"]
+        assert len(scores["test.ids"]) == report.test.n
 
 
-def test_page_loads_nothing_and_escapes_names(report: dict[str, Any]) -> None:
-    evil = json.loads(json.dumps(report).replace('"stones"', '"<script>alert(1)</script>"'))
+def test_page_loads_nothing_and_escapes_names(report: LimitsReport) -> None:
+    text = json.dumps(as_json(report)).replace('"stones"', '"<script>alert(1)</script>"')
+    evil = from_json(json.loads(text), LimitsReport, "the report")
 
     page = limits_page(evil, np.zeros((0, 3, 1, 1), np.uint8))
 
@@ -533,16 +563,16 @@ def test_page_loads_nothing_and_escapes_names(report: dict[str, Any]) -> None:
     assert "https://" not in page
 
 
-def test_page_and_markdown_say_what_was_not_tested_and_never_robust(run: Run, report: dict[str, Any]) -> None:
+def test_page_and_markdown_say_what_was_not_tested_and_never_robust(run: Run, report: LimitsReport) -> None:
     for name in ("limits.html", "limits.md"):
         text = (run.path / "limits" / name).read_text()
         assert "adversarial examples" in text
         assert "robust" not in text.lower()
-        assert report["summary"]["lines"][0]["id"] in text
+        assert report.summary.lines[0].id in text
 
 
 def test_a_second_report_asks_the_network_nothing(
-    run: Run, report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    run: Run, report: LimitsReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the network was asked again")
@@ -552,16 +582,16 @@ def test_a_second_report_asks_the_network_nothing(
 
     again = measure_limits(run, settings, None, Work("cpu", SILENT, overwrite=True))
 
-    assert again["test"] == report["test"]
+    assert again.test == report.test
 
 
-def test_a_report_is_not_overwritten_unasked(report: dict[str, Any]) -> None:
+def test_a_report_is_not_overwritten_unasked(report: LimitsReport) -> None:
     with pytest.raises(TransferkitError, match="already holds a limits report"):
-        require_free(Path(report["folder"]), LIMITS, overwrite=False)
+        require_free(Path(report.folder), LIMITS, overwrite=False)
 
 
-def test_figures_of_ones_own_stay(tmp_path: Path, report: dict[str, Any]) -> None:
-    place = shutil.copytree(report["folder"], tmp_path / "paper")
+def test_figures_of_ones_own_stay(tmp_path: Path, report: LimitsReport) -> None:
+    place = shutil.copytree(report.folder, tmp_path / "paper")
     (place / "figs" / "mine.svg").write_text("<svg/>")
 
     with result_folders.held(place, LIMITS):
@@ -580,17 +610,17 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def subject(run: Run, report: dict[str, Any]) -> LimitsSubject:
-    return open_subject(run, Path(report["folder"]), 300, 0, "cpu", SILENT)
+def subject(run: Run, report: LimitsReport) -> LimitsSubject:
+    return open_subject(run, Path(report.folder), 300, 0, "cpu", SILENT)
 
 
-def test_the_report_accepts_what_predict_accepts(run: Run, report: dict[str, Any], subject: LimitsSubject) -> None:
+def test_the_report_accepts_what_predict_accepts(run: Run, report: LimitsReport, subject: LimitsSubject) -> None:
     images = subject.images["test"].subset(range(40))
 
     found = transferkit.load(run.path, device="cpu").predict(images)
 
     accepted, scores = out_of_distribution.accepted_of(subject, rows(subject.test, np.arange(40)))
-    assert report["contract"]["score"] == "knn"
+    assert report.contract.score == "knn"
     assert [not each.unknown for each in found] == accepted.tolist()
     assert [each.score for each in found] == pytest.approx(scores, abs=1e-5)
     assert "As shipped (knn)" in limits_page(report, np.zeros((0, 3, 1, 1), np.uint8))
@@ -619,8 +649,8 @@ def test_a_folder_of_known_classes_gets_a_warning_and_a_second_table(subject: Li
 
     guard = contamination.contamination_of(found, subject.test, subject)
 
-    assert guard.facts["is_warning"]
-    assert guard.facts["names"][3] == {"theirs": "handwritten 3", "ours": "3"}
+    assert guard.overlap.is_warning
+    assert guard.overlap.names[3] == NamePair(theirs="handwritten 3", ours="3")
 
 
 def test_non_linear_heads_and_signed_features_turn_detectors_off_with_a_reason(subject: LimitsSubject) -> None:
@@ -630,7 +660,7 @@ def test_non_linear_heads_and_signed_features_turn_detectors_off_with_a_reason(s
     }
     headless = replace(subject, **signed, classifier=_without_linear_head())
 
-    found = out_of_distribution.fit_detectors(headless, ("vim", "react", "she", "fdbd", "knn", "msp"))
+    found = detectors.fit_detectors(headless, ("vim", "react", "she", "fdbd", "knn", "msp"))
 
     assert set(found.scores) >= {"knn", "msp"}
     assert {"vim", "react"} <= set(found.off)
@@ -647,7 +677,7 @@ def _without_linear_head() -> Any:
 def test_with_two_classes_one_of_the_equal_scores_is_shown(subject: LimitsSubject) -> None:
     two = {part: leave_out.without(getattr(subject, part), range(2, 10)) for part in ("train", "val", "test")}
 
-    found = out_of_distribution.fit_detectors(replace(subject, **two, classifier=_without_linear_head()))
+    found = detectors.fit_detectors(replace(subject, **two, classifier=_without_linear_head()))
 
     assert "msp" in found.scores
     assert {"gen"} <= set(found.off)
@@ -664,7 +694,7 @@ def test_changed_images_are_an_error_that_says_which(run: Run, tmp_path: Path) -
         same_images(changed, SILENT)
 
 
-def test_command_prints_json_alone_on_stdout(run: Run, report: dict[str, Any]) -> None:
+def test_command_prints_json_alone_on_stdout(run: Run, report: LimitsReport) -> None:
     result = CliRunner().invoke(
         app,
         [
@@ -683,7 +713,7 @@ def test_command_prints_json_alone_on_stdout(run: Run, report: dict[str, Any]) -
     )
 
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["test"]["n"] == report["test"]["n"]
+    assert json.loads(result.stdout)["test"]["n"] == report.test.n
 
 
 def test_a_run_made_now_ships_its_threshold(run: Run) -> None:
@@ -698,7 +728,8 @@ def test_a_run_made_now_ships_its_threshold(run: Run) -> None:
 def test_leaving_out_in_full_trains_again_without_each_class(subject: LimitsSubject) -> None:
     found = leave_out.measure_leave_out(subject, "full", 0, SILENT)
 
-    assert found["clean"]
-    assert len(found["rows"]) == 10
-    assert all(len(row["held_out"]) == 1 and row["n"] > 30 for row in found["rows"])
-    assert 0.5 < found["mean"]["ensemble-rank"]["auroc"] < 1
+    assert isinstance(found, HeldOutReport)
+    assert found.clean
+    assert len(found.rows) == 10
+    assert all(len(row.held_out) == 1 and row.n > 30 for row in found.rows)
+    assert 0.5 < found.mean["ensemble-rank"].auroc < 1

@@ -18,6 +18,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.contamination import own_images
 from transferkit.studies.limits.image_sets import ImageSet
+from transferkit.studies.limits.report import LimitsReport
 
 NAMES = ("cat", "dog")
 Pixels = npt.NDArray[np.uint8]
@@ -177,13 +178,15 @@ def test_a_report_counts_no_own_image_in_any_kind_of_set_and_says_so(run: Run, f
 
     report = transferkit.limits(run, out=tmp_path / "report", **names, **FAST)
 
-    rows = {"ood": report["unknown"]["sets"][0], "shift": report["shift"][0], "mixed": report["field"]}
+    assert isinstance(report, LimitsReport)
+    rows = {"ood": report.unknown.sets[0], "shift": report.shift[0], "mixed": report.field}
     page = (tmp_path / "report" / "limits.html").read_text()
     for name, row in rows.items():
         note = f"{name}: 2 of 12 images removed as the run's own: "
-        assert row["n"] == 10
-        assert any(line.startswith(note) for line in row["notes"])
-        assert any(line.startswith(note) for line in report["notes"])
+        assert row is not None
+        assert row.n == 10
+        assert any(line.startswith(note) for line in row.notes)
+        assert any(line.startswith(note) for line in report.notes)
     assert (
         page.count("shift: 2 of 12 images removed as the run&#39;s own") == 2
     )  # among the notes, and beside its numbers

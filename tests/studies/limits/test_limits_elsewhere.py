@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from limits_reports import calm, share, shift
+from limits_reports import corruptions as corrupted
+from limits_reports import held_out as held_out_report
 from scipy import stats
 
 from transferkit.data import corruptions
@@ -30,7 +32,9 @@ from transferkit.studies.limits import (
     published,
 )
 from transferkit.studies.limits.comparison_page import limits_comparison_page
+from transferkit.studies.limits.comparison_results import ComparedMeasure, read_limits_comparison, write_comparison
 from transferkit.studies.limits.image_sets import ImageSet
+from transferkit.studies.limits.report import write_limits_report
 from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.story import Work
 
@@ -158,12 +162,12 @@ def test_effective_robustness_is_measured_from_the_published_line() -> None:
     found = distribution_shift.effective_robustness(own, there)
 
     predicted = stats.norm.cdf(0.949 * stats.norm.ppf(0.95) - 0.380)  # 88.1 %, beside the 88.0 % seen
-    assert found["predicted"] == pytest.approx(predicted)
-    assert "within noise" in found["words"]
+    assert found.predicted == pytest.approx(predicted)
+    assert "within noise" in found.words
 
 
 def test_effective_robustness_is_not_told_outside_the_line() -> None:
-    assert distribution_shift.effective_robustness(np.arange(100) < 60, np.arange(100) < 50)["value"] is None
+    assert distribution_shift.effective_robustness(np.arange(100) < 60, np.arange(100) < 50).value is None
 
 
 def test_masking_lets_shared_classes_answer_alone() -> None:
@@ -185,7 +189,7 @@ def test_energy_test_finds_a_shift_and_finds_none_where_there_is_none() -> None:
 
 
 def test_estimates_in_the_field_carry_how_wrong_they_were() -> None:
-    row = {"accuracy": {"value": 0.6}, "atc": 0.7, "doc": 0.75}
+    row = replace(shift("other", there=0.6), atc=0.7, doc=0.75)
 
     assert deployment.estimate_words([row]) == "On the labelled sets above they were wrong by up to 15 points."
     assert "unknown" in deployment.estimate_words([])
@@ -194,8 +198,8 @@ def test_estimates_in_the_field_carry_how_wrong_they_were() -> None:
 # ---- sweeps and corruptions ----
 
 
-def cell(value: float, accuracy: float) -> dict[str, Any]:
-    return {"value": value, "accuracy": {"value": accuracy}}
+def cell(value: float, accuracy: float) -> nuisance.SweepCell:
+    return nuisance.SweepCell(value, share(accuracy), share(0.0))
 
 
 def test_safe_range_ends_before_the_first_step_that_costs_five_points() -> None:
@@ -204,13 +208,13 @@ def test_safe_range_ends_before_the_first_step_that_costs_five_points() -> None:
 
     found = nuisance.safe_range(cells, 0.0, clean)
 
-    assert found == {"safe": [0.0, 0.2], "safe_words": "0 to 0.2"}
+    assert found == nuisance.SafeRange(0.0, 0.2, "0 to 0.2")
 
 
 def test_a_sweep_without_any_safe_step_says_none() -> None:
     clean = outputs_of(np.eye(3)[np.zeros(100, int)], np.zeros(100))
 
-    assert nuisance.safe_range([cell(10, 0.5)], 0.0, clean)["safe_words"] == "none"
+    assert nuisance.safe_range([cell(10, 0.5)], 0.0, clean).words == "none"
 
 
 class _Store:
@@ -245,12 +249,13 @@ def test_breaking_point_silent_failures_and_means_of_corruptions() -> None:
 
     found, versions = whole.report, whole.arrays
 
-    assert {row["breaking_point"] for row in found["corruptions"]} == {3}
-    assert len(found["cells"]) == 75
-    assert found["mca"] == pytest.approx((2 + 3 / 3) / 5)  # two severities right, three with a third right
-    assert found["by_severity"] == pytest.approx({"1": 1, "2": 1, "3": 1 / 3, "4": 1 / 3, "5": 1 / 3})
-    assert found["cells"][-1]["silent"]["value"] == pytest.approx(2 / 3)
-    assert found["retention"] == found["mca"]
+    assert isinstance(found, corruption_severity.CorruptionReport)
+    assert {row.breaking_point for row in found.corruptions} == {3}
+    assert len(found.cells) == 75
+    assert found.mca == pytest.approx((2 + 3 / 3) / 5)  # two severities right, three with a third right
+    assert found.by_severity == pytest.approx({1: 1, 2: 1, 3: 1 / 3, 4: 1 / 3, 5: 1 / 3})
+    assert found.cells[-1].silent.value == pytest.approx(2 / 3)
+    assert found.retention == found.mca
     assert versions["corruptions.right"].tolist() == pytest.approx([1 if label == 0 else 0.4 for label in labels])
 
 
@@ -267,8 +272,8 @@ def test_published_row_stands_beside_the_same_task_alone() -> None:
     assert published.is_cifar10(
         subject_of(replace(test, class_names=published.CIFAR10, logits=np.eye(10, dtype=np.float32)[:3]))
     )
-    assert set(published.CORRUPTIONS["by_corruption"]) == set(corruptions.FIFTEEN)
-    assert np.mean(list(published.CORRUPTIONS["by_corruption"].values())) == pytest.approx(0.7346, abs=0.005)
+    assert set(published.CORRUPTIONS.by_corruption) == set(corruptions.FIFTEEN)
+    assert np.mean(list(published.CORRUPTIONS.by_corruption.values())) == pytest.approx(0.7346, abs=0.005)
 
 
 # ---- several runs ----
@@ -277,14 +282,12 @@ def test_published_row_stands_beside_the_same_task_alone() -> None:
 def limits_of(name: str, right: Any, unknown: Any, held_out: Any, ids: int = 200) -> comparison.RunLimits:
     """A run that is right on some test images and gives unknown images the scores stated; known ones score 0..1."""
     known = np.linspace(0, 1, ids)
-    rows = [{"held_out": [str(c)], "scores": {"knn": {"auroc": value}}} for c, value in enumerate(held_out)]
-    report = {
-        "contract": {"backbone": "resnet18", "method": "linear probe"},
-        "unknown": {"summary_score": "knn", "sets": [{"name": "stones"}]},
-        "leave_out": {"score": "knn", "rows": rows},
-        "shift": [{"name": "stl10", "own": {"value": 0.9}, "accuracy": {"value": 0.7}}],
-        "corruptions": {"clean": {"value": 0.9}, "mca": 0.6},
-    }
+    report = replace(
+        calm(),
+        leave_out=held_out_report(held_out),
+        shift=(shift("stl10", own=0.9, there=0.7),),
+        corruptions=corrupted(clean=0.9, mca=0.6),
+    )
     scores = {
         "test.ids": np.arange(ids).astype(str),
         "test.prediction": np.asarray(right, dtype=np.int64),
@@ -302,14 +305,31 @@ def test_runs_are_compared_to_the_first_on_the_same_images() -> None:
 
     found = comparison.comparison_of([first, second], seed=0)
 
-    by_name = {row["name"]: row for row in found["rows"]}
-    assert by_name["own test images"]["values"] == [0.5, 0.8]
-    assert by_name["own test images"]["differences"][1]["difference"] == pytest.approx(0.3)
-    assert by_name["stones"]["values"] == pytest.approx([0.5, 0.875], abs=0.01)
-    assert by_name["held-out classes"]["differences"][1]["difference"] == pytest.approx(0.4)
-    assert found["verdict"] == [
-        "The run lp-ft is better than the run ft on own test images, stones, held-out classes (3 measures, Holm)."
-    ]
+    by_name = {row.name: row for row in found.rows}
+    assert by_name["own test images"].values == (0.5, 0.8)
+    assert difference_of(by_name["own test images"]) == pytest.approx(0.3)
+    assert by_name["stones"].values == pytest.approx([0.5, 0.875], abs=0.01)
+    assert difference_of(by_name["held-out classes"]) == pytest.approx(0.4)
+    assert found.verdict == (
+        "The run lp-ft is better than the run ft on own test images, stones, held-out classes (3 measures, Holm).",
+    )
+
+
+def difference_of(row: ComparedMeasure) -> float:
+    """Of the second run to the first."""
+    first, second = row.differences
+    assert first is None
+    assert second is not None
+    return second.difference
+
+
+def test_a_comparison_is_read_as_it_was_written(tmp_path: Path) -> None:
+    runs = [limits_of(name, np.arange(200) < 100, np.linspace(0, 1, 100), [0.5] * 6) for name in ("ft", "lp-ft")]
+    found = comparison.comparison_of(runs, seed=0)
+
+    write_comparison(tmp_path, found)
+
+    assert read_limits_comparison(tmp_path) == found
 
 
 def test_where_nothing_differs_nothing_is_claimed() -> None:
@@ -318,7 +338,7 @@ def test_where_nothing_differs_nothing_is_claimed() -> None:
 
     found = comparison.comparison_of([first, second], seed=0)
 
-    assert found["verdict"] == ["No difference was shown between the run lp-ft and the run ft (3 measures, Holm)."]
+    assert found.verdict == ("No difference was shown between the run lp-ft and the run ft (3 measures, Holm).",)
 
 
 def test_runs_on_different_images_are_not_compared() -> None:
@@ -359,8 +379,7 @@ def test_a_report_of_an_earlier_version_is_not_compared_with_new_ones(tmp_path: 
     runs = [Run(tmp_path / name) for name in ("first", "second")]
     for run, schema in zip(runs, (SCHEMAS["limits.json"], 1), strict=True):
         (run.path / "limits").mkdir(parents=True)
-        content = {"schema": schema, "settings": LimitsSettings().as_dict()}
-        (run.path / "limits" / "limits.json").write_text(json.dumps(content))
+        write_limits_report(run.path / "limits", replace(calm(), schema=schema))
 
     with pytest.raises(TransferkitError, match=r"second.limits.limits.json was written by an earlier version"):
         comparison.require_same_settings([comparison.report_folder(run) for run in runs], LimitsSettings())
@@ -368,11 +387,9 @@ def test_a_report_of_an_earlier_version_is_not_compared_with_new_ones(tmp_path: 
 
 def test_reports_made_with_other_settings_are_refused_before_any_work(tmp_path: Path) -> None:
     runs = [Run(tmp_path / name) for name in ("first", "second")]
-    for run, settings in zip(runs, ({}, {"seed": 1}), strict=True):
+    for run, settings in zip(runs, (LimitsSettings(sweeps=False), LimitsSettings(seed=1)), strict=True):
         (run.path / "limits").mkdir(parents=True)
-        (run.path / "limits" / "limits.json").write_text(
-            json.dumps({"schema": SCHEMAS["limits.json"], "settings": settings})
-        )
+        write_limits_report(run.path / "limits", replace(calm(), settings=settings))
 
     with pytest.raises(TransferkitError, match=r"Made with other settings: .*first.*, .*second.*--overwrite"):
         comparison.compare_limits(runs, LimitsSettings(), tmp_path / "out", Work("cpu", SILENT))

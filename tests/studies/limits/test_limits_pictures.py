@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import limits_reports
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -17,7 +17,10 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.studies.limits import contamination, gallery, open_world, probit, published
 from transferkit.studies.limits import figures as limits_figures
 from transferkit.studies.limits.image_sets import ImageSet
+from transferkit.studies.limits.leave_out import HeldOutRow, HeldOutScore
 from transferkit.studies.limits.probit import Point
+from transferkit.studies.limits.report import LimitsReport
+from transferkit.studies.limits.shares import NotMeasured, share_of
 from transferkit.studies.limits.strips import strips, typical
 
 NAMES = ("cat", "dog")
@@ -52,7 +55,7 @@ def guarded(images: Images, features: Any) -> contamination.Contamination:
 def test_other_images_with_the_features_of_a_train_image_are_close() -> None:
     guard = guarded(noise(40, 1, ("stone",)), [[1, 0]] * 3 + [[-1, -1]] * 37)
 
-    assert guard.facts["close"]["hits"] == 3  # 7.5 %, of which 5 % may be chance
+    assert guard.overlap.close.hits == 3  # 7.5 %, of which 5 % may be chance
     assert [suspect.reason for suspect in guard.listed] == ["close"] * 3
     assert guard.listed[0].cosine == pytest.approx(1)
 
@@ -60,14 +63,14 @@ def test_other_images_with_the_features_of_a_train_image_are_close() -> None:
 def test_a_set_far_from_train_has_no_suspects() -> None:
     guard = guarded(noise(40, 1, ("stone",)), [[-1, -1]] * 40)
 
-    assert not guard.facts["is_warning"]
+    assert not guard.overlap.is_warning
     assert guard.listed == ()
 
 
 def test_a_known_name_whose_images_were_dropped_is_no_warning() -> None:
     images = replace(noise(40, 1), class_names=("stone", "tabby cat"))
 
-    assert guarded(images, [[-1, -1]] * 40).facts["names"] == []
+    assert guarded(images, [[-1, -1]] * 40).overlap.names == ()
 
 
 # ---- one image through the severities ----
@@ -92,7 +95,7 @@ def test_a_strip_tells_every_step_and_holds_its_pictures() -> None:
     (strip,) = strips(images, clean, found, {"fog": 5}, lambda version, index: images.pixels[index] // version[1])
 
     assert (strip.id, strip.label) == ("1", "dog")
-    assert [(step["severity"], step["called"], step["right"]) for step in strip.steps] == [
+    assert [(step.severity, step.called, step.right) for step in strip.steps] == [
         (0, "dog", True),
         (1, "dog", True),
         (5, "cat", False),
@@ -122,17 +125,18 @@ def test_no_rejected_image_has_no_kind() -> None:
 
 
 def test_held_out_classes_count_as_unknown_images_of_the_open_world() -> None:
-    rows = [
-        {"scores": {"knn": {"accepted": {"hits": 3, "n": 10}}}},
-        {"scores": {"knn": {"accepted": {"hits": 1, "n": 5}}}},
-    ]
+    rows = tuple(
+        HeldOutRow((), share.n, {"knn": HeldOutScore(0.9, None, share)}, {}, None)
+        for share in (share_of(np.arange(10) < 3), share_of(np.arange(5) < 1))
+    )
+    report = replace(limits_reports.held_out([0.9]), rows=rows)
 
-    accepted = open_world.accepted_when_held_out({"rows": rows}, "knn")
+    accepted = open_world.accepted_when_held_out(report, "knn")
 
     assert accepted is not None
     assert (accepted.sum(), len(accepted)) == (4, 15)
-    assert open_world.accepted_when_held_out({"rows": rows}, "msp") is None
-    assert open_world.accepted_when_held_out({"reason": "not asked for"}, "knn") is None
+    assert open_world.accepted_when_held_out(report, "msp") is None
+    assert open_world.accepted_when_held_out(NotMeasured("not asked for"), "knn") is None
 
 
 # ---- published rows ----
@@ -155,7 +159,7 @@ def test_published_means_agree_with_the_rows_by_set() -> None:
     """OpenOOD's far mean is the unweighted mean over its four far sets."""
     for score in ("msp", "energy", "knn", "vim"):
         mean = np.mean([published.BY_SET[name][score] for name in ("mnist", "svhn", "textures", "places365")])
-        assert mean == pytest.approx(published.MEANS["far"][score], abs=2e-4)  # type: ignore[index]
+        assert mean == pytest.approx(published.MEANS.far[score], abs=2e-4)
 
 
 # ---- probit axes ----
@@ -210,28 +214,18 @@ def test_a_figure_of_ones_own_beside_those_of_the_report_stays(tmp_path: Path) -
     (tmp_path / "figs").mkdir()
     (tmp_path / "figs" / "mine.svg").touch()
 
-    limits_figures.write_figures(tmp_path / "figs", {**figure_report("a"), "shift": [], "corruptions": {}})
+    report = replace(figure_report("a"), shift=(), corruptions=NotMeasured("not asked for"))
+    limits_figures.write_figures(tmp_path / "figs", report)
 
     assert (tmp_path / "figs" / "mine.svg").exists()
 
 
-def figure_report(name: str) -> dict[str, Any]:
-    share = {"value": 0.8, "interval": [0.7, 0.9], "hits": 8, "n": 10}
-    shares = {group: [0.5, 0.5] for group in ("right", "wrong", "unknown")}
-    cells = [{"prevalence": 0.1, "error": 0.2}, {"prevalence": 0.5, "error": None}]
-    report = {
-        "calibration": {"reliability": [{"confidence": 0.9, "accuracy": 0.8, "interval": [0.7, 0.9], "n": 10}]},
-        "selective": {"coverage": [0.5, 1.0], "risk": [0.1, 0.2], "error": {"value": 0.2}},
-        "corruptions": {
-            "clean": share,
-            "severities": [1],
-            "families": {"weather": {"1": 0.7}},
-            "corruptions": [{"name": "fog"}],
-            "cells": [{"corruption": "fog", "severity": 1, "accuracy": share}],
-        },
-        "shift": [{"name": name, "own": share, "accuracy": share, "effective": None}],
-        "unknown": {"sets": [{"name": name, "histogram": {"edges": [0, 1, 2], "shares": shares, "threshold": 1}}]},
-        "open_world": {"target": 0.02, "tables": [{"rows": [{"set": name, "cells": cells}]}]},
-    }
-    copied: dict[str, Any] = json.loads(json.dumps(report))
-    return copied
+def figure_report(name: str) -> LimitsReport:
+    """A report in which every figure has something to draw."""
+    calm = limits_reports.calm()
+    return replace(
+        calm,
+        shift=(limits_reports.shift(name),),
+        unknown=replace(calm.unknown, sets=(limits_reports.unknown_set(name),)),
+        open_world=limits_reports.open_world(name),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,18 @@ from transferkit.runs import result_folders
 from transferkit.runs.result_folders import LIMITS, LIMITS_COMPARISON
 from transferkit.runs.run_directory import LIMITS_FOLDER, Run
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import write_json
-from transferkit.runtime.json_files import SCHEMAS, read_result
+from transferkit.studies.limits.comparison_results import (
+    ComparedMeasure,
+    LimitsComparison,
+    MeasureDifference,
+    ScatterPoint,
+    write_comparison,
+)
+from transferkit.studies.limits.corruption_severity import CorruptionReport
+from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.rendering import write_limits_comparison
+from transferkit.studies.limits.report import LimitsReport, read_limits_report
 from transferkit.studies.limits.settings import LimitsSettings
-from transferkit.studies.limits.shares import bounds
 from transferkit.studies.limits.story import Work, measure_limits
 
 RESAMPLES = 2_000
@@ -35,20 +42,11 @@ class RunLimits:
     """One run's report and scores."""
 
     name: str
-    report: Mapping[str, Any]
+    report: LimitsReport
     scores: Arrays
 
 
-@dataclass(frozen=True)
-class RunDifference:
-    """A value of one run minus that of the first, on the same images."""
-
-    difference: float
-    interval: list[float]
-    p: float
-
-
-def compare_limits(runs: Sequence[Run], settings: LimitsSettings, out: Path, work: Work) -> dict[str, Any]:
+def compare_limits(runs: Sequence[Run], settings: LimitsSettings, out: Path, work: Work) -> LimitsComparison:
     """Make each run's limits report where it is missing, and leave a comparison in a folder.
 
     Raises:
@@ -63,11 +61,11 @@ def compare_limits(runs: Sequence[Run], settings: LimitsSettings, out: Path, wor
             work.console.line(f"limits of {name}")
             folder = ensure_report(run, settings, work)
             limits.append(read_limits(name, folder))
-        found = comparison_of(limits, settings.seed) | {"command": work.command}
+        comparison = replace(comparison_of(limits, settings.seed), command=work.command, folder=str(out))
         result_folders.clear(out, LIMITS_COMPARISON)
-        write_json(out / LIMITS_COMPARISON.result, found)
+        write_comparison(out, comparison)
         write_limits_comparison(out)
-    return {**found, "folder": str(out)}
+    return comparison
 
 
 def distinct_names(paths: Sequence[Path]) -> list[str]:
@@ -110,7 +108,7 @@ def is_made(folder: Path) -> bool:
 
 def is_made_with(folder: Path, settings: LimitsSettings) -> bool:
     """Whether the report in the folder has these settings."""
-    return bool(read_result(folder / "limits.json").get("settings") == settings.as_dict())
+    return read_limits_report(folder).settings == settings
 
 
 def ensure_report(run: Run, settings: LimitsSettings, work: Work) -> Path:
@@ -125,10 +123,10 @@ def ensure_report(run: Run, settings: LimitsSettings, work: Work) -> Path:
 def read_limits(name: str, folder: Path) -> RunLimits:
     """A stored report with its scores."""
     with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
-        return RunLimits(name, read_result(folder / "limits.json"), dict(arrays))
+        return RunLimits(name, read_limits_report(folder), dict(arrays))
 
 
-def comparison_of(limits: Sequence[RunLimits], seed: int) -> dict[str, Any]:
+def comparison_of(limits: Sequence[RunLimits], seed: int) -> LimitsComparison:
     """One row per measure, differences to the first run, adjusted together by Holm.
 
     Raises:
@@ -137,28 +135,38 @@ def comparison_of(limits: Sequence[RunLimits], seed: int) -> dict[str, Any]:
     if len(limits) < 2:
         raise TransferkitError("A comparison needs at least two runs.")
     require_same("test", limits)
-    rows = [row for row in measures(limits, seed) if row is not None]
-    tested = [difference for row in rows for difference in row["differences"] if difference]
-    for difference, p in zip(tested, holm([each["p"] for each in tested]), strict=True):
-        difference |= {"p_holm": float(p), "shown": p < ALPHA}
-    names = [each.name for each in limits]
-    told = {"verdict": verdict(rows, names), "methods": methods(limits), "scatter": list(scatter(limits))}
-    return {"schema": SCHEMAS["limits-comparison.json"], "runs": names, "rows": rows, **told}
+    rows = adjusted([row for row in measures(limits, seed) if row is not None])
+    names = tuple(run.name for run in limits)
+    return LimitsComparison(names, rows, tuple(verdict(rows, names)), methods(limits), tuple(scatter(limits)))
 
 
-def scatter(limits: Sequence[RunLimits]) -> Iterator[dict[str, Any]]:
+def adjusted(rows: Sequence[ComparedMeasure]) -> tuple[ComparedMeasure, ...]:
+    """The rows, their differences adjusted together by Holm."""
+    p_values = iter(holm([difference.p for row in rows for difference in row.differences if difference]))
+
+    def told(difference: MeasureDifference) -> MeasureDifference:
+        p = float(next(p_values))
+        return replace(difference, p_holm=p, shown=p < ALPHA)
+
+    return tuple(
+        replace(row, differences=tuple(difference and told(difference) for difference in row.differences))
+        for row in rows
+    )
+
+
+def scatter(limits: Sequence[RunLimits]) -> Iterator[ScatterPoint]:
     """Accuracy on other and on corrupted images over that on own ones, per run: effective robustness, drawn."""
-    for each in limits:
-        for row in each.report["shift"]:
-            yield {"set": row["name"], "run": each.name, "here": row["own"]["value"], "there": row["accuracy"]["value"]}
-        found = each.report["corruptions"]
-        if "mca" in found:
-            yield {"set": "corrupted images", "run": each.name, "here": found["clean"]["value"], "there": found["mca"]}
+    for run in limits:
+        for row in run.report.shift:
+            yield ScatterPoint(row.name, run.name, row.own.value, row.accuracy.value)
+        found = run.report.corruptions
+        if isinstance(found, CorruptionReport):
+            yield ScatterPoint("corrupted images", run.name, found.clean.value, found.mca)
 
 
-def methods(limits: Sequence[RunLimits]) -> list[str]:
+def methods(limits: Sequence[RunLimits]) -> tuple[str, ...]:
     """What each run is."""
-    return [f"{each.report['contract']['backbone']}, {each.report['contract']['method']}" for each in limits]
+    return tuple(f"{run.report.contract.backbone}, {run.report.contract.method}" for run in limits)
 
 
 def require_same(part: str, limits: Sequence[RunLimits]) -> None:
@@ -179,7 +187,7 @@ def require_same(part: str, limits: Sequence[RunLimits]) -> None:
 # ---- measures ----
 
 
-def measures(limits: Sequence[RunLimits], seed: int) -> Iterator[dict[str, Any] | None]:
+def measures(limits: Sequence[RunLimits], seed: int) -> Iterator[ComparedMeasure | None]:
     """Accuracy, shifts, corruptions, unknown sets and held-out classes, where every run has them on the same images."""
     yield _accuracy("own test images", "test", limits, seed)
     for part in _common(limits, "shift: "):
@@ -192,9 +200,9 @@ def measures(limits: Sequence[RunLimits], seed: int) -> Iterator[dict[str, Any] 
             _mean_difference,
             seed,
         )
-    score = limits[0].report["unknown"]["summary_score"]
-    for row in limits[0].report["unknown"]["sets"]:
-        yield _auroc(row["name"], score, limits, seed)
+    score = limits[0].report.unknown.summary_score
+    for row in limits[0].report.unknown.sets:
+        yield _auroc(row.name, score, limits, seed)
     yield _held_out(limits, seed)
 
 
@@ -209,27 +217,28 @@ def _is_common(key: str, limits: Sequence[RunLimits]) -> bool:
     return all(np.array_equal(limits[0].scores[key], each.scores[key]) for each in limits)
 
 
-def _accuracy(name: str, part: str, limits: Sequence[RunLimits], seed: int) -> dict[str, Any]:
+def _accuracy(name: str, part: str, limits: Sequence[RunLimits], seed: int) -> ComparedMeasure:
     right = [each.scores[f"{part}.prediction"] == each.scores[f"{part}.label"] for each in limits]
     return _row(name, "accuracy", right, _accuracy_difference, seed)
 
 
-def _auroc(name: str, score: str, limits: Sequence[RunLimits], seed: int) -> dict[str, Any] | None:
+def _auroc(name: str, score: str, limits: Sequence[RunLimits], seed: int) -> ComparedMeasure | None:
     if not _is_common(f"{name}.ids", limits) or any(f"{name}.{score}" not in each.scores for each in limits):
         return None
     pairs = [(each.scores[f"test.{score}"], each.scores[f"{name}.{score}"]) for each in limits]
-    values = [auroc(*pair).value for pair in pairs]
-    differences = [None, *(vars(_auroc_difference(pair, pairs[0], seed)) for pair in pairs[1:])]
-    n = len(pairs[0][1])
-    return {"name": name, "unit": f"AUROC, {score}", "n": n, "values": values, "differences": differences}
-
-
-def _held_out(limits: Sequence[RunLimits], seed: int) -> dict[str, Any] | None:
-    found = [each.report["leave_out"] for each in limits]
-    if any("rows" not in each or each["score"] != found[0]["score"] for each in found):
+    values = tuple(value for pair in pairs if (value := auroc(*pair).value) is not None)
+    if len(values) < len(pairs):
         return None
-    score = found[0]["score"]
-    by_class = [{tuple(row["held_out"]): row["scores"][score]["auroc"] for row in each["rows"]} for each in found]
+    differences = (None, *(_auroc_difference(pair, pairs[0], seed) for pair in pairs[1:]))
+    return ComparedMeasure(name, f"AUROC, {score}", len(pairs[0][1]), values, differences)
+
+
+def _held_out(limits: Sequence[RunLimits], seed: int) -> ComparedMeasure | None:
+    found = [held_out for run in limits if isinstance(held_out := run.report.leave_out, HeldOutReport)]
+    if len(found) < len(limits) or len({held_out.score for held_out in found}) > 1:
+        return None
+    score = found[0].score
+    by_class = [{row.held_out: row.scores[score].auroc for row in held_out.rows} for held_out in found]
     if any(set(each) != set(by_class[0]) for each in by_class):
         return None
     values = [np.array([each[key] for key in sorted(by_class[0])]) for each in by_class]
@@ -237,25 +246,19 @@ def _held_out(limits: Sequence[RunLimits], seed: int) -> dict[str, Any] | None:
 
 
 def _row(
-    name: str, unit: str, values: Sequence[Any], difference: Callable[[Any, Any, int], RunDifference], seed: int
-) -> dict[str, Any]:
+    name: str, unit: str, values: Sequence[Any], difference: Callable[[Any, Any, int], MeasureDifference], seed: int
+) -> ComparedMeasure:
     first = values[0]
-    differences = [None, *(vars(difference(each, first, seed)) for each in values[1:])]
-    return {
-        "name": name,
-        "unit": unit,
-        "n": len(first),
-        "values": [float(np.mean(each)) for each in values],
-        "differences": differences,
-    }
+    differences = (None, *(difference(each, first, seed) for each in values[1:]))
+    return ComparedMeasure(name, unit, len(first), tuple(float(np.mean(each)) for each in values), differences)
 
 
-def _accuracy_difference(run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], _: int) -> RunDifference:
+def _accuracy_difference(run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], _: int) -> MeasureDifference:
     found = paired_difference(run[None], first[None], "images")
-    return RunDifference(found.difference, bounds(found.interval) or [], found.p)
+    return MeasureDifference(found.difference, found.interval.bounds, found.p)
 
 
-def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64], seed: int) -> RunDifference:
+def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64], seed: int) -> MeasureDifference:
     """By resampling the images (or the held-out classes) that both runs share."""
     change = run - first
     draws = (
@@ -263,27 +266,27 @@ def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64
     )
     draws = draws / len(change)
     tail = (1 + min((draws <= 0).sum(), (draws >= 0).sum())) / (1 + RESAMPLES)
-    interval = bounds(percentile_interval(draws)) or []
-    return RunDifference(float(change.mean()), interval, min(1.0, 2 * float(tail)))
+    interval = percentile_interval(draws).bounds
+    return MeasureDifference(float(change.mean()), interval, min(1.0, 2 * float(tail)))
 
 
-def _auroc_difference(run: Any, first: Any, seed: int) -> RunDifference:
+def _auroc_difference(run: Any, first: Any, seed: int) -> MeasureDifference:
     found = auroc_difference(run[0], run[1], first[0], first[1], seed)
-    return RunDifference(found.difference, bounds(found.interval) or [], found.p_value)
+    return MeasureDifference(found.difference, found.interval.bounds, found.p_value)
 
 
-def verdict(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+def verdict(rows: Sequence[ComparedMeasure], names: Sequence[str]) -> list[str]:
     """One sentence per run: where it is better and worse than the first; the last says how that was tested."""
     sentences = [_sentence(index, rows, names) for index in range(1, len(names))]
     return [*[f"{each}." for each in sentences[:-1]], f"{sentences[-1]} ({len(rows)} measures, Holm)."]
 
 
-def _sentence(index: int, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    shown = [row for row in rows if row["differences"][index]["shown"]]
-    better = [row["name"] for row in shown if row["differences"][index]["difference"] > 0]
-    worse = [row["name"] for row in shown if row["differences"][index]["difference"] < 0]
+def _sentence(index: int, rows: Sequence[ComparedMeasure], names: Sequence[str]) -> str:
+    changes = [(row.name, change.difference) for row in rows if (change := row.differences[index]) and change.shown]
+    better = [name for name, difference in changes if difference > 0]
+    worse = [name for name, difference in changes if difference < 0]
     run, first = f"the run {names[index]}", f"the run {names[0]}"
-    if not shown:
+    if not changes:
         return f"No difference was shown between {run} and {first}"
     parts = [f"better than {first} on {', '.join(better)}"] if better else []
     parts += (

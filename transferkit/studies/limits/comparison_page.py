@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,13 +11,14 @@ from rich.text import Text
 from transferkit.report.page import rendered
 from transferkit.report.svg_confusion_matrix import shortened
 from transferkit.runtime.console import printable
+from transferkit.studies.limits.comparison_results import ComparedMeasure, LimitsComparison, MeasureDifference
 from transferkit.studies.limits.probit import Point, scatter
 
 FOLDER = Path(__file__).parent
 
 
-def limits_comparison_page(found: Mapping[str, Any]) -> str:
-    """limits-comparison.json as one HTML file that loads nothing."""
+def limits_comparison_page(found: LimitsComparison) -> str:
+    """The comparison as one HTML file that loads nothing."""
     points = scatter_points(found)
     return rendered(
         FOLDER / "limits_comparison.html.jinja",
@@ -27,48 +26,42 @@ def limits_comparison_page(found: Mapping[str, Any]) -> str:
         found=found,
         written=written,
         change=change,
-        sets=sorted({row["set"] for row in found["scatter"]}),
+        sets=sorted({row.set for row in found.scatter}),
         probit=scatter(points) if points else None,
     )
 
 
-def scatter_points(found: Mapping[str, Any]) -> list[Point]:
+def scatter_points(found: LimitsComparison) -> list[Point]:
     """One point per run and set, coloured by set."""
-    sets = sorted({row["set"] for row in found["scatter"]})
-    return [
-        Point(row["here"], row["there"], (), f"{row['run']}, {row['set']}", sets.index(row["set"]))
-        for row in found["scatter"]
-    ]
+    sets = sorted({row.set for row in found.scatter})
+    return [Point(row.here, row.there, (), f"{row.run}, {row.set}", sets.index(row.set)) for row in found.scatter]
 
 
-def written(row: Mapping[str, Any], index: int) -> str:
+def written(row: ComparedMeasure, index: int) -> str:
     """A value of one run in its unit: per cent for accuracy, three digits for AUROC."""
-    value = row["values"][index]
-    return f"{100 * value:.1f} %" if row["unit"] == "accuracy" else f"{value:.3f}"
+    value = row.values[index]
+    return f"{100 * value:.1f} %" if row.unit == "accuracy" else f"{value:.3f}"
 
 
-def change(row: Mapping[str, Any], index: int) -> str:
+def change(difference: MeasureDifference, unit: str) -> str:
     """A difference to the first run with its interval."""
-    found = row["differences"][index]
-    factor, digits = (100, 1) if row["unit"] == "accuracy" else (1, 3)
-    low, high = (factor * bound for bound in found["interval"])
-    return f"{factor * found['difference']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    factor, digits = (100, 1) if unit == "accuracy" else (1, 3)
+    low, high = (factor * bound for bound in difference.interval)
+    return f"{factor * difference.difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
-def limits_comparison_verdict(found: Mapping[str, Any]) -> RenderableType:
+def limits_comparison_verdict(found: LimitsComparison) -> RenderableType:
     """The sentences, and one table: a value for the first run, differences to it for the others."""
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("measure")
-    for index, name in enumerate(found["runs"]):
+    for index, name in enumerate(found.runs):
         table.add_column(shortened(printable(name), 24) + (" minus it" if index else ""), justify="right")
-    for row in found["rows"]:
-        cells = [
-            change(row, index) + ("" if row["differences"][index]["shown"] else " ns")
-            for index in range(1, len(found["runs"]))
-        ]
-        unit = "" if row["unit"] == "accuracy" else f", {row['unit'].partition(',')[0]}"
-        table.add_row(printable(f"{row['name']}{unit}, n = {row['n']:,}"), written(row, 0), *cells)
-    sentences = [Text(printable(sentence), style="bold") for sentence in found["verdict"]]
+    for row in found.rows:
+        differences = filter(None, row.differences)
+        cells = [change(difference, row.unit) + ("" if difference.shown else " ns") for difference in differences]
+        unit = "" if row.unit == "accuracy" else f", {row.unit.partition(',')[0]}"
+        table.add_row(printable(f"{row.name}{unit}, n = {row.n:,}"), written(row, 0), *cells)
+    sentences = [Text(printable(sentence), style="bold") for sentence in found.verdict]
     note = Text("ns: no difference shown after Holm's correction.", style="dim")
-    page = Text(printable(f"Report: {found['folder']}/limits-comparison.html"))
+    page = Text(printable(f"Report: {found.folder}/limits-comparison.html"))
     return Group(*sentences, Text(), table, note, Text(), page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from transferkit.data.duplicates import CORRELATION, likeness
 from transferkit.data.images import Images
 from transferkit.metrics.outputs import Outputs
 from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.limits.detectors import ScoreRow
 from transferkit.studies.limits.image_sets import ImageSet
-from transferkit.studies.limits.shares import share_of
+from transferkit.studies.limits.shares import Share, share_of
 from transferkit.studies.limits.subject import LimitsSubject
 
 Bools = npt.NDArray[np.bool_]
@@ -51,18 +52,53 @@ class Suspect:
 
 
 @dataclass(frozen=True)
+class NamePair:
+    """An unknown and a known class whose names mean the same."""
+
+    theirs: str
+    ours: str
+
+
+@dataclass(frozen=True)
+class WithoutSuspects:
+    """Every score on the images that are no suspects."""
+
+    n: int
+    scores: dict[str, ScoreRow]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Whether a set of unknown images may show known classes.
+
+    Attributes:
+        names: Classes with known names.
+        n_by_name: Their images.
+        close: Closer to a train image than all but 5 % of val images.
+        is_warning: Whether that is too much.
+        without: The table again without the suspects; None where there are none, or no others.
+    """
+
+    names: tuple[NamePair, ...]
+    n_by_name: int
+    close: Share
+    is_warning: bool
+    without: WithoutSuspects | None = None
+
+
+@dataclass(frozen=True)
 class Contamination:
     """Images that may show known classes, and what makes them suspect.
 
     Attributes:
         suspects: (N,), none where there is no reason to warn.
         listed: The worst.
-        facts: For limits.json.
+        overlap: For limits.json.
     """
 
     suspects: Bools
     listed: tuple[Suspect, ...]
-    facts: dict[str, Any]
+    overlap: Overlap
 
 
 # ---- the run's own images ----
@@ -145,19 +181,15 @@ def contamination_of(image_set: ImageSet, outputs: Outputs, subject: LimitsSubje
     cosines, nearest = nearest_train(outputs.features, subject.train.features)
     close = distances_of(cosines) < close_limit(subject)
     is_warning = bool(same_names) or bool(close.mean() > CLOSE_SHARE)
-    facts = {
-        "names": [{"theirs": theirs, "ours": ours} for theirs, ours in same_names],
-        "n_by_name": int(by_name.sum()),
-        "close": share_of(close),
-        "is_warning": is_warning,
-    }
+    pairs = tuple(NamePair(theirs, ours) for theirs, ours in same_names)
+    overlap = Overlap(pairs, int(by_name.sum()), share_of(close), is_warning)
     if not is_warning:
-        return Contamination(np.zeros(len(close), dtype=bool), (), facts)
+        return Contamination(np.zeros(len(close), dtype=bool), (), overlap)
     suspects = tuple(
         Suspect(index, int(nearest[index]), "name" if by_name[index] else "close", float(cosines[index]))
         for index in worst(by_name, close, cosines)
     )
-    return Contamination(by_name | close, suspects, facts)
+    return Contamination(by_name | close, suspects, overlap)
 
 
 def worst(by_name: Bools, close: Bools, cosines: Floats) -> list[int]:

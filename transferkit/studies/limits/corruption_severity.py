@@ -18,12 +18,14 @@ from transferkit.data.images import Images, Pixels
 from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.metrics.calibration import ece
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.statistics import Bounds
 from transferkit.runtime.console import Console, Progress
 from transferkit.studies.limits import published
 from transferkit.studies.limits.image_sets import sample
 from transferkit.studies.limits.out_of_distribution import accepted_of, accepted_scores
+from transferkit.studies.limits.published import PublishedCorruptions
 from transferkit.studies.limits.settings import LimitsSettings
-from transferkit.studies.limits.shares import bounds, share_of
+from transferkit.studies.limits.shares import NotMeasured, Share, share_of
 from transferkit.studies.limits.strips import Strip, strips
 from transferkit.studies.limits.subject import LimitsSubject, rows
 
@@ -36,6 +38,92 @@ LONG_SECONDS = 600  # from here on the time left is said in words, with a way to
 
 
 @dataclass(frozen=True)
+class CorruptionCell:
+    """What one corruption does at one severity.
+
+    Attributes:
+        retention: Part of the accuracy on clean images that is kept; None where that is 0.
+        silent: Wrong, and accepted all the same.
+        silent_of_errors: Of the wrong ones, how many are accepted; None without one.
+        rejected: By the shipped threshold.
+    """
+
+    corruption: str
+    severity: int
+    accuracy: Share
+    retention: float | None
+    ece: float
+    silent: Share
+    silent_of_errors: Share | None
+    rejected: Share
+
+
+@dataclass(frozen=True)
+class CorruptionRow:
+    """What one corruption does over all severities.
+
+    Attributes:
+        accuracy: Mean, in [0, 1].
+        breaking_point: First severity that costs more than `CorruptionReport.drop`; None where none does.
+        silent: Where it is most.
+    """
+
+    name: str
+    family: str
+    accuracy: float
+    breaking_point: int | None
+    silent: Share
+
+
+@dataclass(frozen=True)
+class CorruptionMeans:
+    """Mean accuracy over all versions; its interval draws images, for versions of one image are no new evidence."""
+
+    mca: float
+    interval: Bounds
+    retention: float | None
+    by_severity: dict[int, float]
+
+
+@dataclass(frozen=True)
+class CorruptionReport:
+    """What noise, blur, weather and compression do.
+
+    Attributes:
+        recipe: What these images are called.
+        is_fast: Whether it was a part of them.
+        drop: Of accuracy that makes a breaking point.
+        n: Images, each in every version.
+        clean: Accuracy on the same images unchanged.
+        cells: Every version.
+        families: Mean accuracy by family and severity.
+        published: Of a known network, where the task is the same.
+        checksum: Of the first images: the same here and there, or not.
+    """
+
+    recipe: str
+    is_fast: bool
+    drop: float
+    n: int
+    severities: tuple[int, ...]
+    clean: Share
+    cells: tuple[CorruptionCell, ...]
+    corruptions: tuple[CorruptionRow, ...]
+    families: dict[str, dict[int, float]]
+    mca: float
+    mca_interval: Bounds
+    retention: float | None
+    by_severity: dict[int, float]
+    published: PublishedCorruptions | None
+    checksum: str
+
+    def cells_of(self, name: str) -> list[CorruptionCell]:
+        """The cells of one corruption, by severity."""
+        cells = {cell.severity: cell for cell in self.cells if cell.corruption == name}
+        return [cells[severity] for severity in self.severities]
+
+
+@dataclass(frozen=True)
 class Corrupted:
     """What corruptions do.
 
@@ -45,7 +133,7 @@ class Corrupted:
         strips: One image through each corruption.
     """
 
-    report: dict[str, Any]
+    report: CorruptionReport | NotMeasured
     arrays: Mapping[str, npt.NDArray[Any]]
     strips: Sequence[Strip] = ()
 
@@ -53,7 +141,7 @@ class Corrupted:
 def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, console: Console) -> Corrupted:
     """Accuracy, silent failures and breaking point of every corruption."""
     if settings.corruptions == "none":
-        return Corrupted({"reason": "not asked for (--corruptions none)"}, {})
+        return Corrupted(NotMeasured("not asked for (--corruptions none)"), {})
     fast = settings.corruptions == "fast"
     names, severities = (
         (corruptions.FAST, corruptions.FAST_SEVERITIES) if fast else (corruptions.FIFTEEN, corruptions.SEVERITIES)
@@ -66,28 +154,29 @@ def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, consol
     answers = collect_answers(subject, images, versions, settings, console)
     found = {version: outputs for version, (outputs, _) in answers.items()}
     accepted = {version: kept for version, (_, kept) in answers.items()}
-    cells = [
-        {"corruption": name, "severity": severity, **_cell(accepted[name, severity], part, clean)}
-        for (name, severity), part in found.items()
-    ]
+    cells = [_cell(version, accepted[version], part, clean) for version, part in found.items()]
     told = [_corruption(name, cells, clean) for name in names]
-    report = {
-        "recipe": recipe_words(subject, settings),
-        "is_fast": fast,
-        "drop": DROP,
-        "n": len(images),
-        "severities": list(severities),
-        "clean": share_of(clean.is_right),
-        "cells": cells,
-        "corruptions": told,
-        "families": _families(cells),
-        **_means(found, clean, settings.seed),
-        "published": published.CORRUPTIONS if published.is_cifar10(subject) else None,
-        "checksum": checksum(images, names, settings.seed),
-    }
+    means = _means(found, clean, settings.seed)
+    report = CorruptionReport(
+        recipe=recipe_words(subject, settings),
+        is_fast=fast,
+        drop=DROP,
+        n=len(images),
+        severities=tuple(severities),
+        clean=share_of(clean.is_right),
+        cells=tuple(cells),
+        corruptions=tuple(told),
+        families=_families(cells),
+        mca=means.mca,
+        mca_interval=means.interval,
+        retention=means.retention,
+        by_severity=means.by_severity,
+        published=published.CORRUPTIONS if published.is_cifar10(subject) else None,
+        checksum=checksum(images, names, settings.seed),
+    )
     right = np.mean([part.is_right for part in found.values()], axis=0)
     arrays = {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
-    breaking = {row["name"]: row["breaking_point"] for row in told}
+    breaking = {row.name: row.breaking_point for row in told}
     if settings.cifar10c is not None:  # the authors' files are in their own order
         return Corrupted(report, arrays)
 
@@ -194,63 +283,59 @@ def outputs_of(test: Outputs, images: Images) -> Outputs:
     return rows(test, np.array([position[name] for name in images.ids], dtype=np.int64))
 
 
-def _cell(accepted: Bools, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
+def _cell(version: tuple[str, int], accepted: Bools, outputs: Outputs, clean: Outputs) -> CorruptionCell:
     right = outputs.is_right
     before = float(clean.is_right.mean())
-    return {
-        "accuracy": share_of(right),
-        "retention": float(right.mean()) / before if before else None,
-        "ece": ece(outputs),
-        "silent": share_of(~right & accepted),
-        "silent_of_errors": share_of(accepted[~right]) if (~right).any() else None,
-        "rejected": share_of(~accepted),
-    }
+    return CorruptionCell(
+        *version,
+        accuracy=share_of(right),
+        retention=float(right.mean()) / before if before else None,
+        ece=ece(outputs),
+        silent=share_of(~right & accepted),
+        silent_of_errors=share_of(accepted[~right]) if (~right).any() else None,
+        rejected=share_of(~accepted),
+    )
 
 
-def _corruption(name: str, cells: Sequence[Mapping[str, Any]], clean: Outputs) -> dict[str, Any]:
-    mine = [cell for cell in cells if cell["corruption"] == name]
+def _corruption(name: str, cells: Sequence[CorruptionCell], clean: Outputs) -> CorruptionRow:
+    mine = [cell for cell in cells if cell.corruption == name]
     before = float(clean.is_right.mean())
-    broken = [cell["severity"] for cell in mine if cell["accuracy"]["value"] < before - DROP]
-    return {
-        "name": name,
-        "family": corruptions.CORRUPTIONS[name].family,
-        "accuracy": float(np.mean([cell["accuracy"]["value"] for cell in mine])),
-        "breaking_point": min(broken) if broken else None,
-        "silent": max(mine, key=lambda cell: float(cell["silent"]["value"]))["silent"],
-    }
+    broken = [cell.severity for cell in mine if cell.accuracy.value < before - DROP]
+    return CorruptionRow(
+        name=name,
+        family=corruptions.CORRUPTIONS[name].family,
+        accuracy=float(np.mean([cell.accuracy.value for cell in mine])),
+        breaking_point=min(broken) if broken else None,
+        silent=max((cell.silent for cell in mine), key=lambda silent: silent.value),
+    )
 
 
-def _families(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _families(cells: Sequence[CorruptionCell]) -> dict[str, dict[int, float]]:
     """Mean accuracy by family and severity."""
-    families: dict[str, dict[str, list[float]]] = {}
+    families: dict[str, dict[int, list[float]]] = {}
     for cell in cells:
-        family = corruptions.CORRUPTIONS[cell["corruption"]].family
-        families.setdefault(family, {}).setdefault(str(cell["severity"]), []).append(cell["accuracy"]["value"])
+        family = corruptions.CORRUPTIONS[cell.corruption].family
+        families.setdefault(family, {}).setdefault(cell.severity, []).append(cell.accuracy.value)
     return {
         family: {severity: float(np.mean(values)) for severity, values in by_severity.items()}
         for family, by_severity in families.items()
     }
 
 
-def _means(found: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) -> dict[str, Any]:
-    """Mean accuracy over all versions; its interval draws images, because versions of one image are no new evidence."""
+def _means(found: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) -> CorruptionMeans:
     right = np.stack([part.is_right for part in found.values()])  # (V, N)
     per_image = right.mean(axis=0)
     n = right.shape[1]
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
     severities = sorted({severity for _, severity in found})
     by_severity = {
-        str(severity): float(np.mean([right[index].mean() for index, key in enumerate(found) if key[1] == severity]))
+        severity: float(np.mean([right[index].mean() for index, key in enumerate(found) if key[1] == severity]))
         for severity in severities
     }
     before = float(clean.is_right.mean())
     mca = float(per_image.mean())
-    return {
-        "mca": mca,
-        "mca_interval": bounds(percentile_interval(weights @ per_image)),
-        "retention": mca / before if before else None,
-        "by_severity": by_severity,
-    }
+    interval = percentile_interval(weights @ per_image).bounds
+    return CorruptionMeans(mca, interval, mca / before if before else None, by_severity)
 
 
 def checksum(images: Images, names: Sequence[str], seed: int) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from transferkit.metrics.outputs import Outputs
-from transferkit.studies.limits.distribution_shift import atc, doc
+from transferkit.studies.limits.distribution_shift import ShiftReport, atc, doc
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.out_of_distribution import accepted_of
-from transferkit.studies.limits.shares import share_of
+from transferkit.studies.limits.shares import Share, share_of
 from transferkit.studies.limits.subject import LimitsSubject
 
 Floats = npt.NDArray[np.float64]
@@ -31,38 +31,75 @@ class DeploymentImages:
     seed: int
 
 
-def measure_deployment(field: DeploymentImages, subject: LimitsSubject, shifts: list[dict[str, Any]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ClassShare:
+    """How often a class is answered, beside its share of the train images."""
+
+    name: str
+    called: float
+    train: float
+
+
+@dataclass(frozen=True)
+class DeploymentReport:
+    """What images from the field show.
+
+    Attributes:
+        rejected: By the shipped threshold, None without one; `own_rejected` of the run's test images.
+        p: Of the test that their features come from the same distribution as those of the test images.
+        atc: Accuracy as estimated without labels; likewise `doc`.
+        estimate_words: How far to believe these.
+        classes: Those first whose share differs most from train.
+    """
+
+    source: str
+    n: int
+    notes: tuple[str, ...]
+    native_px: int
+    rejected: Share | None
+    own_rejected: Share | None
+    p: float
+    test_words: str
+    atc: float
+    doc: float
+    estimate_words: str
+    classes: tuple[ClassShare, ...]
+
+
+def measure_deployment(
+    field: DeploymentImages, subject: LimitsSubject, shifts: Sequence[ShiftReport]
+) -> DeploymentReport:
     """What is rejected, what is called what, whether the images differ, and estimates of the accuracy."""
     image_set, outputs, seed = field.image_set, field.outputs, field.seed
     accepted, _ = accepted_of(subject, outputs)
     own_accepted, _ = accepted_of(subject, subject.test)
     p = two_sample_p(subject.test.features, outputs.features, seed)
     has_threshold = bool(subject.limits.percentiles)
-    return {
-        "source": image_set.source,
-        "n": len(outputs),
-        "notes": list(image_set.notes),
-        "native_px": image_set.native_px,
-        "rejected": share_of(~accepted) if has_threshold else None,
-        "own_rejected": share_of(~own_accepted) if has_threshold else None,
-        "p": p,
-        "test_words": test_words(p),
-        "atc": atc(subject.val, outputs),
-        "doc": doc(subject.val, outputs),
-        "estimate_words": estimate_words(shifts),
-        "classes": classes(outputs, subject),
-    }
+    return DeploymentReport(
+        source=image_set.source,
+        n=len(outputs),
+        notes=image_set.notes,
+        native_px=image_set.native_px,
+        rejected=share_of(~accepted) if has_threshold else None,
+        own_rejected=share_of(~own_accepted) if has_threshold else None,
+        p=p,
+        test_words=test_words(p),
+        atc=atc(subject.val, outputs),
+        doc=doc(subject.val, outputs),
+        estimate_words=estimate_words(shifts),
+        classes=tuple(classes(outputs, subject)),
+    )
 
 
-def classes(outputs: Outputs, subject: LimitsSubject) -> list[dict[str, Any]]:
+def classes(outputs: Outputs, subject: LimitsSubject) -> list[ClassShare]:
     """How often each class is answered, beside its share of the train images."""
     called = np.bincount(outputs.predictions, minlength=len(outputs.class_names)) / max(len(outputs), 1)
     train = np.bincount(subject.train.require_labels(), minlength=len(outputs.class_names)) / max(len(subject.train), 1)
     rows = [
-        {"name": name, "called": float(share), "train": float(before)}
+        ClassShare(name, float(share), float(before))
         for name, share, before in zip(outputs.class_names, called, train, strict=True)
     ]
-    return sorted(rows, key=lambda row: -abs(row["called"] - row["train"]))
+    return sorted(rows, key=lambda row: -abs(row.called - row.train))
 
 
 def test_words(p: float) -> str:
@@ -72,11 +109,11 @@ def test_words(p: float) -> str:
     return f"No difference from its test images was shown (energy test, p = {p:.2f})."
 
 
-def estimate_words(shifts: list[dict[str, Any]]) -> str:
+def estimate_words(shifts: Sequence[ShiftReport]) -> str:
     """How wrong the estimates were where the truth is known."""
     if not shifts:
         return "How far to believe them is unknown: no labelled shift was tested (--shift)."
-    worst = max(abs(row[key] - row["accuracy"]["value"]) for row in shifts for key in ("atc", "doc"))
+    worst = max(abs(estimate - row.accuracy.value) for row in shifts for estimate in (row.atc, row.doc))
     return f"On the labelled sets above they were wrong by up to {100 * worst:.0f} points."
 
 

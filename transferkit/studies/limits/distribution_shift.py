@@ -15,7 +15,7 @@ from transferkit.data.images import Images, Pixels
 from transferkit.metrics.calibration import ece
 from transferkit.metrics.classification import accuracy
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.statistics import newcombe
+from transferkit.metrics.statistics import Bounds, newcombe
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits import image_sets
@@ -24,7 +24,7 @@ from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.out_of_distribution import accepted_of
 from transferkit.studies.limits.published import CIFAR10
 from transferkit.studies.limits.settings import LimitsSettings
-from transferkit.studies.limits.shares import bounds, share_of
+from transferkit.studies.limits.shares import Share, share_of
 from transferkit.studies.limits.subject import LimitsSubject
 
 Bools = npt.NDArray[np.bool_]
@@ -55,6 +55,71 @@ class Shift:
     def shared(self) -> tuple[int, ...]:
         """The run's classes among the images, by index."""
         return tuple(np.unique(self.image_set.images.require_labels()).tolist())
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Own accuracy minus that on the other images, in [-1, 1]."""
+
+    value: float
+    interval: Bounds
+
+
+@dataclass(frozen=True)
+class RobustnessLine:
+    """probit(accuracy there) = slope * probit(accuracy here) + offset."""
+
+    slope: float
+    offset: float
+
+
+@dataclass(frozen=True)
+class EffectiveRobustness:
+    """Accuracy beyond what models from scratch have there.
+
+    Attributes:
+        value: None where the line does not hold; then the rest is None too.
+        words: What to make of it.
+        predicted: By the line.
+        noise: How far from the line says nothing.
+    """
+
+    value: float | None
+    words: str
+    predicted: float | None = None
+    noise: float | None = None
+    line: RobustnessLine | None = None
+
+
+@dataclass(frozen=True)
+class ShiftReport:
+    """What one set of other images of the run's classes shows.
+
+    Attributes:
+        mapping: How classes were matched, in words.
+        own: Accuracy on the run's own test images of these classes.
+        masked_accuracy: If only shared classes could be answered; None where all are shared.
+        silent: Wrong, and accepted all the same.
+        atc: Accuracy as estimated without labels; likewise `doc`.
+        effective: Robustness; None where there is no line for these images.
+    """
+
+    name: str
+    source: str
+    n: int
+    native_px: int
+    mapping: str
+    notes: tuple[str, ...]
+    accuracy: Share
+    own: Share
+    gap: Gap
+    masked_accuracy: float | None
+    ece: float
+    silent: Share
+    rejected: Share
+    atc: float
+    doc: float
+    effective: EffectiveRobustness | None
 
 
 def load_shift(source: str, subject: LimitsSubject, settings: LimitsSettings, console: Console) -> Shift:
@@ -170,7 +235,7 @@ def _same_class(name: str, ours: Sequence[str]) -> int | None:
 # ---- what is counted ----
 
 
-def measure_shift(shift: Shift, subject: LimitsSubject) -> tuple[dict[str, Any], Outputs]:
+def measure_shift(shift: Shift, subject: LimitsSubject) -> tuple[ShiftReport, Outputs]:
     """Accuracy there and on the same classes of the run's own test images, and estimates that need no labels."""
     outputs = subject.store.outputs(shift.image_set.images, shift.image_set.name)
     right = outputs.is_right
@@ -178,24 +243,24 @@ def measure_shift(shift: Shift, subject: LimitsSubject) -> tuple[dict[str, Any],
     own = subject.test.is_right[member]
     gap = newcombe(int(own.sum()), len(own), int(right.sum()), len(right))
     accepted, _ = accepted_of(subject, outputs)
-    row = {
-        "name": shift.image_set.name,
-        "source": shift.image_set.source,
-        "n": len(outputs),
-        "native_px": shift.image_set.native_px,
-        "mapping": shift.words,
-        "notes": list(shift.image_set.notes),
-        "accuracy": share_of(right),
-        "own": share_of(own),
-        "gap": {"value": gap.difference, "interval": bounds(gap.interval)},
-        "masked_accuracy": masked_accuracy(outputs, shift.shared),
-        "ece": ece(outputs),
-        "silent": share_of(~right & accepted),
-        "rejected": share_of(~accepted),
-        "atc": atc(subject.val, outputs),
-        "doc": doc(subject.val, outputs),
-        "effective": effective_robustness(own, right) if shift.is_cifar101 else None,
-    }
+    row = ShiftReport(
+        name=shift.image_set.name,
+        source=shift.image_set.source,
+        n=len(outputs),
+        native_px=shift.image_set.native_px,
+        mapping=shift.words,
+        notes=shift.image_set.notes,
+        accuracy=share_of(right),
+        own=share_of(own),
+        gap=Gap(gap.difference, gap.interval.bounds),
+        masked_accuracy=masked_accuracy(outputs, shift.shared),
+        ece=ece(outputs),
+        silent=share_of(~right & accepted),
+        rejected=share_of(~accepted),
+        atc=atc(subject.val, outputs),
+        doc=doc(subject.val, outputs),
+        effective=effective_robustness(own, right) if shift.is_cifar101 else None,
+    )
     return row, outputs
 
 
@@ -227,7 +292,7 @@ def doc(val: Outputs, outputs: Outputs) -> float:
     return min(1.0, max(0.0, accuracy(val) + change))
 
 
-def effective_robustness(own: Bools, right: Bools) -> dict[str, Any]:
+def effective_robustness(own: Bools, right: Bools) -> EffectiveRobustness:
     """Accuracy on CIFAR-10.1 beyond what a from-scratch model with the same CIFAR-10 accuracy has there.
 
     Taori et al., NeurIPS 2020 (arXiv:2007.00644), section 3; differences within twice the standard deviation of the
@@ -236,14 +301,11 @@ def effective_robustness(own: Bools, right: Bools) -> dict[str, Any]:
     accuracy, there = float(own.mean()), float(right.mean())
     low, high = LINE_RANGE
     if not low <= accuracy <= high:
-        return {
-            "value": None,
-            "words": f"not told, the line holds for {100 * low:.0f} to {100 * high:.0f} % on CIFAR-10.",
-        }
+        words = f"not told, the line holds for {100 * low:.0f} to {100 * high:.0f} % on CIFAR-10."
+        return EffectiveRobustness(None, words)
     predicted = float(stats.norm.cdf(LINE_SLOPE * stats.norm.ppf(accuracy) + LINE_OFFSET))
     noise = 2 * float(np.sqrt(LINE_SD**2 + there * (1 - there) / len(right)))
     value = there - predicted
     shown = "beyond noise" if abs(value) > noise else "within noise"
     words = f"{100 * value:+.1f} points against {100 * predicted:.1f} % predicted, {shown} (± {100 * noise:.1f})."
-    line = {"slope": LINE_SLOPE, "offset": LINE_OFFSET}
-    return {"value": value, "predicted": predicted, "noise": noise, "line": line, "words": words}
+    return EffectiveRobustness(value, words, predicted, noise, RobustnessLine(LINE_SLOPE, LINE_OFFSET))

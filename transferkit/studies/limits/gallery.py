@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.studies.limits.contamination import Reason
 from transferkit.studies.limits.deployment import DeploymentImages
 from transferkit.studies.limits.out_of_distribution import ScoredSet, accepted_of
-from transferkit.studies.limits.strips import Strip
+from transferkit.studies.limits.strips import Strip, StripRow
 from transferkit.studies.limits.subject import LimitsSubject
 
 Integers = npt.NDArray[np.int64]
@@ -27,11 +26,43 @@ NEIGHBOURS = 3  # train images beside an unknown one
 WHY: dict[Reason, str] = {"name": "by its name", "close": "close"}
 
 
+@dataclass(frozen=True)
+class GalleryItem:
+    """One picture and what is written under it.
+
+    Attributes:
+        picture: Number among the report's pictures; likewise `beside`, the most alike train image, and `neighbours`.
+        label: Its class, where that is known.
+        percentile: Share of val, in %, that is less unusual; None without a threshold.
+        why: It is shown, where that needs words.
+        cosine: To the train image beside it.
+    """
+
+    picture: int
+    id: str
+    predicted: str
+    label: str | None
+    confidence: float
+    percentile: int | None
+    beside: int | None = None
+    neighbours: tuple[int, ...] = ()
+    why: str = ""
+    cosine: float | None = None
+
+
+@dataclass(frozen=True)
+class GalleryGroup:
+    """Pictures under one title."""
+
+    title: str
+    items: tuple[GalleryItem, ...]
+
+
 @dataclass
 class Album:
     """Groups of pictures, and the pixels they point to."""
 
-    groups: list[dict[str, Any]]
+    groups: list[GalleryGroup]
     pictures: list[npt.NDArray[np.uint8]]
 
     def add(self, images: Images, indices: Sequence[int] | Integers) -> list[int]:
@@ -54,66 +85,62 @@ def make_album(
     found = Album([], [])
     own = subject.images["test"]
     for title, chosen in _own_groups(subject):
-        found.groups.append(
-            {"title": title, "items": _items(subject, subject.test, own, chosen, found, with_label=True)}
-        )
+        items = _items(subject, subject.test, own, chosen, found, with_label=True)
+        found.groups.append(GalleryGroup(title, tuple(items)))
     for scored_set in scored_sets:
         found.groups += [_accepted_group(subject, scored_set, found), _suspect_group(subject, scored_set, found)]
     if field is not None:
         found.groups += _field_groups(subject, field, found)
-    found.groups = [group for group in found.groups if group["items"]]
+    found.groups = [group for group in found.groups if group.items]
     return found
 
 
-def _accepted_group(subject: LimitsSubject, scored_set: ScoredSet, found: Album) -> dict[str, Any]:
+def _accepted_group(subject: LimitsSubject, scored_set: ScoredSet, found: Album) -> GalleryGroup:
     accepted, scores = accepted_of(subject, scored_set.outputs)
     order = np.argsort(scores, kind="stable")
     items = _unknown_items(subject, scored_set, order[accepted[order]][:SHOWN], found)
-    return {
-        "title": f"{scored_set.name}: accepted, the least unusual first, each with the nearest train images",
-        "items": items,
-    }
+    title = f"{scored_set.name}: accepted, the least unusual first, each with the nearest train images"
+    return GalleryGroup(title, tuple(items))
 
 
-def _suspect_group(subject: LimitsSubject, scored_set: ScoredSet, found: Album) -> dict[str, Any]:
+def _suspect_group(subject: LimitsSubject, scored_set: ScoredSet, found: Album) -> GalleryGroup:
     """Images that may show known classes, each beside its like in train."""
     listed = scored_set.contamination.listed
-    items = _unknown_items(
-        subject, scored_set, np.array([suspect.index for suspect in listed], np.int64), found, near=False
-    )
+    chosen = np.array([suspect.index for suspect in listed], np.int64)
+    items = _unknown_items(subject, scored_set, chosen, found, near=False)
     likes = found.add(subject.images["train"], [suspect.train for suspect in listed])
-    for item, suspect, like in zip(items, listed, likes, strict=True):
-        item["beside"] = like
-        item["why"] = WHY[suspect.reason]
-        item["cosine"] = suspect.cosine
-    return {
-        "title": f"{scored_set.name}: may show known classes, each beside the most alike train image",
-        "items": items,
-    }
+    told = (
+        replace(item, beside=like, why=WHY[suspect.reason], cosine=suspect.cosine)
+        for item, suspect, like in zip(items, listed, likes, strict=True)
+    )
+    title = f"{scored_set.name}: may show known classes, each beside the most alike train image"
+    return GalleryGroup(title, tuple(told))
 
 
 def _unknown_items(
     subject: LimitsSubject, scored_set: ScoredSet, chosen: Integers, found: Album, *, near: bool = True
-) -> list[dict[str, Any]]:
+) -> list[GalleryItem]:
     images = scored_set.image_set.images
     items = _items(subject, scored_set.outputs, images, chosen, found, with_label=False)
-    for item, index in zip(items, chosen, strict=True):
-        item["label"] = images.class_names[images.require_labels()[index]]
-    if near:
-        for item, like in zip(items, nearest(scored_set.outputs, subject.train, chosen), strict=True):
-            item["neighbours"] = found.add(subject.images["train"], like)
-    return items
+    labels = [images.class_names[images.require_labels()[index]] for index in chosen]
+    items = [replace(item, label=label) for item, label in zip(items, labels, strict=True)]
+    if not near:
+        return items
+    likes = nearest(scored_set.outputs, subject.train, chosen)
+    return [
+        replace(item, neighbours=tuple(found.add(subject.images["train"], like)))
+        for item, like in zip(items, likes, strict=True)
+    ]
 
 
-def _field_groups(subject: LimitsSubject, field: DeploymentImages, found: Album) -> list[dict[str, Any]]:
+def _field_groups(subject: LimitsSubject, field: DeploymentImages, found: Album) -> list[GalleryGroup]:
     """One of each kind of rejected image, the most unusual, and those answered with most confidence."""
     accepted, scores = accepted_of(subject, field.outputs)
     rejected = np.flatnonzero(~accepted)
     chosen, sizes = one_of_each(field.outputs.features[rejected], field.seed)
     kinds = _items(subject, field.outputs, field.image_set.images, rejected[chosen], found, with_label=False)
-    for item, size in zip(kinds, sizes, strict=True):
-        item["why"] = f"stands for {size}"
-    groups = [{"title": f"{field.image_set.name}: rejected, one of each kind (k-means)", "items": kinds}]
+    kinds = [replace(item, why=f"stands for {size}") for item, size in zip(kinds, sizes, strict=True)]
+    groups = [GalleryGroup(f"{field.image_set.name}: rejected, one of each kind (k-means)", tuple(kinds))]
     confident = np.flatnonzero(accepted)
     orders = {
         "most unusual": np.argsort(-scores, kind="stable"),
@@ -121,7 +148,7 @@ def _field_groups(subject: LimitsSubject, field: DeploymentImages, found: Album)
     }
     for title, order in orders.items():
         items = _items(subject, field.outputs, field.image_set.images, order[:SHOWN], found, with_label=False)
-        groups.append({"title": f"{field.image_set.name}: {title}", "items": items})
+        groups.append(GalleryGroup(f"{field.image_set.name}: {title}", tuple(items)))
     return groups
 
 
@@ -143,13 +170,13 @@ def one_of_each(features: npt.NDArray[np.float32], seed: int) -> tuple[Integers,
     return distances.argmin(axis=0)[order].astype(np.int64), sizes[order].tolist()
 
 
-def strip_rows(strips: Sequence[Strip], found: Album) -> list[dict[str, Any]]:
+def strip_rows(strips: Sequence[Strip], found: Album) -> list[StripRow]:
     """Strips with the numbers of their pictures, which the album takes in."""
     rows = []
     for strip in strips:
         numbers = found.add(strip.pictures, range(len(strip.pictures)))
-        steps = [{**step, "picture": number} for step, number in zip(strip.steps, numbers, strict=True)]
-        rows.append({"corruption": strip.corruption, "id": strip.id, "label": strip.label, "steps": steps})
+        steps = (replace(step, picture=number) for step, number in zip(strip.steps, numbers, strict=True))
+        rows.append(StripRow(strip.corruption, strip.id, strip.label, tuple(steps)))
     return rows
 
 
@@ -163,19 +190,19 @@ def _own_groups(subject: LimitsSubject) -> Iterator[tuple[str, Integers]]:
 
 def _items(
     subject: LimitsSubject, outputs: Outputs, images: Images, chosen: Integers, found: Album, *, with_label: bool
-) -> list[dict[str, Any]]:
+) -> list[GalleryItem]:
     scores = subject.limits.scores(outputs)
     has_threshold = bool(subject.limits.percentiles)
     numbers = found.add(images, chosen)
     return [
-        {
-            "picture": number,
-            "id": outputs.ids[index],
-            "predicted": outputs.class_names[outputs.predictions[index]],
-            "label": outputs.class_names[outputs.require_labels()[index]] if with_label else None,
-            "confidence": float(outputs.confidences[index]),
-            "percentile": int(subject.limits.percentile(scores[[index]])[0]) if has_threshold else None,
-        }
+        GalleryItem(
+            picture=number,
+            id=outputs.ids[index],
+            predicted=outputs.class_names[outputs.predictions[index]],
+            label=outputs.class_names[outputs.require_labels()[index]] if with_label else None,
+            confidence=float(outputs.confidences[index]),
+            percentile=int(subject.limits.percentile(scores[[index]])[0]) if has_threshold else None,
+        )
         for number, index in zip(numbers, chosen.tolist(), strict=True)
     ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from transferkit.features.fast_classifier import collect
 from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.roc import auroc
-from transferkit.metrics.statistics import mean_and_sd
+from transferkit.metrics.statistics import Bounds, mean_and_sd
 from transferkit.metrics.thresholds import threshold_at
 from transferkit.models import backbones
 from transferkit.models.linear import LinearHead, fit_probe
@@ -25,7 +24,7 @@ from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.settings import LeaveOut
-from transferkit.studies.limits.shares import bounds, share_of
+from transferkit.studies.limits.shares import NotMeasured, Share, bounds, share_of
 from transferkit.studies.limits.subject import LimitsSubject, linear_head, rows
 from transferkit.training import methods
 
@@ -47,13 +46,85 @@ class Reduced:
     head: LinearHead | None
 
 
-def measure_leave_out(subject: LimitsSubject, how: LeaveOut, seed: int, console: Console) -> dict[str, Any]:
+@dataclass(frozen=True)
+class HeldOutScore:
+    """How well one score tells held-out images apart; `accepted` at its threshold, None where it has none."""
+
+    auroc: float | None
+    auroc_interval: Bounds | None
+    accepted: Share | None
+
+
+@dataclass(frozen=True)
+class MostCalled:
+    """The class that held-out images are most often called, for a share of them."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True)
+class HeldOutRow:
+    """What the model makes of classes that it did not learn.
+
+    Attributes:
+        n: Their test images.
+        off: Scores that could not be fitted, with the reason.
+        called: None without an image.
+    """
+
+    held_out: tuple[str, ...]
+    n: int
+    scores: dict[str, HeldOutScore]
+    off: dict[str, str]
+    called: MostCalled | None
+
+
+@dataclass(frozen=True)
+class HeldOutMean:
+    """Mean AUROC over held-out classes.
+
+    Attributes:
+        sd: Over classes; None of one.
+        interval: 95 %, of drawing classes.
+        n: Classes.
+        accepted: Mean share; None where no class has a threshold.
+    """
+
+    auroc: float
+    sd: float | None
+    interval: Bounds
+    n: int
+    accepted: float | None
+
+
+@dataclass(frozen=True)
+class HeldOutReport:
+    """What leaving classes out shows.
+
+    Attributes:
+        how: What was done, and what it cannot show.
+        clean: Whether the body has not seen the classes in training.
+        score: That rows are ranked by, hardest first.
+        mean: By score.
+    """
+
+    how: str
+    clean: bool
+    score: str
+    rows: tuple[HeldOutRow, ...]
+    mean: dict[str, HeldOutMean]
+
+
+def measure_leave_out(
+    subject: LimitsSubject, how: LeaveOut, seed: int, console: Console
+) -> HeldOutReport | NotMeasured:
     """AUROC per held-out class, hardest first; `full` trains the network again, else only the head is fitted anew."""
     names = subject.test.class_names
     if how == "none":
-        return {"reason": "not asked for (--leave-out none)"}
+        return NotMeasured("not asked for (--leave-out none)")
     if len(names) < FEWEST_CLASSES:
-        return {"reason": f"needs at least {FEWEST_CLASSES} classes; the run has {len(names)}"}
+        return NotMeasured(f"needs at least {FEWEST_CLASSES} classes; the run has {len(names)}")
     groups = held_out_groups(len(names), seed)
     C = None if how == "full" else chosen_C(subject, seed)
     detectors = tuple(dict.fromkeys((subject.limits.score, ood.SUMMARY_SCORE)))
@@ -61,13 +132,13 @@ def measure_leave_out(subject: LimitsSubject, how: LeaveOut, seed: int, console:
     with console.progress("leave classes out", len(groups), "refits") as progress:
         for group in groups:
             reduced = retrained(subject, group, seed) if C is None else refitted(subject, group, C, seed)
-            found.append(_row([names[index] for index in group], reduced, detectors))
+            found.append(_row(tuple(names[index] for index in group), reduced, detectors))
             progress.advance(1)
-    return {
-        "how": how_words(subject, how),
-        "clean": how == "full" or _is_frozen(subject),
-        **_summary(found, detectors, seed),
-    }
+    score, by_auroc = _measured(found, detectors)
+    mean = {name: _mean([row for _, row in by_auroc], name, seed) for name in by_auroc[0][1].scores}
+    hardest_first = tuple(row for _, row in sorted(by_auroc, key=lambda pair: pair[0]))
+    clean = how == "full" or _is_frozen(subject)
+    return HeldOutReport(how_words(subject, how), clean, score, hardest_first, mean)
 
 
 def how_words(subject: LimitsSubject, how: LeaveOut) -> str:
@@ -130,45 +201,50 @@ def retrained(subject: LimitsSubject, group: Sequence[int], seed: int) -> Reduce
     return Reduced(_stratified(train, TRAIN_IMAGES, seed), val, test, other, linear_head(classifier.head))
 
 
-def _row(held_out: list[str], reduced: Reduced, detectors: Sequence[str]) -> dict[str, Any]:
+def _row(held_out: tuple[str, ...], reduced: Reduced, detectors: Sequence[str]) -> HeldOutRow:
     scores, off = ood.fit_all(detectors, reduced.train, reduced.val, reduced.head, ood.OodSettings())
-    found: dict[str, Any] = {"held_out": held_out, "n": len(reduced.unknown), "scores": {}, "off": off}
-    for name, score in scores.items():
-        known, unknown = score(reduced.test), score(reduced.unknown)
-        told = auroc(known, unknown)
-        threshold = threshold_at(score(reduced.val)) if len(reduced.val) else None
-        accepted = None if threshold is None else share_of(unknown <= threshold)
-        found["scores"][name] = {"auroc": told.value, "auroc_interval": bounds(told.interval), "accepted": accepted}
+    measured = {name: _score(score, reduced) for name, score in scores.items()}
+    return HeldOutRow(held_out, len(reduced.unknown), measured, dict(off), _most_called(reduced))
+
+
+def _score(score: ood.Score, reduced: Reduced) -> HeldOutScore:
+    unknown = score(reduced.unknown)
+    told = auroc(score(reduced.test), unknown)
+    threshold = threshold_at(score(reduced.val)) if len(reduced.val) else None
+    accepted = None if threshold is None else share_of(unknown <= threshold)
+    return HeldOutScore(told.value, bounds(told.interval), accepted)
+
+
+def _most_called(reduced: Reduced) -> MostCalled | None:
+    if not len(reduced.unknown):
+        return None
     called = np.bincount(reduced.unknown.predictions, minlength=len(reduced.train.class_names))
-    if len(reduced.unknown):
-        most = int(called.argmax())
-        found["called"] = {"name": reduced.train.class_names[most], "share": float(called[most] / called.sum())}
-    return found
+    most = int(called.argmax())
+    return MostCalled(reduced.train.class_names[most], float(called[most] / called.sum()))
 
 
-def _summary(found: list[dict[str, Any]], detectors: Sequence[str], seed: int) -> dict[str, Any]:
-    """Classes by the AUROC of the last detector that ran, hardest first, and means over classes."""
-    name = next((name for name in reversed(detectors) if all(name in row["scores"] for row in found)), detectors[0])
-    known = [row for row in found if row["scores"].get(name, {}).get("auroc") is not None]
+def _measured(found: Sequence[HeldOutRow], detectors: Sequence[str]) -> tuple[str, list[tuple[float, HeldOutRow]]]:
+    """The last detector that ran, and the classes that have an AUROC of it, with it."""
+    name = next((name for name in reversed(detectors) if all(name in row.scores for row in found)), detectors[0])
+    aurocs = [(row.scores[name].auroc if name in row.scores else None, row) for row in found]
+    known = [(value, row) for value, row in aurocs if value is not None]
     if not known:
         raise TransferkitError("No held-out class has a test image, so that nothing can be measured by leaving out.")
-    ranked = sorted(known, key=lambda row: float(row["scores"][name]["auroc"]))
-    return {"score": name, "rows": ranked, "mean": {each: _mean(known, each, seed) for each in known[0]["scores"]}}
+    return name, known
 
 
-def _mean(found: Sequence[dict[str, Any]], name: str, seed: int) -> dict[str, Any]:
+def _mean(found: Sequence[HeldOutRow], name: str, seed: int) -> HeldOutMean:
     """Mean and standard deviation over held-out classes, and a bootstrap interval that draws classes."""
-    values = np.array([row["scores"][name]["auroc"] for row in found], dtype=np.float64)
+    values = np.array([row.scores[name].auroc for row in found], dtype=np.float64)
     draws = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values))).mean(axis=1)
-    accepted = [row["scores"][name]["accepted"] for row in found]
-    shares = [each["value"] for each in accepted if each]
-    return {
-        "auroc": float(values.mean()),
-        "sd": mean_and_sd(values)[1] if len(values) > 1 else None,
-        "interval": bounds(percentile_interval(draws)),
-        "n": len(values),
-        "accepted": float(np.mean(shares)) if shares else None,
-    }
+    shares = [accepted.value for row in found if (accepted := row.scores[name].accepted)]
+    return HeldOutMean(
+        auroc=float(values.mean()),
+        sd=mean_and_sd(values)[1] if len(values) > 1 else None,
+        interval=percentile_interval(draws).bounds,
+        n=len(values),
+        accepted=float(np.mean(shares)) if shares else None,
+    )
 
 
 # ---- outputs without some classes ----

@@ -2,117 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from transferkit.report.content import percent, percent_interval
 from transferkit.report.markdown import code_block, escaped, table
-from transferkit.studies.limits.page import headline, name_in_words, number, shipped_score
+from transferkit.studies.limits.page import headline, name_in_words, number
+from transferkit.studies.limits.report import LimitsReport
+from transferkit.studies.limits.shares import NotMeasured, Share
 
-Report = Mapping[str, Any]
 
-
-def limits_markdown(report: Report) -> str:
+def limits_markdown(report: LimitsReport) -> str:
     """The report as Markdown."""
-    lines = [f"{line['id']}. {line['text']} ({line['evidence']})" for line in report["summary"]["lines"]]
-    parts = [f"# {escaped(headline(report))}", escaped(report["contract"]["sentence"])]
-    parts += ["## Summary", _bullets(lines), "## Not tested", _bullets(report["summary"]["not_tested"])]
+    lines = [f"{line.id}. {line.text} ({line.evidence})" for line in report.summary.lines]
+    parts = [f"# {escaped(headline(report))}", escaped(report.contract.sentence)]
+    parts += ["## Summary", _bullets(lines), "## Not tested", _bullets(report.summary.not_tested)]
     parts += [*_unknown(report), *_held_out(report), *_corruptions(report), *_shift(report), *_nonsense(report)]
     parts += [*_open_world(report), *_rules(report)]
-    parts += ["## How it was made", code_block(report["command"])] if report["command"] else []
-    parts += ["## Notes", _bullets(report["notes"])]
+    parts += ["## How it was made", code_block(report.command)] if report.command else []
+    parts += ["## Notes", _bullets(report.notes)]
     return "\n\n".join(parts) + "\n"
 
 
-def _bullets(lines: list[str]) -> str:
+def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
-def _share(found: Mapping[str, Any] | None) -> str:
-    return "–" if not found else f"{percent(found['value'])} ({percent_interval(found['interval'])})"
+def _share(found: Share | None) -> str:
+    return "–" if found is None else f"{percent(found.value)} ({percent_interval(found.interval)})"
 
 
-def _unknown(report: Report) -> list[str]:
-    found = report["unknown"]
-    if not found["sets"]:
+def _unknown(report: LimitsReport) -> list[str]:
+    found = report.unknown
+    if not found.sets:
         return []
-    header = ["set", "n", "kind", *(f"AUROC {name}" for name in found["scores"]), "image statistics", "accepted"]
+    header = ["set", "n", "kind", *(f"AUROC {name}" for name in found.scores), "image statistics", "accepted"]
     rows = [
         [
-            row["name"],
-            f"{row['n']:,}",
-            "near" if row["near"] else "far",
-            *(number(row["scores"][name]["auroc"]) for name in found["scores"]),
-            number(row["low_level"]["auroc"]),
-            _share(row["accepted"]),
+            row.name,
+            f"{row.n:,}",
+            "near" if row.near else "far",
+            *(number(row.scores[name].auroc) for name in found.scores),
+            number(row.low_level.auroc),
+            _share(row.accepted),
         ]
-        for row in found["sets"]
+        for row in found.sets
     ]
     return ["## Unknown classes", table(header, rows)]
 
 
-def _held_out(report: Report) -> list[str]:
-    found = report["leave_out"]
-    if "rows" not in found:
+def _held_out(report: LimitsReport) -> list[str]:
+    found = report.leave_out
+    if isinstance(found, NotMeasured):
         return []
-    score = found["score"]
-    rows = [[", ".join(row["held_out"]), row["n"], number(row["scores"][score]["auroc"])] for row in found["rows"]]
-    return ["## Held-out classes", escaped(found["how"]), table(["held out", "n", f"AUROC {score}"], rows)]
+    score = found.score
+    rows = [[", ".join(row.held_out), row.n, number(row.scores[score].auroc)] for row in found.rows]
+    return ["## Held-out classes", escaped(found.how), table(["held out", "n", f"AUROC {score}"], rows)]
 
 
-def _corruptions(report: Report) -> list[str]:
-    found = report["corruptions"]
-    if "cells" not in found:
+def _corruptions(report: LimitsReport) -> list[str]:
+    found = report.corruptions
+    if isinstance(found, NotMeasured):
         return []
     rows = []
-    for row in found["corruptions"]:
-        cells = {cell["severity"]: cell for cell in found["cells"] if cell["corruption"] == row["name"]}
-        shown = [percent(cells[severity]["accuracy"]["value"]) for severity in found["severities"]]
-        rows.append([name_in_words(row["name"]), *shown, percent(row["accuracy"]), row["breaking_point"] or "–"])
-    header = ["accuracy", *(f"severity {severity}" for severity in found["severities"]), "mean", "breaks at"]
-    clean = f"clean {percent(found['clean']['value'])}"
-    words = f"{found['recipe']}, n = {found['n']:,}: mean {percent(found['mca'])}, {clean}."
+    for row in found.corruptions:
+        shown = [percent(cell.accuracy.value) for cell in found.cells_of(row.name)]
+        rows.append([name_in_words(row.name), *shown, percent(row.accuracy), row.breaking_point or "–"])
+    header = ["accuracy", *(f"severity {severity}" for severity in found.severities), "mean", "breaks at"]
+    clean = f"clean {percent(found.clean.value)}"
+    words = f"{found.recipe}, n = {found.n:,}: mean {percent(found.mca)}, {clean}."
     return ["## Corruptions", escaped(words), table(header, rows)]
 
 
-def _shift(report: Report) -> list[str]:
+def _shift(report: LimitsReport) -> list[str]:
     rows = [
         [
-            row["name"],
-            f"{row['n']:,}",
-            _share(row["accuracy"]),
-            percent(row["own"]["value"]),
-            percent(row["gap"]["value"]),
+            row.name,
+            f"{row.n:,}",
+            _share(row.accuracy),
+            percent(row.own.value),
+            percent(row.gap.value),
         ]
-        for row in report["shift"]
+        for row in report.shift
     ]
     return ["## Other images", table(["set", "n", "accuracy", "own test", "gap"], rows)] if rows else []
 
 
-def _nonsense(report: Report) -> list[str]:
+def _nonsense(report: LimitsReport) -> list[str]:
     rows = [
-        [name_in_words(row["name"]), row["n"], _share(row["accepted"]), percent(row["confidence"]), row["called"]]
-        for row in report["nonsense"]
+        [name_in_words(row.name), row.n, _share(row.accepted), percent(row.confidence), row.called]
+        for row in report.nonsense
     ]
     return ["## Meaningless images", table(["kind", "n", "accepted", "mean confidence", "mostly called"], rows)]
 
 
-def _open_world(report: Report) -> list[str]:
+def _open_world(report: LimitsReport) -> list[str]:
     parts = []
-    for found in report["open_world"]["tables"]:
-        header = ["set", *(f"{percent(share)} unknown" for share in report["open_world"]["prevalence"]), "safe up to"]
+    for found in report.open_world.tables:
+        header = ["set", *(f"{percent(share)} unknown" for share in report.open_world.prevalence), "safe up to"]
         rows = [
-            [row["set"], *(percent(cell["error"]) for cell in row["cells"]), percent(row["safe_prevalence"])]
-            for row in found["rows"]
+            [row.set, *(percent(cell.error) for cell in row.cells), percent(row.safe_prevalence)] for row in found.rows
         ]
-        score = f"shipped: {shipped_score(report)}" if found["score"] == "shipped" else found["score"]
+        score = f"shipped: {report.contract.score}" if found.score == "shipped" else found.score
         parts += [f"## Errors among accepted answers, {escaped(score)}", table(header, rows)] if rows else []
     return parts
 
 
-def _rules(report: Report) -> list[str]:
-    rows = [
-        [rule["id"], rule["about"], f"{rule['rule']}={rule['threshold']:g}", rule["state"]]
-        for rule in report["summary"]["rules"]
-    ]
+def _rules(report: LimitsReport) -> list[str]:
+    rows = [[rule.id, rule.about, f"{rule.rule}={rule.threshold:g}", rule.state] for rule in report.summary.rules]
     return ["## Rules", table(["rule", "looks at", "threshold", "state"], rows)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,9 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.ood import SUMMARY_SCORE
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError
-from transferkit.studies.limits.out_of_distribution import Detectors, accepted_of
-from transferkit.studies.limits.shares import share_of
+from transferkit.studies.limits.detectors import Detectors
+from transferkit.studies.limits.out_of_distribution import accepted_of
+from transferkit.studies.limits.shares import Share, share_of
 from transferkit.studies.limits.subject import LimitsSubject
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -223,9 +224,32 @@ KEPT_MEANING = ("inverted", "rotated_180")  # still pictures of something
 # --------------------------------------------------------------------------------------- what the model makes of them
 
 
+@dataclass(frozen=True)
+class NonsenseRow:
+    """What the model makes of one kind of image.
+
+    Attributes:
+        name: Of the kind.
+        is_meaningless: Whether nothing is left to recognise.
+        accepted: By the shipped threshold.
+        accepted_by_summary_score: By that score's; None where it is off.
+        confidence: Mean.
+        called: The class most often answered, for `called_share` of the images.
+    """
+
+    name: str
+    is_meaningless: bool
+    n: int
+    accepted: Share
+    accepted_by_summary_score: Share | None
+    confidence: float
+    called: str
+    called_share: float
+
+
 def measure_nonsense(
     subject: LimitsSubject, detectors: Detectors, thresholds: dict[str, float | None], seed: int, console: Console
-) -> list[dict[str, Any]]:
+) -> tuple[NonsenseRow, ...]:
     """One row per kind of image: how many the shipped threshold accepts, and what they are called."""
     sets = image_sets(subject.images["test"], seed, PER_SET)
     quiet = replace(subject.store, console=SILENT)
@@ -234,30 +258,30 @@ def measure_nonsense(
         for name, images in sets.items():
             rows.append(_row(name, quiet.outputs(images, name), subject, detectors, thresholds))
             progress.advance(len(images), name.replace("_", " "))
-    return rows
+    return tuple(rows)
 
 
 def _row(
     name: str, outputs: Outputs, subject: LimitsSubject, detectors: Detectors, thresholds: dict[str, float | None]
-) -> dict[str, Any]:
+) -> NonsenseRow:
     accepted, _ = accepted_of(subject, outputs)
     called = np.bincount(outputs.predictions, minlength=len(outputs.class_names))
     most = int(called.argmax())
-    return {
-        "name": name,
-        "is_meaningless": name not in KEPT_MEANING,
-        "n": len(outputs),
-        "accepted": share_of(accepted),
-        "accepted_by_summary_score": _accepted_by(SUMMARY_SCORE, outputs, detectors, thresholds),
-        "confidence": float(outputs.confidences.mean()),
-        "called": outputs.class_names[most],
-        "called_share": float(called[most] / len(outputs)),
-    }
+    return NonsenseRow(
+        name=name,
+        is_meaningless=name not in KEPT_MEANING,
+        n=len(outputs),
+        accepted=share_of(accepted),
+        accepted_by_summary_score=_accepted_by(SUMMARY_SCORE, outputs, detectors, thresholds),
+        confidence=float(outputs.confidences.mean()),
+        called=outputs.class_names[most],
+        called_share=float(called[most] / len(outputs)),
+    )
 
 
 def _accepted_by(
     name: str, outputs: Outputs, detectors: Detectors, thresholds: dict[str, float | None]
-) -> dict[str, Any] | None:
+) -> Share | None:
     threshold = thresholds.get(name)
     if threshold is None or name not in detectors.scores:
         return None

@@ -19,7 +19,7 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 from transferkit.studies.limits.corruption_severity import outputs_of
 from transferkit.studies.limits.image_sets import sample
-from transferkit.studies.limits.shares import share_of
+from transferkit.studies.limits.shares import Share, share_of
 from transferkit.studies.limits.subject import LimitsSubject
 
 GREY = 128 / 255
@@ -43,6 +43,54 @@ class Sweep:
     neutral: float
     unit: str
     change: Callable[[Tensor, float, Draws], Tensor]
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """One step: accuracy, and how many answers differ from those on the unchanged images."""
+
+    value: float
+    accuracy: Share
+    flipped: Share
+
+
+@dataclass(frozen=True)
+class SafeRange:
+    """The steps around the unchanged image up to which accuracy stays within 5 points."""
+
+    low: float
+    high: float
+    words: str
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """What one change does in steps."""
+
+    name: str
+    unit: str
+    cells: tuple[SweepCell, ...]
+    safe: SafeRange
+
+
+@dataclass(frozen=True)
+class BackgroundReliance:
+    """Accuracy with the middle greyed out, beside guessing the commonest class."""
+
+    accuracy: Share
+    chance: float
+    relies: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What harmless changes do; `accuracy` is that of the same images unchanged."""
+
+    n: int
+    accuracy: Share
+    sweeps: tuple[SweepRow, ...]
+    background: BackgroundReliance
 
 
 def changed(pixels: Tensor, name: str, value: float, seed: int = 0, first: int = 0) -> Tensor:
@@ -181,7 +229,7 @@ CHANGES = SWEEPS | {"background_only": BACKGROUND_ONLY}
 # ---- what the model makes of them ----
 
 
-def measure_sweeps(subject: LimitsSubject, seed: int, console: Console) -> dict[str, Any]:
+def measure_sweeps(subject: LimitsSubject, seed: int, console: Console) -> SweepReport:
     """Accuracy and changed answers along every sweep, the range that is safe, and what the background alone gives."""
     images = sample(subject.images["test"], IMAGES, seed)
     clean = outputs_of(subject.test, images)
@@ -190,16 +238,11 @@ def measure_sweeps(subject: LimitsSubject, seed: int, console: Console) -> dict[
     with console.progress("nuisance sweeps", steps * len(images)) as progress:
         for name, sweep in SWEEPS.items():
             cells = [cell(value, collect_step(subject, images, name, value, seed), clean) for value in sweep.values]
-            rows.append({"name": name, "unit": sweep.unit, "cells": cells, **safe_range(cells, sweep.neutral, clean)})
+            rows.append(SweepRow(name, sweep.unit, tuple(cells), safe_range(cells, sweep.neutral, clean)))
             progress.advance(len(sweep.values) * len(images), name.replace("_", " "))
         background = background_reliance(subject, images, seed)
         progress.advance(len(images))
-    return {
-        "n": len(images),
-        "accuracy": share_of(clean.is_right),
-        "sweeps": rows,
-        "background": background,
-    }
+    return SweepReport(len(images), share_of(clean.is_right), tuple(rows), background)
 
 
 def collect_step(subject: LimitsSubject, images: Images, name: str, value: float, seed: int) -> Outputs:
@@ -211,23 +254,19 @@ def collect_step(subject: LimitsSubject, images: Images, name: str, value: float
     return subject.store.changed(images, change, f"nuisance {name} {value:g}, seed {seed}")
 
 
-def cell(value: float, outputs: Outputs, clean: Outputs) -> dict[str, Any]:
+def cell(value: float, outputs: Outputs, clean: Outputs) -> SweepCell:
     """Accuracy, and how many answers differ from those on the unchanged images."""
-    return {
-        "value": value,
-        "accuracy": share_of(outputs.is_right),
-        "flipped": share_of(outputs.predictions != clean.predictions),
-    }
+    right = share_of(outputs.is_right)
+    return SweepCell(value, right, share_of(outputs.predictions != clean.predictions))
 
 
-def safe_range(cells: Sequence[dict[str, Any]], neutral: float, clean: Outputs) -> dict[str, Any]:
+def safe_range(cells: Sequence[SweepCell], neutral: float, clean: Outputs) -> SafeRange:
     """The steps around the unchanged image up to which accuracy stays within 5 points."""
     least = float(clean.is_right.mean()) - SAFE_DROP
-    is_safe = {each["value"]: each["accuracy"]["value"] >= least for each in cells}
+    is_safe = {step.value: step.accuracy.value >= least for step in cells}
     low = _reach(sorted((value for value in is_safe if value < neutral), reverse=True), is_safe, neutral)
     high = _reach(sorted(value for value in is_safe if value > neutral), is_safe, neutral)
-    words = "none" if low == high else f"{low:g} to {high:g}"
-    return {"safe": [low, high], "safe_words": words}
+    return SafeRange(low, high, "none" if low == high else f"{low:g} to {high:g}")
 
 
 def _reach(outwards: Sequence[float], is_safe: dict[float, bool], neutral: float) -> float:
@@ -240,11 +279,11 @@ def _reach(outwards: Sequence[float], is_safe: dict[float, bool], neutral: float
     return reached
 
 
-def background_reliance(subject: LimitsSubject, images: Images, seed: int) -> dict[str, Any]:
+def background_reliance(subject: LimitsSubject, images: Images, seed: int) -> BackgroundReliance:
     """Accuracy with the middle greyed out, beside guessing the commonest class."""
     outputs = collect_step(subject, images, "background_only", BACKGROUND_ONLY.values[0], seed)
     right = share_of(outputs.is_right)
     chance = float(np.bincount(images.require_labels()).max() / len(images))
-    relies = right["interval"][0] > RELIANCE * chance
+    relies = right.interval[0] > RELIANCE * chance
     words = "It relies on the background." if relies else "That shows no reliance on the background."
-    return {"accuracy": right, "chance": chance, "relies": relies, "words": words}
+    return BackgroundReliance(right, chance, relies, words)

@@ -3,27 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from transferkit import ood
 from transferkit.metrics.open_set import open_world
+from transferkit.metrics.statistics import Bounds
 from transferkit.runtime.array_types import Bools, Floats
+from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.out_of_distribution import ScoredSet, accepted_of
 from transferkit.studies.limits.settings import LimitsSettings
-from transferkit.studies.limits.shares import bounds
+from transferkit.studies.limits.shares import NotMeasured
 from transferkit.studies.limits.subject import LimitsSubject
+
+Kind = Literal["set", "held out"]
+
+
+@dataclass(frozen=True)
+class OpenWorldCell:
+    """The error among accepted images at one share of unknown inputs; None where nothing is accepted."""
+
+    prevalence: float
+    error: float | None
+    interval: Bounds | None
+
+
+@dataclass(frozen=True)
+class OpenWorldRow:
+    """What one kind of unknown images does.
+
+    Attributes:
+        kind: A set from outside, or the held-out classes.
+        accepted_unknown: Share of them.
+        safe_prevalence: Up to this share of them the error stays at or below the target.
+    """
+
+    kind: Kind
+    set: str
+    n: int
+    accepted_unknown: float
+    cells: tuple[OpenWorldCell, ...]
+    safe_prevalence: float
+    safe_interval: Bounds
+
+
+@dataclass(frozen=True)
+class OpenWorldTable:
+    """What one threshold does.
+
+    Attributes:
+        score: `shipped`, or the detector's name.
+        known_accepted: Share of the run's own test images.
+        known_error: Of these; None where none is accepted.
+    """
+
+    score: str
+    known_accepted: float
+    known_error: float | None
+    rows: tuple[OpenWorldRow, ...]
+
+
+@dataclass(frozen=True)
+class OpenWorldReport:
+    """The tables to decide by, for an error rate to stay below and shares of unknown inputs."""
+
+    target: float
+    prevalence: tuple[float, ...]
+    tables: tuple[OpenWorldTable, ...]
 
 
 def open_world_report(
     scored_sets: Sequence[ScoredSet],
-    held_out: Mapping[str, Any],
+    held_out: HeldOutReport | NotMeasured,
     subject: LimitsSubject,
     own: Mapping[str, Mapping[str, Floats]],
     thresholds: Mapping[str, float | None],
     settings: LimitsSettings,
-) -> dict[str, Any]:
+) -> OpenWorldReport:
     """The decision table for every set and the held-out classes, with the shipped threshold and the summary score's.
 
     Args:
@@ -36,7 +94,7 @@ def open_world_report(
     """
     score = ood.summary_score(own["test"])
     wrong = ~subject.test.is_right
-    tables: dict[str, Any] = {"target": settings.target_risk, "prevalence": list(settings.prevalence), "tables": []}
+    tables = []
     for name, threshold in {"shipped": subject.limits.threshold(), score: thresholds[score]}.items():
         if threshold is None:
             continue
@@ -46,40 +104,42 @@ def open_world_report(
             part.name: accepted_of(subject, part.outputs)[0] if is_shipped else part.scores[name] <= threshold
             for part in scored_sets
         }
-        rows = [{"kind": "set", **_row(title, member, accepted, wrong, settings)} for title, member in members.items()]
+        rows = [_row("set", title, member, accepted, wrong, settings) for title, member in members.items()]
         left_out = accepted_when_held_out(held_out, subject.limits.score if is_shipped else name)
-        if left_out is not None:
-            title = f"held-out classes ({len(held_out['rows'])})"
-            rows.append({"kind": "held out", **_row(title, left_out, accepted, wrong, settings)})
+        if left_out is not None and isinstance(held_out, HeldOutReport):
+            title = f"held-out classes ({len(held_out.rows)})"
+            rows.append(_row("held out", title, left_out, accepted, wrong, settings))
         error = float(wrong[accepted].mean()) if accepted.any() else None
-        facts = {"score": name, "known_accepted": float(accepted.mean()), "known_error": error}
-        tables["tables"].append({**facts, "rows": rows})
-    return tables
+        tables.append(OpenWorldTable(name, float(accepted.mean()), error, tuple(rows)))
+    return OpenWorldReport(settings.target_risk, settings.prevalence, tuple(tables))
 
 
-def accepted_when_held_out(held_out: Mapping[str, Any], score: str) -> Bools | None:
+def accepted_when_held_out(held_out: HeldOutReport | NotMeasured, score: str) -> Bools | None:
     """Whether each image of a class was accepted by the model that did not know the class; None where not counted."""
-    counts = [row["scores"].get(score, {}).get("accepted") for row in held_out.get("rows", [])]
-    if not counts or any(count is None for count in counts):
+    if isinstance(held_out, NotMeasured):
         return None
-    hits, n = (sum(int(count[key]) for count in counts) for key in ("hits", "n"))
-    return np.arange(n) < hits
+    shares = [row.scores[score].accepted if score in row.scores else None for row in held_out.rows]
+    counts = [share for share in shares if share is not None]
+    if not counts or len(counts) < len(shares):
+        return None
+    return np.arange(sum(count.n for count in counts)) < sum(count.hits for count in counts)
 
 
-def _row(name: str, members: Bools, accepted: Bools, wrong: Bools, settings: LimitsSettings) -> dict[str, Any]:
+def _row(
+    kind: Kind, name: str, members: Bools, accepted: Bools, wrong: Bools, settings: LimitsSettings
+) -> OpenWorldRow:
     """The error among accepted images at each share of unknown inputs, and the largest share that is safe."""
     measured = open_world(accepted, ~wrong, members, settings.prevalence, settings.target_risk, settings.seed)
     cells = [
-        {"prevalence": share, "error": error[0], "interval": bounds(error[1])}
-        if error
-        else {"prevalence": share, "error": None, "interval": None}
+        OpenWorldCell(share, *((error[0], error[1].bounds) if error else (None, None)))
         for share, error in measured.error.items()
     ]
-    return {
-        "set": name,
-        "n": len(members),
-        "accepted_unknown": measured.ood_accepted.value,
-        "cells": cells,
-        "safe_prevalence": measured.safe_prevalence,
-        "safe_interval": bounds(measured.safe_interval),
-    }
+    return OpenWorldRow(
+        kind=kind,
+        set=name,
+        n=len(members),
+        accepted_unknown=measured.ood_accepted.value,
+        cells=tuple(cells),
+        safe_prevalence=measured.safe_prevalence,
+        safe_interval=measured.safe_interval.bounds,
+    )

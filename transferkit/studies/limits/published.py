@@ -2,22 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 from transferkit.metrics.classification import accuracy
 from transferkit.studies.limits.subject import LimitsSubject
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
+
+@dataclass(frozen=True)
+class PublishedCorruptions:
+    """Accuracies of a known network on corrupted images; `mca` is their mean over corruptions and severities."""
+
+    source: str
+    clean: float
+    mca: float
+    by_severity: dict[int, float]
+    by_corruption: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PublishedMeans:
+    """Mean AUROCs by score over near and over far sets."""
+
+    source: str
+    near: dict[str, float]
+    far: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """AUROCs by score on one set."""
+
+    set: str
+    auroc: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PublishedUnknown:
+    """What others measured on unknown images, by the names of our sets too, and why ours may differ."""
+
+    source: str
+    near: dict[str, float]
+    far: dict[str, float]
+    by_set: dict[str, PublishedSet]
+    differences: tuple[str, ...]
+
+
 # Standard WRN-28-10 on the authors' CIFAR-10-C files, mean accuracy over severities; RobustBench model zoo.
-CORRUPTIONS: Mapping[str, Any] = {
-    "source": "standard WRN-28-10 trained on CIFAR-10, on the authors' CIFAR-10-C files (RobustBench)",
-    "clean": 0.9478,
-    "mca": 0.7346,
-    "by_severity": {"1": 0.869, "2": 0.813, "3": 0.749, "4": 0.676, "5": 0.565},
-    "by_corruption": {
+CORRUPTIONS = PublishedCorruptions(
+    source="standard WRN-28-10 trained on CIFAR-10, on the authors' CIFAR-10-C files (RobustBench)",
+    clean=0.9478,
+    mca=0.7346,
+    by_severity={1: 0.869, 2: 0.813, 3: 0.749, 4: 0.676, 5: 0.565},
+    by_corruption={
         "gaussian_noise": 0.470,
         "shot_noise": 0.588,
         "impulse_noise": 0.553,
@@ -34,13 +74,13 @@ CORRUPTIONS: Mapping[str, Any] = {
         "pixelate": 0.720,
         "jpeg_compression": 0.776,
     },
-}
+)
 
 # OpenOOD v1.5, results/cifar10.csv: means over three seeds.
-MEANS = {
-    "source": "ResNet-18 from scratch, 95 % on CIFAR-10 (OpenOOD v1.5); near: CIFAR-100 and Tiny ImageNet; "
+MEANS = PublishedMeans(
+    source="ResNet-18 from scratch, 95 % on CIFAR-10 (OpenOOD v1.5); near: CIFAR-100 and Tiny ImageNet; "
     "far: MNIST, SVHN, textures and Places365",
-    "near": {
+    near={
         "msp": 0.8803,
         "maxlogit": 0.8752,
         "energy": 0.8758,
@@ -52,7 +92,7 @@ MEANS = {
         "react": 0.8711,
         "she": 0.8154,
     },
-    "far": {
+    far={
         "msp": 0.9073,
         "maxlogit": 0.9110,
         "energy": 0.9121,
@@ -64,7 +104,7 @@ MEANS = {
         "react": 0.9042,
         "she": 0.8532,
     },
-}
+)
 
 # The same runs by set, figures/cifar10.png of BierOne/ood_coverage; of the near sets only the mean was read.
 BY_SET = {
@@ -88,22 +128,22 @@ def is_cifar10(subject: LimitsSubject) -> bool:
     return subject.test.class_names == CIFAR10 and subject.side_px == 32
 
 
-def published_report(names: Sequence[str], subject: LimitsSubject) -> dict[str, Any]:
+def published_report(names: Sequence[str], subject: LimitsSubject) -> PublishedUnknown:
     """OpenOOD's means, its rows for sets of the same name, and why ours may differ."""
     by_set = {name: row for name in names if (row := of_set(name))}
-    return {**MEANS, "by_set": by_set, "differences": differences(subject)}
+    return PublishedUnknown(MEANS.source, MEANS.near, MEANS.far, by_set, tuple(differences(subject)))
 
 
-def of_set(name: str) -> dict[str, Any] | None:
+def of_set(name: str) -> PublishedSet | None:
     """The published AUROCs of the set that a name seems to mean, by score; None for any other set.
 
     Example:
-        >>> of_set("SVHN-test")["set"], of_set("stones")
+        >>> of_set("SVHN-test").set, of_set("stones")
         ('svhn', None)
     """
     plain = name.lower().replace("_", "-")
     found = next((known for start, known in STARTS.items() if plain.startswith(start)), None)
-    return None if found is None else {"set": found, "auroc": BY_SET[found]}
+    return None if found is None else PublishedSet(found, BY_SET[found])
 
 
 def differences(subject: LimitsSubject) -> list[str]:

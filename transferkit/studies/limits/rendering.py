@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferkit.runtime.files import read_arrays, write_text
-from transferkit.runtime.json_files import read_result
+from transferkit.studies.limits.comparison_results import LimitsComparison, read_limits_comparison
+from transferkit.studies.limits.report import PICTURES_FILE, LimitsReport, read_limits_report
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,14 +19,14 @@ def write_limits(folder: Path) -> None:
     from transferkit.studies.limits.markdown import limits_markdown
     from transferkit.studies.limits.page import limits_page
 
-    report = read_result(folder / "limits.json")
-    pictures, _ = read_arrays(folder / "pictures.safetensors")
+    report = read_limits_report(folder)
+    pictures, _ = read_arrays(folder / PICTURES_FILE)
     write_text(folder / "limits.md", limits_markdown(report))
     write_figures(folder / "figs", report)
     write_text(folder / "limits.html", limits_page(report, pictures["pixels"]))
 
 
-def limits_verdict(report: Mapping[str, Any]) -> RenderableType:
+def limits_verdict(report: LimitsReport) -> RenderableType:
     """What the terminal shows of a limits report."""
     from transferkit.studies.limits import page as limits
 
@@ -37,11 +37,11 @@ def write_limits_comparison(folder: Path) -> None:
     """Make limits-comparison.html from limits-comparison.json alone."""
     from transferkit.studies.limits.comparison_page import limits_comparison_page
 
-    found = read_result(folder / "limits-comparison.json")
+    found = read_limits_comparison(folder)
     write_text(folder / "limits-comparison.html", limits_comparison_page(found))
 
 
-def limits_comparison_verdict(found: Mapping[str, Any]) -> RenderableType:
+def limits_comparison_verdict(found: LimitsComparison) -> RenderableType:
     """What the terminal shows of a comparison of limits."""
     from transferkit.studies.limits import comparison_page as limits_comparison
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -74,10 +74,6 @@ class Rules:
                 ) from None
         return replace(self, **values)
 
-    def as_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class LimitsSettings:
@@ -128,13 +124,6 @@ class LimitsSettings:
             raise TransferkitError(f"--seed is {quoted(self.seed)}; expected a whole number from 0 to {SEEDS - 1:,}.")
         if min(self.max_images, self.train_images) < 1:
             raise TransferkitError("--max-images and --train-images must be at least 1.")
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        values = asdict(self)
-        paths = {"cifar10c": self.cifar10c, "field": self.field}
-        lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
-        return {**values, **lists, **{name: str(path) if path else None for name, path in paths.items()}}
 
 
 def _listed(name: str, value: Any) -> Any:

@@ -1,29 +1,54 @@
-"""Shares of images with their intervals, as JSON."""
+"""Shares of images with n and interval, and the reason where nothing was measured, as limits.json holds them."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+from pydantic import computed_field
 
 from transferkit.metrics.proportions import Proportion, share
-from transferkit.metrics.statistics import Interval
-
-Bools = npt.NDArray[np.bool_]
-
-
-def share_of(members: Bools) -> dict[str, Any]:
-    """Value, 95 % interval, hits and n of a mask."""
-    return as_dict(share(members))
+from transferkit.metrics.statistics import Bounds, Interval
+from transferkit.runtime.array_types import Bools
 
 
-def as_dict(found: Proportion) -> dict[str, Any]:
-    """A proportion; its value is None where there are no images."""
-    value = found.value if found.n else None
-    return {"value": value, "interval": bounds(found.interval), "hits": found.hits, "n": found.n}
+@dataclass(frozen=True)
+class Share:
+    """So many of so many images.
+
+    Attributes:
+        hits: How many.
+        n: Of how many.
+        interval: 95 %; 0 to 1 if n is 0.
+    """
+
+    hits: int
+    n: int
+    interval: Bounds
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def value(self) -> float:
+        """hits / n, for readers of the file too; NaN, there null, if n is 0."""
+        return self.hits / self.n if self.n else float("nan")
 
 
-def bounds(found: Interval | None) -> list[float] | None:
-    """The two ends."""
-    return None if found is None else [float(found.low), float(found.high)]
+@dataclass(frozen=True)
+class NotMeasured:
+    """Stands where a test was left out, and says why."""
+
+    reason: str
+
+
+def share_of(members: Bools) -> Share:
+    """How many of a mask are true."""
+    return as_share(share(members))
+
+
+def as_share(found: Proportion) -> Share:
+    """A proportion as the report holds it."""
+    return Share(found.hits, found.n, found.interval.bounds)
+
+
+def bounds(found: Interval | None) -> Bounds | None:
+    """The two ends, where there is an interval."""
+    return None if found is None else found.bounds

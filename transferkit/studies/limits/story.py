@@ -20,28 +20,21 @@ from transferkit.runs.run_directory import LIMITS_FOLDER, Run
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import write_arrays, write_atomically, write_json
-from transferkit.runtime.json_files import SCHEMAS
-from transferkit.runtime.records import as_json, without_nan
-from transferkit.studies.limits import gallery, image_sets, in_distribution
+from transferkit.runtime.files import write_arrays, write_atomically
+from transferkit.studies.limits import abstaining, gallery, image_sets, in_distribution
 from transferkit.studies.limits.contamination import own_images
 from transferkit.studies.limits.corruption_severity import Corrupted, measure_corruptions
 from transferkit.studies.limits.deployment import DeploymentImages, measure_deployment
-from transferkit.studies.limits.distribution_shift import Shift, load_shift, measure_shift
+from transferkit.studies.limits.detectors import Detectors, fit_detectors, thresholds_of
+from transferkit.studies.limits.distribution_shift import Shift, ShiftReport, load_shift, measure_shift
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.leave_out import measure_leave_out
 from transferkit.studies.limits.nonsense import measure_nonsense
 from transferkit.studies.limits.nuisance import measure_sweeps
 from transferkit.studies.limits.open_world import open_world_report
-from transferkit.studies.limits.out_of_distribution import (
-    Detectors,
-    ScoredSet,
-    fit_detectors,
-    score_set,
-    thresholds_of,
-    unknown_report,
-)
+from transferkit.studies.limits.out_of_distribution import ScoredSet, score_set, unknown_report
 from transferkit.studies.limits.rendering import write_limits
+from transferkit.studies.limits.report import PICTURES_FILE, LimitsReport, write_limits_report
 from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.subject import LimitsSubject, open_subject
 from transferkit.studies.limits.summary import summary
@@ -102,13 +95,13 @@ class Observations:
     detectors: Detectors
     own: Mapping[str, Mapping[str, Floats]]
     scored_sets: list[ScoredSet]
-    shifts: list[tuple[dict[str, Any], Outputs]]
+    shifts: list[tuple[ShiftReport, Outputs]]
     corruptions: Corrupted
     field: DeploymentImages | None
     notes: list[str]
 
 
-def measure_limits(run: Run, settings: LimitsSettings, out: Path | None, work: Work) -> dict[str, Any]:
+def measure_limits(run: Run, settings: LimitsSettings, out: Path | None, work: Work) -> LimitsReport:
     """Test a finished run, and leave limits.json, pages, scores and pictures in a folder; outputs are stored there too.
 
     Raises:
@@ -116,38 +109,32 @@ def measure_limits(run: Run, settings: LimitsSettings, out: Path | None, work: W
     """
     folder = out or run.path / LIMITS_FOLDER
     with result_folders.claimed(folder, LIMITS, overwrite=work.overwrite):
-        report = write_report(run, settings, folder, work)
-    return {**report, "folder": str(folder)}
+        return write_report(run, settings, folder, work)
 
 
-def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -> dict[str, Any]:
-    """The report's content, written to a folder that may be written to."""
+def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -> LimitsReport:
+    """The report, written to a folder that may be written to."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     require_sources(settings)
     subject = open_subject(run, folder, settings.train_images, settings.seed, work.device, work.console)
     elsewhere = load_elsewhere(subject, settings, work.console)
     observations = observe(subject, elsewhere, settings, work.console)
-    sections = measure(subject, observations, settings, work.console)
+    measured = measure(subject, observations, settings, work)
     album = gallery.make_album(subject, observations.scored_sets, observations.field)
     strips = gallery.strip_rows(observations.corruptions.strips, album)
-    report: dict[str, Any] = {
-        "schema": SCHEMAS["limits.json"],
-        "command": work.command,
-        "made": started,
-        "seed": settings.seed,
-        "settings": settings.as_dict(),
-        "rules": settings.rules.as_dict(),
-        **sections,
-        "gallery": album.groups,
-        "strips": strips,
-    }
-    report["summary"] = summary(report, settings.rules)
-    report["seconds"] = round(time.perf_counter() - clock, 1)
-    report = without_nan(report)
+    report = replace(
+        measured,
+        made=started,
+        gallery=tuple(album.groups),
+        strips=tuple(strips),
+        summary=summary(measured, settings.rules),
+        seconds=round(time.perf_counter() - clock, 1),
+        folder=str(folder),
+    )
     result_folders.clear(folder, LIMITS)
-    write_arrays(folder / "pictures.safetensors", {"pixels": album.pixels})
+    write_arrays(folder / PICTURES_FILE, {"pixels": album.pixels})
     write_scores(folder / "scores.npz", subject, observations)
-    write_json(folder / "limits.json", report)
+    write_limits_report(folder, report)
     write_limits(folder)
     return report
 
@@ -239,31 +226,32 @@ def observe_field(
 # ---- arithmetic, and classes left out ----
 
 
-def measure(
-    subject: LimitsSubject, observations: Observations, settings: LimitsSettings, console: Console
-) -> dict[str, Any]:
-    """Every section of limits.json but the summary."""
-    scores = as_json(scores_on_test(subject.test, subject.val))
+def measure(subject: LimitsSubject, observations: Observations, settings: LimitsSettings, work: Work) -> LimitsReport:
+    """The report without pictures and summary."""
+    console = work.console
+    scores = scores_on_test(subject.test, subject.val)
     detectors, own, scored_sets = observations.detectors, observations.own, observations.scored_sets
     thresholds = thresholds_of(own["val"])
     held_out = measure_leave_out(subject, settings.leave_out, settings.seed, console)
     shifts, field = [row for row, _ in observations.shifts], observations.field
-    return {
-        "notes": observations.notes,
-        "contract": in_distribution.contract(subject),
-        "test": in_distribution.own_test(subject, scores),
-        "calibration": in_distribution.calibration(subject, scores),
-        "selective": in_distribution.selective(subject.val, subject.test, subject.limits, settings.target_risk, scores),
-        "conformal": in_distribution.conformal_rows(subject),
-        "corruptions": observations.corruptions.report,
-        "shift": shifts,
-        "unknown": unknown_report(scored_sets, subject, detectors, own),
-        "leave_out": held_out,
-        "nonsense": measure_nonsense(subject, detectors, thresholds, settings.seed, console),
-        "nuisance": measure_sweeps(subject, settings.seed, console) if settings.sweeps else None,
-        "open_world": open_world_report(scored_sets, held_out, subject, own, thresholds, settings),
-        "field": measure_deployment(field, subject, shifts) if field else None,
-    }
+    return LimitsReport(
+        command=work.command,
+        settings=settings,
+        notes=tuple(observations.notes),
+        contract=in_distribution.contract(subject),
+        test=in_distribution.own_test(subject, scores),
+        calibration=in_distribution.calibration(subject, scores),
+        selective=abstaining.selective(subject, settings.target_risk, scores.selective),
+        conformal=abstaining.conformal_rows(subject),
+        corruptions=observations.corruptions.report,
+        shift=tuple(shifts),
+        unknown=unknown_report(scored_sets, subject, detectors, own),
+        leave_out=held_out,
+        nonsense=measure_nonsense(subject, detectors, thresholds, settings.seed, console),
+        nuisance=measure_sweeps(subject, settings.seed, console) if settings.sweeps else None,
+        open_world=open_world_report(scored_sets, held_out, subject, own, thresholds, settings),
+        field=measure_deployment(field, subject, shifts) if field else None,
+    )
 
 
 def write_scores(path: Path, subject: LimitsSubject, observations: Observations) -> None:
@@ -273,7 +261,7 @@ def write_scores(path: Path, subject: LimitsSubject, observations: Observations)
         ("val", subject.val, observations.own["val"]),
         ("test", subject.test, observations.own["test"]),
         *((part.name, part.outputs, part.scores) for part in observations.scored_sets),
-        *((f"shift: {row['name']}", outputs, {}) for row, outputs in observations.shifts),
+        *((f"shift: {row.name}", outputs, {}) for row, outputs in observations.shifts),
     ]
     for name, outputs, scores in parts:
         arrays |= {f"{name}.{score}": values for score, values in scores.items()}

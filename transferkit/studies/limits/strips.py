@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,30 @@ Version = tuple[str, int]  # a corruption and its severity
 
 
 @dataclass(frozen=True)
+class StripStep:
+    """An image at one severity (0: as it is): what it is called, and whether that is right.
+
+    Attributes:
+        picture: Its number among the report's pictures, once it is among them.
+    """
+
+    severity: int
+    called: str
+    right: bool
+    picture: int | None = None
+
+
+@dataclass(frozen=True)
+class StripRow:
+    """One image through a corruption, as the report holds it."""
+
+    corruption: str
+    id: str
+    label: str
+    steps: tuple[StripStep, ...]
+
+
+@dataclass(frozen=True)
 class Strip:
     """An image as it is and at each severity.
 
@@ -24,14 +47,14 @@ class Strip:
         corruption: Its name.
         id: Of the image.
         label: Its class.
-        steps: Severity (0: as it is), what it is called, and whether that is right.
+        steps: What it is called.
         pictures: One per step.
     """
 
     corruption: str
     id: str
     label: str
-    steps: tuple[dict[str, Any], ...]
+    steps: tuple[StripStep, ...]
     pictures: Images
 
 
@@ -70,13 +93,9 @@ def strips(
     return made
 
 
-def _step(severity: int, outputs: Outputs, clean: Outputs, index: int) -> dict[str, Any]:
+def _step(severity: int, outputs: Outputs, clean: Outputs, index: int) -> StripStep:
     called = int(outputs.predictions[index])
-    return {
-        "severity": severity,
-        "called": outputs.class_names[called],
-        "right": called == int(clean.require_labels()[index]),
-    }
+    return StripStep(severity, outputs.class_names[called], called == int(clean.require_labels()[index]))
 
 
 def typical(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from transferkit.studies.limits.corruption_severity import CorruptionReport
+from transferkit.studies.limits.leave_out import HeldOutReport
+from transferkit.studies.limits.nonsense import NonsenseRow
+from transferkit.studies.limits.out_of_distribution import UnknownSet
+from transferkit.studies.limits.report import Light, LimitsReport, RuleState, State, Summary, SummaryLine
 from transferkit.studies.limits.settings import Rules
+from transferkit.studies.limits.shares import NotMeasured, Share
 
 MOST_LINES = 10
 NO_LIMIT = "No limit found in the tests below."
-FOUND = "fired"
-NOT_FOUND = "not fired"
-NOT_TESTED = "not tested"
 
-Report = Mapping[str, Any]
-Line = dict[str, Any]
+Found = list[tuple[str, str]]  # sentences, each with its evidence
 
 
 @dataclass(frozen=True)
@@ -33,30 +34,36 @@ class Rule:
     id: str
     about: str
     threshold: str
-    light: str
-    find: Callable[[Report, Rules], list[tuple[str, str]] | None]
+    light: Light
+    find: Callable[[LimitsReport, Rules], Found | None]
 
 
-def summary(report: Report, rules: Rules) -> dict[str, Any]:
+def summary(report: LimitsReport, rules: Rules) -> Summary:
     """Lines that fired, the state of every rule, what was not tested and where there are too few images."""
     states, lines = [], []
     for rule in RULES:
         found = rule.find(report, rules)
-        state = NOT_TESTED if found is None else (FOUND if found else NOT_FOUND)
         value = getattr(rules, rule.threshold)
-        states.append({"id": rule.id, "about": rule.about, "rule": rule.threshold, "threshold": value, "state": state})
-        lines += [{"id": rule.id, "light": rule.light, "text": text, "evidence": told} for text, told in found or []]
-    serious = [line for line in lines if line["id"] not in ("S10", "S11")]
+        states.append(RuleState(rule.id, rule.about, rule.threshold, value, state_of(found)))
+        lines += [SummaryLine(rule.id, rule.light, text, told) for text, told in found or []]
+    serious = [line for line in lines if line.id not in ("S10", "S11")]
     if not serious:
-        lines.insert(0, {"id": "OK", "light": "none", "text": NO_LIMIT, "evidence": tested(report)})
-    return {"lines": shortest(lines), "rules": states, "not_tested": not_tested(report)}
+        lines.insert(0, SummaryLine("OK", "none", NO_LIMIT, tested(report)))
+    return Summary(tuple(shortest(lines)), tuple(states), tuple(not_tested(report)))
 
 
-def shortest(lines: Sequence[Line]) -> list[Line]:
+def state_of(found: Found | None) -> State:
+    """What came of a rule: None stands for a test that was not made."""
+    if found is None:
+        return "not tested"
+    return "fired" if found else "not fired"
+
+
+def shortest(lines: Sequence[SummaryLine]) -> list[SummaryLine]:
     """At most ten lines: the first of every rule, then the others while there is room, in the order of severity."""
-    firsts = {line["id"]: line for line in reversed(lines)}
-    kept = [line for line in lines if firsts[line["id"]] is line][:MOST_LINES]
-    others = [line for line in lines if firsts[line["id"]] is not line][: MOST_LINES - len(kept)]
+    firsts = {line.id: line for line in reversed(lines)}
+    kept = [line for line in lines if firsts[line.id] is line][:MOST_LINES]
+    others = [line for line in lines if firsts[line.id] is not line][: MOST_LINES - len(kept)]
     return [line for line in lines if any(line is each for each in (*kept, *others))]
 
 
@@ -77,10 +84,10 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %" if value >= 0.1 or value == 0 else f"{100 * value:.1f} %"
 
 
-def evidence(share: Mapping[str, Any]) -> str:
+def evidence(share: Share) -> str:
     """n and interval of a share."""
-    low, high = (100 * bound for bound in share["interval"])
-    return f"{share['hits']:,} of {share['n']:,}, 95 % interval {low:.1f} to {high:.1f} %"
+    low, high = (100 * bound for bound in share.interval)
+    return f"{share.hits:,} of {share.n:,}, 95 % interval {low:.1f} to {high:.1f} %"
 
 
 def named(names: Sequence[str], limit: int = 3) -> str:
@@ -92,75 +99,75 @@ def named(names: Sequence[str], limit: int = 3) -> str:
 # ---- the rules ----
 
 
-def answers_nonsense(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def answers_nonsense(report: LimitsReport, rules: Rules) -> Found | None:
     """S1: meaningless images are accepted."""
-    found = [row for row in report["nonsense"] if row["is_meaningless"]]
-    if not found or report["contract"]["threshold"] is None:
+    found = [row for row in report.nonsense if row.is_meaningless]
+    if not found or report.contract.threshold is None:
         return None
-    bad = sorted((row for row in found if row["accepted"]["value"] > rules.nonsense_accepted), key=_accepted)
+    bad = sorted((row for row in found if row.accepted.value > rules.nonsense_accepted), key=_accepted)
     if not bad:
         return []
     worst = bad[-1]
-    kinds = named([row["name"] for row in reversed(bad)])
+    kinds = named([row.name for row in reversed(bad)])
     text = f"It accepts meaningless images: {percent(_accepted(worst))} of {kinds.partition(',')[0]}."
     limit = percent(rules.nonsense_accepted)
-    return [(text, f"{evidence(worst['accepted'])}; {len(bad)} of {len(found)} kinds above {limit}: {kinds}")]
+    return [(text, f"{evidence(worst.accepted)}; {len(bad)} of {len(found)} kinds above {limit}: {kinds}")]
 
 
-def _accepted(row: Mapping[str, Any]) -> float:
-    return float(row["accepted"]["value"])
+def _accepted(row: NonsenseRow) -> float:
+    return row.accepted.value
 
 
-def misses_unknown_classes(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def misses_unknown_classes(report: LimitsReport, rules: Rules) -> Found | None:
     """S2: near unknown classes, or held-out classes of its own, cannot be told apart."""
-    score = report["unknown"]["summary_score"]
-    near = [row for row in report["unknown"]["sets"] if row["near"]]
-    lows = [(row["scores"][score], f"{row['name']} (n = {row['n']:,})") for row in near if score in row["scores"]]
-    mean = report["leave_out"].get("mean", {}).get(report["leave_out"].get("score"))
-    if mean:
-        lows.append(({"auroc": mean["auroc"], "auroc_interval": mean["interval"]}, f"held-out classes ({mean['n']})"))
-    lows = [(row, name) for row, name in lows if row["auroc_interval"]]
-    if not lows:
+    score = report.unknown.summary_score
+    near = [row for row in report.unknown.sets if row.near]
+    lows = [(row.scores[score], f"{row.name} (n = {row.n:,})") for row in near if score in row.scores]
+    aurocs = [(row.auroc_interval, row.auroc, name) for row, name in lows]
+    if isinstance(report.leave_out, HeldOutReport):
+        mean = report.leave_out.mean[report.leave_out.score]
+        aurocs.append((mean.interval, mean.auroc, f"held-out classes ({mean.n})"))
+    known = [(interval, auroc, name) for interval, auroc, name in aurocs if interval]
+    if not known:
         return None
-    row, name = min(lows, key=lambda pair: float(pair[0]["auroc_interval"][0]))
-    if row["auroc_interval"][0] >= rules.auroc:
+    (low, high), auroc, name = min(known, key=lambda row: row[0][0])
+    if low >= rules.auroc:
         return []
-    low, high = row["auroc_interval"]
-    told = f"AUROC {row['auroc']:.3f}, 95 % interval {low:.3f} to {high:.3f}, on {name}"
+    told = f"AUROC {auroc:.3f}, 95 % interval {low:.3f} to {high:.3f}, on {name}"
     return [("It cannot tell unknown classes from known ones reliably.", told)]
 
 
-def accepts_unknown(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def accepts_unknown(report: LimitsReport, rules: Rules) -> Found | None:
     """S3: more than half of an unknown set may be accepted."""
-    sets = [row for row in report["unknown"]["sets"] if row["accepted"]]
+    sets = [(row.accepted, row) for row in report.unknown.sets if row.accepted]
     if not sets:
         return None
-    lines = []
-    for row in sorted(sets, key=_accepted, reverse=True):
-        if row["accepted"]["interval"][1] > rules.unknown_accepted:
-            called = max(row["calls"]["called"], key=lambda name: int(row["calls"]["called"][name]))
-            above_half = row["accepted"]["value"] > rules.unknown_accepted
-            start = "More than" if above_half else "Perhaps more than"
-            share = percent(rules.unknown_accepted)
-            text = f"{start} {share} of {row['name']}, which it does not know, is accepted, most often as “{called}”."
-            lines.append((text, evidence(row["accepted"])))
-    return lines
+    most_first = sorted(sets, key=lambda pair: pair[0].value, reverse=True)
+    return [
+        (_accepted_in_words(row, accepted, rules.unknown_accepted), evidence(accepted))
+        for accepted, row in most_first
+        if accepted.interval[1] > rules.unknown_accepted
+    ]
 
 
-def breaks_under_corruption(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def _accepted_in_words(row: UnknownSet, accepted: Share, limit: float) -> str:
+    called = max(row.calls.called, key=lambda name: row.calls.called[name])
+    start = "More than" if accepted.value > limit else "Perhaps more than"
+    return f"{start} {percent(limit)} of {row.name}, which it does not know, is accepted, most often as “{called}”."
+
+
+def breaks_under_corruption(report: LimitsReport, rules: Rules) -> Found | None:
     """S4: a family of corruptions costs more than ten points at a mild severity."""
-    found = report["corruptions"]
-    if "families" not in found:
+    found = report.corruptions
+    if isinstance(found, NotMeasured):
         return None
-    clean = found["clean"]["value"]
+    clean = found.clean.value
     lines = []
-    for family, by_severity in found["families"].items():
-        broken = [int(severity) for severity, accuracy in by_severity.items() if accuracy < clean - found["drop"]]
+    for family, by_severity in found.families.items():
+        broken = [severity for severity, accuracy in by_severity.items() if accuracy < clean - found.drop]
         if broken and min(broken) <= rules.breaking_severity:
-            accuracy = by_severity[str(min(broken))]
-            told = (
-                f"accuracy {percent(clean)} to {percent(accuracy)} at severity {min(broken)} of 5, n = {found['n']:,}"
-            )
+            accuracy = by_severity[min(broken)]
+            told = f"accuracy {percent(clean)} to {percent(accuracy)} at severity {min(broken)} of 5, n = {found.n:,}"
             lines.append((f"Do not use it on {IN_WORDS.get(family, family)} images.", told))
     return lines
 
@@ -168,110 +175,110 @@ def breaks_under_corruption(report: Report, rules: Rules) -> list[tuple[str, str
 IN_WORDS = {"noise": "noisy", "blur": "blurred", "weather": "weather-affected", "digital": "low-contrast or compressed"}
 
 
-def loses_elsewhere(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def loses_elsewhere(report: LimitsReport, rules: Rules) -> Found | None:
     """S5: accuracy falls on other images of the same classes."""
-    if not report["shift"]:
+    if not report.shift:
         return None
     return [
         (
-            f"On {row['name']} expect {percent(row['accuracy']['value'])} instead of {percent(row['own']['value'])}.",
-            f"gap 95 % interval {100 * row['gap']['interval'][0]:.1f} to {100 * row['gap']['interval'][1]:.1f} points, "
-            f"n = {row['n']:,}",
+            f"On {row.name} expect {percent(row.accuracy.value)} instead of {percent(row.own.value)}.",
+            f"gap 95 % interval {100 * row.gap.interval[0]:.1f} to {100 * row.gap.interval[1]:.1f} points, "
+            f"n = {row.n:,}",
         )
-        for row in report["shift"]
-        if row["gap"]["interval"][0] > rules.shift_gap
+        for row in report.shift
+        if row.gap.interval[0] > rules.shift_gap
     ]
 
 
-def is_overconfident(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def is_overconfident(report: LimitsReport, rules: Rules) -> Found | None:
     """S6: confidence is too high, beyond what chance gives."""
-    row = report["calibration"]["rows"]["raw"]
-    if row["ece"] <= row["ece_if_calibrated"][1] or row["overconfidence"] <= rules.overconfidence:
+    row = report.calibration.rows["raw"]
+    if row.ece <= row.ece_if_calibrated[1] or row.overconfidence <= rules.overconfidence:
         return []
-    temperature = report["calibration"]["temperature"]
+    temperature = report.calibration.temperature
     advice = f"; divide the logits by {temperature:.2f}" if temperature else ""
-    band = f"a calibrated one stays below {percent(row['ece_if_calibrated'][1])}"
-    told = f"ECE {percent(row['ece'])}, {band}, n = {row['n']:,}"
-    return [(f"Its confidence is too high by {100 * row['overconfidence']:.1f} points{advice}.", told)]
+    band = f"a calibrated one stays below {percent(row.ece_if_calibrated[1])}"
+    told = f"ECE {percent(row.ece)}, {band}, n = {row.n:,}"
+    return [(f"Its confidence is too high by {100 * row.overconfidence:.1f} points{advice}.", told)]
 
 
-def fails_silently(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def fails_silently(report: LimitsReport, rules: Rules) -> Found | None:
     """S7: under a shift, images are wrong and accepted all the same."""
-    cells = [
-        (cell["silent"], f"{cell['corruption'].replace('_', ' ')} at severity {cell['severity']}")
-        for cell in report["corruptions"].get("cells", [])
-    ]
-    cells += [(row["silent"], row["name"]) for row in report["shift"]]
-    if not cells or report["contract"]["threshold"] is None:
+    cells = [(row.silent, row.name) for row in report.shift]
+    if isinstance(report.corruptions, CorruptionReport):
+        corrupted = report.corruptions.cells
+        names = (f"{cell.corruption.replace('_', ' ')} at severity {cell.severity}" for cell in corrupted)
+        cells = [*zip((cell.silent for cell in corrupted), names, strict=True), *cells]
+    if not cells or report.contract.threshold is None:
         return None
-    bad = [(share, name) for share, name in cells if share["value"] > rules.silent_failures]
+    bad = [(share, name) for share, name in cells if share.value > rules.silent_failures]
     if not bad:
         return []
-    share, name = max(bad, key=lambda pair: float(pair[0]["value"]))
-    text = f"Under {name}, {percent(share['value'])} of the images are wrong and accepted all the same."
+    share, name = max(bad, key=lambda pair: pair[0].value)
+    text = f"Under {name}, {percent(share.value)} of the images are wrong and accepted all the same."
     return [(text, f"{evidence(share)}; {len(bad)} of {len(cells)} shifts above {percent(rules.silent_failures)}")]
 
 
-def is_weak_on_a_class(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def is_weak_on_a_class(report: LimitsReport, rules: Rules) -> Found | None:
     """S8: one class is much worse than the mean."""
-    test, worst = report["test"], report["test"]["worst"]
-    if worst is None:
+    test, worst = report.test, report.test.worst
+    if worst is None or worst.recall is None or worst.recall_interval is None:
         return None
-    far = test["macro_recall"] - worst["recall"] > rules.weak_class
-    if not far or worst["recall_interval"][1] >= test["interval"][0]:
+    far = test.macro_recall - worst.recall > rules.weak_class
+    if not far or worst.recall_interval[1] >= test.interval[0]:
         return []
-    low, high = (100 * bound for bound in worst["recall_interval"])
-    told = f"recall {percent(worst['recall'])}, 95 % interval {low:.0f} to {high:.0f} %, n = {worst['n']:,}"
-    told += f"; mean {percent(test['macro_recall'])}"
-    return [(f"It is weak on “{worst['name']}”.", told)]
+    low, high = (100 * bound for bound in worst.recall_interval)
+    told = f"recall {percent(worst.recall)}, 95 % interval {low:.0f} to {high:.0f} %, n = {worst.n:,}"
+    told += f"; mean {percent(test.macro_recall)}"
+    return [(f"It is weak on “{worst.name}”.", told)]
 
 
-def cannot_promise(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def cannot_promise(report: LimitsReport, rules: Rules) -> Found | None:
     """S9: the target risk cannot be promised for half of the images."""
-    promise = report["selective"]["promise"]
-    if promise["coverage"] is not None and promise["coverage"] >= rules.coverage:
+    promise = report.selective.promise
+    if promise.coverage is not None and promise.coverage >= rules.coverage:
         return []
-    most = f"at most {percent(promise['target'])} errors"
+    most = f"at most {percent(promise.target)} errors"
     text = f"It cannot promise {most} for {percent(rules.coverage)} of the images by abstaining."
-    told = f"n = {promise['n_val']:,} val images"
-    if promise["coverage"] is not None:
-        told = f"largest coverage with that promise: {percent(promise['coverage'])}; {told}"
-    elif promise["n_val"] < promise["needs"]:
-        told += f"; even without an error that takes {promise['needs']:,}"
+    told = f"n = {promise.n_val:,} val images"
+    if promise.coverage is not None:
+        told = f"largest coverage with that promise: {percent(promise.coverage)}; {told}"
+    elif promise.needs is not None and promise.n_val < promise.needs:
+        told += f"; even without an error that takes {promise.needs:,}"
     else:
         told = f"too many of its most confident answers are wrong; {told}"
     return [(text, told)]
 
 
-def separates_by_statistics(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def separates_by_statistics(report: LimitsReport, rules: Rules) -> Found | None:
     """S10: brightness or sharpness alone tells an unknown set apart nearly as well."""
-    score = report["unknown"]["summary_score"]
-    sets = [row for row in report["unknown"]["sets"] if row["scores"].get(score, {}).get("auroc") is not None]
+    score = report.unknown.summary_score
+    aurocs = [(row.scores[score].auroc if score in row.scores else None, row) for row in report.unknown.sets]
+    sets = [(auroc, row) for auroc, row in aurocs if auroc is not None]
     if not sets:
         return None
-    found = [row for row in sets if row["scores"][score]["auroc"] - row["low_level"]["auroc"] < rules.low_level]
     return [
         (
-            f"The result on {row['name']} is about image statistics, not content.",
-            f"{row['low_level']['statistic']} alone: AUROC {row['low_level']['auroc']:.3f}; "
-            f"{score}: {row['scores'][score]['auroc']:.3f}; n = {row['n']:,}",
+            f"The result on {row.name} is about image statistics, not content.",
+            f"{row.low_level.statistic} alone: AUROC {row.low_level.auroc:.3f}; {score}: {auroc:.3f}; n = {row.n:,}",
         )
-        for row in found
+        for auroc, row in sets
+        if auroc - row.low_level.auroc < rules.low_level
     ]
 
 
-def is_thin(report: Report, rules: Rules) -> list[tuple[str, str]] | None:
+def is_thin(report: LimitsReport, rules: Rules) -> Found | None:
     """S11: too few images."""
     found = too_few(report, rules)
     return [("There are too few images to say much.", "; ".join(found[:5]))] if found else []
 
 
-def too_few(report: Report, rules: Rules) -> list[str]:
+def too_few(report: LimitsReport, rules: Rules) -> list[str]:
     """Classes and sets with too few images."""
-    test = report["test"]["per_class"]
-    classes = [f"{row['name']} (n = {row['n']})" for row in test if row["n"] < rules.few_per_class]
-    sets = [f"{row['name']} (n = {row['n']})" for row in report["unknown"]["sets"] if row["n"] < rules.few_unknown]
-    val = report["contract"]["n_thresholds"]
+    test = report.test.per_class
+    classes = [f"{row.name} (n = {row.n})" for row in test if row.n < rules.few_per_class]
+    sets = [f"{row.name} (n = {row.n})" for row in report.unknown.sets if row.n < rules.few_unknown]
+    val = report.contract.n_thresholds
     return [*classes, *sets, *([f"thresholds (n = {val} val images)"] if val < rules.few_unknown else [])]
 
 
@@ -293,35 +300,36 @@ RULES = (
 # ---- what was not looked at ----
 
 
-def tested(report: Report) -> str:
+def tested(report: LimitsReport) -> str:
     """What the sentence that no limit was found rests on."""
-    parts = [f"n = {report['test']['n']:,} test images"]
-    parts += [f"{len(report['unknown']['sets'])} unknown sets"] if report["unknown"]["sets"] else []
-    parts += [f"{len(report['corruptions']['cells'])} corrupted versions"] if "cells" in report["corruptions"] else []
+    parts = [f"n = {report.test.n:,} test images"]
+    parts += [f"{len(report.unknown.sets)} unknown sets"] if report.unknown.sets else []
+    if isinstance(report.corruptions, CorruptionReport):
+        parts.append(f"{len(report.corruptions.cells)} corrupted versions")
     return ", ".join(parts) + "; see what was not tested"
 
 
-def not_tested(report: Report) -> list[str]:
+def not_tested(report: LimitsReport) -> list[str]:
     """What a reader may think was tested and was not."""
     return list(_not_tested(report))
 
 
-def _not_tested(report: Report) -> Iterator[str]:
-    if not report["unknown"]["sets"]:
+def _not_tested(report: LimitsReport) -> Iterator[str]:
+    if not report.unknown.sets:
         yield "images of unknown classes from outside (--ood NAME or FOLDER)"
-    if not report["shift"]:
+    if not report.shift:
         yield "newly collected images of the same classes (--shift FOLDER)"
-    if "cells" not in report["corruptions"]:
-        yield f"noise, blur, weather and compression: {report['corruptions'].get('reason', 'not run')}"
-    elif report["corruptions"]["is_fast"]:
+    if isinstance(report.corruptions, NotMeasured):
+        yield f"noise, blur, weather and compression: {report.corruptions.reason}"
+    elif report.corruptions.is_fast:
         yield "ten of the fifteen corruptions, and severities 2 and 4 (--corruptions full)"
-    if "rows" not in report["leave_out"]:
-        yield f"held-out classes of its own: {report['leave_out'].get('reason', 'not run')}"
-    elif not report["leave_out"]["clean"]:
+    if isinstance(report.leave_out, NotMeasured):
+        yield f"held-out classes of its own: {report.leave_out.reason}"
+    elif not report.leave_out.clean:
         yield "held-out classes that the body has never seen (--leave-out full)"
-    if not report["nuisance"]:
+    if not report.nuisance:
         yield "moved, scaled, turned, cropped and covered images (--sweeps)"
-    if not report["field"]:
+    if not report.field:
         yield "images from where it will be used (--field FOLDER)"
     yield "images made to deceive it (adversarial examples)"
     yield "all other unknown classes: the sets used here are a sample, and detection on them is no guarantee"

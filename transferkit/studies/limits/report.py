@@ -1,0 +1,147 @@
+"""What a limits report holds, as `transferkit.limits` returns it and limits.json keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from transferkit.runtime.files import read_arrays
+from transferkit.runtime.json_files import SCHEMAS
+from transferkit.runtime.records import read_result_record, write_record
+from transferkit.studies.limits.abstaining import CandidateSets, SelectiveReport
+from transferkit.studies.limits.corruption_severity import CorruptionReport
+from transferkit.studies.limits.deployment import DeploymentReport
+from transferkit.studies.limits.distribution_shift import ShiftReport
+from transferkit.studies.limits.gallery import GalleryGroup
+from transferkit.studies.limits.in_distribution import CalibrationReport, Contract, OwnTest
+from transferkit.studies.limits.leave_out import HeldOutReport
+from transferkit.studies.limits.nonsense import NonsenseRow
+from transferkit.studies.limits.nuisance import SweepReport
+from transferkit.studies.limits.open_world import OpenWorldReport
+from transferkit.studies.limits.out_of_distribution import UnknownReport
+from transferkit.studies.limits.settings import LimitsSettings
+from transferkit.studies.limits.shares import NotMeasured
+from transferkit.studies.limits.strips import StripRow
+
+FILE = "limits.json"
+PICTURES_FILE = "pictures.safetensors"
+
+Light = Literal["red", "amber", "none"]
+State = Literal["fired", "not fired", "not tested"]
+
+
+@dataclass(frozen=True)
+class SummaryLine:
+    """A sentence of the first page with its evidence.
+
+    Attributes:
+        id: Of its rule, S1 ... S11; OK for the sentence that no limit was found.
+        light: How serious it is.
+    """
+
+    id: str
+    light: Light
+    text: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class RuleState:
+    """A rule of the summary: what it looks at, the threshold's name and value, and what came of it."""
+
+    id: str
+    about: str
+    rule: str
+    threshold: float
+    state: State
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The first page: at most ten lines, the state of every rule, and what was not tested."""
+
+    lines: tuple[SummaryLine, ...] = ()
+    rules: tuple[RuleState, ...] = ()
+    not_tested: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class LimitsReport:
+    """Where not to trust a finished run.
+
+    Attributes:
+        command: That made it.
+        settings: What was asked for.
+        notes: What a reader must know of the images.
+        contract: What the run promises.
+        test: Its own test images.
+        calibration: Whether its confidence can be believed.
+        selective: What abstaining would buy.
+        conformal: Candidate sets, by what they promise.
+        corruptions: Noise, blur, weather, compression.
+        shift: Other images of its classes, by set.
+        unknown: Images of classes that it does not know.
+        leave_out: Its own classes held out.
+        nonsense: Images that show nothing, by kind.
+        nuisance: Harmless changes in steps; None where not asked for.
+        open_world: Errors where some inputs show unknown things.
+        field: Unlabelled images from where it is to be used; None where there were none.
+        made: When, ISO 8601.
+        gallery: Pictures worth a look, as numbers into pictures.safetensors; likewise `strips`.
+        summary: The first page.
+        seconds: The time that all this took.
+        folder: Where it and its page are.
+        schema: Of limits.json.
+    """
+
+    command: str
+    settings: LimitsSettings
+    notes: tuple[str, ...]
+    contract: Contract
+    test: OwnTest
+    calibration: CalibrationReport
+    selective: SelectiveReport
+    conformal: tuple[CandidateSets, ...]
+    corruptions: CorruptionReport | NotMeasured
+    shift: tuple[ShiftReport, ...]
+    unknown: UnknownReport
+    leave_out: HeldOutReport | NotMeasured
+    nonsense: tuple[NonsenseRow, ...]
+    nuisance: SweepReport | None
+    open_world: OpenWorldReport
+    field: DeploymentReport | None
+    made: str = ""
+    gallery: tuple[GalleryGroup, ...] = ()
+    strips: tuple[StripRow, ...] = ()
+    summary: Summary = Summary()
+    seconds: float = 0.0
+    folder: str = ""
+    schema: int = SCHEMAS[FILE]
+
+    def __repr__(self) -> str:
+        """The lines of the summary, and where to read more."""
+        lines = "\n".join(f"  {line.id}: {line.text}" for line in self.summary.lines)
+        return f"LimitsReport of {self.contract.run}:\n{lines}\nReport: {self.folder}/limits.html"
+
+    def _repr_html_(self) -> str:
+        """The page, for notebooks."""
+        from transferkit.report.page import framed
+        from transferkit.studies.limits.page import limits_page
+
+        pictures, _ = read_arrays(Path(self.folder) / PICTURES_FILE)
+        return framed(limits_page(self, pictures["pixels"]))
+
+
+def read_limits_report(folder: Path) -> LimitsReport:
+    """The limits report in a folder.
+
+    Raises:
+        TransferkitError: If there is none, it is damaged, or another version computed its numbers in another way.
+    """
+    return read_result_record(folder / FILE, LimitsReport)
+
+
+def write_limits_report(folder: Path, report: LimitsReport) -> None:
+    """Leave a limits report in its folder as limits.json."""
+    write_record(folder / FILE, report)
