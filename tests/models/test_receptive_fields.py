@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.models.mlp_mixer import MlpMixer
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from transferkit.models.backbones import small_cnns, timm_models
 from transferkit.models.backbones.cifar_resnets import ResidualBlock
 from transferkit.models.backbones.torchvision_models import architecture, build
+from transferkit.models.measured_fields import measured_fields
 from transferkit.models.receptive_fields import LayerFacts, layers, total_flops
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import SILENT
@@ -167,7 +170,61 @@ def test_a_network_that_cannot_be_traced_still_has_shapes() -> None:
     facts = facts_of(nn.Sequential(DependsOnValues()), 8)
 
     assert facts["0.convolution"].shape == (4, 6, 6)
-    assert facts["0.convolution"].receptive_field is None
+    assert facts["0.convolution"].receptive_field == 3  # measured
+
+
+def test_a_measured_field_is_the_one_that_kernels_and_strides_give() -> None:
+    body = timm_models.created("resnet18", 64, {"num_classes": 0}).eval()
+    names = ["conv1", "maxpool", "layer1.0", "layer1.1.conv1", "layer1"]
+
+    measured = measured_fields(body, 64, names)
+
+    facts = facts_of(body, 64)
+    assert measured == {name: facts[name].receptive_field for name in names}
+
+
+def test_a_measured_field_that_reaches_both_borders_is_global() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 2, 5, padding=2), nn.Conv2d(2, 2, 5, padding=2)).eval()
+
+    assert measured_fields(body, 7, ["0", "1"]) == {"0": 5, "1": "global"}  # 9 px of 7
+
+
+def test_a_module_that_does_not_see_the_image_has_no_measured_field() -> None:
+    assert "dropout" not in measured_fields(AddsPositions().eval(), 8, ["dropout", "convolution"])
+
+
+def test_a_network_that_refuses_pixels_that_are_no_numbers_is_not_measured() -> None:
+    class Refuses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 4, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.isfinite().all()
+            return nn.functional.relu(self.convolution(images))
+
+    assert measured_fields(Refuses().eval(), 8, ["convolution"]) == {}
+
+
+def test_windows_of_swin_grow_from_7_patches_to_14() -> None:
+    body = SwinTransformer(img_size=112, embed_dim=12, depths=(2,), num_heads=(2,), num_classes=0)
+
+    facts = facts_of(body, 112)
+
+    assert facts["patch_embed"].receptive_field == 4
+    assert facts["layers.0.blocks.0"].receptive_field == 28  # 7 patches of 4 px (Liu et al. 2021, section 3.2)
+    assert facts["layers.0.blocks.1"].receptive_field == 56  # shifted windows join two of them
+
+
+def test_mixing_of_tokens_sees_everything_and_what_stands_before_does_not() -> None:
+    body = MlpMixer(img_size=32, patch_size=8, num_blocks=1, embed_dim=16, num_classes=0)
+
+    facts = facts_of(body, 32)
+
+    assert facts["stem"].receptive_field == 8
+    assert facts["blocks.0.norm1"].receptive_field == 8
+    assert facts["blocks.0.mlp_tokens.fc1"].receptive_field == "global"
+    assert facts["norm"].receptive_field == "global"
 
 
 def test_attention_sees_everything_and_its_patches_do_not() -> None:

@@ -14,6 +14,7 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from transferkit.models.classifier import Classifier
+from transferkit.models.measured_fields import measured_fields
 from transferkit.runtime.errors import TransferkitError
 
 
@@ -27,9 +28,10 @@ class LayerFacts:
         shape: Of its output for one image, without the batch.
         receptive_field: Side in px of the square of the input that one output value can depend on, before it is cut at
             the image's border; the maximum over all paths. `global` from the first layer that looks everywhere
-            (pooling to one value, attention); None where the network cannot be traced. Statistics of normalisation
-            layers are not counted.
-        stride: Input px between neighbouring output values; None where there are no neighbours.
+            (pooling to one value, attention). Where kernels and strides do not tell it (attention in windows, token
+            mixing, networks that cannot be traced) it is measured near the middle, and `global` once it reaches both
+            borders. Statistics of normalisation layers are not counted. None where a layer does not see the image.
+        stride: Input px between neighbouring output values; None where there are no neighbours or they are not known.
         parameters: Of the layer and everything in it.
         flops: Operations for one image, two per multiply-add, of convolutions, linear layers and attention.
     """
@@ -66,13 +68,14 @@ def layers(network: Classifier | nn.Module, size: int) -> list[LayerFacts]:
 def _body_layers(body: nn.Module, size: int) -> list[LayerFacts]:
     shapes, flops = measured(body, size)
     fields = receptive_fields(body, size)
+    by_experiment = measured_fields(body, size, [name for name in shapes if fields.get(name) is None])
     modules = dict(body.named_modules())
     return [
         LayerFacts(
             name=name,
             kind=type(modules[name]).__name__,
             shape=shape,
-            receptive_field=field_px(fields.get(name)),
+            receptive_field=field_px(fields.get(name)) or by_experiment.get(name),
             stride=stride_px(fields.get(name)),
             parameters=sum(parameter.numel() for parameter in modules[name].parameters()),
             flops=flops.get(name, 0),
@@ -260,6 +263,8 @@ def behind(node: fx.Node, source: fx.Node, modules: Mapping[str, nn.Module], bef
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     if node.target is operator.getitem:
         return sliced(node.args[1], before)
+    if name == "linear":
+        return behind_linear(source, before)
     if name in POINTWISE:
         return before
     if name in ("mean", "sum", "amax"):
@@ -268,18 +273,17 @@ def behind(node: fx.Node, source: fx.Node, modules: Mapping[str, nn.Module], bef
         return windowed(before, *_pool_arguments(node))
     if name in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
         return pooled_to(before, _map_sides(source), _map_sides(node))
-    return "global" if name in GLOBAL else None
+    return None
 
 
 # Operations after which a value still depends on the same pixels as before.
 POINTWISE = {
     *("add", "iadd", "sub", "isub", "mul", "imul", "truediv", "itruediv", "neg", "pow", "add_", "mul_", "div", "clamp"),
     *("relu", "relu_", "relu6", "gelu", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh", "softmax", "elu"),
-    *("leaky_relu", "dropout", "batch_norm", "layer_norm", "group_norm", "linear", "normalize", "mish", "exp", "sqrt"),
+    *("leaky_relu", "dropout", "batch_norm", "layer_norm", "group_norm", "normalize", "mish", "exp", "sqrt"),
     *("cat", "stack", "chunk", "split", "unbind", "pad", "flatten", "reshape", "view", "permute", "transpose"),
     *("contiguous", "unsqueeze", "squeeze", "expand", "expand_as", "to", "float", "type_as", "clone", "detach"),
 }
-GLOBAL = {"matmul", "bmm", "scaled_dot_product_attention", "einsum", "baddbmm"}
 
 
 def behind_module(module: nn.Module, source: fx.Node, node: fx.Node, before: Field) -> Field:
@@ -294,12 +298,18 @@ def behind_module(module: nn.Module, source: fx.Node, node: fx.Node, before: Fie
         case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d():
             return pooled_to(before, _map_sides(source), _map_sides(node))
         case nn.Linear():
-            return "global" if len(_shape(source) or ()) == 2 else before
+            return behind_linear(source, before)
         case nn.MultiheadAttention():
             return "global"
         case nn.ConvTranspose2d() | nn.Upsample() | nn.PixelShuffle() | nn.RNNBase():
             return None
     return before
+
+
+def behind_linear(source: fx.Node, before: Field) -> Field:
+    """Behind a dense layer: it looks at all of (N, D), at one place of (N, H, W, C); (N, L, C) may be transposed."""
+    axes = len(_shape(source) or ())
+    return "global" if axes == 2 else before if axes == 4 else None
 
 
 def windowed(before: Field, kernel: Any, stride: Any, dilation: Any = 1) -> Field:
