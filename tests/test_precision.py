@@ -14,6 +14,7 @@ from transferkit.data.images import Images
 from transferkit.features.fast_classifier import collect
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.stored import stored_features
+from transferkit.features.stored_answers import StoredAnswers
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.ood import rejection
@@ -23,7 +24,6 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.machine import Runtime
-from transferkit.studies.limits.passes import OutputStore
 
 NAMES = ("cat", "dog", "ship")
 BODIES = [("resnet-mini", 8), ("timm/test_efficientnet", 32), ("timm/test_vit", 32)]
@@ -59,14 +59,15 @@ def close_to(expected: np.ndarray) -> object:
 
 
 def test_every_batch_size_and_every_pass_give_the_same(
-    classifier: Classifier, runtime: Runtime, images: Images, tmp_path: Path
+    classifier: Classifier, runtime: Runtime, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """13 images leave batches of 1 and 3 behind those of 4 and 5; single images take other kernels."""
     expected = collect(classifier, images, runtime, SILENT, "")
 
     in_parts = [collect(classifier, images, runtime, SILENT, "", size) for size in (1, 4, 5)]
     stored = stored_features(classifier, images, runtime, SILENT, "", 6)
-    asked = OutputStore(tmp_path, classifier, runtime, SILENT, "digest").outputs(images, "")
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path))  # where nothing is stored yet
+    asked = StoredAnswers(classifier, runtime, SILENT).outputs(images, "")
 
     for outputs in in_parts:
         assert outputs.features == close_to(expected.features)

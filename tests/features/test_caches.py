@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import transferkit
 from PIL import Image
 
 from transferkit.data import datasets
+from transferkit.data.images import Images
 from transferkit.features import caches, inventory
 from transferkit.features.extractor import FeatureExtractor
 from transferkit.features.store import open_store
 from transferkit.features.stored import stored_features
 from transferkit.models import backbones
-from transferkit.recipe import parse
+from transferkit.recipe import BackboneSettings, parse
 from transferkit.runtime import cached_files
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.machine import Runtime
@@ -47,6 +49,18 @@ def test_features_of_a_data_set_name_network_layer_and_part(features_of_digits: 
 
     assert found.what == "resnet-mini (random initialisation), layer penultimate, 8 px, fp32-cpu"
     assert (found.of, found.images) == ("digits, val", features_of_digits)
+
+
+@pytest.mark.usefixtures("features_of_digits")
+def test_features_that_were_stored_in_several_pieces_are_one_line() -> None:
+    classifier = backbones.load(BackboneSettings(name="resnet-mini", weights="none"), ("a",), 8, SILENT)
+    pixels = np.arange(6, dtype=np.uint8).reshape(6, 1, 1, 1) + np.zeros((1, 3, 8, 8), np.uint8)
+    images = Images.from_pixels(pixels, None, ())
+
+    for part in (images.subset([0, 1, 2, 3]), images.subset([4, 5])):
+        stored_features(classifier, part, CPU, SILENT, "")
+
+    assert [found.images for found in caches.kept() if not found.of] == [6]
 
 
 def test_features_of_files_name_their_folder(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from torch import nn
 
 from transferkit.data.images import Images
 from transferkit.features import inventory
+from transferkit.features.cached_outputs import outputs_of
+from transferkit.features.fast_classifier import collect
 from transferkit.features.inventory import entries
 from transferkit.features.keys import Key, key_of, weights_digest
 from transferkit.features.layer_network import LayerNetwork
@@ -213,6 +215,32 @@ def test_stored_features_equal_those_of_a_pass_through_the_classifier() -> None:
     assert found.shape == (12, 4)
     assert np.allclose(found, expected, atol=1e-5)
     assert np.array_equal(found, again)
+
+
+def test_stored_features_are_averaged_as_the_classifier_averages_them() -> None:
+    """So that the head meets in every command what it met where it was fitted."""
+    images, classifier = small_images(), small_classifier()
+    plain = stored_features(classifier, images, CPU, SILENT, "features")
+    classifier.averages_mirror = classifier.averages_shifts = True
+    with torch.no_grad():
+        expected = classifier.features(torch.from_numpy(images.pixels)).numpy()
+
+    found = stored_features(classifier, images, CPU, SILENT, "features")
+
+    assert np.allclose(found, expected, atol=1e-5)
+    assert not np.allclose(found, plain, atol=1e-3)
+
+
+def test_a_frozen_body_gives_the_outputs_of_every_other_pass_under_test_time_augmentation() -> None:
+    images, classifier = small_images(), small_classifier()
+    classifier.freeze(["all"])
+    classifier.averages_mirror = True
+
+    stored = outputs_of(classifier, images, CPU, SILENT, "")
+    passed = collect(classifier, images, CPU, SILENT, "")
+
+    assert classifier.has_frozen_body
+    assert np.allclose(stored.logits, passed.logits, atol=1e-5)
 
 
 def test_computing_features_leaves_the_global_random_numbers_alone() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferkit.data.datasets import folder_cache
@@ -57,10 +57,20 @@ def sizes() -> Iterator[str]:
 
 def kept() -> Iterator[Kept]:
     """Every stored thing: features, what was used last first; then decoded images, then downloads."""
-    yield from map(_features, reversed(inventory.entries()))
+    yield from _together(map(_features, reversed(inventory.entries())))
     for name, described in (("images", _decoded), ("downloads", _downloaded)):
         found = (path for folder in folders_of(name) if folder.is_dir() for path in _things(folder))
         yield from map(described, sorted(found))
+
+
+def _together(features: Iterable[Kept]) -> Iterable[Kept]:
+    """Those of one network and layer on one set of images as one, however many segments hold them."""
+    sums: dict[tuple[str, str], Kept] = {}
+    for part in features:
+        known = sums.get((part.what, part.of), replace(part, images=0, bytes=0))
+        images = (known.images or 0) + (part.images or 0)
+        sums[part.what, part.of] = replace(known, images=images, bytes=known.bytes + part.bytes)
+    return sums.values()
 
 
 def _things(folder: Path) -> Iterator[Path]:

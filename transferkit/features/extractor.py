@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from transferkit.features.about import about
 from transferkit.features.engine import BatchSize, Engine, finite, gathered
+from transferkit.features.inventory import described
 from transferkit.features.keys import Key, key_of
 from transferkit.features.layer_network import Compile, LayerNetwork
 from transferkit.features.layers import PENULTIMATE, Pool, require_pool
@@ -114,8 +114,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._require_kinds()
         pictures = as_pictures(images, self._side_px, self.resize)
         require_pool(self.pool)
-        told = about(loaded(self._source)[0], pictures)
-        store = open_store(self._screen, told) if self.store and self.pool != "none" else None
+        about = described(loaded(self._source)[0], pictures)
+        store = open_store(self._screen, about) if self.store and self.pool != "none" else None
         if store is None:
             return gathered(self._batches(pictures, layers), len(pictures))
         keys = {name: self._key(pictures, name) for name in layers}

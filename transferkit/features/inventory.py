@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from transferkit.features.segments import INDEX
 from transferkit.runtime import cached_files, folders
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.json_files import read_object
 from transferkit.runtime.machine import cache_folder
+
+if TYPE_CHECKING:
+    from transferkit.models.classifier import Classifier
 
 DEFAULT_BUDGET = 20 * 10**9  # bytes
 BUDGET_VARIABLE = "TRANSFERKIT_FEATURE_BUDGET"
@@ -43,6 +46,30 @@ class Entry:
     width: int
     bytes: int
     last_used: float
+
+
+class Named(Protocol):
+    """Images, or files of images, by their ids."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The path or index of each image."""
+
+    def __len__(self) -> int: ...
+
+
+def described(classifier: Classifier, pictures: Named | None = None) -> dict[str, str]:
+    """What an entry says of its network and images, for people; no part of the key, so features are found as ever."""
+    network = f"{classifier.backbone} ({classifier.weights.tag})"
+    return {"network": network, "images": "" if pictures is None else origin(pictures)}
+
+
+def origin(pictures: Named) -> str:
+    """The data set or folder that images are of; empty where nothing tells, as of arrays."""
+    named: str = getattr(pictures, "origin", "")
+    if named or not len(pictures) or not os.path.exists(pictures.ids[0]):
+        return named
+    return os.path.commonpath([os.path.abspath(os.path.dirname(path)) for path in pictures.ids])
 
 
 def store_folder() -> Path:

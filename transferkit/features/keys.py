@@ -33,7 +33,7 @@ class Key:
         pool: How a map becomes a vector.
         precision: fp32 or bf16, with the type of device, whose arithmetic differs (TF32, say).
         versions: Of the libraries that compute.
-        averaging: Test-time augmentation; empty for none.
+        averaging: Test-time augmentation: what of it is on.
         format: Of the store.
     """
 
@@ -71,7 +71,7 @@ def key_of(
         pool,
         f"{precision}-{device_type}",
         versions(),
-        asdict(averaging) if averaging else {},
+        {name: True for name, is_on in asdict(averaging).items() if is_on} if averaging else {},
     )
 
 

@@ -87,6 +87,10 @@ class FeatureStore:
         fresh = Segment(self.folder, computed, digests[missing], ())
         return located([*segments, fresh], digests).gathered([*segments, fresh])
 
+    def count_missing(self, key: Key, digests: Pixels) -> int:
+        """How many of the images with these digests (N, 16) are not stored."""
+        return int((located(list(self._segments(key)), digests).segment < 0).sum())
+
     def add(self, key: Key, digests: Pixels, features: Features) -> None:
         """Keep rows; where that cannot be, say so and go on."""
         size = features.nbytes + digests.nbytes

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from transferkit.data.images import Images, Labels
-from transferkit.features.about import about
 from transferkit.features.engine import BatchSize, Engine, finite, gathered
+from transferkit.features.inventory import described
 from transferkit.features.keys import Key, key_of, weights_digest
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.layers import PENULTIMATE, Pool
@@ -33,6 +33,8 @@ def stored_features(
     pool: Pool = "avg",
 ) -> Features:
     """Features (N, D) of a classifier's body in eval mode, from the store where they are, else computed and stored.
+
+    With the classifier's own test-time augmentation, as its head meets them in every other command.
 
     The classifier stays as it is, its head does not enter. Rows may be memory-mapped copy-on-write.
 
@@ -77,15 +79,16 @@ def stored_layers(
         nonlocal computed_images
         computed_images = max(computed_images, len(missing))
         with console.progress(title, len(missing)) as progress:
-            batches = Engine(network.value, console).features_of(missing, progress, batch_size)
+            batches = Engine(network.value, console, classifier.averaging).features_of(missing, progress, batch_size)
             return gathered(finite(batches, missing.ids), len(missing))
 
-    told = about(classifier, images)
-    store = open_store(console, told) if classifier.stages else None  # raw pixels are there already
+    about = described(classifier, images)
+    store = open_store(console, about) if classifier.stages else None  # raw pixels are there already
     if store is None:
         return compute(images, layers)
-    digest, spec, place = weights_digest(classifier.body), classifier.input_spec, runtime.device.type
-    keys = {name: key_of(digest, spec, images.size_px, name, pool, runtime.precision, place) for name in layers}
+    digest, spec, averaging = weights_digest(classifier.body), classifier.input_spec, classifier.averaging
+    how = (pool, runtime.precision, runtime.device.type, averaging)
+    keys = {name: key_of(digest, spec, images.size_px, name, *how) for name in layers}
     features = served(store, keys, images, compute)
     if known := len(images) - computed_images:
         console.line(f"{title}: {known:,} of {len(images):,} img from the feature store, without a pass")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,14 @@ class Rejection:
     def score(self) -> str:
         """The detector that says how unusual an image is, a key of `ood.DETECTORS`."""
         return "msp" if self.bank is None else "knn"
+
+    @cached_property
+    def identity(self) -> str:
+        """All that decides the scores of outputs: the detector, and the images it compares with."""
+        if self.bank is None:
+            return self.score
+        digest = hashlib.sha256(self.bank.features.tobytes() + self.bank.require_labels().tobytes()).hexdigest()
+        return f"{self.score} of {len(self.bank)} images {digest}"
 
     def scores(self, outputs: Outputs) -> Floats:
         """(N,) how unusual each image is, higher = more.

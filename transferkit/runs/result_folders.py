@@ -22,14 +22,12 @@ class Kind:
         article: `this` where the folder also holds what was asked, as YAML, and the same command goes on with it.
         result: The JSON file that a finished one has; with `failures` in it, what failed is tried again.
         page: Written last.
-        kept: What is kept and used again when the rest is replaced: names that end so; and words about it.
     """
 
     name: str
     article: str
     result: str
     page: str = "report.html"
-    kept: tuple[str, str] = ("", "")
 
     def is_finished(self, folder: Path) -> bool:
         """Whether nothing is left to do there."""
@@ -41,13 +39,7 @@ class Kind:
 STUDY = Kind("study", "this", "comparison.json")
 COMPARISON = Kind("comparison", "a", "comparison.json")
 RANKING = Kind("ranking", "this", "ranking.json")
-LIMITS = Kind(
-    "limits report",
-    "a",
-    "limits.json",
-    "limits.html",
-    (".pass.safetensors", "; what the network said is kept and not computed again"),
-)
+LIMITS = Kind("limits report", "a", "limits.json", "limits.html")
 LIMITS_COMPARISON = Kind("comparison of limits", "a", "limits-comparison.json", "limits-comparison.html")
 GRADIENT_FLOW = Kind("measurement", "a", "gradient-flow.json")
 
@@ -98,11 +90,10 @@ def require_free(
     if kind.is_finished(folder):
         raise TransferkitError(
             f"{folder} already holds {kind.article} {kind.name}. Look at {folder / kind.page}, choose another folder "
-            f"with --out, or replace it with --overwrite{kind.kept[1]}."
+            f"with --out, or replace it with --overwrite."
         )
 
 
-def clear(folder: Path, kind: Kind) -> None:
+def clear(folder: Path) -> None:
     """Remove earlier results from a held folder, so that a kill cannot leave old ones beside new ones."""
-    ending = kind.kept[0]
-    folders.remove(folder, [name for name in folders.files_of(folder) if not (ending and name.endswith(ending))])
+    folders.remove(folder, folders.files_of(folder))

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 import transferkit
 from transferkit.cli.app import app
 from transferkit.data.images import Images
+from transferkit.features import keys
 from transferkit.metrics.outputs import Outputs
 from transferkit.recipe import from_options as recipe_of
 from transferkit.runs import result_folders
@@ -595,10 +596,9 @@ def test_figures_of_ones_own_stay(tmp_path: Path, report: LimitsReport) -> None:
     (place / "figs" / "mine.svg").write_text("<svg/>")
 
     with result_folders.held(place, LIMITS):
-        result_folders.clear(place, LIMITS)
+        result_folders.clear(place)
 
     assert [path.name for path in (place / "figs").iterdir()] == ["mine.svg"]
-    assert list((place / "outputs").glob("*.pass.safetensors"))
     assert not list(place.glob("limits.*"))
 
 
@@ -611,7 +611,9 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def subject(run: Run, report: LimitsReport) -> LimitsSubject:
-    return open_subject(run, Path(report.folder), 300, 0, "cpu", SILENT)
+    """Opened when the report has been made, so that the store holds what was said for it."""
+    assert report.folder
+    return open_subject(run, 300, 0, "cpu", SILENT)
 
 
 def test_the_report_accepts_what_predict_accepts(run: Run, report: LimitsReport, subject: LimitsSubject) -> None:
@@ -636,6 +638,18 @@ def test_changed_images_are_judged_by_the_shipped_score(subject: LimitsSubject) 
     assert (outputs.predictions == subject.test.predictions).all()
     assert (stored == scores).all()
     assert (again.logits == outputs.logits).all()
+
+
+def test_what_other_versions_said_is_asked_anew(subject: LimitsSubject, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, limits = subject.images["test"].subset(range(5)), subject.limits
+    subject.store.judged(images, lambda pixels, _: pixels, "as they are", limits)
+    newer = {**keys.versions(), "torch": "99.0"}
+
+    before = subject.store.missing(images, "as they are", limits)
+    monkeypatch.setattr(keys, "versions", lambda: newer)
+
+    assert before == 0
+    assert subject.store.missing(images, "as they are", limits) == 5
 
 
 def refuse_change(pixels: Any, first: int) -> Any:

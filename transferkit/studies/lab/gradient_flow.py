@@ -96,7 +96,7 @@ def carry_out(settings: GradientFlowSettings, folder: Path, console: Console, co
         "networks": networks,
         "comparisons": comparisons(networks),
     }
-    result_folders.clear(folder, GRADIENT_FLOW)
+    result_folders.clear(folder)
     write_json(folder / GRADIENT_FLOW.result, result)
     write_gradient_flow(folder)
     return result

@@ -139,7 +139,7 @@ def contract(subject: LimitsSubject) -> Contract:
         seed=run.recipe.seed,
         made=run.facts.get("started"),
         fingerprint=run.facts["data"]["fingerprint"],
-        model_digest=subject.store.model_digest,
+        model_digest=subject.classifier.digest([*subject.classifier.stages, "head"]),
         sentence=f"It can answer only one of these {len(names)} classes; on its own it has no “none of these”.",
         score=subject.limits.score,
         threshold=subject.limits.threshold(),

@@ -251,7 +251,7 @@ def collect_step(subject: LimitsSubject, images: Images, name: str, value: float
     def change(pixels: Any, first: int) -> Any:
         return changed(pixels, name, value, seed, first)
 
-    return subject.store.changed(images, change, f"nuisance {name} {value:g}, seed {seed}")
+    return subject.store.judged(images, change, f"nuisance {name} {value:g}, seed {seed}", subject.limits)[0]
 
 
 def cell(value: float, outputs: Outputs, clean: Outputs) -> SweepCell:

@@ -102,7 +102,7 @@ class Observations:
 
 
 def measure_limits(run: Run, settings: LimitsSettings, out: Path | None, work: Work) -> LimitsReport:
-    """Test a finished run, and leave limits.json, pages, scores and pictures in a folder; outputs are stored there too.
+    """Test a finished run, and leave limits.json, pages, scores and pictures in a folder; answers are stored.
 
     Raises:
         TransferkitError: If the run, its images or the images to test with do not allow it.
@@ -116,7 +116,7 @@ def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -
     """The report, written to a folder that may be written to."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     require_sources(settings)
-    subject = open_subject(run, folder, settings.train_images, settings.seed, work.device, work.console)
+    subject = open_subject(run, settings.train_images, settings.seed, work.device, work.console)
     elsewhere = load_elsewhere(subject, settings, work.console)
     observations = observe(subject, elsewhere, settings, work.console)
     measured = measure(subject, observations, settings, work)
@@ -131,7 +131,7 @@ def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -
         seconds=round(time.perf_counter() - clock, 1),
         folder=str(folder),
     )
-    result_folders.clear(folder, LIMITS)
+    result_folders.clear(folder)
     write_arrays(folder / PICTURES_FILE, {"pixels": album.pixels})
     write_scores(folder / "scores.npz", subject, observations)
     write_limits_report(folder, report)

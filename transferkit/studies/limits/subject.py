@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from transferkit.data import datasets
 from transferkit.data.images import Images, SealedImages, Splits
 from transferkit.deploy.prediction import limits_of
+from transferkit.features.stored_answers import StoredAnswers
 from transferkit.metrics.outputs import Outputs
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import LinearHead
@@ -24,7 +24,6 @@ from transferkit.runtime import machine
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.image_sets import sample
-from transferkit.studies.limits.passes import OutputStore
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class LimitsSubject:
         test: Outputs on test; the other half where there was no val.
         limits: The thresholds that the run ships, or that val gives now.
         notes: Lines that the report must show.
-        store: Keeps what the network said.
+        store: Asks the network, about each image once.
     """
 
     run: Run
@@ -55,7 +54,7 @@ class LimitsSubject:
     test: Outputs
     limits: Rejection
     notes: tuple[str, ...]
-    store: OutputStore
+    store: StoredAnswers
 
     @property
     def side_px(self) -> int:
@@ -83,7 +82,7 @@ def linear_head(head: nn.Module) -> LinearHead | None:
     return LinearHead(weight, bias)
 
 
-def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: str, console: Console) -> LimitsSubject:
+def open_subject(run: Run, train_images: int, seed: int, device: str, console: Console) -> LimitsSubject:
     """The run's network and images; outputs of train are computed, those of val and test are the stored ones.
 
     Raises:
@@ -92,8 +91,7 @@ def open_subject(run: Run, folder: Path, train_images: int, seed: int, device: s
     splits = same_images(run, console)
     runtime = machine.start(device, run.precision, run.recipe.threads)
     classifier = load_classifier(run).to(runtime.device).eval()
-    digest = classifier.digest([*classifier.stages, "head"])
-    store = OutputStore(folder / "outputs", classifier, runtime, console, digest)
+    store = StoredAnswers(classifier, runtime, console)
     notes = [*runtime.notes]
     train_part = sample(splits.train, train_images, seed)
     if len(train_part) < len(splits.train):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import torch
 from torch import Tensor
 
 from transferkit.data.images import Images
-from transferkit.features import engine, keys
+from transferkit.features import engine, inventory, keys, stored_answers
 from transferkit.features.fast_classifier import FastClassifier
+from transferkit.features.stored_answers import StoredAnswers
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.ood import rejection
@@ -19,10 +22,9 @@ from transferkit.recipe import BackboneSettings
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError
-from transferkit.studies.limits import passes
-from transferkit.studies.limits.passes import OutputStore
 
 NAMES = ("cat", "dog", "ship")
+ALONE = rejection.fit(None)  # goes by the probability alone
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +45,12 @@ def images() -> Images:
 
 
 @pytest.fixture
-def store(classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OutputStore:
-    """Files of four images, in chunks of two."""
-    monkeypatch.setattr(passes, "CHUNK", 2)
-    monkeypatch.setattr(passes, "PIECE", 4)
-    return OutputStore(tmp_path, classifier, machine.start("cpu", "fp32"), SILENT, "digest")
+def store(classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredAnswers:
+    """Pieces of four images, in chunks of two."""
+    monkeypatch.setattr(stored_answers, "CHUNK", 2)
+    monkeypatch.setattr(stored_answers, "PIECE", 4)
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path))
+    return StoredAnswers(classifier, machine.start("cpu", "fp32"), SILENT)
 
 
 def plain(classifier: Classifier, images: Images) -> np.ndarray:
@@ -68,7 +71,7 @@ def test_fast_logits_are_those_of_the_classifier(
     np.testing.assert_allclose(fast(torch.from_numpy(images.pixels))[1], plain(classifier, images), atol=1e-5)
 
 
-def test_outputs_in_pieces_are_those_of_one_pass(store: OutputStore, images: Images) -> None:
+def test_outputs_in_pieces_are_those_of_one_pass(store: StoredAnswers, images: Images) -> None:
     found = store.outputs(images, "")
 
     np.testing.assert_allclose(found.logits, plain(store.classifier, images), atol=1e-5)
@@ -76,7 +79,7 @@ def test_outputs_in_pieces_are_those_of_one_pass(store: OutputStore, images: Ima
     assert found.features.shape == (11, store.classifier.num_features)
 
 
-def test_an_image_says_the_same_whatever_its_place(store: OutputStore, images: Images) -> None:
+def test_an_image_says_the_same_whatever_its_place(store: StoredAnswers, images: Images) -> None:
     order = np.arange(11)[::-1]
 
     turned = store.outputs(images.subset(order), "").logits
@@ -84,21 +87,21 @@ def test_an_image_says_the_same_whatever_its_place(store: OutputStore, images: I
     np.testing.assert_allclose(turned, store.outputs(images, "").logits[order], atol=1e-5)
 
 
-def test_a_change_is_told_where_in_the_set_its_images_lie(store: OutputStore, images: Images) -> None:
+def test_a_change_is_told_where_in_the_set_its_images_lie(store: StoredAnswers, images: Images) -> None:
     seen: list[tuple[int, int]] = []
 
     def noted(pixels: Tensor, first: int) -> Tensor:
         seen.append((first, len(pixels)))
         return 255 - pixels
 
-    found = store.changed(images, noted, "inverted")
+    found, _ = store.judged(images, noted, "inverted", ALONE)
 
     inverted = Images.from_pixels(255 - images.pixels, images.labels, NAMES)
     assert seen == [(0, 2), (2, 2), (4, 2), (6, 2), (8, 2), (10, 1)]
     np.testing.assert_allclose(found.logits, plain(store.classifier, inverted), atol=1e-5)
 
 
-def test_a_stop_loses_no_more_than_a_piece(store: OutputStore, images: Images) -> None:
+def test_a_stop_loses_no_more_than_a_piece(store: StoredAnswers, images: Images) -> None:
     firsts: list[int] = []
 
     def stopped(pixels: Tensor, first: int) -> Tensor:
@@ -108,37 +111,80 @@ def test_a_stop_loses_no_more_than_a_piece(store: OutputStore, images: Images) -
         return pixels
 
     with pytest.raises(KeyboardInterrupt):
-        store.changed(images, stopped, "same")
-    assert store.missing(images, "same", rejection.fit(None)) == 7
-    store.changed(images, stopped, "same")
+        store.judged(images, stopped, "same", ALONE)
+    assert store.missing(images, "same", ALONE) == 7
+    store.judged(images, stopped, "same", ALONE)
 
     assert firsts == [0, 2, 4, 6, 4, 6, 8, 10]
-    assert store.missing(images, "same", rejection.fit(None)) == 0
+    assert store.missing(images, "same", ALONE) == 0
 
 
 @pytest.mark.parametrize("package", ["torch", "torchvision", "timm", "transferkit"])
 def test_after_an_upgrade_nothing_old_is_reused(
-    store: OutputStore, images: Images, package: str, monkeypatch: pytest.MonkeyPatch
+    store: StoredAnswers, images: Images, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.changed(images, lambda pixels, _: pixels, "same")
+    store.judged(images, lambda pixels, _: pixels, "same", ALONE)
     newer = {**keys.versions(), package: "99.0"}
 
-    assert store.missing(images, "same", rejection.fit(None)) == 0
+    assert store.missing(images, "same", ALONE) == 0
     monkeypatch.setattr(keys, "versions", lambda: newer)
-    assert store.missing(images, "same", rejection.fit(None)) == 11
+    assert store.missing(images, "same", ALONE) == 11
+
+
+@pytest.mark.parametrize("package", ["torch", "torchvision", "timm", "transferkit"])
+def test_after_an_upgrade_images_pass_through_the_network_again(
+    store: StoredAnswers, images: Images, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    monkeypatch.setattr(engine.Engine, "arrays", counting(passes, engine.Engine.arrays))
+    newer = {**keys.versions(), package: "99.0"}
+
+    for _ in range(2):
+        store.outputs(images, "")
+    asked_before = sum(passes)
+    monkeypatch.setattr(keys, "versions", lambda: newer)
+    store.outputs(images, "")
+
+    assert asked_before == 11
+    assert sum(passes) == 22
+
+
+def counting(passes: list[int], arrays: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(self: engine.Engine, pixels: np.ndarray) -> Any:
+        passes.append(len(pixels))
+        return arrays(self, pixels)
+
+    return counted
+
+
+def test_the_same_image_at_another_index_is_another_changed_image(store: StoredAnswers, images: Images) -> None:
+    thrice = images.subset([3, 3, 3])
+
+    found, _ = store.judged(thrice, lambda pixels, first: pixels // (1 + first), "darker by index", ALONE)
+
+    divisors = np.array([1, 1, 3], np.uint8)[:, None, None, None]  # chunks of two begin at 0 and 2
+    darker = Images.from_pixels(images.pixels[[3, 3, 3]] // divisors, None, ())
+    np.testing.assert_allclose(found.logits, plain(store.classifier, darker), atol=1e-5)
+
+
+def test_changes_of_another_image_set_are_not_reused(store: StoredAnswers, images: Images) -> None:
+    """What happens to an image may depend on those around it."""
+    store.judged(images, lambda pixels, _: pixels, "same", ALONE)
+
+    assert store.missing(images.subset(range(10)), "same", ALONE) == 10
 
 
 def test_answers_under_another_test_time_augmentation_are_not_reused(
-    store: OutputStore, images: Images, monkeypatch: pytest.MonkeyPatch
+    store: StoredAnswers, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.changed(images, lambda pixels, _: pixels, "same")
+    store.judged(images, lambda pixels, _: pixels, "same", ALONE)
 
     monkeypatch.setattr(store.classifier, "averages_mirror", True)
 
-    assert store.missing(images, "same", rejection.fit(None)) == 11
+    assert store.missing(images, "same", ALONE) == 11
 
 
-def test_changed_images_are_judged_by_the_score_that_the_run_ships(store: OutputStore, images: Images) -> None:
+def test_changed_images_are_judged_by_the_score_that_the_run_ships(store: StoredAnswers, images: Images) -> None:
     """Distances to the very images are zero."""
     own = store.outputs(images, "")
     limits = rejection.fit(None, own)
@@ -147,10 +193,10 @@ def test_changed_images_are_judged_by_the_score_that_the_run_ships(store: Output
 
     np.testing.assert_allclose(scores, limits.scores(own), atol=1e-3)
     assert store.missing(images, "same", limits) == 0
-    assert store.missing(images, "same", rejection.fit(None)) == 11
+    assert store.missing(images, "same", ALONE) == 11
 
 
-def test_images_of_classes_unknown_to_the_model_get_its_class_names(store: OutputStore, images: Images) -> None:
+def test_images_of_classes_unknown_to_the_model_get_its_class_names(store: StoredAnswers, images: Images) -> None:
     others = Images.from_pixels(images.pixels, np.zeros(11), ("stone",))
 
     found = store.outputs(others, "")
@@ -159,16 +205,16 @@ def test_images_of_classes_unknown_to_the_model_get_its_class_names(store: Outpu
     assert found.labels is None  # a stone is none of the three
 
 
-def test_damaged_weights_are_said_and_nothing_is_kept(store: OutputStore, images: Images) -> None:
+def test_damaged_weights_are_said_and_nothing_is_kept(store: StoredAnswers, images: Images) -> None:
     weight = store.classifier.get_parameter("head.weight")
     kept = weight.detach().clone()
     with torch.no_grad():
         weight.fill_(float("nan"))
 
     with pytest.raises(MachineError, match="not finite for 4 of 4 images, first 0"):
-        store.changed(images, lambda pixels, _: pixels, "same")
+        store.judged(images, lambda pixels, _: pixels, "same", ALONE)
 
-    assert list(store.folder.glob("*")) == []
+    assert inventory.entries() == []
     with torch.no_grad():
         weight.copy_(kept)
 
