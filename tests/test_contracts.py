@@ -12,7 +12,6 @@ from toy_method import ToySettings
 
 from transferkit import ood
 from transferkit.data import datasets
-from transferkit.data.datasets import DATASETS
 from transferkit.data.images import Images, Splits, split
 from transferkit.estimates import work
 from transferkit.metrics.outputs import Outputs
@@ -44,11 +43,11 @@ def data_settings(name: str) -> object:
 
 
 def test_every_menu_has_settings_and_every_setting_a_menu_entry() -> None:
-    assert {model.model_fields["name"].annotation.__args__[0] for model in DATA_MODELS} == set(DATASETS)  # type: ignore[union-attr]
+    assert {model.model_fields["name"].annotation.__args__[0] for model in DATA_MODELS.values()} == set(DATA_MODELS)  # type: ignore[union-attr]
     for name, settings in METHOD_MODELS.items():
         assert settings.model_fields["name"].annotation == Literal[name]  # type: ignore[valid-type]
         assert callable(methods.module_of(name).fit)
-    assert {card.name for card in datasets.cards()} >= set(DATASETS) - {"folder"}
+    assert {card.name for card in datasets.cards()} >= set(DATA_MODELS) - {"folder"}
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

@@ -37,7 +37,7 @@ def recipe_keys() -> str:
     """docs/recipe-keys.md."""
     groups: dict[str, Iterable[type[BaseModel]]] = {
         "The recipe": [Recipe],
-        "`data`": DATA_MODELS,
+        "`data`": DATA_MODELS.values(),
         "`backbone`": [BackboneSettings, *BACKBONE_MODELS.values()],
         "`method`": METHOD_MODELS.values(),
         "A study": [Study],

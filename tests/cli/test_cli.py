@@ -385,7 +385,7 @@ def test_doctor_says_what_to_type_when_torch_and_torchvision_do_not_match() -> N
 
 def numeric_options() -> dict[str, OptionInfo]:
     """Every numeric option that a command declares by itself; those of a recipe's keys are checked by the recipe."""
-    models = [Recipe, RankingRecipe, BackboneSettings, *DATA_MODELS, *METHOD_MODELS.values()]
+    models = [Recipe, RankingRecipe, BackboneSettings, *DATA_MODELS.values(), *METHOD_MODELS.values()]
     keys = {key for model in models for key in model.model_fields}
     found: dict[str, OptionInfo] = {}
     for command in cli.app.registered_commands:

@@ -47,9 +47,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def test_menu_cards_and_recipe_name_the_same_data_sets() -> None:
-    in_recipe = [get_args(model.model_fields["name"].annotation)[0] for model in DATA_MODELS]
+    in_recipe = [get_args(model.model_fields["name"].annotation)[0] for model in DATA_MODELS.values()]
 
-    assert list(datasets.DATASETS) == in_recipe
+    assert list(DATA_MODELS) == in_recipe
     assert [card.name.partition(":")[0] for card in datasets.cards()] == in_recipe
 
 

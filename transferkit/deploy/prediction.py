@@ -16,7 +16,6 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.models.classifier import Classifier
 from transferkit.ood import rejection
 from transferkit.ood.rejection import ACCEPTANCE, Rejection
-from transferkit.recipe import FolderData
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
@@ -164,7 +163,7 @@ def load(run: Run | Path | str, device: str = "auto") -> Model:
     runtime = machine.start(device, place.precision)
     classifier = load_classifier(place).to(runtime.device).eval()
     data = place.recipe.data
-    fit = data.fit if isinstance(data, FolderData) else "squash"
+    fit = getattr(data, "fit", "squash")
     return Model(classifier, runtime, int(min(place.facts["data"]["size_px"])), fit, limits_of(place))
 
 

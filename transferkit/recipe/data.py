@@ -4,17 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
+from transferkit.recipe.menu import ChosenFrom
 from transferkit.recipe.settings import MOST_IMAGES, SEEDS, RecipePart
 
 Group: TypeAlias = Literal["parent", "grandparent"]
 
 
+_CITE_KRIZHEVSKY = "no licence stated; the authors ask to cite Krizhevsky (2009)"
+
+
 class DataSettings(RecipePart):
-    """Keys that every data set has."""
+    """Keys that every data set has, and what a data set declares for all that need to know it.
+
+    Attributes:
+        module: Dotted name of the module that loads it, see `data.datasets`.
+        typed: What is typed after `--data`; else its name.
+        classes: How many; None where the user's own data decide.
+        images: How many, test included; None where the user's own data decide.
+        side: Of one image, in words.
+        terms: Licence or terms of use.
+        source: Where it comes from.
+        offline: Whether it works without a download.
+        mirrors: Whether a mirrored image shows the same class; a mirrored letter is another sign.
+    """
+
+    module: ClassVar[str]
+    typed: ClassVar[str] = ""
+    classes: ClassVar[int | None] = None
+    images: ClassVar[int | None] = None
+    side: ClassVar[str]
+    terms: ClassVar[str]
+    source: ClassVar[str]
+    offline: ClassVar[bool] = True
+    mirrors: ClassVar[bool] = True
+
+    if TYPE_CHECKING:  # each data set declares it at its place among its own keys
+        name: str
 
     limit_per_class: int | None = Field(
         None, ge=1, le=MOST_IMAGES, description="Keep at most this many labels per class."
@@ -28,6 +57,11 @@ class DataSettings(RecipePart):
     )
 
     @property
+    def own_files(self) -> Path | None:
+        """Where the user's own images lie; None for a published data set."""
+        return None
+
+    @property
     def carving_seed(self) -> int:
         """The seed that decides which labels are kept and which of them are val; test does not depend on it."""
         return self.split_seed if self.subset_seed is None else self.subset_seed
@@ -36,12 +70,28 @@ class DataSettings(RecipePart):
 class Cifar10Data(DataSettings):
     """CIFAR-10: 60,000 images of 32 x 32 px in ten classes (Krizhevsky 2009)."""
 
+    module = "transferkit.data.datasets.cifar10"
+    classes = 10
+    images = 60_000
+    side = "32 x 32 px"
+    terms = _CITE_KRIZHEVSKY
+    source = "https://www.cs.toronto.edu/~kriz/cifar.html"
+    offline = False
+
     name: Literal["cifar10"]
     root: Path | None = Field(None, description="Folder with the official archive or its files.")
 
 
 class Cifar100Data(DataSettings):
     """CIFAR-100: 60,000 images of 32 x 32 px in a hundred classes (Krizhevsky 2009)."""
+
+    module = "transferkit.data.datasets.cifar100"
+    classes = 100
+    images = 60_000
+    side = "32 x 32 px"
+    terms = _CITE_KRIZHEVSKY
+    source = "https://www.cs.toronto.edu/~kriz/cifar.html"
+    offline = False
 
     name: Literal["cifar100"]
     root: Path | None = Field(None, description="Folder with the official archive or its files.")
@@ -50,6 +100,15 @@ class Cifar100Data(DataSettings):
 class SvhnData(DataSettings):
     """SVHN: house-number digits of 32 x 32 px (Netzer et al. 2011)."""
 
+    module = "transferkit.data.datasets.svhn"
+    classes = 10
+    images = 99_289
+    side = "32 x 32 px"
+    terms = "non-commercial use only; cite Netzer et al. (2011)"
+    source = "http://ufldl.stanford.edu/housenumbers/"
+    offline = False
+    mirrors = False
+
     name: Literal["svhn"]
     root: Path | None = Field(None, description="Folder with train_32x32.mat and test_32x32.mat.")
 
@@ -57,12 +116,28 @@ class SvhnData(DataSettings):
 class DigitsData(DataSettings):
     """scikit-learn's 1,797 handwritten digits of 8 x 8 px, shipped with it."""
 
+    module = "transferkit.data.datasets.digits"
+    classes = 10
+    images = 1_797
+    side = "8 x 8 px"
+    terms = "CC BY 4.0 (UCI, Alpaydin and Kaynak 1998)"
+    source = "scikit-learn"
+    mirrors = False
+
     name: Literal["digits"]
     test_fraction: float = Field(0.5, gt=0, lt=1, description="Share of every class that is sealed as test.")
 
 
 class GlyphsData(DataSettings):
     """Letters drawn from the fonts that ship with matplotlib: affine, colour and noise at random, from one seed."""
+
+    module = "transferkit.data.datasets.glyphs"
+    classes = 26
+    images = 10_400
+    side = "16 x 16 px"
+    terms = "drawn here"
+    source = "fonts shipped with matplotlib"
+    mirrors = False
 
     name: Literal["glyphs"]
     per_class: int = Field(400, ge=2, le=100_000, description="Images drawn for each of the letters, test included.")
@@ -73,6 +148,12 @@ class GlyphsData(DataSettings):
 
 class FolderData(DataSettings):
     """Your own images: train/[val/]test/ with class folders, class folders alone, or a CSV of path,label."""
+
+    module = "transferkit.data.datasets.folder"
+    typed = "folder:PATH"
+    side = "any"
+    terms = "yours"
+    source = "a folder or a CSV file"
 
     name: Literal["folder"]
     path: Path = Field(description="The folder, or the CSV file.")
@@ -88,8 +169,20 @@ class FolderData(DataSettings):
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share sealed as test where there is no test part.")
     skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
 
+    @property
+    def own_files(self) -> Path:
+        """The folder, or the CSV file."""
+        return self.path
 
-DATA_MODELS = (Cifar10Data, Cifar100Data, SvhnData, DigitsData, GlyphsData, FolderData)
+
+DATA_MODELS: dict[str, type[DataSettings]] = {
+    "cifar10": Cifar10Data,
+    "cifar100": Cifar100Data,
+    "svhn": SvhnData,
+    "digits": DigitsData,
+    "glyphs": GlyphsData,
+    "folder": FolderData,
+}
 
 
 def expanded_data(value: Any) -> Any:
@@ -102,10 +195,4 @@ def expanded_data(value: Any) -> Any:
     return value
 
 
-Data: TypeAlias = Annotated[
-    Annotated[
-        Cifar10Data | Cifar100Data | SvhnData | DigitsData | GlyphsData | FolderData,
-        Field(discriminator="name"),
-    ],
-    BeforeValidator(expanded_data),
-]
+Data: TypeAlias = Annotated[DataSettings, ChosenFrom(DATA_MODELS), BeforeValidator(expanded_data)]

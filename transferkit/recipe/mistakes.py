@@ -94,7 +94,7 @@ def _meant(keys: Sequence[str], model: type[RecipePart]) -> str:
     groups: dict[str, Iterable[type[RecipePart]]] = {
         "backbone": (BackboneSettings,),
         "method": METHOD_MODELS.values(),
-        "data": DATA_MODELS,
+        "data": DATA_MODELS.values(),
     }
     if len(keys) > 1 or not groups.keys() <= model.model_fields.keys():
         return ""

@@ -47,9 +47,14 @@ def option_group(key: str, method: str) -> str | None:
         return "backbone"
     if key in METHOD_MODELS[method].model_fields:
         return "method"
-    if any(key in model.model_fields for model in DATA_MODELS):
+    if is_data_key(key):
         return "data"
     return None if key in Recipe.model_fields else "method"
+
+
+def is_data_key(key: str) -> bool:
+    """Whether a data set has this key."""
+    return any(key in model.model_fields for model in DATA_MODELS.values())
 
 
 def ranking_from_options(
@@ -69,7 +74,9 @@ def ranking_from_options(
     values: dict[str, Any] = {"data": expanded_data(data), "backbones": weighted(backbones, weights)}
     for key, value in options.items():
         if value is not None:
-            in_data = key not in RankingRecipe.model_fields and any(key in model.model_fields for model in DATA_MODELS)
+            in_data = key not in RankingRecipe.model_fields and any(
+                key in model.model_fields for model in DATA_MODELS.values()
+            )
             values = merged(values, {"data": {key: value}} if in_data else {key: value})
     return parse_ranking(values, "transferkit rank")
 

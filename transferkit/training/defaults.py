@@ -21,7 +21,6 @@ from transferkit.training.methods.scratch_rates import TRIANGLE_PEAK
 
 MANY_IMAGES = 20_000
 BUDGET_STEPS = 10  # in an epoch, at least, where a budget counts steps
-NOT_MIRRORED = {"digits", "glyphs", "svhn"}  # a mirrored letter is another sign
 
 
 def resolved(recipe: Recipe, num_images: int, native_px: int) -> Recipe:
@@ -32,7 +31,7 @@ def resolved(recipe: Recipe, num_images: int, native_px: int) -> Recipe:
     method = recipe.method.model_copy(update={"size": size})
     if (training := method.training) is not None:
         training = in_steps(training, backbone, size, num_images)
-        training = training.model_copy(update=missing(training, {"flip": recipe.data.name not in NOT_MIRRORED}))
+        training = training.model_copy(update=missing(training, {"flip": recipe.data.mirrors}))
         filled = training_defaults(training, backbone.name, num_images)
         method = training.model_copy(update=missing(training, filled))
     return recipe.model_copy(update={"name": recipe.title, "backbone": backbone, "method": method})

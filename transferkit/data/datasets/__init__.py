@@ -1,27 +1,22 @@
-"""The menu of data sets: each is a module with `load(settings, console) -> Splits`."""
+"""The data sets, each a module with `load(settings, console) -> Splits` and `outline(settings) -> Outline`.
+
+The menu is `recipe.DATA_MODELS`, whose settings name these modules and declare what others need to know. One that has
+to be downloaded also has `download_mb(settings)`; one of the user's own files may have `seen_in_words(settings)`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from transferkit.data.datasets.outline import Outline
+from transferkit.recipe import DATA_MODELS, DataSettings
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 
 if TYPE_CHECKING:
     from transferkit.data.images import Splits
-    from transferkit.recipe import Data
     from transferkit.runtime.console import Console
-
-DATASETS = {
-    "cifar10": "transferkit.data.datasets.cifar10",
-    "cifar100": "transferkit.data.datasets.cifar100",
-    "svhn": "transferkit.data.datasets.svhn",
-    "digits": "transferkit.data.datasets.digits",
-    "glyphs": "transferkit.data.datasets.glyphs",
-    "folder": "transferkit.data.datasets.folder",
-}
-DOWNLOADED = ("cifar10", "cifar100", "svhn")  # each says how much, by `download_mb(settings)`
 
 
 @dataclass(frozen=True)
@@ -47,29 +42,50 @@ class DataSetCard:
     offline: bool
 
 
-def load(settings: Data, console: Console) -> Splits:
+def load(settings: DataSettings, console: Console) -> Splits:
     """Train and val images and sealed test images, as the settings ask; notes are printed as well as returned.
 
     Raises:
         TransferkitError: If the data are missing, unreadable or unfit to train a classifier on.
     """
-    if settings.name not in DATASETS:
-        raise TransferkitError(f"Unknown data set {settings.name!r}. {did_you_mean(settings.name, DATASETS)}")
-    splits: Splits = import_module(DATASETS[settings.name]).load(settings, console)
+    splits: Splits = _module(settings).load(settings, console)
     for note in splits.notes:
         console.line(note)
-    return splits.named(str(settings.path.resolve()) if settings.name == "folder" else settings.name)
+    return splits.named(str(settings.own_files.resolve()) if settings.own_files else settings.name)
 
 
-def download_mb(settings: Data) -> int:
+def _module(settings: DataSettings) -> Any:
+    if settings.name not in DATA_MODELS:
+        raise TransferkitError(f"Unknown data set {settings.name!r}. {did_you_mean(settings.name, DATA_MODELS)}")
+    return import_module(DATA_MODELS[settings.name].module)
+
+
+def outline(settings: DataSettings) -> Outline:
+    """How large a data set is, without decoding or downloading it.
+
+    Raises:
+        TransferkitError: If there is no such data set, or a folder has no classes.
+    """
+    known: Outline = _module(settings).outline(settings)
+    return known
+
+
+def seen_in_words(settings: DataSettings) -> list[str]:
+    """What a dry run sees of the user's own files; nothing of a published data set.
+
+    Raises:
+        TransferkitError: If there are no classes to tell apart.
+    """
+    return list(_module(settings).seen_in_words(settings)) if settings.own_files else []
+
+
+def download_mb(settings: DataSettings) -> int:
     """Megabytes that `load` will have to download; 0 where the images are here.
 
     Raises:
         TransferkitError: If they are not in the folder that the settings name.
     """
-    if settings.name not in DOWNLOADED:
-        return 0
-    return int(import_module(DATASETS[settings.name]).download_mb(settings))
+    return 0 if settings.offline else int(_module(settings).download_mb(settings))
 
 
 def terms(name: str) -> str:
@@ -79,25 +95,14 @@ def terms(name: str) -> str:
         >>> terms("svhn")
         'non-commercial use only; cite Netzer et al. (2011)'
     """
-    return next(card.terms for card in cards() if card.name.partition(":")[0] == name)
+    return DATA_MODELS[name].terms
 
 
 def cards() -> tuple[DataSetCard, ...]:
     """One card per data set, in the order of the menu; needs none of the libraries that load them."""
-    cite = "no licence stated; the authors ask to cite Krizhevsky (2009)"
-    return (
-        DataSetCard("cifar10", 10, 60_000, "32 x 32 px", cite, "https://www.cs.toronto.edu/~kriz/cifar.html", False),
-        DataSetCard("cifar100", 100, 60_000, "32 x 32 px", cite, "https://www.cs.toronto.edu/~kriz/cifar.html", False),
-        DataSetCard(
-            "svhn",
-            10,
-            99_289,
-            "32 x 32 px",
-            "non-commercial use only; cite Netzer et al. (2011)",
-            "http://ufldl.stanford.edu/housenumbers/",
-            False,
-        ),
-        DataSetCard("digits", 10, 1_797, "8 x 8 px", "CC BY 4.0 (UCI, Alpaydin and Kaynak 1998)", "scikit-learn", True),
-        DataSetCard("glyphs", 26, 10_400, "16 x 16 px", "drawn here", "fonts shipped with matplotlib", True),
-        DataSetCard("folder:PATH", None, None, "any", "yours", "a folder or a CSV file", True),
-    )
+    return tuple(_card(name, model) for name, model in DATA_MODELS.items())
+
+
+def _card(name: str, model: type[DataSettings]) -> DataSetCard:
+    known = model.classes, model.images, model.side, model.terms, model.source, model.offline
+    return DataSetCard(model.typed or name, *known)

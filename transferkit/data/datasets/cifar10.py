@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transferkit.data.datasets.cifar_batches import Archive, load_archive
 from transferkit.data.datasets.cifar_batches import download_mb as archive_mb
+from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Splits
 from transferkit.recipe import Cifar10Data
 from transferkit.runtime.console import Console
@@ -33,6 +34,11 @@ def load(settings: Cifar10Data, console: Console) -> Splits:
         MachineError: If it cannot be downloaded.
     """
     return load_archive(ARCHIVE, settings, console)
+
+
+def outline(_: Cifar10Data) -> Outline:
+    """As published."""
+    return Outline(labelled=50_000, tested=10_000, classes=10, px=32)
 
 
 def download_mb(settings: Cifar10Data) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from transferkit.data.datasets.carving import carved
+from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Images, Pixels, Splits, hold_out
 from transferkit.recipe import DigitsData
 from transferkit.runtime.console import Console
@@ -22,6 +23,11 @@ def load(settings: DigitsData, console: Console) -> Splits:  # noqa: ARG001 - no
     images = Images.from_pixels(as_rgb(data.images), data.target, CLASS_NAMES, ids)
     pool, test = hold_out(images, settings.test_fraction, settings.split_seed)
     return carved(pool, test, settings)
+
+
+def outline(settings: DigitsData) -> Outline:
+    """As scikit-learn ships them."""
+    return Outline.divided(1_797, settings.test_fraction, classes=10, px=8)
 
 
 def as_rgb(grey: np.ndarray) -> Pixels:

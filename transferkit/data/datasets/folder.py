@@ -9,6 +9,8 @@ import numpy as np
 
 from transferkit.data.datasets.folder_cache import Decoded, decoded
 from transferkit.data.datasets.folder_groups import group_notes
+from transferkit.data.datasets.folder_outline import outline as outline
+from transferkit.data.datasets.folder_outline import seen_in_words as seen_in_words
 from transferkit.data.datasets.layout import LISTED, Layout, Part, escaped
 from transferkit.data.datasets.layouts import find
 from transferkit.data.groups import group_ranks, in_turns

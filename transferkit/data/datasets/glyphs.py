@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.data.datasets.carving import carved
+from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Images, Pixels, Splits, hold_out
 from transferkit.recipe import GlyphsData
 from transferkit.runtime.console import Console
@@ -54,6 +55,12 @@ def load(settings: GlyphsData, console: Console) -> Splits:  # noqa: ARG001 - no
         Images.from_pixels(pixels, labels, CLASS_NAMES, ids), settings.test_fraction, settings.split_seed
     )
     return carved(pool, test, settings)
+
+
+def outline(settings: GlyphsData) -> Outline:
+    """As many as are drawn."""
+    classes = len(CLASS_NAMES)
+    return Outline.divided(classes * settings.per_class, settings.test_fraction, classes, settings.size)
 
 
 def drawn(per_class: int, size: int, seed: int) -> tuple[Pixels, list[str]]:

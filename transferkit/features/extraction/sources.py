@@ -19,7 +19,7 @@ from transferkit.features.extraction.lazy_pictures import PartImages, decoded_fi
 from transferkit.features.extraction.listing import LISTING, ListedImage, Listing
 from transferkit.features.extraction.settings import PARTS, ExtractSettings, Part
 from transferkit.features.pictures import Pictures, image_paths
-from transferkit.recipe import Data, parse_data
+from transferkit.recipe import DATA_MODELS, Data, parse_data
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
@@ -66,7 +66,7 @@ def opened_source(images: str, settings: ExtractSettings, console: Console) -> S
     Raises:
         TransferkitError: If it is none of what is expected.
     """
-    if images in datasets.DATASETS or images.startswith("folder:"):
+    if images in DATA_MODELS or images.startswith("folder:"):
         return from_data_set(images, settings.part, console)
     path = Path(images)
     if os.path.isdir(path):
@@ -81,7 +81,7 @@ def opened_source(images: str, settings: ExtractSettings, console: Console) -> S
         )
     raise TransferkitError(
         f"There are no images at {quoted(images)}. Expected a folder, a glob, a CSV with columns path[,label], or a "
-        f"data set. {did_you_mean(images, datasets.DATASETS)}"
+        f"data set. {did_you_mean(images, DATA_MODELS)}"
     )
 
 

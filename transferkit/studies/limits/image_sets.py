@@ -18,7 +18,7 @@ from transferkit.data.datasets.layout import PARTS, File, class_name, escaped
 from transferkit.data.decoding import EXTENSIONS
 from transferkit.data.images import Images, Pixels
 from transferkit.models.classifier import resize
-from transferkit.recipe import parse_data
+from transferkit.recipe import DATA_MODELS, parse_data
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.files import read_text
@@ -101,13 +101,11 @@ def require(source: str) -> Place:
     if path and not Path(source).exists():
         return Place(name, existing(Path(path)))
     dataset, _, root = source.partition(":")
-    if dataset in datasets.DATASETS and dataset != "folder" and not (Path(source).is_dir() and os.sep in source):
+    if dataset in DATA_MODELS and dataset != "folder" and not (Path(source).is_dir() and os.sep in source):
         return Place(dataset, dataset, root)
     folder = Path(root if dataset == "folder" else source)
     if not folder.exists() and os.sep not in source:
-        raise TransferkitError(
-            f"{source} is neither a folder nor a data set. {did_you_mean(source, datasets.DATASETS)}"
-        )
+        raise TransferkitError(f"{source} is neither a folder nor a data set. {did_you_mean(source, DATA_MODELS)}")
     return Place(folder.resolve().name, existing(folder))
 
 

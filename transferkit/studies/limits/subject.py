@@ -17,7 +17,6 @@ from transferkit.models.classifier import Classifier
 from transferkit.models.linear import LinearHead
 from transferkit.ood import rejection
 from transferkit.ood.rejection import Rejection
-from transferkit.recipe import FolderData
 from transferkit.runs.run_directory import Run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
@@ -64,8 +63,7 @@ class LimitsSubject:
     @property
     def fit(self) -> str:
         """How rectangular files become square: as those of the run did; to runs of square images, by their middle."""
-        data = self.run.recipe.data
-        return data.fit if isinstance(data, FolderData) else "crop"
+        return str(getattr(self.run.recipe.data, "fit", "crop"))
 
     @property
     def head(self) -> LinearHead | None:
