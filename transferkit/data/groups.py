@@ -91,6 +91,22 @@ def group_folds(labels: Integers, groups: npt.ArrayLike, most: int, seed: int) -
     return fold[numbers]
 
 
+def folds_of_all(labels: Integers, groups: npt.ArrayLike, folds: int, seed: int) -> Integers:
+    """(N,) in 0..folds-1, the fold that answers each image: whole groups, classes as even as they allow.
+
+    The images of a class's only group are spread over the folds, because nothing else could tell their class.
+    """
+    numbers = group_numbers(groups)
+    counts = class_counts(labels, numbers)
+    is_only = ((counts > 0) & ((counts > 0).sum(axis=0) == 1)).any(axis=1)
+    fold = _placed(counts, ~is_only, folds, seed)[numbers]
+    alone = np.flatnonzero(is_only[numbers])
+    alone = np.random.default_rng(seed).permutation(alone)
+    alone = alone[np.argsort(labels[alone], kind="stable")]
+    fold[alone] = np.arange(len(alone)) % folds
+    return fold
+
+
 def _placed(counts: Integers, can_be_held: Bools, folds: int, seed: int) -> Integers:
     """(G,) the fold of each group."""
     total = np.maximum(counts.sum(axis=0), 1)

@@ -46,4 +46,4 @@ def under_head(head: Callable[[Tensor], Tensor], features: Features, images: Ima
     """
     logits = logits_of(head, features, len(images.class_names), device)
     require_finite_logits(logits, images.ids)
-    return Outputs(np.asarray(features), logits, images.labels, images.ids, images.class_names)
+    return Outputs(np.asarray(features), logits, images.labels, images.ids, images.class_names, images.groups)

@@ -91,4 +91,4 @@ def collect(
     with console.progress(title, len(images)) as progress:
         features, logits = FastClassifier(classifier, runtime, console).answers(images, progress, batch_size)
     require_finite_logits(logits, images.ids)
-    return Outputs(features, logits, images.labels, images.ids, images.class_names)
+    return Outputs(features, logits, images.labels, images.ids, images.class_names, images.groups)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from transferkit.metrics.grouped import share_interval
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.proportions import Proportion, proportion
 from transferkit.metrics.statistics import Interval, wilson
@@ -45,8 +46,9 @@ def accuracy(outputs: Outputs) -> float:
 
 
 def accuracy_with_interval(outputs: Outputs) -> Proportion:
-    """Accuracy with n and Wilson's 95 % interval."""
-    return proportion(int(outputs.is_right.sum()), len(outputs))
+    """Accuracy with n and its 95 % interval: Wilson's, or by the bootstrap over groups where images have groups."""
+    share = proportion(int(outputs.is_right.sum()), len(outputs))
+    return replace(share, interval=share_interval(outputs.is_right, outputs.groups)) if outputs.groups else share
 
 
 def macro_recall(outputs: Outputs) -> float:
@@ -69,11 +71,28 @@ def per_class(outputs: Outputs) -> tuple[ClassScores, ...]:
     F1 = 2 J / (1 + J) rises with J = TP / (TP + FP + FN), which is a share of the images that are of the class or
     given the class. Its Wilson interval, put through the same function, is the interval of F1 (the "Wilson
     indirect" method of Lam et al., arXiv:2309.14621). It takes TP + FP + FN as given, as the interval of precision
-    takes the number of predictions as given.
+    takes the number of predictions as given. Where images have groups, intervals are by the bootstrap over groups.
     """
     counts = confusion_matrix(outputs)
     right, of_class, given = np.diag(counts).tolist(), counts.sum(axis=1).tolist(), counts.sum(axis=0).tolist()
-    return tuple(_class_scores(*row) for row in zip(outputs.class_names, right, of_class, given, strict=True))
+    rows = tuple(_class_scores(*row) for row in zip(outputs.class_names, right, of_class, given, strict=True))
+    return tuple(_by_groups(row, label, outputs) for label, row in enumerate(rows)) if outputs.groups else rows
+
+
+def _by_groups(row: ClassScores, label: int, outputs: Outputs) -> ClassScores:
+    """The same shares with intervals that whole groups give."""
+    groups = outputs.groups or ()
+    is_of_class, is_given = outputs.require_labels() == label, outputs.predictions == label
+    precision, recall, jaccard = (
+        share_interval(is_of_class & is_given, groups, among)
+        for among in (is_given, is_of_class, is_of_class | is_given)
+    )
+    return replace(
+        row,
+        precision_interval=row.precision_interval and precision,
+        recall_interval=row.recall_interval and recall,
+        f1_interval=row.f1_interval and _f1_interval(jaccard),
+    )
 
 
 def _class_scores(name: str, right: int, of_class: int, given: int) -> ClassScores:

@@ -123,6 +123,7 @@ def scores_on_test(test: Outputs, val: Outputs | None) -> Scores:
         least_confident_hits=_scored_images(test, least_confident_hits(test, SHOWN)),
         calibration=_calibration(test, val),
         selective=_selective(test),
+        groups=len(set(test.groups)) if test.groups else None,
     )
 
 

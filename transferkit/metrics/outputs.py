@@ -24,6 +24,7 @@ class Outputs:
         labels: (N,) int64 in 0..C-1; None for images of foreign classes, and for those without labels.
         ids: N strings, the path or index of each image.
         class_names: C strings.
+        groups: N strings, what each image belongs to, as a patient; None where every image stands for itself.
     """
 
     features: npt.NDArray[np.float32]
@@ -31,10 +32,12 @@ class Outputs:
     labels: npt.NDArray[np.int64] | None
     ids: tuple[str, ...]
     class_names: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(self.features), len(self.logits), len(self.ids)}
         sizes |= set() if self.labels is None else {len(self.labels)}
+        sizes |= set() if self.groups is None else {len(self.groups)}
         if len(sizes) != 1:
             raise TransferkitError(f"Outputs need one row per image in every part; found sizes {sorted(sizes)}.")
         if self.logits.shape[1] != len(self.class_names):
@@ -87,7 +90,8 @@ class Outputs:
         """Write to a .safetensors file."""
         arrays: dict[str, npt.NDArray[Any]] = {"features": self.features, "logits": self.logits}
         arrays |= {} if self.labels is None else {"labels": self.labels}
-        write_arrays(path, arrays, {"ids": self.ids, "class_names": self.class_names})
+        groups = {} if self.groups is None else {"groups": self.groups}
+        write_arrays(path, arrays, {"ids": self.ids, "class_names": self.class_names} | groups)
 
     @classmethod
     def load(cls, path: Path) -> Outputs:
@@ -104,6 +108,7 @@ class Outputs:
                 arrays.get("labels"),
                 tuple(metadata["ids"]),
                 tuple(metadata["class_names"]),
+                tuple(metadata["groups"]) if "groups" in metadata else None,
             )
         except KeyError as error:
             raise TransferkitError(f"{path} holds no outputs: {error} is missing.") from error

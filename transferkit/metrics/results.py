@@ -223,6 +223,7 @@ class Scores:
     Attributes:
         confusion: (C, C) counts, rows true and columns predicted.
         commonest: None where all images are of one class, and for runs of earlier versions.
+        groups: How many groups the images come in, by which intervals are; None where each stands for itself.
     """
 
     n: int
@@ -240,6 +241,7 @@ class Scores:
     calibration: Calibration
     selective: SelectiveResult
     commonest: Commonest | None = None
+    groups: int | None = None
 
 
 # ---- what became of the start ----

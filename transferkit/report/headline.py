@@ -34,10 +34,14 @@ def _sentences(content: Content) -> list[str]:
     return [
         *_lost(content),
         f"{result}, {_no_better(content, rival)}" if rival else f"{result}.",
-        f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}.",
+        f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}{_of_groups(scores)}.",
         *_way(content),
         *_classes(scores, tells_guessing=not rival),
     ]
+
+
+def _of_groups(scores: Scores) -> str:
+    return "" if scores.groups is None else f", by {scores.groups:,} whole groups"
 
 
 def _classes(scores: Scores, *, tells_guessing: bool) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from transferkit.data.groups import group_folds
 from transferkit.models.linear.checks import check_features, check_same_width
 from transferkit.models.linear.linear_head import LinearFits
 from transferkit.models.linear.logistic import fit_rotated
@@ -77,6 +78,7 @@ def choose_C(
     seed: int = 0,
     scaling: Scaling = standardising_scale,
     by: Criterion = "accuracy",
+    groups: Tensor | None = None,
 ) -> Choice:
     """The C of a head fitted on scaled train that is best on val, or on the folds of train.
 
@@ -87,6 +89,7 @@ def choose_C(
     Args:
         scaling: What features are divided by before they are penalised; by default the standard deviation of each.
         by: What is best: the highest accuracy or the lowest mean cross-entropy.
+        groups: (N,) int64, the group of each training image: a fold holds out whole groups. None: images are their own.
 
     Raises:
         TransferkitError: If features hold NaN, labels are out of range or train has fewer than two classes.
@@ -95,9 +98,9 @@ def choose_C(
     if len(val_labels):
         check_features(val_features, val_labels, num_classes, "validation")
         check_same_width(train_features, val_features)
-    held_out = _held_out(train_features, train_labels, val_features, val_labels, seed)
+    held_out = _held_out(train_features, train_labels, val_features, val_labels, seed, groups)
     if held_out is None:
-        return Choice(DEFAULT_C, "default, no class has two images")
+        return Choice(DEFAULT_C, f"default, no class has two {'images' if groups is None else 'groups'}")
     data = rotate(train_features, train_labels, num_classes, scaling(train_features), held_out.problems)
     return _choose(data, weights_of_rows(data, class_weight, held_out.train_weights), held_out, sweep, by)
 
@@ -129,19 +132,25 @@ class _Score:
 
 
 def _held_out(
-    train_features: Tensor, train_labels: Tensor, val_features: Tensor, val_labels: Tensor, seed: int
+    train_features: Tensor,
+    train_labels: Tensor,
+    val_features: Tensor,
+    val_labels: Tensor,
+    seed: int,
+    groups: Tensor | None,
 ) -> _HeldOut | None:
     """Val if there is one, else folds of train, else nothing."""
     if len(val_labels):
         everyone = torch.ones(1, len(train_labels), device=train_labels.device)
         judged = torch.ones(1, len(val_labels), dtype=torch.bool, device=val_labels.device)
         return _HeldOut(everyone, val_features, val_labels, judged, "val")
-    fold = _folds(train_labels, seed)
+    fold = _folds(train_labels, seed) if groups is None else _folds_of_groups(train_labels, groups, seed)
     count = int(fold.max()) + 1
     if count == 0:
         return None
     judged = fold == torch.arange(count, device=fold.device)[:, None]
-    return _HeldOut((~judged).float(), train_features, train_labels, judged, f"{count}-fold cross-validation")
+    name = f"{count}-fold cross-validation{'' if groups is None else ' over groups'}"
+    return _HeldOut((~judged).float(), train_features, train_labels, judged, name)
 
 
 def _folds(labels: Tensor, seed: int) -> Tensor:
@@ -156,6 +165,12 @@ def _folds(labels: Tensor, seed: int) -> Tensor:
     fold = torch.full_like(labels, -1)
     fold[by_class] = torch.arange(len(by_class), device=labels.device) % folds
     return fold
+
+
+def _folds_of_groups(labels: Tensor, groups: Tensor, seed: int) -> Tensor:
+    """(N,) the fold that holds each image's group out; -1 for the only group of a class."""
+    fold = group_folds(labels.cpu().numpy(), groups.cpu().numpy(), MAX_FOLDS, seed)
+    return torch.from_numpy(fold).to(labels.device)
 
 
 def _choose(

@@ -49,6 +49,7 @@ def fit_probe(
     C: float | None = None,
     class_weight: ClassWeight = None,
     seed: int = 0,
+    groups: Tensor | None = None,
 ) -> ProbeFit:
     """Standardise, choose C on val, refit on train and val together; fold the standardisation into the head.
 
@@ -65,6 +66,7 @@ def fit_probe(
         C: Skip the choice and use this value.
         class_weight: "balanced", (num_classes,) weights, or None.
         seed: Shuffles the folds; unused when val has images.
+        groups: (N,) int64, the group of each training image, as in `choose_C`.
 
     Returns:
         The head for unstandardised features and how its C was chosen.
@@ -75,7 +77,9 @@ def fit_probe(
     check_features(train_features, train_labels, num_classes, "training")
     parts = (train_features, train_labels, val_features, val_labels)
     choice = (
-        choose_C(*parts, num_classes, sweep=sweep, class_weight=class_weight, seed=seed) if C is None else given_C(C)
+        given_C(C)
+        if C is not None
+        else choose_C(*parts, num_classes, sweep=sweep, class_weight=class_weight, seed=seed, groups=groups)
     )
     features, labels = train_features, train_labels
     if len(val_labels):

@@ -15,6 +15,7 @@ import torch
 
 from transferkit.data import datasets
 from transferkit.data.duplicates import Duplicate, duplicates
+from transferkit.data.groups import folds_of_all, group_numbers
 from transferkit.data.images import Images, Splits
 from transferkit.features.fast_classifier import collect
 from transferkit.metrics.evaluation import thumbnails
@@ -168,8 +169,10 @@ def _out_of_sample(train: Outputs, run: Run, seed: int) -> Floats:
     classes = len(train.class_names)
     given = (run.facts.get("probe") or {}).get("C")
     none = features[:0], labels[:0]
-    C = given or fit_probe(features, labels, *none, classes, seed=seed).C
-    fold = torch.from_numpy(folds(train.require_labels(), seed))
+    groups = None if train.groups is None else group_numbers(train.groups)
+    together = None if groups is None else torch.from_numpy(groups)
+    C = given or fit_probe(features, labels, *none, classes, seed=seed, groups=together).C
+    fold = torch.from_numpy(folds(train.require_labels(), seed, groups))
     others = (fold != torch.arange(FOLDS)[:, None]).float()  # (F, N)
     scale = features.std(dim=0).clamp_min(1e-6)
     fits = fit_linear(features, labels, classes, [C], scale=scale, sample_weights=others, tolerance=1e-4)
@@ -180,8 +183,10 @@ def _out_of_sample(train: Outputs, run: Run, seed: int) -> Floats:
     return probabilities
 
 
-def folds(labels: Integers, seed: int) -> Integers:
-    """(N,) in 0..4, every class spread evenly over them in a seeded order."""
+def folds(labels: Integers, seed: int, groups: Integers | None = None) -> Integers:
+    """(N,) in 0..4, every class spread evenly over them in a seeded order, whole groups where there are any."""
+    if groups is not None:
+        return folds_of_all(labels, groups, FOLDS, seed)
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), np.int64)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.data.groups import folds_of_all, group_numbers
 from transferkit.data.images import Images, Labels, Pixels
 from transferkit.features.engine import Engine
 from transferkit.features.layer_network import LayerNetwork
@@ -95,7 +96,7 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
 
     Args:
         recipe: A resolved probe.
-        images: As `sample` gives them; image i belongs to fold i modulo FOLDS, so that every fold has all classes.
+        images: As `sample` gives them; their order decides the folds, so that every fold has all classes.
         runtime: Where features are computed.
         console: Shows progress.
 
@@ -109,7 +110,10 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
     title = f"features of {recipe.backbone.name}"
     features = torch.from_numpy(np.asarray(stored_features(classifier, images, runtime, console, title)))
     labels = torch.from_numpy(images.require_labels())
-    folds = list(cross_validated(features.to(runtime.device), labels.to(runtime.device), recipe.seed))
+    fold = fold_of_each(images, recipe.seed)
+    groups = None if images.groups is None else torch.from_numpy(group_numbers(images.groups)).to(runtime.device)
+    known = features.to(runtime.device), labels.to(runtime.device)
+    folds = list(cross_validated(*known, recipe.seed, torch.from_numpy(fold).to(runtime.device), groups))
     facts = BackboneFacts(
         name=recipe.backbone.name,
         weights=classifier.weights,
@@ -125,7 +129,7 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
         converged=all(fold.converged for fold in folds),
         seconds=round(time.perf_counter() - started, 3),
     )
-    return ProbedBackbone(gathered([f.probe for f in folds]), gathered([f.knn for f in folds]), facts)
+    return ProbedBackbone(gathered([f.probe for f in folds], fold), gathered([f.knn for f in folds], fold), facts)
 
 
 # ----------------------------------------------------------------------------------------------- cross-validation
@@ -147,26 +151,56 @@ def folds_learnt(images: int) -> int:
     return FOLDS - 2 if images // FOLDS >= FEWEST_TO_CHOOSE else FOLDS - 1
 
 
-def cross_validated(features: Tensor, labels: Tensor, seed: int) -> Iterator[Fold]:
-    """Every fold in turn; C is chosen without the fold that is answered, on the next one or by folds of the rest."""
-    fold = torch.arange(len(labels), device=labels.device) % FOLDS
+def fold_of_each(images: Images, seed: int) -> Labels:
+    """(N,) the fold that answers each image: image i's is i modulo FOLDS; of images with groups, their group's.
+
+    Raises:
+        TransferkitError: If there are fewer groups than folds.
+    """
+    if images.groups is None:
+        return np.arange(len(images)) % FOLDS
+    groups = len(set(images.groups))
+    if groups < FOLDS:
+        raise TransferkitError(
+            f"Cannot rank backbones on images of {groups} groups: {FOLDS}-fold cross-validation of whole groups needs "
+            f"{FOLDS} or more. Add groups, or leave --group out if images of one group tell nothing about each other."
+        )
+    return folds_of_all(images.require_labels(), images.groups, FOLDS, seed)
+
+
+def cross_validated(
+    features: Tensor, labels: Tensor, seed: int, fold: Tensor | None = None, groups: Tensor | None = None
+) -> Iterator[Fold]:
+    """Every fold in turn; C is chosen without the fold that is answered, on the next one or by folds of the rest.
+
+    Args:
+        features: (N, D).
+        labels: (N,).
+        seed: Shuffles the folds by which C is chosen.
+        fold: (N,) as `fold_of_each` gives it; None: image i's is i modulo FOLDS.
+        groups: (N,) int64, whole groups of which choose C; None: images are their own.
+    """
+    fold = torch.arange(len(labels), device=labels.device) % FOLDS if fold is None else fold
     classes = int(labels.max()) + 1
     for number in range(FOLDS):
         held = fold == number
         chooses = fold == (number + 1) % FOLDS
         chooses &= folds_learnt(len(labels)) < FOLDS - 1
         learns = ~held & ~chooses
-        fit = fit_probe(features[learns], labels[learns], features[chooses], labels[chooses], classes, seed=seed)
+        together = None if groups is None else groups[learns]
+        judges = features[chooses], labels[chooses]
+        fit = fit_probe(features[learns], labels[learns], *judges, classes, seed=seed, groups=together)
         k = min(NEIGHBOURS, int((~held).sum()))
         votes = knn_logits(features[~held], labels[~held], features[held], classes, k)
         yield Fold(fit.head.logits(features[held]).argmax(1), votes.argmax(1), fit.C, k, fit.converged)
 
 
-def gathered(answers: list[Tensor]) -> Labels:
-    """The answers to all images, in their order, from those of the folds."""
+def gathered(answers: list[Tensor], fold: Labels | None = None) -> Labels:
+    """The answers to all images, in their order, from those of the folds, as `cross_validated` takes them."""
     everyone = np.empty(sum(map(len, answers)), np.int64)
+    fold = np.arange(len(everyone)) % FOLDS if fold is None else fold
     for number, some in enumerate(answers):
-        everyone[number::FOLDS] = some.cpu().numpy()
+        everyone[fold == number] = some.cpu().numpy()
     return everyone
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from transferkit.data import datasets
 from transferkit.data.images import Images, Labels, Splits
 from transferkit.features.networks import stamp
+from transferkit.metrics.grouped import share_interval
 from transferkit.metrics.statistics import (
     Bounds,
     PairedDifference,
@@ -85,7 +86,7 @@ def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: s
     scores, failures = all_scores(ranking, images, runtime, folder, console)
     if not scores:
         raise MachineError("No backbone came to an end:\n" + "\n".join(failures))
-    standings = ranked(scores, images.require_labels())
+    standings = ranked(scores, images.require_labels(), images.groups)
     ranking_found = Ranking(
         **vars(standings),
         folds=FOLDS,
@@ -95,7 +96,7 @@ def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: s
         precision=runtime.precision,
         threads=runtime.threads,
         seed=ranking.seed,
-        notes=tuple(splits.notes),
+        notes=(*splits.notes, *_caution(images, console)),
         failures=tuple(failures),
         command=command,
         folder=str(folder),
@@ -103,6 +104,18 @@ def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: s
     write_ranking(folder, ranking_found)
     write_pages(folder)
     return ranking_found
+
+
+def _caution(images: Images, console: Console) -> tuple[str, ...]:
+    """What the tests of pairs do not allow for."""
+    if images.groups is None:
+        return ()
+    caution = (
+        f"folds and intervals go by {len(set(images.groups)):,} whole groups, but the tests of pairs count images as "
+        "if they stood for themselves: differences between backbones are less sure than their p-values say"
+    )
+    console.line(caution)
+    return (caution,)
 
 
 def begin(folder: Path, ranking: RankingRecipe, overwrite: bool) -> None:
@@ -142,6 +155,7 @@ def read_or_score(place: Path, recipe: Recipe, images: Images, runtime: Runtime,
         "recipe": recipe.model_dump(mode="json"),
         "precision": runtime.precision,
     }
+    made_of |= {} if images.groups is None else {"groups": list(images.groups)}
     if place.exists():
         stored, stored_made_of = ProbedBackbone.load(place)
         if stored_made_of == made_of:
@@ -155,7 +169,7 @@ def read_or_score(place: Path, recipe: Recipe, images: Images, runtime: Runtime,
 # ----------------------------------------------------------------------------------------------------- comparison
 
 
-def ranked(scores: Mapping[str, ProbedBackbone], labels: Labels) -> Standings:
+def ranked(scores: Mapping[str, ProbedBackbone], labels: Labels, groups: tuple[str, ...] | None = None) -> Standings:
     """Rows with the ranks that the tests allow, all pairs, and the verdict.
 
     Every pair is compared on the same images, with the variance that answers of a cross-validation have (Nadeau and
@@ -169,7 +183,7 @@ def ranked(scores: Mapping[str, ProbedBackbone], labels: Labels) -> Standings:
     for pair in pairs:  # a comes before b in the order, so a is the better one
         is_better[order.index(pair.a), order.index(pair.b)] = pair.shown
     ranges = rank_ranges(is_better)
-    rows = tuple(row(label, scores[label], labels, ranks) for label, ranks in zip(order, ranges, strict=True))
+    rows = tuple(row(label, scores[label], labels, ranks, groups) for label, ranks in zip(order, ranges, strict=True))
     return Standings(len(labels), rows, pairs, verdict(rows, len(labels)))
 
 
@@ -189,16 +203,20 @@ def _difference(correct_a: Bools, correct_b: Bools) -> PairedDifference:
     return paired_difference(correct_a[None], correct_b[None], "images", dependence=dependence)
 
 
-def row(label: str, probed: ProbedBackbone, labels: Labels, ranks: tuple[int, int]) -> RankedBackbone:
+def row(
+    label: str, probed: ProbedBackbone, labels: Labels, ranks: tuple[int, int], groups: tuple[str, ...] | None = None
+) -> RankedBackbone:
     """One backbone's line of the table."""
-    accuracy, interval = _accuracy(probed.probe, labels)
-    knn_accuracy, knn_interval = _accuracy(probed.knn, labels)
+    accuracy, interval = _accuracy(probed.probe, labels, groups)
+    knn_accuracy, knn_interval = _accuracy(probed.knn, labels, groups)
     return RankedBackbone(label, ranks, accuracy, interval, knn_accuracy, knn_interval, **vars(probed.facts))
 
 
-def _accuracy(answers: Labels, labels: Labels) -> tuple[float, Bounds]:
-    """Accuracy and its Wilson interval."""
+def _accuracy(answers: Labels, labels: Labels, groups: tuple[str, ...] | None) -> tuple[float, Bounds]:
+    """Accuracy and its Wilson interval, or that of the bootstrap over groups."""
     right = int((answers == labels).sum())
+    if groups is not None:
+        return right / len(labels), share_interval(answers == labels, groups).bounds
     return right / len(labels), wilson(right, len(labels)).bounds
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transferkit.data.groups import group_numbers
 from transferkit.data.images import Labels, Splits
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.metrics.results import Accuracy, NeighboursAccuracy
@@ -37,13 +38,14 @@ QUERIES = 1024  # test images whose neighbours are looked up at once
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Features (N, D) and labels (N,) of train and val, on the device that solves."""
+    """Features (N, D) and labels (N,) of train and val, on the device that solves; groups (N,) where there are any."""
 
     train_features: Tensor
     train_labels: Tensor
     val_features: Tensor
     val_labels: Tensor
     num_classes: int
+    train_groups: Tensor | None = None
 
     @classmethod
     def of(cls, splits: Splits, train: Features, val: Features, runtime: Runtime) -> LabelledFeatures:
@@ -53,7 +55,8 @@ class LabelledFeatures:
         train_labels, val_labels = (
             torch.from_numpy(part.require_labels()).to(device) for part in (splits.train, splits.val)
         )
-        return cls(train_features, train_labels, val_features, val_labels, len(splits.class_names))
+        groups = None if splits.train.groups is None else torch.from_numpy(group_numbers(splits.train.groups))
+        return cls(train_features, train_labels, val_features, val_labels, len(splits.class_names), groups)
 
     @property
     def everything(self) -> tuple[Tensor, Tensor]:
@@ -122,6 +125,7 @@ def chosen(labelled: LabelledFeatures, settings: ProbeSettings, seed: int) -> Ch
         sweep=settings.sweep,
         class_weight=settings.class_weight,
         seed=seed,
+        groups=labelled.train_groups,
     )
 
 

@@ -178,6 +178,7 @@ def _probed(classifier: Classifier, splits: Splits, statistics: Statistics, cont
         seed=context.seed,
         scaling=common_scale,
         by="loss",
+        groups=labelled.train_groups,
     )
     state = {name: value.clone() for name, value in classifier.body.state_dict().items()}
     return Start(statistics, {}, choice, labelled, state)

@@ -1,0 +1,63 @@
+"""Intervals of shares where images come in groups: whole groups are drawn again, not images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from transferkit.data.groups import group_numbers
+from transferkit.metrics.bootstrap import CONFIDENCE
+from transferkit.metrics.statistics import Interval, clopper_pearson
+from transferkit.runtime.array_types import Bools, Floats
+
+RESAMPLES = 2000
+BLOCK_ELEMENTS = 2**22  # resampled counts held at once, 32 MB
+
+
+def share_interval(hits: Bools, groups: Sequence[str], among: Bools | None = None, seed: int = 0) -> Interval:
+    """The 95 % interval of a share of images, by the bootstrap over groups.
+
+    Images of one group say much the same, so that groups are what was drawn by chance (Cameron and Miller, J. Human
+    Resources 50 (2015) 317). Percentiles are widened for few groups as Student's t is (Hesterberg, The American
+    Statistician 69 (2015) 371, section 5.3). Where all or none are hits every draw would be the same; there the groups
+    count as the trials of Clopper and Pearson's interval.
+
+    Args:
+        hits: (N,) what is counted.
+        groups: N names.
+        among: (N,) of which images it is a share; None: of all.
+        seed: Of the draws.
+
+    Returns:
+        Bounds in [0, 1]; 0 to 1 with fewer than two groups.
+    """
+    among = np.ones(len(hits), dtype=np.bool_) if among is None else among
+    numbers = group_numbers(np.asarray(groups)[among])
+    size = int(numbers.max(initial=-1)) + 1
+    if size < 2:
+        return Interval(0.0, 1.0)
+    right = np.bincount(numbers, weights=hits[among], minlength=size).astype(np.float64)
+    n = np.bincount(numbers, minlength=size).astype(np.float64)
+    if right.sum() in (0, n.sum()):
+        return clopper_pearson(size if right.sum() else 0, size, CONFIDENCE)
+    return expanded_percentiles(_draws(right, n, seed), size)
+
+
+def _draws(right: Floats, n: Floats, seed: int) -> Floats:
+    """(RESAMPLES,) the share on groups drawn again, as many as there are."""
+    generator, groups = np.random.default_rng(seed), len(n)
+    rows = max(1, BLOCK_ELEMENTS // groups)
+    shares = []
+    for start in range(0, RESAMPLES, rows):
+        drawn = generator.integers(0, groups, size=(min(rows, RESAMPLES - start), groups))  # (B, G)
+        shares.append(right[drawn].sum(axis=1) / n[drawn].sum(axis=1))
+    return np.concatenate(shares)
+
+
+def expanded_percentiles(draws: Floats, groups: int) -> Interval:
+    """The middle of bootstrap draws, so much more than 95 % of it as Student's t with that many groups asks for."""
+    reach = np.sqrt(groups / (groups - 1)) * stats.t.isf((1 - CONFIDENCE) / 2, groups - 1)
+    low, high = np.quantile(draws, [stats.norm.sf(reach), stats.norm.cdf(reach)])
+    return Interval(float(low), float(high))
