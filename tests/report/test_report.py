@@ -22,9 +22,10 @@ from transferkit.metrics.calibration import ece
 from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature, with_temperature
-from transferkit.report import content, inline_images, svg_confusion_matrix, svg_lines
+from transferkit.report import inline_images, svg_confusion_matrix, svg_lines
 from transferkit.report.matplotlib_figures import FIGURES, figure
 from transferkit.report.published import CIFAR10, Published, published
+from transferkit.report.svg_confusion_matrix import similarity_order
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import STUDY
 from transferkit.runs.run_directory import Run
@@ -167,7 +168,7 @@ def test_a_promise_names_coverage_threshold_errors_and_bound(tmp_path: Path) -> 
 def test_similar_classes_become_neighbours() -> None:
     confusion = np.array([[9, 0, 4, 0], [0, 9, 0, 4], [4, 0, 9, 0], [0, 4, 0, 9]])
 
-    order = content.similarity_order(confusion)
+    order = similarity_order(confusion)
 
     assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset({0, 2}), frozenset({1, 3})}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from transferkit.report.number_words import duration
+
 LONG_SECONDS = 15 * 60
 
 
@@ -46,15 +48,3 @@ def cheaper_size(seconds: float, px: int) -> str:
     share = (measured.smaller_px / px) ** 2
     lost = f"it lost {measured.points:.1f} points there ({measured.where})"
     return f"Cheaper: --size {measured.smaller_px} takes about {duration(seconds * share)}; {lost}."
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    Example:
-        >>> duration(20), duration(400), duration(9000)
-        ('20 s', '7 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

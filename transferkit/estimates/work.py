@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from transferkit.estimates.cheaper_sizes import cheaper_size, duration
+from transferkit.estimates.cheaper_sizes import cheaper_size
 from transferkit.estimates.inputs import outline, require_weights, resolved_as_run
 from transferkit.estimates.timing import timed_network
 from transferkit.recipe import MethodSettings, RankingRecipe, Recipe, Study
 from transferkit.recipe import budget as budgets
+from transferkit.report.number_words import duration
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import defaults

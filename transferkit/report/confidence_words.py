@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from transferkit.metrics.results import Calibration, ClassCalibration, Guarantee, SelectiveResult
 from transferkit.metrics.statistics import Bounds
-from transferkit.report import content as words
+from transferkit.report import number_words as words
 
 CLASSES_SHOWN = 10  # those whose answers keep their promise worst
 

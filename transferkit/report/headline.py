@@ -7,7 +7,8 @@ from typing import Any
 
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.metrics.results import ClassResult, Commonest, Scores, SinceStart
-from transferkit.report.content import Content, percent
+from transferkit.report.content import Content
+from transferkit.report.number_words import percent
 
 
 def headline(content: Content) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.report import content as words
+from transferkit.report import number_words as words
 from transferkit.report.content import Content
 from transferkit.report.inline_images import data_uri
 

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from transferkit.metrics.results import ProbeAccuracy, ProbedLayer
-from transferkit.report import content as words
+from transferkit.report import number_words as words
 from transferkit.report.content import Content
-from transferkit.report.svg_confusion_matrix import shortened
+from transferkit.report.short_names import shortened
 
 MOST_FLAT_LABELS = 8  # layers whose names fit below the axis side by side
 

@@ -11,8 +11,8 @@ from typing import Any
 from transferkit.metrics.history import History
 from transferkit.metrics.results import Scores
 from transferkit.metrics.statistics import Bounds
-from transferkit.report import confidence_words, layers
-from transferkit.report import content as words
+from transferkit.report import confidence_words, layers, sentences
+from transferkit.report import number_words as words
 from transferkit.report.content import Content
 from transferkit.report.headline import explanation, headline
 from transferkit.report.page import done, environment
@@ -28,10 +28,10 @@ def markdown(content: Content) -> str:
     if layers.rows_of(content):
         told = [*layers.sentences(content), *layers.caveats(content)]
         parts += ["## Layers", table(*layers.markdown_rows(content)), "\n".join(f"- {escaped(line)}" for line in told)]
-    if counts := words.neighbours_in_words(content):
+    if counts := sentences.neighbours_in_words(content):
         parts += ["## Number of neighbours", "\n".join(f"- {escaped(line)}" for line in counts)]
-    parts += ["## What was done", code_block(words.command(content)), _bullets(done(content))]
-    notes = [words.openings(content), *content.facts.get("notes", []), *content.missing.values()]
+    parts += ["## What was done", code_block(sentences.command(content)), _bullets(done(content))]
+    notes = [sentences.openings(content), *content.facts.get("notes", []), *content.missing.values()]
     parts += ["## Notes", "\n".join(f"- {escaped(note)}" for note in notes)]
     if content.history:
         parts += ["## Training", _history(content.history)]
@@ -59,7 +59,7 @@ def _scores(content: Content, scores: Scores) -> list[str]:
         for row in scores.per_class
     ]
     header = ["class", "n", "recall, %", "precision, %", "F1, %", "most often taken for"]
-    pairs = "\n".join(f"{rank}. {escaped(text)}" for rank, text in enumerate(words.confusions_in_words(scores), 1))
+    pairs = "\n".join(f"{rank}. {escaped(text)}" for rank, text in enumerate(sentences.confusions_in_words(scores), 1))
     mistakes = [
         [row.id, row.true, row.predicted, words.percent(row.confidence)] for row in scores.most_confident_mistakes
     ]
@@ -74,7 +74,7 @@ def _scores(content: Content, scores: Scores) -> list[str]:
         ),
         "## Calibration",
         table(["", "value", "with temperature", ""], confidence_words.calibration_table(scores.calibration)),
-        escaped(confidence_words.temperature_words(scores.calibration, words.val_images(content))),
+        escaped(confidence_words.temperature_words(scores.calibration, sentences.val_images(content))),
         "## Answering only when sure",
         _bullets([*confidence_words.selective(scores.selective), *confidence_words.guarantees(scores.selective)]),
     ]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from transferkit.report import layers
-from transferkit.report.content import Content, gather, similarity_order
-from transferkit.report.svg_confusion_matrix import LABELLED_UP_TO, NUMBERED_UP_TO, shortened
+from transferkit.report.content import Content, gather
+from transferkit.report.short_names import shortened
+from transferkit.report.svg_confusion_matrix import LABELLED_UP_TO, NUMBERED_UP_TO, similarity_order
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 from transferkit.runtime.files import write_atomically

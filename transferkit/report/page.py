@@ -15,14 +15,15 @@ from markupsafe import Markup, escape
 
 from transferkit.metrics.evaluation import thumbnail_choice
 from transferkit.recipe.budget import operations_in_words
-from transferkit.report import confidence_words, layers, svg_confusion_matrix, svg_lines
-from transferkit.report import content as words
+from transferkit.report import confidence_words, layers, sentences, svg_confusion_matrix, svg_lines
+from transferkit.report import number_words as words
 from transferkit.report.content import Content
 from transferkit.report.headline import explanation, headline
 from transferkit.report.image_explanations import explained, explained_words
 from transferkit.report.inline_images import data_uris
 from transferkit.report.label_errors import labelled
 from transferkit.report.svg_feature_map import map_svg, map_words
+from transferkit.report.svg_whiskers import difference_whisker, whisker
 
 OPTION = re.compile(r"--[a-z][a-z-]*")
 FOLDER = Path(__file__).parent
@@ -41,9 +42,9 @@ def page(content: Content) -> str:
         title=f"{headline(content)} · transferkit",
         headline=headline(content),
         explanation=explanation(content),
-        command=words.command(content),
+        command=sentences.command(content),
         opened=opened(content),
-        openings=words.openings(content),
+        openings=sentences.openings(content),
         notes=content.facts.get("notes", []),
         scores=scores,
         sections=sections(content),
@@ -63,7 +64,7 @@ def page(content: Content) -> str:
         labelled=labelled(content),
         curves=drawings(content),
         layers=layer_section(content),
-        neighbour_counts=words.neighbours_in_words(content),
+        neighbour_counts=sentences.neighbours_in_words(content),
         start_hint=start_hint(content),
         groups=content.facts.get("parameter_groups", []),
         published=content.published,
@@ -71,7 +72,7 @@ def page(content: Content) -> str:
         data={
             "names": content.class_names,
             "confusion": content.confusion.tolist(),
-            "order": words.similarity_order(content.confusion),
+            "order": svg_confusion_matrix.similarity_order(content.confusion),
             "images": images,
         },
     )
@@ -106,8 +107,8 @@ def _environment(folder: Path) -> Environment:
         words.spread,
         words.points,
         words.p_value,
-        svg_confusion_matrix.whisker,
-        svg_confusion_matrix.difference_whisker,
+        whisker,
+        difference_whisker,
     )
     environment.globals.update({function.__name__: function for function in shown})
     environment.filters.update({"unbroken": unbroken, "options_held": options_held, "basename": basename})
@@ -164,7 +165,7 @@ def confidence_section(content: Content) -> dict[str, Any]:
     return {
         "calibration_words": confidence_words.calibration_words(calibration),
         "calibration": confidence_words.calibration_table(calibration),
-        "temperature": confidence_words.temperature_words(calibration, words.val_images(content)),
+        "temperature": confidence_words.temperature_words(calibration, sentences.val_images(content)),
         "gaps": confidence_words.confidence_rows(calibration),
         "selective": confidence_words.selective(selective),
         "guarantees": confidence_words.guarantees(selective),

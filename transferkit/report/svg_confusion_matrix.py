@@ -9,23 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from transferkit.report.short_names import shortened
+
 LABELLED_UP_TO = 40  # classes whose names fit beside the matrix
 NUMBERED_UP_TO = 20  # classes whose counts fit into the cells
 LEVELS = 9  # shades of a cell
-SHORT_NAME = 14  # characters of a name beside the matrix
-
-
-def shortened(name: str, limit: int = SHORT_NAME) -> str:
-    """The name, cut in the middle where it is longer than `limit` characters.
-
-    Example:
-        >>> shortened("a_very_long_class_name", 9)
-        'a_ve…name'
-    """
-    if len(name) <= limit:
-        return name
-    head = limit // 2
-    return f"{name[:head]}…{name[len(name) - (limit - 1 - head) :]}"
 
 
 def shade(share: float) -> int:
@@ -140,23 +128,20 @@ def _labels(names: Sequence[str], side: float, left: float, top: float) -> Marku
     return Markup("").join(parts)
 
 
-def whisker(value: float, interval: Sequence[float]) -> Markup:
-    """A share in [0, 1] as a dot with its interval, on a track from 0 to 1."""
-    low, high = (100 * bound for bound in interval)
-    return Markup(
-        '<svg class="whisker" viewBox="0 0 100 10" width="84" height="9" preserveAspectRatio="none" aria-hidden="true">'
-        '<line class="track" x1="0" y1="5" x2="100" y2="5"/>'
-        '<line class="range" x1="{:.1f}" y1="5" x2="{:.1f}" y2="5"/>'
-        '<line class="dot" x1="{:.1f}" y1="1" x2="{:.1f}" y2="9"/></svg>'
-    ).format(low, high, 100 * value, 100 * value)
+def similarity_order(confusion: npt.NDArray[np.int64]) -> list[int]:
+    """An order of the classes in which those often confused are neighbours, so that blocks show.
 
+    Average linkage with optimal leaf order (Bar-Joseph et al. 2001) on 1 - the symmetrised row shares.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
 
-def difference_whisker(value: float, interval: Sequence[float], extent: float) -> Markup:
-    """A difference as a dot with its interval, on a track from -extent to +extent with zero in the middle."""
-    low, middle, high = (50 + 50 * max(-1.0, min(1.0, bound / extent)) for bound in (interval[0], value, interval[1]))
-    return Markup(
-        '<svg class="whisker" viewBox="0 0 100 10" width="140" height="12" preserveAspectRatio="none" '
-        'aria-hidden="true"><line class="track" x1="0" y1="5" x2="100" y2="5"/>'
-        '<line class="zero" x1="50" y1="0" x2="50" y2="10"/><line class="range" x1="{:.1f}" y1="5" x2="{:.1f}" y2="5"/>'
-        '<line class="dot" x1="{:.1f}" y1="1" x2="{:.1f}" y2="9"/></svg>'
-    ).format(low, high, middle, middle)
+    if len(confusion) < 3:
+        return list(range(len(confusion)))
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    likeness = np.sqrt(shares + shares.T)
+    np.fill_diagonal(likeness, 0)
+    distance = likeness.max(initial=0) - likeness
+    np.fill_diagonal(distance, 0)
+    order: list[int] = leaves_list(linkage(squareform(distance), "average", optimal_ordering=True)).tolist()
+    return order

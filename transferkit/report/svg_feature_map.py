@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from transferkit.metrics.outputs import Outputs
 from transferkit.report.content import Content
-from transferkit.report.svg_confusion_matrix import shortened
+from transferkit.report.short_names import shortened
 
 WIDTH, HEIGHT, MARGIN = 640, 480, 14
 COLOURED_UP_TO = 10  # classes the style sheet has colours for; more are told apart by pointing at them

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from transferkit.metrics.results import ClassResult, Scores
 from transferkit.metrics.statistics import Bounds
-from transferkit.report import content as words
-from transferkit.report import layers
+from transferkit.report import layers, sentences
+from transferkit.report import number_words as words
 from transferkit.report.content import Content
 from transferkit.report.headline import explanation, headline
-from transferkit.report.svg_confusion_matrix import shortened
+from transferkit.report.short_names import shortened
 
 TABLE_UP_TO = 20  # classes; of more, the worst ones are shown
 WORST = 10
@@ -33,7 +33,7 @@ def verdict(content: Content, path: str) -> RenderableType:
         parts += [Text(), layers.table(content), Text(), *(Text(plain(line)) for line in layers.sentences(content))]
         parts += [Text(plain(line), style="dim") for line in layers.caveats(content)]
     elif scores:
-        parts += [Text(line) for line in words.neighbours_in_words(content)]
+        parts += [Text(line) for line in sentences.neighbours_in_words(content)]
         classes = len(scores.per_class)
         parts += [Text(), class_table(scores.per_class)]
         if classes > TABLE_UP_TO:
@@ -41,7 +41,7 @@ def verdict(content: Content, path: str) -> RenderableType:
         if classes <= MATRIX_UP_TO:
             parts += [Text(), matrix_table(content.confusion, content.class_names)]
         parts += [Text(), *(Text(line) for line in pairs(scores))]
-    parts.append(Text(plain(words.openings(content))))
+    parts.append(Text(plain(sentences.openings(content))))
     parts.append(Text(f"Report: {plain(path)}"))
     return Group(*parts)
 

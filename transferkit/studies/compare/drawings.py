@@ -9,10 +9,12 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from transferkit.report import svg_lines
-from transferkit.report.svg_confusion_matrix import shade, shortened
+from transferkit.report.number_words import duration
+from transferkit.report.short_names import shortened
+from transferkit.report.svg_confusion_matrix import shade
 from transferkit.report.svg_lines import COLOURS, Drawn, Frame, Line
 from transferkit.studies.compare.results import Agreement, Arm, LabelCurve, LabelPoint, LoggedEpoch
-from transferkit.studies.compare.words import brief, gigaflops
+from transferkit.studies.compare.words import gigaflops
 
 MOST_CLASSES = 30  # drawn one by one; of more, those that differ most
 ROW_PX, LEFT_PX, WIDTH_PX = 20, 110, 560
@@ -20,7 +22,7 @@ NAMES_FROM_RIGHT = 0.6  # of a drawing's width: from here on a point's name stan
 
 
 COSTS: tuple[tuple[Callable[[Arm], float | None], str, Callable[[float], str]], ...] = (
-    (lambda arm: arm.fit_seconds, "Accuracy, %, over the time to fit", brief),
+    (lambda arm: arm.fit_seconds, "Accuracy, %, over the time to fit", duration),
     (lambda arm: arm.training_flops, "Accuracy, %, over the operations of training, GFLOPs", gigaflops),
     (
         lambda arm: arm.flops_per_image,

@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from transferkit.report import content as words
+from transferkit.report import number_words as words
 from transferkit.report.markdown import escaped, table
 from transferkit.report.matplotlib_figures import SOFT, drawn_to
 from transferkit.report.page import rendered
-from transferkit.report.svg_confusion_matrix import shortened
+from transferkit.report.short_names import shortened
 from transferkit.runtime.console import printable
 from transferkit.studies.compare import drawings as drawn
 from transferkit.studies.compare import words as compare_words
@@ -34,7 +34,7 @@ def label_curve_page(curve: LabelCurve, folder: Path) -> str:
     return rendered(
         FOLDER / "label_curve.html.jinja",
         comparison=curve,
-        told=compare_words,
+        compare_words=compare_words,
         lines=[(point, row, links(row, folder)) for point, row in curve.lines()],
         notes=compare_words.notes(curve),
         openings=sum(row.test_openings for row in curve.arms),
@@ -55,7 +55,7 @@ def label_curve_markdown(curve: LabelCurve) -> str:
             compare_words.interval(row.interval),
             _difference(row),
             words.p_value(row.difference.p_holm) if row.difference else "",
-            compare_words.brief(row.fit_seconds),
+            words.duration(row.fit_seconds),
         ]
         for point, row in curve.lines()
     ]
@@ -109,7 +109,7 @@ def _cells(point: LabelPoint, row: Arm, is_first: bool) -> list[Text]:
             "bold" if difference and difference.shown else "",
         ),
         Text(words.p_value(difference.p_holm) if difference else ""),
-        Text(compare_words.brief(row.fit_seconds)),
+        Text(words.duration(row.fit_seconds)),
     ]
 
 

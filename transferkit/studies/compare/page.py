@@ -12,9 +12,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from transferkit.report import content as words
+from transferkit.report import number_words as words
 from transferkit.report.page import rendered
-from transferkit.report.svg_confusion_matrix import shortened
+from transferkit.report.short_names import shortened
 from transferkit.runtime.console import printable
 from transferkit.studies.compare import drawings as drawn
 from transferkit.studies.compare import words as compare_words
@@ -43,7 +43,7 @@ def comparison_page(comparison: Comparison, folder: Path) -> str:
         comparison=comparison,
         linked=[(arm, links(arm, folder)) for arm in arms],
         headline=headline(comparison.arms),
-        told=compare_words,
+        compare_words=compare_words,
         notes=compare_words.notes(comparison),
         openings=sum(row.test_openings for row in comparison.arms),
         cost_drawings=drawn.cost_drawings(arms),
@@ -114,7 +114,7 @@ def _stacked(row: Arm) -> list[Text]:
         two_lines(how[0] or how[1], how[1] if how[0] else "", style),
         two_lines(how[2], ""),
         two_lines(compare_words.count(row.trained_parameters), compare_words.gigaflops(row.flops_per_image)),
-        two_lines(compare_words.brief(row.fit_seconds), compare_words.rate(row.predicted_images_per_second)),
+        two_lines(words.duration(row.fit_seconds), compare_words.rate(row.predicted_images_per_second)),
         two_lines(compare_words.gigabytes(row.peak_memory_bytes), ""),
     ]
 

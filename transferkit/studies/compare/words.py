@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from transferkit.metrics.statistics import Bounds
-from transferkit.report import content as words
 from transferkit.report.markdown import escaped, table
+from transferkit.report.number_words import duration, p_value
 from transferkit.studies.compare.results import Arm, ArmDifference, Comparison, LabelCurve
 from transferkit.studies.compare.verdict import signed_points
 
@@ -45,20 +45,6 @@ def gigaflops(value: float | None) -> str:
         return DASH
     giga = value / 1e9
     return f"{giga:,.1f}" if 1 <= giga < 1000 else f"{giga:,.0f}" if giga >= 1000 else f"{giga:.2g}"
-
-
-def brief(seconds: float | None) -> str:
-    """A duration in few characters.
-
-    Example:
-        >>> brief(3.21), brief(255), brief(9000), brief(None)
-        ('3.2 s', '4.2 min', '2.5 h', '–')
-    """
-    if seconds is None:
-        return DASH
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def rate(value: float | None) -> str:
@@ -211,11 +197,11 @@ def cells(row: Arm) -> list[str]:
         accuracy(row),
         interval(row.interval),
         f"{gap(difference)}{shown}" if difference else "reference",
-        words.p_value(difference.p_holm) if difference else "",
+        p_value(difference.p_holm) if difference else "",
         count(row.trained_parameters),
         gigaflops(row.flops_per_image),
         gigaflops(row.training_flops),
-        brief(row.fit_seconds),
+        duration(row.fit_seconds),
         rate(row.predicted_images_per_second),
         gigabytes(row.peak_memory_bytes),
     ]

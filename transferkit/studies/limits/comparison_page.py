@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferkit.report.page import rendered
-from transferkit.report.svg_confusion_matrix import shortened
+from transferkit.report.short_names import shortened
 from transferkit.runtime.console import printable
 from transferkit.studies.limits.comparison_results import ComparedMeasure, LimitsComparison, MeasureDifference
 from transferkit.studies.limits.probit import Point, scatter

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from transferkit.metrics.results import CalibrationBin
 from transferkit.report.matplotlib_figures import HIT, MISS, SOFT, drawn_to
-from transferkit.report.svg_confusion_matrix import shortened
+from transferkit.report.short_names import shortened
 from transferkit.studies.limits import probit
 from transferkit.studies.limits.abstaining import SelectiveReport
 from transferkit.studies.limits.corruption_severity import CorruptionReport

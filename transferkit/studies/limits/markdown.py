@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transferkit.report.content import percent, percent_interval
 from transferkit.report.markdown import code_block, escaped, table
+from transferkit.report.number_words import percent, percent_interval
 from transferkit.studies.limits.page import headline, name_in_words, number
 from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.limits.shares import NotMeasured, Share

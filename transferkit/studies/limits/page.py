@@ -17,7 +17,8 @@ from rich.text import Text
 from transferkit.report import svg_lines
 from transferkit.report.inline_images import data_uris
 from transferkit.report.page import rendered
-from transferkit.report.svg_confusion_matrix import LEVELS, shortened
+from transferkit.report.short_names import shortened
+from transferkit.report.svg_confusion_matrix import LEVELS
 from transferkit.report.svg_lines import Frame, Line, ticks
 from transferkit.runtime.console import printable
 from transferkit.studies.limits.abstaining import SelectiveReport

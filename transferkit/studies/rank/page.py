@@ -11,10 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from transferkit.report import content as words
 from transferkit.report import markdown, svg_lines
+from transferkit.report import number_words as words
 from transferkit.report.page import rendered
-from transferkit.report.svg_confusion_matrix import shortened
+from transferkit.report.short_names import shortened
 from transferkit.runtime.console import printable
 from transferkit.runtime.machine import thread_count
 from transferkit.studies.rank.results import RankedBackbone, Ranking

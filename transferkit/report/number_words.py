@@ -1,0 +1,76 @@
+"""Numbers as a person reads them: shares, intervals, differences, p-values and times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as per cent, for reading.
+
+    Example:
+        >>> percent(0.8512), percent(0.0004), percent(0.9996), percent(None)
+        ('85.1 %', '< 0.1 %', '> 99.9 %', '–')
+    """
+    if share is None:
+        return "–"
+    if 0 < share < 0.001:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
+
+
+def percent_interval(interval: Sequence[float] | None) -> str:
+    """An interval of shares as per cent, for reading.
+
+    Example:
+        >>> percent_interval((0.844, 0.858))
+        '84.4–85.8'
+    """
+    return "" if interval is None else f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}"
+
+
+def spread(arm: Mapping[str, Any]) -> str:
+    """An arm's mean accuracy over seeds with their standard deviation, in per cent.
+
+    Example:
+        >>> spread({"mean": 0.851, "sd": 0.004, "seeds": 3})
+        '85.1 ± 0.4 (3)'
+    """
+    deviation = "" if arm.get("sd") is None else f" ± {100 * arm['sd']:.1f}"
+    return f"{100 * arm['mean']:.1f}{deviation} ({arm['seeds']})"
+
+
+def points(mean: float, interval: Sequence[float]) -> str:
+    """A difference in accuracy with its interval, in points.
+
+    Example:
+        >>> points(0.031, (0.012, 0.05))
+        '+3.1 (+1.2 to +5.0)'
+    """
+    low, high = (100 * bound for bound in interval)
+    return f"{100 * mean:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def p_value(p: float) -> str:
+    """A p-value for reading.
+
+    Example:
+        >>> p_value(0.0312), p_value(1e-9)
+        ('0.031', '< 0.001')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for reading, in two digits and the unit that suits them.
+
+    Example:
+        >>> [duration(seconds) for seconds in (3.21, 40, 255, 1500, 9000, None)]
+        ['3.2 s', '40 s', '4.2 min', '25 min', '2.5 h', '–']
+    """
+    if seconds is None:
+        return "–"
+    unit, length = ("s", 1) if seconds < 100 else ("min", 60) if seconds < 6000 else ("h", 3600)
+    value = seconds / length
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
