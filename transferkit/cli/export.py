@@ -9,6 +9,7 @@ import typer
 
 from transferkit.cli.options import FinishedRun, Json, OverwriteFile
 from transferkit.cli.terminal import print_json, working
+from transferkit.deploy.formats import in_words
 
 
 def register(app: typer.Typer) -> None:
@@ -20,10 +21,7 @@ def export(
     run: FinishedRun,
     to: Annotated[
         str,
-        typer.Option(
-            help="onnx: images to logits, preparation included; weights: a state dict for torchvision's or timm's own "
-            "class; mask-rcnn: torchvision's Mask R-CNN with this backbone, its heads random."
-        ),
+        typer.Option(help=in_words()),
     ] = "onnx",
     out: Annotated[
         Path | None,

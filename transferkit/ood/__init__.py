@@ -32,6 +32,8 @@ from transferkit.runtime.errors import TransferkitError, did_you_mean
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
+    DEFAULTS: tuple[str, ...]
+
 __all__ = [
     "DEFAULTS",
     "DETECTORS",
@@ -61,9 +63,15 @@ DETECTORS: dict[str, ModuleType] = {
     "fdbd": fdbd,
     "ensemble-rank": ensemble_rank,
 }
-DEFAULTS = ("msp", "maxlogit", "energy", "gen", "knn", "rmds", "vim", "ensemble-rank")
 SUMMARY_SCORE = "ensemble-rank"
 SUMMARY_ORDER = (SUMMARY_SCORE, "knn", "mds", "msp")  # the first that applies speaks for all; never the best one
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    """`DEFAULTS`: the detectors of a report, all on the menu but those whose module says `IS_DEFAULT = False`."""
+    if name != "DEFAULTS":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return tuple(name for name, module in DETECTORS.items() if getattr(module, "IS_DEFAULT", True))
 
 
 def fit(

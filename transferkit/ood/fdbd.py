@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SHORTEST = 1e-8  # of ||f - mu||, so that an image at the mean gets a number
 
+IS_DEFAULT = False  # of what reports show
+
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
     """The mean of the training features and the distances between the rows of the head.

@@ -16,6 +16,8 @@ from transferkit.ood.contract import OodSettings, Score, fitted, require_more_th
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
+IS_DEFAULT = False  # of what reports show
+
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
     """Nothing is fitted.

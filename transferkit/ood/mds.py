@@ -15,6 +15,8 @@ from transferkit.ood.gaussians import class_gaussians, moments
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
+IS_DEFAULT = False  # of what reports show
+
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
     """Class means and covariance of the training features.

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PERCENTILE = 90
 
+IS_DEFAULT = False  # of what reports show
+
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
     """The clipping value of the training features.

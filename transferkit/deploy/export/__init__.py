@@ -1,4 +1,7 @@
-"""A trained model for other programs: each format is a module with `write(classifier, name, path) -> str`."""
+"""A trained model for other programs: each format of `deploy.formats` is a module with `write(...) -> how to use it`.
+
+It also has `FILE`, the default name, and `require()`, which refuses to begin where a library is missing.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from types import ModuleType
 
 import torch
 
+from transferkit.deploy.formats import FORMATS
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.models.classifier import Classifier
 from transferkit.runs.run_directory import Run, open_run
@@ -18,12 +22,6 @@ from transferkit.runtime.errors import TransferkitError, did_you_mean
 from transferkit.runtime.machine import Precision, Runtime
 
 NOISE = (16, 3, 64, 64)  # (N, 3, H, W) of the images by which two precisions are compared
-
-FORMATS = {
-    "onnx": "transferkit.deploy.export.onnx_graph",
-    "weights": "transferkit.deploy.export.library_weights",
-    "mask-rcnn": "transferkit.deploy.export.mask_rcnn",
-}
 
 
 def export(run: Run | Path | str, to: str = "onnx", out: Path | str | None = None, *, overwrite: bool = False) -> Path:
@@ -81,7 +79,7 @@ def precision_words(classifier: Classifier, precision: Precision) -> list[str]:
 def _module(to: str) -> ModuleType:
     if to not in FORMATS:
         raise TransferkitError(f"Unknown format {to!r}. {did_you_mean(to, FORMATS)}")
-    return import_module(FORMATS[to])
+    return import_module(FORMATS[to].module)
 
 
 def require_suffix(path: Path, suffix: str, to: str) -> None:

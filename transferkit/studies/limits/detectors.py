@@ -55,8 +55,9 @@ def require_finite(values: Floats, name: str, where: str) -> None:
         )
 
 
-def fit_detectors(subject: LimitsSubject, names: Sequence[str] = ood.DEFAULTS) -> Detectors:
-    """The default detectors, fitted on train and calibrated on val alone."""
+def fit_detectors(subject: LimitsSubject, names: Sequence[str] | None = None) -> Detectors:
+    """The default detectors, or those named, fitted on train and calibrated on val alone."""
+    names = ood.DEFAULTS if names is None else names
     wanted, off = list(names), {}
     if len(subject.test.class_names) == 2:
         off = {name: "with two classes it ranks images exactly as msp does" for name in names if name in LOGIT_TWINS}

@@ -1,0 +1,34 @@
+"""The menu of export formats, known without importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Format:
+    """What `export --to` can write.
+
+    Attributes:
+        module: Dotted name of the module that writes it, see `deploy.export`.
+        about: What is in the file.
+    """
+
+    module: str
+    about: str
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format("transferkit.deploy.export.onnx_graph", "images to logits, preparation included"),
+    "weights": Format(
+        "transferkit.deploy.export.library_weights", "a state dict for torchvision's or timm's own class"
+    ),
+    "mask-rcnn": Format(
+        "transferkit.deploy.export.mask_rcnn", "torchvision's Mask R-CNN with this backbone, its heads random"
+    ),
+}
+
+
+def in_words() -> str:
+    """Every format with what is in the file, for `--help`."""
+    return "; ".join(f"{name}: {entry.about}" for name, entry in FORMATS.items()) + "."
