@@ -17,6 +17,8 @@ from sklearn.linear_model import LogisticRegression
 
 import transferkit
 from transferkit.deploy.prediction import limits_of
+from transferkit.features import engine
+from transferkit.features.layer_network import LayerNetwork
 from transferkit.metrics.outputs import Outputs
 from transferkit.recipe import FinetuneSettings, from_options
 from transferkit.run import run
@@ -425,3 +427,26 @@ def test_a_fault_after_training_leaves_the_model_and_resume_does_not_train_again
     assert again.is_finished
     assert len(tensors) > 60
     assert all(torch.equal(value, trained[name]) for name, value in tensors.items())
+
+
+def test_memory_that_does_not_hold_a_batch_is_told_once_and_stands_in_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU would say it, for more than 20 images; batches of 64 and more become 16 or 20."""
+    monkeypatch.setattr(engine, "FITTING", {})
+    enough, told = LayerNetwork.of_prepared, io.StringIO()
+
+    def scarce(network: LayerNetwork, prepared: torch.Tensor) -> dict[str, torch.Tensor]:
+        if len(prepared) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return enough(network, prepared)
+
+    monkeypatch.setattr(LayerNetwork, "of_prepared", scarce)
+    finished = run(digits("probe"), tmp_path / "run", console=Console(stream=told))
+
+    (fitting,) = engine.FITTING.values()
+    line = f"resnet20 at 8 px saw at most {fitting} images at a time: the memory of cpu held no more"
+    assert fitting <= 20
+    assert told.getvalue().count(f": {fitting} at a time from here on.") == 1
+    assert line in finished.facts["notes"]
+    assert line in (finished.path / "report.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from transferkit import report
 from transferkit.data import datasets
 from transferkit.data.images import Images, SealedImages, Splits
 from transferkit.features.cached_outputs import outputs_of
+from transferkit.features.engine import memory_notes
 from transferkit.features.explanations.explain import explain, searched
 from transferkit.metrics.evaluation import evaluate, thumbnail_choice, thumbnails
 from transferkit.metrics.outputs import Outputs
@@ -109,7 +110,8 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
 
     run.write_json("environment", machine.environment(runtime))
     reason = {"input_reason": size.reason}
-    notes = [*runtime.notes, *splits.notes, *fitted.notes, *extras.notes]
+    memory = memory_notes(runtime.device, [classifier.backbone])
+    notes = [*runtime.notes, *splits.notes, *fitted.notes, *memory, *extras.notes]
     run.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}, **reason})
     run.write_evaluation(evaluate(test, fitted.val, fitted.history, others))
     run.remove_checkpoint()

@@ -357,6 +357,18 @@ def test_a_smaller_batch_is_told_even_where_the_console_is_quiet(capsys: pytest.
 
 
 @pytest.mark.usefixtures("nothing_remembered")
+def test_a_smaller_batch_is_a_line_for_the_report_of_every_run_with_that_network_on_that_device() -> None:
+    network = SmallMemory(Console(stream=io.StringIO()), holds=4)
+    Engine(cast(LayerNetwork, network), network.console).arrays(np.zeros((8, 3, 4, 4), np.uint8))
+
+    assert engine.memory_notes(torch.device("cpu"), ["small"]) == [
+        "small at 4 px saw at most 4 images at a time: the memory of cpu held no more"
+    ]
+    assert engine.memory_notes(torch.device("cpu"), ["another"]) == []
+    assert engine.memory_notes(torch.device("cuda"), ["small"]) == []
+
+
+@pytest.mark.usefixtures("nothing_remembered")
 def test_one_image_beyond_the_gpus_memory_is_an_error() -> None:
     network = SmallMemory(SILENT, holds=0)
 

@@ -136,6 +136,18 @@ def test_a_loss_that_is_not_finite_names_the_step_and_what_to_try(value: float) 
         train(network, images(), images(16, 1), resolved_training(chosen), groups, Context(MACHINE, SILENT, 0))
 
 
+def test_a_step_beyond_the_memory_says_which_batch_and_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    network, chosen = classifier(), settings()
+    groups = parameter_groups(network, resolved_training(chosen))
+    monkeypatch.setattr(epoch, "batch_loss", too_much)
+
+    with pytest.raises(MachineError, match=r"training step of 16 images at 8 px\. Use --batch-size 8"):
+        train(network, images(), images(16, 1), resolved_training(chosen), groups, Context(MACHINE, SILENT, 0))
+
+
 def test_steps_that_are_far_too_large_are_stopped_with_what_to_try() -> None:
     far_too_fast = settings().model_copy(update={"lr": 1e12, "head_lr": 1e12})  # a recipe allows 1,000 at most
 

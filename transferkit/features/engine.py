@@ -7,7 +7,7 @@ compile, and what happens when memory runs out are decided by `Engine`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -158,6 +158,15 @@ class Engine:
     @property
     def _fits_at(self) -> tuple[str, str, int]:
         return str(self.network.runtime.device), self.network.backbone, self.network.side_px
+
+
+def memory_notes(device: torch.device, backbones: Collection[str]) -> list[str]:
+    """A line for the report per network that had to be asked in smaller batches, by this process."""
+    return [
+        f"{backbone} at {side_px} px saw at most {count} images at a time: the memory of {place} held no more"
+        for (place, backbone, side_px), count in FITTING.items()
+        if place == str(device) and backbone in backbones
+    ]
 
 
 def suiting_batch_size(network: LayerNetwork) -> int:

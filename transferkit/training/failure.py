@@ -48,6 +48,15 @@ class StepFailed(Exception):
         self.step = step
 
 
+def too_large(batch_size: int, size_px: int) -> str:
+    """What to do where the memory does not hold a step."""
+    advice = f"Use --batch-size {batch_size // 2} or a smaller input" if batch_size > 1 else "Use a smaller input"
+    return (
+        f"Out of memory in a training step of {batch_size} images at {size_px} px. {advice}; "
+        "the batch is part of the recipe, so it is not made smaller unasked."
+    )
+
+
 def random_state(device: torch.device) -> dict[str, Tensor]:
     """What dropout and mixing draw from, on the CPU and on the device."""
     state = {"cpu": torch.get_rng_state()}

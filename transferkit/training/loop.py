@@ -11,11 +11,12 @@ from transferkit.data.images import Images
 from transferkit.metrics.history import Epoch, History
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.context import Context
+from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import CHECKPOINT
 from transferkit.runtime.machine import Runtime, seed_everything
 from transferkit.training.checkpoint import Training, resume, save_now_and_then
 from transferkit.training.epoch import run_epoch
-from transferkit.training.failure import StepFailed, keep
+from transferkit.training.failure import StepFailed, keep, too_large
 from transferkit.training.groups import ParameterGroup, require_batch
 from transferkit.training.initial_checks import check_start
 from transferkit.training.judging import judge_now, judge_start, start_in_words
@@ -73,6 +74,8 @@ def train(
                 trained = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
             except StepFailed as failed:
                 raise keep(failed.step, training, context) from None
+            except torch.OutOfMemoryError as error:
+                raise MachineError(too_large(batches.batch_size, classifier.input_spec.size)) from error
             judged = judge_now(training, trained, val, runtime)
             training.history = training.history.with_epoch(judged)
             note_best(training, settings.keep)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.features.engine import memory_notes
 from transferkit.metrics.evaluation import scores_on_test
 from transferkit.metrics.outputs import Outputs
 from transferkit.runs import result_folders
@@ -124,6 +125,7 @@ def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -
     strips = gallery.strip_rows(observations.corruptions.strips, album)
     report = replace(
         measured,
+        notes=(*measured.notes, *memory_notes(subject.runtime.device, [subject.classifier.backbone])),
         made=started,
         gallery=tuple(album.groups),
         strips=tuple(strips),

@@ -11,6 +11,7 @@ import numpy as np
 
 from transferkit.data import datasets
 from transferkit.data.images import Images, Labels, Splits
+from transferkit.features.engine import memory_notes
 from transferkit.features.networks import stamp
 from transferkit.metrics.grouped import share_interval
 from transferkit.metrics.statistics import (
@@ -86,6 +87,7 @@ def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: s
     scores, failures = all_scores(ranking, images, runtime, folder, console)
     if not scores:
         raise MachineError("No backbone came to an end:\n" + "\n".join(failures))
+    names = [backbone.name for backbone in ranking.backbones]
     standings = ranked(scores, images.require_labels(), images.groups)
     ranking_found = Ranking(
         **vars(standings),
@@ -96,7 +98,7 @@ def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: s
         precision=runtime.precision,
         threads=runtime.threads,
         seed=ranking.seed,
-        notes=(*splits.notes, *_caution(images, console)),
+        notes=(*splits.notes, *_caution(images, console), *memory_notes(runtime.device, names)),
         failures=tuple(failures),
         command=command,
         folder=str(folder),
