@@ -166,6 +166,12 @@ class FolderData(DataSettings):
         description="What belongs together and stays in one part: parent: folders inside class folders, as of one "
         "patient or video; grandparent: folders that hold class folders. A CSV names groups in its column group.",
     )
+    path_column: str | None = Field(
+        None, description="The column of a table with the paths; default: path, file_name, filename, image or id."
+    )
+    label_column: str | None = Field(
+        None, description="The column of a table with the classes; default: label, target or class."
+    )
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share sealed as test where there is no test part.")
     skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
 

@@ -1,52 +1,121 @@
-"""A CSV of image paths, read row by row; whatever is wrong with it is told with its line."""
+"""A table of image paths (CSV, TSV or JSON lines), read row by row; whatever is wrong with it is told with its line."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from transferkit.runtime.errors import TransferkitError, is_plain, quoted
 
 COLUMNS = ("path", "label", "split", "part", "group")
 LONGEST = 1000  # characters; file systems allow 255 per name
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+Row = tuple[int, dict[str, str]]
 
 
-def rows(table: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line and cells of COLUMNS in each row, without the spaces around them; a cell that is cut off is empty.
+def rows(table: Path, columns: Sequence[str], wanted: Sequence[str] = COLUMNS) -> Iterator[Row]:
+    """Line and cells of the wanted columns in each row, without spaces around them; a cell that is cut off is empty.
 
     Args:
         table: The file, in UTF-8.
         columns: That must be there.
+        wanted: That are read where they are there; nothing else of a table is looked at.
 
     Raises:
-        TransferkitError: If it is no CSV, lacks a column, or a cell is no path or name at all.
+        TransferkitError: If it is no such table, lacks a column, or a cell is no path or name at all.
     """
+    _require_columns(table, header(table), columns)
+    for line, row in _reader(table)(table):
+        yield line, _cells(table, line, row, wanted)
+
+
+def header(table: Path) -> tuple[str, ...]:
+    """The names of the columns.
+
+    Raises:
+        TransferkitError: If it is no table.
+    """
+    if _reader(table) is _json_lines:
+        first = next(_json_lines(table), (1, {}))[1]
+        return tuple(first)
+    with _readable(table), table.open(newline="", encoding="utf-8-sig") as file:
+        return tuple(csv.DictReader(file, delimiter=delimiter(table)).fieldnames or ())
+
+
+def delimiter(table: Path) -> str:
+    """What separates the cells of a CSV: that of commas, semicolons and tabs which cuts the first line most often."""
+    with _readable(table), table.open(newline="", encoding="utf-8-sig") as file:
+        first = file.readline()
+    cut = {sign: len(next(csv.reader([first], delimiter=sign), [])) for sign in DELIMITERS}
+    return max(cut, key=lambda sign: cut[sign])
+
+
+def _reader(table: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]:
+    return _json_lines if table.suffix.lower() in (".jsonl", ".ndjson") else _csv_lines
+
+
+def _csv_lines(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    sign = delimiter(table)
+    with _readable(table), table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restval="", delimiter=sign)
+        for row in reader:
+            yield reader.line_num, row
+
+
+def _json_lines(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with _readable(table), table.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if text.strip():
+                yield line, _json_object(table, line, text)
+
+
+def _json_object(table: Path, line: int, text: str) -> dict[str, Any]:
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            _require_columns(table, reader.fieldnames or (), columns)
-            for row in reader:
-                yield reader.line_num, _cells(table, reader.line_num, row)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TransferkitError(f"{table} is no CSV file in UTF-8: {error}.") from error
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TransferkitError(f"{table}, line {line}: no JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise TransferkitError(f"{table}, line {line}: expected a JSON object, as {{...}}; found {quoted(text[:80])}.")
+    return row
 
 
-def _require_columns(table: Path, header: Sequence[str], columns: Sequence[str]) -> None:
-    missing = [column for column in columns if column not in header]
+class _readable:
+    """Words what goes wrong while a table is read."""
+
+    def __init__(self, table: Path) -> None:
+        self._table = table
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (UnicodeDecodeError, csv.Error)):
+            raise TransferkitError(f"{self._table} is no CSV file in UTF-8: {error}.") from error
+
+
+def _require_columns(table: Path, names: Sequence[str], columns: Sequence[str]) -> None:
+    missing = [column for column in columns if column not in names]
     if missing:
         raise TransferkitError(
-            f"{table} has no column {' and no column '.join(missing)}; its first line is {quoted(','.join(header))}. "
+            f"{table} has no column {' and no column '.join(missing)}; its first line is {quoted(','.join(names))}. "
             f"Expected a first line {','.join(columns)}, perhaps with more columns."
         )
 
 
-def _cells(table: Path, line: int, row: dict[str, str]) -> dict[str, str]:
-    """What stands below COLUMNS; nothing else of a table is looked at."""
-    cells = {column: text.strip() for column, text in row.items() if column in COLUMNS}
+def _cells(table: Path, line: int, row: dict[str, Any], wanted: Sequence[str]) -> dict[str, str]:
+    cells = {column: _text(row[column]) for column in row if column in wanted}
     if strange := [text for text in cells.values() if not is_plain(text) or len(text) > LONGEST]:
         raise TransferkitError(
             f"{table}, line {line}: expected text of at most {LONGEST:,} characters without control characters; "
             f"found {quoted(strange[0])}."
         )
     return cells
+
+
+def _text(cell: Any) -> str:
+    """A cell of a CSV, or a value of JSON: a whole number as its digits, nothing as nothing."""
+    return "" if cell is None else str(cell).strip()
