@@ -20,31 +20,24 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="The folder of a run, a comparison or a label curve.")],
+    folder: Annotated[
+        Path, typer.Argument(help="The folder of a run, a comparison, a label curve, a ranking or a limits report.")
+    ],
     figure: Annotated[str | None, typer.Option(help="Draw one figure instead: confusion, recall, curve ...")] = None,
     out: Annotated[Path | None, typer.Option(help="The figure's file: .pdf, .svg or .png.")] = None,
     overwrite: OverwriteFile = False,
 ) -> None:
-    """Build a run's page again from its stored outputs, or draw a figure for a paper."""
-    from transferkit import report as reports
-    from transferkit.runs.run_directory import Run, open_run
+    """Build the pages of a folder again from what is stored in it, or draw a figure for a paper."""
     from transferkit.runtime.console import Console
-    from transferkit.studies.compare import report as comparisons
+    from transferkit.studies.pages import draw_figure, rebuild_pages
 
-    is_comparison = (run / "comparison.json").exists()
-    if figure is None and is_comparison:
-        Console().show(comparisons.comparison_verdict(comparisons.write_pages(run)))
-        return
-    finished = Run(run) if is_comparison else open_run(run)
     if figure is None:
-        reports.write(finished)
-        Console().show(reports.verdict(finished))
+        Console().show(rebuild_pages(folder))
         return
     target = out or Path(f"{figure}.pdf")
     if target.exists() and not overwrite:
         raise TransferkitError(f"{target} exists. Choose another file with --out, or replace it with --overwrite.")
-    draw = comparisons.comparison_figure if is_comparison else reports.figure
-    draw(finished, figure, target)
+    draw_figure(folder, figure, target)
     print(target)
 
 

@@ -29,6 +29,7 @@ from transferkit.recipe import BackboneSettings, RankingRecipe
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.records import as_json
+from transferkit.studies.pages import rebuild_pages
 from transferkit.studies.rank import backbone_scores, ranking
 from transferkit.studies.rank.backbone_scores import (
     FOLDS,
@@ -238,6 +239,15 @@ def test_a_finished_ranking_is_not_replaced_unasked(finished: Path) -> None:
         ranking.rank(digits(), finished, console=SILENT)
     with pytest.raises(TransferkitError, match=r"another ranking.*--out"):
         ranking.rank(digits(images=50), finished, console=SILENT)
+
+
+def test_the_pages_of_a_ranking_are_built_again_from_its_results(finished: Path) -> None:
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    (finished / "report.html").unlink()
+
+    rebuild_pages(finished)
+
+    assert (finished / "report.html").read_text(encoding="utf-8") == page
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""The menu of `transferkit report FOLDER`: what builds the pages of each kind of folder again, or draws a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transferkit.runs import result_folders
+from transferkit.runs.result_folders import COMPARISON, GRADIENT_FLOW, LIMITS, LIMITS_COMPARISON, RANKING, STUDY, Kind
+from transferkit.runs.run_directory import Run, open_run
+from transferkit.runtime import folders
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import read_json
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def rebuild_pages(folder: Path) -> RenderableType:
+    """Write a folder's pages again from its stored results alone.
+
+    Returns:
+        Its verdict, for the terminal.
+
+    Raises:
+        TransferkitError: If it is no folder of transferkit's, its files are damaged, or another process works in it.
+    """
+    kind = _kind_of(folder)
+    if kind is None:
+        return REBUILD["run"](folder)
+    with result_folders.held(folder, kind):
+        return REBUILD[kind.name](folder)
+
+
+def draw_figure(folder: Path, name: str, target: Path) -> None:
+    """Draw one figure of a folder for a paper.
+
+    Raises:
+        TransferkitError: If such a folder has no figure of this name.
+    """
+    kind = _kind_of(folder)
+    draw = DRAW.get(kind.name if kind else "run")
+    if draw is None:
+        raise TransferkitError(
+            f"There is no figure {name!r} here: figures are drawn of runs and label curves, and {folder} holds "
+            f"a {kind.name if kind else 'run'}."
+        )
+    draw(folder, name, target)
+
+
+def _kind_of(folder: Path) -> Kind | None:
+    """What a folder of results holds, by its manifest, or else by the result in it; None of a run, or of nothing."""
+    recorded = folders.kind_of(folder)
+    return next(
+        (kind for kind in KINDS if recorded == kind.name or (recorded is None and (folder / kind.result).exists())),
+        None,
+    )
+
+
+def _rebuild_run(folder: Path) -> RenderableType:
+    from transferkit import report
+
+    run = open_run(folder)
+    report.write(run)
+    return report.verdict(run)
+
+
+def _rebuild_comparison(folder: Path) -> RenderableType:
+    from transferkit.studies.compare.report import comparison_verdict, write_pages
+
+    return comparison_verdict(write_pages(folder))
+
+
+def _rebuild_ranking(folder: Path) -> RenderableType:
+    from transferkit.studies.rank.report import ranking_verdict, write_pages
+    from transferkit.studies.rank.results import read_ranking
+
+    write_pages(folder)
+    return ranking_verdict(replace(read_ranking(folder), folder=str(folder)))
+
+
+def _rebuild_limits(folder: Path) -> RenderableType:
+    from transferkit.studies.limits.rendering import limits_verdict, write_limits
+    from transferkit.studies.limits.report import read_limits_report
+
+    write_limits(folder)
+    return limits_verdict(replace(read_limits_report(folder), folder=str(folder)))
+
+
+def _rebuild_limits_comparison(folder: Path) -> RenderableType:
+    from transferkit.studies.limits.comparison_results import read_limits_comparison
+    from transferkit.studies.limits.rendering import limits_comparison_verdict, write_limits_comparison
+
+    write_limits_comparison(folder)
+    return limits_comparison_verdict(replace(read_limits_comparison(folder), folder=str(folder)))
+
+
+def _rebuild_gradient_flow(folder: Path) -> RenderableType:
+    from transferkit.studies.lab.report import gradient_flow_verdict, write_gradient_flow
+
+    write_gradient_flow(folder)
+    return gradient_flow_verdict({**read_json(folder / GRADIENT_FLOW.result), "folder": str(folder)})
+
+
+def _draw_of_run(folder: Path, name: str, target: Path) -> None:
+    from transferkit import report
+
+    report.figure(open_run(folder), name, target)
+
+
+def _draw_of_comparison(folder: Path, name: str, target: Path) -> None:
+    from transferkit.studies.compare.report import comparison_figure
+
+    comparison_figure(Run(folder), name, target)
+
+
+KINDS = (STUDY, COMPARISON, RANKING, LIMITS, LIMITS_COMPARISON, GRADIENT_FLOW)
+REBUILD: dict[str, Callable[[Path], RenderableType]] = {
+    "run": _rebuild_run,
+    STUDY.name: _rebuild_comparison,
+    COMPARISON.name: _rebuild_comparison,
+    RANKING.name: _rebuild_ranking,
+    LIMITS.name: _rebuild_limits,
+    LIMITS_COMPARISON.name: _rebuild_limits_comparison,
+    GRADIENT_FLOW.name: _rebuild_gradient_flow,
+}
+DRAW: dict[str, Callable[[Path, str, Path], None]] = {
+    "run": _draw_of_run,
+    STUDY.name: _draw_of_comparison,
+    COMPARISON.name: _draw_of_comparison,
+}
