@@ -546,6 +546,14 @@ def test_limits_json_is_what_was_returned(run: Run, report: LimitsReport) -> Non
     assert stored["schema"] == 3
 
 
+def test_a_report_shows_itself_in_python_and_its_page_in_a_notebook(report: LimitsReport) -> None:
+    first = report.summary.lines[0]
+
+    assert repr(report).startswith(f"LimitsReport of run:\n  {first.id}: {first.text}")
+    assert repr(report).endswith("limits.html")
+    assert report._repr_html_().startswith('<iframe srcdoc="')
+
+
 def test_scores_of_every_image_are_kept_without_pickle(run: Run, report: LimitsReport) -> None:
     with np.load(run.path / "limits" / "scores.npz", allow_pickle=False) as scores:
         assert len(scores["stones.ensemble-rank"]) == 30
@@ -617,7 +625,7 @@ def subject(run: Run, report: LimitsReport) -> LimitsSubject:
 
 
 def test_the_report_accepts_what_predict_accepts(run: Run, report: LimitsReport, subject: LimitsSubject) -> None:
-    images = subject.images["test"].subset(range(40))
+    images = subject.images.test.subset(range(40))
 
     found = transferkit.load(run.path, device="cpu").predict(images)
 
@@ -629,7 +637,7 @@ def test_the_report_accepts_what_predict_accepts(run: Run, report: LimitsReport,
 
 
 def test_changed_images_are_judged_by_the_shipped_score(subject: LimitsSubject) -> None:
-    images = subject.images["test"]
+    images = subject.images.test
 
     outputs, scores = subject.store.judged(images, lambda pixels, _: pixels, "no change", subject.limits)
     again, stored = subject.store.judged(images, refuse_change, "no change", subject.limits)
@@ -641,7 +649,7 @@ def test_changed_images_are_judged_by_the_shipped_score(subject: LimitsSubject) 
 
 
 def test_what_other_versions_said_is_asked_anew(subject: LimitsSubject, monkeypatch: pytest.MonkeyPatch) -> None:
-    images, limits = subject.images["test"].subset(range(5)), subject.limits
+    images, limits = subject.images.test.subset(range(5)), subject.limits
     subject.store.judged(images, lambda pixels, _: pixels, "as they are", limits)
     newer = {**keys.versions(), "torch": "99.0"}
 
@@ -659,7 +667,7 @@ def refuse_change(pixels: Any, first: int) -> Any:
 def test_a_folder_of_known_classes_gets_a_warning_and_a_second_table(subject: LimitsSubject) -> None:
     """Mirrored digits lie about as close to train as digits do."""
     names = tuple(f"handwritten {name}" for name in subject.test.class_names)
-    found = image_sets.ImageSet("again", "", replace(subject.images["test"], class_names=names), None, 8)
+    found = image_sets.ImageSet("again", "", replace(subject.images.test, class_names=names), None, 8)
 
     guard = contamination.contamination_of(found, subject.test, subject)
 

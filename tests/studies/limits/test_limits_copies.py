@@ -19,6 +19,7 @@ from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.contamination import own_images
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.report import LimitsReport
+from transferkit.studies.limits.subject import OwnParts
 
 NAMES = ("cat", "dog")
 Pixels = npt.NDArray[np.uint8]
@@ -34,7 +35,7 @@ def digests_of(images: Images) -> frozenset[bytes]:
 
 
 def subject_of(train: Images, val: Images) -> Any:
-    return SimpleNamespace(images={"train": train, "val": val, "test": noise(4, 9)}, learnt=digests_of(train))
+    return SimpleNamespace(images=OwnParts(train, val, noise(4, 9)), learnt=digests_of(train))
 
 
 def darkened(images: Images) -> Pixels:
@@ -82,7 +83,7 @@ def test_a_brightened_copy_of_a_train_image_is_removed_and_told() -> None:
 
 def test_images_with_the_very_pixels_of_train_val_or_test_are_removed_and_listed() -> None:
     subject = subject_of(noise(20, 0), noise(20, 1))
-    same = [subject.images[part].pixels[[0]] for part in ("train", "val", "test")]
+    same = [getattr(subject.images, part).pixels[[0]] for part in ("train", "val", "test")]
 
     found = own_images(subject).removed_from(image_set(noise(2, 2).pixels, *same))
 

@@ -73,7 +73,9 @@ def test_a_set_without_a_shared_class_points_to_the_other_option() -> None:
 def subject_of(test: Outputs, side: int = 32) -> Any:
     images = Images.from_pixels(np.zeros((len(test), 3, side, side), np.uint8), test.labels, test.class_names, test.ids)
     limits = rejection.fit(test)
-    return SimpleNamespace(test=test, val=test, limits=limits, side_px=side, fit="crop", images={"test": images})
+    return SimpleNamespace(
+        test=test, val=test, limits=limits, side_px=side, fit="crop", images=SimpleNamespace(test=images)
+    )
 
 
 def test_stl10_is_read_column_by_column_from_label_one(tmp_path: Path) -> None:

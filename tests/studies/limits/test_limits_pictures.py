@@ -43,7 +43,7 @@ def guarded(images: Images, features: Any) -> contamination.Contamination:
     train = noise(2, seed=0)
     val = outputs_of([[0, 1], [0.1, 1]] * 20, [0] * 40)
     subject: Any = SimpleNamespace(
-        images={"train": train}, train=outputs_of([[1, 0], [1, 0.1]], [0, 0]), val=val, test=val
+        images=SimpleNamespace(train=train), train=outputs_of([[1, 0], [1, 0.1]], [0, 0]), val=val, test=val
     )
     found = ImageSet("stones", "", images, None, 16)
     return contamination.contamination_of(found, outputs_of(features, [0] * len(images)), subject)

@@ -146,10 +146,10 @@ def own_images(subject: LimitsSubject) -> OwnImages:
 
     No fixed limit tells copies from likeness: different digits at 8 px are as alike as two versions of one photograph.
     """
-    train, val = subject.images["train"], subject.images["val"]
+    train, val = subject.images.train, subject.images.val
     others = val.subset(np.flatnonzero(~_is_among(val, subject.learnt)))
     usual = float(np.quantile(likeness(train, others), LESS_ALIKE)) if len(others) else CORRELATION
-    parts = {digest.tobytes() for part in subject.images.values() for digest in part.digests}
+    parts = {digest.tobytes() for part in subject.images.all for digest in part.digests}
     return OwnImages(subject.learnt | parts, train, max(CORRELATION, usual))
 
 

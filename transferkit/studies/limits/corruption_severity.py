@@ -37,6 +37,9 @@ RESAMPLES = 1_000
 LONG_SECONDS = 600  # from here on the time left is said in words, with a way to shorten it
 
 
+Answers = dict[tuple[str, int], tuple[Outputs, Bools]]  # and which of the images the run accepts
+
+
 @dataclass(frozen=True)
 class CorruptionCell:
     """What one corruption does at one severity.
@@ -146,37 +149,17 @@ def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, consol
     names, severities = (
         (corruptions.FAST, corruptions.FAST_SEVERITIES) if fast else (corruptions.FIFTEEN, corruptions.SEVERITIES)
     )
-    images = subject.images["test"]
+    images = subject.images.test
     if settings.cifar10c is None:  # the authors' files are of all test images
         images = sample(images, FAST_IMAGES if fast else settings.max_images, settings.seed)
     clean = outputs_of(subject.test, images)
     versions = [(name, severity) for name in names for severity in severities]
     answers = collect_answers(subject, images, versions, settings, console)
     found = {version: outputs for version, (outputs, _) in answers.items()}
-    accepted = {version: kept for version, (_, kept) in answers.items()}
-    cells = [_cell(version, accepted[version], part, clean) for version, part in found.items()]
-    told = [_corruption(name, cells, clean) for name in names]
-    means = _means(found, clean, settings.seed)
-    report = CorruptionReport(
-        recipe=recipe_words(subject, settings),
-        is_fast=fast,
-        drop=DROP,
-        n=len(images),
-        severities=tuple(severities),
-        clean=share_of(clean.is_right),
-        cells=tuple(cells),
-        corruptions=tuple(told),
-        families=_families(cells),
-        mca=means.mca,
-        mca_interval=means.interval,
-        retention=means.retention,
-        by_severity=means.by_severity,
-        published=published.CORRUPTIONS if published.is_cifar10(subject) else None,
-        checksum=checksum(images, names, settings.seed),
-    )
+    report = corruption_report(subject, images, answers, settings)
     right = np.mean([part.is_right for part in found.values()], axis=0)
     arrays = {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
-    breaking = {row.name: row.breaking_point for row in told}
+    breaking = {row.name: row.breaking_point for row in report.corruptions}
     if settings.cifar10c is not None:  # the authors' files are in their own order
         return Corrupted(report, arrays)
 
@@ -186,14 +169,38 @@ def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, consol
     return Corrupted(report, arrays, strips(images, clean, found, breaking, pixels_of))
 
 
+def corruption_report(
+    subject: LimitsSubject, images: Images, answers: Answers, settings: LimitsSettings
+) -> CorruptionReport:
+    """What the network's answers to every version of the images come to."""
+    clean = outputs_of(subject.test, images)
+    names, severities = (tuple(dict.fromkeys(part)) for part in zip(*answers, strict=True))
+    cells = [_cell(version, kept, outputs, clean) for version, (outputs, kept) in answers.items()]
+    means = _means({version: outputs for version, (outputs, _) in answers.items()}, clean, settings.seed)
+    return CorruptionReport(
+        recipe=recipe_words(subject, settings),
+        is_fast=settings.corruptions == "fast",
+        drop=DROP,
+        n=len(images),
+        severities=severities,
+        clean=share_of(clean.is_right),
+        cells=tuple(cells),
+        corruptions=tuple(_corruption(name, cells, clean) for name in names),
+        families=_families(cells),
+        mca=means.mca,
+        mca_interval=means.interval,
+        retention=means.retention,
+        by_severity=means.by_severity,
+        published=published.CORRUPTIONS if published.is_cifar10(subject) else None,
+        checksum=checksum(images, names, settings.seed),
+    )
+
+
 def one_image(images: Images, name: str, severity: int, seed: int, index: int) -> Pixels:
     """(3, H, W), the image at a place of the set, as it was shown to the network."""
     pixels = torch.from_numpy(images.take(slice(index, index + 1)))
     changed: Pixels = corruptions.corrupt(pixels, name, severity, seed, index)[0].numpy()
     return changed
-
-
-Answers = dict[tuple[str, int], tuple[Outputs, Bools]]  # and which of the images the run accepts
 
 
 def collect_answers(
@@ -265,7 +272,7 @@ def authors_images(
     subject: LimitsSubject, folder: Path, name: str, severity: int, progress: Progress | None = None
 ) -> Outputs:
     """The same for the authors' own files."""
-    stored = corruptions.load_cifar10c(folder, name.removesuffix("_synthetic"), severity, subject.images["test"])
+    stored = corruptions.load_cifar10c(folder, name.removesuffix("_synthetic"), severity, subject.images.test)
     return subject.store.outputs(stored, f"{name} {severity}", progress)
 
 

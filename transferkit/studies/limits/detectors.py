@@ -41,6 +41,14 @@ class Detectors:
         return found
 
 
+@dataclass(frozen=True)
+class OwnScores:
+    """Every score of the run's val and test images, by detector."""
+
+    val: Mapping[str, Floats]
+    test: Mapping[str, Floats]
+
+
 def require_finite(values: Floats, name: str, where: str) -> None:
     """Refuse NaN and infinity.
 

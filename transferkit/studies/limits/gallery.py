@@ -83,7 +83,7 @@ def make_album(
     """Confident mistakes, own images that are rejected although right; of every unknown set those accepted and those
     that may show known classes; of the field the unusual and the confident."""
     found = Album([], [])
-    own = subject.images["test"]
+    own = subject.images.test
     for title, chosen in _own_groups(subject):
         items = _items(subject, subject.test, own, chosen, found, with_label=True)
         found.groups.append(GalleryGroup(title, tuple(items)))
@@ -108,7 +108,7 @@ def _suspect_group(subject: LimitsSubject, scored_set: ScoredSet, found: Album) 
     listed = scored_set.contamination.listed
     chosen = np.array([suspect.index for suspect in listed], np.int64)
     items = _unknown_items(subject, scored_set, chosen, found, near=False)
-    likes = found.add(subject.images["train"], [suspect.train for suspect in listed])
+    likes = found.add(subject.images.train, [suspect.train for suspect in listed])
     told = (
         replace(item, beside=like, why=WHY[suspect.reason], cosine=suspect.cosine)
         for item, suspect, like in zip(items, listed, likes, strict=True)
@@ -128,7 +128,7 @@ def _unknown_items(
         return items
     likes = nearest(scored_set.outputs, subject.train, chosen)
     return [
-        replace(item, neighbours=tuple(found.add(subject.images["train"], like)))
+        replace(item, neighbours=tuple(found.add(subject.images.train, like)))
         for item, like in zip(items, likes, strict=True)
     ]
 

@@ -165,7 +165,7 @@ def own_test(subject: LimitsSubject, scores: Scores) -> OwnTest:
 
 def duplicates(subject: LimitsSubject) -> Duplicates:
     """Test images whose very pixels are in train, and the accuracy without them."""
-    same = np.array([digest.tobytes() in subject.learnt for digest in subject.images["test"].digests], dtype=bool)
+    same = np.array([digest.tobytes() in subject.learnt for digest in subject.images.test.digests], dtype=bool)
     right = subject.test.is_right
     kept = share_of(right[~same]) if same.any() else None
     return Duplicates(int(same.sum()), len(same), kept)

@@ -25,7 +25,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.settings import LeaveOut
 from transferkit.studies.limits.shares import NotMeasured, Share, bounds, share_of
-from transferkit.studies.limits.subject import LimitsSubject, linear_head, rows
+from transferkit.studies.limits.subject import LimitsSubject, OwnParts, linear_head, rows
 from transferkit.training import methods
 
 SINGLY_UP_TO = 20  # classes held out one by one; of more, some random pairs
@@ -188,15 +188,15 @@ def refitted(subject: LimitsSubject, group: Sequence[int], C: float, seed: int) 
 def retrained(subject: LimitsSubject, group: Sequence[int], seed: int) -> Reduced:
     """The run's recipe carried out again on images without the group."""
     recipe = subject.run.recipe
-    parts = {name: images_without(images, group) for name, images in subject.images.items()}
-    splits = Splits(parts["train"], parts["val"], SealedImages(parts["test"]))
+    own = OwnParts(*(images_without(images, group) for images in subject.images.all))
+    splits = Splits(own.train, own.val, SealedImages(own.test))
     machine.seed_everything(recipe.seed)
     classifier = backbones.load(recipe.backbone, splits.class_names, recipe.input_px, SILENT)
     context = Context(subject.runtime, SILENT, recipe.seed)
     methods.fit(classifier, splits, recipe.method, recipe.backbone, context)
-    members = subject.images["test"].subset(np.flatnonzero(np.isin(subject.images["test"].require_labels(), group)))
+    members = subject.images.test.subset(np.flatnonzero(np.isin(subject.images.test.require_labels(), group)))
     unknown = replace(members, labels=None, class_names=splits.class_names)
-    sets = (parts["train"], parts["val"], parts["test"], unknown)
+    sets = (*own.all, unknown)
     train, val, test, other = (collect(classifier, part, subject.runtime, SILENT, "") for part in sets)
     return Reduced(_stratified(train, TRAIN_IMAGES, seed), val, test, other, linear_head(classifier.head))
 

@@ -251,7 +251,7 @@ def measure_nonsense(
     subject: LimitsSubject, detectors: Detectors, thresholds: dict[str, float | None], seed: int, console: Console
 ) -> tuple[NonsenseRow, ...]:
     """One row per kind of image: how many the shipped threshold accepts, and what they are called."""
-    sets = image_sets(subject.images["test"], seed, PER_SET)
+    sets = image_sets(subject.images.test, seed, PER_SET)
     quiet = replace(subject.store, console=SILENT)
     rows = []
     with console.progress("meaningless images", sum(map(len, sets.values()))) as progress:

@@ -231,7 +231,7 @@ CHANGES = SWEEPS | {"background_only": BACKGROUND_ONLY}
 
 def measure_sweeps(subject: LimitsSubject, seed: int, console: Console) -> SweepReport:
     """Accuracy and changed answers along every sweep, the range that is safe, and what the background alone gives."""
-    images = sample(subject.images["test"], IMAGES, seed)
+    images = sample(subject.images.test, IMAGES, seed)
     clean = outputs_of(subject.test, images)
     steps = sum(len(sweep.values) for sweep in SWEEPS.values()) + 1
     rows = []

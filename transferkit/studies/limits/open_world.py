@@ -11,7 +11,8 @@ import numpy as np
 from transferkit import ood
 from transferkit.metrics.open_set import open_world
 from transferkit.metrics.statistics import Bounds
-from transferkit.runtime.array_types import Bools, Floats
+from transferkit.runtime.array_types import Bools
+from transferkit.studies.limits.detectors import OwnScores
 from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.out_of_distribution import ScoredSet, accepted_of
 from transferkit.studies.limits.settings import LimitsSettings
@@ -78,7 +79,7 @@ def open_world_report(
     scored_sets: Sequence[ScoredSet],
     held_out: HeldOutReport | NotMeasured,
     subject: LimitsSubject,
-    own: Mapping[str, Mapping[str, Floats]],
+    own: OwnScores,
     thresholds: Mapping[str, float | None],
     settings: LimitsSettings,
 ) -> OpenWorldReport:
@@ -88,18 +89,18 @@ def open_world_report(
         scored_sets: Sets of unknown images.
         held_out: What leaving classes out gave.
         subject: The run under test.
-        own: Scores of the run's `val` and `test` images by detector.
+        own: Scores of the run's own images.
         thresholds: Of every detector, those that accept 95 % of val.
         settings: Shares of unknown images to reckon with, and the error rate to stay below.
     """
-    score = ood.summary_score(own["test"])
+    score = ood.summary_score(own.test)
     wrong = ~subject.test.is_right
     tables = []
     for name, threshold in {"shipped": subject.limits.threshold(), score: thresholds[score]}.items():
         if threshold is None:
             continue
         is_shipped = name == "shipped"
-        accepted = accepted_of(subject, subject.test)[0] if is_shipped else own["test"][name] <= threshold
+        accepted = accepted_of(subject, subject.test)[0] if is_shipped else own.test[name] <= threshold
         members = {
             part.name: accepted_of(subject, part.outputs)[0] if is_shipped else part.scores[name] <= threshold
             for part in scored_sets

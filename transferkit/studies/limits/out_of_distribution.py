@@ -14,7 +14,7 @@ from transferkit.runtime.array_types import Bools, Floats
 from transferkit.studies.limits import published
 from transferkit.studies.limits.calls import Calls, calls
 from transferkit.studies.limits.contamination import Contamination, Overlap, WithoutSuspects, contamination_of
-from transferkit.studies.limits.detectors import Detectors, ScoreRow, score_row
+from transferkit.studies.limits.detectors import Detectors, OwnScores, ScoreRow, score_row
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.low_level import LowLevel, low_level_auroc
 from transferkit.studies.limits.published import PublishedUnknown
@@ -121,7 +121,7 @@ def unknown_report(
     scored_sets: Sequence[ScoredSet],
     subject: LimitsSubject,
     detectors: Detectors,
-    own: Mapping[str, Mapping[str, Floats]],
+    own: OwnScores,
 ) -> UnknownReport:
     """All sets of unknown images with every score, and the means over near and far ones."""
     names = list(detectors.scores)
@@ -140,7 +140,7 @@ def unknown_report(
 
 
 def unknown_set_report(
-    scored_set: ScoredSet, subject: LimitsSubject, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
+    scored_set: ScoredSet, subject: LimitsSubject, detectors: Detectors, own: OwnScores
 ) -> UnknownSet:
     """Everything about one set of unknown images.
 
@@ -148,7 +148,7 @@ def unknown_set_report(
         scored_set: The set.
         subject: The run under test.
         detectors: Fitted.
-        own: Scores of the run's `val` and `test` images by detector.
+        own: Scores of the run's own images.
     """
     image_set, known = scored_set.image_set, scored_set.contamination.overlap
     accepted, scores = accepted_of(subject, scored_set.outputs)
@@ -160,21 +160,21 @@ def unknown_set_report(
         native_px=image_set.native_px,
         n_native=len(image_set.native) if image_set.native is not None else 0,
         notes=image_set.notes,
-        near=is_near(own["val"], scored_set.scores),
+        near=is_near(own.val, scored_set.scores),
         scores={name: scored_row(name, scored_set, own) for name in detectors.scores},
         accepted=share_of(accepted) if subject.limits.percentiles else None,
         confidence=float(scored_set.outputs.confidences.mean()),
-        low_level=low_level_auroc(subject.images["test"], image_set.images),
+        low_level=low_level_auroc(subject.images.test, image_set.images),
         overlap=replace(known, without=without_suspects(scored_set, detectors, own)),
         calls=calls(image_set.images, scored_set.outputs, accepted),
         histogram=histogram(subject, scores),
     )
 
 
-def scored_row(name: str, scored_set: ScoredSet, own: Mapping[str, Mapping[str, Floats]]) -> ScoreRow:
+def scored_row(name: str, scored_set: ScoredSet, own: OwnScores) -> ScoreRow:
     """What one score says of a set, at the run's size and in its own."""
-    row = score_row(own["val"][name], own["test"][name], scored_set.scores[name])
-    return replace(row, auroc_native=native_auroc(own["test"][name], scored_set.native_scores, name))
+    row = score_row(own.val[name], own.test[name], scored_set.scores[name])
+    return replace(row, auroc_native=native_auroc(own.test[name], scored_set.native_scores, name))
 
 
 def native_auroc(test: Floats, native: Mapping[str, Floats] | None, name: str) -> float | None:
@@ -206,16 +206,13 @@ def is_near(val: Mapping[str, Floats], scores: Mapping[str, Floats]) -> bool:
 # ---- without images that may show known classes ----
 
 
-def without_suspects(
-    scored_set: ScoredSet, detectors: Detectors, own: Mapping[str, Mapping[str, Floats]]
-) -> WithoutSuspects | None:
+def without_suspects(scored_set: ScoredSet, detectors: Detectors, own: OwnScores) -> WithoutSuspects | None:
     """The table again without the images that may show known classes; None where there are none, or no others."""
     suspects = scored_set.contamination.suspects
     if not suspects.any() or suspects.all():
         return None
     table = {
-        name: score_row(own["val"][name], own["test"][name], scored_set.scores[name][~suspects])
-        for name in detectors.scores
+        name: score_row(own.val[name], own.test[name], scored_set.scores[name][~suspects]) for name in detectors.scores
     }
     return WithoutSuspects(int((~suspects).sum()), table)
 

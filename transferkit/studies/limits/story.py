@@ -26,7 +26,7 @@ from transferkit.studies.limits import abstaining, gallery, image_sets, in_distr
 from transferkit.studies.limits.contamination import own_images
 from transferkit.studies.limits.corruption_severity import Corrupted, measure_corruptions
 from transferkit.studies.limits.deployment import DeploymentImages, measure_deployment
-from transferkit.studies.limits.detectors import Detectors, fit_detectors, thresholds_of
+from transferkit.studies.limits.detectors import Detectors, OwnScores, fit_detectors, thresholds_of
 from transferkit.studies.limits.distribution_shift import Shift, ShiftReport, load_shift, measure_shift
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.leave_out import measure_leave_out
@@ -94,7 +94,7 @@ class Observations:
     """
 
     detectors: Detectors
-    own: Mapping[str, Mapping[str, Floats]]
+    own: OwnScores
     scored_sets: list[ScoredSet]
     shifts: list[tuple[ShiftReport, Outputs]]
     corruptions: Corrupted
@@ -207,7 +207,7 @@ def observe(
 ) -> Observations:
     """Ask the network about all images, and the detectors."""
     detectors = fit_detectors(subject)
-    own = {"val": detectors.of(subject.val, "val"), "test": detectors.of(subject.test, "test")}
+    own = OwnScores(detectors.of(subject.val, "val"), detectors.of(subject.test, "test"))
     scored_sets = [score_set(image_set, subject, detectors) for image_set in elsewhere.unknown]
     shifts = [measure_shift(shift, subject) for shift in elsewhere.shifts]
     field = observe_field(elsewhere.field, subject, settings)
@@ -233,7 +233,7 @@ def measure(subject: LimitsSubject, observations: Observations, settings: Limits
     console = work.console
     scores = scores_on_test(subject.test, subject.val)
     detectors, own, scored_sets = observations.detectors, observations.own, observations.scored_sets
-    thresholds = thresholds_of(own["val"])
+    thresholds = thresholds_of(own.val)
     held_out = measure_leave_out(subject, settings.leave_out, settings.seed, console)
     shifts, field = [row for row, _ in observations.shifts], observations.field
     return LimitsReport(
@@ -260,8 +260,8 @@ def write_scores(path: Path, subject: LimitsSubject, observations: Observations)
     """Every score, label, prediction and id, for readers who want to compute something else."""
     arrays: dict[str, npt.NDArray[Any]] = dict(observations.corruptions.arrays)
     parts: list[tuple[str, Outputs, Mapping[str, Floats]]] = [
-        ("val", subject.val, observations.own["val"]),
-        ("test", subject.test, observations.own["test"]),
+        ("val", subject.val, observations.own.val),
+        ("test", subject.test, observations.own.test),
         *((part.name, part.outputs, part.scores) for part in observations.scored_sets),
         *((f"shift: {row.name}", outputs, {}) for row, outputs in observations.shifts),
     ]

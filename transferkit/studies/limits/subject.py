@@ -26,6 +26,20 @@ from transferkit.studies.limits.image_sets import sample
 
 
 @dataclass(frozen=True)
+class OwnParts:
+    """The run's images by part; of train perhaps a sample."""
+
+    train: Images
+    val: Images
+    test: Images
+
+    @property
+    def all(self) -> tuple[Images, Images, Images]:
+        """Train, val and test."""
+        return self.train, self.val, self.test
+
+
+@dataclass(frozen=True)
 class LimitsSubject:
     """A finished run, opened for tests.
 
@@ -33,7 +47,7 @@ class LimitsSubject:
         run: The folder.
         classifier: In eval mode, on the device.
         runtime: Where it computes.
-        images: Train (perhaps a sample), val and test images, as the run's recipe loads them.
+        images: As the run's recipe loads them.
         learnt: Digests of all train images, those outside the sample too.
         train: Outputs on train, in eval mode, without augmentation.
         val: Outputs of a classifier that has not learnt from val; half of test where the run has no val.
@@ -46,7 +60,7 @@ class LimitsSubject:
     run: Run
     classifier: Classifier
     runtime: machine.Runtime
-    images: dict[str, Images]
+    images: OwnParts
     learnt: frozenset[bytes]
     train: Outputs
     val: Outputs
@@ -58,7 +72,7 @@ class LimitsSubject:
     @property
     def side_px(self) -> int:
         """Side of the run's own images, to which all others are brought."""
-        return int(min(self.images["test"].size_px))
+        return int(min(self.images.test.size_px))
 
     @property
     def fit(self) -> str:
@@ -95,7 +109,7 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
     if len(train_part) < len(splits.train):
         some = f"{len(train_part):,} of {len(splits.train):,} (seed {seed})"
         notes.append(f"detectors that need train images, and the search for near copies of them, use {some}")
-    images = {"train": train_part, "val": splits.val, "test": splits.test.open()}
+    images = OwnParts(train_part, splits.val, splits.test.open())
     train = store.outputs(train_part, "train images")
     test = run.outputs("test")
     lacks_val = why_no_val(run, splits)
@@ -103,9 +117,9 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
         val = run.outputs("val")
     else:
         val, test, note = halves(test, seed, lacks_val)
-        half = {name: index for index, name in enumerate(images["test"].ids)}
-        images["val"] = images["test"].subset([half[name] for name in val.ids])
-        images["test"] = images["test"].subset([half[name] for name in test.ids])
+        position = {name: index for index, name in enumerate(images.test.ids)}
+        first, second = (images.test.subset([position[name] for name in half.ids]) for half in (val, test))
+        images = OwnParts(train_part, first, second)
         notes.append(note)
     shipped = limits_of(run)
     if shipped is None or not shipped.n:
