@@ -97,6 +97,19 @@ def test_every_colour_mode_becomes_rgb(mode: str, tmp_path: Path) -> None:
     assert (decode(path, 8, "squash") >= 254).all()
 
 
+def test_an_uncompressed_ycbcr_tiff_is_read_where_pillow_takes_it_for_rgb(tmp_path: Path) -> None:
+    """Pillow before 13 says of such a file that it is RGB with a fourth byte, and then finds it truncated."""
+    colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    image = Image.fromarray(colours).convert("YCbCr")
+    opened = Image.open(saved(tmp_path / "a.tif", image))
+    opened._mode = "RGB"
+    opened.tile = [(*tile[:3], ("RGBX", 0, 1)) for tile in opened.tile]
+
+    decoded = decode(opened, 8, "squash")
+
+    assert np.array_equal(decoded, np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+
+
 def test_cmyk_jpegs_as_adobe_writes_them_are_not_inverted(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.jpg", Image.new("RGB", (16, 16), (250, 10, 10)).convert("CMYK"))
     assert Image.open(path).mode == "CMYK"

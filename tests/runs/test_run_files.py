@@ -222,6 +222,13 @@ def test_predict_names_an_option_out_of_range(options: dict[str, Any], run: Run)
     ("settings", "words"),
     [
         ({"backbone": torch.nn.Linear(1, 1)}, "takes the name of a backbone, such as 'resnet18' .*; found a Linear"),
+        (
+            {"backbone": 5},
+            r"takes the name of a backbone, such as 'resnet18' or 'timm/vit_tiny_patch16_224'; found 5\.$",
+        ),
+        ({"resize": "stretch"}, "resize is 'stretch'. Available: crop, squash"),
+        ({"compile": True}, "compile is True. Available: auto, off, on"),
+        ({"store": "no"}, "store is 'no'. Expected True or False"),
         ({"weights": Path("x")}, "weights is a PosixPath. Expected imagenet, none, or the path of a file"),
         ({"size": "large"}, "size is 'large'. Expected a number of px"),
         ({"layer": 5}, "layer is 5. Expected the name of a layer"),
@@ -232,8 +239,9 @@ def test_a_feature_extractor_says_what_it_wants(settings: dict[str, Any], words:
         **{"backbone": "resnet-mini", "weights": "none", "store": False, **settings}
     )
 
-    with pytest.raises(TransferkitError, match=words):
-        extractor.transform(np.zeros((1, 8, 8, 3), np.uint8))
+    for asked in (extractor.fit, extractor.transform):
+        with pytest.raises(TransferkitError, match=words):
+            asked(np.zeros((1, 8, 8, 3), np.uint8))
 
 
 def test_rank_and_compare_want_a_list_of_names() -> None:

@@ -8,10 +8,11 @@ import stat
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from transferkit.data.images import Pixels, image_digest
 from transferkit.runtime.errors import TransferkitError
@@ -33,6 +34,7 @@ FITS = ("squash", "crop")
 WHITE = (255, 255, 255, 255)
 
 ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4
+PHOTOMETRIC_TAG, YCBCR, SUBSAMPLING_TAG = 262, 6, 530  # TIFF 6.0, sections 8 and 21
 UPRIGHT = {  # EXIF 2.3, section 4.6.4: what undoes each orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -230,6 +232,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if isinstance(image, TiffImageFile) and _is_mistaken_for_rgb(image):
+        return _uncompressed_ycbcr(image).convert("RGB")
     if image.mode == "RGB" and "transparency" not in image.info:
         image.load()
         return image
@@ -239,6 +243,28 @@ def _rgb(image: Image.Image) -> Image.Image:
         transparent = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), transparent).convert("RGB")
     return image.convert("RGB")
+
+
+def _is_mistaken_for_rgb(image: TiffImageFile) -> bool:
+    """Whether this is an uncompressed YCbCr TIFF, which Pillow before 13 takes for RGB with a fourth byte."""
+    is_ycbcr = image.tag_v2.get(PHOTOMETRIC_TAG) == YCBCR and tuple(image.tag_v2.get(SUBSAMPLING_TAG, ())) == (1, 1)
+    return is_ycbcr and {_codec(tile) for tile in image.tile} == {("raw", "RGBX")}
+
+
+def _codec(tile: Any) -> tuple[str, str]:
+    """By what a part of an image is decoded, and into which mode."""
+    return tile[0], str(tile[3][0])
+
+
+def _uncompressed_ycbcr(image: TiffImageFile) -> Image.Image:
+    """The strips of a TIFF, three bytes for each pixel."""
+    whole, file = Image.new("YCbCr", image.size), cast(IO[bytes], image.fp)
+    tiles: list[Any] = image.tile
+    for _, (left, top, right, bottom), offset, _ in tiles:
+        file.seek(offset)
+        size = right - left, bottom - top
+        whole.paste(Image.frombytes("YCbCr", size, file.read(3 * size[0] * size[1])), (left, top))
+    return whole
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

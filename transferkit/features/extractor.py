@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
+from torch import nn
 
 from transferkit.features.engine import BatchSize, Engine, finite, gathered
 from transferkit.features.inventory import described
@@ -22,14 +23,17 @@ from transferkit.features.stored import served
 from transferkit.runtime import machine
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import Console
-from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.machine import Runtime
 
 CHECKED: tuple[tuple[str, Any, str], ...] = (
     ("layer", str | None, "the name of a layer, or None for the head's input"),
     ("size", int | None, "a number of px, or None for that of the weights"),
     ("seed", int, "a whole number"),
+    ("store", bool, "True or False"),
+    ("verbose", bool, "True or False"),
 )
+CHOICES = {"resize": ("squash", "crop"), "compile": ("auto", "on", "off")}
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -95,7 +99,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
 
     def fit(self, X: Any = None, y: Any = None) -> FeatureExtractor:  # noqa: ARG002 - scikit-learn's signature
-        """Nothing is learnt; this extractor."""
+        """Nothing is learnt; this extractor.
+
+        Raises:
+            TransferkitError: If a setting is of a wrong kind.
+        """
+        self._require_kinds()
         return self
 
     def transform(self, X: Any) -> Features:
@@ -155,14 +164,24 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.backbone, str):
             raise TransferkitError(
                 f"FeatureExtractor takes the name of a backbone, such as 'resnet18' or 'timm/vit_tiny_patch16_224'; "
-                f"found a {type(self.backbone).__name__}. For a network of your own, save its state dict to a file and "
-                "give the name of its architecture with weights=FILE."
+                f"found {of_kind(self.backbone)}."
+                + (
+                    " For a network of your own, save its state dict to a file and give the name of its architecture "
+                    "with weights=FILE."
+                    if isinstance(self.backbone, nn.Module)
+                    else ""
+                )
             )
         if not isinstance(self.weights, str):
             raise TransferkitError(
-                f"weights is a {type(self.weights).__name__}. Expected imagenet, none, or the path of a file or of a "
+                f"weights is {of_kind(self.weights)}. Expected imagenet, none, or the path of a file or of a "
                 "run's folder as text."
             )
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise TransferkitError(
+                    f"{name} is {quoted(getattr(self, name))}. {did_you_mean(str(getattr(self, name)), choices)}"
+                )
         for name, kinds, expected in CHECKED:
             if not isinstance(getattr(self, name), kinds):
                 raise TransferkitError(f"{name} is {quoted(getattr(self, name))}. Expected {expected}.")
@@ -198,3 +217,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         engine = Engine(self._network(layers), self._screen, compile=self.compile)
         with self._screen.progress(f"features of {self.backbone}", len(pictures)) as progress:
             yield from finite(engine.features_of(pictures, progress, self.batch_size), pictures.ids)
+
+
+def of_kind(value: Any) -> str:
+    """What came in place of a text: a number as it is, of other things the kind."""
+    if isinstance(value, int | float):
+        return repr(value)
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
