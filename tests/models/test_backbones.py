@@ -167,7 +167,7 @@ def test_plain_network_has_the_weights_of_the_residual_one() -> None:
 
 
 def test_family_is_known_without_torch() -> None:
-    code = "import sys; from transferkit.models.backbones import family, names; family('resnet18'), names(); "
+    code = "import sys; from transferkit.models.backbones import card, names; card('resnet18'), names(); "
     code += "print(*({'torch', 'numpy', 'timm', 'sklearn'} & sys.modules.keys()))"
 
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -175,11 +175,19 @@ def test_family_is_known_without_torch() -> None:
     assert printed.strip() == ""
 
 
+def test_a_backbone_that_is_looked_up_knows_its_family_source_stem_and_side() -> None:
+    backbone = backbones.lookup(settings("vgg16_bn", "imagenet"))
+
+    assert (backbone.card.family, backbone.card.source, backbone.card.has_small_stem) == ("vgg_bn", "torchvision", True)
+    assert (backbone.made_for_px(), backbone.fitting_px(16)) == (224, 32)
+    assert backbone.source.downloads
+
+
 def test_unknown_backbone_names_the_nearest_and_timm() -> None:
     with pytest.raises(TransferkitError, match=r"Unknown backbone 'resnet8'. Did you mean 'resnet18'\?.*timm/<name>"):
         backbones.load(settings("resnet8"), ("a", "b"), 64, SILENT)
     with pytest.raises(TransferkitError, match="Did you mean 'vgg16_bn'"):
-        backbones.family("vgg16bn")
+        backbones.card("vgg16bn")
 
 
 def test_unknown_timm_name_and_tag_name_the_nearest() -> None:

@@ -365,4 +365,4 @@ def test_the_size_of_packaged_weights_is_the_one_they_were_made_for(
 ) -> None:
     installed_by_hand(package(tmp_path, resnet18, size=96), monkeypatch)
 
-    assert backbones.made_for_px(BackboneSettings(name="resnet18", weights="acme-parts")) == 96
+    assert backbones.lookup(BackboneSettings(name="resnet18", weights="acme-parts")).made_for_px() == 96

@@ -39,13 +39,13 @@ def rank(
 
 def run_ranking(ranking: RankingRecipe, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
     """Carry out a ranking and show its table."""
-    from transferkit.models.backbones import source
+    from transferkit.models.backbones import card
 
     if dry_run:
         print_ranking(ranking, as_json)
         return
     for backbone in ranking.backbones:
-        source(backbone.name)  # an unknown one is told before torch is loaded
+        card(backbone.name)  # an unknown one is told before torch is loaded
     with working(KEPT) as console:
         from transferkit import estimates
         from transferkit.studies.rank import ranking as rankings

@@ -88,9 +88,9 @@ def run_recipe(
     if dry_run:
         print_estimate(recipe, as_json)
         return
-    from transferkit.models.backbones import source
+    from transferkit.models.backbones import card
 
-    source(recipe.backbone.name)  # an unknown one is told before torch is loaded
+    card(recipe.backbone.name)  # an unknown one is told before torch is loaded
     with working(lambda: kept(out or recipe.default_folder)) as console:
         from transferkit import estimates, report
         from transferkit import run as story

@@ -34,7 +34,7 @@ def inputs_in_words(recipes: Iterable[Recipe]) -> list[str]:
     downloads |= {
         name: f"ImageNet weights of {name} (about {_weights_mb(recipe)} MB)"
         for name, recipe in pretrained.items()
-        if backbones.lacks_weights(recipe.backbone)
+        if backbones.lookup(recipe.backbone).lacks_weights()
     }
     return [*lines, f"To be downloaded: {', '.join(downloads.values())}."] if downloads else lines
 

@@ -68,7 +68,7 @@ def default_px(backbone: str, weights: str) -> int:
     facts = Path(weights).expanduser() / "model.json"
     if facts.is_file():
         return int(read_object(facts, MODEL)["input"]["size"])
-    return backbones.made_for_px(BackboneSettings(name=backbone, weights=weights))
+    return backbones.lookup(BackboneSettings(name=backbone, weights=weights)).made_for_px()
 
 
 def views_words(weights: str) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from transferkit.models import backbones
-from transferkit.models.backbones import family, source, with_shape
+from transferkit.models.backbones import Backbone, lookup, with_shape
 from transferkit.models.backbones.cards import PIXELS
 from transferkit.models.receptive_fields import total_flops
 from transferkit.models.stored_model import MODEL
@@ -53,19 +52,20 @@ def input_size(method: MethodSettings, backbone: BackboneSettings, native_px: in
         )
     if facts := run_facts(backbone):
         return InputSize(int(facts["input"]["size"]), "the size of the run that the weights are from")
-    if source(backbone.name) == "small":
+    known = lookup(backbone)
+    if known.source.takes_any_size:
         return InputSize(native_px, "the images' own size")
-    wanted = _wanted(backbone, native_px)
-    px = backbones.fitting_px(backbone, wanted.px)
+    wanted = _wanted(known, native_px)
+    px = known.fitting_px(wanted.px)
     return wanted if px == wanted.px else InputSize(px, f"{wanted.reason}, or the nearest that {backbone.name} takes")
 
 
-def _wanted(backbone: BackboneSettings, native_px: int) -> InputSize:
+def _wanted(backbone: Backbone, native_px: int) -> InputSize:
     """The side by the rules, whether or not this network can take it."""
-    made_for = backbones.made_for_px(backbone)
-    if backbone.stem == "cifar" or (backbone.weights == "none" and SMALL_PX < native_px <= made_for):
+    made_for, settings = backbone.made_for_px(), backbone.settings
+    if settings.stem == "cifar" or (settings.weights == "none" and SMALL_PX < native_px <= made_for):
         return InputSize(native_px, "the images' own size")
-    if backbone.weights == "none" and native_px > SMALL_PX:
+    if settings.weights == "none" and native_px > SMALL_PX:
         return InputSize(made_for, "the size that the network was designed for")
     if native_px > SMALL_PX or made_for <= ENLARGED_PX:
         return InputSize(made_for, "the size that the weights were made for")
@@ -90,22 +90,18 @@ def resolved_backbone(backbone: BackboneSettings, method: MethodSettings, native
     if not method.starts_from_pretrained:
         backbone = backbone.model_copy(update={"weights": "none"})
     backbone = with_shape(backbone)
-    if backbone.stem != "auto" or source(backbone.name) == "small":
+    known = lookup(backbone)
+    if backbone.stem != "auto" or known.source.takes_any_size:
         return backbone
     if facts := run_facts(backbone):
         return backbone.model_copy(update={"stem": facts["backbone"]["stem"]})
     file = Path(backbone.weights).expanduser()
-    if has_small_stem(backbone.name) and file.is_file():
+    if known.card.has_small_stem and file.is_file():
         from transferkit.models.backbones.torchvision_models import stem_of_file
 
         return backbone.model_copy(update={"stem": stem_of_file(backbone.name, file)})
-    small = backbone.weights == "none" and has_small_stem(backbone.name) and sees_small_images(method, native_px)
+    small = backbone.weights == "none" and known.card.has_small_stem and sees_small_images(method, native_px)
     return backbone.model_copy(update={"stem": "cifar" if small else "imagenet"})
-
-
-def has_small_stem(name: str) -> bool:
-    """Whether a network comes with a stem for small images: torchvision's ResNets and VGGs."""
-    return source(name) == "torchvision" and family(name) != "alexnet"
 
 
 def sees_small_images(method: MethodSettings, native_px: int) -> bool:

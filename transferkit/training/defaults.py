@@ -9,10 +9,11 @@ import math
 from typing import Any
 
 from transferkit.models import backbones
-from transferkit.models.backbones import family
+from transferkit.models.backbones import Backbone, lookup
+from transferkit.models.backbones.cards import BackboneCard
 from transferkit.models.input_sizes import input_size, resolved_backbone
 from transferkit.models.receptive_fields import total_flops
-from transferkit.recipe import BackboneSettings, MethodSettings, Recipe, TrainingSettings
+from transferkit.recipe import MethodSettings, Recipe, TrainingSettings
 from transferkit.recipe import budget as budgets
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
@@ -30,9 +31,10 @@ def resolved(recipe: Recipe, num_images: int, native_px: int) -> Recipe:
     size = input_size(recipe.method, backbone, native_px).px
     method = recipe.method.model_copy(update={"size": size})
     if (training := method.training) is not None:
-        training = in_steps(training, backbone, size, num_images)
+        known = lookup(backbone)
+        training = in_steps(training, known, size, num_images)
         training = training.model_copy(update=missing(training, {"flip": recipe.data.mirrors}))
-        filled = training_defaults(training, backbone.name, num_images)
+        filled = training_defaults(training, known.card, num_images)
         method = training.model_copy(update=missing(training, filled))
     return recipe.model_copy(update={"name": recipe.title, "backbone": backbone, "method": method})
 
@@ -48,7 +50,7 @@ def in_epochs(method: MethodSettings) -> MethodSettings:
     return method.model_copy(update={"budget": None}) if budget.kind == "converged" else method
 
 
-def in_steps(method: TrainingSettings, backbone: BackboneSettings, size_px: int, num_images: int) -> TrainingSettings:
+def in_steps(method: TrainingSettings, backbone: Backbone, size_px: int, num_images: int) -> TrainingSettings:
     """The method with a budget of operations written as the gradient steps that it buys, at three forward passes each.
 
     Raises:
@@ -57,13 +59,13 @@ def in_steps(method: TrainingSettings, backbone: BackboneSettings, size_px: int,
     budget = budgets.read(method.budget) if method.budget else None
     if budget is None or budget.kind != "flops":
         return method
-    bare = backbone.model_copy(update={"weights": "none"})
+    bare = backbone.settings.model_copy(update={"weights": "none"})
     forward = total_flops(backbones.load(bare, ("one", "two"), size_px, SILENT).body, size_px)
-    batch = min(method.batch_size or default_batch(method, num_images, backbone.name), num_images)
+    batch = min(method.batch_size or default_batch(method, num_images, backbone.card), num_images)
     step = 3 * forward * batch
     if budget.amount < step:
         raise TransferkitError(
-            f"The budget {method.budget!r} buys no step: one step of {backbone.name} takes {step:.3g} operations "
+            f"The budget {method.budget!r} buys no step: one step of {backbone.card.name} takes {step:.3g} operations "
             f"(3 x forward x {batch} images of {size_px} px). Give at least {step:.2g}flops."
         )
     return method.model_copy(update={"budget": f"{int(budget.amount // step)}steps"})
@@ -82,25 +84,25 @@ def expected_epochs(method: TrainingSettings, num_images: int, batch_size: int) 
     return math.ceil(budget.amount / max(1, num_images // batch_size))
 
 
-def default_batch(method: TrainingSettings, num_images: int, name: str) -> int:
+def default_batch(method: TrainingSettings, num_images: int, backbone: BackboneCard) -> int:
     """128 images, fewer where an epoch would have too few steps, never below 16; speednet's 1,024 with many.
 
     Fine-tuning gains from more steps in an epoch; where a budget counts steps, all methods have the same batch.
     """
-    if family(name) == "speed" and num_images >= MANY_IMAGES:
+    if backbone.family == "speed" and num_images >= MANY_IMAGES:
         return 1024
     steps = BUDGET_STEPS if method.budget else stepping(method).STEPS_OF_AN_EPOCH
     return max(16, min(128, 1 << max(0, (num_images // steps).bit_length() - 1)))
 
 
-def training_defaults(method: TrainingSettings, name: str, num_images: int) -> dict[str, Any]:
+def training_defaults(method: TrainingSettings, backbone: BackboneCard, num_images: int) -> dict[str, Any]:
     """Defaults of a method that trains, by family and budget: those of every training, and those of this method.
 
     Raises:
         TransferkitError: If the menu has no such method, or it trains by steps and says nothing of them.
     """
     own = stepping(method).defaults
-    batch = method.batch_size or default_batch(method, num_images, name)
+    batch = method.batch_size or default_batch(method, num_images, backbone)
     epochs = method.epochs or expected_epochs(method, num_images, batch)
     long = epochs >= 10
     usual: dict[str, Any] = {
@@ -120,7 +122,7 @@ def training_defaults(method: TrainingSettings, name: str, num_images: int) -> d
         "mixup": 0.1 if long and num_images >= MANY_IMAGES else 0.0,
         "label_smoothing": 0.05 if long else 0.0,
     }
-    return usual | own(method, family(name), num_images, epochs * max(1, num_images // batch))
+    return usual | own(method, backbone.family, num_images, epochs * max(1, num_images // batch))
 
 
 def missing(settings: TrainingSettings, values: dict[str, Any]) -> dict[str, Any]:

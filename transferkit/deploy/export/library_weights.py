@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from transferkit.models.backbones import TIMM, source
+from transferkit.models.backbones import TIMM, card
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import write_tensors
@@ -58,7 +58,7 @@ def library(name: str) -> str:
     Raises:
         TransferkitError: If the network is in neither.
     """
-    found = source(name)
+    found = card(name).source
     if found not in ("torchvision", "timm"):
         raise TransferkitError(f"{name} is in no other library, so there is no class to load it. Use --to onnx.")
     return found

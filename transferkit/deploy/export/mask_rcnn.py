@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file
 
-from transferkit.models.backbones import family, source
+from transferkit.models.backbones import card
 from transferkit.models.classifier import Classifier
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.errors import MachineError, TransferkitError
@@ -82,7 +82,8 @@ def filled(classifier: Classifier, name: str, num_classes: int, options: dict[st
     from torchvision.models.detection import MaskRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-    if source(name) != "torchvision" or not family(name).startswith("resnet"):
+    known = card(name)
+    if known.source != "torchvision" or not known.family.startswith("resnet"):
         raise TransferkitError(
             f"Mask R-CNN takes maps at four scales, from layer1 to layer4 of a ResNet; this run has {name}. "
             "Fine-tune resnet18, 34, 50, 101 or 152."

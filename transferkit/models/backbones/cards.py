@@ -23,6 +23,11 @@ class BackboneCard:
     top1: float | None
     source: str
 
+    @property
+    def has_small_stem(self) -> bool:
+        """Whether it comes with a stem for small images: torchvision's ResNets and VGGs."""
+        return self.source == "torchvision" and self.family != "alexnet"
+
 
 # Parameters and top-1: torchvision 0.29.2, `meta` of each IMAGENET1K_V1; a test compares them with the installed one.
 TORCHVISION = (

@@ -42,7 +42,7 @@ def network(name: str, weights: str, size: int | None, console: Console) -> Clas
     if size is None and facts.is_file():
         size = int(read_object(facts, MODEL)["input"]["size"])
     if size is None:
-        size = 32 if backbones.source(name) == "small" else 224
+        size = 32 if backbones.card(name).source == "small" else 224
     settings = BackboneSettings(name=name, weights=weights)
     return backbones.load(settings, ("one", "two"), size, console).eval()
 

@@ -110,7 +110,7 @@ def recipe_of(name: str, settings: GradientFlowSettings, seed: int) -> Recipe:
         "limit_per_class": settings.limit_per_class,
         "size": settings.size,
     }
-    backbones.source(name)  # refuses an unknown one before any work
+    backbones.card(name)  # refuses an unknown one before any work
     return from_options("scratch", name, settings.data, {**options, "ema": False, "mixup": 0.0}, ())
 
 

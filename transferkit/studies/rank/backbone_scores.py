@@ -20,7 +20,6 @@ from transferkit.features.layers import PENULTIMATE
 from transferkit.features.stored import stored_features
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.models import backbones
-from transferkit.models.backbones.cards import CARDS
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import fit_probe, knn_logits
 from transferkit.models.receptive_fields import total_flops
@@ -209,8 +208,7 @@ def gathered(answers: list[Tensor], fold: Labels | None = None) -> Labels:
 
 def published_top1(backbone: BackboneSettings) -> float | None:
     """ImageNet top-1 accuracy that the publisher of these very weights states; None for all others."""
-    card = CARDS.get(backbone.name)
-    return card.top1 if card is not None and backbone.weights == "imagenet" else None
+    return backbones.card(backbone.name).top1 if backbone.weights == "imagenet" else None
 
 
 def images_per_second(classifier: Classifier, images: Images, runtime: Runtime, console: Console) -> float:

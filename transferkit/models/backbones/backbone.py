@@ -1,0 +1,149 @@
+"""A backbone looked up once: what is known of it by its name, and the module that its network comes from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from transferkit.models.backbones.cards import CARDS, BackboneCard
+from transferkit.recipe import BackboneSettings
+from transferkit.runtime.errors import TransferkitError, did_you_mean
+
+TIMM = "timm/"
+TIMM_RESNET = re.compile(
+    r"(?:legacy_|wide_|se|eca|sk)*resne[sx]?t(?:aa|blur|rs|v2_)?(?P<depth>\d+)(?!.*_clip)"
+)  # CLIP's: attention
+DEEPEST_RESNET = 50  # whose rates are not those of the deep ones, training.methods.scratch_rates.FAMILIES
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where networks come from.
+
+    Attributes:
+        module: Dotted name of the module with `load`, `made_for_px` and `fitting_px`; a name, so that a family is known
+            without importing torch.
+        downloads: Whether ImageNet weights may have to be downloaded; the module has `has_imagenet` then.
+        is_open: Whether it has more networks than there are cards; the module has `require_model` then.
+        takes_any_size: Whether its networks are built for the images' own size.
+    """
+
+    module: str
+    downloads: bool = False
+    is_open: bool = False
+    takes_any_size: bool = False
+
+
+SOURCES = {
+    "torchvision": Source("transferkit.models.backbones.torchvision_models", downloads=True),
+    "timm": Source("transferkit.models.backbones.timm_models", downloads=True, is_open=True),
+    "small": Source("transferkit.models.backbones.small_cnns", takes_any_size=True),
+    "pixels": Source("transferkit.models.backbones.pixels"),
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What a recipe asks for, with what is known of it: whoever has this asks nobody by name again."""
+
+    settings: BackboneSettings
+    card: BackboneCard
+    source: Source
+
+    @property
+    def module(self) -> Any:
+        """Builds its network; loads torch."""
+        return import_module(self.source.module)
+
+    def made_for_px(self) -> int:
+        """The side in px that the weights were trained with: as their file, run or package says, else their source."""
+        from transferkit.models import weights
+
+        settings = self.settings
+        is_named = settings.weights in ("imagenet", "none")
+        stated = None if is_named else weights.stated_px(Path(settings.weights).expanduser())
+        stated = stated or weights.packaged_px(settings.name, settings.weights)
+        return stated or int(self.module.made_for_px(settings))
+
+    def fitting_px(self, px: int) -> int:
+        """`px`, or the side that the network can take in its place: large enough for its layers, whole patches."""
+        return int(self.module.fitting_px(self.settings, px))
+
+    def lacks_weights(self) -> bool:
+        """Whether the weights will have to be downloaded; what is in their file is not looked at, but in a package.
+
+        Raises:
+            TransferkitError: If an installed package should give them, and its file is missing or altered.
+        """
+        if self.settings.weights != "imagenet" or not self.source.downloads:
+            return False
+        return not self.module.has_imagenet(self.settings)
+
+    def require(self) -> None:
+        """Check what can be known before any work: that there are such a network and such weights.
+
+        Raises:
+            TransferkitError: If not; names the nearest.
+        """
+        from transferkit.models import weights
+
+        if self.source.is_open:
+            self.module.require_model(self.settings.name.removeprefix(TIMM))
+        if self.settings.weights == "imagenet":
+            self.lacks_weights()
+        else:
+            weights.require(self.settings.weights, self.settings.name)
+
+    def require_weights_named(self) -> None:
+        """Refuse ImageNet weights of a network that has none.
+
+        Raises:
+            TransferkitError: Says what to write instead.
+        """
+        if self.settings.weights == "imagenet" and not self.source.is_open and self.card.top1 is None:
+            name = self.card.name
+            raise TransferkitError(
+                f"{name} has no ImageNet weights. Write {name}=none for random ones, or {name}=FILE."
+            )
+
+
+def lookup(settings: BackboneSettings) -> Backbone:
+    """A backbone by the name in its settings.
+
+    Raises:
+        TransferkitError: If there is none; names the nearest one.
+    """
+    known = card(settings.name)
+    return Backbone(settings, known, SOURCES[known.source])
+
+
+def card(name: str) -> BackboneCard:
+    """What is known of a backbone by its name alone, without importing torch.
+
+    The networks of timm that are built like a ResNet or a VGG belong to their families; `timm` is all others.
+
+    Example:
+        >>> [card(name).family for name in ("resnet101", "vgg16_bn", "timm/vit_tiny_patch16_224")]
+        ['resnet-deep', 'vgg_bn', 'timm']
+        >>> [card(f"timm/{name}").family for name in ("resnet50d.ra2_in1k", "wide_resnet101_2", "vgg16.tv_in1k")]
+        ['resnet', 'resnet-deep', 'vgg']
+
+    Raises:
+        TransferkitError: If there is no such backbone; names the nearest one.
+    """
+    if name.startswith(TIMM):
+        return BackboneCard(name, _timm_family(name.removeprefix(TIMM).partition(".")[0]), None, None, "timm")
+    if name not in CARDS:
+        known = did_you_mean(name, CARDS, limit=len(CARDS))
+        raise TransferkitError(f"Unknown backbone {name!r}. {known} For timm models write timm/<name>.")
+    return CARDS[name]
+
+
+def _timm_family(architecture: str) -> str:
+    if re.match(r"vgg\d", architecture):
+        return "vgg_bn" if architecture.endswith("_bn") else "vgg"
+    resnet = TIMM_RESNET.match(architecture)
+    return "timm" if resnet is None else "resnet-deep" if int(resnet["depth"]) > DEEPEST_RESNET else "resnet"
