@@ -53,13 +53,17 @@ class Augmentation:
 
 @dataclass
 class TrainingBatches:
-    """Shuffled, augmented batches; the order depends on seed and epoch alone, so a run resumes at any epoch."""
+    """Shuffled, augmented batches; the order depends on seed and epoch alone, so a run resumes at any epoch.
+
+    With `draw_weights` (N,) an epoch's images are drawn by these weights with replacement, instead of each once.
+    """
 
     images: Images
     batch_size: int
     device: torch.device
     augmentation: Augmentation | None
     seed: int
+    draw_weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         self._pixels = resident_pixels(self.images, self.device)
@@ -73,13 +77,18 @@ class TrainingBatches:
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """uint8 images (B, 3, H, W) and labels (B,) of one epoch."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        order = torch.randperm(len(self.images), generator=generator)
+        order = self._order(generator)
         for step in range(self.steps_per_epoch):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             batch = self._take(chosen)
             if self.augmentation is not None:
                 batch = self.augmentation(batch, generator, self._mirrored(chosen, number))
             yield batch, self._labels[chosen.to(self.device)]
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        if self.draw_weights is None:
+            return torch.randperm(len(self.images), generator=generator)
+        return torch.multinomial(self.draw_weights, len(self.images), replacement=True, generator=generator)
 
     def _mirrored(self, chosen: Tensor, epoch: int) -> Tensor | None:
         """Which images are mirrored where that alternates: a coin decides the first epoch (Jordan 2024)."""

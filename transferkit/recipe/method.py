@@ -118,6 +118,21 @@ def _readable(text: str) -> str:
     return text
 
 
+def paired(value: Any, form: str, example: str) -> Any:
+    """The mapping that a text such as `a=1,b=2` writes down; anything else as it is.
+
+    Raises:
+        ValueError: If a part of the text has no value.
+    """
+    if not isinstance(value, str):
+        return value
+    pairs = [part.rpartition("=") for part in value.split(",")]
+    if any(not name for name, _, _ in pairs):
+        raise ValueError(f"{quoted(value)} is no list of {form}. Write {example}.")
+    return {name.strip(): number for name, _, number in pairs}
+
+
+PositiveWeight: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
 BudgetText: TypeAlias = Annotated[str, AfterValidator(_readable)]
 
 
@@ -151,6 +166,19 @@ class TrainingSettings(MethodSettings):
     freeze_after: dict[str, Annotated[int, Field(ge=1, le=100_000)]] | None = Field(
         None, description="Stages that are frozen after so many epochs: whitening_bias=3."
     )
+    class_weight: Literal["even", "balanced"] | dict[str, PositiveWeight] = Field(
+        "even",
+        description="What an image of each class counts in the loss; balanced: each class the same; or cat=2,dog=1.",
+    )
+    sampler: Literal["shuffled", "balanced"] = Field(
+        "shuffled", description="balanced: an epoch has as many images of each class, drawn with replacement."
+    )
+    logit_adjustment: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="tau of Menon et al. 2021: shift the logits of rare classes up after training; 1 for most.",
+    )
     label_smoothing: float | None = Field(
         None, ge=0, lt=1, description="Share of the target that is spread evenly over all classes."
     )
@@ -183,14 +211,12 @@ class TrainingSettings(MethodSettings):
     @field_validator("freeze_after", mode="before")
     @classmethod
     def _stages(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        pairs = [part.partition("=") for part in value.split(",")]
-        if any(not epochs for _, _, epochs in pairs):
-            raise ValueError(
-                f"{quoted(value)} is no list of stage=epochs. Write whitening_bias=3, or group1=2,group2=4."
-            )
-        return {stage.strip(): epochs for stage, _, epochs in pairs}
+        return paired(value, "stage=epochs", "whitening_bias=3, or group1=2,group2=4")
+
+    @field_validator("class_weight", mode="before")
+    @classmethod
+    def _weights(cls, value: Any) -> Any:
+        return value if value in ("even", "balanced") else paired(value, "class=weight", "balanced, or cat=2,dog=1")
 
     @model_validator(mode="after")
     def _one_meaning(self) -> Self:
@@ -198,6 +224,10 @@ class TrainingSettings(MethodSettings):
             raise ValueError("ema and lookahead are two averages of the weights. Give one of them.")
         if self.decoupled and (self.lr is None or self.weight_decay is None or self.optimizer == "adamw"):
             raise ValueError("decoupled gives lr and weight_decay of SGD another unit. Give both, as in lr 11.5.")
+        corrected = ("class_weight", self.class_weight != "even"), ("sampler", self.sampler == "balanced")
+        asked = [key for key, is_on in (*corrected, ("logit_adjustment", self.logit_adjustment > 0)) if is_on]
+        if len(asked) > 1:
+            raise ValueError(f"{' and '.join(asked)} correct the same thing twice. Give one of them.")
         return self
 
 

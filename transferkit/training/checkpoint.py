@@ -27,6 +27,7 @@ class Training:
         optimizer: Over the trained stages.
         peak_rates: Of each of the optimiser's groups.
         average: Weights and buffers that follow those in training, by name; None for none.
+        loss_weights: (C,), what an image of each class counts in the loss; None where all count the same.
         anchor: The body's weights at the start, by name, where they are pulled back to them; else empty.
         history: All finished epochs, after the start as epoch 0.
         right_at_start: (N,) bool, which val images were right at the start; None where nobody looked.
@@ -44,6 +45,7 @@ class Training:
     right_at_start: Tensor | None = None
     best: dict[str, Tensor] | None = None
     step: int = 0
+    loss_weights: Tensor | None = None
     saved_at: float = -math.inf
 
     @property

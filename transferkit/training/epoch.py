@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ def _step(
     random = random_state(images.device)
     share = rate_share(training.step, total_steps, settings.warmup, settings.schedule)
     set_rates(training, share)
-    loss = batch_loss(training.classifier, images, labels, settings.mixing, runtime)
+    loss = batch_loss(training.classifier, images, labels, settings.mixing, runtime, training.loss_weights)
     read_loss = read_later(loss.detach())
     loss.backward()  # type: ignore[no-untyped-call]
     if settings.l2_sp:
@@ -116,16 +117,15 @@ def batch_loss(
     labels: Tensor,
     mixing: Mixing,
     runtime: Runtime,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy of the logits in fp32, of images mixed as the settings say."""
+    """Cross-entropy of the logits in fp32, of images mixed as the settings say; with weights (C,) a weighted mean."""
     mixed, other, share = mix(as_unit_range(images), labels, mixing)
     with runtime.autocast():
         logits = classifier(mixed)
-    smoothing = mixing.label_smoothing
-    loss = share * F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-    if share < 1:
-        loss = loss + (1 - share) * F.cross_entropy(logits.float(), other, label_smoothing=smoothing)
-    return loss
+    criterion = partial(F.cross_entropy, logits.float(), weight=weights, label_smoothing=mixing.label_smoothing)
+    loss = share * criterion(target=labels)
+    return loss if share == 1 else loss + (1 - share) * criterion(target=other)
 
 
 def pull_to_start(training: Training, alpha: float) -> None:

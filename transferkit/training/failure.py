@@ -105,6 +105,7 @@ def _write(path: Path, failed: FailedStep, training: Training, context: Context)
     classifier = training.classifier
     tensors = {f"model.{name}": value for name, value in classifier.state_dict().items()}
     tensors |= {f"batch.{name}": getattr(failed, name) for name in ("images", "labels")}
+    tensors |= {"loss_weights": training.loss_weights} if training.loss_weights is not None else {}
     tensors |= {f"random.{device}": state for device, state in failed.random.items()}
     facts: dict[str, Any] = {
         "step": training.step + 1,

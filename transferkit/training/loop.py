@@ -51,9 +51,11 @@ def train(
     runtime, console = context.runtime, context.console
     augmentation = Augmentation(settings.shift, settings.flip, settings.alternating_flip)
     classifier.averages_mirror, classifier.averages_shifts = settings.test_flip, settings.test_shifts
-    batches = TrainingBatches(images, min(settings.batch_size, len(images)), runtime.device, augmentation, context.seed)
+    batch_size, draws = min(settings.batch_size, len(images)), settings.balance.draw_weights(images)
+    batches = TrainingBatches(images, batch_size, runtime.device, augmentation, context.seed, draws)
     pace = Pace.of(settings.length, batches.steps_per_epoch)
     training = begun(classifier, settings, groups, runtime)
+    training.loss_weights = settings.balance.loss_weights(images, runtime.device)
     resume(training, context.checkpoint_path)
     require_batch(groups, batches.batch_size)
     has_random_head = training.step == 0 and settings.has_random_head
@@ -84,6 +86,7 @@ def train(
             progress.tell(f"{progress.title}: {_words(judged)}", always=is_over)
         progress.title, progress.words = "training", ""
     take_result(training, settings.keep)
+    settings.balance.adjust(classifier, images)
     classifier.eval()
     return training.history
 

@@ -11,6 +11,7 @@ from transferkit.recipe import MethodSettings
 from transferkit.recipe.budget import Budget
 from transferkit.recipe.budget import read as read_budget
 from transferkit.runtime.errors import TransferkitError
+from transferkit.training.balance import Balance
 from transferkit.training.rates import coupled
 
 Optimizer = Literal["sgd", "adamw"]
@@ -66,6 +67,7 @@ class ResolvedTraining:
         gradual_unfreezing: Whether stages wake one after the other, from the head down.
         freeze_after: Epochs after which stages are frozen.
         mixing: Of the images and labels of a batch.
+        balance: What is done about classes with few images.
         flip: Whether images are mirrored at random.
         alternating_flip: In every second epoch instead.
         shift: Random crop after padding by this share of the side.
@@ -92,6 +94,7 @@ class ResolvedTraining:
     gradual_unfreezing: bool
     freeze_after: Mapping[str, int]
     mixing: Mixing
+    balance: Balance
     flip: bool
     alternating_flip: bool
     shift: float
@@ -116,11 +119,17 @@ def resolved_training(settings: MethodSettings, settled: Mapping[str, Any] = NOT
         "length": length_of(settings),
         "average": average_of(values),
         "mixing": Mixing.of(settings),
+        "balance": balance_of(settings),
         "has_random_head": values["head"] == "random",
     }
     return ResolvedTraining(
         **{field.name: written_out(values | special, field.name) for field in fields(ResolvedTraining)}
     )
+
+
+def balance_of(settings: MethodSettings) -> Balance:
+    """What the settings of a run do about uneven classes."""
+    return Balance(**{field.name: written_out(dict(settings), field.name) for field in fields(Balance)})
 
 
 def length_of(settings: MethodSettings) -> Budget:

@@ -120,6 +120,7 @@ def _pass(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], run
     weights = {name: _largest(value) for name, value in classifier.named_parameters()}
     images, labels = (tensors[f"batch.{name}"].to(runtime.device) for name in ("images", "labels"))
     random = {name.removeprefix("random."): value for name, value in tensors.items() if name.startswith("random.")}
+    class_weights = tensors["loss_weights"].to(runtime.device) if "loss_weights" in tensors else None
     outputs: dict[str, float] = {}
 
     def keep(name: str, output: Any) -> None:
@@ -130,7 +131,7 @@ def _pass(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], run
     devices = [runtime.device] if runtime.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), hooked(classifier, innermost, keep):
         set_random_state(random, runtime.device)
-        loss = batch_loss(classifier, images, labels, Mixing.of(run.recipe.method), runtime)
+        loss = batch_loss(classifier, images, labels, Mixing.of(run.recipe.method), runtime, class_weights)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [value.grad for value in classifier.parameters() if value.grad is not None]
     first = next((name for name, largest in outputs.items() if not math.isfinite(largest)), "")

@@ -8,7 +8,7 @@ a good accuracy, and a loss of hundreds as soon as the features move.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -19,11 +19,13 @@ from transferkit.data.images import Images, Splits
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import Choice, LinearHead, choose_C, common_scale, fit_chosen
+from transferkit.models.linear.objective import ClassWeight
 from transferkit.recipe import FinetuneSettings
 from transferkit.runtime.context import Context
 from transferkit.runtime.machine import Runtime
 from transferkit.training.methods.probe import features_of
 from transferkit.training.methods.probe_heads import LabelledFeatures
+from transferkit.training.resolved import balance_of
 
 Statistics = Literal["pretrained", "re-estimated"]
 
@@ -41,6 +43,7 @@ class Start:
         choice: Of the head's C.
         labelled: Features and labels that the head is solved on.
         state: Weights and buffers of the body, by name.
+        class_weight: What an image of each class counts in the head's loss.
     """
 
     statistics: Statistics
@@ -48,6 +51,7 @@ class Start:
     choice: Choice
     labelled: LabelledFeatures
     state: dict[str, Tensor]
+    class_weight: ClassWeight = None
 
     def put_random_head(self, classifier: Classifier) -> None:
         """Put the body of the classifier whose start this is back to it, below a random head."""
@@ -70,7 +74,8 @@ class Start:
         """The head at the chosen C, on train or on train and val together."""
         train = (self.labelled.train_features, self.labelled.train_labels)
         images = self.labelled.everything if val_too else train
-        return fit_chosen(*images, self.labelled.num_classes, self.choice, scaling=common_scale).head(0)
+        options: dict[str, Any] = {"scaling": common_scale, "class_weight": self.class_weight}
+        return fit_chosen(*images, self.labelled.num_classes, self.choice, **options).head(0)
 
     def facts(self) -> dict[str, Any]:
         """What the report shows of it."""
@@ -115,10 +120,10 @@ def choose(classifier: Classifier, splits: Splits, settings: FinetuneSettings, c
     for statistics in candidates(classifier, settings):
         if statistics == "re-estimated":
             reestimate(classifier, splits.train, context.runtime)
-        starts[statistics] = _probed(classifier, splits, statistics, context)
+        starts[statistics] = _probed(classifier, splits, statistics, settings, context)
     best = min(starts.values(), key=lambda start: start.choice.loss)
     loss = {name: start.choice.loss for name, start in starts.items()}
-    return Start(best.statistics, loss, best.choice, best.labelled, best.state)
+    return replace(best, loss=loss)
 
 
 def candidates(classifier: Classifier, settings: FinetuneSettings) -> tuple[Statistics, ...]:
@@ -166,7 +171,10 @@ def random_head(classifier: Classifier) -> tuple[Tensor, Tensor]:
     return layer.weight.detach(), layer.bias.detach()
 
 
-def _probed(classifier: Classifier, splits: Splits, statistics: Statistics, context: Context) -> Start:
+def _probed(
+    classifier: Classifier, splits: Splits, statistics: Statistics, settings: FinetuneSettings, context: Context
+) -> Start:
+    class_weight = balance_of(settings).probe_weights(splits.class_names)
     labelled = LabelledFeatures.of(splits, *features_of(classifier, splits, "auto", context), context.runtime)
     judged = slice(None) if len(labelled.val_labels) >= FEWEST_TO_CHOOSE else slice(0)
     choice = choose_C(
@@ -177,8 +185,9 @@ def _probed(classifier: Classifier, splits: Splits, statistics: Statistics, cont
         labelled.num_classes,
         seed=context.seed,
         scaling=common_scale,
+        class_weight=class_weight,
         by="loss",
         groups=labelled.train_groups,
     )
     state = {name: value.clone() for name, value in classifier.body.state_dict().items()}
-    return Start(statistics, {}, choice, labelled, state)
+    return Start(statistics, {}, choice, labelled, state, class_weight)
