@@ -88,3 +88,15 @@ def test_the_page_on_architecture_names_every_room_on_its_floor() -> None:
 
     expected = {name: len(FLOORS) - depth for depth, names in enumerate(FLOORS) for name in names}
     assert rows == {name: floor for name, floor in expected.items() if not name.startswith("__")}
+
+
+def test_what_settings_are_is_declared_and_not_asked_by_their_class() -> None:
+    ladders = [
+        f"{path.relative_to(PACKAGE)}: {ast.unparse(node)}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass")
+        if re.search(r"Settings\b|[a-z]Data\b", ast.unparse(node.args[1]))
+    ]
+
+    assert ladders == ["recipe/backbone.py: isinstance(value, BackboneSettings)"]  # which of pydantic's models it is

@@ -11,7 +11,7 @@ from transferkit.models.backbones import cifar_resnets, classical_cnns, speednet
 from transferkit.models.backbones.cifar_resnets import PlainBlock, ResidualBlock, SmallNetwork
 from transferkit.models.backbones.shapes import Window, sides
 from transferkit.models.classifier import RANDOM_WEIGHTS, Classifier, measured_width
-from transferkit.recipe import BackboneSettings, SimpleCnnSettings, backbone_settings
+from transferkit.recipe import BackboneSettings, SimpleCnnSettings
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 
@@ -60,8 +60,7 @@ def lenet(_: BackboneSettings, size: int) -> Built:
 
 def simple_cnn(settings: BackboneSettings, size: int) -> Built:
     """A classical CNN whose every part is a key of the recipe."""
-    shape = settings if isinstance(settings, SimpleCnnSettings) else backbone_settings(settings.model_dump())
-    assert isinstance(shape, SimpleCnnSettings)
+    shape = SimpleCnnSettings.model_validate(settings.model_dump())
     return classical_cnns.SimpleCnn(shape, size), classical_cnns.simple_cnn_stages(shape)
 
 
