@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors only, or of its own floor without a circle
@@ -21,6 +24,55 @@ FLOORS = [  # from the top; a room may import rooms of lower floors only, or of 
     {"runtime"},
 ]
 SLICES = {"compare", "rank", "limits", "labels", "lab"}  # of studies: each answers one question, alone
+
+INNER_FLOORS = {  # of the large rooms, from the top; a module may import modules of lower floors of its room only
+    "data": ["corruptions datasets", "batches decoding duplicates", "images", "groups"],
+    "features": [
+        "extraction caches",
+        "extractor cached_outputs stored_answers",
+        "fast_classifier stored explanations",
+        "engine networks",
+        "layer_network store",
+        "graphs inventory located",
+        "hooks segments",
+        "layers folding pictures keys",
+    ],
+    "models": [
+        "creation input_sizes",
+        "backbones",
+        "receptive_fields weights",
+        "classifier heads",
+        "linear measured_fields stored_model test_time_augmentation",
+    ],
+    "studies/limits": [
+        "comparison",
+        "story",
+        "rendering",
+        "comparison_page markdown",
+        "page",
+        "figures summary",
+        "comparison_results report",
+        "gallery",
+        "deployment nuisance",
+        "corruption_severity distribution_shift nonsense open_world",
+        "out_of_distribution",
+        "contamination",
+        "abstaining detectors in_distribution leave_out published",
+        "subject",
+        "calls image_sets low_level probit settings shares strips",
+    ],
+    "training": [
+        "costs defaults",
+        "methods",
+        "__init__",
+        "loop",
+        "epoch",
+        "optimizers",
+        "groups mixing",
+        "failure judging keeping resolved",
+        "averages balance checkpoint initial_checks pace rates",
+    ],
+}
 
 
 def room(path: Path) -> str:
@@ -74,6 +126,50 @@ def test_studies_do_not_import_each_other() -> None:
 
     assert {path.parent.name for path in files} == SLICES
     assert across == []
+
+
+def written_imports(node: ast.AST) -> Iterator[ast.ImportFrom]:
+    """Those of a module; how a result shows itself in a notebook is the one thing that may look up to a page."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef) and child.name == "_repr_html_":
+            continue
+        if isinstance(child, ast.ImportFrom):
+            yield child
+        yield from written_imports(child)
+
+
+def imported_modules(path: Path, folder: Path, modules: set[str]) -> set[str]:
+    """The modules and folders of a room that one of its files imports."""
+    package = ".".join(("transferkit", *folder.relative_to(PACKAGE).parts))
+    imported = set()
+    for node in written_imports(ast.parse(path.read_text(encoding="utf-8"))):
+        if node.module == package:
+            imported |= {alias.name if alias.name in modules else "__init__" for alias in node.names}
+        elif (node.module or "").startswith(f"{package}."):
+            imported.add(str(node.module).removeprefix(f"{package}.").split(".")[0])
+    return imported
+
+
+def module_of(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("name", INNER_FLOORS)
+def test_inside_a_large_room_every_import_points_downwards(name: str) -> None:
+    folder = PACKAGE / name
+    floor = {module: depth for depth, modules in enumerate(INNER_FLOORS[name]) for module in modules.split()}
+    files = {path: module_of(path, folder) for path in folder.rglob("*.py")}
+    listed = {path: module for path, module in files.items() if module in floor}
+
+    upward = [
+        f"{path.relative_to(folder)} imports {other}"
+        for path, module in listed.items()
+        for other in imported_modules(path, folder, set(files.values())) - {module}
+        if floor.get(other, -1) <= floor[module]
+    ]
+
+    assert set(floor) | {"__init__"} == set(files.values())
+    assert upward == []
 
 
 def test_no_room_has_a_name_that_means_nothing() -> None:
