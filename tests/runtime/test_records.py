@@ -65,6 +65,15 @@ def test_a_value_of_another_type_is_told_with_its_place(changes: dict[str, Any],
     assert str(caught.value) == f"table.json is damaged: {words}."
 
 
+def test_a_place_names_keys_of_the_file_and_no_types_of_ours() -> None:
+    @dataclass(frozen=True)
+    class Choice:
+        best: Score | Table
+
+    with pytest.raises(TransferkitError, match=r"x is damaged: best\.interval is missing"):
+        from_json({"best": {"accuracy": 1}}, Choice, "x")
+
+
 def test_a_line_of_another_type_is_told_with_its_number(tmp_path: Path) -> None:
     (tmp_path / "scores.jsonl").write_text('{"accuracy": 1, "interval": [0, 1]}\n{"accuracy": 1e999}\n')
 

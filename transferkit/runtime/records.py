@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -103,19 +103,30 @@ def from_json(value: Any, kind: type[Record], place: str, mend: str = "") -> Rec
         record: Record = _adapter(kind).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         first = min(error.errors(), key=lambda problem: problem["type"] != "missing")  # what is not there comes first
-        raise TransferkitError(f"{place} is damaged: {_problem(first)}.{mend}") from error
+        raise TransferkitError(f"{place} is damaged: {_problem(first, value)}.{mend}") from error
     return record
 
 
-def _problem(error: ErrorDetails) -> str:
+def _problem(error: ErrorDetails, value: Any) -> str:
     """What is wrong with a value, and where.
 
     Example:
-        >>> _problem({"type": "int_type", "loc": ("input", "size"), "msg": "", "input": "x"})
+        >>> content = {"input": {"size": "x"}}
+        >>> _problem({"type": "int_type", "loc": ("input", "size"), "msg": "", "input": "x"}, content)
         "input.size is 'x', expected int"
     """
-    kind, place = error["type"], ".".join(str(part) for part in error["loc"])
+    kind, place = error["type"], ".".join(_steps(error, value))
     if kind == "missing":
         return f"{place} is missing"
     expected = EXPECTED.get(kind.split("_")[0], error["msg"])
     return f"{quoted(place or 'the whole')[1:-1]} is {quoted(error['input'])}, expected {expected}"
+
+
+def _steps(error: ErrorDetails, value: Any) -> Iterator[str]:
+    """The keys and positions on the way to what is wrong, without the names of the kinds of record to choose from."""
+    for step in error["loc"]:
+        if step in (range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()):
+            value = value[step]
+            yield str(step)
+    if error["type"] == "missing":
+        yield str(error["loc"][-1])

@@ -476,7 +476,10 @@ def test_a_share_of_no_image_is_null_in_the_file() -> None:
         ("contract", {}, "contract.run is missing"),
         ("nonsense/0/n", "many", "nonsense.0.n is 'many', expected int"),
         ("test/interval", [0.9], "test.interval.1 is missing"),
-        ("leave_out", {}, "leave_out.HeldOutReport.how is missing"),
+        ("leave_out", {}, "leave_out.how is missing"),
+        ("leave_out", "lost", "leave_out is 'lost', expected an object"),
+        ("corruptions/n", "many", "corruptions.n is 'many', expected int"),
+        ("corruptions", {"reason": 5}, "corruptions.reason is 5, expected str"),
     ],
 )
 def test_a_damaged_report_says_where(path: str, value: Any, message: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from transferkit.studies.limits.nuisance import SweepReport
 from transferkit.studies.limits.open_world import OpenWorldReport
 from transferkit.studies.limits.out_of_distribution import UnknownReport
 from transferkit.studies.limits.settings import LimitsSettings
-from transferkit.studies.limits.shares import NotMeasured
+from transferkit.studies.limits.shares import OrReason
 from transferkit.studies.limits.strips import StripRow
 
 FILE = "limits.json"
@@ -103,10 +103,10 @@ class LimitsReport:
     calibration: CalibrationReport
     selective: SelectiveReport
     conformal: tuple[CandidateSets, ...]
-    corruptions: CorruptionReport | NotMeasured
+    corruptions: OrReason[CorruptionReport]
     shift: tuple[ShiftReport, ...]
     unknown: UnknownReport
-    leave_out: HeldOutReport | NotMeasured
+    leave_out: OrReason[HeldOutReport]
     nonsense: tuple[NonsenseRow, ...]
     nuisance: SweepReport | None
     open_world: OpenWorldReport

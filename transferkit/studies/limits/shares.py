@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from pydantic import computed_field
+from pydantic import Discriminator, Tag, computed_field
 
 from transferkit.metrics.proportions import Proportion, share
 from transferkit.metrics.statistics import Bounds, Interval
@@ -37,6 +38,18 @@ class NotMeasured:
     """Stands where a test was left out, and says why."""
 
     reason: str
+
+
+def _which(value: Any) -> str:
+    """Whether this, as read or to be written, is a reason or what was measured."""
+    is_reason = "reason" in value if isinstance(value, dict) else isinstance(value, NotMeasured)
+    return "reason" if is_reason else "measured"
+
+
+Measured = TypeVar("Measured")
+OrReason = Annotated[
+    Annotated[Measured, Tag("measured")] | Annotated[NotMeasured, Tag("reason")], Discriminator(_which)
+]
 
 
 def share_of(members: Bools) -> Share:
