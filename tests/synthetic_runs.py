@@ -118,7 +118,14 @@ FACTS = {
         "size_px": [12, 12],
     },
     "test_openings": 1,
-    "rates": {"batchnorm": "train", "optimizer": "sgd", "lr": 0.03, "clip_norm": 0.0},
+    "rates": {
+        "batchnorm": "train",
+        "optimizer": "sgd",
+        "lr": 0.03,
+        "head_lr": 0.03,
+        "weight_decay": 5e-4,
+        "clip_norm": 0.0,
+    },
     "parameter_groups": [
         {
             "stage": "stem",

@@ -22,6 +22,7 @@ from transferkit.cli import compare, corrupt, export, limits, listings, runs
 from transferkit.data.corruptions import CORRUPTIONS, Corruption
 from transferkit.deploy.formats import FORMATS, Format
 from transferkit.recipe import DATA_MODELS, METHOD_MODELS, from_options
+from transferkit.runs.facts import ImageCounts
 from transferkit.runs.run_directory import open_run
 
 OPTIONS = ("--data", "toy-stripes", "--weights", "none")
@@ -128,10 +129,10 @@ def test_a_data_set_that_is_added_takes_its_own_keys_in_a_recipe() -> None:
 
 
 def test_a_data_set_that_is_added_is_learnt_from_and_named_in_the_run(probe: Path) -> None:
-    facts = open_run(probe).facts["data"]
+    data = open_run(probe).facts.data
 
-    assert (facts["name"], facts["terms"]) == ("toy-stripes", "nobody's")
-    assert facts["n"] == {"train": 36, "val": 4, "test": 20}
+    assert (data.name, data.terms) == ("toy-stripes", "nobody's")
+    assert data.n == ImageCounts(train=36, val=4, test=20)
 
 
 # ------------------------------------------------------------------- a detector, an export format, a corruption

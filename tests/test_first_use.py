@@ -205,7 +205,7 @@ def test_fine_tuning_random_weights_is_said_to_transfer_nothing(tmp_path: Path) 
     note = (
         "the backbone starts from random weights, so nothing is transferred; `transferkit scratch` has rates for that"
     )
-    assert note in run.facts["notes"]
+    assert note in run.facts.notes
 
 
 def test_a_stopped_run_goes_on_from_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import transferkit
+from transferkit.runs.facts import ImageCounts
 from transferkit.runs.run_directory import Run
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -47,4 +48,4 @@ def test_fine_tuning_adds_to_the_probe(probed: Run, options: dict[str, object], 
 def test_weights_and_data_are_named_in_the_run(probed: Run) -> None:
     assert probed.model["weights"]["source"] == "file"
     assert len(probed.model["weights"]["sha256"]) == 64
-    assert probed.facts["data"]["n"] == {"train": 450, "val": 50, "test": 10_000}
+    assert probed.facts.data.n == ImageCounts(train=450, val=50, test=10_000)

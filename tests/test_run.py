@@ -23,6 +23,7 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.recipe import FinetuneSettings, from_options
 from transferkit.run import run
 from transferkit.runs import run_directory
+from transferkit.runs.facts import SettledRates
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime import files as checkpoint
 from transferkit.runtime import folders
@@ -75,16 +76,17 @@ def test_the_resolved_recipe_has_no_open_default(finished: Run) -> None:
     assert isinstance(method, FinetuneSettings)
     assert method.size == 8  # the side of a digit, as resnet20 sees small images as they are
     assert [method.batch_size, method.flip, method.ema, method.schedule] == [32, False, True, "cosine"]
-    assert finished.facts["rates"] == {  # settled when the start was chosen; random weights have no statistics to keep
-        "batchnorm": "train",
-        "optimizer": "sgd",
-        "lr": 0.03,
-        "head_lr": 0.03,
-        "weight_decay": 5e-4,
-        "clip_norm": 0.0,
-        "head_scale": 0.3,
-        "layer_decay": 1.0,
-    }
+    # settled when the start was chosen; random weights have no statistics to keep
+    assert finished.facts.rates == SettledRates(
+        batchnorm="train",
+        optimizer="sgd",
+        lr=0.03,
+        head_lr=0.03,
+        weight_decay=5e-4,
+        clip_norm=0.0,
+        head_scale=0.3,
+        layer_decay=1.0,
+    )
 
 
 def test_running_the_resolved_recipe_again_gives_the_same_test_outputs(finished: Run, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_running_the_resolved_recipe_again_gives_the_same_test_outputs(finished:
 
 
 def test_the_test_set_is_opened_once_and_counted(finished: Run) -> None:
-    assert finished.facts["test_openings"] == 1
+    assert finished.facts.test_openings == 1
 
 
 def test_the_reported_accuracy_is_that_of_the_stored_outputs(finished: Run) -> None:
@@ -156,12 +158,12 @@ def test_lp_ft_starts_at_the_answers_of_its_probe(tmp_path: Path, monkeypatch: p
 
     features, labels, judged, answers = parts[0]
     scale = np.sqrt(features.astype(np.float64).var(axis=0).mean())  # one for all features
-    oracle = LogisticRegression(C=tuned.facts["probe"]["C"], tol=1e-8, max_iter=10_000).fit(features / scale, labels)
+    oracle = LogisticRegression(C=tuned.facts.probe.C, tol=1e-8, max_iter=10_000).fit(features / scale, labels)
     np.testing.assert_array_equal(answers, oracle.predict(judged / scale))
 
 
 def test_c_is_chosen_by_cross_validation_where_val_is_small(finished: Run) -> None:
-    assert finished.facts["probe"]["chosen_by"] == "5-fold cross-validation"
+    assert finished.facts.probe.chosen_by == "5-fold cross-validation"
 
 
 def test_a_probe_leaves_the_backbone_bit_for_bit(tmp_path: Path) -> None:
@@ -227,8 +229,8 @@ def test_an_interrupted_run_resumes_to_the_same_outputs(
 
     assert np.array_equal(resumed.outputs("test").logits, finished.outputs("test").logits)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
-    assert run_directory.CONTINUED in resumed.facts["notes"]
-    assert run_directory.CONTINUED not in finished.facts["notes"]
+    assert run_directory.CONTINUED in resumed.facts.notes
+    assert run_directory.CONTINUED not in finished.facts.notes
 
 
 def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
@@ -388,10 +390,10 @@ def test_a_fault_in_what_a_run_can_do_without_is_a_note_and_the_run_is_finished(
 
     note = f"no {name}: RuntimeError: Expected gradient function to be set. Model, outputs and scores are complete."
     assert note in stream.getvalue()
-    assert note in done.facts["notes"]
+    assert note in done.facts.notes
     assert note in (done.path / "report.md").read_text()
     assert done.is_finished
-    assert len(done.outputs("bank")) == done.facts["data"]["n"]["train"]
+    assert len(done.outputs("bank")) == done.facts.data.n.train
     assert transferkit.load(done.path, device="cpu").rejection is not None
 
 
@@ -448,5 +450,5 @@ def test_memory_that_does_not_hold_a_batch_is_told_once_and_stands_in_the_report
     line = f"resnet20 at 8 px saw at most {fitting} images at a time: the memory of cpu held no more"
     assert fitting <= 20
     assert told.getvalue().count(f": {fitting} at a time from here on.") == 1
-    assert line in finished.facts["notes"]
+    assert line in finished.facts.notes
     assert line in (finished.path / "report.md").read_text(encoding="utf-8")

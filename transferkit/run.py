@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from transferkit import report
 from transferkit.data import datasets
@@ -22,6 +21,7 @@ from transferkit.ood import rejection
 from transferkit.recipe import Recipe
 from transferkit.report import tensorboard as tracking
 from transferkit.runs import run_directory
+from transferkit.runs.facts import FORMAT, Fingerprints, ImageCounts, RunCosts, RunData, RunFacts
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console
@@ -108,11 +108,11 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     extras.attempt("pictures of test images", lambda: save_thumbnails(run, test_images, test))
     clock.lap("explain")
 
-    run.write_json("environment", machine.environment(runtime))
-    reason = {"input_reason": size.reason}
+    run.write_environment(machine.environment(runtime))
     memory = memory_notes(runtime.device, [classifier.backbone])
-    notes = [*runtime.notes, *splits.notes, *fitted.notes, *memory, *extras.notes]
-    run.write_json("facts", {**facts(recipe, splits, fitted, clock, notes, command), "costs": spent or {}, **reason})
+    notes = (*runtime.notes, *splits.notes, *fitted.notes, *memory, *extras.notes)
+    facts = facts_of(recipe, splits, fitted, clock, command)
+    run.write_facts(replace(facts, notes=notes, costs=spent or RunCosts(), input_reason=size.reason))
     run.write_evaluation(evaluate(test, fitted.val, fitted.history, others))
     run.remove_checkpoint()
     show(run, extras)
@@ -140,31 +140,29 @@ def save_model(
     run.write_json("model", {**kinds, **classifier.describe(), "precision": runtime.precision})
 
 
-def facts(
-    recipe: Recipe, splits: Splits, fitted: Fitted, clock: Clock, notes: Sequence[str], command: str
-) -> dict[str, Any]:
-    """What the report says about how the run was made."""
-    parts: dict[str, Images | SealedImages] = {"train": splits.train, "val": splits.val, "test": splits.test}
-    return {
-        "format": run_directory.FORMAT,
-        "command": command,
-        "started": clock.started_at,
-        "seconds": clock.laps,
-        "notes": list(notes),
-        "data": {
-            "name": recipe.data.name,
-            "terms": datasets.terms(recipe.data.name),
-            "fingerprint": {name: part.fingerprint for name, part in parts.items()},
-            "n": {name: len(part) for name, part in parts.items()},
-            "size_px": list(splits.train.size_px),
-        },
-        "test_openings": splits.test.openings,
-        "parameter_groups": [group.as_dict() for group in fitted.groups],
-        "images_per_second": fitted.history.images_per_second,
-        "frozen_verified": any(not group.is_trained for group in fitted.groups),
-        "trained_parameters": fitted.trained_parameters,
-        **fitted.facts,
-    }
+def facts_of(recipe: Recipe, splits: Splits, fitted: Fitted, clock: Clock, command: str) -> RunFacts:
+    """What the report says about how the run was made, without notes and costs."""
+    parts: tuple[Images | SealedImages, ...] = (splits.train, splits.val, splits.test)
+    return RunFacts(
+        format=FORMAT,
+        command=command,
+        started=clock.started_at,
+        seconds=clock.laps,
+        data=RunData(
+            name=recipe.data.name,
+            terms=datasets.terms(recipe.data.name),
+            fingerprint=Fingerprints(*(part.fingerprint for part in parts)),
+            n=ImageCounts(*(len(part) for part in parts)),
+            size_px=splits.train.size_px,
+        ),
+        test_openings=splits.test.openings,
+        parameter_groups=tuple(group.facts for group in fitted.groups),
+        images_per_second=fitted.history.images_per_second,
+        frozen_verified=any(not group.is_trained for group in fitted.groups),
+        trained_parameters=fitted.trained_parameters,
+        probe=fitted.probe,
+        rates=fitted.rates,
+    )
 
 
 class Clock:

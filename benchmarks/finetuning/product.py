@@ -49,9 +49,9 @@ def _trial(run: Any, task: Task) -> Trial:
     outputs = run.outputs("test")
     right = dict(zip(outputs.ids, (outputs.predictions == outputs.labels).tolist(), strict=True))
     correct = torch.tensor([right[f"test/{name}"] for name in task.test.ids], dtype=torch.bool).numpy()
-    spent = float(run.facts["seconds"]["fit"])
+    spent = run.facts.fit_seconds
     facts = {
-        "notes": run.facts["notes"],
+        "notes": list(run.facts.notes),
         "history": as_json(run.history.epochs),
         "recipe": (run.path / "recipe.yaml").read_text(),
     }

@@ -12,6 +12,7 @@ from small_trainings import MACHINE, classifier, images
 from transferkit.data.images import SealedImages, Splits
 from transferkit.metrics.history import Epoch, History
 from transferkit.recipe import Recipe, parse
+from transferkit.runs.facts import ProbeFacts, RunCosts
 from transferkit.training import costs as room
 from transferkit.training.costs import costs, forget_peak, peak_bytes, prediction_rate
 from transferkit.training.methods.fitted import Fitted
@@ -24,7 +25,7 @@ def recipe(method: str, **keys: object) -> Recipe:
     return parse({"data": "digits", "backbone": {"name": "resnet20"}, "method": {"name": method, "size": 8, **keys}})
 
 
-def spent(made_by: Recipe, fitted: Fitted) -> dict[str, object]:
+def spent(made_by: Recipe, fitted: Fitted) -> RunCosts:
     splits = Splits(images(48), images(16, 1), SealedImages(images(16, 2)))
     found = costs(made_by, classifier(), splits, fitted, MACHINE, peak=123)
     assert splits.test.openings == 0
@@ -34,21 +35,21 @@ def spent(made_by: Recipe, fitted: Fitted) -> dict[str, object]:
 def test_a_training_step_counts_as_three_forward_passes() -> None:
     found = spent(recipe("scratch", batch_size=16), Fitted(None, [], History((Epoch(1, 3), Epoch(2, 5)))))
 
-    assert found["flops_per_image"] == FORWARD
-    assert (found["steps"], found["images_trained_on"]) == (5, 80)
-    assert found["training_flops"] == 3 * FORWARD * 80
+    assert found.flops_per_image == FORWARD
+    assert (found.steps, found.images_trained_on) == (5, 80)
+    assert found.training_flops == 3 * FORWARD * 80
 
 
 def test_a_probe_counts_as_one_pass_over_train_and_val() -> None:
-    found = spent(recipe("probe"), Fitted(None, [], facts={"probe": {}}))
+    found = spent(recipe("probe"), Fitted(None, [], probe=ProbeFacts()))
 
-    assert (found["steps"], found["training_flops"]) == (0, FORWARD * (48 + 16))
+    assert (found.steps, found.training_flops) == (0, FORWARD * (48 + 16))
 
 
 def test_a_batch_larger_than_the_training_set_is_cut_to_it() -> None:
     found = spent(recipe("scratch", batch_size=128), Fitted(None, [], History((Epoch(1, 2),))))
 
-    assert found["images_trained_on"] == 96
+    assert found.images_trained_on == 96
 
 
 def test_prediction_is_timed_on_whole_batches_without_changing_the_network(monkeypatch: pytest.MonkeyPatch) -> None:

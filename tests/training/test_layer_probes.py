@@ -182,7 +182,7 @@ def test_the_command_leaves_a_table_json_and_a_figure(tmp_path: Path) -> None:
     assert (result.exit_code, drawn.exit_code) == (0, 0), (result.exception, drawn.exception)
     printed = json.loads(result.stdout)
     assert [row["layer"] for row in printed["layers"]["rows"]] == STAGES
-    assert open_run(place).facts["test_openings"] == 1
+    assert open_run(place).facts.test_openings == 1
     assert "stage3" in (tmp_path / "layers.svg").read_text(encoding="utf-8")
 
 

@@ -29,6 +29,7 @@ from transferkit.models.classifier import Classifier
 from transferkit.models.linear import knn_logits
 from transferkit.recipe import BackboneSettings, FinetuneSettings, ProbeSettings, from_options
 from transferkit.run import run
+from transferkit.runs.facts import ProbeFacts
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError, TransferkitError
@@ -229,7 +230,7 @@ def test_neighbours_are_twenty_of_train_and_val() -> None:
 
     expected = knn_logits(*known.everything, known.val_features, 3, k=20)
     assert torch.equal(solved.head(known.val_features), expected)
-    assert solved.facts == {"classifier": "knn", "k": 20, "temperature": 0.07, "images": 60}
+    assert solved.facts == ProbeFacts(classifier="knn", k=20, temperature=0.07, images=60)
     assert "k = 200 left out, there are 45 training images" in " ".join(solved.lines)
 
 
@@ -256,7 +257,7 @@ def test_every_number_of_neighbours_is_reported_with_n_and_interval() -> None:
 def test_fewer_images_than_twenty_lower_k_and_say_so() -> None:
     solved = probe_heads.knn(known_of(12, 3), settings(classifier="knn"), 0)
 
-    assert solved.facts["k"] == 9
+    assert solved.facts.k == 9
     assert "probe: k = 9 instead of 20, there are no more training images." in solved.lines
 
 
@@ -273,7 +274,7 @@ def test_the_nearest_class_mean_is_euclidean() -> None:
     features, labels = known.everything
     oracle = NearestCentroid(metric="euclidean").fit(features.numpy(), labels.numpy())
     assert solved.head(features).argmax(1).tolist() == oracle.predict(features.numpy()).tolist()
-    assert solved.facts["distance"] == "Euclidean"
+    assert solved.facts.distance == "Euclidean"
 
 
 def test_one_class_is_refused() -> None:
@@ -312,7 +313,7 @@ def test_a_run_of_neighbours_predicts_without_its_training_images(tmp_path: Path
     assert [found.name for found in predictions] == [test.class_names[index] for index in test.predictions[:50]]
     assert place.model["head"] == {"kind": "neighbours", "images": 80, "k": 20, "temperature": pytest.approx(0.07)}
     assert [row.k for row in place.evaluation.neighbours or ()] == [5, 20]
-    assert place.facts["trained_parameters"] == 0
+    assert place.facts.trained_parameters == 0
     assert "A vote of nearest neighbours in features of pixels gets" in (place.path / "report.md").read_text()
     assert "20 nearest of 80 images by cosine" in (place.path / "report.md").read_text()
 
@@ -329,7 +330,7 @@ def test_raw_pixels_use_no_network_and_no_store(passed: list[int]) -> None:
 
     assert (recipe.title, recipe.backbone.name) == ("probe-raw-pixels", "pixels")
     assert np.array_equal(test.features, images.pixels.reshape(len(images), -1).astype(np.float32) / 255)
-    assert fitted.facts["probe"]["classifier"] == "raw-pixels"
+    assert fitted.probe.classifier == "raw-pixels"
     assert inventory.entries() == []
     assert passed
 

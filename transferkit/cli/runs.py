@@ -130,7 +130,7 @@ def summary(run: Run) -> dict[str, Any]:
     from transferkit.runtime.records import as_json
 
     evaluation = as_json(run.evaluation)
-    seconds = round(sum(run.facts["seconds"].values()), 3)
+    seconds = round(run.facts.total_seconds, 3)
     keys = ("accuracy", "interval", "n", "macro_recall", "commonest")
     others = {key: evaluation[key] for key in ("neighbours", "layers") if evaluation[key] is not None}
     return {

@@ -164,7 +164,7 @@ def load(run: Run | Path | str, device: str = "auto") -> Model:
     classifier = load_classifier(place).to(runtime.device).eval()
     data = place.recipe.data
     fit = getattr(data, "fit", "squash")
-    return Model(classifier, runtime, int(min(place.facts["data"]["size_px"])), fit, limits_of(place))
+    return Model(classifier, runtime, int(min(place.facts.data.size_px)), fit, limits_of(place))
 
 
 def limits_of(run: Run) -> Rejection | None:

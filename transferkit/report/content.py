@@ -17,7 +17,9 @@ from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, Scores
 from transferkit.report.published import Published, published
+from transferkit.runs.facts import RunFacts
 from transferkit.runs.run_directory import Run
+from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError
 
 _Value = TypeVar("_Value")
@@ -35,8 +37,8 @@ class Content:
 
     Attributes:
         name: Of the run's folder.
-        recipe: As resolved, {} where missing; likewise `model`, `facts` and `environment`.
-        evaluation: None where missing.
+        recipe: As resolved, {} where missing; likewise `model`.
+        facts: None where missing; likewise `environment` and `evaluation`.
         recipe_yaml: The recipe as text.
         history: Every epoch, the start as epoch 0; empty where missing.
         test: The stored outputs of the test set.
@@ -52,8 +54,8 @@ class Content:
     recipe: dict[str, Any]
     recipe_yaml: str
     model: dict[str, Any]
-    facts: dict[str, Any]
-    environment: dict[str, Any]
+    facts: RunFacts | None
+    environment: Environment | None
     evaluation: Evaluation | None
     history: History
     test: Outputs | None
@@ -137,8 +139,8 @@ def gather(run: Run) -> Content:
         recipe=read("recipe", lambda: run.recipe.model_dump(mode="json"), {}),
         recipe_yaml=read("recipe", lambda: recipes.dump(run.recipe), ""),
         model=read("model", lambda: run.model, {}),
-        facts=read("facts", lambda: run.facts, {}),
-        environment=read("environment", lambda: run.environment, {}),
+        facts=read("facts", lambda: run.facts, None),
+        environment=read("environment", lambda: run.environment, None),
         evaluation=read("evaluation", lambda: run.evaluation, None),
         history=history,
         test=read("outputs", lambda: run.outputs("test"), None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
@@ -90,6 +91,12 @@ def _cures_of_guessing(content: Content, rival: Commonest) -> Iterator[str]:
 # ---- against its own start ----
 
 
+def _settled(content: Content) -> dict[str, Any]:
+    """The keys that the recipe left open, as the start decided."""
+    rates = content.facts.rates if content.facts else None
+    return asdict(rates) if rates else {}
+
+
 def _since_start(content: Content) -> SinceStart | None:
     return content.evaluation.since_start if content.evaluation else None
 
@@ -97,7 +104,7 @@ def _since_start(content: Content) -> SinceStart | None:
 def _lost(content: Content) -> Iterator[str]:
     """A sentence where training did not pay: worse on val than its start, or the start was kept."""
     known = _since_start(content)
-    method = (content.recipe.get("method") or {}) | content.facts.get("rates", {})
+    method = (content.recipe.get("method") or {}) | _settled(content)
     if not known or not content.method.trains_by_steps:
         return
     name = content.method.fit_name

@@ -106,8 +106,8 @@ def caveats(content: Content) -> list[str]:
     if probed is None:
         return []
     rows = probed.rows
-    known = (content.facts.get("data") or {}).get("n") or {}
-    learnt = f" and learnt from {known['train'] + known['val']:,} others" if {"train", "val"} <= known.keys() else ""
+    n = content.facts.data.n if content.facts else None
+    learnt = f" and learnt from {n.train + n.val:,} others" if n else ""
     lines = [
         f"n = {rows[0].given.n:,} test images, 95 % Wilson intervals; every probe chose its C without them{learnt}.",
         f"Features are averages over each map{_tokens(rows)}, so a layer with more channels gives its probe more "

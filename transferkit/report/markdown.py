@@ -16,6 +16,7 @@ from transferkit.report import number_words as words
 from transferkit.report.content import Content
 from transferkit.report.headline import explanation, headline
 from transferkit.report.page import done, environment
+from transferkit.runs.facts import GroupFacts
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # with these a spreadsheet takes a cell for a formula (OWASP)
 
@@ -31,12 +32,12 @@ def markdown(content: Content) -> str:
     if counts := sentences.neighbours_in_words(content):
         parts += ["## Number of neighbours", "\n".join(f"- {escaped(line)}" for line in counts)]
     parts += ["## What was done", code_block(sentences.command(content)), _bullets(done(content))]
-    notes = [sentences.openings(content), *content.facts.get("notes", []), *content.missing.values()]
+    notes = [sentences.openings(content), *(content.facts.notes if content.facts else ()), *content.missing.values()]
     parts += ["## Notes", "\n".join(f"- {escaped(note)}" for note in notes)]
     if content.history:
         parts += ["## Training", _history(content.history)]
-    if groups := content.facts.get("parameter_groups"):
-        parts += ["## Parameter groups", _groups(groups)]
+    if content.facts and content.facts.parameter_groups:
+        parts += ["## Parameter groups", _groups(content.facts.parameter_groups)]
     parts += ["## Published figures", _published(content)]
     if content.environment:
         parts += ["## Environment", _bullets(environment(content.environment))]
@@ -92,9 +93,10 @@ def _history(history: History) -> str:
     return table([key.replace("_", " ") for key in shown], rows)
 
 
-def _groups(groups: Sequence[dict[str, Any]]) -> str:
+def _groups(groups: Sequence[GroupFacts]) -> str:
     keys = ("stage", "parameters", "trainable", "first_lr", "lr", "weight_decay", "batchnorm")
-    rows = [["–" if group.get(key) is None else group[key] for key in keys] for group in groups]
+    values = ([getattr(group, key) for key in keys] for group in groups)
+    rows = [["–" if value is None else value for value in row] for row in values]
     return table(["stage", "parameters", "trainable", "lr of its first layer", "lr", "weight decay", "batchnorm"], rows)
 
 

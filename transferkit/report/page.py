@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChainableUndefined, Environment, FileSystemLoader, select_autoescape
+import jinja2
 from markupsafe import Markup, escape
 
 from transferkit.metrics.evaluation import thumbnail_choice
@@ -24,7 +24,20 @@ from transferkit.report.inline_images import data_uris
 from transferkit.report.label_errors import labelled
 from transferkit.report.svg_feature_map import map_svg, map_words
 from transferkit.report.svg_whiskers import difference_whisker, whisker
+from transferkit.runs.facts import ProbeFacts, RunFacts
+from transferkit.runtime.environment import Environment
 
+ORDER: tuple[str, ...] = ("backbone", "weights", "weights SHA-256", "licence", "method", "input", "operations", "data")
+ORDER += (
+    "terms of the data",
+    "images",
+    "image size",
+    "seed",
+    "probe",
+    "trained",
+    "started",
+    "time",
+)  # of what was done
 OPTION = re.compile(r"--[a-z][a-z-]*")
 FOLDER = Path(__file__).parent
 LISTED = 5_000  # test images a page lists by id; with more, mistakes first and a sample of hits
@@ -45,10 +58,10 @@ def page(content: Content) -> str:
         command=sentences.command(content),
         opened=opened(content),
         openings=sentences.openings(content),
-        notes=content.facts.get("notes", []),
+        facts=content.facts,
+        notes=content.facts.notes if content.facts else (),
         scores=scores,
         sections=sections(content),
-        total_seconds=total_seconds(content),
         **confidence_section(content),
         done=done(content),
         matrix=svg_confusion_matrix.confusion_svg(content.confusion, content.class_names) if scores else "",
@@ -66,7 +79,7 @@ def page(content: Content) -> str:
         layers=layer_section(content),
         neighbour_counts=sentences.neighbours_in_words(content),
         start_hint=start_hint(content),
-        groups=content.facts.get("parameter_groups", []),
+        groups=content.facts.parameter_groups if content.facts else (),
         published=content.published,
         environment=environment(content.environment),
         data={
@@ -93,11 +106,11 @@ def rendered(template: Path, extra_style: Path | None = None, **values: Any) -> 
 
 
 @cache
-def _environment(folder: Path) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader((folder, FOLDER)),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=ChainableUndefined,  # a run of an earlier version may lack a key
+def _environment(folder: Path) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader((folder, FOLDER)),
+        autoescape=jinja2.select_autoescape(default=True, default_for_string=True),
+        undefined=jinja2.ChainableUndefined,  # a run of an earlier version may lack a key
         trim_blocks=True,
     )
     shown: tuple[Callable[..., str], ...] = (
@@ -184,7 +197,7 @@ def layer_section(content: Content) -> dict[str, Any] | None:
 
 def opened(content: Content) -> dict[str, Any]:
     """The tile about the openings of the test set."""
-    count = content.facts.get("test_openings")
+    count = content.facts.test_openings if content.facts else None
     if count is None:
         return {"count": "–", "words": "not recorded", "is_warning": True}
     times = {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
@@ -216,12 +229,6 @@ def listed_images(content: Content, rows: Sequence[int], pictures: Mapping[int, 
     return columns
 
 
-def total_seconds(content: Content) -> float | None:
-    """The time of the whole run."""
-    seconds = content.facts.get("seconds") or {}
-    return sum(seconds.values()) if seconds else None
-
-
 def start_hint(content: Content) -> str:
     """What epoch 0 of the curves is."""
     images = content.history.start.val_images if content.history.start else None
@@ -232,32 +239,44 @@ def start_hint(content: Content) -> str:
 
 def drawings(content: Content) -> list[svg_lines.Drawn]:
     """The training curves, after the probe's sweep where there was one."""
-    return [*svg_lines.probe_curve(content.facts.get("probe") or {}), *svg_lines.training_curves(content.history)]
+    probe = content.facts.probe if content.facts else None
+    return [*svg_lines.probe_curve(probe), *svg_lines.training_curves(content.history)]
 
 
 def done(content: Content) -> list[tuple[str, str]]:
     """What was done, as pairs of name and words; what is not known is left out."""
-    facts, data, weights = content.facts, content.facts.get("data") or {}, content.model.get("weights") or {}
+    weights = content.model.get("weights") or {}
+    spec, reason = content.model.get("input") or {}, content.facts.input_reason if content.facts else ""
     pairs = [
         ("backbone", _backbone(content)),
         ("weights", " · ".join(str(weights[key]) for key in ("source", "tag") if weights.get(key))),
         ("weights SHA-256", str(weights.get("sha256") or "")),
         ("licence", str(weights.get("licence") or "")),
         ("method", _method(content.recipe.get("method") or {})),
-        ("input", _input(content.model.get("input") or {}, str(facts.get("input_reason") or ""))),
-        ("operations", _operations(facts.get("costs") or {})),
-        ("data", content.data_name if content.recipe else str(data.get("name", ""))),
-        ("terms of the data", str(data.get("terms") or "")),
-        ("images", " · ".join(f"{count:,} {name}" for name, count in (data.get("n") or {}).items())),
-        ("image size", " x ".join(str(side) for side in data.get("size_px") or []) + (" px" * ("size_px" in data))),
+        ("input", _input(spec, reason)),
+        ("data", content.data_name if content.recipe else content.facts.data.name if content.facts else ""),
         ("seed", str(content.recipe.get("seed", ""))),
-        ("probe", _probe(facts.get("probe") or {})),
-        ("trained", f"{facts['trained_parameters']:,} parameters" if facts.get("trained_parameters") else ""),
-        ("started", str(facts.get("started") or "").replace("T", " ").replace("+00:00", " UTC")),
-        ("time", " · ".join(f"{part} {words.duration(time)}" for part, time in (facts.get("seconds") or {}).items())),
+        *(_made(content.facts) if content.facts else ()),
     ]
-    pairs += [(f"fingerprint of {part}", str(digest)[:16]) for part, digest in (data.get("fingerprint") or {}).items()]
-    return [(name, text) for name, text in pairs if text]
+    return sorted(((name, text) for name, text in pairs if text), key=_place)
+
+
+def _place(pair: tuple[str, str]) -> int:
+    return ORDER.index(pair[0]) if pair[0] in ORDER else len(ORDER)
+
+
+def _made(facts: RunFacts) -> Iterator[tuple[str, str]]:
+    """What the facts say of it."""
+    data, flops = facts.data, facts.costs.flops_per_image
+    yield "operations", f"{operations_in_words(flops)} per image" if flops else ""
+    yield "terms of the data", data.terms or ""
+    yield "images", " · ".join(f"{count:,} {part}" for part, count in vars(data.n).items())
+    yield "image size", " x ".join(map(str, data.size_px)) + " px"
+    yield "probe", _probe(facts.probe) if facts.probe else ""
+    yield "trained", f"{facts.trained_parameters:,} parameters" if facts.trained_parameters else ""
+    yield "started", facts.started.replace("T", " ").replace("+00:00", " UTC")
+    yield "time", " · ".join(f"{part} {words.duration(seconds)}" for part, seconds in facts.seconds.items())
+    yield from ((f"fingerprint of {part}", digest[:16]) for part, digest in vars(data.fingerprint).items())
 
 
 def _backbone(content: Content) -> str:
@@ -279,23 +298,20 @@ def _input(spec: Mapping[str, Any], reason: str) -> str:
     return ", ".join(filter(None, (size, spec.get("interpolation"))))
 
 
-def _operations(costs: Mapping[str, Any]) -> str:
-    return f"{operations_in_words(costs['flops_per_image'])} per image" if costs.get("flops_per_image") else ""
-
-
-def _probe(probe: Mapping[str, Any]) -> str:
-    if probe.get("classifier") == "knn":
-        return f"{probe['k']} nearest of {probe['images']:,} images by cosine, temperature {probe['temperature']}"
-    if probe.get("classifier") == "ncm":
-        return f"class means of {probe['images']:,} images, {probe['distance']} distance"
-    if "C" not in probe:
+def _probe(probe: ProbeFacts) -> str:
+    if probe.classifier == "knn":
+        return f"{probe.k} nearest of {probe.images:,} images by cosine, temperature {probe.temperature}"
+    if probe.classifier == "ncm":
+        return f"class means of {probe.images:,} images, {probe.distance} distance"
+    if probe.C is None:
         return ""
-    warning = "; the best value lies on the grid's boundary" if probe.get("on_boundary") else ""
-    return f"C = {probe['C']:.3g}, chosen by {probe.get('chosen_by', 'val')}{warning}"
+    warning = "; the best value lies on the grid's boundary" if probe.on_boundary else ""
+    return f"C = {probe.C:.3g}, chosen by {probe.chosen_by}{warning}"
 
 
-def environment(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+def environment(found: Environment | None) -> list[tuple[str, str]]:
     """Versions, device, precision and threads as pairs of name and words."""
-    flat = {name: value for name, value in facts.items() if not isinstance(value, Mapping)}
-    packages = facts.get("packages") or {}
-    return [(name, str(value)) for name, value in {**flat, **packages}.items()]
+    if found is None:
+        return []
+    flat = {name: value for name, value in vars(found).items() if name != "packages" and value is not None}
+    return [(name, str(value)) for name, value in {**flat, **found.packages}.items()]

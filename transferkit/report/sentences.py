@@ -12,15 +12,15 @@ from transferkit.report.number_words import percent, percent_interval
 def command(content: Content) -> str:
     """The command that makes this run again: the one typed, or else the one that runs its stored recipe."""
     stored = f"transferkit run {shlex.quote(content.name + '/recipe.yaml')} --out ANOTHER_FOLDER"
-    return str(content.facts.get("command") or stored)
+    return (content.facts.command if content.facts else "") or stored
 
 
 def openings(content: Content) -> str:
     """How often the test set was opened, and what that means."""
-    count = content.facts.get("test_openings")
-    if count is None:
+    facts = content.facts
+    if facts is None or facts.test_openings is None:
         return "How often the test set was opened is not recorded (facts.json)."
-    checks = content.facts.get("label_openings", 0)
+    count, checks = facts.test_openings, facts.label_openings
     more = f" It was opened {_times(checks)} more to check its labels; nothing was chosen by it." if checks else ""
     if count == 1:
         return f"The test set was opened once.{more}"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
 from transferkit.metrics.history import History
 from transferkit.metrics.results import CalibrationBin, Scores, SelectiveResult
+from transferkit.runs.facts import ProbeFacts
 
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 30
@@ -153,9 +153,11 @@ def _logged(history: History, key: str, factor: float) -> Line:
     return Line([float(epoch.epoch) for epoch in known], [factor * float(getattr(epoch, key)) for epoch in known])
 
 
-def probe_curve(probe: Mapping[str, Any]) -> list[Drawn]:
+def probe_curve(probe: ProbeFacts | None) -> list[Drawn]:
     """Validation accuracy over C, where the probe's facts hold the sweep."""
-    grid, accuracies = probe.get("grid") or [], probe.get("validation_accuracy") or []
+    if probe is None:
+        return []
+    grid, accuracies = probe.grid, probe.validation_accuracy
     if len(grid) < 2 or len(grid) != len(accuracies):
         return []
     pairs = sorted(zip(grid, accuracies, strict=True))

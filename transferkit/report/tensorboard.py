@@ -79,7 +79,7 @@ def _write_numbers(run: Run, writer: SummaryWriter) -> None:
 
 def scalars(run: Run) -> Iterator[tuple[str, float, int, float]]:
     """Tag, value, epoch and time of every number, the test set's at the last epoch."""
-    time = datetime.fromisoformat(run.facts["started"]).timestamp()
+    time = datetime.fromisoformat(run.facts.started).timestamp()
     epoch = 0
     for record in run.history:
         epoch, time = record.epoch, time + (record.seconds or 0.0)

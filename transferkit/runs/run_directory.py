@@ -19,8 +19,9 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, read_evaluation, write_evaluation
 from transferkit.models.stored_model import MODEL
 from transferkit.runs import result_folders
-from transferkit.runs.run_files import ENVIRONMENT, FACTS
+from transferkit.runs.facts import FORMAT, RunFacts, read_facts, write_facts
 from transferkit.runtime import folders
+from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import (
     CHECKPOINT,
@@ -32,13 +33,13 @@ from transferkit.runtime.files import (
     write_text,
 )
 from transferkit.runtime.json_files import read_object
+from transferkit.runtime.records import read_record, write_record
 
 if TYPE_CHECKING:
     from transferkit.runtime.machine import Precision
 
 KIND = "run"
 LIMITS_FOLDER = "limits"
-FORMAT = 1  # of the files below; readers refuse a newer one
 CONTINUED = "continued after an interruption: seconds and openings of the test set count from there"
 RUN_FILES = (
     "evaluation.json",
@@ -102,19 +103,19 @@ class Run:
         return read_object(self.path / "model.json", MODEL)
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> RunFacts:
         """What facts.json says: command, started, seconds, notes, data, openings of the test set, parameter groups."""
-        return read_object(self.path / "facts.json", FACTS)
+        return read_facts(self.path)
 
     @cached_property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         """Versions, device, precision, threads."""
-        return read_object(self.path / "environment.json", ENVIRONMENT)
+        return read_record(self.path / "environment.json", Environment)
 
     @property
     def precision(self) -> Precision:
         """In which its thresholds were made, so in which its network is asked; kept with the model."""
-        found = self.model.get("precision") or self.environment.get("precision")  # earlier versions: there alone
+        found = self.model.get("precision") or self.environment.precision  # earlier versions: there alone
         return "bf16" if found == "bf16" else "fp32"
 
     @cached_property
@@ -195,6 +196,14 @@ class Run:
         """Every number of the report; with it the run is finished."""
         write_evaluation(self.path, evaluation)
 
+    def write_facts(self, facts: RunFacts) -> None:
+        """How the run was made."""
+        write_facts(self.path, facts)
+
+    def write_environment(self, environment: Environment) -> None:
+        """Versions, device, precision, threads."""
+        write_record(self.path / "environment.json", environment)
+
     def write_json(self, name: str, value: Any) -> None:
         """One of the JSON files."""
         write_json(self.path / f"{name}.json", value)
@@ -225,7 +234,7 @@ def open_run(path: Path | str | Run) -> Run:
         )
     if not run.is_finished:
         raise TransferkitError(f"The run {path} did not finish. Continue it with the same command and --resume.")
-    if run.facts.get("format", 0) > FORMAT:
+    if run.facts.format > FORMAT:
         raise TransferkitError(f"A newer transferkit wrote {path}. Upgrade with: pip install --upgrade transferkit")
     return run
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from transferkit.runtime.allocator import keep_freed_memory
+from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError
 
 Precision = Literal["fp32", "bf16"]
@@ -169,7 +170,7 @@ def package_version(name: str) -> str:
         return "not installed"
 
 
-def environment(runtime: Runtime) -> dict[str, Any]:
+def environment(runtime: Runtime) -> Environment:
     """What a reader needs to repeat a run: versions, device, precision, threads."""
     packages = (
         "transferkit",
@@ -181,14 +182,14 @@ def environment(runtime: Runtime) -> dict[str, Any]:
         "pillow",
         "safetensors",
     )
-    return {
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "packages": {name: package_version(name) for name in packages},
-        "device": device_name(runtime.device),
-        "precision": runtime.precision,
-        "threads": runtime.threads,
-    }
+    return Environment(
+        python=sys.version.split()[0],
+        platform=platform.platform(),
+        packages={name: package_version(name) for name in packages},
+        device=device_name(runtime.device),
+        precision=runtime.precision,
+        threads=runtime.threads,
+    )
 
 
 def cache_folder() -> Path:

@@ -17,6 +17,7 @@ from transferkit.features.layer_network import synchronise
 from transferkit.models.classifier import Classifier
 from transferkit.models.receptive_fields import total_flops
 from transferkit.recipe import Recipe
+from transferkit.runs.facts import RunCosts
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.machine import Runtime
 from transferkit.training.methods.fitted import Fitted
@@ -28,8 +29,8 @@ TIMED_SECONDS = 2.0  # at most, so that a large network does not wait for the nu
 
 def costs(
     recipe: Recipe, classifier: Classifier, splits: Splits, fitted: Fitted, runtime: Runtime, peak: int | None
-) -> dict[str, Any]:
-    """For facts.json, per run.
+) -> RunCosts:
+    """What a run cost.
 
     Operations are two per multiply-add of convolutions, linear layers and attention, without the head; a training step
     counts as three forward passes, whatever is frozen; a probe and the head that fine-tuning starts from count as one
@@ -38,15 +39,15 @@ def costs(
     forward = total_flops(classifier.body.eval(), recipe.input_px)
     steps = fitted.history.steps
     images = steps * _batch(recipe, len(splits.train))
-    looked_at = len(splits.train) + len(splits.val) if "probe" in fitted.facts else 0
-    return {
-        "flops_per_image": forward,
-        "steps": steps,
-        "images_trained_on": images,
-        "training_flops": forward * (3 * images + looked_at),
-        "predicted_images_per_second": prediction_rate(classifier, splits.train, runtime),
-        "peak_memory_bytes": peak,
-    }
+    looked_at = len(splits.train) + len(splits.val) if fitted.probe else 0
+    return RunCosts(
+        flops_per_image=forward,
+        steps=steps,
+        images_trained_on=images,
+        training_flops=forward * (3 * images + looked_at),
+        predicted_images_per_second=prediction_rate(classifier, splits.train, runtime),
+        peak_memory_bytes=peak,
+    )
 
 
 def _batch(recipe: Recipe, num_images: int) -> int:

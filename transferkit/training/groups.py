@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from transferkit.models.classifier import Classifier
 from transferkit.recipe.budget import Budget
+from transferkit.runs.facts import GroupFacts
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import rates
 from transferkit.training.resolved import ResolvedTraining
@@ -65,14 +65,20 @@ class ParameterGroup:
             return f"to epoch {self.sleeps_at}"
         return f"from epoch {self.wakes_at + 1}" if self.wakes_at else "trained"
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        decay = self.weight_decay if self.lr else None
-        rate = self.lr or None
-        counted = {"stage": self.stage, "parameters": self.parameters, "trainable": self.is_trained}
-        awake = {"wakes_at": self.wakes_at, "sleeps_at": self.sleeps_at}
-        rates = {"lr": rate, "first_lr": self.first_lr or None}
-        return {**counted, **rates, "weight_decay": decay, "batchnorm": self.batchnorm, **awake}
+    @property
+    def facts(self) -> GroupFacts:
+        """What the report says of it."""
+        return GroupFacts(
+            stage=self.stage,
+            parameters=self.parameters,
+            trainable=self.is_trained,
+            lr=self.lr or None,
+            first_lr=self.first_lr or None,
+            weight_decay=self.weight_decay if self.lr else None,
+            batchnorm=self.batchnorm,
+            wakes_at=self.wakes_at,
+            sleeps_at=self.sleeps_at,
+        )
 
 
 def parameter_groups(classifier: Classifier, settings: ResolvedTraining) -> list[ParameterGroup]:

@@ -6,6 +6,7 @@ import csv
 import html
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def write_labels(run: Run) -> None:
     pixels = np.zeros((2, 3, 8, 8), np.uint8)
     arrays = {"train_indices": np.array([0, 5]), "train_pixels": pixels}
     write_arrays(run.label_pictures_path, {**arrays, "test_indices": np.array([3, 4]), "test_pixels": pixels})
-    run.write_json("facts", {**run.facts, "label_openings": 1})
+    run.write_facts(replace(run.facts, label_openings=1))
 
 
 def page_of(run: Run) -> str:
@@ -171,15 +172,15 @@ def test_the_command_leaves_findings_pictures_and_a_new_page(probed: Run) -> Non
     assert found["accuracy"][0]["n"] == found["test"]["n"] == 898
     with (probed.path / "labels.csv").open(newline="") as file:
         assert len(list(csv.reader(file))) == 1 + len(found["train"]["issues"]) + len(found["test"]["issues"])
-    assert open_run(probed.path).facts["label_openings"] == 1
+    assert open_run(probed.path).facts.label_openings == 1
     assert "Likely label errors in train" in (probed.path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_other_data_than_the_runs_are_refused(probed: Run) -> None:
     pytest.importorskip("cleanlab")
-    data = {**probed.facts["data"], "fingerprint": {**probed.facts["data"]["fingerprint"], "train": "0" * 64}}
-    probed.write_json("facts", {**probed.facts, "data": data})
+    data = replace(probed.facts.data, fingerprint=replace(probed.facts.data.fingerprint, train="0" * 64))
+    probed.write_facts(replace(probed.facts, data=data))
 
     with pytest.raises(TransferkitError, match="The train images are not those that"):
         check_labels(Run(probed.path), SILENT)

@@ -710,8 +710,8 @@ def test_with_two_classes_one_of_the_equal_scores_is_shown(subject: LimitsSubjec
 
 
 def test_changed_images_are_an_error_that_says_which(run: Run, tmp_path: Path) -> None:
-    facts = json.loads(json.dumps(run.facts))
-    facts["data"]["fingerprint"]["test"] = "00"
+    data = replace(run.facts.data, fingerprint=replace(run.facts.data.fingerprint, test="00"))
+    facts = replace(run.facts, data=data)
     changed = Run(tmp_path)
     changed.__dict__.update(facts=facts, recipe=run.recipe)
 

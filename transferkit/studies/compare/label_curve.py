@@ -54,8 +54,8 @@ def label_point(
         return None
     comparison = compare(arms, reference if reference in arms else next(iter(arms)), over)
     rows = tuple(replace(arm, interval=interval(arms[arm.name])) for arm in comparison.arms)
-    images = next(iter(arms.values()))[0].facts["data"]["n"]
-    return LabelPoint(count, images["train"], images["val"], replace(comparison, arms=rows))
+    images = next(iter(arms.values()))[0].facts.data.n
+    return LabelPoint(count, images.train, images.val, replace(comparison, arms=rows))
 
 
 def interval(runs: Sequence[Run]) -> Bounds:

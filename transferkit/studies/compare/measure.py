@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.statistics import Over, holm, mean_accuracy_interval, mean_and_sd, paired_difference
 from transferkit.recipe import budget as budgets
 from transferkit.runs.run_directory import Run
+from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import thread_count
 from transferkit.studies.compare.results import Agreement, Arm, ArmDifference, ArmPair, Comparison, LoggedEpoch
@@ -77,7 +78,7 @@ def measured_arm(
     """One arm: how good, how sure, how costly. What its runs do not know is None."""
     accuracies = correct.mean(axis=1)
     facts = [run.facts for run in runs]
-    costs = [fact.get("costs") or {} for fact in facts]
+    costs = [fact.costs for fact in facts]
     return Arm(
         name=name,
         runs=tuple(str(run.path) for run in runs),
@@ -88,14 +89,14 @@ def measured_arm(
         interval=mean_accuracy_interval(correct).bounds,
         recalls=tuple(_share(correct[:, test.require_labels() == label]) for label in range(len(test.class_names))),
         length=length_in_words(runs[0]),
-        trained_parameters=facts[0].get("trained_parameters"),
-        steps=costs[0].get("steps"),
-        flops_per_image=costs[0].get("flops_per_image"),
-        training_flops=_mean([cost.get("training_flops") for cost in costs]),
-        fit_seconds=_mean([fact["seconds"]["fit"] for fact in facts]),
-        predicted_images_per_second=_mean([cost.get("predicted_images_per_second") for cost in costs]),
-        peak_memory_bytes=max((cost.get("peak_memory_bytes") or 0 for cost in costs), default=0) or None,
-        test_openings=sum(fact["test_openings"] for fact in facts),
+        trained_parameters=facts[0].trained_parameters,
+        steps=costs[0].steps,
+        flops_per_image=costs[0].flops_per_image,
+        training_flops=_mean([cost.training_flops for cost in costs]),
+        fit_seconds=_mean([fact.fit_seconds for fact in facts]),
+        predicted_images_per_second=_mean([cost.predicted_images_per_second for cost in costs]),
+        peak_memory_bytes=max((cost.peak_memory_bytes or 0 for cost in costs), default=0) or None,
+        test_openings=sum(fact.test_openings or 0 for fact in facts),
         history=logged(runs[0]),
         difference=difference,
     )
@@ -220,9 +221,7 @@ def _shared_errors(a: Correct, b: Correct, is_same_arm: bool) -> float | None:
 def notes(arms: Mapping[str, Sequence[Run]]) -> tuple[str, ...]:
     """What a reader must know of how the runs were made: other versions, other machines."""
     environments = [run.environment for runs in arms.values() for run in runs]
-    versions = sorted(
-        {str((environment.get("packages") or {}).get("transferkit", "unknown")) for environment in environments}
-    )
+    versions = sorted({str(environment.packages.get("transferkit", "unknown")) for environment in environments})
     machines = sorted({_machine(environment) for environment in environments})
     lines = [f"Made with several versions of transferkit: {', '.join(versions)}."] * (len(versions) > 1)
     if len(machines) > 1:
@@ -230,6 +229,6 @@ def notes(arms: Mapping[str, Sequence[Run]]) -> tuple[str, ...]:
     return (*lines, f"Times and memory: {machines[0]}.")
 
 
-def _machine(environment: Mapping[str, Any]) -> str:
-    threads = thread_count(environment.get("threads", 0))
-    return f"{environment.get('device')}, {environment.get('precision')}, {threads}"
+def _machine(environment: Environment) -> str:
+    threads = thread_count(environment.threads or 0)
+    return f"{environment.device}, {environment.precision}, {threads}"

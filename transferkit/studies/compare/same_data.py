@@ -42,8 +42,8 @@ def require_same_data(runs: Sequence[Run]) -> None:
     first = runs[0]
     for other in runs[1:]:
         require_same_classes(first, other)
-        parts, others = (run.facts["data"]["fingerprint"] for run in (first, other))
-        counts, other_counts = (run.facts["data"]["n"] for run in (first, other))
+        parts, others = (vars(run.facts.data.fingerprint) for run in (first, other))
+        counts, other_counts = (vars(run.facts.data.n) for run in (first, other))
         for part in ("train", "val", "test"):
             if parts[part] != others[part]:
                 raise TransferkitError(

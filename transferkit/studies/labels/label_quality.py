@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,8 +99,8 @@ def check_labels(
 
 
 def _require_same_data(run: Run, splits: Splits) -> None:
-    known = run.facts["data"]["fingerprint"]
-    changed = [name for name in ("train", "test") if getattr(splits, name).fingerprint != known[name]]
+    known = run.facts.data.fingerprint
+    changed = [name for name in ("train", "test") if getattr(splits, name).fingerprint != getattr(known, name)]
     if changed:
         raise TransferkitError(
             f"The {' and '.join(changed)} images are not those that {run.path} was made with: files or labels have "
@@ -167,7 +167,7 @@ def _out_of_sample(train: Outputs, run: Run, seed: int) -> Floats:
     """(N, C), each image's probabilities from a probe that was fitted on the other folds."""
     features, labels = torch.from_numpy(train.features), torch.from_numpy(train.require_labels())
     classes = len(train.class_names)
-    given = (run.facts.get("probe") or {}).get("C")
+    given = run.facts.probe.C if run.facts.probe else None
     none = features[:0], labels[:0]
     groups = None if train.groups is None else group_numbers(train.groups)
     together = None if groups is None else torch.from_numpy(groups)
@@ -256,11 +256,11 @@ def _write(run: Run, found: dict[str, Any], train: Images, test: Images) -> None
         arrays |= {f"{part}_indices": indices, f"{part}_pixels": thumbnails(images, indices)}
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(_csv_rows(found))
-    openings = int(run.facts.get("label_openings", 0)) + 1
+    openings = (run.facts.label_openings or 0) + 1
     with run_directory.held(run):
         write_arrays(run.label_pictures_path, arrays)
         write_text(run.path / "labels.csv", text.getvalue())
-        run.write_json("facts", {**run.facts, "label_openings": openings})
+        run.write_facts(replace(run.facts, label_openings=openings))
         run.write_json("labels", found)
 
 

@@ -152,7 +152,7 @@ def differences(subject: LimitsSubject) -> list[str]:
 
 
 def _differences(subject: LimitsSubject) -> Iterator[str]:
-    share_right, learnt = accuracy(subject.test), int(subject.run.facts["data"]["n"]["train"])
+    share_right, learnt = accuracy(subject.test), int(subject.run.facts.data.n.train)
     if abs(share_right - CIFAR10_ACCURACY) > SAME_ACCURACY:
         words = "less well" if share_right < CIFAR10_ACCURACY else "better"
         yield (

@@ -138,9 +138,9 @@ def same_images(run: Run, console: Console) -> Splits:
         TransferkitError: If a part has other images, labels or classes than when the run was made.
     """
     splits = datasets.load(run.recipe.data, console)
-    expected = run.facts["data"]["fingerprint"]
+    expected = vars(run.facts.data.fingerprint)
     parts: dict[str, Images | SealedImages] = {"train": splits.train, "val": splits.val, "test": splits.test}
-    changed = [name for name, part in parts.items() if part.fingerprint != expected.get(name)]
+    changed = [name for name, part in parts.items() if part.fingerprint != expected[name]]
     if changed:
         raise TransferkitError(
             f"The {' and '.join(changed)} images are not those that {run.path} was made with: files of "

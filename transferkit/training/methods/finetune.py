@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from transferkit.data.images import Images, Splits
@@ -10,11 +10,11 @@ from transferkit.features.fast_classifier import collect
 from transferkit.metrics.history import History
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, FinetuneSettings
+from transferkit.runs.facts import SettledRates
 from transferkit.runtime.context import Context
 from transferkit.runtime.files import REFIT_CHECKPOINT
 from transferkit.training import ParameterGroup, parameter_groups, require_choice, train, waking_epochs
 from transferkit.training.methods import finetune_rates, starting_point
-from transferkit.training.methods.finetune_rates import SettledRates
 from transferkit.training.methods.fitted import Fitted
 from transferkit.training.methods.starting_point import Start
 from transferkit.training.methods.table import show_groups
@@ -74,14 +74,14 @@ def fit(
     for line in start.words():
         context.console.line(line)
     rates = finetune_rates.settled_rates(settings, classifier, start.statistics)
-    tuning = Tuning(start, rates, resolved_training(settings, rates.as_dict()))
-    facts: dict[str, Any] = {"probe": start.facts(), "rates": rates.as_dict()}
+    tuning = Tuning(start, rates, resolved_training(settings, asdict(rates)))
+    fitted = Fitted(None, groups=(), notes=notes, probe=start.facts(), rates=rates)
     groups, history = tune(classifier, tuning, splits.train, splits.val, context)
     if not len(splits.val):
-        return Fitted(None, groups, history, facts, notes)
+        return replace(fitted, groups=groups, history=history)
     val = collect(classifier, splits.val, context.runtime, context.console, "val")
     if not settings.refit:
-        return Fitted(val, groups, history, facts, notes)
+        return replace(fitted, val=val, groups=groups, history=history)
     seen = collect(classifier, splits.train.spread(SEEN), context.runtime, context.console, "train images")
     everything = splits.train.joined(splits.val)
     context.console.line(f"once more on all {len(everything):,} labelled images: train and val together")
@@ -89,7 +89,7 @@ def fit(
         classifier, tuning, everything, splits.val.subset([]), replace(context, checkpoint=REFIT_CHECKPOINT)
     )
     notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
-    return Fitted(val, groups, history.followed_by(again), facts, notes, seen=seen)
+    return replace(fitted, val=val, groups=groups, history=history.followed_by(again), notes=notes, seen=seen)
 
 
 @dataclass(frozen=True)

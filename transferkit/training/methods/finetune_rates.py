@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, fields, replace
 
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import FinetuneSettings
+from transferkit.runs.facts import SettledRates
 from transferkit.training.methods.starting_point import Statistics, trained_batchnorms
 from transferkit.training.rates import decoupled_rate
 from transferkit.training.resolved import Optimizer, written_out
@@ -45,24 +45,6 @@ TRANSFORMER = {
     "sgd": Rates(lr=0.01, random_head_lr=0.1, weight_decay=5e-4, clip_norm=1.0),
     "adamw": Rates(lr=5e-5, random_head_lr=5e-4, weight_decay=0.05, clip_norm=1.0, layer_decay=0.75),
 }
-
-
-@dataclass(frozen=True)
-class SettledRates:
-    """The keys of the recipe that the start decides about where they are left open."""
-
-    batchnorm: Literal["train", "eval"]
-    optimizer: Optimizer
-    lr: float
-    head_lr: float
-    weight_decay: float
-    clip_norm: float
-    head_scale: float
-    layer_decay: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the report, and in place of the recipe's open keys."""
-        return asdict(self)
 
 
 def settled_rates(settings: FinetuneSettings, classifier: Classifier, statistics: Statistics) -> SettledRates:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from transferkit.data.images import Images
 from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import OtherResults
+from transferkit.runs.facts import ProbeFacts, SettledRates
 from transferkit.training import ParameterGroup
 
 
@@ -27,7 +27,8 @@ class Fitted:
             val; None where there is no val.
         history: Every epoch, after the start as epoch 0; empty for a probe.
         groups: Every stage with its rate.
-        facts: What else the report shows, for JSON.
+        probe: What was solved: the probe, or the head that fine-tuning starts from.
+        rates: Of a fine-tuning, as its start decided.
         notes: What a reader should know, one line each.
         judge_others: What else was fitted, judged on the test images once they are open.
         seen: Outputs on some train images of the classifier that gave `val`, where the result is another one.
@@ -36,7 +37,8 @@ class Fitted:
     val: Outputs | None
     groups: Sequence[ParameterGroup]
     history: History = field(default_factory=History)
-    facts: dict[str, Any] = field(default_factory=dict)
+    probe: ProbeFacts | None = None
+    rates: SettledRates | None = None
     notes: Sequence[str] = ()
     judge_others: Callable[[Images], OtherResults] = no_others
     seen: Outputs | None = None

@@ -57,7 +57,7 @@ def fit(
         features = _features(classifier, test, "test", settings.batch_size, context)
         return OtherResults(neighbours=solved.judge_others(features, test.require_labels()))
 
-    return Fitted(honest, groups, facts={"probe": solved.facts}, judge_others=judge_others)
+    return Fitted(honest, groups, probe=solved.facts, judge_others=judge_others)
 
 
 def features_of(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from transferkit.models.linear import (
     votes,
 )
 from transferkit.recipe import ProbeSettings
+from transferkit.runs.facts import ProbeFacts
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.machine import Runtime
 
@@ -80,7 +80,7 @@ class Solved:
 
     head: nn.Module
     honest: Callable[[Tensor], Tensor]
-    facts: dict[str, Any]
+    facts: ProbeFacts
     lines: tuple[str, ...]
     judge_others: Callable[[Features, Labels], tuple[NeighboursAccuracy, ...]] | None = None
 
@@ -129,17 +129,17 @@ def chosen(labelled: LabelledFeatures, settings: ProbeSettings, seed: int) -> Ch
     )
 
 
-def linear_facts(choice: Choice, final: LinearFits) -> dict[str, Any]:
+def linear_facts(choice: Choice, final: LinearFits) -> ProbeFacts:
     """What the report shows of a linear probe."""
-    return {
-        "classifier": "linear",
-        "C": choice.C,
-        "grid": list(choice.grid),
-        "validation_accuracy": list(choice.validation_accuracy),
-        "on_boundary": choice.on_boundary,
-        "chosen_by": choice.chosen_by,
-        "converged": bool(final.converged.all()),
-    }
+    return ProbeFacts(
+        classifier="linear",
+        C=choice.C,
+        grid=tuple(choice.grid),
+        validation_accuracy=tuple(choice.validation_accuracy),
+        on_boundary=choice.on_boundary,
+        chosen_by=choice.chosen_by,
+        converged=bool(final.converged.all()),
+    )
 
 
 def in_words(choice: Choice, final: LinearFits) -> Iterator[str]:
@@ -174,7 +174,7 @@ def knn(labelled: LabelledFeatures, settings: ProbeSettings, _seed: int) -> Solv
         for remembered in ((labelled.train_features, labelled.train_labels), labelled.everything)
     )
     others = sorted({k, *(number for number in OTHER_NEIGHBOURS if number <= images)})
-    facts = {"classifier": "knn", "k": k, "temperature": head.temperature, "images": len(head.labels)}
+    facts = ProbeFacts("knn", k=k, temperature=head.temperature, images=len(head.labels))
     lines = [f"probe: the {k} nearest of {len(head.labels):,} images by cosine vote, temperature {head.temperature}"]
     if settings.k is None and k < NEIGHBOURS:
         lines.append(f"probe: k = {k} instead of {NEIGHBOURS}, there are no more training images.")
@@ -227,7 +227,7 @@ def ncm(labelled: LabelledFeatures, _settings: ProbeSettings, _seed: int) -> Sol
     honest = nearest_class_mean(labelled.train_features, labelled.train_labels, labelled.num_classes)
     final = nearest_class_mean(*labelled.everything, labelled.num_classes)
     images = len(labelled.train_labels) + len(labelled.val_labels)
-    facts = {"classifier": "ncm", "distance": "Euclidean", "images": images}
+    facts = ProbeFacts("ncm", distance="Euclidean", images=images)
     line = f"probe: the nearest of {labelled.num_classes} class means of {images:,} images, Euclidean distance"
     return Solved(as_module(final), honest.logits, facts, (line,))
 
@@ -237,7 +237,7 @@ def raw_pixels(labelled: LabelledFeatures, settings: ProbeSettings, seed: int) -
     solved = linear(labelled, settings, seed)
     width = labelled.train_features.shape[1]
     line = f"probe: features are the {width:,} pixel values of the images, no network was used"
-    return replace(solved, facts={**solved.facts, "classifier": "raw-pixels"}, lines=(line, *solved.lines))
+    return replace(solved, facts=replace(solved.facts, classifier="raw-pixels"), lines=(line, *solved.lines))
 
 
 CLASSIFIERS: dict[str, Callable[[LabelledFeatures, ProbeSettings, int], Solved]] = {

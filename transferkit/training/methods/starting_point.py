@@ -21,6 +21,7 @@ from transferkit.models.classifier import Classifier
 from transferkit.models.linear import Choice, LinearHead, choose_C, common_scale, fit_chosen
 from transferkit.models.linear.objective import ClassWeight
 from transferkit.recipe import FinetuneSettings
+from transferkit.runs.facts import ProbeFacts
 from transferkit.runtime.context import Context
 from transferkit.runtime.machine import Runtime
 from transferkit.training.methods.probe import features_of
@@ -77,20 +78,20 @@ class Start:
         options: dict[str, Any] = {"scaling": common_scale, "class_weight": self.class_weight}
         return fit_chosen(*images, self.labelled.num_classes, self.choice, **options).head(0)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ProbeFacts:
         """What the report shows of it."""
         choice = self.choice
-        return {
-            "classifier": "linear",
-            "statistics": self.statistics,
-            "statistics_loss": dict(self.loss),
-            "C": choice.C,
-            "grid": list(choice.grid),
-            "validation_accuracy": list(choice.validation_accuracy),
-            "validation_loss": list(choice.validation_loss),
-            "on_boundary": choice.on_boundary,
-            "chosen_by": choice.chosen_by,
-        }
+        return ProbeFacts(
+            classifier="linear",
+            statistics=self.statistics,
+            statistics_loss={str(name): loss for name, loss in self.loss.items()},
+            C=choice.C,
+            grid=tuple(choice.grid),
+            validation_accuracy=tuple(choice.validation_accuracy),
+            validation_loss=tuple(choice.validation_loss),
+            on_boundary=choice.on_boundary,
+            chosen_by=choice.chosen_by,
+        )
 
     def words(self) -> Iterator[str]:
         """What the terminal says of it."""
