@@ -22,7 +22,8 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(help="key.path=value, any key of the recipe.", show_default=False)
 ]
 Data = Annotated[
-    str, typer.Option(help="A data set's name, or folder:PATH with your own images.", rich_help_panel="Data")
+    str,
+    typer.Option(help="A data set's name, or your images as folder:PATH or arrays:FILE.", rich_help_panel="Data"),
 ]
 Weights = Annotated[
     str,

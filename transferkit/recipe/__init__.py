@@ -3,6 +3,7 @@
 from transferkit.recipe.backbone import BACKBONE_MODELS, BackboneSettings, SimpleCnnSettings, backbone_settings
 from transferkit.recipe.data import (
     DATA_MODELS,
+    ArraysData,
     Cifar10Data,
     Cifar100Data,
     Data,
@@ -10,6 +11,7 @@ from transferkit.recipe.data import (
     DigitsData,
     FolderData,
     GlyphsData,
+    OwnData,
     SvhnData,
     expanded_data,
 )
@@ -37,6 +39,7 @@ __all__ = [
     "BACKBONE_MODELS",
     "DATA_MODELS",
     "METHOD_MODELS",
+    "ArraysData",
     "BackboneSettings",
     "Cifar10Data",
     "Cifar100Data",
@@ -49,6 +52,7 @@ __all__ = [
     "Labels",
     "Method",
     "MethodSettings",
+    "OwnData",
     "ProbeSettings",
     "RankingRecipe",
     "Recipe",

@@ -146,17 +146,29 @@ class GlyphsData(DataSettings):
     test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that is sealed as test.")
 
 
-class FolderData(DataSettings):
+class OwnData(DataSettings):
+    """Keys of the user's own data."""
+
+    side = "any"
+    terms = "yours"
+
+    path: Path = Field(description="The folder, or the file.")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="Share sealed as test where there is no test part.")
+
+    @property
+    def own_files(self) -> Path:
+        """The folder, or the file."""
+        return self.path
+
+
+class FolderData(OwnData):
     """Your own images: train/[val/]test/ with class folders, class folders alone, or a CSV of path,label."""
 
     module = "transferkit.data.datasets.folder"
     typed = "folder:PATH"
-    side = "any"
-    terms = "yours"
     source = "a folder or a CSV file"
 
     name: Literal["folder"]
-    path: Path = Field(description="The folder, or the CSV file.")
     storage: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
         "auto", description="Side in px at which images are decoded and kept."
     )
@@ -172,13 +184,17 @@ class FolderData(DataSettings):
     label_column: str | None = Field(
         None, description="The column of a table with the classes; default: label, target or class."
     )
-    test_fraction: float = Field(0.2, gt=0, lt=1, description="Share sealed as test where there is no test part.")
     skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
 
-    @property
-    def own_files(self) -> Path:
-        """The folder, or the CSV file."""
-        return self.path
+
+class ArraysData(OwnData):
+    """Your own images as arrays in one .npz file: images and labels, or those of train, val and test."""
+
+    module = "transferkit.data.datasets.arrays"
+    typed = "arrays:FILE"
+    source = "an .npz file"
+
+    name: Literal["arrays"]
 
 
 DATA_MODELS: dict[str, type[DataSettings]] = {
@@ -188,16 +204,21 @@ DATA_MODELS: dict[str, type[DataSettings]] = {
     "digits": DigitsData,
     "glyphs": GlyphsData,
     "folder": FolderData,
+    "arrays": ArraysData,
 }
 
 
+OWN = tuple(name for name, model in DATA_MODELS.items() if model.typed)
+
+
 def expanded_data(value: Any) -> Any:
-    """`cifar10` and `folder:PATH` are short for a mapping with a name."""
+    """`cifar10`, `folder:PATH` and `arrays:FILE` are short for a mapping with a name."""
     if isinstance(value, str):
         name, _, path = value.partition(":")
         return {"name": name, "path": path} if path else {"name": name}
-    if isinstance(value, Mapping) and str(value.get("name", "")).startswith("folder:"):
-        return {**value, "name": "folder", "path": str(value["name"]).partition(":")[2]}
+    if isinstance(value, Mapping) and str(value.get("name", "")).partition(":")[0] in OWN:
+        name, _, path = str(value["name"]).partition(":")
+        return {**value, "name": name, "path": path} if path else value
     return value
 
 

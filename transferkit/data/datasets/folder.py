@@ -13,8 +13,8 @@ from transferkit.data.datasets.folder_outline import outline as outline
 from transferkit.data.datasets.folder_outline import seen_in_words as seen_in_words
 from transferkit.data.datasets.layout import LISTED, Layout, Part, escaped
 from transferkit.data.datasets.layouts import find
-from transferkit.data.groups import group_ranks, in_turns
-from transferkit.data.images import Images, Splits, aligned, hold_out, require_known_classes, split
+from transferkit.data.datasets.parts import parted
+from transferkit.data.images import Images, Splits, aligned, require_known_classes
 from transferkit.recipe import FolderData
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
@@ -37,8 +37,7 @@ def load(settings: FolderData, console: Console) -> Splits:
     pixels = decoded(layout.root, layout.files, settings.storage, settings.fit, console)
     notes = [_size_note(pixels, settings), *layout.notes, *_unreadable_notes(settings, layout, pixels)]
     parts = _parts(layout, pixels)
-    train, test, test_notes = _train_and_test(parts, settings)
-    splits = _with_val(train, test, parts.get("val"), settings)
+    splits, test, test_notes = parted(parts, settings)
     used = {"train": splits.train, "val": splits.val, "test": test}
     is_carved = "test" not in parts or ("val" not in parts and settings.val_fraction > 0)
     notes += [*test_notes, *group_notes(layout, used, is_carved=is_carved)]
@@ -74,56 +73,6 @@ def _require_known_classes(layout: Layout) -> None:
             require_known_classes(part.class_names if part else (), layout.train.class_names)
         except TransferkitError as error:
             raise TransferkitError(f"{layout.root}, {name}: {error}") from error
-
-
-def _train_and_test(parts: dict[str, Images], settings: FolderData) -> tuple[Images, Images, list[str]]:
-    if "test" in parts:
-        return parts["train"], parts["test"], []
-    train, test = hold_out(parts["train"], settings.test_fraction, settings.split_seed)
-    if not len(test) and train.groups is not None:
-        raise TransferkitError(
-            f"{settings.path} has no test part, and none can be made of whole groups ({_groups_of_classes(train)}). "
-            "Every class needs two groups, one to learn from and one to test on. Leave --group out only if images of "
-            "one group tell nothing about each other."
-        )
-    if not len(test):
-        raise TransferkitError(
-            f"{settings.path} has no test part, and a share of {settings.test_fraction:g} of its {len(train)} images "
-            "is less than one per class. Add images, or raise data.test_fraction."
-        )
-    whole = "" if test.groups is None else f", {len(set(test.groups)):,} whole groups"
-    share = f"{settings.test_fraction:.0%} of every class ({len(test):,} images{whole}) is sealed as test"
-    return train, test, [f"no test part in {settings.path}: {share}"]
-
-
-def _groups_of_classes(images: Images) -> str:
-    groups = np.array(images.groups)
-    counts = [len(set(groups[images.require_labels() == label])) for label in range(len(images.class_names))]
-    told = [f"{name} has {count}" for name, count in zip(images.class_names, counts, strict=True)]
-    return ", ".join(told[:LISTED]) + (", ..." if len(told) > LISTED else "")
-
-
-def _with_val(train: Images, test: Images, val: Images | None, settings: FolderData) -> Splits:
-    splits = split(
-        train,
-        test,
-        val_fraction=settings.val_fraction if val is None else 0.0,
-        limit_per_class=settings.limit_per_class,
-        seed=settings.carving_seed,
-    )
-    return splits if val is None else replace(splits, val=limited(val, settings.limit_per_class, settings.carving_seed))
-
-
-def limited(images: Images, limit_per_class: int | None, seed: int) -> Images:
-    """At most so many images of each class, of its groups in turn; smaller limits are subsets of larger ones."""
-    generator = np.random.default_rng(seed)
-    members = [np.flatnonzero(images.require_labels() == label) for label in range(len(images.class_names))]
-    if images.groups is None:
-        orders = [generator.permutation(of_class) for of_class in members]
-    else:
-        ranks = group_ranks(images.groups, generator)
-        orders = [in_turns(of_class, ranks, generator) for of_class in members]
-    return images.subset(np.sort(np.concatenate([order[:limit_per_class] for order in orders])))
 
 
 # --------------------------------------------------------------------------------------------------- notes
