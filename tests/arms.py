@@ -46,7 +46,7 @@ def recipe(method: str = "finetune", seed: int = 0, **keys: Any) -> Recipe:
 
 def finished(folder: Path, made_by: Recipe, correct: Sequence[int], names: Sequence[str] = NAMES, **facts: Any) -> Run:
     """What a comparison reads of a run."""
-    with folders.held(folder, "run"):
+    with folders.hold(folder, "run"):
         return _written(Run(folder), made_by, correct, names, facts)
 
 

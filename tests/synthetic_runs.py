@@ -50,7 +50,7 @@ def pictures(test: Outputs, side: int = 12) -> Images:
 
 def finished_run(folder: Path, test: Outputs | None = None, data: str = "cifar10", method: str = "finetune") -> Run:
     """A folder with everything that a run leaves, but the weights and the report."""
-    with folders.held(folder, "run"):
+    with folders.hold(folder, "run"):
         return _written(Run(folder), test if test is not None else outputs(), data, method)
 
 

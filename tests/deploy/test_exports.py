@@ -89,7 +89,7 @@ def test_an_export_of_a_run_in_bf16_says_that_the_file_computes_in_fp32(tmp_path
     run = stored(tmp_path / "run", "resnet18")
     run.write_json("model", {**run.model, "precision": precision})
 
-    _, usage = exports.written(Run(run.path), "weights", None, overwrite=False)
+    _, usage = exports.write_export(Run(run.path), "weights", None, overwrite=False)
 
     told = re.findall(r"answers in bf16.*computes in fp32.*differ by up to ([\d.]+) % of the largest", usage)
     assert len(told) == (precision == "bf16")

@@ -395,7 +395,7 @@ def test_weights_of_the_hub_are_resumed_and_verified_by_the_hash_that_the_hub_te
     file.parent.mkdir(parents=True)
     file.with_name("model.safetensors.part").write_bytes(Hub.content[:3000])  # as a killed download leaves it
 
-    path, digest = timm_models.downloaded(facts, timm_models.cache_name(facts), SILENT)
+    path, digest = timm_models.download_weights(facts, timm_models.cache_name(facts), SILENT)
     server.shutdown()
 
     assert (path.read_bytes(), digest, Hub.seen) == (Hub.content, Hub.digest, ["bytes=3000-"])

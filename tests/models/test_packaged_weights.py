@@ -225,7 +225,7 @@ def test_packaged_imagenet_weights_of_a_torchvision_network_spare_the_download(
     tmp_path: Path, resnet18: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed_by_hand(package(tmp_path, resnet18, name="imagenet"), monkeypatch)
-    monkeypatch.setattr("transferkit.models.weights.sources.downloaded", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr("transferkit.models.weights.sources.download_file", lambda *_: pytest.fail("downloaded"))
 
     assert load("resnet18").weights.tag == "acme-weights 1.0"
 

@@ -305,7 +305,7 @@ def test_every_column_of_a_comparison_is_in_sight_at_1200_px(browser: Any, tmp_p
     wide |= {"predicted_images_per_second": 1234.5}
     comparison = replace(comparison, arms=tuple(replace(arm, **wide) for arm in comparison.arms))
     (tmp_path / "page").mkdir()
-    with folders.held(tmp_path / "page", "study"):
+    with folders.hold(tmp_path / "page", "study"):
         write_comparison(tmp_path / "page", comparison)
         write_pages(tmp_path / "page")
 

@@ -24,7 +24,7 @@ def listed(folder: Path) -> list[str]:
 
 def test_what_is_written_in_a_held_folder_is_listed_before_and_removed_with_it(tmp_path: Path) -> None:
     place = tmp_path / "run"
-    with folders.held(place, "run"):
+    with folders.hold(place, "run"):
         write_text(place / "recipe.yaml", "seed: 0")
         write_text(place / "outputs" / "test.txt", "numbers")
         (place / "notes.txt").write_text("mine")
@@ -36,7 +36,7 @@ def test_what_is_written_in_a_held_folder_is_listed_before_and_removed_with_it(t
 
 
 def test_a_file_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
-    with folders.held(tmp_path, "run"):
+    with folders.hold(tmp_path, "run"):
         (tmp_path / "report.md").write_text("mine")
         with pytest.raises(TransferkitError, match=r"report.md was not written by transferkit and would be lost"):
             write_text(tmp_path / "report.md", "theirs")
@@ -48,12 +48,12 @@ def test_a_listed_path_outside_the_folder_is_not_followed(tmp_path: Path) -> Non
     precious = tmp_path / "thesis.tex"
     precious.write_text("mine")
     place = tmp_path / "run"
-    with folders.held(place, "run"):
+    with folders.hold(place, "run"):
         write_text(place / "recipe.yaml", "")
     with (place / folders.MANIFEST).open("a") as file:
         file.write(json.dumps("../thesis.tex") + "\n" + json.dumps(str(precious)) + "\n")
 
-    with folders.held(place, "run"):
+    with folders.hold(place, "run"):
         folders.remove(place)
 
     assert precious.read_text() == "mine"
@@ -77,7 +77,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path, name: str) -> None
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
-    with folders.held(tmp_path, "study"):
+    with folders.hold(tmp_path, "study"):
         write_text(tmp_path / "study.yaml", "")
 
     with pytest.raises(TransferkitError, match="holds a study and is no run"):
@@ -85,31 +85,31 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_partial_files_of_listed_ones_are_removed_and_others_stay(tmp_path: Path) -> None:
-    with folders.held(tmp_path, "run"):
+    with folders.hold(tmp_path, "run"):
         write_text(tmp_path / "model.json", "{}")
     (tmp_path / ".model.json.ab12cd34.partial").touch()
     (tmp_path / ".film.mp4.ab12cd34.partial").touch()
 
-    with folders.held(tmp_path, "run"):
+    with folders.hold(tmp_path, "run"):
         pass
 
     assert [name for name in listed(tmp_path) if name.endswith(".partial")] == [".film.mp4.ab12cd34.partial"]
 
 
 def test_a_line_that_a_kill_cut_off_is_as_good_as_not_written(tmp_path: Path) -> None:
-    with folders.held(tmp_path, "run"):
+    with folders.hold(tmp_path, "run"):
         write_text(tmp_path / "model.json", "{}")
     with (tmp_path / folders.MANIFEST).open("a") as file:
         file.write('"evaluat')
 
-    with folders.held(tmp_path, "run"):
+    with folders.hold(tmp_path, "run"):
         write_text(tmp_path / "facts.json", "{}")
 
     assert folders.files_of(tmp_path) == ("model.json", "facts.json")
 
 
 def test_a_folder_in_which_nothing_was_written_is_gone(tmp_path: Path) -> None:
-    with folders.held(tmp_path / "run", "run"):
+    with folders.hold(tmp_path / "run", "run"):
         pass
 
     assert listed(tmp_path) == []
@@ -119,7 +119,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from transferkit.runtime import folders; from transferkit.runs import result_folders, run_directory
-with folders.held(Path(sys.argv[1]), "run"):
+with folders.hold(Path(sys.argv[1]), "run"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -133,12 +133,12 @@ def test_a_second_process_is_told_who_holds_the_folder_until_that_one_ends(tmp_p
 
         with (
             pytest.raises(TransferkitError, match=rf"is in use by process {first.pid} on .* since 20.*: -c "),
-            folders.held(tmp_path, "run"),
+            folders.hold(tmp_path, "run"),
         ):
             pass
         first.kill()
 
-    with folders.held(tmp_path, "run"):
+    with folders.hold(tmp_path, "run"):
         write_text(tmp_path / "recipe.yaml", "")
     assert folders.files_of(tmp_path) == ("recipe.yaml",)
 
@@ -148,7 +148,7 @@ def test_a_linked_folder_is_the_folder_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
 
-    with folders.held(tmp_path / "link", "run"):
+    with folders.hold(tmp_path / "link", "run"):
         write_text(tmp_path / "real" / "recipe.yaml", "")
 
     assert folders.files_of(tmp_path / "link") == ("recipe.yaml",)
@@ -157,14 +157,14 @@ def test_a_linked_folder_is_the_folder_it_leads_to(tmp_path: Path) -> None:
 def test_a_run_that_is_made_again_loses_its_limits_report_and_no_file_of_the_user(tmp_path: Path) -> None:
     run = Run(tmp_path)
     recipe = from_options("scratch", "resnet20", "digits", {}, ())
-    run_directory.begin(run, recipe, resume=False)
+    run_directory.prepare_folder(run, recipe, resume=False)
     report = tmp_path / "limits"
-    with result_folders.held(report, result_folders.LIMITS):
+    with result_folders.hold(report, result_folders.LIMITS):
         write_text(report / "limits.json", "{}")
         write_text(report / "figs" / "sweep.svg", "<svg/>")
     (report / "figs" / "mine.svg").write_text("mine")
 
-    run_directory.begin(run, recipe, resume=False)
+    run_directory.prepare_folder(run, recipe, resume=False)
 
     kept = [path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()]
     assert [name for name in kept if not name.startswith(".transferkit")] == ["figs/mine.svg"]
@@ -173,10 +173,10 @@ def test_a_run_that_is_made_again_loses_its_limits_report_and_no_file_of_the_use
 
 def test_a_folder_called_limits_that_holds_something_else_stays(tmp_path: Path) -> None:
     recipe = from_options("scratch", "resnet20", "digits", {}, ())
-    run_directory.begin(Run(tmp_path), recipe, resume=False)
+    run_directory.prepare_folder(Run(tmp_path), recipe, resume=False)
     (tmp_path / "limits").mkdir()
     (tmp_path / "limits" / "limits.json").write_text("mine")
 
-    run_directory.begin(Run(tmp_path), recipe, resume=False)
+    run_directory.prepare_folder(Run(tmp_path), recipe, resume=False)
 
     assert (tmp_path / "limits" / "limits.json").read_text() == "mine"

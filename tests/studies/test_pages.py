@@ -26,7 +26,7 @@ def test_the_pages_of_a_folder_are_built_by_the_entry_of_its_kind(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "results"
-    with result_folders.claimed(folder, kind, overwrite=False):
+    with result_folders.claim(folder, kind, overwrite=False):
         write_text(folder / kind.result, "{}")
     monkeypatch.setitem(pages.REBUILD, kind.name, lambda where: f"{kind.name} in {where.name}")
 
@@ -34,7 +34,7 @@ def test_the_pages_of_a_folder_are_built_by_the_entry_of_its_kind(
 
 
 def test_a_folder_without_figures_says_which_have_them(tmp_path: Path) -> None:
-    with result_folders.claimed(tmp_path / "r", result_folders.RANKING, overwrite=False):
+    with result_folders.claim(tmp_path / "r", result_folders.RANKING, overwrite=False):
         write_text(tmp_path / "r" / "ranking.json", "{}")
 
     with pytest.raises(

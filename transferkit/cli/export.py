@@ -32,9 +32,9 @@ def export(
 ) -> None:
     """Write a trained model for other programs, checked against the model itself."""
     with working() as console:
-        from transferkit.deploy.export import written
+        from transferkit.deploy.export import write_export
 
-        path, usage = written(run, to, out, overwrite=overwrite)
+        path, usage = write_export(run, to, out, overwrite=overwrite)
     if json:
         print_json({"file": str(path), "format": to, "bytes": path.stat().st_size, "usage": usage})
     console.line(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB), checked against the model. To use it:")

@@ -41,7 +41,7 @@ from transferkit.features.segments import CHUNK_ROWS, Segment, checksum, read_se
 from transferkit.runtime import cached_files
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.folders import made
+from transferkit.runtime.folders import ensure_folder
 
 if TYPE_CHECKING:
     from transferkit.runtime.console import Console
@@ -205,7 +205,7 @@ def open_store(console: Console, about: Mapping[str, str] | None = None) -> Feat
         freed = clear(folder)
         console.line(f"The feature store {folder} was of the older format {written}: cleared, {freed / 1e6:,.1f} MB.")
     if written != FORMAT:
-        made(folder)
+        ensure_folder(folder)
         cached_files.will_write(folder / "FORMAT")
         (folder / "FORMAT").write_text(f"{FORMAT}\n", encoding="utf-8")
     return FeatureStore(folder, budget, console, about or {})

@@ -21,7 +21,7 @@ def write(run: Run) -> None:
     Raises:
         TransferkitError: If another process works in the run's folder.
     """
-    with run_directory.held(run):
+    with run_directory.hold(run):
         _write(run)
 
 

@@ -60,7 +60,7 @@ def write(run: Run) -> Path | None:
     from torch.utils.tensorboard import SummaryWriter
 
     folder = run.path / FOLDER
-    with run_directory.held(run):
+    with run_directory.hold(run):
         folders.remove(run.path, [name for name in folders.files_of(run.path) if name.startswith(f"{FOLDER}/")])
         of_others = set(folder.glob(EVENTS))
         with SummaryWriter(str(folder)) as writer:

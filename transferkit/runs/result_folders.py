@@ -45,24 +45,24 @@ GRADIENT_FLOW = Kind("measurement", "a", "gradient-flow.json")
 
 
 @contextmanager
-def claimed(
+def claim(
     folder: Path, kind: Kind, *, overwrite: bool, content: recipes.Study | recipes.RankingRecipe | None = None
 ) -> Iterator[None]:
     """Check that results may be written to a folder; inside, this process alone works there. See `require_free`."""
     require_free(folder, kind, overwrite=overwrite, content=content)
-    with held(folder, kind):
+    with hold(folder, kind):
         require_free(folder, kind, overwrite=overwrite, content=content)  # another process may have ended meanwhile
         yield
 
 
-def held(folder: Path, kind: Kind) -> AbstractContextManager[None]:
+def hold(folder: Path, kind: Kind) -> AbstractContextManager[None]:
     """Inside, this process alone works in the folder; what it writes there is listed in the manifest.
 
     Raises:
         TransferkitError: If the folder holds something else, or another process works in it.
     """
     folders.require(folder, kind.name)
-    return folders.held(folder, kind.name)
+    return folders.hold(folder, kind.name)
 
 
 def require_free(

@@ -240,19 +240,19 @@ def open_run(path: Path | str | Run) -> Run:
 
 
 @contextmanager
-def claimed(path: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Run]:
+def claim(path: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Run]:
     """A folder to write a run to, checked before any work; inside, no other process works in it.
 
     Raises:
         TransferkitError: If the folder holds something that would be lost, or another process works in it.
     """
     _require_free(Run(path), overwrite, resume)
-    with held(Run(path)):
+    with hold(Run(path)):
         _require_free(Run(path), overwrite, resume)  # another process may have ended meanwhile
         yield Run(path)
 
 
-def held(run: Run) -> AbstractContextManager[None]:
+def hold(run: Run) -> AbstractContextManager[None]:
     """Inside, this process alone works in the run's folder; what it writes there is listed in the manifest.
 
     Raises:
@@ -260,7 +260,7 @@ def held(run: Run) -> AbstractContextManager[None]:
     """
     older = older_files(run)
     folders.require(run.path, KIND, is_older=bool(older))
-    return folders.held(run.path, KIND, older)
+    return folders.hold(run.path, KIND, older)
 
 
 def _require_free(run: Run, overwrite: bool, resume: bool) -> None:
@@ -304,7 +304,7 @@ def _is_consistent(run: Run) -> bool:
         return False
 
 
-def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
+def prepare_folder(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
     """Write the resolved recipe; without `resume`, what an earlier run left there is removed.
 
     Returns:
@@ -320,7 +320,7 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
                 "Choose another folder with --out, or start again with --overwrite."
             )
         return (CONTINUED,)
-    with held(run):
+    with hold(run):
         _remove_files(run)
         run.write_recipe(recipe)
     return ()
@@ -328,7 +328,7 @@ def begin(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
 
 def remove(run: Run) -> None:
     """Remove what a run wrote, and nothing else that lies in its folder."""
-    with held(run):
+    with hold(run):
         _remove_files(run)
     folders.forget(run.path)
 
@@ -337,7 +337,7 @@ def _remove_files(run: Run) -> None:
     """What manifests list of a run and of the limits report in it, which speaks of the removed model."""
     report = run.path / LIMITS_FOLDER
     if folders.kind_of(report) == result_folders.LIMITS.name:
-        with result_folders.held(report, result_folders.LIMITS):
+        with result_folders.hold(report, result_folders.LIMITS):
             folders.remove(report)
         folders.forget(report)
     folders.remove(run.path)

@@ -26,10 +26,10 @@ def load_classifier(run: Run) -> Classifier:
         TransferkitError: If its files are damaged or do not belong together.
     """
     tensors, _ = read_tensors(run.path / "model.safetensors")
-    return rebuilt_classifier(run.model, tensors, run.path.resolve().name)
+    return rebuild_classifier(run.model, tensors, run.path.resolve().name)
 
 
-def rebuilt_classifier(facts: Mapping[str, Any], tensors: Mapping[str, Any], run_name: str) -> Classifier:
+def rebuild_classifier(facts: Mapping[str, Any], tensors: Mapping[str, Any], run_name: str) -> Classifier:
     """A classifier from what model.json says of it and from its weights and buffers.
 
     Raises:

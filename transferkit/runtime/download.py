@@ -26,7 +26,7 @@ from transferkit import __version__
 from transferkit.runtime import cached_files
 from transferkit.runtime.console import Console, Progress
 from transferkit.runtime.errors import MachineError, TransferkitError
-from transferkit.runtime.folders import made
+from transferkit.runtime.folders import ensure_folder
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_SECONDS = 30.0
@@ -107,7 +107,7 @@ def fetch(
 @contextmanager
 def _alone(to: Path, title: str, console: Console) -> Iterator[None]:
     """Inside, no other process downloads to `to`; a lock of the system, which ends with the process that holds it."""
-    made(to.parent)
+    ensure_folder(to.parent)
     path = to.with_name(f".{to.name}.lock")
     lock = FileLock(path)
     try:
@@ -340,7 +340,7 @@ def extract(archive: Path, into: Path) -> Path:
     """
     if into.exists():
         return into
-    made(into.parent)
+    ensure_folder(into.parent)
     with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as scratch:
         unpacked = Path(scratch) / "unpacked"
         unpacked.mkdir()

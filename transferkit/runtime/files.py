@@ -23,7 +23,7 @@ CHECKPOINT, REFIT_CHECKPOINT = "checkpoint.safetensors", "checkpoint-refit.safet
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary neighbour of `path`, then move it into place in one step.
 
-    In a folder that this process works in (`folders.held`) the file is listed first.
+    In a folder that this process works in (`folders.hold`) the file is listed first.
 
     Raises:
         TransferkitError: If a file lies there that transferkit did not write in its folder.

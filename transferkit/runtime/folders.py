@@ -18,7 +18,7 @@ from pathlib import Path
 
 from transferkit import __version__
 from transferkit.runtime.errors import MachineError, TransferkitError
-from transferkit.runtime.locks import HOLDER, LOCK, locked
+from transferkit.runtime.locks import HOLDER, LOCK, lock_folder
 
 FORMAT = 1  # of the manifest; readers refuse a newer one
 MANIFEST = ".transferkit.jsonl"
@@ -116,7 +116,7 @@ def require(folder: Path, kind: str, *, is_older: bool = False) -> None:
 
 
 @contextmanager
-def held(folder: Path, kind: str, older_files: Iterable[str] = ()) -> Iterator[None]:
+def hold(folder: Path, kind: str, older_files: Iterable[str] = ()) -> Iterator[None]:
     """Inside, this process alone works in the folder, and every file that it writes there is listed.
 
     Left-overs of killed commands are removed. A folder in which nothing was written is gone afterwards.
@@ -135,9 +135,9 @@ def held(folder: Path, kind: str, older_files: Iterable[str] = ()) -> Iterator[N
         yield
         return
     is_new = not place.exists()
-    made(place, OUT_ADVICE)
+    ensure_folder(place, OUT_ADVICE)
     try:
-        with locked(place, folder), _working_in(place, kind, older_files):
+        with lock_folder(place, folder), _working_in(place, kind, older_files):
             yield
     finally:
         if is_new and kind_of(place) is None:
@@ -304,7 +304,7 @@ def _machine_errors(folder: Path) -> Iterator[None]:
 CACHE_ADVICE = "Set TRANSFERKIT_CACHE to a folder that you may write to."
 
 
-def made(folder: Path, advice: str = CACHE_ADVICE) -> Path:
+def ensure_folder(folder: Path, advice: str = CACHE_ADVICE) -> Path:
     """The folder, made where it was missing.
 
     Raises:

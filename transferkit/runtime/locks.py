@@ -21,7 +21,7 @@ HOLDER = ".transferkit.holder.json"  # beside it, because taking a lock may empt
 
 
 @contextmanager
-def locked(folder: Path, shown: Path) -> Iterator[None]:
+def lock_folder(folder: Path, shown: Path) -> Iterator[None]:
     """Inside, no other process works in the folder.
 
     Args:

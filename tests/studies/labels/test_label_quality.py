@@ -81,7 +81,7 @@ def part(n: int, of: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def checked_run(folder: Path) -> Run:
     """A run whose labels have been checked, with one finding of each kind."""
     run = finished_run(folder)
-    with run_directory.held(run):
+    with run_directory.hold(run):
         write_labels(run)
     return Run(folder)
 
@@ -147,7 +147,7 @@ def test_pictures_that_are_gone_cost_only_the_pictures(tmp_path: Path) -> None:
 def test_a_new_run_forgets_the_labels_of_the_old_one(tmp_path: Path) -> None:
     run = checked_run(tmp_path / "run")
 
-    run_directory.begin(run, run.recipe, resume=False)
+    run_directory.prepare_folder(run, run.recipe, resume=False)
 
     assert Run(run.path).labels == {}
     assert not run.label_pictures_path.exists()

@@ -606,7 +606,7 @@ def test_figures_of_ones_own_stay(tmp_path: Path, report: LimitsReport) -> None:
     place = shutil.copytree(report.folder, tmp_path / "paper")
     (place / "figs" / "mine.svg").write_text("<svg/>")
 
-    with result_folders.held(place, LIMITS):
+    with result_folders.hold(place, LIMITS):
         result_folders.clear(place)
 
     assert [path.name for path in (place / "figs").iterdir()] == ["mine.svg"]

@@ -34,7 +34,7 @@ from transferkit.studies.rank import backbone_scores, ranking
 from transferkit.studies.rank.backbone_scores import (
     FOLDS,
     ProbedBackbone,
-    cross_validated,
+    cross_validate,
     gathered,
     published_top1,
     sample,
@@ -161,7 +161,7 @@ def test_no_image_is_answered_by_a_probe_that_has_seen_it() -> None:
     generator = torch.Generator().manual_seed(0)
     features, labels = torch.randn(100, 200, generator=generator), torch.arange(100) % 2
 
-    folds = list(cross_validated(features, labels, seed=0))
+    folds = list(cross_validate(features, labels, seed=0))
 
     assert (gathered([fold.probe for fold in folds]) == labels.numpy()).mean() < 0.7
     assert (gathered([fold.knn for fold in folds]) == labels.numpy()).mean() < 0.7
@@ -172,7 +172,7 @@ def test_the_probe_answers_as_scikit_learn_does_with_the_same_c_and_folds() -> N
     labels = np.arange(45) % 3
     features = (generator.normal(size=(3, 4))[labels] + generator.normal(size=(45, 4))).astype(np.float32)
 
-    folds = list(cross_validated(torch.from_numpy(features), torch.from_numpy(labels), seed=0))
+    folds = list(cross_validate(torch.from_numpy(features), torch.from_numpy(labels), seed=0))
 
     for number, fold in enumerate(folds):
         held = np.arange(45) % FOLDS == number

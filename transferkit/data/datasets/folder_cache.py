@@ -24,7 +24,7 @@ from transferkit.runtime import cached_files, folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import write_json
-from transferkit.runtime.folders import made
+from transferkit.runtime.folders import ensure_folder
 from transferkit.runtime.json_files import positive, read_object
 from transferkit.runtime.machine import cache_folder, usable_cores
 
@@ -175,7 +175,7 @@ def _is_mended(root: Path, files: Sequence[File], facts: dict[str, Any]) -> bool
 
 def _build(place: Path, root: Path, files: Sequence[File], storage: Storage, fit: str, console: Console) -> None:
     """Decode in a folder beside `place` and rename it; whoever comes second keeps what the first one made."""
-    made(place.parent)
+    ensure_folder(place.parent)
     _remove_abandoned(place)
     paths = [str(root / file.path) for file in files]
     size = automatic_size(paths) if storage == "auto" else storage

@@ -41,10 +41,10 @@ def export(run: Run | Path | str, to: str = "onnx", out: Path | str | None = Non
         TransferkitError: If there is no such format or run, the file exists, or the network does not suit the format.
         MachineError: If what was written does not answer as the model does.
     """
-    return written(run, to, out, overwrite=overwrite)[0]
+    return write_export(run, to, out, overwrite=overwrite)[0]
 
 
-def written(run: Run | Path | str, to: str, out: Path | str | None, *, overwrite: bool) -> tuple[Path, str]:
+def write_export(run: Run | Path | str, to: str, out: Path | str | None, *, overwrite: bool) -> tuple[Path, str]:
     """The file that was written, and how to use it."""
     module = _module(to)
     module.require()

@@ -23,7 +23,7 @@ from transferkit.recipe import DATA_MODELS, Data, parse_data
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
-from transferkit.runtime.folders import made
+from transferkit.runtime.folders import ensure_folder
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Source:
         first = next(lines, None)
         if first is None:
             raise TransferkitError(f"{self.name} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
-        made(folder, "Choose another place with --out.")
+        ensure_folder(folder, "Choose another place with --out.")
         file = folder / LISTING
         folders.record(file)
         total, names = 0, set[str]()

@@ -49,7 +49,7 @@ def extract(settings: ExtractSettings, images: str, out: Path, console: Console,
     if out.exists() and partial.is_dir() and not overwrite:  # a kill came between its end and the end of cleaning up
         remove_chunks(partial)
     require_free(out, overwrite)
-    with folders.held(partial, KIND):
+    with folders.hold(partial, KIND):
         for path in (out, index_path(out), facts_path(out)):
             folders.remove_partial_files(path)
         carry_out(settings, images, out, console, overwrite)
@@ -64,7 +64,7 @@ def parts_folder(out: Path) -> Path:
 
 def remove_chunks(partial: Path) -> None:
     """What a finished file no longer needs."""
-    with folders.held(partial, KIND):
+    with folders.hold(partial, KIND):
         folders.remove(partial)
     folders.forget(partial)
 
@@ -78,7 +78,7 @@ def carry_out(settings: ExtractSettings, images: str, out: Path, console: Consol
     require_known_file(out, [layer.shape_after(settings.pool) for layer in network.layers])
     listing = source.listed(partial)
     facts = facts_of(settings, images, network, weights, listing)
-    begin(partial, facts, overwrite, console)
+    prepare_folder(partial, facts, overwrite, console)
     chunks = Chunks(
         partial,
         listing.shard(settings.shard),
@@ -124,7 +124,7 @@ def facts_of(
     }
 
 
-def begin(partial: Path, facts: dict[str, Any], overwrite: bool, console: Console) -> None:
+def prepare_folder(partial: Path, facts: dict[str, Any], overwrite: bool, console: Console) -> None:
     """Make the folder of finished chunks, or go on with it.
 
     Raises:

@@ -34,7 +34,7 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, cons
         )
     if settings.dropout and settings.name != "simple-cnn":
         raise TransferkitError(f"{settings.name} has no dropout layers. Leave backbone.dropout out, or use simple-cnn.")
-    found = weights.opened(settings.weights, settings.name, console)
+    found = weights.open_weights(settings.weights, settings.name, console)
     body, stages = NETWORKS[settings.name](settings, size)
     if found is not None:
         weights.fill(body, found, settings.name, head=())

@@ -74,7 +74,7 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, cons
     facts = pretrained(full_name)
     found = imagenet(facts, console) if settings.weights == "imagenet" else None
     if found is None:
-        found = weights.opened(settings.weights, settings.name, console)
+        found = weights.open_weights(settings.weights, settings.name, console)
     body = build(full_name, facts, size, settings, found)
     if found is None or found.record.source != "run":  # a run keeps the size that it was made with
         timm_sizes.require_whole_patches(body, size, settings.name)
@@ -165,7 +165,7 @@ def imagenet(facts: Pretrained, console: Console) -> Weights:
     found = hub_file(facts.repository) or weights.local(file, console)
     if found is None and (packaged := weights.from_packages(tagged(facts), "imagenet", console)):
         return packaged
-    path, digest = found or downloaded(facts, file, console)
+    path, digest = found or download_weights(facts, file, console)
     tensors, _ = weights.read_file(path)
     record = WeightsRecord("timm", facts.tag or path.name, digest, facts.licence)
     return Weights(tensors, record, facts.preparation)
@@ -208,7 +208,7 @@ def hub_file(repository: str) -> tuple[Path, str] | None:
     return None
 
 
-def downloaded(facts: Pretrained, file: str, console: Console) -> tuple[Path, str]:
+def download_weights(facts: Pretrained, file: str, console: Console) -> tuple[Path, str]:
     """The file of weights from the Hugging Face hub or timm's own address, and its SHA-256.
 
     Raises:
@@ -220,7 +220,7 @@ def downloaded(facts: Pretrained, file: str, console: Console) -> tuple[Path, st
     if facts.repository and constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE forbids downloads"
         raise MachineError(weights.no_download(title, reason, cache_folder() / "weights" / file, [url]))
-    return weights.downloaded(file, [url], title, console, hub_sha256(url) if facts.repository else "")
+    return weights.download_file(file, [url], title, console, hub_sha256(url) if facts.repository else "")
 
 
 def hub_sha256(url: str) -> str:

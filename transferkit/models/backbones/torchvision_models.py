@@ -80,7 +80,7 @@ def architecture(name: str) -> str:
 def find_weights(settings: BackboneSettings, console: Console) -> Weights | None:
     """The weights that the settings ask for; None for random ones."""
     if settings.weights != "imagenet":
-        return weights.opened(settings.weights, settings.name, console)
+        return weights.open_weights(settings.weights, settings.name, console)
     if settings.stem == "cifar":
         raise TransferkitError(
             f"{settings.name} with stem cifar has no ImageNet weights: they were trained with the ImageNet stem, and "

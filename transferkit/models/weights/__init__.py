@@ -1,6 +1,6 @@
 """Pretrained weights: where they are found, how they are checked, read without running code, and fitted to a body."""
 
-from transferkit.models.weights.cached import downloaded, is_cached, local, no_download, sha256_of
+from transferkit.models.weights.cached import download_file, is_cached, local, no_download, sha256_of
 from transferkit.models.weights.content import Weights, input_spec
 from transferkit.models.weights.fitting import fill, without_head
 from transferkit.models.weights.packages import (
@@ -13,14 +13,14 @@ from transferkit.models.weights.packages import (
     packaged_px,
 )
 from transferkit.models.weights.reading import read_file, stated_px
-from transferkit.models.weights.sources import from_torchvision, opened, require, torchvision_url
+from transferkit.models.weights.sources import from_torchvision, open_weights, require, torchvision_url
 
 __all__ = [
     "PACKAGE_ADVICE",
     "Installed",
     "Offer",
     "Weights",
-    "downloaded",
+    "download_file",
     "fill",
     "from_packages",
     "from_torchvision",
@@ -30,7 +30,7 @@ __all__ = [
     "is_packaged",
     "local",
     "no_download",
-    "opened",
+    "open_weights",
     "packaged_px",
     "read_file",
     "require",

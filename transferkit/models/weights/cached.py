@@ -49,7 +49,7 @@ def _places(file: str) -> tuple[Path, Path]:
     return Path(torch.hub.get_dir()) / "checkpoints" / file, cache_folder() / "weights" / file
 
 
-def downloaded(file: str, urls: Sequence[str], title: str, console: Console, sha256: str = "") -> tuple[Path, str]:
+def download_file(file: str, urls: Sequence[str], title: str, console: Console, sha256: str = "") -> tuple[Path, str]:
     """A file of weights and its SHA-256, downloaded into our cache; it appears there when it is complete and right.
 
     Args:

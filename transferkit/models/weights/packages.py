@@ -145,7 +145,7 @@ def from_packages(backbone: str, name: str, console: Console) -> Weights | None:
     if (offer := _only_offer(backbone, name)) is None:
         return None
     console.line(f"Weights of {backbone} from the installed package {offer.tag} ({offer.content.licence}).")
-    return opened_offer(offer)
+    return open_offer(offer)
 
 
 def is_packaged(backbone: str, name: str) -> bool:
@@ -179,7 +179,7 @@ def is_of(offer: Offer, backbone: str, name: str) -> bool:
     return offer.content.name == name and same_network(offer.content.backbone, backbone)
 
 
-def opened_offer(offer: Offer) -> Weights:
+def open_offer(offer: Offer) -> Weights:
     """The tensors of an offer under the network's own names.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transferkit.models.classifier import WeightsRecord
 from transferkit.models.stored_model import MODEL
-from transferkit.models.weights.cached import downloaded, local, sha256_of
+from transferkit.models.weights.cached import download_file, local, sha256_of
 from transferkit.models.weights.content import Weights
 from transferkit.models.weights.known_packages import same_network
 from transferkit.models.weights.packages import from_packages, installed, is_packaged
@@ -20,7 +20,7 @@ from transferkit.runtime.json_files import read_object
 TORCHVISION_LICENCE = "BSD (torchvision); terms of its training data, ImageNet, may apply"  # package metadata, README
 
 
-def opened(where: str, backbone: str, console: Console) -> Weights | None:
+def open_weights(where: str, backbone: str, console: Console) -> Weights | None:
     """The weights in a file or a run's folder, or those that an installed package gives this name; None for `none`.
 
     Raises:
@@ -76,7 +76,7 @@ def from_torchvision(name: str, console: Console) -> Weights:
     found = local(Path(url).name, console)
     if found is None and (packaged := from_packages(name, "imagenet", console)):
         return packaged
-    path, digest = found or downloaded(Path(url).name, [url], f"weights of {name}", console)
+    path, digest = found or download_file(Path(url).name, [url], f"weights of {name}", console)
     tensors, _ = read_file(path)
     return Weights(tensors, WeightsRecord("torchvision", "IMAGENET1K_V1", digest, TORCHVISION_LICENCE))
 

@@ -42,7 +42,7 @@ def run_study(
     console = console or Console()
     require_backbones(study)
     folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
-    with result_folders.claimed(folder, STUDY, overwrite=overwrite, content=study):
+    with result_folders.claim(folder, STUDY, overwrite=overwrite, content=study):
         prepare_folder(folder, study, overwrite)
         sources = {
             name: str(train_or_open(recipe, folder / "before" / name, console, f"{command} (before: {name})").path)
@@ -210,6 +210,6 @@ def compare_runs(
     folder = out or Path("runs") / f"compare-{digest}"
     words = "Each run has the length that its recipe says; runs need not cost the same."
     named = replace(comparison, name="compare", command=command, budget_in_words=words)
-    with result_folders.claimed(folder, COMPARISON, overwrite=overwrite):
+    with result_folders.claim(folder, COMPARISON, overwrite=overwrite):
         folders.remove(folder)
         return write(folder, named)

@@ -67,7 +67,7 @@ def measure(settings: GradientFlowSettings, folder: Path, console: Console, comm
     Raises:
         TransferkitError: For an unknown network or data set, or a folder that holds something else; before any work.
     """
-    with result_folders.held(folder, GRADIENT_FLOW):
+    with result_folders.hold(folder, GRADIENT_FLOW):
         return carry_out(settings, folder, console, command)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transferkit.features.hooks import hooked
 from transferkit.models.classifier import Classifier
 from transferkit.runs.run_directory import Run
-from transferkit.runs.stored_classifier import rebuilt_classifier
+from transferkit.runs.stored_classifier import rebuild_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
@@ -143,7 +143,7 @@ def _classifier(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any
     """With the weights before the step, in train mode, with the stages frozen that were."""
     model = {**facts["model"], "backbone": run.recipe.backbone.model_dump(mode="json")}
     own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    classifier = rebuilt_classifier(model, own, run.path.resolve().name)
+    classifier = rebuild_classifier(model, own, run.path.resolve().name)
     classifier.batchnorm_frozen = facts["batchnorm_frozen"]
     classifier.freeze(facts["frozen"])
     return classifier.train()

@@ -257,7 +257,7 @@ def _write(run: Run, found: dict[str, Any], train: Images, test: Images) -> None
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(_csv_rows(found))
     openings = (run.facts.label_openings or 0) + 1
-    with run_directory.held(run):
+    with run_directory.hold(run):
         write_arrays(run.label_pictures_path, arrays)
         write_text(run.path / "labels.csv", text.getvalue())
         run.write_facts(replace(run.facts, label_openings=openings))

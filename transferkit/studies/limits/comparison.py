@@ -55,7 +55,7 @@ def compare_limits(runs: Sequence[Run], settings: LimitsSettings, out: Path, wor
     names = distinct_names([run.path for run in runs])
     if not work.overwrite:
         require_same_settings([report_folder(run) for run in runs], settings)
-    with result_folders.claimed(out, LIMITS_COMPARISON, overwrite=work.overwrite):
+    with result_folders.claim(out, LIMITS_COMPARISON, overwrite=work.overwrite):
         limits = []
         for name, run in zip(names, runs, strict=True):
             work.console.line(f"limits of {name}")

@@ -131,7 +131,7 @@ def measure_leave_out(
     found = []
     with console.progress("leave classes out", len(groups), "refits") as progress:
         for group in groups:
-            reduced = retrained(subject, group, seed) if C is None else refitted(subject, group, C, seed)
+            reduced = retrain(subject, group, seed) if C is None else refit(subject, group, C, seed)
             found.append(_row(tuple(names[index] for index in group), reduced, detectors))
             progress.advance(1)
     score, by_auroc = _measured(found, detectors)
@@ -172,7 +172,7 @@ def chosen_C(subject: LimitsSubject, seed: int) -> float:
     return fit_probe(*_tensors(train), *_tensors(val), len(train.class_names), seed=seed).C
 
 
-def refitted(subject: LimitsSubject, group: Sequence[int], C: float, seed: int) -> Reduced:
+def refit(subject: LimitsSubject, group: Sequence[int], C: float, seed: int) -> Reduced:
     """A new head on the same features, fitted without the group."""
     train = without(_stratified(subject.train, TRAIN_IMAGES, seed), group)
     nothing = rows(train, np.zeros(0, np.int64))
@@ -185,7 +185,7 @@ def refitted(subject: LimitsSubject, group: Sequence[int], C: float, seed: int) 
     return Reduced(seen, calibrating, known, other, head)
 
 
-def retrained(subject: LimitsSubject, group: Sequence[int], seed: int) -> Reduced:
+def retrain(subject: LimitsSubject, group: Sequence[int], seed: int) -> Reduced:
     """The run's recipe carried out again on images without the group."""
     recipe = subject.run.recipe
     own = OwnParts(*(images_without(images, group) for images in subject.images.all))

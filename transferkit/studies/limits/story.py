@@ -109,7 +109,7 @@ def measure_limits(run: Run, settings: LimitsSettings, out: Path | None, work: W
         TransferkitError: If the run, its images or the images to test with do not allow it.
     """
     folder = out or run.path / LIMITS_FOLDER
-    with result_folders.claimed(folder, LIMITS, overwrite=work.overwrite):
+    with result_folders.claim(folder, LIMITS, overwrite=work.overwrite):
         return write_report(run, settings, folder, work)
 
 

@@ -112,7 +112,7 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
     fold = fold_of_each(images, recipe.seed)
     groups = None if images.groups is None else torch.from_numpy(group_numbers(images.groups)).to(runtime.device)
     known = features.to(runtime.device), labels.to(runtime.device)
-    folds = list(cross_validated(*known, recipe.seed, torch.from_numpy(fold).to(runtime.device), groups))
+    folds = list(cross_validate(*known, recipe.seed, torch.from_numpy(fold).to(runtime.device), groups))
     facts = BackboneFacts(
         name=recipe.backbone.name,
         weights=classifier.weights,
@@ -167,7 +167,7 @@ def fold_of_each(images: Images, seed: int) -> Labels:
     return folds_of_all(images.require_labels(), images.groups, FOLDS, seed)
 
 
-def cross_validated(
+def cross_validate(
     features: Tensor, labels: Tensor, seed: int, fold: Tensor | None = None, groups: Tensor | None = None
 ) -> Iterator[Fold]:
     """Every fold in turn; C is chosen without the fold that is answered, on the next one or by folds of the rest.
@@ -195,7 +195,7 @@ def cross_validated(
 
 
 def gathered(answers: list[Tensor], fold: Labels | None = None) -> Labels:
-    """The answers to all images, in their order, from those of the folds, as `cross_validated` takes them."""
+    """The answers to all images, in their order, from those of the folds, as `cross_validate` takes them."""
     everyone = np.empty(sum(map(len, answers)), np.int64)
     fold = np.arange(len(everyone)) % FOLDS if fold is None else fold
     for number, some in enumerate(answers):
