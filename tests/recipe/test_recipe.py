@@ -136,6 +136,20 @@ def test_a_study_expands_into_one_recipe_per_arm_and_seed() -> None:
     ]
 
 
+@pytest.mark.parametrize("method", ["probe", "finetune"])
+def test_arms_of_a_study_learn_from_train_alone_unless_they_say_otherwise(method: str) -> None:
+    arms = STUDY.replace("name: probe", f"name: {method}"), STUDY.replace("name: probe", f"name: {method}, refit: true")
+
+    plain, asked = (recipe.parse_any(recipe.parse_yaml(text, "s"), "s") for text in arms)
+
+    assert isinstance(plain, Study)
+    assert isinstance(asked, Study)
+    refits = [
+        [dict(each.method)["refit"] for arm, _, each in study.recipes(1) if arm == "b"] for study in (plain, asked)
+    ]
+    assert refits == [[False], [True]]
+
+
 def test_a_mistake_in_an_arm_names_the_arm() -> None:
     with pytest.raises(TransferkitError, match=r"study, arm b: unknown method 'prob'. Did you mean 'probe'"):
         recipe.parse_any(recipe.parse_yaml(STUDY.replace("name: probe", "name: prob"), "s"), "s")

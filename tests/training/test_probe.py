@@ -172,6 +172,16 @@ def test_without_val_one_head_serves_as_both() -> None:
     assert torch.equal(solved.honest(features), solved.head(features))
 
 
+@pytest.mark.parametrize("name", ["linear", "knn", "ncm"])
+def test_without_refit_the_result_has_learnt_from_train_alone(name: str) -> None:
+    known = known_of()
+    settings = ProbeSettings(name="probe", classifier=name, refit=False)
+
+    solved = probe_heads.CLASSIFIERS[name](known, settings, 0)
+
+    assert torch.equal(solved.honest(known.val_features), solved.head(known.val_features))
+
+
 def test_lp_ft_starts_at_its_probe_to_the_image() -> None:
     classifier, splits = network(), noise(150)
     train_a_little(classifier, splits.train)

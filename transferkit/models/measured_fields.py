@@ -17,7 +17,7 @@ SIDES = 4  # of the image: top, left, bottom, right
 
 
 @dataclass
-class Search:
+class Bisection:
     """How many lines of pixels from one side must be lost until a value notices: more than `unnoticed`."""
 
     unnoticed: int
@@ -58,7 +58,7 @@ def measured_fields(body: nn.Module, size: int, names: Collection[str]) -> dict[
         values = middle_values(body, size, names)
     except Exception:  # a network may check its input, and refuse it in any way
         return {}
-    searches = {(name, side): Search(0, size) for name in values for side in range(SIDES)}
+    searches = {(name, side): Bisection(0, size) for name in values for side in range(SIDES)}
     while asked := {(side, search.next) for (_, side), search in searches.items() if not search.is_done}:
         for side, lines in asked:
             noticed = noticed_by(body, lost_lines(size, side, lines), values)

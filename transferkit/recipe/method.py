@@ -85,6 +85,7 @@ class ProbeSettings(MethodSettings):
     k: int | None = Field(
         None, ge=1, le=100_000, description="Neighbours that vote (knn); None: 20, fewer where train is smaller."
     )
+    refit: bool = Field(True, description="Learn from train and val together in the end; off in comparisons.")
     layers: tuple[str, ...] | None = Field(
         None, description="Also probe these layers, and those of a random copy: all, or layer1,layer3."
     )

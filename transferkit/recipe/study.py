@@ -9,7 +9,7 @@ from pydantic import Field
 
 from transferkit.recipe import budget as budgets
 from transferkit.recipe.experiment import Recipe, parse
-from transferkit.recipe.method import METHOD_MODELS, BudgetText
+from transferkit.recipe.method import METHOD_MODELS, BudgetText, MethodSettings
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.overrides import merged
 from transferkit.recipe.settings import MOST_IMAGES, MOST_RUNS, MOST_SEEDS, RecipePart, hash_of
@@ -79,16 +79,22 @@ class Study(RecipePart):
 
 
 def _without_refit(values: dict[str, Any]) -> dict[str, Any]:
-    """Arms that are compared train on the same images, so that none is trained again with val unless it says so."""
-    method = values.get("method")
-    if not _trains(method) or "refit" in method or "refit" not in METHOD_MODELS[method["name"]].model_fields:
+    """Arms that are compared learn from the same images, so that none learns from val in the end unless it says so."""
+    method: Any = values.get("method")
+    known = _method_model(method)
+    if known is None or "refit" in method or "refit" not in known.model_fields:
         return values
     return merged(values, {"method": {"refit": False}})
 
 
+def _method_model(method: Any) -> type[MethodSettings] | None:
+    """The settings that these keys of a recipe are meant for."""
+    return METHOD_MODELS.get(str(method.get("name"))) if isinstance(method, Mapping) else None
+
+
 def _trains(method: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether these keys of a recipe mean a method with gradient steps."""
-    known = METHOD_MODELS.get(str(method.get("name"))) if isinstance(method, Mapping) else None
+    known = _method_model(method)
     return known is not None and known.trains_by_steps
 
 

@@ -194,6 +194,16 @@ def test_a_report_counts_no_own_image_in_any_kind_of_set_and_says_so(run: Run, f
     assert page.count("mixed: 2 of 12 images removed as the run&#39;s own") == 2
 
 
+def test_val_images_that_a_fine_tuning_learnt_from_are_its_own(folder: Path, tmp_path: Path) -> None:
+    tuned = transferkit.finetune(
+        "resnet-mini", f"folder:{folder}", weights="none", size=16, epochs=1, out=tmp_path / "run", quiet=True
+    )
+    assert tuned.recipe.method.refit  # its limits are learnt on test images, so that val is no part of the report
+
+    with pytest.raises(TransferkitError, match=r"All 80 images of .* are the run's own images \(80\)"):
+        transferkit.limits(tuned, out=tmp_path / "report", ood=str(folder), **FAST)
+
+
 @pytest.mark.parametrize("option", ["ood", "shift", "field"])
 def test_the_folder_a_run_was_made_with_is_refused_as_a_test_of_it(
     option: str, run: Run, folder: Path, tmp_path: Path

@@ -48,7 +48,7 @@ class LimitsSubject:
         classifier: In eval mode, on the device.
         runtime: Where it computes.
         images: As the run's recipe loads them.
-        learnt: Digests of all train images, those outside the sample too.
+        learnt: Digests of all train images, those outside the sample too; with val where the network learnt from it.
         train: Outputs on train, in eval mode, without augmentation.
         val: Outputs of a classifier that has not learnt from val; half of test where the run has no val.
         test: Outputs on test; the other half where there was no val.
@@ -127,7 +127,8 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
         shipped = rejection.fit(val, shipped.bank if shipped else None)
     if shipped.score_words:
         notes.append(shipped.score_words)
-    learnt = frozenset(digest.tobytes() for digest in splits.train.digests)
+    learnt_parts = [splits.train, splits.val] if lacks_val else [splits.train]
+    learnt = frozenset(digest.tobytes() for part in learnt_parts for digest in part.digests)
     return LimitsSubject(run, classifier, runtime, images, learnt, train, val, test, shipped, tuple(notes), store)
 
 
@@ -153,7 +154,8 @@ def why_no_val(run: Run, splits: Splits) -> str:
     """Why the network cannot be judged on val; empty where it can."""
     if not len(splits.val):
         return "the run has no val images"
-    learnt = bool(getattr(run.recipe.method, "refit", False))
+    method = run.recipe.method
+    learnt = bool(getattr(method, "refit", False)) and not method.keeps_body  # a probe's features stay the same
     return "the result has learnt from the val images too" if learnt else ""
 
 

@@ -59,6 +59,15 @@ class LabelledFeatures:
         return cls(train_features, train_labels, val_features, val_labels, len(splits.class_names), groups)
 
     @property
+    def train(self) -> tuple[Tensor, Tensor]:
+        """Features and labels of train."""
+        return self.train_features, self.train_labels
+
+    def of_result(self, settings: ProbeSettings) -> tuple[Tensor, Tensor]:
+        """Those that the result learns from: of train and val together, or of train alone."""
+        return self.everything if settings.refit else self.train
+
+    @property
     def everything(self) -> tuple[Tensor, Tensor]:
         """Features and labels of train and val together."""
         features = torch.cat([self.train_features, self.val_features])
@@ -98,14 +107,13 @@ def linear(labelled: LabelledFeatures, settings: ProbeSettings, seed: int) -> So
 
 def linear_start(labelled: LabelledFeatures, settings: ProbeSettings, seed: int) -> tuple[Choice, LinearFits]:
     """The choice of C, and the head fitted on train alone with it."""
-    train = (labelled.train_features, labelled.train_labels)
     choice = chosen(labelled, settings, seed)
-    return choice, fit_chosen(*train, labelled.num_classes, choice, class_weight=settings.class_weight)
+    return choice, fit_chosen(*labelled.train, labelled.num_classes, choice, class_weight=settings.class_weight)
 
 
 def refitted(labelled: LabelledFeatures, settings: ProbeSettings, choice: Choice, start: LinearFits) -> LinearFits:
-    """The head on train and val together; the start itself where there is no val."""
-    if not len(labelled.val_labels):
+    """The head on train and val together; the start itself where there is no val, or none is to be learnt from."""
+    if not len(labelled.val_labels) or not settings.refit:
         return start
     weights = settings.class_weight
     return fit_chosen(*labelled.everything, labelled.num_classes, choice, class_weight=weights, initial=start)
@@ -171,7 +179,7 @@ def knn(labelled: LabelledFeatures, settings: ProbeSettings, _seed: int) -> Solv
     k = settings.k or min(NEIGHBOURS, images)
     honest, head = (
         NeighbourHead(*remembered, labelled.num_classes, k)
-        for remembered in ((labelled.train_features, labelled.train_labels), labelled.everything)
+        for remembered in (labelled.train, labelled.of_result(settings))
     )
     others = sorted({k, *(number for number in OTHER_NEIGHBOURS if number <= images)})
     facts = ProbeFacts("knn", k=k, temperature=head.temperature, images=len(head.labels))
@@ -222,11 +230,11 @@ def accuracy_of(right: int, n: int) -> Accuracy:
     return Accuracy(n, right / n, wilson(right, n).bounds)
 
 
-def ncm(labelled: LabelledFeatures, _settings: ProbeSettings, _seed: int) -> Solved:
+def ncm(labelled: LabelledFeatures, settings: ProbeSettings, _seed: int) -> Solved:
     """The class whose mean feature is nearest in Euclidean distance: a linear head without anything to choose."""
-    honest = nearest_class_mean(labelled.train_features, labelled.train_labels, labelled.num_classes)
-    final = nearest_class_mean(*labelled.everything, labelled.num_classes)
-    images = len(labelled.train_labels) + len(labelled.val_labels)
+    honest = nearest_class_mean(*labelled.train, labelled.num_classes)
+    features, labels = labelled.of_result(settings)
+    final, images = nearest_class_mean(features, labels, labelled.num_classes), len(labels)
     facts = ProbeFacts("ncm", distance="Euclidean", images=images)
     line = f"probe: the nearest of {labelled.num_classes} class means of {images:,} images, Euclidean distance"
     return Solved(as_module(final), honest.logits, facts, (line,))
