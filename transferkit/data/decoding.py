@@ -120,6 +120,24 @@ def short_side(path: str | Path) -> int | None:
         return None
 
 
+def mode_of(path: str | Path) -> str:
+    """Pillow's name for the kind of pixels in a file, as RGB or I;16, from its header; "" if it cannot be read."""
+    try:
+        with _opened(path) as image:
+            return image.mode
+    except Exception:  # as in short_side
+        return ""
+
+
+def brightest_value(path: str | Path) -> int | None:
+    """The brightest value in a file of grey; None if it cannot be read."""
+    try:
+        with _opened(path) as image:
+            return int(np.asarray(image).max())
+    except Exception:  # as in short_side
+        return None
+
+
 def reason(error: Exception) -> str:
     """Why an image could not be read, in a few words."""
     if isinstance(error, FileNotFoundError):
@@ -133,7 +151,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"not an image, or damaged, or of another kind than {', '.join(formats())}"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, as in a decompression bomb"
+        return f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, as in a decompression bomb; shrink it"
     text = (str(error) or type(error).__name__).splitlines()[0][:200]
     return f"truncated ({text})" if "truncated" in text.lower() else f"damaged ({text})"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from transferkit.data.datasets.folder_cache import Decoded, decoded
+from transferkit.data.datasets.folder_depth import depth_notes
 from transferkit.data.datasets.folder_groups import group_notes
 from transferkit.data.datasets.folder_outline import outline as outline
 from transferkit.data.datasets.folder_outline import seen_in_words as seen_in_words
@@ -36,6 +37,7 @@ def load(settings: FolderData, console: Console) -> Splits:
     _require_known_classes(layout)
     pixels = decoded(layout.root, layout.files, settings.storage, settings.fit, console)
     notes = [_size_note(pixels, settings), *layout.notes, *_unreadable_notes(settings, layout, pixels)]
+    notes += depth_notes([str(layout.root / file.path) for file in layout.files])
     parts = _parts(layout, pixels)
     splits, test, test_notes = parted(parts, settings)
     used = {"train": splits.train, "val": splits.val, "test": test}
