@@ -230,8 +230,11 @@ def test_the_readme_begins_without_the_network_and_goes_on_with_a_pretrained_bac
 
     commands = [line for line in text.splitlines() if line.startswith("$ ")]
 
-    assert commands[0].endswith("pip install . && transferkit quickstart")
-    assert commands[1] == "$ transferkit finetune resnet18"
+    assert commands[:3] == [
+        "$ python3 -m venv tk && . tk/bin/activate",
+        "$ pip install . && transferkit quickstart",
+        "$ transferkit finetune resnet18",
+    ]
 
 
 def test_a_failed_download_ends_in_what_works_without_a_network() -> None:

@@ -436,6 +436,7 @@ def test_memory_that_does_not_hold_a_batch_is_told_once_and_stands_in_the_report
 ) -> None:
     """As a GPU would say it, for more than 20 images; batches of 64 and more become 16 or 20."""
     monkeypatch.setattr(engine, "FITTING", {})
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))  # no features of another test
     enough, told = LayerNetwork.of_prepared, io.StringIO()
 
     def scarce(network: LayerNetwork, prepared: torch.Tensor) -> dict[str, torch.Tensor]:
