@@ -3,6 +3,7 @@
     python tools/structure.py            the counts, a line each
     python tools/structure.py arrows     which room imports which, and by how many imports
     python tools/structure.py twice      classes and public functions of one name in several files
+    python tools/structure.py keys       accesses by string key and dict[str, Any] of each file, most first
 
 A room is a name at the top level of the package. An arrow stands for all imports of one room by another. Floors are the
 longest chain of arrows.
@@ -88,19 +89,28 @@ def parameters(function: Function) -> int:
     return len([name for name in names if name not in ("self", "cls")])
 
 
-def string_keys(files: Mapping[Path, ast.Module]) -> int:
-    """Accesses such as `row["accuracy"]`."""
-    nodes = (node for tree in files.values() for node in ast.walk(tree))
-    keys = (node.slice for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load))
-    return sum(
-        isinstance(key, ast.Constant) and isinstance(key.value, str) and not key.value.startswith("transferkit")
-        for key in keys
-    )
+def string_keys(tree: ast.Module) -> int:
+    """Accesses such as `row["accuracy"]`; `Literal["auto"]` is a type."""
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load))
+    keys = (node.slice for node in nodes if ast.unparse(node.value) != "Literal")
+    return sum(isinstance(key, ast.Constant) and isinstance(key.value, str) for key in keys)
 
 
-def untyped_dicts(files: Mapping[Path, ast.Module]) -> int:
+def untyped_dicts(tree: ast.Module) -> int:
     """Annotations `dict[str, Any]`."""
-    return sum(ast.unparse(tree).count("dict[str, Any]") for tree in files.values())
+    return ast.unparse(tree).count("dict[str, Any]")
+
+
+def renamed_dicts(tree: ast.Module) -> int:
+    """The same by another name."""
+    text = ast.unparse(tree)
+    return sum(text.count(name) for name in ("dict[str, object]", "Mapping[str, Any]", "Mapping[str, object]"))
+
+
+def by_file(files: Mapping[Path, ast.Module]) -> list[tuple[int, int, str]]:
+    """Of each file that has some: accesses by string key, untyped dicts, and its name; most first."""
+    rows = [(string_keys(tree), untyped_dicts(tree), str(path.relative_to(PACKAGE))) for path, tree in files.items()]
+    return sorted((row for row in rows if row[0] or row[1]), key=lambda row: (-row[0] - row[1], row[2]))
 
 
 def twice(files: Mapping[Path, ast.Module], kind: type[ast.ClassDef] | type[ast.FunctionDef]) -> dict[str, list[str]]:
@@ -127,8 +137,9 @@ def counts() -> dict[str, str]:
         "rooms": str(len({room for pair in pairs for room in pair})),
         "arrows between rooms": str(len(pairs)),
         "floors": str(floors(pairs)),
-        "accesses by string key": f"{string_keys(files):,}",
-        "dict[str, Any]": str(untyped_dicts(files)),
+        "accesses by string key": f"{sum(map(string_keys, files.values())):,}",
+        "dict[str, Any]": str(sum(map(untyped_dicts, files.values()))),
+        "Mapping[str, Any], dict[str, object]": str(sum(map(renamed_dicts, files.values()))),
         "functions": f"{len(sizes):,}, median body {statistics.median(sizes):g} lines, above 50: {long}",
         "longest parameter lists": ", ".join(f"{name} {function} ({n})" for n, name, function in widest),
         "class names used twice": ", ".join(twice(files, ast.ClassDef)) or "none",
@@ -148,6 +159,9 @@ def main() -> None:
     if what == "arrows":
         for (here, there), number in sorted(arrows(trees()).items()):
             print(f"{here} -> {there}: {number}")
+    elif what == "keys":
+        for keys, dicts, name in by_file(trees()):
+            print(f"{name}: {keys} keys, {dicts} dicts")
     elif what == "twice":
         for kind in (ast.ClassDef, ast.FunctionDef):
             for name, places in twice(trees(), kind).items():

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec
 from transferkit import estimates
 from transferkit.recipe import Study, from_options, ranking_from_options
 from transferkit.run import run
+from transferkit.runs.label_check import LabelCheck
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.argument_types import typed
 from transferkit.runtime.console import Console
@@ -165,9 +166,7 @@ def limits(
 
 
 @typed
-def labels(
-    run: Run | Path | str, *, limit: int | None = None, quiet: bool = False, device: str = "auto"
-) -> dict[str, Any]:
+def labels(run: Run | Path | str, *, limit: int | None = None, quiet: bool = False, device: str = "auto") -> LabelCheck:
     """Find likely label errors, and test images that are also in train, as `transferkit labels RUN` does.
 
     Opens the test set once more; nothing is chosen by it. The run's page is built again with what was found.
@@ -188,9 +187,9 @@ def labels(
     from transferkit.studies.labels.label_quality import check_labels
 
     finished = open_run(run)
-    label_errors = check_labels(finished, Console(quiet=quiet), device=device, limit=limit)
+    check = check_labels(finished, Console(quiet=quiet), device=device, limit=limit)
     report.write(finished)
-    return label_errors
+    return check
 
 
 @typed

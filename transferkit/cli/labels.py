@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from transferkit.cli.options import Device, FinishedRun, Json
 from transferkit.cli.terminal import print_json, working
 from transferkit.recipe.settings import MOST_IMAGES
+
+if TYPE_CHECKING:
+    from transferkit.runs.label_check import LabelCheck
 
 KEPT = "Stopped. The run is as it was; the same command starts again."
 
@@ -37,26 +40,25 @@ def labels(
         from transferkit.studies.labels.label_quality import check_labels, require
 
         require()
-        found = check_labels(open_run(run), console, device=device, limit=limit)
+        check = check_labels(open_run(run), console, device=device, limit=limit)
         report.write(open_run(run))
     if json:
-        print_json(found)
-    for line in in_words(found, run):
+        print_json(check)
+    for line in in_words(check, run):
         console.line(line)
 
 
-def in_words(found: dict[str, Any], run: Path) -> list[str]:
+def in_words(check: LabelCheck, run: Path) -> list[str]:
     """What was found, in a few lines."""
     lines = [
-        f"{len(found[part]['issues']):,} likely label errors in {found[part]['n']:,} {part} images."
-        for part in ("train", "test")
+        f"{len(part.issues):,} likely label errors in {part.n:,} {name} images." for name, part in check.parts.items()
     ]
-    differing = sum(pair["test"]["label"] != pair["train"]["label"] for pair in found["duplicates"])
+    differing = sum(not pair.is_labelled_alike for pair in check.duplicates)
     other = f", {differing:,} of them with another label there" if differing else ""
-    lines.append(f"{len(found['duplicates']):,} test images are also in train{other}.")
-    for row in found["accuracy"]:
-        if row["accuracy"] is not None:
-            low, high = row["interval"]
+    lines.append(f"{len(check.duplicates):,} test images are also in train{other}.")
+    for row in check.accuracy:
+        if row.accuracy is not None:
+            low, high = row.interval
             interval = f"{100 * low:.1f} to {100 * high:.1f}"
-            lines.append(f"  {100 * row['accuracy']:5.1f} % ({interval}), n = {row['n']:,}: {row['of']}")
+            lines.append(f"  {100 * row.accuracy:5.1f} % ({interval}), n = {row.n:,}: {row.of}")
     return [*lines, f"Look at them in {run / 'report.html'}; all are listed in {run / 'labels.csv'}."]

@@ -18,6 +18,7 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, Scores
 from transferkit.report.published import Published, published
 from transferkit.runs.facts import RunFacts
+from transferkit.runs.label_check import LabelCheck
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError
@@ -45,7 +46,7 @@ class Content:
         thumbnails: Pictures (3, h, w) by position in the test outputs.
         explanations: Nearest training images and class-activation maps of the images listed one by one.
         feature_map: Places of some test images in the plane.
-        labels: Likely label errors and duplicates; {} where nobody looked for them.
+        labels: Likely label errors and duplicates; None where nobody looked for them.
         label_pictures: Pictures of these, by part and position.
         missing: What is not there and how to make it, by the name of the part.
     """
@@ -62,7 +63,7 @@ class Content:
     thumbnails: dict[int, npt.NDArray[np.uint8]]
     explanations: Explanations | None
     feature_map: FeatureMap | None
-    labels: dict[str, Any]
+    labels: LabelCheck | None
     label_pictures: dict[str, dict[int, npt.NDArray[np.uint8]]]
     missing: dict[str, str]
 
@@ -132,8 +133,7 @@ def gather(run: Run) -> Content:
     history = read("history", lambda: run.history, History())
     if not history:
         missing.setdefault("history", again)
-    no_labels: dict[str, Any] = {}
-    labels = read("labels", lambda: run.labels, no_labels)
+    labels = read("labels", lambda: run.labels, None)
     return Content(
         name=run.path.resolve().name,
         recipe=read("recipe", lambda: run.recipe.model_dump(mode="json"), {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,14 @@ import numpy.typing as npt
 from transferkit.report import number_words as words
 from transferkit.report.content import Content
 from transferkit.report.inline_images import data_uri
+from transferkit.runs.label_check import (
+    CheckedAccuracy,
+    CheckedPart,
+    DuplicatePair,
+    LabelCheck,
+    LabelError,
+    LabelledImage,
+)
 
 SHOWN = 24  # of each kind
 
@@ -22,26 +30,62 @@ JUDGES = {
 }
 
 
-def labelled(content: Content) -> dict[str, Any]:
-    """The section's words, tables and pictures; {} where nobody looked."""
-    found = content.labels
-    if not found:
-        return {}
-    pictures = {part: content.label_pictures.get(part, {}) for part in ("train", "test")}
-    return {
-        "words": _words(content),
-        "accuracy": found["accuracy"],
-        "parts": [_part(name, found[name], pictures[name]) for name in ("train", "test")],
-        "duplicate_words": _duplicate_words(found),
-        "pairs": [
-            {**pair, **{side: _pictured(pair[side], pictures[side]) for side in ("test", "train")}}
-            for pair in found["duplicates"][:SHOWN]
-        ],
-    }
+@dataclass(frozen=True)
+class PicturedImage:
+    """An image that was found, and its picture as a data URI; empty where none was kept."""
+
+    image: LabelError | LabelledImage
+    picture: str
 
 
-def _words(content: Content) -> str:
-    judge = JUDGES[content.labels["judge"]]
+@dataclass(frozen=True)
+class PicturedPair:
+    """A test image and its like in train."""
+
+    pair: DuplicatePair
+    sides: tuple[PicturedImage, PicturedImage]
+
+
+@dataclass(frozen=True)
+class PartSection:
+    """What was found in train or in test."""
+
+    title: str
+    words: str
+    rows: tuple[PicturedImage, ...]
+
+
+@dataclass(frozen=True)
+class LabelSection:
+    """The section's words, tables and pictures."""
+
+    words: str
+    accuracy: tuple[CheckedAccuracy, ...]
+    parts: tuple[PartSection, ...]
+    duplicate_words: str
+    pairs: tuple[PicturedPair, ...]
+
+
+def label_section(content: Content) -> LabelSection | None:
+    """What was found, with its pictures; None where nobody looked."""
+    check = content.labels
+    if check is None:
+        return None
+    pictures = {part: content.label_pictures.get(part, {}) for part in check.parts}
+    return LabelSection(
+        _words(content, check),
+        check.accuracy,
+        tuple(_part(name, part, pictures[name]) for name, part in check.parts.items()),
+        _duplicate_words(check),
+        tuple(
+            PicturedPair(pair, (_pictured(pair.test, pictures["test"]), _pictured(pair.train, pictures["train"])))
+            for pair in check.duplicates[:SHOWN]
+        ),
+    )
+
+
+def _words(content: Content, check: LabelCheck) -> str:
+    judge = JUDGES[check.judge]
     wrong = words.percent(1 - content.scores.accuracy if content.scores else None)
     return (
         f"Train labels were judged by a cross-validated linear probe on {judge}; test labels by the run's own outputs; "
@@ -51,31 +95,31 @@ def _words(content: Content) -> str:
     )
 
 
-def _part(name: str, part: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
-    rows, n = part["issues"], part["n"]
+def _part(name: str, part: CheckedPart, pictures: Pictures) -> PartSection:
+    rows, n = part.issues, part.n
     share = f" ({100 * len(rows) / n:.1f} %)" if n else ""
-    sampled = f", a sample of {part['of']:,}" if n < part["of"] else ""
+    sampled = f", a sample of {part.of:,}" if n < part.of else ""
     shown = f" Below: the {SHOWN} whose label is least probable." if len(rows) > SHOWN else ""
-    return {
-        "title": f"Likely label errors in {name}",
-        "words": f"{len(rows):,} of {n:,} images{share}{sampled}: what the label says, and what it may be.{shown}",
-        "rows": [_pictured(row, pictures) for row in rows[:SHOWN]],
-    }
+    return PartSection(
+        f"Likely label errors in {name}",
+        f"{len(rows):,} of {n:,} images{share}{sampled}: what the label says, and what it may be.{shown}",
+        tuple(_pictured(row, pictures) for row in rows[:SHOWN]),
+    )
 
 
-def _pictured(row: Mapping[str, Any], pictures: Pictures) -> dict[str, Any]:
-    picture = pictures.get(row["index"])
-    return {**row, "picture": "" if picture is None else data_uri(picture)}
+def _pictured(image: LabelError | LabelledImage, pictures: Pictures) -> PicturedImage:
+    picture = pictures.get(image.index)
+    return PicturedImage(image, "" if picture is None else data_uri(picture))
 
 
-def _duplicate_words(found: Mapping[str, Any]) -> str:
-    pairs, n = found["duplicates"], found["test"]["n"]
+def _duplicate_words(check: LabelCheck) -> str:
+    pairs, n = check.duplicates, check.test.n
     kinds = ", ".join(
         f"{count:,} by {kind}"
         for kind in ("same pixels", "hash", "features")
-        if (count := sum(pair["kind"] == kind for pair in pairs))
+        if (count := sum(pair.kind == kind for pair in pairs))
     )
-    among = f" (looked for among {found['train']['n']:,} training images)"
+    among = f" (looked for among {check.train.n:,} training images)"
     how = (
         ". A near-duplicate is close by difference hash or by features, and correlates with its like in grey at 16 px; "
         "simple drawings, such as digits, can be so without being copies."

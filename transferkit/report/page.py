@@ -21,7 +21,7 @@ from transferkit.report.content import Content
 from transferkit.report.headline import explanation, headline
 from transferkit.report.image_explanations import explained, explained_words
 from transferkit.report.inline_images import data_uris
-from transferkit.report.label_errors import labelled
+from transferkit.report.label_errors import label_section
 from transferkit.report.svg_feature_map import map_svg, map_words
 from transferkit.report.svg_whiskers import difference_whisker, whisker
 from transferkit.runs.facts import ProbeFacts, RunFacts
@@ -74,7 +74,7 @@ def page(content: Content) -> str:
         map_words=map_words(content),
         numbered_up_to=svg_confusion_matrix.NUMBERED_UP_TO,
         sampled=len(pictures) < (scores.n if scores else 0),
-        labelled=labelled(content),
+        labelled=label_section(content),
         curves=drawings(content),
         layers=layer_section(content),
         neighbour_counts=sentences.neighbours_in_words(content),

@@ -20,6 +20,7 @@ from transferkit.metrics.results import Evaluation, read_evaluation, write_evalu
 from transferkit.models.stored_model import MODEL
 from transferkit.runs import result_folders
 from transferkit.runs.facts import FORMAT, RunFacts, read_facts, write_facts
+from transferkit.runs.label_check import LabelCheck, read_label_check, write_label_check
 from transferkit.runtime import folders
 from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError, quoted
@@ -27,7 +28,6 @@ from transferkit.runtime.files import (
     CHECKPOINT,
     REFIT_CHECKPOINT,
     read_arrays,
-    read_json,
     write_arrays,
     write_json,
     write_text,
@@ -142,10 +142,9 @@ class Run:
         return self.path / "outputs" / "explanations.safetensors"
 
     @property
-    def labels(self) -> dict[str, Any]:
-        """What `transferkit labels` found: likely label errors and duplicates; {} before it ran."""
-        path = self.path / "labels.json"
-        return dict(read_json(path)) if path.exists() else {}
+    def labels(self) -> LabelCheck | None:
+        """What `transferkit labels` found: likely label errors and duplicates; None before it ran."""
+        return read_label_check(self.path)
 
     @property
     def label_pictures_path(self) -> Path:
@@ -203,6 +202,10 @@ class Run:
     def write_environment(self, environment: Environment) -> None:
         """Versions, device, precision, threads."""
         write_record(self.path / "environment.json", environment)
+
+    def write_labels(self, check: LabelCheck) -> None:
+        """What a check of its labels found."""
+        write_label_check(self.path, check)
 
     def write_json(self, name: str, value: Any) -> None:
         """One of the JSON files."""

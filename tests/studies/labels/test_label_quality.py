@@ -64,7 +64,7 @@ def test_accuracy_is_counted_with_and_without_what_was_found() -> None:
 
     rows = label_quality._accuracies(test, wrong_labels=[0, 1], in_train=[1, 39])
 
-    assert [(row["n"], round(row["accuracy"] * row["n"])) for row in rows] == [(40, 28), (38, 27), (38, 28), (37, 27)]
+    assert [(row.n, round((row.accuracy or 0) * row.n)) for row in rows] == [(40, 28), (38, 27), (38, 28), (37, 27)]
 
 
 def test_without_the_extra_the_command_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_a_new_run_forgets_the_labels_of_the_old_one(tmp_path: Path) -> None:
 
     run_directory.prepare_folder(run, run.recipe, resume=False)
 
-    assert Run(run.path).labels == {}
+    assert Run(run.path).labels is None
     assert not run.label_pictures_path.exists()
 
 

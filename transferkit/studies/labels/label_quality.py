@@ -26,6 +26,15 @@ from transferkit.models.classifier import Classifier
 from transferkit.models.linear import fit_linear, fit_probe
 from transferkit.report.markdown import plain_cell
 from transferkit.runs import run_directory
+from transferkit.runs.label_check import (
+    CheckedAccuracy,
+    CheckedPart,
+    DuplicatePair,
+    Judge,
+    LabelCheck,
+    LabelError,
+    LabelledImage,
+)
 from transferkit.runs.run_directory import Run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
@@ -56,7 +65,7 @@ def require() -> None:
 
 def check_labels(
     run: Run, console: Console, *, device: str = "auto", limit: int | None = None, seed: int = 0
-) -> dict[str, Any]:
+) -> LabelCheck:
     """Look for label errors and duplicates in the data of a run; leaves labels.json, labels.csv and pictures in it.
 
     Train is judged by a cross-validated linear probe on features that have not learnt from it: those of the weights the
@@ -87,15 +96,15 @@ def check_labels(
     train_issues = issues(train.require_labels(), _out_of_sample(train, run, seed))
     test_issues = issues(test.require_labels(), np.exp(test.log_probabilities))
     pairs = duplicates(labelled, test_images, train.features, test_features)
-    found = {
-        "judge": judge,
-        "train": _part(train, len(splits.train), train_issues),
-        "test": _part(test, len(test), test_issues),
-        "duplicates": [_pair(pair, test, labelled) for pair in pairs],
-        "accuracy": _accuracies(test, [row.index for row in test_issues], [pair.test for pair in pairs]),
-    }
-    _write(run, found, labelled, test_images)
-    return found
+    check = LabelCheck(
+        judge,
+        _part(train, len(splits.train), train_issues),
+        _part(test, len(test), test_issues),
+        tuple(_pair(pair, test, labelled) for pair in pairs),
+        _accuracies(test, [row.index for row in test_issues], [pair.test for pair in pairs]),
+    )
+    _write(run, check, labelled, test_images)
+    return check
 
 
 def _require_same_data(run: Run, splits: Splits) -> None:
@@ -114,7 +123,7 @@ def _sample(images: Images, limit: int | None, seed: int) -> Images:
     return images.subset(np.sort(np.random.default_rng(seed).permutation(len(images))[:limit]))
 
 
-def _judge(run: Run, splits: Splits, console: Console) -> tuple[Classifier, str]:
+def _judge(run: Run, splits: Splits, console: Console) -> tuple[Classifier, Judge]:
     """A network whose features have not learnt from these labels, and its name; from random weights there is none."""
     if not run.recipe.method.starts_from_pretrained:
         return load_classifier(run), "scratch"
@@ -197,35 +206,27 @@ def folds(labels: Integers, seed: int, groups: Integers | None = None) -> Intege
 # ---- what is left in the run ----
 
 
-def _part(outputs: Outputs, total: int, found: Sequence[Issue]) -> dict[str, Any]:
-    names = outputs.class_names
-    rows = [
-        {
-            "index": issue.index,
-            "id": outputs.ids[issue.index],
-            "label": names[outputs.require_labels()[issue.index]],
-            "suggested": names[issue.suggested],
-            "probability": issue.probability,
-        }
-        for issue in found
-    ]
-    return {"n": len(outputs), "of": total, "issues": rows}
-
-
-def _pair(pair: Duplicate, test: Outputs, train: Images) -> dict[str, Any]:
-    test_name, train_name = (
-        test.class_names[test.require_labels()[pair.test]],
-        train.class_names[train.require_labels()[pair.train]],
+def _part(outputs: Outputs, total: int, found: Sequence[Issue]) -> CheckedPart:
+    names, labels = outputs.class_names, outputs.require_labels()
+    rows = (
+        LabelError(at.index, outputs.ids[at.index], names[labels[at.index]], names[at.suggested], at.probability)
+        for at in found
     )
-    return {
-        "test": {"index": pair.test, "id": test.ids[pair.test], "label": test_name},
-        "train": {"index": pair.train, "id": train.ids[pair.train], "label": train_name},
-        "kind": pair.kind,
-        "correlation": pair.correlation,
-    }
+    return CheckedPart(len(outputs), total, tuple(rows))
 
 
-def _accuracies(test: Outputs, wrong_labels: Sequence[int], in_train: Sequence[int]) -> list[dict[str, Any]]:
+def _pair(pair: Duplicate, test: Outputs, train: Images) -> DuplicatePair:
+    test_name = test.class_names[test.require_labels()[pair.test]]
+    train_name = train.class_names[train.require_labels()[pair.train]]
+    return DuplicatePair(
+        LabelledImage(pair.test, test.ids[pair.test], test_name),
+        LabelledImage(pair.train, train.ids[pair.train], train_name),
+        pair.kind,
+        pair.correlation,
+    )
+
+
+def _accuracies(test: Outputs, wrong_labels: Sequence[int], in_train: Sequence[int]) -> tuple[CheckedAccuracy, ...]:
     """Test accuracy of the run with and without the images found."""
     left_out = {
         "all test images": [],
@@ -234,39 +235,36 @@ def _accuracies(test: Outputs, wrong_labels: Sequence[int], in_train: Sequence[i
         "without both": [*in_train, *wrong_labels],
     }
     hits = test.is_right
-    return [{"of": name, **_share(np.delete(hits, sorted(set(out))))} for name, out in left_out.items()]
+    return tuple(_accuracy(name, np.delete(hits, sorted(set(out)))) for name, out in left_out.items())
 
 
-def _share(hits: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _accuracy(name: str, hits: npt.NDArray[np.bool_]) -> CheckedAccuracy:
     n, right = len(hits), int(hits.sum())
-    interval = wilson(right, n)
-    return {"n": n, "accuracy": right / n if n else None, "interval": [interval.low, interval.high]}
+    return CheckedAccuracy(name, n, right / n if n else None, wilson(right, n).bounds)
 
 
-def _write(run: Run, found: dict[str, Any], train: Images, test: Images) -> None:
-    shown = {
-        "train": [row["index"] for row in found["train"]["issues"][:SHOWN]]
-        + [pair["train"]["index"] for pair in found["duplicates"][:SHOWN]],
-        "test": [row["index"] for row in found["test"]["issues"][:SHOWN]]
-        + [pair["test"]["index"] for pair in found["duplicates"][:SHOWN]],
-    }
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for part, images in (("train", train), ("test", test)):
-        indices = np.array(sorted(set(shown[part])), np.int64)
-        arrays |= {f"{part}_indices": indices, f"{part}_pixels": thumbnails(images, indices)}
+def _write(run: Run, check: LabelCheck, train: Images, test: Images) -> None:
+    pairs = check.duplicates[:SHOWN]
+    arrays = _pictures("train", train, [*check.train.issues[:SHOWN], *(pair.train for pair in pairs)])
+    arrays |= _pictures("test", test, [*check.test.issues[:SHOWN], *(pair.test for pair in pairs)])
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(_csv_rows(found))
+    csv.writer(text, lineterminator="\n").writerows(_csv_rows(check))
     openings = (run.facts.label_openings or 0) + 1
     with run_directory.hold(run):
         write_arrays(run.label_pictures_path, arrays)
         write_text(run.path / "labels.csv", text.getvalue())
         run.write_facts(replace(run.facts, label_openings=openings))
-        run.write_json("labels", found)
+        run.write_labels(check)
 
 
-def _csv_rows(found: dict[str, Any]) -> Iterator[Sequence[Any]]:
+def _pictures(part: str, images: Images, shown: Sequence[LabelError | LabelledImage]) -> dict[str, npt.NDArray[Any]]:
+    indices = np.array(sorted({image.index for image in shown}), np.int64)
+    return {f"{part}_indices": indices, f"{part}_pixels": thumbnails(images, indices)}
+
+
+def _csv_rows(check: LabelCheck) -> Iterator[Sequence[Any]]:
     yield CSV_COLUMNS
-    for part in ("train", "test"):
-        for row in found[part]["issues"]:
-            cells = [plain_cell(row[key]) for key in ("id", "label", "suggested")]
-            yield (part, *cells, f"{row['probability']:.4f}")
+    for name, part in check.parts.items():
+        for row in part.issues:
+            cells = map(plain_cell, (row.id, row.label, row.suggested))
+            yield (name, *cells, f"{row.probability:.4f}")

@@ -1,0 +1,133 @@
+"""What a check of a run's labels found, as `run.labels` gives it and labels.json holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from transferkit.runtime.records import Measure, read_record, write_record
+
+FILE = "labels.json"
+Judge = Literal["start", "scratch"]
+
+
+@dataclass(frozen=True)
+class LabelError:
+    """An image whose label is likely wrong.
+
+    Attributes:
+        index: Position in its image set.
+        id: Its name there.
+        label: The class it is labelled as.
+        suggested: The class it is taken for.
+        probability: Of the label it has.
+    """
+
+    index: int
+    id: str
+    label: str
+    suggested: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class CheckedPart:
+    """Train or test images whose labels were checked.
+
+    Attributes:
+        n: How many images were checked.
+        of: How many there are.
+        issues: Likely label errors, the least probable label first.
+    """
+
+    n: int
+    of: int
+    issues: tuple[LabelError, ...]
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image of a part: its position, its name there, and the class it is labelled as."""
+
+    index: int
+    id: str
+    label: str
+
+
+@dataclass(frozen=True)
+class DuplicatePair:
+    """A test image and its like in train.
+
+    Attributes:
+        test: The test image.
+        train: The training image.
+        kind: How the pair was found.
+        correlation: Of the two pictures in grey at 16 px, in [-1, 1]; not defined where one has a single colour.
+    """
+
+    test: LabelledImage
+    train: LabelledImage
+    kind: str
+    correlation: Measure
+
+    @property
+    def is_labelled_alike(self) -> bool:
+        """Whether both have one label."""
+        return self.test.label == self.train.label
+
+
+@dataclass(frozen=True)
+class CheckedAccuracy:
+    """The run's accuracy on the test images that are left without some.
+
+    Attributes:
+        of: Which images are left, in words.
+        n: How many.
+        accuracy: None where none are.
+        interval: Wilson's at 95 %: low, high.
+    """
+
+    of: str
+    n: int
+    accuracy: float | None
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """Likely label errors in train and test, and test images that are also in train.
+
+    Attributes:
+        judge: Whose features judged train: "start", of the weights the run started from, or "scratch", its own.
+        train: The training images, or the sample of them that was looked at.
+        test: The test images.
+        duplicates: Test images that are also in train.
+        accuracy: On all test images, and without those found.
+    """
+
+    judge: Judge
+    train: CheckedPart
+    test: CheckedPart
+    duplicates: tuple[DuplicatePair, ...]
+    accuracy: tuple[CheckedAccuracy, ...]
+
+    @property
+    def parts(self) -> dict[str, CheckedPart]:
+        """Train and test by their names."""
+        return {"train": self.train, "test": self.test}
+
+
+def read_label_check(folder: Path) -> LabelCheck | None:
+    """What a check found in a run's folder; None before there was one.
+
+    Raises:
+        TransferkitError: If labels.json is damaged; says where.
+    """
+    path = folder / FILE
+    return read_record(path, LabelCheck) if path.exists() else None
+
+
+def write_label_check(folder: Path, check: LabelCheck) -> None:
+    """What a check found, into a run's folder."""
+    write_record(folder / FILE, check)
