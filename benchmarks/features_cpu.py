@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from transferkit.features.layer_network import LayerNetwork
-from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.models.classifier import Classifier
+from transferkit.models.preparation import InputSpec
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console
 

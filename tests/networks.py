@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.models.classifier import Classifier
+from transferkit.models.preparation import InputSpec
 from transferkit.runtime.machine import Runtime
 
 CPU = Runtime(torch.device("cpu"), "fp32", 2)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.data.images import Images
-from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.models.classifier import Classifier
+from transferkit.models.preparation import InputSpec
 from transferkit.recipe import FinetuneSettings
 from transferkit.runtime import machine
 

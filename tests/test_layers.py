@@ -42,7 +42,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "backbones",
         "receptive_fields weights",
         "classifier heads",
-        "linear measured_fields stored_model test_time_augmentation",
+        "linear measured_fields preparation stored_model test_time_augmentation",
     ],
     "studies/limits": [
         "comparison",

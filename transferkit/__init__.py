@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from transferkit.deploy.prediction import load
     from transferkit.features.extractor import FeatureExtractor
     from transferkit.metrics.outputs import Outputs
-    from transferkit.models.classifier import Classifier, InputSpec
+    from transferkit.models.classifier import Classifier
+    from transferkit.models.preparation import InputSpec
     from transferkit.recipe import Recipe
     from transferkit.runs.run_directory import Run
     from transferkit.runtime.errors import TransferkitError
@@ -30,7 +31,7 @@ _PLACES = {
     "Comparison": "studies.compare.results",
     "FeatureExtractor": "features.extractor",
     "Images": "data.images",
-    "InputSpec": "models.classifier",
+    "InputSpec": "models.preparation",
     "LabelCurve": "studies.compare.results",
     "LimitsComparison": "studies.limits.comparison_results",
     "LimitsReport": "studies.limits.report",

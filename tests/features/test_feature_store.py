@@ -26,7 +26,8 @@ from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.segments import CHUNK_ROWS
 from transferkit.features.store import FeatureStore, open_store
 from transferkit.features.stored import stored_features
-from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.models.classifier import Classifier
+from transferkit.models.preparation import InputSpec
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import Runtime

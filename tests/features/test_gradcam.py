@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from transferkit.features.explanations.gradcam import cam_layer, gradcam
 from transferkit.models import backbones
-from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.models.classifier import Classifier
+from transferkit.models.preparation import InputSpec
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import SILENT
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.models import backbones
-from transferkit.models.classifier import Classifier, InputSpec, measured_width
+from transferkit.models.classifier import Classifier, measured_width
+from transferkit.models.preparation import InputSpec
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transferkit.data.images import Images, split
-from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.models.classifier import Classifier
+from transferkit.models.preparation import InputSpec
 from transferkit.recipe import parse
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console

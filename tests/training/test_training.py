@@ -16,7 +16,8 @@ from torch import Tensor
 
 from transferkit.metrics.history import History
 from transferkit.models.backbones import timm_models
-from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.models.classifier import Classifier
+from transferkit.models.preparation import InputSpec
 from transferkit.recipe import FinetuneSettings
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context

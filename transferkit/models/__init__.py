@@ -8,14 +8,15 @@ from transferkit.runtime.lazy_names import lazily
 
 if TYPE_CHECKING:
     from transferkit.models.backbones.shapes import Window
-    from transferkit.models.classifier import Classifier, InputSpec
+    from transferkit.models.classifier import Classifier
     from transferkit.models.creation import create
     from transferkit.models.linear import LinearHead, fit_probe
+    from transferkit.models.preparation import InputSpec
     from transferkit.models.receptive_fields import layers
 
 _PLACES = {
     "Classifier": "classifier",
-    "InputSpec": "classifier",
+    "InputSpec": "preparation",
     "LinearHead": "linear",
     "Window": "backbones.shapes",
     "create": "creation",

@@ -6,33 +6,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from transferkit.models.preparation import InputSpec, as_unit_range, resize
 from transferkit.models.test_time_augmentation import NO_AVERAGING, Averaging
 from transferkit.runtime.errors import MachineError, TransferkitError, did_you_mean
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """How the network wants its images; it travels with the weights.
-
-    Attributes:
-        size: Side in px that images are resized to.
-        mean: Per channel (R, G, B), for pixels in [0, 1].
-        std: Per channel, likewise.
-        interpolation: Of the resize, which is always antialiased.
-        crop: Share of the sides kept around the centre before the resize; 1 keeps the whole image.
-    """
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    crop: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -260,34 +241,6 @@ def in_fp32(device_type: str) -> AbstractContextManager[Any]:
     can_mix = torch.amp.autocast_mode.is_autocast_available(device_type)
     is_mixed = can_mix and torch.is_autocast_enabled(device_type)
     return torch.autocast(device_type, enabled=False) if is_mixed else nullcontext()
-
-
-def as_unit_range(images: Tensor) -> Tensor:
-    """float32 pixels in [0, 1] from uint8 in 0..255 or from floats that are there already.
-
-    Raises:
-        TransferkitError: If the shape is not (N, 3, H, W).
-    """
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise TransferkitError(f"A classifier takes images (N, 3, H, W); found shape {tuple(images.shape)}.")
-    return images.float().div(255) if images.dtype == torch.uint8 else images.float()
-
-
-def resize(images: Tensor, size: int, interpolation: str = "bilinear", crop: float = 1.0) -> Tensor:
-    """Resize (N, 3, H, W) to (N, 3, size, size), antialiased; the one resize of training, evaluation and prediction."""
-    if crop < 1.0:
-        images = centre_crop(images, crop)
-    if images.shape[-2:] == (size, size):
-        return images
-    images = images.contiguous(memory_format=torch.channels_last)
-    return F.interpolate(images, size=(size, size), mode=interpolation, antialias=True, align_corners=False)
-
-
-def centre_crop(images: Tensor, share: float) -> Tensor:
-    """The middle `share` of both sides."""
-    height, width = (max(1, round(side * share)) for side in images.shape[-2:])
-    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
-    return images[..., top : top + height, left : left + width]
 
 
 @torch.no_grad()

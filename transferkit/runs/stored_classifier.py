@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from transferkit.models import backbones, heads
-from transferkit.models.classifier import Classifier, InputSpec, WeightsRecord
+from transferkit.models.classifier import Classifier, WeightsRecord
+from transferkit.models.preparation import InputSpec
 from transferkit.recipe import BackboneSettings, backbone_settings
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import SILENT

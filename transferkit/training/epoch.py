@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transferkit.metrics.history import Epoch
-from transferkit.models.classifier import Classifier, as_unit_range
+from transferkit.models.classifier import Classifier
+from transferkit.models.preparation import as_unit_range
 from transferkit.runtime.console import Progress
 from transferkit.runtime.machine import Runtime
 from transferkit.training import averages

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import nn
 
 from transferkit.data.images import Images
-from transferkit.models.classifier import Classifier, InputSpec
+from transferkit.models.classifier import Classifier
+from transferkit.models.preparation import InputSpec
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.lab import filters

@@ -17,7 +17,7 @@ from transferkit.data.datasets.folder_cache import automatic_size, decoded
 from transferkit.data.datasets.layout import PARTS, File, class_name, escaped
 from transferkit.data.decoding import EXTENSIONS
 from transferkit.data.images import Images, Pixels
-from transferkit.models.classifier import resize
+from transferkit.models.preparation import resize
 from transferkit.recipe import DATA_MODELS, parse_data
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
