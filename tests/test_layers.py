@@ -67,9 +67,10 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "__init__",
         "loop",
         "epoch",
-        "optimizers",
+        "optimizers step_loss",
         "groups mixing",
-        "failure judging keeping resolved",
+        "failure judging keeping",
+        "resolved",
         "averages balance checkpoint initial_checks pace rates",
     ],
 }

@@ -18,9 +18,10 @@ from transferkit.recipe import FinetuneSettings
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
-from transferkit.training import epoch, parameter_groups, resolved_training, train
+from transferkit.training import parameter_groups, resolved_training, train
 from transferkit.training.balance import NO_BALANCE, Balance
 from transferkit.training.resolved import Mixing
+from transferkit.training.step_loss import StepLoss
 
 CPU = torch.device("cpu")
 
@@ -69,10 +70,10 @@ def test_weighted_loss_equals_that_of_pytorch() -> None:
     batch = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
     labels = torch.tensor([0, 0, 0, 1, 0, 1, 0, 0])
 
-    loss = epoch.batch_loss(network, batch, labels, Mixing(0.0, 0.0, 0.1), MACHINE, weights)
+    loss = StepLoss(Mixing(0.0, 0.0, 0.1), 8, MACHINE, weights).backward(network, batch, labels)
 
     expected = nn.CrossEntropyLoss(weight=weights, label_smoothing=0.1)(network(batch), labels)
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert loss() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_balanced_sampler_draws_each_class_as_often() -> None:

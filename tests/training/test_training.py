@@ -23,12 +23,13 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.training import checkpoint as state
-from transferkit.training import epoch, parameter_groups, resolved_training, train
+from transferkit.training import parameter_groups, resolved_training, train
 from transferkit.training.methods import table
 from transferkit.training.mixing import pasted, random_box, remaining_share
 from transferkit.training.optimizers import optimizer_groups
 from transferkit.training.rates import rate_share
 from transferkit.training.resolved import Mixing
+from transferkit.training.step_loss import StepLoss
 
 
 def trained(chosen: FinetuneSettings, seed: int = 0, folder: Path | None = None) -> tuple[Classifier, History]:
@@ -143,9 +144,9 @@ def test_a_step_beyond_the_memory_says_which_batch_and_what_to_type(monkeypatch:
 
     network, chosen = classifier(), settings()
     groups = parameter_groups(network, resolved_training(chosen))
-    monkeypatch.setattr(epoch, "batch_loss", too_much)
+    monkeypatch.setattr(StepLoss, "backward", too_much)
 
-    with pytest.raises(MachineError, match=r"training step of 16 images at 8 px\. Use --batch-size 8"):
+    with pytest.raises(MachineError, match=r"training step of 16 images at 8 px\. Use --batch-size 8 --accumulate 2"):
         train(network, images(), images(16, 1), resolved_training(chosen), groups, Context(MACHINE, SILENT, 0))
 
 
@@ -364,7 +365,8 @@ def test_mixed_loss_of_two_equal_labels_equals_the_plain_loss() -> None:
     batch = torch.randint(0, 256, (8, 3, 8, 8), dtype=torch.uint8)
     labels = torch.zeros(8, dtype=torch.int64)
 
-    mixed = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, Mixing(0.4, 0.0, 0.0), MACHINE)
-    plain = epoch.batch_loss(network, batch[:1].expand(8, -1, -1, -1), labels, Mixing(0.0, 0.0, 0.0), MACHINE)
+    same = batch[:1].expand(8, -1, -1, -1)
+    mixed = StepLoss(Mixing(0.4, 0.0, 0.0), 8, MACHINE).backward(network, same, labels)
+    plain = StepLoss(Mixing(0.0, 0.0, 0.0), 8, MACHINE).backward(network, same, labels)
 
-    assert mixed.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert mixed() == pytest.approx(plain(), rel=1e-5)

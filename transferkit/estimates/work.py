@@ -138,7 +138,7 @@ def training_length(method: MethodSettings, num_images: int, labelled: int) -> t
         return (num_images + again) * (training.epochs or 0), 0
     if budget.kind == "seconds":
         return None, budget.amount
-    return budget.amount * min(training.batch_size or num_images, num_images), 0
+    return budget.amount * min(training.step_images or num_images, num_images), 0
 
 
 def in_words(method: MethodSettings) -> str:

@@ -150,7 +150,13 @@ class TrainingSettings(MethodSettings):
     )
     size: Annotated[int, Field(ge=8, le=LARGEST_PX)] | Literal["auto"] = Field("auto", description="Input side in px.")
     batch_size: int | None = Field(
-        None, ge=1, le=LARGEST_BATCH, description="Images per step; fewer where train is small."
+        None, ge=1, le=LARGEST_BATCH, description="Images per pass, and per step; fewer where train is small."
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        le=LARGEST_BATCH,
+        description="Passes whose gradients are added up to one step, of batch_size x accumulate images.",
     )
     optimizer: Literal["sgd", "adamw"] | None = Field(None, description="None: what suits the backbone's family.")
     lr: float | None = Field(None, gt=0, le=1000, description="Peak rate of the backbone at batch 128.")
@@ -200,6 +206,11 @@ class TrainingSettings(MethodSettings):
     def training(self) -> TrainingSettings:
         """These keys themselves."""
         return self
+
+    @property
+    def step_images(self) -> int | None:
+        """Images of one step; None where the default decides."""
+        return self.batch_size and self.batch_size * self.accumulate
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -52,7 +52,7 @@ def costs(
 
 def _batch(recipe: Recipe, num_images: int) -> int:
     training = recipe.method.training
-    return 0 if training is None else min(training.batch_size or num_images, num_images)
+    return 0 if training is None else min(training.step_images or num_images, num_images)
 
 
 def prediction_rate(classifier: Classifier, images: Images, runtime: Runtime) -> float:

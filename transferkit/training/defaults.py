@@ -61,7 +61,7 @@ def in_steps(method: TrainingSettings, backbone: Backbone, size_px: int, num_ima
         return method
     bare = backbone.settings.model_copy(update={"weights": "none"})
     forward = total_flops(backbones.load(bare, ("one", "two"), size_px, SILENT).body, size_px)
-    batch = min(method.batch_size or default_batch(method, num_images, backbone.card), num_images)
+    batch = min(method.step_images or default_batch(method, num_images, backbone.card), num_images)
     step = 3 * forward * batch
     if budget.amount < step:
         raise TransferkitError(
@@ -102,12 +102,12 @@ def training_defaults(method: TrainingSettings, backbone: BackboneCard, num_imag
         TransferkitError: If the menu has no such method, or it trains by steps and says nothing of them.
     """
     own = stepping(method).defaults
-    batch = method.batch_size or default_batch(method, num_images, backbone)
+    batch = method.step_images or default_batch(method, num_images, backbone)
     epochs = method.epochs or expected_epochs(method, num_images, batch)
     long = epochs >= 10
     usual: dict[str, Any] = {
         "epochs": None if method.budget else epochs,
-        "batch_size": batch,
+        "batch_size": math.ceil(batch / method.accumulate),
         "schedule": "cosine",
         "warmup": TRIANGLE_PEAK if method.schedule == "triangular" else 0.1 if epochs == 1 else 0.05,
         "momentum": 0.9,

@@ -5,25 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from transferkit.metrics.history import Epoch
-from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import as_unit_range
 from transferkit.runtime.console import Progress
 from transferkit.runtime.machine import Runtime
 from transferkit.training import averages
 from transferkit.training.checkpoint import Training
-from transferkit.training.failure import random_state, read_later, require_finite
-from transferkit.training.mixing import mix
+from transferkit.training.failure import random_state, require_finite
 from transferkit.training.optimizers import clipped_norm, set_rates
 from transferkit.training.pace import Pace
 from transferkit.training.rates import rate_share
-from transferkit.training.resolved import Mixing, ResolvedTraining
+from transferkit.training.resolved import ResolvedTraining
+from transferkit.training.step_loss import StepLoss
 
 STEPS_BETWEEN_WORDS = 25  # the loss is told this often
 
@@ -46,11 +42,12 @@ def run_epoch(
     training.classifier.train()
     losses: list[float] = []
     norms: list[Tensor] = []  # read from the device once, at the epoch's end
+    step_loss = StepLoss(settings.mixing, settings.batch_size, runtime, training.loss_weights)
     earlier, started = training.seconds, time.perf_counter()
     seen = reported = batch_size = 0
     for images, labels in batches:
         total_steps = pace.total_steps(training.step, earlier + time.perf_counter() - started)
-        loss, norm = _step(training, images, labels, settings, total_steps, runtime)
+        loss, norm = _step(training, (images, labels), settings, total_steps, step_loss)
         losses.append(loss)
         norms.append(norm)
         batch_size = len(images)
@@ -76,27 +73,24 @@ def run_epoch(
 
 def _step(
     training: Training,
-    images: Tensor,
-    labels: Tensor,
+    batch: tuple[Tensor, Tensor],
     settings: ResolvedTraining,
     total_steps: int,
-    runtime: Runtime,
+    step_loss: StepLoss,
 ) -> tuple[float, Tensor]:
     """One gradient step, and its loss; the gradient's norm stays on the device.
 
     Raises:
         StepFailed: If the loss or the gradient is not finite.
     """
-    random = random_state(images.device)
+    random = random_state(batch[0].device)
     share = rate_share(training.step, total_steps, settings.warmup, settings.schedule)
     set_rates(training, share)
-    loss = batch_loss(training.classifier, images, labels, settings.mixing, runtime, training.loss_weights)
-    read_loss = read_later(loss.detach())
-    loss.backward()  # type: ignore[no-untyped-call]
+    read_loss = step_loss.backward(training.classifier, *batch)
     if settings.l2_sp:
         pull_to_start(training, settings.l2_sp)
     norm = clipped_norm(training, settings.clip_norm or math.inf)
-    require_finite(read_loss(), norm, (images, labels), random)
+    require_finite(read_loss(), norm, batch, random)
     training.optimizer.step()
     training.optimizer.zero_grad(set_to_none=True)
     training.step += 1
@@ -110,23 +104,6 @@ def _show(progress: Progress, fresh: int, images_left: int, words: str | None = 
     """Move the bar on by the images seen since, towards what is now expected in all."""
     progress.total = progress.done + fresh + images_left
     progress.advance(fresh, words)
-
-
-def batch_loss(
-    classifier: Classifier,
-    images: Tensor,
-    labels: Tensor,
-    mixing: Mixing,
-    runtime: Runtime,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Cross-entropy of the logits in fp32, of images mixed as the settings say; with weights (C,) a weighted mean."""
-    mixed, other, share = mix(as_unit_range(images), labels, mixing)
-    with runtime.autocast():
-        logits = classifier(mixed)
-    criterion = partial(F.cross_entropy, logits.float(), weight=weights, label_smoothing=mixing.label_smoothing)
-    loss = share * criterion(target=labels)
-    return loss if share == 1 else loss + (1 - share) * criterion(target=other)
 
 
 def pull_to_start(training: Training, alpha: float) -> None:

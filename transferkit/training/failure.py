@@ -16,6 +16,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import write_tensors
 from transferkit.training.checkpoint import Training
+from transferkit.training.resolved import ResolvedTraining
 
 FAILED_STEP = "failed-step.safetensors"
 REMEDIES = "Try a smaller --lr, a gradient limit with --clip-norm 1, or --precision fp32."
@@ -48,11 +49,14 @@ class StepFailed(Exception):
         self.step = step
 
 
-def too_large(batch_size: int, size_px: int) -> str:
-    """What to do where the memory does not hold a step."""
-    advice = f"Use --batch-size {batch_size // 2} or a smaller input" if batch_size > 1 else "Use a smaller input"
+def too_large(settings: ResolvedTraining, num_images: int, size_px: int) -> str:
+    """What to do where the memory does not hold a pass of a step: the same step in twice as many passes."""
+    images, passes = min(settings.batch_size, num_images), settings.accumulate
+    at_once = "" if passes == 1 else " at a time"
+    smaller = f"--batch-size {images // 2} --accumulate {2 * passes}, which is the same step in more passes, or "
+    advice = f"Use {smaller if images > 1 else ''}a smaller input"
     return (
-        f"Out of memory in a training step of {batch_size} images at {size_px} px. {advice}; "
+        f"Out of memory in a training step of {images} images{at_once} at {size_px} px. {advice}; "
         "the batch is part of the recipe, so it is not made smaller unasked."
     )
 

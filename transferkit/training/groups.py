@@ -84,8 +84,8 @@ class ParameterGroup:
 def parameter_groups(classifier: Classifier, settings: ResolvedTraining) -> list[ParameterGroup]:
     """One group per stage in the order of the forward pass, with the rates the settings give it.
 
-    SGD's rate is proportional to the batch (Goyal et al. 2017), AdamW's to its square root (Malladi et al. 2022,
-    arXiv:2205.10287); it falls by `layer_decay` per layer below the head (Clark et al. 2020, arXiv:2003.10555).
+    SGD's rate is proportional to the images of a step (Goyal et al. 2017), AdamW's to their square root (Malladi et al.
+    2022, arXiv:2205.10287); it falls by `layer_decay` per layer below the head (Clark et al. 2020, arXiv:2003.10555).
     """
     for stage in settings.freeze_after:
         classifier.require_stage(stage)
@@ -111,7 +111,7 @@ def _group(classifier: Classifier, stage: str, settings: ResolvedTraining, wakes
 
 def peak_rate(settings: ResolvedTraining, depth: int) -> float:
     """The largest rate of a layer so far below the head, which is at depth 0."""
-    scale: float = (settings.batch_size / rates.RATE_IMAGES) ** (0.5 if settings.optimizer == "adamw" else 1.0)
+    scale: float = (settings.step_images / rates.RATE_IMAGES) ** (0.5 if settings.optimizer == "adamw" else 1.0)
     lr: float = settings.lr * settings.layer_decay ** (depth - 1) if depth else settings.head_lr
     return scale * lr
 

@@ -24,6 +24,7 @@ from transferkit.training.keeping import note_best, require_choice, take_result
 from transferkit.training.optimizers import create_optimizer, optimizer_groups
 from transferkit.training.pace import Pace
 from transferkit.training.resolved import ResolvedTraining
+from transferkit.training.step_loss import smallest_part
 
 
 def train(
@@ -49,15 +50,13 @@ def train(
     """
     require_choice(settings.keep, len(val))
     runtime, console = context.runtime, context.console
-    augmentation = Augmentation(settings.shift, settings.flip, settings.alternating_flip)
     classifier.averages_mirror, classifier.averages_shifts = settings.test_flip, settings.test_shifts
-    batch_size, draws = min(settings.batch_size, len(images)), settings.balance.draw_weights(images)
-    batches = TrainingBatches(images, batch_size, runtime.device, augmentation, context.seed, draws)
+    batches = _batches(images, settings, context)
     pace = Pace.of(settings.length, batches.steps_per_epoch)
     training = begun(classifier, settings, groups, runtime)
     training.loss_weights = settings.balance.loss_weights(images, runtime.device)
     resume(training, context.checkpoint_path)
-    require_batch(groups, batches.batch_size)
+    require_batch(groups, smallest_part(batches.batch_size, settings.batch_size))
     has_random_head = training.step == 0 and settings.has_random_head
     check_start(classifier, images, runtime.device, console, has_random_head=has_random_head)
     if not training.history:
@@ -77,7 +76,7 @@ def train(
             except StepFailed as failed:
                 raise keep(failed.step, training, context) from None
             except torch.OutOfMemoryError as error:
-                raise MachineError(too_large(batches.batch_size, classifier.input_spec.size)) from error
+                raise MachineError(too_large(settings, len(images), classifier.input_spec.size)) from error
             judged = judge_now(training, trained, val, runtime)
             training.history = training.history.with_epoch(judged)
             note_best(training, settings.keep)
@@ -89,6 +88,13 @@ def train(
     settings.balance.adjust(classifier, images)
     classifier.eval()
     return training.history
+
+
+def _batches(images: Images, settings: ResolvedTraining, context: Context) -> TrainingBatches:
+    """One batch per step, whatever the passes it is made in, so that these change neither order nor augmentation."""
+    augmentation = Augmentation(settings.shift, settings.flip, settings.alternating_flip)
+    step_images, draws = min(settings.step_images, len(images)), settings.balance.draw_weights(images)
+    return TrainingBatches(images, step_images, context.runtime.device, augmentation, context.seed, draws)
 
 
 def begun(

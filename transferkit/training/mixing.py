@@ -3,31 +3,64 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from transferkit.models.preparation import as_unit_range
 from transferkit.training.resolved import Mixing
 
 Box = tuple[slice, slice]
 
 
-def mix(images: Tensor, labels: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor, float]:
-    """Images mixed with others of the batch, the others' labels, and the share of the first.
+@dataclass(frozen=True)
+class MixedBatch:
+    """The images of one step and what each is mixed with; pixels are mixed a part at a time.
 
     mixup: Zhang et al. 2018 (arXiv:1710.09412). CutMix: Yun et al. 2019 (arXiv:1905.04899). With both, a coin decides.
+
+    Attributes:
+        images: (B, 3, H, W) uint8.
+        labels: (B,).
+        share: Of an image's own label; 1 where nothing is mixed.
+        order: (B,), which image each is mixed with.
+        box: Where the other is pasted; None where the two are averaged.
     """
-    mixup, cutmix = mixing.mixup, mixing.cutmix
-    if not mixup and not cutmix:
-        return images, labels, 1.0
-    use_cutmix = cutmix > 0 and (mixup == 0 or torch.rand(()) < 0.5)
-    alpha = cutmix if use_cutmix else mixup
-    share = float(torch.distributions.Beta(alpha, alpha).sample())
-    order = torch.randperm(len(images)).to(images.device)
-    if not use_cutmix:
-        return share * images + (1 - share) * images[order], labels[order], share
-    box = random_box(images.shape[2], images.shape[3], share)
-    return pasted(images, images[order], box), labels[order], remaining_share(images, box)
+
+    images: Tensor
+    labels: Tensor
+    share: float = 1.0
+    order: Tensor | None = None
+    box: Box | None = None
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor, mixing: Mixing) -> MixedBatch:
+        """As the settings say; what is random is drawn for the whole batch, so that parts of it change nothing."""
+        mixup, cutmix = mixing.mixup, mixing.cutmix
+        if not mixup and not cutmix:
+            return cls(images, labels)
+        use_cutmix = cutmix > 0 and (mixup == 0 or torch.rand(()) < 0.5)
+        alpha = cutmix if use_cutmix else mixup
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        order = torch.randperm(len(images)).to(images.device)
+        if not use_cutmix:
+            return cls(images, labels, share, order)
+        box = random_box(images.shape[2], images.shape[3], share)
+        return cls(images, labels, remaining_share(images, box), order, box)
+
+    def pixels(self, part: slice) -> Tensor:
+        """(P, 3, H, W) in [0, 1], the images of a part as the network gets them."""
+        images = as_unit_range(self.images[part])
+        if self.order is None:
+            return images
+        others = as_unit_range(self.images[self.order[part]])
+        return self.share * images + (1 - self.share) * others if self.box is None else pasted(images, others, self.box)
+
+    def targets(self, part: slice) -> list[tuple[float, Tensor]]:
+        """The labels (P,) of a part, each with its share."""
+        own = (self.share, self.labels[part])
+        return [own] if self.order is None else [own, (1 - self.share, self.labels[self.order[part]])]
 
 
 def random_box(height: int, width: int, share: float) -> Box:

@@ -51,7 +51,8 @@ class ResolvedTraining:
     Attributes:
         length: In epochs, steps or seconds.
         keep: Which epoch's weights are the result.
-        batch_size: Images per step; fewer where there are fewer.
+        batch_size: Images per pass; fewer where there are fewer.
+        accumulate: Passes per step.
         optimizer: SGD has Nesterov momentum.
         lr: Peak rate of the body at batch 128.
         head_lr: That of the head.
@@ -79,6 +80,7 @@ class ResolvedTraining:
     length: Budget
     keep: Literal["last", "best"]
     batch_size: int
+    accumulate: int
     optimizer: Optimizer
     lr: float
     head_lr: float
@@ -101,6 +103,11 @@ class ResolvedTraining:
     test_flip: bool
     test_shifts: bool
     has_random_head: bool
+
+    @property
+    def step_images(self) -> int:
+        """Images of one step; fewer where there are fewer."""
+        return self.batch_size * self.accumulate
 
 
 def resolved_training(settings: MethodSettings, settled: Mapping[str, Any] = NOTHING_OPEN) -> ResolvedTraining:

@@ -22,6 +22,7 @@ from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import read_tensors
 from transferkit.studies.lab.replay import in_words, replay
 from transferkit.training import epoch, failure, parameter_groups, resolved_training, train
+from transferkit.training.step_loss import StepLoss
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_changed(monk
 def test_a_run_that_is_done_over_leaves_no_failed_step(tmp_path: Path) -> None:
     recipe = digits(epochs=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(epoch, "batch_loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
+        patch.setattr(StepLoss, "parts", lambda *_: iter([torch.tensor(math.nan, requires_grad=True)]))
         with pytest.raises(MachineError, match="The loss became nan at step 1"):
             run(recipe, tmp_path / "run", console=SILENT)
     assert (tmp_path / "run" / "failed-step.safetensors").exists()

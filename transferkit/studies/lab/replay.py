@@ -19,9 +19,9 @@ from transferkit.runs.stored_classifier import rebuild_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
-from transferkit.training.epoch import batch_loss
 from transferkit.training.failure import FAILED_STEP, set_random_state
 from transferkit.training.resolved import Mixing
+from transferkit.training.step_loss import StepLoss
 
 PRECISIONS: tuple[machine.Precision, ...] = ("fp32", "bf16")
 
@@ -121,6 +121,7 @@ def _pass(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], run
     images, labels = (tensors[f"batch.{name}"].to(runtime.device) for name in ("images", "labels"))
     random = {name.removeprefix("random."): value for name, value in tensors.items() if name.startswith("random.")}
     class_weights = tensors["loss_weights"].to(runtime.device) if "loss_weights" in tensors else None
+    step_loss = StepLoss(Mixing.of(run.recipe.method), _batch_size(run, len(labels)), runtime, class_weights)
     outputs: dict[str, float] = {}
 
     def keep(name: str, output: Any) -> None:
@@ -131,12 +132,17 @@ def _pass(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], run
     devices = [runtime.device] if runtime.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), hooked(classifier, innermost, keep):
         set_random_state(random, runtime.device)
-        loss = batch_loss(classifier, images, labels, Mixing.of(run.recipe.method), runtime, class_weights)
-    loss.backward()  # type: ignore[no-untyped-call]
+        read_loss = step_loss.backward(classifier, images, labels)
     gradients = [value.grad for value in classifier.parameters() if value.grad is not None]
     first = next((name for name, largest in outputs.items() if not math.isfinite(largest)), "")
     norm = float(torch.nn.utils.get_total_norm(gradients))
-    return Pass(runtime.precision, loss.item(), norm, first, _by_stage(classifier, outputs, weights))
+    return Pass(runtime.precision, read_loss(), norm, first, _by_stage(classifier, outputs, weights))
+
+
+def _batch_size(run: Run, num_images: int) -> int:
+    """Images of one pass of a step."""
+    training = run.recipe.method.training
+    return (training.batch_size if training else None) or num_images
 
 
 def _classifier(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Classifier:
