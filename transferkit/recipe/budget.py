@@ -87,14 +87,14 @@ def read(text: str) -> Budget:
     """
     if text == CONVERGED:
         return Budget("converged", 0.0)
-    found = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*", text)
-    unit = found.group(2).lower() if found else ""
-    if found is None or unit not in UNITS:
+    match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]+)\s*", text)
+    unit = match.group(2).lower() if match else ""
+    if match is None or unit not in UNITS:
         raise TransferkitError(
             f"Cannot read the budget {quoted(text)}. Expected a number with a unit, as in {EXAMPLES}."
         )
     kind, factor = UNITS[unit]
-    amount = factor * _number(found.group(1), text)
+    amount = factor * _number(match.group(1), text)
     if amount <= 0:
         raise TransferkitError(f"The budget {quoted(text)} trains nothing. Expected more than zero, as in {EXAMPLES}.")
     if amount > LARGEST[kind]:

@@ -98,8 +98,8 @@ def _meant(keys: Sequence[str], model: type[RecipePart]) -> str:
     }
     if len(keys) > 1 or not groups.keys() <= model.model_fields.keys():
         return ""
-    found = [name for name, models in groups.items() for of_group in models if keys[0] in of_group.model_fields]
-    return f"Did you mean '{found[0]}.{keys[0]}'?" if found else ""
+    matching = [name for name, models in groups.items() for of_group in models if keys[0] in of_group.model_fields]
+    return f"Did you mean '{matching[0]}.{keys[0]}'?" if matching else ""
 
 
 def _walk(model: type[RecipePart], location: Sequence[str | int]) -> tuple[list[str], list[str]]:

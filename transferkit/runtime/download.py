@@ -155,9 +155,9 @@ def _require_http(urls: Sequence[str]) -> None:
 
 
 def _require_same(path: Path, checksum: _Checksum | None) -> None:
-    if checksum and (found := checksum.other_than_expected(path)):
+    if checksum and (actual := checksum.other_than_expected(path)):
         raise TransferkitError(
-            f"{path} is another file than expected, or incomplete: its {checksum.algorithm.upper()} is {found}, "
+            f"{path} is another file than expected, or incomplete: its {checksum.algorithm.upper()} is {actual}, "
             f"expected {checksum.expected}. Delete it and run the same command again."
         )
 
@@ -188,12 +188,12 @@ def _fetch_one(url: str, to: Path, checksum: _Checksum | None, title: str, conso
 
 def _put_in_place(part: Path, to: Path, checksum: _Checksum | None, *, resumed: bool) -> bool:
     """Verify and rename; False if a resumed file turned out wrong and is worth one attempt from its beginning."""
-    if checksum and (found := checksum.other_than_expected(part)):
+    if checksum and (actual := checksum.other_than_expected(part)):
         part.unlink()
         if resumed:
             return False
         raise _Failed(
-            f"the file came with {checksum.algorithm.upper()} {found}, expected {checksum.expected}; it was deleted"
+            f"the file came with {checksum.algorithm.upper()} {actual}, expected {checksum.expected}; it was deleted"
         )
     os.replace(part, to)
     return True

@@ -105,10 +105,10 @@ def require(folder: Path, kind: str, *, is_older: bool = False) -> None:
         raise TransferkitError(f"{nearest} is a file. Choose a folder with --out.")
     if not os.access(nearest, os.W_OK):
         raise TransferkitError(f"You may not write to {nearest}. {OUT_ADVICE}")
-    found = kind_of(folder)
-    if found not in (None, kind):
-        raise TransferkitError(f"{folder} holds a {found} and is no {kind}. {OUT_ADVICE}")
-    if found is None and not is_older and not is_vacant(folder):
+    present = kind_of(folder)
+    if present not in (None, kind):
+        raise TransferkitError(f"{folder} holds a {present} and is no {kind}. {OUT_ADVICE}")
+    if present is None and not is_older and not is_vacant(folder):
         raise TransferkitError(f"{folder} holds other files and is no {kind}. {OUT_ADVICE}")
 
 
@@ -195,7 +195,7 @@ def remove(folder: Path, names: Iterable[str] | None = None) -> None:
 def remove_partial_files(path: Path) -> None:
     """Remove what killed processes left of a file outside of held folders; none may be at work on it."""
     for left in path.parent.glob(f"{glob.escape(f'.{path.name}.')}*.partial"):
-        if (found := PARTIAL.fullmatch(left.name)) and found["name"] == path.name:
+        if (match := PARTIAL.fullmatch(left.name)) and match["name"] == path.name:
             left.unlink(missing_ok=True)
 
 
@@ -241,8 +241,8 @@ def _name_in(own: _Held, path: Path) -> str:
 def _remove_left_overs(own: _Held) -> None:
     """Partial files of listed ones: whoever wrote them is dead, since this process holds the folder."""
     for path in own.folder.rglob("*.partial"):
-        found = PARTIAL.fullmatch(path.name)
-        if found and path.is_file() and _name_in(own, path.with_name(found["name"])) in own.files:
+        match = PARTIAL.fullmatch(path.name)
+        if match and path.is_file() and _name_in(own, path.with_name(match["name"])) in own.files:
             path.unlink(missing_ok=True)
 
 

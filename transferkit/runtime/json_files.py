@@ -84,12 +84,12 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         TransferkitError: If it has another schema; says to make it again.
     """
-    found, schema = read_object(path, {"schema": int}), SCHEMAS[path.name]
-    if found["schema"] == schema:
-        return found
-    whose = "a newer" if found["schema"] > schema else "an earlier"
+    result, schema = read_object(path, {"schema": int}), SCHEMAS[path.name]
+    if result["schema"] == schema:
+        return result
+    whose = "a newer" if result["schema"] > schema else "an earlier"
     raise TransferkitError(
-        f"{path} was written by {whose} version of transferkit (schema {found['schema']}, here {schema}), which "
+        f"{path} was written by {whose} version of transferkit (schema {result['schema']}, here {schema}), which "
         f"computed its numbers in another way. Make it again: {AGAIN[path.name]}."
     )
 
@@ -123,8 +123,8 @@ def misfit(value: Any, shape: Shape, place: str = "") -> str:
         case dict():
             return _misfit_of_object(value, shape, place)
         case tuple():
-            found = [misfit(value, choice, place) for choice in shape]
-            return "" if "" in found else found[-1]
+            misfits = [misfit(value, choice, place) for choice in shape]
+            return "" if "" in misfits else misfits[-1]
         case list():
             if not isinstance(value, list):
                 return _words(value, "a list", place)
