@@ -142,9 +142,9 @@ class Classifier(nn.Module):
     def get_parameter_or_module(self, name: str) -> nn.Module | nn.Parameter:
         """What lies at a dotted name; a backbone may keep a bare parameter (a class token) in a stage."""
         parent_name, _, last = name.rpartition(".")
-        found = getattr(self.get_submodule(parent_name), last)
-        assert isinstance(found, nn.Module | nn.Parameter)
-        return found
+        part = getattr(self.get_submodule(parent_name), last)
+        assert isinstance(part, nn.Module | nn.Parameter)
+        return part
 
     def stage_parameters(self, stage: str) -> dict[str, nn.Parameter]:
         """The parameters of one stage, by full name."""

@@ -243,15 +243,15 @@ def largest(fields: Iterable[Field]) -> Field:
             continue
         assert isinstance(result, tuple)
         assert isinstance(field, tuple)
-        height, width = (_larger(one, other) for one, other in zip(result, field, strict=True))
+        height, width = (_larger(*axes) for axes in zip(result, field, strict=True))
         result = (height, width)
     return result
 
 
-def _larger(one: Axis, other: Axis) -> Axis:
-    strides = [axis.stride for axis in (one, other)]
+def _larger(*axes: Axis) -> Axis:
+    strides = [axis.stride for axis in axes]
     stride = None if None in strides else max(stride for stride in strides if stride is not None)
-    return Axis(max(one.field, other.field), stride)
+    return Axis(max(axis.field for axis in axes), stride)
 
 
 def behind(node: fx.Node, source: fx.Node, modules: Mapping[str, nn.Module], before: Field) -> Field:

@@ -61,17 +61,17 @@ def sides(name: str, windows: Sequence[Window], size: int, remedy: str) -> list[
     Raises:
         TransferkitError: If a map is too small for a window or its padding; names the layer and shows the arithmetic.
     """
-    found: list[int] = []
+    map_sides: list[int] = []
     for window in windows:
-        before = found[-1] if found else size
+        before = map_sides[-1] if map_sides else size
         problem = _problem(window, before)
         if problem:
-            way = " -> ".join(map(str, [size, *found]))
+            way = " -> ".join(map(str, [size, *map_sides]))
             raise TransferkitError(
                 f"{name} cannot take images of {size} px: {window.layer} {problem}. Sides so far: {way} px. {remedy}"
             )
-        found.append(window.side_after(before))
-    return found
+        map_sides.append(window.side_after(before))
+    return map_sides
 
 
 def _problem(window: Window, side: int) -> str:

@@ -34,12 +34,12 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, cons
         )
     if settings.dropout and settings.name != "simple-cnn":
         raise TransferkitError(f"{settings.name} has no dropout layers. Leave backbone.dropout out, or use simple-cnn.")
-    found = weights.open_weights(settings.weights, settings.name, console)
+    pretrained_weights = weights.open_weights(settings.weights, settings.name, console)
     body, stages = NETWORKS[settings.name](settings, size)
-    if found is not None:
-        weights.fill(body, found, settings.name, head=())
-    spec = weights.input_spec(size, found)
-    record = RANDOM_WEIGHTS if found is None else found.record
+    if pretrained_weights is not None:
+        weights.fill(body, pretrained_weights, settings.name, head=())
+    spec = weights.input_spec(size, pretrained_weights)
+    record = RANDOM_WEIGHTS if pretrained_weights is None else pretrained_weights.record
     return Classifier(body, measured_width(body, size), class_names, stages, spec, record)
 
 

@@ -72,14 +72,15 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, cons
     full_name = settings.name.removeprefix(PREFIX)
     require_model(full_name)
     facts = pretrained(full_name)
-    found = imagenet(facts, console) if settings.weights == "imagenet" else None
-    if found is None:
-        found = weights.open_weights(settings.weights, settings.name, console)
-    body = build(full_name, facts, size, settings, found)
-    if found is None or found.record.source != "run":  # a run keeps the size that it was made with
+    pretrained_weights = imagenet(facts, console) if settings.weights == "imagenet" else None
+    if pretrained_weights is None:
+        pretrained_weights = weights.open_weights(settings.weights, settings.name, console)
+    body = build(full_name, facts, size, settings, pretrained_weights)
+    is_of_run = pretrained_weights is not None and pretrained_weights.record.source == "run"
+    if not is_of_run:  # a run keeps the size that it was made with
         timm_sizes.require_whole_patches(body, size, settings.name)
-    spec = weights.input_spec(size, found, default=facts.preparation)
-    record = RANDOM_WEIGHTS if found is None else found.record
+    spec = weights.input_spec(size, pretrained_weights, default=facts.preparation)
+    record = RANDOM_WEIGHTS if pretrained_weights is None else pretrained_weights.record
     classifier = Classifier(body, width(body, size, settings.name), class_names, stages(body), spec, record)
     tell_layers(classifier)
     return classifier
@@ -118,20 +119,20 @@ def require_model(full_name: str) -> None:
     name, _, tag = full_name.partition(".")
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.4)
-        nearest = f"Nearest: {', '.join(f'timm/{found}' for found in near)}. " if near else ""
+        nearest = f"Nearest: {', '.join(f'timm/{model}' for model in near)}. " if near else ""
         raise TransferkitError(
             f"Unknown backbone 'timm/{full_name}'. {nearest}`transferkit backbones 'timm/*'` lists all."
         )
     tagged = timm.list_models(f"{name}.*", pretrained=True)
     if tag and full_name not in tagged:
-        known = ", ".join(f"timm/{found}" for found in tagged) or "none"
+        known = ", ".join(f"timm/{model}" for model in tagged) or "none"
         raise TransferkitError(f"timm has no weights {tag!r} for {name}. Known: {known}.")
 
 
 def pretrained(full_name: str) -> Pretrained:
     """What timm's metadata tells about a model and its weights, whole image and no centre crop."""
-    found = get_pretrained_cfg(full_name)
-    facts: dict[str, Any] = asdict(found) if found is not None else {}
+    configuration = get_pretrained_cfg(full_name)
+    facts: dict[str, Any] = asdict(configuration) if configuration is not None else {}
     data: dict[str, Any] = resolve_data_config(pretrained_cfg=facts)  # type: ignore[no-untyped-call]
     head = facts.get("classifier") or ()
     return Pretrained(
@@ -162,10 +163,10 @@ def imagenet(facts: Pretrained, console: Console) -> Weights:
         MachineError: If they are not here and cannot be downloaded; names repository and file.
     """
     file = cache_name(facts)
-    found = hub_file(facts.repository) or weights.local(file, console)
-    if found is None and (packaged := weights.from_packages(tagged(facts), "imagenet", console)):
+    cached = hub_file(facts.repository) or weights.local(file, console)
+    if cached is None and (packaged := weights.from_packages(tagged(facts), "imagenet", console)):
         return packaged
-    path, digest = found or download_weights(facts, file, console)
+    path, digest = cached or download_weights(facts, file, console)
     tensors, _ = weights.read_file(path)
     record = WeightsRecord("timm", facts.tag or path.name, digest, facts.licence)
     return Weights(tensors, record, facts.preparation)
@@ -238,7 +239,9 @@ def hub_sha256(url: str) -> str:
 # ------------------------------------------------------------------------------------------------------- body
 
 
-def build(full_name: str, facts: Pretrained, size: int, settings: BackboneSettings, found: Weights | None) -> nn.Module:
+def build(
+    full_name: str, facts: Pretrained, size: int, settings: BackboneSettings, pretrained_weights: Weights | None
+) -> nn.Module:
     """The model without classification layer, filled with the weights found.
 
     Raises:
@@ -246,13 +249,13 @@ def build(full_name: str, facts: Pretrained, size: int, settings: BackboneSettin
     """
     options: dict[str, Any] = {"num_classes": 0, "drop_rate": settings.dropout}
     options |= {"img_size": size} if facts.fixed_size else {}
-    if found is None:
+    if pretrained_weights is None:
         return created(full_name, size, options)
-    if found.record.source == "run":
+    if pretrained_weights.record.source == "run":
         body = created(full_name, size, options)
-        weights.fill(body, found, settings.name, facts.head)
+        weights.fill(body, pretrained_weights, settings.name, facts.head)
         return body
-    headless = replace(found, tensors=weights.without_head(found.tensors, facts.head))
+    headless = replace(pretrained_weights, tensors=weights.without_head(pretrained_weights.tensors, facts.head))
     try:
         return converted(full_name, headless, options)
     except (RuntimeError, KeyError, AttributeError, ValueError, AssertionError, TypeError):

@@ -38,17 +38,18 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, cons
     """
     name, kind = settings.name, architecture(settings.name)
     require_size(kind, name, size)
-    found = find_weights(settings, console)
-    stem = chosen_stem(settings, kind, size, found)
+    pretrained_weights = find_weights(settings, console)
+    stem = chosen_stem(settings, kind, size, pretrained_weights)
     warn_of_size(kind, name, stem, size, console)
     # Without memory where every weight is replaced: drawing VGG-16's random weights takes longer than reading a file.
-    with contextlib.nullcontext() if found is None else torch.device("meta"):
+    with contextlib.nullcontext() if pretrained_weights is None else torch.device("meta"):
         body, stages = build(name, kind, stem)
-    if found is not None:
-        weights.fill(body, found, name, head=("classifier",) if (kind, stem) == ("vgg", "cifar") else (HEADS[kind],))
+    if pretrained_weights is not None:
+        head = "classifier" if (kind, stem) == ("vgg", "cifar") else HEADS[kind]
+        weights.fill(body, pretrained_weights, name, head=(head,))
     set_dropout(body, settings.dropout, name)
-    record = RANDOM_WEIGHTS if found is None else found.record
-    spec = weights.input_spec(size, found)
+    record = RANDOM_WEIGHTS if pretrained_weights is None else pretrained_weights.record
+    spec = weights.input_spec(size, pretrained_weights)
     return Classifier(body, measured_width(body, size), class_names, stages, spec, record)
 
 
@@ -89,7 +90,7 @@ def find_weights(settings: BackboneSettings, console: Console) -> Weights | None
     return weights.from_torchvision(settings.name, console)
 
 
-def chosen_stem(settings: BackboneSettings, kind: str, size: int, found: Weights | None) -> Stem:
+def chosen_stem(settings: BackboneSettings, kind: str, size: int, pretrained_weights: Weights | None) -> Stem:
     """The stem of the settings; `auto` takes that of the weights, and the small one for small images without weights.
 
     Raises:
@@ -99,14 +100,14 @@ def chosen_stem(settings: BackboneSettings, kind: str, size: int, found: Weights
         if settings.stem == "cifar":
             raise TransferkitError("alexnet has no stem for small images. Use vgg11_bn or resnet18 with stem cifar.")
         return "imagenet"
-    if found is None:
+    if pretrained_weights is None:
         if settings.stem == "auto":
             return "cifar" if size <= SMALL_PX else "imagenet"
         return settings.stem
-    trained = stem_of(kind, found)
+    trained = stem_of(kind, pretrained_weights)
     if settings.stem not in ("auto", trained):
         raise TransferkitError(
-            f"The weights {found.record.tag} were trained with stem {trained}, not {settings.stem}. "
+            f"The weights {pretrained_weights.record.tag} were trained with stem {trained}, not {settings.stem}. "
             f"Set backbone.stem={trained}."
         )
     return trained
@@ -127,13 +128,13 @@ def _stem_of_file(name: str, path: Path, changed: int) -> Stem:  # noqa: ARG001
     return stem_of(architecture(name), Weights(tensors, WeightsRecord("file", path.name)))
 
 
-def stem_of(kind: str, found: Weights) -> Stem:
+def stem_of(kind: str, pretrained_weights: Weights) -> Stem:
     """The stem that the weights were trained with, read from their shapes."""
     if kind == "vgg":
-        has_blocks = any(key.startswith("features.") for key in found.tensors)
-        has_fc6 = any(key.startswith("classifier.0.") for key in found.tensors)
+        has_blocks = any(key.startswith("features.") for key in pretrained_weights.tensors)
+        has_fc6 = any(key.startswith("classifier.0.") for key in pretrained_weights.tensors)
         return "cifar" if has_blocks and not has_fc6 else "imagenet"
-    first = found.tensors.get("conv1.weight")
+    first = pretrained_weights.tensors.get("conv1.weight")
     return "cifar" if first is not None and first.shape[2:] == (3, 3) else "imagenet"
 
 

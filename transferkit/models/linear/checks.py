@@ -46,10 +46,10 @@ def check_features(features: Tensor, labels: Tensor, num_classes: int, part: Lit
             f"The {part} labels run from {int(labels.min())} to {int(labels.max())}; "
             f"expected 0 to {num_classes - 1} for {num_classes} classes."
         )
-    found = len(torch.unique(labels))
-    if part == "training" and found < 2:
+    present = len(torch.unique(labels))
+    if part == "training" and present < 2:
         raise TransferkitError(
-            f"The training labels hold {found} of {num_classes} classes; a probe needs images of at least two. "
+            f"The training labels hold {present} of {num_classes} classes; a probe needs images of at least two. "
             "Check the labels or the size of the subset."
         )
 

@@ -69,8 +69,8 @@ def _converged(search: Search, tolerance: float) -> Tensor:
     unless the gradient is zero.
     """
     gain = -0.5 * search.slope
-    seen = (search.evaluations >= FEWEST_EVALUATIONS) | (gain <= 1e-9 * tolerance * search.value)
-    return seen & (gain * search.evaluations <= tolerance * search.value)
+    is_tested = (search.evaluations >= FEWEST_EVALUATIONS) | (gain <= 1e-9 * tolerance * search.value)
+    return is_tested & (gain * search.evaluations <= tolerance * search.value)
 
 
 def _advance(problems: Problems, search: Search, pairs: _Pairs) -> Search:
@@ -135,12 +135,12 @@ def _direction(gradient: Tensor, pairs: _Pairs, gamma: Tensor) -> Tensor:
     return q
 
 
-def _keep(search: Search, kept: Tensor) -> Search:
-    return Search(*(getattr(search, field.name)[kept] for field in fields(search)))
+def _keep(search: Search, rows: Tensor) -> Search:
+    return Search(*(getattr(search, field.name)[rows] for field in fields(search)))
 
 
-def _keep_pairs(pairs: _Pairs, kept: Tensor) -> _Pairs:
-    return deque(((s[kept], y[kept], rho[kept]) for s, y, rho in pairs), maxlen=HISTORY)
+def _keep_pairs(pairs: _Pairs, rows: Tensor) -> _Pairs:
+    return deque(((s[rows], y[rows], rho[rows]) for s, y, rho in pairs), maxlen=HISTORY)
 
 
 def _rows(values: Tensor, like: Tensor) -> Tensor:

@@ -40,8 +40,8 @@ def knn_logits(
     Raises:
         TransferkitError: If k is larger than the number of training images, or below 1.
     """
-    found = neighbours(train_features, train_labels, query_features, k)
-    return votes(*found, num_classes, temperature)
+    nearest = neighbours(train_features, train_labels, query_features, k)
+    return votes(*nearest, num_classes, temperature)
 
 
 def neighbours(train_features: Tensor, train_labels: Tensor, query_features: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -54,8 +54,8 @@ def neighbours(train_features: Tensor, train_labels: Tensor, query_features: Ten
     train = torch.nn.functional.normalize(train_features, dim=1)
     queries = torch.nn.functional.normalize(query_features, dim=1)
     chunks = torch.split(queries, rows_at_once(train.device, len(train)))
-    found = [(chunk @ train.T).topk(k, dim=1) for chunk in chunks]
-    nearest, index = (torch.cat(parts) for parts in zip(*found, strict=True))
+    by_chunk = [(chunk @ train.T).topk(k, dim=1) for chunk in chunks]
+    nearest, index = (torch.cat(parts) for parts in zip(*by_chunk, strict=True))
     return nearest, train_labels[index]
 
 

@@ -89,8 +89,8 @@ def _span_of_images(features: Tensor, axes: Axes) -> Axes:
     """Axes that span the images when they are no more than the columns; the optimum lies there."""
     rows = _standardised(features, axes, torch.float64)
     values, vectors = torch.linalg.eigh(rows @ rows.T)
-    kept = values > values[-1] * len(rows) * torch.finfo(torch.float64).eps
-    return replace(axes, basis=rows.T @ (vectors[:, kept] / values[kept].sqrt()))
+    is_spanned = values > values[-1] * len(rows) * torch.finfo(torch.float64).eps
+    return replace(axes, basis=rows.T @ (vectors[:, is_spanned] / values[is_spanned].sqrt()))
 
 
 def _standardised(chunk: Tensor, axes: Axes, dtype: torch.dtype) -> Tensor:

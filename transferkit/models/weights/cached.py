@@ -81,8 +81,8 @@ def hash_prefix(file: str) -> str:
         >>> hash_prefix("resnet18-f37072fd.pth"), hash_prefix("model.safetensors")
         ('f37072fd', '')
     """
-    found = re.search(r"-([0-9a-f]{8,64})\.", Path(file).name)
-    return found.group(1) if found else ""
+    match = re.search(r"-([0-9a-f]{8,64})\.", Path(file).name)
+    return match.group(1) if match else ""
 
 
 def sha256_of(path: Path) -> str:

@@ -42,14 +42,14 @@ def fill(body: nn.Module, weights: Weights, backbone: str, head: Sequence[str]) 
     body.load_state_dict({**counts, **tensors}, assign=True)
 
 
-def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], optional: set[str]) -> list[str]:
+def differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], optional: set[str]) -> list[str]:
     """One line per kind of difference between two state dicts, each listing the first few names."""
-    missing = [name for name in expected if name not in found and name not in optional]
-    unexpected = [name for name in found if name not in expected]
+    missing = [name for name in expected if name not in given and name not in optional]
+    unexpected = [name for name in given if name not in expected]
     misshapen = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(value.shape)}"
+        f"{name} {tuple(given[name].shape)} instead of {tuple(value.shape)}"
         for name, value in expected.items()
-        if name in found and found[name].shape != value.shape
+        if name in given and given[name].shape != value.shape
     ]
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
     return [f"{len(items)} {kind}: {_listed(items)}" for kind, items in kinds.items() if items]

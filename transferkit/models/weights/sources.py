@@ -49,9 +49,9 @@ def require(where: str, backbone: str) -> None:
         return
     if is_packaged(backbone, where):
         return
-    found = installed()
+    packages = installed()
     is_a_word = "/" not in where and "." not in where
-    names = {offer.content.name for offer in found.offers if same_network(offer.content.backbone, backbone)}
+    names = {offer.content.name for offer in packages.offers if same_network(offer.content.backbone, backbone)}
     near = [did_you_mean(where, {"imagenet", "none", *names})] if is_a_word else []
     raise TransferkitError(
         " ".join(
@@ -59,7 +59,7 @@ def require(where: str, backbone: str) -> None:
                 f"No weights at {quoted(where)}: there is no such file or folder. Expected imagenet, none, a "
                 ".safetensors or .pth file, the folder of a run, or a name that an installed package gives.",
                 *near,
-                *(found.problems if is_a_word else ()),
+                *(packages.problems if is_a_word else ()),
             ]
         )
     )
@@ -73,10 +73,10 @@ def from_torchvision(name: str, console: Console) -> Weights:
         MachineError: If they are not here and cannot be downloaded.
     """
     url = torchvision_url(name)
-    found = local(Path(url).name, console)
-    if found is None and (packaged := from_packages(name, "imagenet", console)):
+    cached = local(Path(url).name, console)
+    if cached is None and (packaged := from_packages(name, "imagenet", console)):
         return packaged
-    path, digest = found or download_file(Path(url).name, [url], f"weights of {name}", console)
+    path, digest = cached or download_file(Path(url).name, [url], f"weights of {name}", console)
     tensors, _ = read_file(path)
     return Weights(tensors, WeightsRecord("torchvision", "IMAGENET1K_V1", digest, TORCHVISION_LICENCE))
 
