@@ -94,14 +94,16 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     spent = extras.attempt("costs", lambda: costs(recipe, classifier, splits, fitted, runtime, peak_bytes(runtime)))
     clock.lap("costs")
     compared = splits.train.subset(searched(len(splits.train), len(test), recipe.seed))
-    seen = outputs_of(classifier, compared, runtime, console, "train images to compare with")
-    bank = rejection.banked(seen, recipe.seed)
-    seen_then = rejection.banked(fitted.seen, recipe.seed) if fitted.seen else None
-    thresholds = rejection.fit(fitted.val, bank, seen_then)
+    compared_outputs = outputs_of(classifier, compared, runtime, console, "train images to compare with")
+    bank = rejection.banked(compared_outputs, recipe.seed)
+    before_refit = fitted.train_before_refit
+    val_bank = rejection.banked(before_refit, recipe.seed) if before_refit else None
+    thresholds = rejection.fit(fitted.val, bank, val_bank)
     save_model(run, classifier, recipe, runtime, thresholds)
     run.save_outputs({"bank": bank})
     explained = extras.attempt(
-        "explanations", lambda: explain(classifier, compared, seen, test_images, test, runtime, len(splits.train))
+        "explanations",
+        lambda: explain(classifier, compared, compared_outputs, test_images, test, runtime, len(splits.train)),
     )
     if explained:
         extras.attempt("file of explanations", lambda: explained.save(run.explanations_path))

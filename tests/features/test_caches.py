@@ -45,7 +45,7 @@ def features_of_digits() -> int:
 
 
 def test_features_of_a_data_set_name_network_layer_and_part(features_of_digits: int) -> None:
-    (found,) = caches.kept()
+    (found,) = caches.stored_items()
 
     assert found.what == "resnet-mini (random initialisation), layer penultimate, 8 px, fp32-cpu"
     assert (found.of, found.images) == ("digits, val", features_of_digits)
@@ -60,7 +60,7 @@ def test_features_that_were_stored_in_several_pieces_are_one_line() -> None:
     for part in (images.subset([0, 1, 2, 3]), images.subset([4, 5])):
         stored_features(classifier, part, CPU, SILENT, "")
 
-    assert [found.images for found in caches.kept() if not found.of] == [6]
+    assert [found.images for found in caches.stored_items() if not found.of] == [6]
 
 
 def test_features_of_files_name_their_folder(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_features_of_files_name_their_folder(tmp_path: Path) -> None:
 
     FeatureExtractor("resnet-mini", weights="none", size=16, device="cpu").transform(tmp_path / "pets")
 
-    assert [found.of for found in caches.kept()] == [str(tmp_path / "pets")]
+    assert [found.of for found in caches.stored_items()] == [str(tmp_path / "pets")]
 
 
 @pytest.mark.usefixtures("features_of_digits")
@@ -80,7 +80,7 @@ def test_features_of_an_earlier_version_are_listed_by_the_hash_of_their_weights(
     del index["about"]
     place.write_text(json.dumps(index))
 
-    (found,) = caches.kept()
+    (found,) = caches.stored_items()
 
     assert found.what.startswith(f"weights {index['key']['weights'][:8]}, layer penultimate")
     assert found.of == ""
@@ -98,7 +98,7 @@ def test_decoded_images_name_their_folder_and_incomplete_ones_are_told(tmp_path:
     )
     (cache / "images" / "0123abcd").mkdir()
 
-    found = {entry.what: entry for entry in caches.kept()}
+    found = {entry.what: entry for entry in caches.stored_items()}
 
     whole = found["decoded, 16 px, squash"]
     assert (whole.of, whole.images) == (str(tmp_path / "pets"), 12)
@@ -129,7 +129,7 @@ def test_clearing_downloads_takes_unpacked_data_sets_too(cache: Path) -> None:
     manifest = (cache / "datasets" / ".transferkit.jsonl").stat().st_size
 
     assert caches.clear("downloads") == {"downloads": 5 + manifest}
-    assert list(caches.kept()) == []
+    assert list(caches.stored_items()) == []
     assert list(cache.iterdir()) == []
 
 

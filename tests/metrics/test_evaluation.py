@@ -182,7 +182,7 @@ OTHERS = OtherResults(
 HISTORY = History(
     (
         Epoch(0, val_accuracy=0.5, val_loss=1.0, val_images=40),
-        Epoch(1, val_accuracy=0.7, val_loss=0.5, val_images=40, val_gained=9, val_lost=1, kept=True),
+        Epoch(1, val_accuracy=0.7, val_loss=0.5, val_images=40, val_gained=9, val_lost=1, is_result=True),
     )
 )
 

@@ -11,7 +11,7 @@ from transferkit.runtime.errors import TransferkitError
 
 START = Epoch(0, step=0, seconds=0.0, val_accuracy=0.5, val_loss=1.0, val_images=40)
 FIRST = Epoch(1, 9, 0.7, 0.1, 1.5, 80.0, 2.0, 0.7, 0.5, 40, 9, 1)
-SECOND = Epoch(2, 18, 0.6, 0.01, 1.4, 120.0, 3.0, 0.7, 0.4, 40, 9, 1, kept=True)
+SECOND = Epoch(2, 18, 0.6, 0.01, 1.4, 120.0, 3.0, 0.7, 0.4, 40, 9, 1, is_result=True)
 HISTORY = History((START, FIRST, SECOND))
 
 
@@ -38,8 +38,8 @@ def test_the_best_of_equal_accuracies_has_the_lower_loss() -> None:
 
 
 def test_only_one_epoch_is_kept() -> None:
-    assert [epoch.kept for epoch in HISTORY.keeping(START)] == [True, False, False]
-    assert [epoch.kept for epoch in HISTORY.keeping(None)] == [False, False, False]
+    assert [epoch.is_result for epoch in HISTORY.keeping(START)] == [True, False, False]
+    assert [epoch.is_result for epoch in HISTORY.keeping(None)] == [False, False, False]
 
 
 def test_a_log_of_an_earlier_version_has_no_start(tmp_path: Path) -> None:

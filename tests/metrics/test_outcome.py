@@ -25,18 +25,18 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime.records import as_json
 
 
-def judged(epoch: int, right: int, gained: int = 0, lost: int = 0, n: int = 1000, *, kept: bool = False) -> Epoch:
+def judged(epoch: int, right: int, gained: int = 0, lost: int = 0, n: int = 1000, *, is_result: bool = False) -> Epoch:
     counts = {"val_gained": gained, "val_lost": lost} if epoch else {}
-    return Epoch(epoch, val_accuracy=right / n, val_loss=1.0, val_images=n, kept=kept, **counts)
+    return Epoch(epoch, val_accuracy=right / n, val_loss=1.0, val_images=n, is_result=is_result, **counts)
 
 
 def history_of(*epochs: Epoch) -> History:
     return History(epochs)
 
 
-WORSE = history_of(judged(0, 900), judged(1, 950, 60, 10), judged(2, 800, 20, 120, kept=True))
-WITHIN_CHANCE = history_of(judged(0, 900), judged(1, 897, 20, 23, kept=True))
-BETTER = history_of(judged(0, 800), judged(1, 900, 120, 20, kept=True))
+WORSE = history_of(judged(0, 900), judged(1, 950, 60, 10), judged(2, 800, 20, 120, is_result=True))
+WITHIN_CHANCE = history_of(judged(0, 900), judged(1, 897, 20, 23, is_result=True))
+BETTER = history_of(judged(0, 800), judged(1, 900, 120, 20, is_result=True))
 
 
 # ---- against the start ----
@@ -61,14 +61,14 @@ def test_a_difference_within_chance_is_worse_but_not_shown() -> None:
 
 
 def test_a_kept_start_has_lost_nothing() -> None:
-    known = since_start(history_of(judged(0, 900, kept=True), judged(1, 800, 0, 100)))
+    known = since_start(history_of(judged(0, 900, is_result=True), judged(1, 800, 0, 100)))
 
     assert known is not None
     assert (known.end.epoch, known.gained, known.lost, known.p, known.is_worse) == (0, 0, 0, 1, False)
 
 
 def test_a_result_that_learnt_from_val_is_judged_by_the_last_epoch_before() -> None:
-    known = since_start(history_of(judged(0, 800), judged(1, 900, 120, 20), Epoch(2, kept=True)))
+    known = since_start(history_of(judged(0, 800), judged(1, 900, 120, 20), Epoch(2, is_result=True)))
 
     assert known is not None
     assert (known.end.epoch, known.is_result) == (1, False)
@@ -187,7 +187,7 @@ def test_worse_by_chance_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_a_kept_start_is_told_first(tmp_path: Path) -> None:
-    history = history_of(judged(0, 900, kept=True), judged(1, 800, 0, 100))
+    history = history_of(judged(0, 900, is_result=True), judged(1, 800, 0, 100))
 
     sentences = first_sentences(told(tmp_path / "run", history, keep="best"))
 

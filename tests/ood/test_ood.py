@@ -276,7 +276,7 @@ def test_far_images_do_not_look_near_because_the_covariance_was_shrunk():
     features[:, 0] += np.where(np.arange(40) % 2, 30, -30)
     few = outputs(features, np.zeros((40, 2)), np.arange(40) % 2)
     far = 1e4 * torch.randn(100, WIDTH, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = gaussians.moments(few)
+    found = gaussians.class_moments(few)
 
     to_class = gaussians.class_gaussians(found).squared_distances(far).amin(dim=1)
     to_background = gaussians.background_gaussian(found).squared_distances(far)[:, 0]
@@ -288,7 +288,7 @@ def test_far_images_do_not_look_near_because_the_covariance_was_shrunk():
 
 def test_the_background_is_the_covariance_of_all_images_if_nothing_is_shrunk():
     train = random_outputs(400, 0)
-    background = gaussians.background_gaussian(gaussians.moments(train))
+    background = gaussians.background_gaussian(gaussians.class_moments(train))
 
     rows = train.features.astype(np.float64)
     centred = rows - rows.mean(axis=0)

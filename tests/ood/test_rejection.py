@@ -279,7 +279,7 @@ def test_a_single_image_has_no_typical_distance() -> None:
 def test_thresholds_carry_over_to_a_network_that_spreads_features_wider() -> None:
     narrow, wide = (lambda n, seed, width=width: spread(width, n, seed) for width in (0.02, 0.04))
 
-    fitted = rejection.fit(narrow(2_000, 1), wide(200, 0), seen=narrow(200, 0))
+    fitted = rejection.fit(narrow(2_000, 1), wide(200, 0), val_bank=narrow(200, 0))
 
     threshold = fitted.threshold()
     assert threshold is not None
@@ -289,6 +289,6 @@ def test_thresholds_carry_over_to_a_network_that_spreads_features_wider() -> Non
 def test_a_bank_whose_images_are_all_alike_leaves_the_scores_as_they_are() -> None:
     alike, bank = spread(0.0), spread(0.3)
 
-    same = rejection.fit(spread(0.3, 50, 1), alike, seen=bank)
+    same = rejection.fit(spread(0.3, 50, 1), alike, val_bank=bank)
 
     assert same.percentiles == rejection.fit(spread(0.3, 50, 1), bank).percentiles

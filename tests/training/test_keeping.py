@@ -45,13 +45,13 @@ def accuracy(network: Classifier, val: Images) -> float:
 def test_by_default_the_last_epoch_is_kept_and_marked() -> None:
     _, history = fitted(settings(epochs=3))
 
-    assert [record.kept for record in history] == [False, False, False, True]
+    assert [record.is_result for record in history] == [False, False, False, True]
 
 
 def test_best_keeps_the_weights_of_the_epoch_with_the_highest_val_accuracy() -> None:
     network, history = fitted(settings(epochs=6, lr=0.3, keep="best"))
 
-    [kept] = [record for record in history if record.kept]
+    [kept] = [record for record in history if record.is_result]
     assert kept.val_accuracy == max(record.val_accuracy for record in history)
     assert accuracy(network, VAL) == pytest.approx(kept.val_accuracy)
 
@@ -59,7 +59,7 @@ def test_best_keeps_the_weights_of_the_epoch_with_the_highest_val_accuracy() -> 
 def test_best_keeps_the_start_where_every_epoch_is_worse() -> None:
     network, history = fitted(settings(epochs=12, lr=0.1, keep="best"), swapped(VAL))
 
-    assert history.start.kept
+    assert history.start.is_result
     assert history.last.val_accuracy < history.start.val_accuracy
     assert network.digest(STAGES) == classifier().digest(STAGES)
 
@@ -67,7 +67,7 @@ def test_best_keeps_the_start_where_every_epoch_is_worse() -> None:
 def test_best_of_averaged_weights_is_the_average_of_that_epoch() -> None:
     network, history = fitted(settings(epochs=6, lr=0.3, ema=True, keep="best"))
 
-    [kept] = [record for record in history if record.kept]
+    [kept] = [record for record in history if record.is_result]
     assert accuracy(network, VAL) == pytest.approx(kept.val_accuracy)
 
 
@@ -88,7 +88,7 @@ def test_an_interrupted_choice_resumes_to_the_same_weights(tmp_path: Path, monke
     monkeypatch.setattr(state, "save", save)
     resumed, history = fitted(chosen, swapped(VAL), tmp_path)
 
-    kept = ("epoch", "loss", "val_accuracy", "val_gained", "val_lost", "kept")
+    kept = ("epoch", "loss", "val_accuracy", "val_gained", "val_lost", "is_result")
     assert [[getattr(record, key) for key in kept] for record in history] == [
         [getattr(record, key) for key in kept] for record in whole_history
     ]

@@ -17,7 +17,7 @@ from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, SEEDS
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transferkit.features.caches import Kept
+    from transferkit.features.caches import StoredItem
 
 cache_app = typer.Typer(help="See and clear what is kept: features, decoded images, downloads.", no_args_is_help=True)
 
@@ -124,13 +124,13 @@ def list_cache() -> None:
     from transferkit.runtime.console import Console
     from transferkit.runtime.machine import cache_folder
 
-    if found := list(caches.kept()):
+    if found := list(caches.stored_items()):
         Console(stream=sys.stdout).show(cache_table(found))
     else:
         print(f"Nothing is kept in {cache_folder()}.")
 
 
-def cache_table(found: Sequence[Kept]) -> Table:
+def cache_table(found: Sequence[StoredItem]) -> Table:
     """One row per stored thing; its origin stands below."""
     from rich.table import Table
     from rich.text import Text

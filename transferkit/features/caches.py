@@ -25,8 +25,8 @@ FOLDERS = {
 
 
 @dataclass(frozen=True)
-class Kept:
-    """One stored thing.
+class StoredItem:
+    """One item of a cache.
 
     Attributes:
         cache: features, images or downloads.
@@ -55,17 +55,17 @@ def sizes() -> Iterator[str]:
         yield f"{name:10} {megabytes(folder_bytes(folder))}, shared with other programs  {folder}"
 
 
-def kept() -> Iterator[Kept]:
-    """Every stored thing: features, what was used last first; then decoded images, then downloads."""
+def stored_items() -> Iterator[StoredItem]:
+    """Every item of every cache: features, what was used last first; then decoded images, then downloads."""
     yield from _together(map(_features, reversed(inventory.entries())))
     for name, described in (("images", _decoded), ("downloads", _downloaded)):
-        found = (path for folder in folders_of(name) if folder.is_dir() for path in _things(folder))
-        yield from map(described, sorted(found))
+        paths = (path for folder in folders_of(name) if folder.is_dir() for path in _things(folder))
+        yield from map(described, sorted(paths))
 
 
-def _together(features: Iterable[Kept]) -> Iterable[Kept]:
+def _together(features: Iterable[StoredItem]) -> Iterable[StoredItem]:
     """Those of one network and layer on one set of images as one, however many segments hold them."""
-    sums: dict[tuple[str, str], Kept] = {}
+    sums: dict[tuple[str, str], StoredItem] = {}
     for part in features:
         known = sums.get((part.what, part.of), replace(part, images=0, bytes=0))
         images = (known.images or 0) + (part.images or 0)
@@ -79,14 +79,14 @@ def _things(folder: Path) -> Iterator[Path]:
     return (path for path in paths if not path.name.startswith(".") and (path.is_file() or folder.name != "weights"))
 
 
-def _features(entry: Entry) -> Kept:
-    key, told = entry.key, entry.about
-    network = told.get("network") or f"weights {key['weights'][:8]}"
+def _features(entry: Entry) -> StoredItem:
+    key, about = entry.key, entry.about
+    network = about.get("network") or f"weights {key['weights'][:8]}"
     what = f"{network}, layer {key['layer']}, {key['preparation']['size']} px, {key['precision']}"
-    return Kept("features", what, told.get("images") or "", entry.rows, entry.bytes, entry.last_used)
+    return StoredItem("features", what, about.get("images") or "", entry.rows, entry.bytes, entry.last_used)
 
 
-def _decoded(place: Path) -> Kept:
+def _decoded(place: Path) -> StoredItem:
     """A folder of decoded images; one without its facts was left half done."""
     try:
         facts = read_object(place / "facts.json", {"size_px": int, "fit": str, "root": str})
@@ -94,14 +94,14 @@ def _decoded(place: Path) -> Kept:
         images = (place / "digests.u8").stat().st_size // DIGEST_BYTES
         used = (place / "facts.json").stat().st_mtime
     except (OSError, ValueError, SyntaxError, TransferkitError):
-        return Kept("images", f"incomplete, {place.name}", "", None, folder_bytes(place), place.stat().st_mtime)
-    return Kept("images", what, root, images, folder_bytes(place), used)
+        return StoredItem("images", f"incomplete, {place.name}", "", None, folder_bytes(place), place.stat().st_mtime)
+    return StoredItem("images", what, root, images, folder_bytes(place), used)
 
 
-def _downloaded(path: Path) -> Kept:
+def _downloaded(path: Path) -> StoredItem:
     folder = next(folder for folder in folders_of("downloads") if path.is_relative_to(folder))
     used = max(path.stat().st_atime, path.stat().st_mtime)
-    return Kept("downloads", path.relative_to(folder).as_posix(), "", None, folder_bytes(path), used)
+    return StoredItem("downloads", path.relative_to(folder).as_posix(), "", None, folder_bytes(path), used)
 
 
 def clear(what: str) -> dict[str, int]:

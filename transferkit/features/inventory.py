@@ -86,16 +86,16 @@ def budget_bytes() -> int:
     text = os.environ.get(BUDGET_VARIABLE)
     if not text:
         return DEFAULT_BUDGET
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)?\s*", text, flags=re.IGNORECASE)
-    if not found:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)?\s*", text, flags=re.IGNORECASE)
+    if not match:
         raise TransferkitError(f"{BUDGET_VARIABLE}={text!r} is no size. Expected such as 500MB, 20GB or 0.")
-    return int(float(found[1]) * UNITS[(found[2] or "").upper()])
+    return int(float(match[1]) * UNITS[(match[2] or "").upper()])
 
 
 def entries(folder: Path | None = None) -> list[Entry]:
     """Every segment of the store, the one used longest ago first."""
-    found = [entry for place in _segment_folders(folder or store_folder()) if (entry := _entry(place)) is not None]
-    return sorted(found, key=lambda entry: entry.last_used)
+    segments = [entry for place in _segment_folders(folder or store_folder()) if (entry := _entry(place)) is not None]
+    return sorted(segments, key=lambda entry: entry.last_used)
 
 
 def total_bytes(folder: Path | None = None) -> int:

@@ -123,8 +123,8 @@ class LayerNetwork:
         is_right = all(agree(outputs[name], value) for name, value in self._run(self.network, prepared).items())
         if is_right and gain >= LEAST_GAIN:
             self._compiled, self._compiled_shape = compiled, prepared.shape
-        kept = "kept" if self.is_compiled else "not kept" if is_right else "not kept, its features differ"
-        self.console.line(f"compiled in {seconds:.0f} s, {gain:.2f}x as fast: {kept}.")
+        outcome = "kept" if self.is_compiled else "not kept" if is_right else "not kept, its features differ"
+        self.console.line(f"compiled in {seconds:.0f} s, {gain:.2f}x as fast: {outcome}.")
 
     def _gain(self, compiled: Callable[[Tensor], dict[str, Tensor]], prepared: Tensor, repeats: int = 3) -> float:
         """How many times faster the compiled network is; the two take turns, the best of each counts."""

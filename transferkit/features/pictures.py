@@ -129,10 +129,10 @@ def as_pictures(images: Any, side_px: int, resize: str) -> StorablePictures:
     Raises:
         TransferkitError: If there are none, their sizes differ, or their kind is unknown.
     """
-    found = found_pictures(images, side_px, resize)
-    if not len(found):
+    pictures = found_pictures(images, side_px, resize)
+    if not len(pictures):
         raise TransferkitError("No images. Expected a uint8 array, paths, PIL images, Images or a folder.")
-    return found
+    return pictures
 
 
 def found_pictures(images: Any, side_px: int, resize: str) -> StorablePictures:

@@ -73,13 +73,13 @@ class FeatureStore:
             (N, D) float32; memory-mapped (copy-on-write) where one segment holds exactly these images in this order.
         """
         segments = self._sound_segments(key, digests)
-        found = located(segments, digests)
-        if (whole := found.whole_segment(segments)) is not None:
+        places = located(segments, digests)
+        if (whole := places.whole_segment(segments)) is not None:
             whole.touch()
             return np.asarray(whole.features)
-        missing = first_of_each(digests, np.flatnonzero(found.segment < 0))
+        missing = first_of_each(digests, np.flatnonzero(places.segment < 0))
         if len(missing) == 0:
-            return found.gathered(segments)
+            return places.gathered(segments)
         computed = np.ascontiguousarray(compute(missing), dtype=np.float32)
         self.add(key, digests[missing], computed)
         if len(missing) == len(digests):
@@ -145,10 +145,10 @@ class FeatureStore:
     def _sound_segments(self, key: Key, digests: Pixels) -> list[Segment]:
         """The segments of a key, those rows checked that will be read; damaged ones are cut down to what is sound."""
         segments = list(self._segments(key))
-        found = located(segments, digests)
+        places = located(segments, digests)
         sound = []
         for number, segment in enumerate(segments):
-            damaged = segment.damaged(found.row[found.segment == number])
+            damaged = segment.damaged(places.row[places.segment == number])
             if not damaged:
                 sound.append(segment)
             elif (rest := self._salvaged(key, segment, damaged)) is not None:

@@ -72,7 +72,7 @@ def stored_layers(
     """
     network = Lazily(lambda: LayerNetwork(classifier, layers, pool, runtime, console))
     if not len(images):
-        return {found.name: np.zeros((0, *found.shape_after(pool)), np.float32) for found in network.value.layers}
+        return {layer.name: np.zeros((0, *layer.shape_after(pool)), np.float32) for layer in network.value.layers}
     computed_images = 0
 
     def compute(missing: Pictures, _: Sequence[str]) -> dict[str, Features]:

@@ -54,8 +54,12 @@ def accuracy_with_interval(outputs: Outputs) -> Proportion:
 def macro_recall(outputs: Outputs) -> float:
     """Mean recall of the classes that have test images, in [0, 1]; NaN without images."""
     counts = confusion_matrix(outputs)
-    seen = counts.sum(axis=1) > 0
-    return float(np.mean(np.diag(counts)[seen] / counts.sum(axis=1)[seen])) if seen.any() else float("nan")
+    has_images = counts.sum(axis=1) > 0
+    return (
+        float(np.mean(np.diag(counts)[has_images] / counts.sum(axis=1)[has_images]))
+        if has_images.any()
+        else float("nan")
+    )
 
 
 def confusion_matrix(outputs: Outputs) -> Integers:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from transferkit.runtime.records import read_record_lines, write_record_lines
 
@@ -28,7 +31,7 @@ class Epoch:
         val_accuracy: Of the weights at its end, in [0, 1], if these have not learnt from val; likewise `val_loss`.
         val_images: How many these are about.
         val_gained: Images that are right now and were wrong at the start; `val_lost` the reverse.
-        kept: Whether its weights are the result.
+        is_result: Whether its weights are the result.
     """
 
     epoch: int
@@ -43,7 +46,7 @@ class Epoch:
     val_images: int | None = None
     val_gained: int | None = None
     val_lost: int | None = None
-    kept: bool = False
+    is_result: Annotated[bool, Field(alias="kept")] = False
 
     def after(self, last: Epoch) -> Epoch:
         """The same in a training that goes on where another ended."""
@@ -92,7 +95,7 @@ class History:
     @property
     def result(self) -> Epoch | None:
         """The one whose weights are the result; None for runs of earlier versions."""
-        return next((epoch for epoch in reversed(self.epochs) if epoch.kept), None)
+        return next((epoch for epoch in reversed(self.epochs) if epoch.is_result), None)
 
     @property
     def steps(self) -> int:
@@ -116,15 +119,15 @@ class History:
 
     def keeping(self, result: Epoch | None) -> History:
         """The same with one epoch marked as the result; with None without any mark."""
-        return History(tuple(replace(epoch, kept=epoch is result) for epoch in self.epochs))
+        return History(tuple(replace(epoch, is_result=epoch is result) for epoch in self.epochs))
 
     def followed_by(self, again: History) -> History:
         """This training, judged on val, and then the one that is the result; epochs and steps go on.
 
         Example:
-            >>> first = History((Epoch(0, 0), Epoch(1, 9, kept=True)))
-            >>> whole = first.followed_by(History((Epoch(0, 0), Epoch(1, 10, kept=True))))
-            >>> [(epoch.epoch, epoch.step, epoch.kept) for epoch in whole]
+            >>> first = History((Epoch(0, 0), Epoch(1, 9, is_result=True)))
+            >>> whole = first.followed_by(History((Epoch(0, 0), Epoch(1, 10, is_result=True))))
+            >>> [(epoch.epoch, epoch.step, epoch.is_result) for epoch in whole]
             [(0, 0, False), (1, 9, False), (2, 19, True)]
         """
         last = self.epochs[-1]

@@ -115,7 +115,7 @@ def open_world(
     observed = known.value, wrong.value if wrong.n else 0.0, unknown.value
     drawn = _drawn_worlds(known, wrong, unknown, np.random.default_rng(seed), resamples)
     safe = largest_safe_prevalence(target, *observed)
-    safe_draws = np.array([largest_safe_prevalence(target, *one) for one in drawn])
+    safe_draws = np.array([largest_safe_prevalence(target, *world) for world in drawn])
     errors = {p: _error_with_interval(p, observed, drawn) for p in prevalences}
     return OpenWorld(known, wrong, unknown, errors, safe, _around(safe, safe_draws))
 
@@ -140,7 +140,7 @@ def _error_with_interval(
     value = error_among_accepted(prevalence, *observed)
     if value is None:
         return None
-    draws = [error_among_accepted(prevalence, *one) for one in drawn]
+    draws = [error_among_accepted(prevalence, *world) for world in drawn]
     return value, _around(value, np.array([d for d in draws if d is not None]))
 
 

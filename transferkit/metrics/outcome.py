@@ -19,8 +19,8 @@ ALPHA = 0.05  # level of each of the two tests, which answer two questions
 def since_start(history: History) -> SinceStart | None:
     """How the result stands to the weights that training began with, on the same val images.
 
-    The result is the epoch marked `kept`. Where that one had learnt from val as well, it cannot be judged on val: then
-    the last epoch before stands in for it, and `is_result` is false. Accuracies are compared; the p-value is McNemar's
+    The result is the epoch marked `is_result`. Where that one had learnt from val as well, it cannot be judged on val:
+    then the last epoch before stands in for it, and `is_result` of the answer is false. Accuracies are compared; the p-value is McNemar's
     (mid-p), from the images gained and lost.
 
     Returns:
@@ -29,7 +29,7 @@ def since_start(history: History) -> SinceStart | None:
     judged = [_judged(epoch, epoch.val_accuracy) for epoch in history if epoch.val_accuracy is not None]
     if len(judged) < 2 or judged[0].epoch != 0:
         return None
-    kept, end = history.result, next((epoch for epoch in history.judged if epoch.kept), history.judged[-1])
+    result, end = history.result, next((epoch for epoch in history.judged if epoch.is_result), history.judged[-1])
     by_number = {epoch.epoch: epoch for epoch in judged}
     start, best = judged[0], by_number[history.best.epoch] if history.best else judged[0]
     gained, lost = end.val_gained or 0, end.val_lost or 0
@@ -38,7 +38,7 @@ def since_start(history: History) -> SinceStart | None:
         n=end.val_images or 0,
         start=start,
         end=by_number[end.epoch],
-        is_result=kept is None or kept is end,
+        is_result=result is None or result is end,
         best=best,
         gained=gained,
         lost=lost,

@@ -27,13 +27,13 @@ def fit_temperature(val: Outputs) -> float | None:
     if len(val) < FEWEST_FOR_TEMPERATURE:
         return None
     low, high = np.log(TEMPERATURES)
-    found = optimize.minimize_scalar(
+    minimum = optimize.minimize_scalar(
         lambda log_t: nll(with_temperature(val, float(np.exp(log_t)))),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-6},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(minimum.x))
 
 
 def temperature_interval(val: Outputs, seed: int, draws: int = 200) -> Interval | None:

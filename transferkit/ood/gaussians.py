@@ -59,9 +59,9 @@ def by_class(train: Outputs) -> Grouped:
     enough = counts >= FEWEST_OF_CLASS
     if not enough.any():
         raise NotApplicable("No class has two training images, so there is no spread to measure with.")
-    kept = enough[train.require_labels()]
-    group = (np.cumsum(enough) - 1)[train.require_labels()[kept]]
-    return Grouped(rows[kept] if not kept.all() else rows, torch.from_numpy(group), _skipped(train, enough))
+    has_enough = enough[train.require_labels()]
+    group = (np.cumsum(enough) - 1)[train.require_labels()[has_enough]]
+    return Grouped(rows[has_enough] if not has_enough.all() else rows, torch.from_numpy(group), _skipped(train, enough))
 
 
 def _skipped(train: Outputs, enough: np.ndarray) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ class Moments:
     notes: tuple[str, ...]
 
 
-def moments(train: Outputs) -> Moments:
+def class_moments(train: Outputs) -> Moments:
     """Means and covariance of the classes with two training images or more.
 
     Raises:
@@ -101,16 +101,16 @@ def moments(train: Outputs) -> Moments:
     return Moments(grouped.group.bincount(), means, within, (*grouped.notes, *_notes(grouped, shrinkage)))
 
 
-def class_gaussians(found: Moments) -> Gaussians:
+def class_gaussians(moments: Moments) -> Gaussians:
     """One Gaussian per class.
 
     Raises:
         NotApplicable: If no feature varies within a class.
     """
-    return _gaussians(found.means, found.within, found.notes)
+    return _gaussians(moments.means, moments.within, moments.notes)
 
 
-def background_gaussian(found: Moments) -> Gaussians:
+def background_gaussian(moments: Moments) -> Gaussians:
     """One Gaussian around all images: covariance within plus between classes.
 
     Without shrinkage this is the covariance of all images. With it, the two Gaussians are shrunk alike; shrunk each by
@@ -119,10 +119,10 @@ def background_gaussian(found: Moments) -> Gaussians:
     Raises:
         NotApplicable: If no feature varies within a class.
     """
-    shares = found.counts.double() / found.counts.sum()
-    mean = shares @ found.means
-    apart = found.means - mean
-    return _gaussians(mean[None], found.within + (shares[:, None] * apart).T @ apart, ())
+    shares = moments.counts.double() / moments.counts.sum()
+    mean = shares @ moments.means
+    apart = moments.means - mean
+    return _gaussians(mean[None], moments.within + (shares[:, None] * apart).T @ apart, ())
 
 
 def _gaussians(means: Tensor, covariance: Tensor, notes: tuple[str, ...]) -> Gaussians:

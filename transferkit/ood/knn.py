@@ -29,8 +29,8 @@ def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: 
         NotApplicable: Without training images.
     """
     rows = training_features(train)
-    kept, notes = _kept(rows, settings)
-    bank = torch.cat([unit_length(chunk).float() for chunk in chunks(kept)]).to(settings.device)
+    bank_rows, notes = _kept(rows, settings)
+    bank = torch.cat([unit_length(chunk).float() for chunk in chunks(bank_rows)]).to(settings.device)
     k = neighbours(len(rows))
     return fitted("knn", train, lambda outputs: distances(bank, outputs.features, k), notes)
 

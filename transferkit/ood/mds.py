@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import Floats, OodSettings, Score, fitted, row_by_row
-from transferkit.ood.gaussians import class_gaussians, moments
+from transferkit.ood.gaussians import class_gaussians, class_moments
 
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
@@ -24,7 +24,7 @@ def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: 
     Raises:
         NotApplicable: If no class has two images, or no feature varies.
     """
-    classes = class_gaussians(moments(train))
+    classes = class_gaussians(class_moments(train))
 
     def score(outputs: Outputs) -> Floats:
         return row_by_row(lambda f: classes.squared_distances(f).amin(dim=1), outputs.features)

@@ -101,8 +101,8 @@ class Rejection:
 
     def percentile(self, scores: Floats) -> npt.NDArray[np.int64]:
         """(N,) per cent of the val images that are no more unusual than each score, rounded down."""
-        found: npt.NDArray[np.int64] = np.searchsorted(self.percentiles, scores, side="right") - 1
-        return np.clip(found, 0, 100)
+        position: npt.NDArray[np.int64] = np.searchsorted(self.percentiles, scores, side="right") - 1
+        return np.clip(position, 0, 100)
 
     def candidates(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
         """(N, C) which classes are in the candidate set of each image; all of them where val is too small."""
@@ -131,23 +131,23 @@ class Rejection:
                 f"The run's thresholds are for the score {values['score']!r}, which this version does not know. "
                 "Upgrade with: pip install --upgrade transferkit"
             )
-        kept = bank if values["score"] == "knn" else None
-        if values["score"] == "knn" and kept is None:
+        own_bank = bank if values["score"] == "knn" else None
+        if values["score"] == "knn" and own_bank is None:
             raise TransferkitError(
                 "The run goes by distances to training images, and outputs/bank.safetensors, which holds them, is not "
                 "there. Copy it back from where the run was made, or make the run again."
             )
         percentiles = tuple(values["percentiles"])
-        return cls(values["n"], percentiles, values["temperature"], values["candidate_quantile"], kept)
+        return cls(values["n"], percentiles, values["temperature"], values["candidate_quantile"], own_bank)
 
 
-def fit(val: Outputs | None, bank: Outputs | None = None, seen: Outputs | None = None) -> Rejection:
+def fit(val: Outputs | None, bank: Outputs | None = None, val_bank: Outputs | None = None) -> Rejection:
     """Thresholds for the score that a bank allows.
 
     Args:
         val: Outputs of a classifier that has not learnt from these images.
         bank: Outputs on training images to compare with, see `banked`; without, the score is msp.
-        seen: The bank of the classifier that gave `val`, where the one with `bank` has learnt from val. Its scores
+        val_bank: The bank of the classifier that gave `val`, where the one with `bank` has learnt from val. Its scores
             stand for those of the one with `bank`, which was trained alike on more images, as multiples of how far
             training images are from each other: two trainings may spread their features differently.
 
@@ -156,16 +156,16 @@ def fit(val: Outputs | None, bank: Outputs | None = None, seen: Outputs | None =
     """
     if val is None or not len(val):
         return Rejection(0, (), None, None, bank)
-    scores = Rejection(0, (), None, None, bank if seen is None else seen).scores(val)
-    if bank is not None and seen is not None:
-        scores = scores * _wider(bank, seen)
-    found = (_percentiles(scores), fit_temperature(val), _candidate_quantile(val))
-    return Rejection(len(val), *found, bank)
+    scores = Rejection(0, (), None, None, bank if val_bank is None else val_bank).scores(val)
+    if bank is not None and val_bank is not None:
+        scores = scores * _wider(bank, val_bank)
+    thresholds = (_percentiles(scores), fit_temperature(val), _candidate_quantile(val))
+    return Rejection(len(val), *thresholds, bank)
 
 
-def _wider(bank: Outputs, seen: Outputs) -> float:
+def _wider(bank: Outputs, val_bank: Outputs) -> float:
     """By which factor training images are farther from each other in one bank than in the other."""
-    ratio = knn.typical_distance(bank) / max(knn.typical_distance(seen), np.finfo(float).tiny)
+    ratio = knn.typical_distance(bank) / max(knn.typical_distance(val_bank), np.finfo(float).tiny)
     return ratio if 0 < ratio < math.inf else 1.0
 
 
@@ -189,9 +189,9 @@ def banked(train: Outputs, seed: int) -> Outputs | None:
         mine = order[train.require_labels()[order] == label]
         turn[mine] = np.arange(len(mine))
     first = order[np.argsort(turn[order], kind="stable")]  # round and round the classes
-    kept = np.sort(first[: max(BANK, BANK_PER_CLASS * len(train.class_names))])
-    ids = tuple(train.ids[row] for row in kept)
-    return Outputs(train.features[kept], train.logits[kept], train.require_labels()[kept], ids, train.class_names)
+    chosen = np.sort(first[: max(BANK, BANK_PER_CLASS * len(train.class_names))])
+    ids = tuple(train.ids[row] for row in chosen)
+    return Outputs(train.features[chosen], train.logits[chosen], train.require_labels()[chosen], ids, train.class_names)
 
 
 def msp(outputs: Outputs) -> Floats:
@@ -213,5 +213,5 @@ def _percentiles(scores: Floats) -> tuple[float, ...]:
 
 
 def _candidate_quantile(val: Outputs) -> float | None:
-    found = conformal.calibrate_lac(val, CANDIDATES_MISS)
-    return None if found.reason else found.quantile
+    calibration = conformal.calibrate_lac(val, CANDIDATES_MISS)
+    return None if calibration.reason else calibration.quantile

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import Floats, NotApplicable, OodSettings, Score, fitted, row_by_row
-from transferkit.ood.gaussians import background_gaussian, class_gaussians, moments
+from transferkit.ood.gaussians import background_gaussian, class_gaussians, class_moments
 
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
@@ -24,10 +24,10 @@ def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: 
     Raises:
         NotApplicable: If fewer than two classes have two images, or no feature varies.
     """
-    found = moments(train)
-    if len(found.means) < 2:
+    moments = class_moments(train)
+    if len(moments.means) < 2:
         raise NotApplicable("It compares classes with all images together, and only one class has two images.")
-    classes, background = class_gaussians(found), background_gaussian(found)
+    classes, background = class_gaussians(moments), background_gaussian(moments)
 
     def relative(features: Tensor) -> Tensor:
         return classes.squared_distances(features).amin(dim=1) - background.squared_distances(features)[:, 0]

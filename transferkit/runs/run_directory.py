@@ -115,8 +115,8 @@ class Run:
     @property
     def precision(self) -> Precision:
         """In which its thresholds were made, so in which its network is asked; kept with the model."""
-        found = self.model.get("precision") or self.environment.precision  # earlier versions: there alone
-        return "bf16" if found == "bf16" else "fp32"
+        precision = self.model.get("precision") or self.environment.precision  # earlier versions: there alone
+        return "bf16" if precision == "bf16" else "fp32"
 
     @cached_property
     def evaluation(self) -> Evaluation:

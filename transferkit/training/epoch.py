@@ -44,29 +44,33 @@ def run_epoch(
     norms: list[Tensor] = []  # read from the device once, at the epoch's end
     step_loss = StepLoss(settings.mixing, settings.batch_size, runtime, training.loss_weights)
     earlier, started = training.seconds, time.perf_counter()
-    seen = reported = batch_size = 0
+    trained_images = reported = batch_size = 0
     for images, labels in batches:
         total_steps = pace.total_steps(training.step, earlier + time.perf_counter() - started)
         loss, norm = _step(training, (images, labels), settings, total_steps, step_loss)
         losses.append(loss)
         norms.append(norm)
         batch_size = len(images)
-        seen += batch_size
+        trained_images += batch_size
         if len(losses) % STEPS_BETWEEN_WORDS == 0:
             words = f"step {training.step:,}/{total_steps:,}, loss {loss:.3f}"
-            _show(progress, seen - reported, (total_steps - training.step) * batch_size, words)
-            reported = seen
+            _show(progress, trained_images - reported, (total_steps - training.step) * batch_size, words)
+            reported = trained_images
         if pace.is_over(training.step, earlier + time.perf_counter() - started):
             break
     seconds = time.perf_counter() - started
-    _show(progress, seen - reported, (pace.total_steps(training.step, earlier + seconds) - training.step) * batch_size)
+    _show(
+        progress,
+        trained_images - reported,
+        (pace.total_steps(training.step, earlier + seconds) - training.step) * batch_size,
+    )
     return Epoch(
         epoch=training.epochs + 1,
         step=training.step,
         loss=sum(losses) / len(losses),
         lr=max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
         gradient_norm=float(torch.stack(norms).mean()),
-        images_per_second=seen / seconds,
+        images_per_second=trained_images / seconds,
         seconds=seconds,
     )
 

@@ -95,12 +95,12 @@ def read_later(value: Tensor) -> Callable[[], float]:
 
 def keep(failed: FailedStep, training: Training, context: Context) -> MachineError:
     """Write the failed step into the job's folder, if it has one, and say what happened and what to do."""
-    said = f"The {failed.quantity} became {failed.value} at step {training.step + 1}. {REMEDIES}"
+    message = f"The {failed.quantity} became {failed.value} at step {training.step + 1}. {REMEDIES}"
     if context.folder is None:
-        return MachineError(said)
+        return MachineError(message)
     _write(context.folder / FAILED_STEP, failed, training, context)
     return MachineError(
-        f"{said} Its batch, weights and random state are in {context.folder / FAILED_STEP}; "
+        f"{message} Its batch, weights and random state are in {context.folder / FAILED_STEP}; "
         f"`transferkit replay {context.folder}` makes the step again and shows where it failed."
     )
 

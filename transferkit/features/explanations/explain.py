@@ -88,7 +88,7 @@ METADATA = ("ids", "searched", "train_images", "layer", "crop", "no_maps_because
 def explain(
     classifier: Classifier,
     pool: Images,
-    seen: Outputs,
+    train: Outputs,
     test_images: Images,
     test: Outputs,
     runtime: Runtime,
@@ -99,7 +99,7 @@ def explain(
     Args:
         classifier: As it was fitted.
         pool: Training images to search, see `searched`.
-        seen: What the classifier says of them.
+        train: What the classifier says of them.
         test_images: The test images ...
         test: ... and what it says of these.
         runtime: Where to compute the maps.
@@ -108,7 +108,7 @@ def explain(
     from transferkit.features.explanations.gradcam import cam_layer
 
     indices = listed_one_by_one(test)
-    nearest, similarities = nearest_rows(test.features[indices], seen.features, NEIGHBOURS)
+    nearest, similarities = nearest_rows(test.features[indices], train.features, NEIGHBOURS)
     shown, neighbours = np.unique(nearest, return_inverse=True)
     layer = cam_layer(classifier)
     return Explanations(

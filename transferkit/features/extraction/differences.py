@@ -10,20 +10,20 @@ LONGEST = 40  # signs of a value; lists of classes and the like are cut
 HASH, SIGNS_OF_HASH = re.compile("[0-9a-f]{32,}"), 8
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    """Each fact of `one` that `other` has otherwise, with both values; tables are compared row by row.
+def differences(facts: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    """Each fact of `facts` that `other` has otherwise, with both values; tables are compared row by row.
 
     Example:
         >>> list(differences({"pool": "max", "input": {"size": 64, "crop": 1}}, {"input": {"size": 32, "crop": 1}}))
         ['pool (max, none)', 'input size (64, 32)']
     """
-    for name, value in one.items():
-        found = other.get(name)
-        if isinstance(value, Mapping) and isinstance(found, Mapping):
-            inner = {**dict.fromkeys(found), **value}
-            yield from (f"{name} {words}" for words in differences(inner, found))
-        elif value != found:
-            yield f"{name.replace('_', ' ')} ({shortened(value)}, {shortened(found)})"
+    for name, value in facts.items():
+        counterpart = other.get(name)
+        if isinstance(value, Mapping) and isinstance(counterpart, Mapping):
+            inner = {**dict.fromkeys(counterpart), **value}
+            yield from (f"{name} {words}" for words in differences(inner, counterpart))
+        elif value != counterpart:
+            yield f"{name.replace('_', ' ')} ({shortened(value)}, {shortened(counterpart)})"
 
 
 def shortened(value: Any) -> str:

@@ -19,14 +19,18 @@ def merge(out: Path, shards: Sequence[Path], console: Console, *, overwrite: boo
     Raises:
         TransferkitError: If a shard is missing, twice there, or of another extraction; `out` exists.
     """
-    found = sorted(((path, read_facts(path)) for path in shards), key=lambda pair: pair[1]["shard"])
-    require_complete(found)
-    facts = {**found[0][1], "shard": [1, 1], "skipped": [line for _, each in found for line in each["skipped"]]}
-    facts["rows"] = sum(each["rows"] for _, each in found)
+    by_shard = sorted(((path, read_facts(path)) for path in shards), key=lambda pair: pair[1]["shard"])
+    require_complete(by_shard)
+    facts = {
+        **by_shard[0][1],
+        "shard": [1, 1],
+        "skipped": [line for _, shard_facts in by_shard for line in shard_facts["skipped"]],
+    }
+    facts["rows"] = sum(shard_facts["rows"] for _, shard_facts in by_shard)
     require_known_file(out, [tuple(shape) for shape in facts["shapes"].values()])
     require_free(out, overwrite)
-    write_result(out, facts, lambda: (rows for path, each in found for rows in read_rows(path, each)))
-    console.line(f"merged {len(found)} shards, {facts['rows']:,} images: {out}")
+    write_result(out, facts, lambda: (rows for path, shard_facts in by_shard for rows in read_rows(path, shard_facts)))
+    console.line(f"merged {len(by_shard)} shards, {facts['rows']:,} images: {out}")
     return out
 
 
@@ -44,11 +48,11 @@ def require_complete(shards: Sequence[tuple[Path, dict[str, Any]]]) -> None:
             raise TransferkitError(
                 f"{path} and {first} are not of one extraction; they differ in {', '.join(different)}."
             )
-    numbers, count = [each["shard"][0] for _, each in shards], facts["shard"][1]
+    numbers, count = [shard_facts["shard"][0] for _, shard_facts in shards], facts["shard"][1]
     double = sorted({number for number in numbers if numbers.count(number) > 1})
     missing = sorted(set(range(1, count + 1)) - set(numbers))
-    if double or missing or any(each["shard"][1] != count for _, each in shards):
-        said = (
+    if double or missing or any(shard_facts["shard"][1] != count for _, shard_facts in shards):
+        problem = (
             f"missing: {', '.join(map(str, missing)) or 'none'}; given twice: {', '.join(map(str, double)) or 'none'}"
         )
-        raise TransferkitError(f"These are not the {count} shards of one extraction ({said}).")
+        raise TransferkitError(f"These are not the {count} shards of one extraction ({problem}).")

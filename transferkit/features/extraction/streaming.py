@@ -184,8 +184,8 @@ def chunk_of(
     batches = engine.features_of(pictures, progress, batch_size)
     features = gathered(finite(batches, pictures.ids), len(pictures))
     unreadable = getattr(pictures, "unreadable", {})
-    kept = [number for number, line in enumerate(lines) if line.id not in unreadable]
+    readable = [number for number, line in enumerate(lines) if line.id not in unreadable]
     if unreadable:
-        features = {name: values[kept] for name, values in features.items()}
-    columns = [[getattr(lines[number], name) for number in kept] for name in ("id", "class_name", "part")]
+        features = {name: values[readable] for name, values in features.items()}
+    columns = [[getattr(lines[number], name) for number in readable] for name in ("id", "class_name", "part")]
     return Rows(columns[0], columns[1], columns[2], features), list(unreadable.items())

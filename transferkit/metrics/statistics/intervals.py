@@ -190,8 +190,8 @@ def within_one_image(right: Integers, runs: int) -> Floats:
         right: (..., N) how many of the runs are right on each image.
         runs: How many runs, at least two.
     """
-    found: Floats = (right * (runs - right)).mean(axis=-1) / (runs**2 * (runs - 1))
-    return found
+    variance: Floats = (right * (runs - right)).mean(axis=-1) / (runs**2 * (runs - 1))
+    return variance
 
 
 def mean_and_sd(values: Sequence[float] | Floats) -> tuple[float, float]:

@@ -99,13 +99,13 @@ def paired_difference(
         TransferkitError: If the arms have different images, no images or runs, or too few runs for `seeds`.
     """
     _check(correct_a, correct_b, over)
-    found = evidence(correct_a, correct_b, over)
+    measured = evidence(correct_a, correct_b, over)
     root = float(np.sqrt(dependence))
     z = float(stats.norm.isf((1 - confidence) / 2))
-    half = float(half_width(found, np.float64(z * root)))
-    middle = float(found.difference)
+    half = float(half_width(measured, np.float64(z * root)))
+    middle = float(measured.difference)
     interval = Interval(max(-1.0, middle - half), min(1.0, middle + half))
-    return PairedDifference(middle, interval, float(2 * stats.norm.sf(deviations(found) / root)))
+    return PairedDifference(middle, interval, float(2 * stats.norm.sf(deviations(measured) / root)))
 
 
 def cross_validation_dependence(folds: int, learnt: float, held: float) -> float:
@@ -150,7 +150,7 @@ def _by_seeds(correct_a: Bools, correct_b: Bools, right: list[Integers], spread:
     accuracies = [
         np.sort(correct.mean(axis=-1)) for correct in (correct_a, correct_b)
     ]  # so that no sum is rounded anew
-    of_means = [found.var(axis=-1, ddof=1) / count for found, count in zip(accuracies, runs, strict=True)]
+    of_means = [accuracy.var(axis=-1, ddof=1) / count for accuracy, count in zip(accuracies, runs, strict=True)]
     within = sum(within_one_image(answers, count) for answers, count in zip(right, runs, strict=True))
     beyond = np.maximum(0, spread * n / max(n - 1, 1) - within) / n
     return BySeeds(of_means[0] + of_means[1], _freedom(of_means, runs), beyond)
@@ -166,26 +166,26 @@ def _freedom(of_means: list[Floats], runs: tuple[int, int]) -> Floats:
 # ------------------------------------------------------------------------------------------ intervals and p-values
 
 
-def half_width(found: Evidence, z: Floats | np.float64) -> Floats:
+def half_width(measured: Evidence, z: Floats | np.float64) -> Floats:
     """(...) how far the interval reaches to either side, at the confidence of z standard deviations of a normal.
 
     The two sources are added as squares, each with its own quantile: t^2 of the seeds' variance and z^2 of the images'.
     That keeps the level exactly where one of them is everything, and never exceeds it between (P(Z^2 > c) is convex in
     c, so it is at most the mean of the levels of the parts; compare Mickey and Brown, Ann. Math. Stat. 37 (1966) 639).
     """
-    alone = _over_images(found, z)
-    if found.by_seeds is None:
+    alone = _over_images(measured, z)
+    if measured.by_seeds is None:
         return alone
-    return np.maximum(alone, np.sqrt(_squared(found.by_seeds, np.broadcast_to(z, found.difference.shape))))
+    return np.maximum(alone, np.sqrt(_squared(measured.by_seeds, np.broadcast_to(z, measured.difference.shape))))
 
 
-def _over_images(found: Evidence, z: Floats | np.float64) -> Floats:
+def _over_images(measured: Evidence, z: Floats | np.float64) -> Floats:
     """(...) half the interval with the networks kept; everything where there are fewer images than z^2.
 
     By the variance that a difference d0 would have: n (d - d0)^2 / (spread + 2 / n + (d - d0)^2) = z^2.
     """
-    room = found.images - np.square(z)
-    variance = np.square(z) * (found.spread + 2 / found.images)
+    room = measured.images - np.square(z)
+    variance = np.square(z) * (measured.spread + 2 / measured.images)
     return np.where(room > 0, np.sqrt(variance / np.where(room > 0, room, 1)), 2.0)
 
 
@@ -197,16 +197,16 @@ def _squared(by_seeds: BySeeds, z: Floats) -> Floats:
     return squared
 
 
-def deviations(found: Evidence) -> Floats:
+def deviations(measured: Evidence) -> Floats:
     """(...) of how many standard deviations of a normal the interval may be before it reaches 0."""
-    squared = np.square(found.difference)
-    alone: Floats = np.sqrt(found.images * squared / (found.spread + 2 / found.images + squared))
-    if found.by_seeds is None:
+    squared = np.square(measured.difference)
+    alone: Floats = np.sqrt(measured.images * squared / (measured.spread + 2 / measured.images + squared))
+    if measured.by_seeds is None:
         return alone
     low, high = np.zeros_like(alone), alone
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        is_within = _squared(found.by_seeds, middle) <= squared
+        is_within = _squared(measured.by_seeds, middle) <= squared
         low, high = np.where(is_within, middle, low), np.where(is_within, high, middle)
     return low
 

@@ -26,10 +26,10 @@ def mcnemar_mid_p(only_a: int, only_b: int) -> float:
     fewer, discordant = min(only_a, only_b), only_a + only_b
     if discordant == 0:
         return 1.0
-    seen = float(stats.binom.pmf(fewer, discordant, 0.5))
+    probability = float(stats.binom.pmf(fewer, discordant, 0.5))
     if only_a == only_b:
-        return 1 - seen / 2
-    return 2 * float(stats.binom.cdf(fewer, discordant, 0.5)) - seen
+        return 1 - probability / 2
+    return 2 * float(stats.binom.cdf(fewer, discordant, 0.5)) - probability
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

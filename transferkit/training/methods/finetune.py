@@ -23,7 +23,7 @@ from transferkit.training.resolved import ResolvedTraining, length_of, resolved_
 STEPS_OF_AN_EPOCH = 64  # at least, where the batch follows from the images: fine-tuning gains from more of them
 WARMUP_STEPS = 20
 MANY_IMAGES = 20_000  # from here on val is not given back, and three epochs are enough
-SEEN = 2_000  # training images, evenly spread, that a classifier is asked about where another one is the result
+COMPARED = 2_000  # training images, evenly spread, that a classifier is asked about where another one is the result
 
 
 def default_epochs(train_images: int) -> int:
@@ -82,14 +82,17 @@ def fit(
     val = collect(classifier, splits.val, context.runtime, context.console, "val")
     if not settings.refit:
         return replace(fitted, val=val, groups=groups, history=history)
-    seen = collect(classifier, splits.train.spread(SEEN), context.runtime, context.console, "train images")
+    compared = splits.train.spread(COMPARED)
+    before_refit = collect(classifier, compared, context.runtime, context.console, "train images")
     everything = splits.train.joined(splits.val)
     context.console.line(f"once more on all {len(everything):,} labelled images: train and val together")
     _, again = tune(
         classifier, tuning, everything, splits.val.subset([]), replace(context, checkpoint=REFIT_CHECKPOINT)
     )
     notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
-    return replace(fitted, val=val, groups=groups, history=history.followed_by(again), notes=notes, seen=seen)
+    return replace(
+        fitted, val=val, groups=groups, history=history.followed_by(again), notes=notes, train_before_refit=before_refit
+    )
 
 
 @dataclass(frozen=True)

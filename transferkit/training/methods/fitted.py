@@ -31,7 +31,8 @@ class Fitted:
         rates: Of a fine-tuning, as its start decided.
         notes: What a reader should know, one line each.
         judge_others: What else was fitted, judged on the test images once they are open.
-        seen: Outputs on some train images of the classifier that gave `val`, where the result is another one.
+        train_before_refit: Outputs on some train images of the classifier that gave `val`, where the result is
+            another one.
     """
 
     val: Outputs | None
@@ -41,7 +42,7 @@ class Fitted:
     rates: SettledRates | None = None
     notes: Sequence[str] = ()
     judge_others: Callable[[Images], OtherResults] = no_others
-    seen: Outputs | None = None
+    train_before_refit: Outputs | None = None
 
     @property
     def trained_parameters(self) -> int:

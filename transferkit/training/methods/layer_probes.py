@@ -63,8 +63,10 @@ class Solution:
 
     def accuracy(self, right: int, n: int) -> ProbeAccuracy:
         """What it got right of n test images."""
-        found, choice = probe_heads.accuracy_of(right, n), self.choice
-        return ProbeAccuracy(found.n, found.accuracy, found.interval, choice.C, choice.chosen_by, self.converged)
+        measured, choice = probe_heads.accuracy_of(right, n), self.choice
+        return ProbeAccuracy(
+            measured.n, measured.accuracy, measured.interval, choice.C, choice.chosen_by, self.converged
+        )
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def judged_neighbours(
 
     All are reported and none is chosen by it.
     """
-    found = dict.fromkeys(ks, 0)
+    correct = dict.fromkeys(ks, 0)
     for start in range(0, len(labels), QUERIES):
         queries, truth = (
             torch.from_numpy(part[start : start + QUERIES]).to(head.labels.device) for part in (features, labels)
@@ -207,10 +207,10 @@ def judged_neighbours(
         nearest, called = neighbours(head.features, head.labels, queries, max(ks))
         for k in ks:
             log_votes = votes(nearest[:, :k], called[:, :k], head.num_classes, head.temperature)
-            found[k] += int((log_votes.argmax(1) == truth).sum())
+            correct[k] += int((log_votes.argmax(1) == truth).sum())
     if not len(labels):
         return ()
-    accuracies = {k: accuracy_of(found[k], len(labels)) for k in ks}
+    accuracies = {k: accuracy_of(correct[k], len(labels)) for k in ks}
     return tuple(
         NeighboursAccuracy(k, k == head.k, accuracy.n, accuracy.accuracy, accuracy.interval)
         for k, accuracy in accuracies.items()
