@@ -370,7 +370,7 @@ def test_doctor_names_this_machine(tmp_path: Path) -> None:
 
     findings = {finding["what"]: finding for finding in json.loads(result.stdout)}
     assert result.returncode == 0
-    assert findings["torch"]["found"] == torch.__version__
+    assert findings["torch"]["result"] == torch.__version__
     assert findings["torch"]["state"] == "ok"
 
 

@@ -14,7 +14,7 @@ from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare.options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
 
-KEPT = "Stopped. Finished runs and the last saved epoch are kept; the same command goes on from there."
+WHEN_STOPPED = "Stopped. Finished runs and the last saved epoch are kept; the same command goes on from there."
 Methods = Annotated[
     str | None,
     typer.Option(help="Of scratch, probe, finetune; the first is the reference. (default: all three)"),
@@ -166,7 +166,7 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
     if dry_run:
         print_study(study, as_json)
         return
-    with working(KEPT) as console:
+    with working(WHEN_STOPPED) as console:
         from transferkit import estimates
         from transferkit.studies.compare import study as studies
         from transferkit.studies.compare.report import comparison_verdict

@@ -10,7 +10,7 @@ import typer
 from transferkit.cli.terminal import working
 from transferkit.recipe.settings import LARGEST_PX, SEEDS
 
-KEPT = "Stopped. The copies made so far are kept; the same command makes all of them anew."
+WHEN_STOPPED = "Stopped. The copies made so far are kept; the same command makes all of them anew."
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def corrupt(
     seed: Annotated[int, typer.Option(help="Another seed, other noise.", min=0, max=SEEDS - 1)] = 0,
 ) -> None:
     """Write corrupted copies of your pictures as PNG, to look at."""
-    with working(KEPT) as console:
+    with working(WHEN_STOPPED) as console:
         from transferkit.data.corruptions import CORRUPTIONS, SEVERITIES
         from transferkit.data.corruptions.files import write_copies
 

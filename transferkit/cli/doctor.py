@@ -45,7 +45,7 @@ class Finding:
 
     what: str
     state: Literal["ok", "note", "broken"]
-    found: str
+    result: str
     advice: str = ""
 
 
@@ -61,7 +61,7 @@ def show(findings: list[Finding], console: Console) -> None:
     """Print the findings, the advice under each."""
     marks = {"ok": "  ok  ", "note": " note ", "broken": "BROKEN"}
     for finding in findings:
-        console.line(f"{marks[finding.state]} {finding.what}: {finding.found}")
+        console.line(f"{marks[finding.state]} {finding.what}: {finding.result}")
         if finding.advice:
             console.line(f"       {finding.advice}")
 
@@ -74,21 +74,21 @@ def _packages() -> Iterator[Finding]:
     torch_version = _version_of("torch")
     yield torch_version
     vision = _version_of("torchvision")
-    yield mended_torchvision(vision, torch_version.found)
+    yield mended_torchvision(vision, torch_version.result)
     for name in ("timm", "sklearn"):
         yield _version_of(name)
 
 
 def mended_torchvision(vision: Finding, torch_version: str) -> Finding:
     """The finding with advice, where torchvision fails because torch is another build than it was made for."""
-    mismatch = "torchvision::nms" in vision.found or "nms does not exist" in vision.found
+    mismatch = "torchvision::nms" in vision.result or "nms does not exist" in vision.result
     if vision.state != "broken" or not mismatch:
         return vision
     advice = (
         f"torch {torch_version} and torchvision are builds that do not belong together. Type: "
         "pip install --force-reinstall torch torchvision"
     )
-    return Finding(vision.what, "broken", vision.found, advice)
+    return Finding(vision.what, "broken", vision.result, advice)
 
 
 def _version_of(name: str) -> Finding:
@@ -131,13 +131,13 @@ def _caches() -> Iterator[Finding]:
 def _packaged_weights() -> Iterator[Finding]:
     from transferkit.models import weights
 
-    found = weights.installed()
-    for problem in found.problems:
+    packages = weights.installed()
+    for problem in packages.problems:
         yield Finding("weights in a package", "note", problem, "Ask the author of the package, or uninstall it.")
-    for offer in found.offers:
+    for offer in packages.offers:
         state: Literal["ok", "broken"] = "ok" if offer.path.is_file() else "broken"
         yield Finding("weights in a package", state, offer.summary, "" if state == "ok" else offer.advice)
-    if not found.offers:
+    if not packages.offers:
         yield Finding("weights in packages", "ok", "none; " + weights.PACKAGE_ADVICE)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from transferkit.cli.options import Backbone, Device, OverwriteFile, Threads, Weights
-from transferkit.cli.terminal import NOTHING_KEPT, working
+from transferkit.cli.terminal import NOTHING_WRITTEN, working
 from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, SEEDS
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def extract(
     seed: Annotated[int, typer.Option(help="Of random weights.", min=0, max=SEEDS - 1)] = 0,
 ) -> None:
     """Write the features of images to a file; the same command goes on where it was stopped."""
-    with working(lambda: kept(out)) as console:
+    with working(lambda: resume_advice(out)) as console:
         from transferkit.features.extraction import streaming
         from transferkit.features.extraction.settings import ExtractSettings, parsed_shard
 
@@ -97,11 +97,11 @@ def extract(
         streaming.extract(settings, images, out, console, overwrite=overwrite)
 
 
-def kept(out: Path) -> str:
+def resume_advice(out: Path) -> str:
     """What a stopped extraction has left, and how to go on from there."""
     partial = out.with_name(out.name + ".partial")
     if not partial.exists():
-        return NOTHING_KEPT
+        return NOTHING_WRITTEN
     return f"Stopped. Finished parts are kept in {partial}; the same command goes on from there."
 
 
@@ -124,13 +124,13 @@ def list_cache() -> None:
     from transferkit.runtime.console import Console
     from transferkit.runtime.machine import cache_folder
 
-    if found := list(caches.stored_items()):
-        Console(stream=sys.stdout).show(cache_table(found))
+    if items := list(caches.stored_items()):
+        Console(stream=sys.stdout).show(cache_table(items))
     else:
         print(f"Nothing is kept in {cache_folder()}.")
 
 
-def cache_table(found: Sequence[StoredItem]) -> Table:
+def cache_table(items: Sequence[StoredItem]) -> Table:
     """One row per stored thing; its origin stands below."""
     from rich.table import Table
     from rich.text import Text
@@ -141,11 +141,11 @@ def cache_table(found: Sequence[StoredItem]) -> Table:
     for title in ("cache", "what", "images", "size", "last used"):
         is_number = title in ("images", "size")
         table.add_column(title, justify="right" if is_number else "left", no_wrap=title != "what", overflow="fold")
-    for each in found:
-        used = time.strftime("%Y-%m-%d", time.localtime(each.last_used))
-        what = f"{each.what}\n{each.of}" if each.of else each.what
-        count = "-" if each.images is None else f"{each.images:,}"
-        table.add_row(each.cache, Text(printable(what)), count, f"{each.bytes / 1e6:,.1f} MB", used)
+    for item in items:
+        used = time.strftime("%Y-%m-%d", time.localtime(item.last_used))
+        what = f"{item.what}\n{item.of}" if item.of else item.what
+        count = "-" if item.images is None else f"{item.images:,}"
+        table.add_row(item.cache, Text(printable(what)), count, f"{item.bytes / 1e6:,.1f} MB", used)
     return table
 
 

@@ -58,7 +58,9 @@ def predict(
     if words := no_threshold(model):
         print(words, file=sys.stderr)
     if json:
-        print_json([{"image": str(path), **vars(found)} for path, found in zip(images, predictions, strict=True)])
+        print_json(
+            [{"image": str(path), **vars(prediction)} for path, prediction in zip(images, predictions, strict=True)]
+        )
         return
-    for path, found in zip(images, predictions, strict=True):
-        print(f"{path}\t{in_words(found)}")
+    for path, prediction in zip(images, predictions, strict=True):
+        print(f"{path}\t{in_words(prediction)}")

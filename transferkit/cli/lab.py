@@ -42,9 +42,9 @@ def modes(
     with working() as console:
         from transferkit.studies.lab.mode_effects import of_run
 
-        found = of_run(run, passes, console, device)
+        effects = of_run(run, passes, console, device)
     if json:
-        print_json([vars(effect) for effect in found])
+        print_json([vars(effect) for effect in effects])
         return
     rows = [
         (
@@ -54,13 +54,13 @@ def modes(
             f"{effect.spread:.3f}",
             f"{100 * effect.changing:.1f}",
         )
-        for effect in found
+        for effect in effects
     ]
     _table(("mode", "accuracy, % (95 %)", "sd", "spread", "changing, %"), rows)
     console.line(
-        f"n = {found[0].n:,} val images, {found[0].passes} passes. sd: of the accuracy over passes, in points. spread: "
-        "standard deviation over passes of the probability of the answer of eval mode, mean over images. changing: "
-        "images that are not given one answer in all passes."
+        f"n = {effects[0].n:,} val images, {effects[0].passes} passes. sd: of the accuracy over passes, in points. "
+        "spread: standard deviation over passes of the probability of the answer of eval mode, mean over images. "
+        "changing: images that are not given one answer in all passes."
     )
 
 
@@ -94,11 +94,11 @@ def gradient_flow(
         result_folders.require_free(folder, result_folders.GRADIENT_FLOW, overwrite=overwrite)
         chosen = tuple(dict.fromkeys(backbones or BACKBONES))
         settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, size, device, threads)
-        found = measure(settings, folder, console, command_line())
-    console.show(gradient_flow_verdict(found))
+        flow = measure(settings, folder, console, command_line())
+    console.show(gradient_flow_verdict(flow))
     console.line(f"Report: {folder / 'report.html'}")
     if json:
-        print_json(found)
+        print_json(flow)
 
 
 def filters(
@@ -133,9 +133,9 @@ def shifts(
     with working() as console:
         from transferkit.studies.lab.shift_consistency import of_run
 
-        found = of_run(run, px, console, device)
+        shifts = of_run(run, px, console, device)
     if json:
-        print_json([vars(row) for row in found])
+        print_json([vars(row) for row in shifts])
         return
     rows = [
         (
@@ -143,11 +143,11 @@ def shifts(
             f"{100 * row.accuracy:.1f}",
             f"{100 * row.consistency:.1f} ({100 * row.interval[0]:.1f}-{100 * row.interval[1]:.1f})",
         )
-        for row in found
+        for row in shifts
     ]
     _table(("shift, px", "accuracy, %", "same answer, % (95 %)"), rows)
     console.line(
-        f"n = {found[0].n:,} val images, each moved up, down, left and right; borders are filled by reflection."
+        f"n = {shifts[0].n:,} val images, each moved up, down, left and right; borders are filled by reflection."
     )
 
 

@@ -14,7 +14,7 @@ from transferkit.recipe.settings import MOST_IMAGES
 if TYPE_CHECKING:
     from transferkit.runs.label_check import LabelCheck
 
-KEPT = "Stopped. The run is as it was; the same command starts again."
+WHEN_STOPPED = "Stopped. The run is as it was; the same command starts again."
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def labels(
     json: Json = False,
 ) -> None:
     """Find likely label errors, and test images that are also in train."""
-    with working(KEPT) as console:
+    with working(WHEN_STOPPED) as console:
         from transferkit import report
         from transferkit.runs.run_directory import open_run
         from transferkit.studies.labels.label_quality import check_labels, require

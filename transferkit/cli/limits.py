@@ -11,7 +11,7 @@ from transferkit.cli.options import Device, Json, Overwrite
 from transferkit.cli.terminal import command_line, print_json, working
 from transferkit.recipe.settings import MOST_IMAGES, SEEDS
 
-KEPT = "Stopped. What the network said of the image sets so far is kept; the same command goes on from there."
+WHEN_STOPPED = "Stopped. What the network said of the image sets so far is kept; the same command goes on from there."
 Names = list[str] | None
 
 
@@ -76,7 +76,7 @@ def limits(
     device: Device = "auto",
 ) -> None:
     """Find where not to trust a run: unknown, meaningless, corrupted and other images."""
-    with working(KEPT) as console:
+    with working(WHEN_STOPPED) as console:
         from transferkit.runs.run_directory import open_run
         from transferkit.studies.limits.comparison import compare_limits
         from transferkit.studies.limits.rendering import limits_comparison_verdict, limits_verdict

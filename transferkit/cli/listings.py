@@ -48,9 +48,9 @@ def print_packaged_weights() -> None:
     from transferkit.models import weights
     from transferkit.runtime.console import Console
 
-    console, found = Console(stream=sys.stdout), weights.installed()
-    console.line("\nWeights in installed packages:" if found.offers else f"\n{weights.PACKAGE_ADVICE}")
-    for line in (*(f"  {offer.summary}" for offer in found.offers), *found.problems):
+    console, packages = Console(stream=sys.stdout), weights.installed()
+    console.line("\nWeights in installed packages:" if packages.offers else f"\n{weights.PACKAGE_ADVICE}")
+    for line in (*(f"  {offer.summary}" for offer in packages.offers), *packages.problems):
         console.line(line)
 
 

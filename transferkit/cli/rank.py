@@ -11,7 +11,7 @@ from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsO
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import FolderData, RankingRecipe, ranking_from_options
 
-KEPT = "Stopped. Finished backbones are kept; the same command goes on from there."
+WHEN_STOPPED = "Stopped. Finished backbones are kept; the same command goes on from there."
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,7 @@ def run_ranking(ranking: RankingRecipe, out: Path | None, overwrite: bool, dry_r
         return
     for backbone in ranking.backbones:
         card(backbone.name)  # an unknown one is told before torch is loaded
-    with working(KEPT) as console:
+    with working(WHEN_STOPPED) as console:
         from transferkit import estimates
         from transferkit.studies.rank import ranking as rankings
         from transferkit.studies.rank.report import ranking_verdict
@@ -65,5 +65,5 @@ def print_ranking(ranking: RankingRecipe, as_json: bool) -> None:
     from transferkit.studies.rank.ranking import require_backbones
 
     require_backbones(ranking)
-    found = estimates.inputs_in_words(ranking.recipes().values())
-    print_dry_run(ranking, found, estimates.of_ranking(ranking), as_json)
+    lines = estimates.inputs_in_words(ranking.recipes().values())
+    print_dry_run(ranking, lines, estimates.of_ranking(ranking), as_json)

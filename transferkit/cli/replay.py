@@ -45,8 +45,8 @@ def _table(passes: tuple[Pass, ...]) -> Table:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("stage")
-    for title in (*(f"largest output, {one.precision}" for one in passes), "largest weight"):
+    for title in (*(f"largest output, {replayed.precision}" for replayed in passes), "largest weight"):
         table.add_column(title, justify="right")
     for stage, (_, weight) in passes[0].stages.items():
-        table.add_row(stage, *(f"{one.stages[stage][0]:.3g}" for one in passes), f"{weight:.3g}")
+        table.add_row(stage, *(f"{replayed.stages[stage][0]:.3g}" for replayed in passes), f"{weight:.3g}")
     return table

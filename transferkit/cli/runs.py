@@ -91,7 +91,7 @@ def run_recipe(
     from transferkit.models.backbones import card
 
     card(recipe.backbone.name)  # an unknown one is told before torch is loaded
-    with working(lambda: kept(out or recipe.default_folder)) as console:
+    with working(lambda: resume_advice(out or recipe.default_folder)) as console:
         from transferkit import estimates, report
         from transferkit import run as story
 
@@ -110,7 +110,7 @@ def print_estimate(recipe: recipes.Recipe, as_json: bool) -> None:
     print_dry_run(recipe, estimates.inputs_in_words([recipe]), estimates.estimate(recipe), as_json)
 
 
-def kept(folder: Path) -> str:
+def resume_advice(folder: Path) -> str:
     """What a stopped run has left, and how to go on from there."""
     if (folder / "checkpoint.safetensors").exists():
         return (

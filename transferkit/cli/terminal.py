@@ -16,15 +16,15 @@ from transferkit.runtime.errors import Stopped
 if TYPE_CHECKING:
     from transferkit.runtime.console import Console
 
-NOTHING_KEPT = "Stopped. Nothing was written; the same command starts again."
+NOTHING_WRITTEN = "Stopped. Nothing was written; the same command starts again."
 
 
 @contextmanager
-def working(kept: str | Callable[[], str] = NOTHING_KEPT) -> Iterator[Console]:
+def working(when_stopped: str | Callable[[], str] = NOTHING_WRITTEN) -> Iterator[Console]:
     """The part of a command that takes its time; torch is imported inside it.
 
     Args:
-        kept: What Ctrl-C leaves, and how to go on from there; a function where only the moment tells.
+        when_stopped: What Ctrl-C leaves, and how to go on from there; a function where only the moment tells.
 
     Raises:
         Stopped: With these words, at Ctrl-C.
@@ -36,7 +36,7 @@ def working(kept: str | Callable[[], str] = NOTHING_KEPT) -> Iterator[Console]:
         console.line("Starting (loading torch takes a few seconds) ...")
         yield console
     except KeyboardInterrupt:
-        raise Stopped(kept if isinstance(kept, str) else kept()) from None
+        raise Stopped(when_stopped if isinstance(when_stopped, str) else when_stopped()) from None
 
 
 def command_line() -> str:
@@ -54,7 +54,7 @@ def print_json(value: Any) -> None:
 
 
 def print_dry_run(
-    work: Recipe | RankingRecipe | Study, found: Sequence[str], estimates: str | Mapping[str, str], as_json: bool
+    work: Recipe | RankingRecipe | Study, inputs: Sequence[str], estimates: str | Mapping[str, str], as_json: bool
 ) -> None:
     """What would be run, for --dry-run: the recipe alone on stdout; beside it what was seen, and what it would cost."""
     from transferkit.estimates import announce
@@ -62,10 +62,10 @@ def print_dry_run(
 
     if as_json:
         name = "estimate" if isinstance(estimates, str) else "estimates"
-        print_json({"recipe": work.model_dump(mode="json"), name: estimates, "found": found})
+        print_json({"recipe": work.model_dump(mode="json"), name: estimates, "inputs": inputs})
         return
     print(dump(work), end="")
-    for line in (*found, *([estimates] if isinstance(estimates, str) else [])):
+    for line in (*inputs, *([estimates] if isinstance(estimates, str) else [])):
         Console().line(line)
     if not isinstance(estimates, str):
         announce(estimates, Console())

@@ -131,13 +131,13 @@ def _verdicts(
     ]
 
 
-def in_words(found: Prediction) -> str:
+def in_words(prediction: Prediction) -> str:
     """A prediction in columns: name, probability, and what would have been said of an unknown image."""
-    if not found.unknown:
-        return f"{found.name}\t{found.probability:.3f}"
+    if not prediction.unknown:
+        return f"{prediction.name}\t{prediction.probability:.3f}"
     return (
-        f"unknown\t{found.probability:.3f}\twould be {found.name}; "
-        f"more unusual than {found.percentile} % of the validation images ({found.score_name})"
+        f"unknown\t{prediction.probability:.3f}\twould be {prediction.name}; "
+        f"more unusual than {prediction.percentile} % of the validation images ({prediction.score_name})"
     )
 
 

@@ -69,9 +69,9 @@ def _seconds_per_image(
     """Of a batch of the run's own size; of a smaller one where that would take too long."""
     first = images(min(FIRST_IMAGES, batch_size))
     _seconds(work, first, runtime)
-    found = _seconds(work, first, runtime) / len(first)
-    if batch_size <= len(first) or found * batch_size > LONGEST_SECONDS:
-        return found
+    seconds = _seconds(work, first, runtime) / len(first)
+    if batch_size <= len(first) or seconds * batch_size > LONGEST_SECONDS:
+        return seconds
     whole = images(batch_size)
     _seconds(work, whole, runtime)
     return _seconds(work, whole, runtime) / batch_size

@@ -66,14 +66,14 @@ def estimates(
 ) -> dict[str, str]:
     """One paragraph for each arm of a study or ranking, and how often it is run."""
     times = "" if repeats == 1 else f" {repeats} times, once per seed."
-    told: dict[str, str] = {}
+    paragraphs: dict[str, str] = {}
     for name, recipe in recipes.items():
         try:
             require_weights(recipe)
-            told[name] = f"{estimate_one(recipe)}{times}"
+            paragraphs[name] = f"{estimate_one(recipe)}{times}"
         except TransferkitError as error:  # the other arms go on, as they do in the study
-            told[name] = f"cannot be estimated: {error}"
-    return told
+            paragraphs[name] = f"cannot be estimated: {error}"
+    return paragraphs
 
 
 def of_ranking(ranking: RankingRecipe) -> dict[str, str]:

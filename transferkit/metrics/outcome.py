@@ -20,8 +20,8 @@ def since_start(history: History) -> SinceStart | None:
     """How the result stands to the weights that training began with, on the same val images.
 
     The result is the epoch marked `is_result`. Where that one had learnt from val as well, it cannot be judged on val:
-    then the last epoch before stands in for it, and `is_result` of the answer is false. Accuracies are compared; the p-value is McNemar's
-    (mid-p), from the images gained and lost.
+    then the last epoch before stands in for it, and the answer's `is_result` is false. Accuracies are compared; the
+    p-value is McNemar's (mid-p), from the images gained and lost.
 
     Returns:
         None where there was no start to judge: a probe, no val images, a run of an earlier version.

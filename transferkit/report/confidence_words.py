@@ -11,9 +11,9 @@ from transferkit.report import number_words as words
 CLASSES_SHOWN = 10  # those whose answers keep their promise worst
 
 
-def calibration_words(found: Calibration) -> str:
+def calibration_words(calibration: Calibration) -> str:
     """Whether the calibration error differs from that of a calibrated classifier."""
-    return _against_chance(found.ece, found.ece_if_calibrated)
+    return _against_chance(calibration.ece, calibration.ece_if_calibrated)
 
 
 def _against_chance(value: float, band: Bounds | None) -> str:
@@ -23,25 +23,43 @@ def _against_chance(value: float, band: Bounds | None) -> str:
     return "not distinguishable from calibrated" if inside else f"a calibrated one stays below {words.percent(band[1])}"
 
 
-def calibration_table(found: Calibration) -> list[tuple[str, str, str, str]]:
+def calibration_table(calibration: Calibration) -> list[tuple[str, str, str, str]]:
     """Rows of name, value, value with the temperature, and what it means; rows without value are left out."""
-    equal_mass_note = _against_chance(found.ece_equal_mass, found.ece_equal_mass_if_calibrated)
+    equal_mass_note = _against_chance(calibration.ece_equal_mass, calibration.ece_equal_mass_if_calibrated)
     share, loss = words.percent, "{:.3f}".format
-    with_t = found.signed_overconfidence_with_temperature
+    with_t = calibration.signed_overconfidence_with_temperature
     rows: tuple[tuple[str, float | None, float | None, Callable[[float], str], str], ...] = (
-        ("NLL", found.nll, found.nll_with_temperature, loss, "nats; 0 is best"),
-        ("Brier score", found.brier, found.brier_with_temperature, loss, "0 is best, 2 worst"),
-        ("ECE, 15 bins", found.ece, found.ece_with_temperature, share, calibration_words(found)),
-        ("ECE, equal mass", found.ece_equal_mass, found.ece_equal_mass_with_temperature, share, equal_mass_note),
+        ("NLL", calibration.nll, calibration.nll_with_temperature, loss, "nats; 0 is best"),
+        ("Brier score", calibration.brier, calibration.brier_with_temperature, loss, "0 is best, 2 worst"),
+        ("ECE, 15 bins", calibration.ece, calibration.ece_with_temperature, share, calibration_words(calibration)),
+        (
+            "ECE, equal mass",
+            calibration.ece_equal_mass,
+            calibration.ece_equal_mass_with_temperature,
+            share,
+            equal_mass_note,
+        ),
         (
             "debiased RMS gap",
-            found.debiased_rms,
-            found.debiased_rms_with_temperature,
+            calibration.debiased_rms,
+            calibration.debiased_rms_with_temperature,
             share,
             "0 where chance explains it",
         ),
-        ("class-wise ECE", found.classwise_ece, found.classwise_ece_with_temperature, share, "mean over classes"),
-        ("over-confidence", found.signed_overconfidence, with_t, _points, "points, mean confidence less accuracy"),
+        (
+            "class-wise ECE",
+            calibration.classwise_ece,
+            calibration.classwise_ece_with_temperature,
+            share,
+            "mean over classes",
+        ),
+        (
+            "over-confidence",
+            calibration.signed_overconfidence,
+            with_t,
+            _points,
+            "points, mean confidence less accuracy",
+        ),
     )
     return [
         (name, written(value), "–" if scaled is None else written(scaled), note)
@@ -54,36 +72,37 @@ def _points(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
-def temperature_words(found: Calibration, val_images: int) -> str:
+def temperature_words(calibration: Calibration, val_images: int) -> str:
     """The temperature with its interval and n, or why there is none."""
-    if found.temperature is None:
-        return f"No temperature: it needs at least {found.temperature_needs} val images, and there are {val_images:,}."
-    interval = found.temperature_interval
+    if calibration.temperature is None:
+        needs = f"it needs at least {calibration.temperature_needs} val images"
+        return f"No temperature: {needs}, and there are {val_images:,}."
+    interval = calibration.temperature_interval
     bounds = f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     n = f", n = {val_images:,}" if val_images else ""
-    return f"Temperature T = {found.temperature:.2f}{bounds}, fitted on val{n}; above 1 it lowers confidence."
+    return f"Temperature T = {calibration.temperature:.2f}{bounds}, fitted on val{n}; above 1 it lowers confidence."
 
 
-def confidence_rows(found: Calibration) -> list[ClassCalibration]:
+def confidence_rows(calibration: Calibration) -> list[ClassCalibration]:
     """The classes whose answers keep their promise worst, by the size of the gap."""
-    return sorted(found.by_class, key=lambda row: -abs(row.gap))[:CLASSES_SHOWN]
+    return sorted(calibration.by_class, key=lambda row: -abs(row.gap))[:CLASSES_SHOWN]
 
 
-def selective(found: SelectiveResult) -> list[tuple[str, str]]:
+def selective(result: SelectiveResult) -> list[tuple[str, str]]:
     """How well confidence tells hits from mistakes, as pairs of name and words."""
     separation = "not defined: it needs hits and mistakes"
-    if found.error_auroc is not None:
-        separation = f"{found.error_auroc:.3f} (AUROC; 0.5 is chance)"
+    if result.error_auroc is not None:
+        separation = f"{result.error_auroc:.3f} (AUROC; 0.5 is chance)"
     return [
         ("hits above mistakes", separation),
-        ("AURC", f"{found.aurc:.3g}, mean error rate over all coverages"),
-        ("AUGRC", f"{found.augrc:.3g}, mean share answered and wrong"),
+        ("AURC", f"{result.aurc:.3g}, mean error rate over all coverages"),
+        ("AUGRC", f"{result.augrc:.3g}, mean share answered and wrong"),
     ]
 
 
-def guarantees(found: SelectiveResult) -> list[tuple[str, str]]:
+def guarantees(result: SelectiveResult) -> list[tuple[str, str]]:
     """For each error rate that may be promised, what has to be left unanswered."""
-    return [(f"errors ≤ {100 * point.target:g} %", _guarantee(point)) for point in found.guaranteed]
+    return [(f"errors ≤ {100 * point.target:g} %", _guarantee(point)) for point in result.guaranteed]
 
 
 def _guarantee(point: Guarantee) -> str:

@@ -38,11 +38,11 @@ def spotlit(picture: npt.NDArray[np.uint8], places: npt.NDArray[np.uint8], crop:
     from PIL import Image
 
     height, width = picture.shape[1:]
-    seen = (max(1, round(width * crop)), max(1, round(height * crop)))
+    visible_px = (max(1, round(width * crop)), max(1, round(height * crop)))
     light = Image.new("L", (width, height))
     light.paste(
-        Image.fromarray(places).resize(seen, Image.Resampling.BILINEAR),
-        ((width - seen[0]) // 2, (height - seen[1]) // 2),
+        Image.fromarray(places).resize(visible_px, Image.Resampling.BILINEAR),
+        ((width - visible_px[0]) // 2, (height - visible_px[1]) // 2),
     )
     strength = DARKEST + (1 - DARKEST) * np.asarray(light, np.float32) / 255
     lit: npt.NDArray[np.uint8] = np.round(picture * strength).astype(np.uint8)

@@ -47,15 +47,15 @@ def sentences(content: Content) -> list[str]:
     """What the drawing shows, as far as its intervals carry it, and what it does not say."""
     rows = rows_of(content)
     first, last = rows[0], rows[-1]
-    told = [_trend(title, rows, accuracies) for title, accuracies in accuracies_of(rows).items()]
+    lines = [_trend(title, rows, accuracies) for title, accuracies in accuracies_of(rows).items()]
     if _is_learnt(last) and _is_above(last.given, first.given) and _never_falls(rows) and _shrinks(first, last):
-        told.append(
+        lines.append(
             "With the given weights a linear probe tells the classes apart better from deeper layers, while receptive "
             "fields grow and maps shrink: features become more abstract."
         )
     if last.random:
-        told.append(_gain(last, last.random))
-    return told
+        lines.append(_gain(last, last.random))
+    return lines
 
 
 def _trend(name: str, rows: Sequence[ProbedLayer], accuracies: Sequence[ProbeAccuracy]) -> str:
@@ -76,9 +76,9 @@ def _gain(last: ProbedLayer, random: ProbeAccuracy) -> str:
     return f"At {last.layer}, the given weights are not shown to be better than random ones ({points:+.1f} points)."
 
 
-def _is_above(one: ProbeAccuracy, other: ProbeAccuracy) -> bool:
+def _is_above(probe: ProbeAccuracy, other: ProbeAccuracy) -> bool:
     """Whether two intervals leave a gap; a careful reading, as both were measured on the same images."""
-    return one.interval[0] > other.interval[1]
+    return probe.interval[0] > other.interval[1]
 
 
 def _is_learnt(row: ProbedLayer) -> bool:
@@ -88,7 +88,7 @@ def _is_learnt(row: ProbedLayer) -> bool:
 
 def _never_falls(rows: Sequence[ProbedLayer]) -> bool:
     """Whether no layer is shown to be worse than the one before."""
-    return not any(_is_above(one.given, other.given) for one, other in pairwise(rows))
+    return not any(_is_above(layer.given, deeper.given) for layer, deeper in pairwise(rows))
 
 
 def _shrinks(first: ProbedLayer, last: ProbedLayer) -> bool:
@@ -226,11 +226,11 @@ def _accuracy_panel(rows: Sequence[ProbedLayer], across: Sequence[float]) -> lis
     for series, (title, probes) in enumerate(networks.items()):
         points = [(x, up(probe.accuracy)) for x, probe in zip(across, probes, strict=True)]
         ranges = [_range(x, *map(up, probe.interval)) for x, probe in zip(across, probes, strict=True)]
-        told = [
+        titles = [
             f"{row.layer}, {title}: {_accuracy(probe)}, n = {probe.n:,}"
             for row, probe in zip(rows, probes, strict=True)
         ]
-        parts.append(_series(series, [*ranges, _line(points), *_dots(points, told), _legend(series, title)]))
+        parts.append(_series(series, [*ranges, _line(points), *_dots(points, titles), _legend(series, title)]))
     return parts
 
 
@@ -250,9 +250,9 @@ def _size_panel(rows: Sequence[ProbedLayer], across: Sequence[float]) -> list[Ma
             _text(x + 6, y + (-5 if value >= (other or 0) else 14), str(value), "start")
             for x, y, value, other in points
         ]
-        told = [f"{name}: {value}" for *_, value, _ in points]
+        titles = [f"{name}: {value}" for *_, value, _ in points]
         places = [(x, y) for x, y, *_ in points]
-        parts.append(_series(series, [_line(places), *_dots(places, told), *numbers, _legend(series, name)]))
+        parts.append(_series(series, [_line(places), *_dots(places, titles), *numbers, _legend(series, name)]))
     return parts
 
 
@@ -284,9 +284,9 @@ def _line(points: Sequence[tuple[float, float]]) -> Markup:
     return Markup('<polyline class="line" points="{}"/>').format(joined)
 
 
-def _dots(points: Sequence[tuple[float, float]], told: Sequence[str]) -> list[Markup]:
+def _dots(points: Sequence[tuple[float, float]], titles: Sequence[str]) -> list[Markup]:
     dot = Markup('<circle class="dot" cx="{}" cy="{}" r="3.6"><title>{}</title></circle>')
-    return [dot.format(round(x, 1), y, text) for (x, y), text in zip(points, told, strict=True)]
+    return [dot.format(round(x, 1), y, text) for (x, y), text in zip(points, titles, strict=True)]
 
 
 def _series(number: int, parts: Sequence[Markup]) -> Markup:

@@ -27,8 +27,8 @@ def markdown(content: Content) -> str:
     if content.scores:
         parts += _scores(content, content.scores)
     if layers.rows_of(content):
-        told = [*layers.sentences(content), *layers.caveats(content)]
-        parts += ["## Layers", table(*layers.markdown_rows(content)), "\n".join(f"- {escaped(line)}" for line in told)]
+        lines = [*layers.sentences(content), *layers.caveats(content)]
+        parts += ["## Layers", table(*layers.markdown_rows(content)), "\n".join(f"- {escaped(line)}" for line in lines)]
     if counts := sentences.neighbours_in_words(content):
         parts += ["## Number of neighbours", "\n".join(f"- {escaped(line)}" for line in counts)]
     parts += ["## What was done", code_block(sentences.command(content)), _bullets(done(content))]

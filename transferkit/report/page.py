@@ -191,8 +191,8 @@ def layer_section(content: Content) -> dict[str, Any] | None:
     if not layers.rows_of(content):
         return None
     header, cells = layers.markdown_rows(content)
-    told = {"sentences": layers.sentences(content), "caveats": layers.caveats(content)}
-    return {"drawing": layers.drawing(content), "header": header, "rows": cells, **told}
+    words = {"sentences": layers.sentences(content), "caveats": layers.caveats(content)}
+    return {"drawing": layers.drawing(content), "header": header, "rows": cells, **words}
 
 
 def opened(content: Content) -> dict[str, Any]:
@@ -309,9 +309,9 @@ def _probe(probe: ProbeFacts) -> str:
     return f"C = {probe.C:.3g}, chosen by {probe.chosen_by}{warning}"
 
 
-def environment(found: Environment | None) -> list[tuple[str, str]]:
+def environment(machine: Environment | None) -> list[tuple[str, str]]:
     """Versions, device, precision and threads as pairs of name and words."""
-    if found is None:
+    if machine is None:
         return []
-    flat = {name: value for name, value in vars(found).items() if name != "packages" and value is not None}
-    return [(name, str(value)) for name, value in {**flat, **found.packages}.items()]
+    flat = {name: value for name, value in vars(machine).items() if name != "packages" and value is not None}
+    return [(name, str(value)) for name, value in {**flat, **machine.packages}.items()]

@@ -22,18 +22,18 @@ def map_svg(content: Content, rows: Mapping[int, int]) -> Markup:
         content: With a map and outputs.
         rows: Row in the page's list of images by position in the test outputs.
     """
-    test, found = content.test, content.feature_map
-    if test is None or found is None or not len(found.indices):
+    test, feature_map = content.test, content.feature_map
+    if test is None or feature_map is None or not len(feature_map.indices):
         return Markup("")
-    x = MARGIN + found.places[:, 0] * (WIDTH - 2 * MARGIN)
-    y = MARGIN + found.places[:, 1] * (HEIGHT - 2 * MARGIN)
-    labels = test.require_labels()[found.indices]
-    wrong = test.predictions[found.indices] != labels
+    x = MARGIN + feature_map.places[:, 0] * (WIDTH - 2 * MARGIN)
+    y = MARGIN + feature_map.places[:, 1] * (HEIGHT - 2 * MARGIN)
+    labels = test.require_labels()[feature_map.indices]
+    wrong = test.predictions[feature_map.indices] != labels
     points = [
         f'<circle class="{_colour(label, len(test.class_names))}{" miss" * miss}" data-image="{rows[index]}" '
         f'data-class="{label}" cx="{across:.1f}" cy="{down:.1f}" r="{4 if miss else 3.2}"/>'
         for index, label, miss, across, down in sorted(
-            zip(found.indices.tolist(), labels.tolist(), wrong.tolist(), x.tolist(), y.tolist(), strict=True),
+            zip(feature_map.indices.tolist(), labels.tolist(), wrong.tolist(), x.tolist(), y.tolist(), strict=True),
             key=lambda point: point[2],  # mistakes on top
         )
         if index in rows
@@ -64,12 +64,12 @@ def _names(test: Outputs, labels: np.ndarray, wrong: np.ndarray, x: np.ndarray, 
 
 def map_words(content: Content) -> str:
     """What the map shows, with n, or why there is none."""
-    found, n = content.feature_map, content.scores.n if content.scores else 0
-    if found is None or content.test is None:
+    feature_map, n = content.feature_map, content.scores.n if content.scores else 0
+    if feature_map is None or content.test is None:
         return ""
-    if found.reason:
-        return f"There is no map: {found.reason}."
-    among = f"{len(found.indices):,} of {n:,}" if len(found.indices) < n else f"all {n:,}"
+    if feature_map.reason:
+        return f"There is no map: {feature_map.reason}."
+    among = f"{len(feature_map.indices):,} of {n:,}" if len(feature_map.indices) < n else f"all {n:,}"
     few = len(content.class_names) <= COLOURED_UP_TO
     colours = "Coloured by label" if few else "The dots of one label light up together"
     return (

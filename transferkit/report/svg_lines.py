@@ -107,8 +107,8 @@ def drawn_line(
     points = [frame.place(x, y) for x, y in zip(line.xs, line.ys, strict=True)]
     drawn = Markup('<polyline class="line" points="{}"/>').format(" ".join(f"{x},{y}" for x, y in points))
     if len(points) <= dotted_up_to:
-        told = [f"{line.name} {x_title} {x:.4g}: {written(y)}".strip() for x, y in zip(line.xs, line.ys, strict=True)]
-        drawn += Markup("").join(_dot(point, text) for point, text in zip(points, told, strict=True))
+        titles = [f"{line.name} {x_title} {x:.4g}: {written(y)}".strip() for x, y in zip(line.xs, line.ys, strict=True)]
+        drawn += Markup("").join(_dot(point, text) for point, text in zip(points, titles, strict=True))
     return Markup('<g class="s{}">{}</g>').format(colour, drawn)
 
 

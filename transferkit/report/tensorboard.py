@@ -91,9 +91,9 @@ def scalars(run: Run) -> Iterator[tuple[str, float, int, float]]:
 
 def _write_pictures(run: Run, writer: SummaryWriter, epoch: int) -> None:
     writer.add_image("test/confusion matrix", _confusion(run), epoch, dataformats="HWC")
-    kept = run.thumbnails()
+    thumbnails = run.thumbnails()
     rows = [row.index for row in run.evaluation.test.most_confident_mistakes[:PICTURES]]
-    pictures = [kept[index] for index in rows if index in kept]
+    pictures = [thumbnails[index] for index in rows if index in thumbnails]
     if pictures:
         writer.add_images("test/most confident mistakes", np.stack(pictures), epoch)
 

@@ -66,8 +66,8 @@ def precision_words(classifier: Classifier, precision: Precision) -> list[str]:
         return []
     images = torch.randint(0, 256, NOISE, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     exact, rounded = (
-        FastClassifier(classifier, Runtime(torch.device("cpu"), each, 1), SILENT)(images)[1]
-        for each in ("fp32", precision)
+        FastClassifier(classifier, Runtime(torch.device("cpu"), arithmetic, 1), SILENT)(images)[1]
+        for arithmetic in ("fp32", precision)
     )
     difference = float((exact - rounded).abs().max() / exact.abs().max())
     return [

@@ -58,10 +58,10 @@ def library(name: str) -> str:
     Raises:
         TransferkitError: If the network is in neither.
     """
-    found = card(name).source
-    if found not in ("torchvision", "timm"):
+    source = card(name).source
+    if source not in ("torchvision", "timm"):
         raise TransferkitError(f"{name} is in no other library, so there is no class to load it. Use --to onnx.")
-    return found
+    return source
 
 
 def constructor(name: str, num_classes: int) -> str:
@@ -98,11 +98,11 @@ def state_dict(classifier: Classifier, twin: nn.Module, name: str) -> dict[str, 
     head = classifier.head.state_dict()
     layer = head_name(twin, head["weight"].shape, tensors)
     tensors |= {f"{layer}.{key}": value for key, value in head.items()}
-    found = {key: tuple(value.shape) for key, value in tensors.items()}
-    differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+    given = {key: tuple(value.shape) for key, value in tensors.items()}
+    differing = sorted(key for key in expected.keys() | given.keys() if expected.get(key) != given.get(key))
     if differing:
         raise TransferkitError(
-            f"This {name} is not built as {library(name)}'s: {differing[0]} is {found.get(differing[0], 'missing')}, "
+            f"This {name} is not built as {library(name)}'s: {differing[0]} is {given.get(differing[0], 'missing')}, "
             f"there {expected.get(differing[0], 'missing')} ({len(differing)} differ; a stem for small images does "
             "that). Use --to onnx."
         )
