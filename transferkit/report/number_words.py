@@ -20,6 +20,16 @@ def percent(share: float | None) -> str:
     return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
 
 
+def rounded_percent(share: float) -> str:
+    """A share in [0, 1] as whole per cent, with a decimal below 10 %, for running text.
+
+    Example:
+        >>> rounded_percent(0.823), rounded_percent(0.0004), rounded_percent(0.9996)
+        ('82 %', '< 0.1 %', '> 99.9 %')
+    """
+    return f"{100 * share:.0f} %" if 0.1 <= share <= 0.999 or share in (0, 1) else percent(share)
+
+
 def percent_interval(interval: Sequence[float] | None) -> str:
     """An interval of shares as per cent, for reading.
 

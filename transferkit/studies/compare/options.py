@@ -53,8 +53,8 @@ class Arms:
         for backbone in weighted(self.backbones, self.weights):
             for name, method in self._lengths():
                 is_random = not METHOD_MODELS[method["name"]].starts_from_pretrained
-                kept = {"name": backbone["name"]} if is_random else dict(backbone)
-                values = {"backbone": kept, "method": method}
+                backbone_keys = {"name": backbone["name"]} if is_random else dict(backbone)
+                values = {"backbone": backbone_keys, "method": method}
                 label = self._label(backbone, name)
                 if label in arms and arms[label] != values:
                     label = f"{label}-{NO_FILE_SIGNS.sub('-', str(backbone.get('weights', 'imagenet')))}"

@@ -105,11 +105,11 @@ def arms_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
     groups: list[tuple[dict[str, Any], list[Run]]] = []
     for run in runs:
         experiment = _flat(run.recipe.model_dump(mode="json", exclude=NOT_THE_EXPERIMENT))
-        found = next((members for known, members in groups if known == experiment), None)
-        if found is None:
+        members_alike = next((members for known, members in groups if known == experiment), None)
+        if members_alike is None:
             groups.append((experiment, [run]))
         else:
-            found.append(run)
+            members_alike.append(run)
     if len(groups) < 2:
         raise TransferkitError(
             f"{len(runs)} run{'s' * (len(runs) > 1)} with one recipe apart from the seed: there is nothing to compare. "
@@ -135,13 +135,17 @@ def _require_other_seeds(members: Sequence[Run]) -> None:
 
 def _labels(experiments: Sequence[Mapping[str, Any]]) -> list[str]:
     """Method and backbone of each, and the keys that tell apart those of the same method and backbone."""
-    short = [f"{each['method.name']}-{each['backbone.name']}".replace("/", "-") for each in experiments]
+    short = [
+        f"{experiment['method.name']}-{experiment['backbone.name']}".replace("/", "-") for experiment in experiments
+    ]
     labels = []
-    for each, label in zip(experiments, short, strict=True):
+    for experiment, label in zip(experiments, short, strict=True):
         alike = [other for other, its in zip(experiments, short, strict=True) if its == label]
-        keys = sorted({key for other in alike for key in {*other, *each} if other.get(key) != each.get(key)})
-        told = ", ".join(f"{key.rpartition('.')[2]}={_brief(each.get(key))}" for key in keys[:3])
-        labels.append(f"{label} ({told})" if keys else label)
+        keys = sorted(
+            {key for other in alike for key in {*other, *experiment} if other.get(key) != experiment.get(key)}
+        )
+        distinguishing = ", ".join(f"{key.rpartition('.')[2]}={_brief(experiment.get(key))}" for key in keys[:3])
+        labels.append(f"{label} ({distinguishing})" if keys else label)
     return labels if len(set(labels)) == len(labels) else [f"{label} {i}" for i, label in enumerate(labels, 1)]
 
 

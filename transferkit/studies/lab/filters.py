@@ -74,12 +74,12 @@ def as_pictures(filters: Tensor) -> Floats:
 @torch.no_grad()
 def stage_maps(classifier: Classifier, pixels: npt.NDArray[np.uint8]) -> dict[str, Floats]:
     """What each stage makes of an image (3, H, W): maps (C, h, w) by stage; stages without maps are left out."""
-    found: dict[str, Floats] = {}
+    maps: dict[str, Floats] = {}
 
     def keep(stage: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
-                found[stage] = output[0].float().numpy()
+                maps[stage] = output[0].float().numpy()
 
         return hook
 
@@ -90,7 +90,7 @@ def stage_maps(classifier: Classifier, pixels: npt.NDArray[np.uint8]) -> dict[st
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return maps
 
 
 def draw(classifier: Classifier, image: Path | None, path: Path) -> str:
@@ -109,13 +109,13 @@ def draw(classifier: Classifier, image: Path | None, path: Path) -> str:
 
     with mpl.rc_context(STYLE):
         if image is None:
-            figure, told = _filters_figure(as_pictures(first_filters(classifier)))
+            figure, sentence = _filters_figure(as_pictures(first_filters(classifier)))
         else:
             pixels = decode(image, classifier.input_spec.size, "squash")
-            figure, told = _maps_figure(pixels, stage_maps(classifier, pixels))
+            figure, sentence = _maps_figure(pixels, stage_maps(classifier, pixels))
         FigureCanvasAgg(figure)
         write_atomically(path, lambda temporary: figure.savefig(temporary, format=suffix))
-    return told
+    return sentence
 
 
 def _filters_figure(pictures: Floats) -> tuple[Any, str]:

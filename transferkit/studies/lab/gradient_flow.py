@@ -192,7 +192,7 @@ def gradient_norms(classifier: Classifier, images: Images, device: torch.device)
 def summary(flows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One network: layers, norms per seed, and how the first third of its layers compares with the last third."""
     layers = flows[0]["layers"]
-    found: dict[str, Any] = {
+    network_summary: dict[str, Any] = {
         "layers": list(layers),
         "shapes": list(layers.values()),
         "loss": [flow["loss"] for flow in flows],
@@ -201,8 +201,8 @@ def summary(flows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         norms = [flow[moment]["norm"] for flow in flows]
         relative = [flow[moment]["relative"] for flow in flows]
         ratios = [first_over_last(row) for row in relative]
-        found[moment] = {"norm": norms, "relative": relative, "first_over_last": over_seeds(ratios)}
-    return found
+        network_summary[moment] = {"norm": norms, "relative": relative, "first_over_last": over_seeds(ratios)}
+    return network_summary
 
 
 def first_over_last(values: Sequence[float]) -> float:
@@ -222,15 +222,15 @@ def comparisons(networks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any
 
     The twins have the same layers with the same shapes, so plain norms can be compared, seed by seed.
     """
-    found = []
+    compared = []
     for name in networks:
         twin = name.replace("plain", "resnet")
         if name.startswith("plain") and twin in networks:
             for moment in MOMENTS:
                 pairs = zip(networks[name][moment]["norm"], networks[twin][moment]["norm"], strict=True)
                 ratios = [early_ratio(plain, residual) for plain, residual in pairs]
-                found.append({"plain": name, "residual": twin, "moment": moment, **over_seeds(ratios)})
-    return found
+                compared.append({"plain": name, "residual": twin, "moment": moment, **over_seeds(ratios)})
+    return compared
 
 
 def early_ratio(plain: Sequence[float], residual: Sequence[float]) -> float:

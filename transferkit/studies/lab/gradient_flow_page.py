@@ -34,12 +34,12 @@ def moments(flow: Flow) -> dict[str, str]:
 
 def sentences(flow: Flow) -> list[str]:
     """What the measurement shows of each pair of twins and along each plain network, and nothing more."""
-    told = [comparison(row, moments(flow)[row["moment"]], flow["seeds"]) for row in flow["comparisons"]]
+    lines = [comparison(row, moments(flow)[row["moment"]], flow["seeds"]) for row in flow["comparisons"]]
     plain = dict.fromkeys(row["plain"] for row in flow["comparisons"])
-    return told + [along(name, flow["networks"][name], moments(flow)) for name in plain]
+    return lines + [along(name, flow["networks"][name], moments(flow)) for name in plain]
 
 
-def along(name: str, found: Mapping[str, Any], moment_words: Mapping[str, str]) -> str:
+def along(name: str, norms: Mapping[str, Any], moment_words: Mapping[str, str]) -> str:
     """How the gradients of one network change on their way from its last layers to its first.
 
     Example:
@@ -47,7 +47,7 @@ def along(name: str, found: Mapping[str, Any], moment_words: Mapping[str, str]) 
         >>> along("plain56", found, {"start": "before training", "trained": "after 1 epoch"})
         'on the way to the image, gradients of plain56 grow 510 times before training, shrink to 0.085 after 1 epoch.'
     """
-    ratios = {words: found[moment]["first_over_last"]["mean"] for moment, words in moment_words.items()}
+    ratios = {words: norms[moment]["first_over_last"]["mean"] for moment, words in moment_words.items()}
     parts = [
         f"{'grow' if r >= 1 else 'shrink to'} {number(r)}{' times' if r >= 1 else ''} {w}" for w, r in ratios.items()
     ]
@@ -101,13 +101,18 @@ def notes(flow: Flow) -> list[str]:
 def rows(flow: Flow) -> list[list[str]]:
     """Network, layers, first over last third at both moments, loss of the last epoch."""
     return [
-        [name, str(len(found["layers"])), *(_ratio(found[moment]) for moment in moments(flow)), _loss(found["loss"])]
-        for name, found in flow["networks"].items()
+        [
+            name,
+            str(len(network["layers"])),
+            *(_ratio(network[moment]) for moment in moments(flow)),
+            _loss(network["loss"]),
+        ]
+        for name, network in flow["networks"].items()
     ]
 
 
-def _ratio(found: Mapping[str, Any]) -> str:
-    ratio = found["first_over_last"]
+def _ratio(norms: Mapping[str, Any]) -> str:
+    ratio = norms["first_over_last"]
     return f"{number(ratio['mean'])} ({number(ratio['low'])}-{number(ratio['high'])})"
 
 
@@ -127,8 +132,8 @@ def verdict(flow: Flow) -> RenderableType:
         table.add_column(title, justify="right" if index else "left")
     for row in rows(flow):
         table.add_row(*map(printable, row))
-    told = [Text(sentence[0].upper() + sentence[1:], style="bold") for sentence in sentences(flow)]
-    return Group(*told, Text(), table, Text(), *(Text(note) for note in notes(flow)))
+    lines = [Text(sentence[0].upper() + sentence[1:], style="bold") for sentence in sentences(flow)]
+    return Group(*lines, Text(), table, Text(), *(Text(note) for note in notes(flow)))
 
 
 def geometric_means(norms: Sequence[Sequence[float]]) -> list[float]:
@@ -153,8 +158,8 @@ def page(flow: Flow) -> str:
 
 def _drawing(flow: Flow, moment: str, title: str) -> Markup:
     lines = []
-    for name, found in flow["networks"].items():
-        norms = geometric_means(found[moment]["norm"])
+    for name, network in flow["networks"].items():
+        norms = geometric_means(network[moment]["norm"])
         lines.append(Line(list(range(1, len(norms) + 1)), [math.log10(value) for value in norms], name))
     return curve(lines, f"Gradient norm per layer, {title}", lambda y: number(10**y), "layer", dotted_up_to=0)
 
@@ -176,8 +181,8 @@ def draw(flow: Flow, path: Path) -> None:
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (moment, title) in zip(panels, moments(flow).items(), strict=True):
-            for index, (name, found) in enumerate(flow["networks"].items()):
-                _draw_line(axes, found[moment]["norm"], name, index)
+            for index, (name, network) in enumerate(flow["networks"].items()):
+                _draw_line(axes, network[moment]["norm"], name, index)
             axes.set(yscale="log", xlabel="layer, from the image to the head", title=title)
         panels[0].set_ylabel("gradient norm")
         panels[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -168,14 +168,14 @@ def _conformal(val: Outputs, test: Outputs, alpha: float) -> CandidateSets:
     calibration = conformal.calibrate_lac(val, alpha)
     if calibration.reason:
         return CandidateSets(alpha, calibration.n, calibration.reason)
-    found = conformal.set_quality(conformal.lac_sets(calibration, test), test)
-    worst = found.worst_coverage
+    quality = conformal.set_quality(conformal.lac_sets(calibration, test), test)
+    worst = quality.worst_coverage
     return CandidateSets(
         alpha=alpha,
         n_val=calibration.n,
-        coverage=as_share(found.coverage),
-        mean_size=found.mean_size,
-        empty=as_share(found.empty),
-        single=as_share(found.single),
-        worst_class=WorstClass(found.worst_class, worst.value if worst else None),
+        coverage=as_share(quality.coverage),
+        mean_size=quality.mean_size,
+        empty=as_share(quality.empty),
+        single=as_share(quality.single),
+        worst_class=WorstClass(quality.worst_class, worst.value if worst else None),
     )

@@ -144,12 +144,12 @@ def adjusted(rows: Sequence[ComparedMeasure]) -> tuple[ComparedMeasure, ...]:
     """The rows, their differences adjusted together by Holm."""
     p_values = iter(holm([difference.p for row in rows for difference in row.differences if difference]))
 
-    def told(difference: MeasureDifference) -> MeasureDifference:
+    def tested(difference: MeasureDifference) -> MeasureDifference:
         p = float(next(p_values))
         return replace(difference, p_holm=p, shown=p < ALPHA)
 
     return tuple(
-        replace(row, differences=tuple(difference and told(difference) for difference in row.differences))
+        replace(row, differences=tuple(difference and tested(difference) for difference in row.differences))
         for row in rows
     )
 
@@ -159,9 +159,9 @@ def scatter(limits: Sequence[RunLimits]) -> Iterator[ScatterPoint]:
     for run in limits:
         for row in run.report.shift:
             yield ScatterPoint(row.name, run.name, row.own.value, row.accuracy.value)
-        found = run.report.corruptions
-        if isinstance(found, CorruptionReport):
-            yield ScatterPoint("corrupted images", run.name, found.clean.value, found.mca)
+        corruptions = run.report.corruptions
+        if isinstance(corruptions, CorruptionReport):
+            yield ScatterPoint("corrupted images", run.name, corruptions.clean.value, corruptions.mca)
 
 
 def methods(limits: Sequence[RunLimits]) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ def measures(limits: Sequence[RunLimits], seed: int) -> Iterator[ComparedMeasure
         yield _row(
             "corrupted images",
             "accuracy",
-            [each.scores["corruptions.right"] for each in limits],
+            [run.scores["corruptions.right"] for run in limits],
             _mean_difference,
             seed,
         )
@@ -212,20 +212,20 @@ def _common(limits: Sequence[RunLimits], prefix: str) -> list[str]:
 
 
 def _is_common(key: str, limits: Sequence[RunLimits]) -> bool:
-    if any(key not in each.scores for each in limits):
+    if any(key not in run.scores for run in limits):
         return False
-    return all(np.array_equal(limits[0].scores[key], each.scores[key]) for each in limits)
+    return all(np.array_equal(limits[0].scores[key], run.scores[key]) for run in limits)
 
 
 def _accuracy(name: str, part: str, limits: Sequence[RunLimits], seed: int) -> ComparedMeasure:
-    right = [each.scores[f"{part}.prediction"] == each.scores[f"{part}.label"] for each in limits]
+    right = [run.scores[f"{part}.prediction"] == run.scores[f"{part}.label"] for run in limits]
     return _row(name, "accuracy", right, _accuracy_difference, seed)
 
 
 def _auroc(name: str, score: str, limits: Sequence[RunLimits], seed: int) -> ComparedMeasure | None:
-    if not _is_common(f"{name}.ids", limits) or any(f"{name}.{score}" not in each.scores for each in limits):
+    if not _is_common(f"{name}.ids", limits) or any(f"{name}.{score}" not in run.scores for run in limits):
         return None
-    pairs = [(each.scores[f"test.{score}"], each.scores[f"{name}.{score}"]) for each in limits]
+    pairs = [(run.scores[f"test.{score}"], run.scores[f"{name}.{score}"]) for run in limits]
     values = tuple(value for pair in pairs if (value := auroc(*pair).value) is not None)
     if len(values) < len(pairs):
         return None
@@ -234,14 +234,14 @@ def _auroc(name: str, score: str, limits: Sequence[RunLimits], seed: int) -> Com
 
 
 def _held_out(limits: Sequence[RunLimits], seed: int) -> ComparedMeasure | None:
-    found = [held_out for run in limits if isinstance(held_out := run.report.leave_out, HeldOutReport)]
-    if len(found) < len(limits) or len({held_out.score for held_out in found}) > 1:
+    reports = [held_out for run in limits if isinstance(held_out := run.report.leave_out, HeldOutReport)]
+    if len(reports) < len(limits) or len({held_out.score for held_out in reports}) > 1:
         return None
-    score = found[0].score
-    by_class = [{row.held_out: row.scores[score].auroc for row in held_out.rows} for held_out in found]
-    if any(set(each) != set(by_class[0]) for each in by_class):
+    score = reports[0].score
+    by_class = [{row.held_out: row.scores[score].auroc for row in held_out.rows} for held_out in reports]
+    if any(set(aurocs) != set(by_class[0]) for aurocs in by_class):
         return None
-    values = [np.array([each[key] for key in sorted(by_class[0])]) for each in by_class]
+    values = [np.array([aurocs[key] for key in sorted(by_class[0])]) for aurocs in by_class]
     return _row("held-out classes", f"AUROC, {score}", values, _mean_difference, seed)
 
 
@@ -249,13 +249,13 @@ def _row(
     name: str, unit: str, values: Sequence[Any], difference: Callable[[Any, Any, int], MeasureDifference], seed: int
 ) -> ComparedMeasure:
     first = values[0]
-    differences = (None, *(difference(each, first, seed) for each in values[1:]))
-    return ComparedMeasure(name, unit, len(first), tuple(float(np.mean(each)) for each in values), differences)
+    differences = (None, *(difference(value, first, seed) for value in values[1:]))
+    return ComparedMeasure(name, unit, len(first), tuple(float(np.mean(value)) for value in values), differences)
 
 
 def _accuracy_difference(run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], _: int) -> MeasureDifference:
-    found = paired_difference(run[None], first[None], "images")
-    return MeasureDifference(found.difference, found.interval.bounds, found.p)
+    paired = paired_difference(run[None], first[None], "images")
+    return MeasureDifference(paired.difference, paired.interval.bounds, paired.p)
 
 
 def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64], seed: int) -> MeasureDifference:
@@ -271,14 +271,14 @@ def _mean_difference(run: npt.NDArray[np.float64], first: npt.NDArray[np.float64
 
 
 def _auroc_difference(run: Any, first: Any, seed: int) -> MeasureDifference:
-    found = auroc_difference(run[0], run[1], first[0], first[1], seed)
-    return MeasureDifference(found.difference, found.interval.bounds, found.p_value)
+    measured = auroc_difference(run[0], run[1], first[0], first[1], seed)
+    return MeasureDifference(measured.difference, measured.interval.bounds, measured.p_value)
 
 
 def verdict(rows: Sequence[ComparedMeasure], names: Sequence[str]) -> list[str]:
     """One sentence per run: where it is better and worse than the first; the last says how that was tested."""
     sentences = [_sentence(index, rows, names) for index in range(1, len(names))]
-    return [*[f"{each}." for each in sentences[:-1]], f"{sentences[-1]} ({len(rows)} measures, Holm)."]
+    return [*[f"{sentence}." for sentence in sentences[:-1]], f"{sentences[-1]} ({len(rows)} measures, Holm)."]
 
 
 def _sentence(index: int, rows: Sequence[ComparedMeasure], names: Sequence[str]) -> str:

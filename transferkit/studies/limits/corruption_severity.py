@@ -155,10 +155,10 @@ def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, consol
     clean = outputs_of(subject.test, images)
     versions = [(name, severity) for name in names for severity in severities]
     answers = collect_answers(subject, images, versions, settings, console)
-    found = {version: outputs for version, (outputs, _) in answers.items()}
+    outputs_of_version = {version: outputs for version, (outputs, _) in answers.items()}
     report = corruption_report(subject, images, answers, settings)
-    right = np.mean([part.is_right for part in found.values()], axis=0)
-    arrays = {"corruptions.right": right, "corruptions.ids": np.array(next(iter(found.values())).ids)}
+    right = np.mean([part.is_right for part in outputs_of_version.values()], axis=0)
+    arrays = {"corruptions.right": right, "corruptions.ids": np.array(next(iter(outputs_of_version.values())).ids)}
     breaking = {row.name: row.breaking_point for row in report.corruptions}
     if settings.cifar10c is not None:  # the authors' files are in their own order
         return Corrupted(report, arrays)
@@ -166,7 +166,7 @@ def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, consol
     def pixels_of(version: tuple[str, int], index: int) -> Pixels:
         return one_image(images, *version, settings.seed, index)
 
-    return Corrupted(report, arrays, strips(images, clean, found, breaking, pixels_of))
+    return Corrupted(report, arrays, strips(images, clean, outputs_of_version, breaking, pixels_of))
 
 
 def corruption_report(
@@ -175,7 +175,7 @@ def corruption_report(
     """What the network's answers to every version of the images come to."""
     clean = outputs_of(subject.test, images)
     names, severities = (tuple(dict.fromkeys(part)) for part in zip(*answers, strict=True))
-    cells = [_cell(version, kept, outputs, clean) for version, (outputs, kept) in answers.items()]
+    cells = [_cell(version, accepted, outputs, clean) for version, (outputs, accepted) in answers.items()]
     means = _means({version: outputs for version, (outputs, _) in answers.items()}, clean, settings.seed)
     return CorruptionReport(
         recipe=recipe_words(subject, settings),
@@ -218,16 +218,16 @@ def collect_answers(
     if not missing:
         return {version: collect_version(subject, images, *version, settings) for version in versions}
     subject.store.expect(missing)
-    found = {}
+    answers = {}
     with console.progress("corruptions", missing) as progress:
         for name, severity in versions:
             progress.advance(0, f"{name} {severity}")
             started = time.perf_counter()
-            found[name, severity] = collect_version(subject, images, name, severity, settings, progress)
-            seconds_left = (time.perf_counter() - started) * (len(versions) - len(found))
-            if len(found) == 2 and seconds_left > LONG_SECONDS:  # the first one may have paid for compiling
+            answers[name, severity] = collect_version(subject, images, name, severity, settings, progress)
+            seconds_left = (time.perf_counter() - started) * (len(versions) - len(answers))
+            if len(answers) == 2 and seconds_left > LONG_SECONDS:  # the first one may have paid for compiling
                 progress.tell(advice(len(versions), len(images), seconds_left), always=True)
-    return found
+    return answers
 
 
 def _missing(subject: LimitsSubject, images: Images, name: str, severity: int, settings: LimitsSettings) -> int:
@@ -257,8 +257,8 @@ def collect_version(
 ) -> tuple[Outputs, Bools]:
     """What the network says about images under one corruption at one severity, and which the run accepts."""
     if settings.cifar10c is not None:
-        found = authors_images(subject, settings.cifar10c, name, severity, progress)
-        return found, accepted_of(subject, found)[0]
+        outputs = authors_images(subject, settings.cifar10c, name, severity, progress)
+        return outputs, accepted_of(subject, outputs)[0]
 
     def change(pixels: Any, first: int) -> Any:
         return corruptions.corrupt(pixels, name, severity, settings.seed, first)
@@ -329,14 +329,14 @@ def _families(cells: Sequence[CorruptionCell]) -> dict[str, dict[int, float]]:
     }
 
 
-def _means(found: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) -> CorruptionMeans:
-    right = np.stack([part.is_right for part in found.values()])  # (V, N)
+def _means(answers: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) -> CorruptionMeans:
+    right = np.stack([part.is_right for part in answers.values()])  # (V, N)
     per_image = right.mean(axis=0)
     n = right.shape[1]
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
-    severities = sorted({severity for _, severity in found})
+    severities = sorted({severity for _, severity in answers})
     by_severity = {
-        severity: float(np.mean([right[index].mean() for index, key in enumerate(found) if key[1] == severity]))
+        severity: float(np.mean([right[index].mean() for index, key in enumerate(answers) if key[1] == severity]))
         for severity in severities
     }
     before = float(clean.is_right.mean())

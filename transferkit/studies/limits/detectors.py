@@ -35,10 +35,10 @@ class Detectors:
         Raises:
             TransferkitError: If a score is not finite; they are never dropped.
         """
-        found = {name: np.asarray(score(outputs), dtype=np.float64) for name, score in self.scores.items()}
-        for name, values in found.items():
+        scores = {name: np.asarray(score(outputs), dtype=np.float64) for name, score in self.scores.items()}
+        for name, values in scores.items():
             require_finite(values, name, where)
-        return found
+        return scores
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,12 @@ class ScoreRow:
 
 def score_row(val: Floats, test: Floats, unknown: Floats) -> ScoreRow:
     """AUROC, the share of unknown images accepted at val's 95 %, and the literature's FPR95, with intervals."""
-    told, fpr = auroc(test, unknown), fpr95_id(val, test, unknown)
+    separation, fpr = auroc(test, unknown), fpr95_id(val, test, unknown)
     openood = fpr95_openood(test, unknown, resamples=0)
     return ScoreRow(
-        auroc=told.value,
-        auroc_interval=bounds(told.interval),
-        constant=told.constant,
+        auroc=separation.value,
+        auroc_interval=bounds(separation.interval),
+        constant=separation.constant,
         threshold=fpr.threshold,
         fpr95_id=fpr.ood_accepted.value if fpr.ood_accepted else None,
         fpr95_id_interval=fpr.ood_accepted.interval.bounds if fpr.ood_accepted else None,

@@ -213,8 +213,8 @@ def matched(image_set: ImageSet, ours: Sequence[str], is_cifar101: bool = False)
         )
     table = np.array([position.get(name, -1) for name in theirs])
     labels = table[image_set.images.require_labels()]
-    kept = np.flatnonzero(labels >= 0)
-    images = replace(image_set.images.subset(kept), labels=labels[kept], class_names=tuple(ours))
+    rows = np.flatnonzero(labels >= 0)
+    images = replace(image_set.images.subset(rows), labels=labels[rows], class_names=tuple(ours))
     left_out = [name for name in theirs if name not in position]
     renamed = [f"{name} as {ours[place]}" for name, place in position.items() if name != ours[place]]
     words = f"{len(position)} of the run's {len(ours)} classes"

@@ -124,62 +124,62 @@ def risk_coverage(selective: SelectiveReport) -> Any:
     return drawn
 
 
-def families(found: CorruptionReport) -> Any:
+def families(report: CorruptionReport) -> Any:
     """Accuracy over severity by family."""
     drawn, axes = _axes("severity", "accuracy, %")
-    for number, (family, by_severity) in enumerate(found.families.items()):
+    for number, (family, by_severity) in enumerate(report.families.items()):
         known = sorted((severity, 100 * accuracy) for severity, accuracy in by_severity.items())
-        severities, accuracies = zip(*[(0, 100 * found.clean.value), *known], strict=True)
+        severities, accuracies = zip(*[(0, 100 * report.clean.value), *known], strict=True)
         _line(axes, number, severities, accuracies, family, "o")
-    axes.set_xticks([0, *found.severities], ["clean", *map(str, found.severities)])
+    axes.set_xticks([0, *report.severities], ["clean", *map(str, report.severities)])
     axes.legend(frameon=False)
     return drawn
 
 
-def heat_map(found: CorruptionReport) -> Any:
+def heat_map(report: CorruptionReport) -> Any:
     """Accuracy of every corruption and severity."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    names = [row.name for row in found.corruptions]
-    cells = {(cell.corruption, cell.severity): cell.accuracy.value for cell in found.cells}
-    values = 100 * np.array([[cells[name, severity] for severity in found.severities] for name in names])
-    drawn, axes = _axes("severity", "", (1.9 + 0.5 * len(found.severities), 0.7 + 0.24 * len(names)))
+    names = [row.name for row in report.corruptions]
+    cells = {(cell.corruption, cell.severity): cell.accuracy.value for cell in report.cells}
+    values = 100 * np.array([[cells[name, severity] for severity in report.severities] for name in names])
+    drawn, axes = _axes("severity", "", (1.9 + 0.5 * len(report.severities), 0.7 + 0.24 * len(names)))
     axes.grid(visible=False)
     colours = LinearSegmentedColormap.from_list("hits", ("#ffffff", HIT))
     axes.imshow(values, cmap=colours, vmin=0, vmax=100, aspect="auto")
-    axes.set_xticks(range(len(found.severities)), found.severities)
+    axes.set_xticks(range(len(report.severities)), report.severities)
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.tick_params(length=0)
     for (row, column), value in np.ndenumerate(values):
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 65 else "#16202b")
-    axes.set_title(f"accuracy, %; clean {100 * found.clean.value:.0f}", fontsize=8)
+    axes.set_title(f"accuracy, %; clean {100 * report.clean.value:.0f}", fontsize=8)
     return drawn
 
 
 def histogram(row: UnknownSet) -> Any:
     """How unusual right, wrong and unknown images are."""
-    found = row.histogram
+    shown = row.histogram
     drawn, axes = _axes("how unusual, shipped score", "images, %")
     for number, name in enumerate(("right", "wrong", "unknown")):
         title = row.name if name == "unknown" else f"own, {name}"
         style = {"color": COLOURS[number], "linestyle": DASHES[number]}
-        axes.stairs(100 * np.array(found.shares[name]), found.edges, label=shortened(title, 28), **style)
-    if found.threshold is not None:
-        axes.axvline(found.threshold, color=SOFT, linestyle="--", linewidth=0.8)
+        axes.stairs(100 * np.array(shown.shares[name]), shown.edges, label=shortened(title, 28), **style)
+    if shown.threshold is not None:
+        axes.axvline(shown.threshold, color=SOFT, linestyle="--", linewidth=0.8)
     axes.legend(frameon=False)
     return drawn
 
 
-def open_world(found: OpenWorldReport) -> Any:
+def open_world(report: OpenWorldReport) -> Any:
     """Errors among accepted answers over the share of unknown inputs, as shipped."""
-    table = next(table for table in found.tables if table.rows)
+    table = next(table for table in report.tables if table.rows)
     drawn, axes = _axes("inputs of unknown things, %", "errors among accepted, %")
     for number, row in enumerate(table.rows):
         known = [(100 * cell.prevalence, 100 * cell.error) for cell in row.cells if cell.error is not None]
         shares, errors = zip(*known, strict=True) if known else ((), ())
         _line(axes, number, shares, errors, row.set, "o")
-    axes.axhline(100 * found.target, color=SOFT, linewidth=0.8)
-    axes.annotate("target", (axes.get_xlim()[1], 100 * found.target), ha="right", va="bottom", color=SOFT)
+    axes.axhline(100 * report.target, color=SOFT, linewidth=0.8)
+    axes.annotate("target", (axes.get_xlim()[1], 100 * report.target), ha="right", va="bottom", color=SOFT)
     axes.legend(frameon=False)
     return drawn
 
@@ -190,9 +190,9 @@ def probit_scatter(points: Sequence[Point], lines: Sequence[ProbitLine]) -> Any:
     drawn, axes = _axes("own test images, %", "other images, %", (3.8, 3.2))
     straight = [(1.0, 0.0, SOFT, "--"), *((line.slope, line.offset, HIT, ":") for line in lines)]
     for slope, offset, colour, style in straight:
-        found = probit.ends(frame, slope, offset)
-        if found is not None:
-            axes.plot(*zip(*found, strict=True), color=colour, linestyle=style, linewidth=0.9)
+        ends = probit.ends(frame, slope, offset)
+        if ends is not None:
+            axes.plot(*zip(*ends, strict=True), color=colour, linestyle=style, linewidth=0.9)
     for point in points:
         x, y = probit.probit(point.here), probit.probit(point.there)
         bounds = [probit.probit(bound) for bound in point.interval] or [y, y]

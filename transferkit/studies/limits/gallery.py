@@ -82,63 +82,63 @@ def make_album(
 ) -> Album:
     """Confident mistakes, own images that are rejected although right; of every unknown set those accepted and those
     that may show known classes; of the field the unusual and the confident."""
-    found = Album([], [])
+    album = Album([], [])
     own = subject.images.test
     for title, chosen in _own_groups(subject):
-        items = _items(subject, subject.test, own, chosen, found, with_label=True)
-        found.groups.append(GalleryGroup(title, tuple(items)))
+        items = _items(subject, subject.test, own, chosen, album, with_label=True)
+        album.groups.append(GalleryGroup(title, tuple(items)))
     for scored_set in scored_sets:
-        found.groups += [_accepted_group(subject, scored_set, found), _suspect_group(subject, scored_set, found)]
+        album.groups += [_accepted_group(subject, scored_set, album), _suspect_group(subject, scored_set, album)]
     if field is not None:
-        found.groups += _field_groups(subject, field, found)
-    found.groups = [group for group in found.groups if group.items]
-    return found
+        album.groups += _field_groups(subject, field, album)
+    album.groups = [group for group in album.groups if group.items]
+    return album
 
 
-def _accepted_group(subject: LimitsSubject, scored_set: ScoredSet, found: Album) -> GalleryGroup:
+def _accepted_group(subject: LimitsSubject, scored_set: ScoredSet, album: Album) -> GalleryGroup:
     accepted, scores = accepted_of(subject, scored_set.outputs)
     order = np.argsort(scores, kind="stable")
-    items = _unknown_items(subject, scored_set, order[accepted[order]][:SHOWN], found)
+    items = _unknown_items(subject, scored_set, order[accepted[order]][:SHOWN], album)
     title = f"{scored_set.name}: accepted, the least unusual first, each with the nearest train images"
     return GalleryGroup(title, tuple(items))
 
 
-def _suspect_group(subject: LimitsSubject, scored_set: ScoredSet, found: Album) -> GalleryGroup:
+def _suspect_group(subject: LimitsSubject, scored_set: ScoredSet, album: Album) -> GalleryGroup:
     """Images that may show known classes, each beside its like in train."""
     listed = scored_set.contamination.listed
     chosen = np.array([suspect.index for suspect in listed], np.int64)
-    items = _unknown_items(subject, scored_set, chosen, found, near=False)
-    likes = found.add(subject.images.train, [suspect.train for suspect in listed])
-    told = (
+    items = _unknown_items(subject, scored_set, chosen, album, near=False)
+    likes = album.add(subject.images.train, [suspect.train for suspect in listed])
+    explained = (
         replace(item, beside=like, why=WHY[suspect.reason], cosine=suspect.cosine)
         for item, suspect, like in zip(items, listed, likes, strict=True)
     )
     title = f"{scored_set.name}: may show known classes, each beside the most alike train image"
-    return GalleryGroup(title, tuple(told))
+    return GalleryGroup(title, tuple(explained))
 
 
 def _unknown_items(
-    subject: LimitsSubject, scored_set: ScoredSet, chosen: Integers, found: Album, *, near: bool = True
+    subject: LimitsSubject, scored_set: ScoredSet, chosen: Integers, album: Album, *, near: bool = True
 ) -> list[GalleryItem]:
     images = scored_set.image_set.images
-    items = _items(subject, scored_set.outputs, images, chosen, found, with_label=False)
+    items = _items(subject, scored_set.outputs, images, chosen, album, with_label=False)
     labels = [images.class_names[images.require_labels()[index]] for index in chosen]
     items = [replace(item, label=label) for item, label in zip(items, labels, strict=True)]
     if not near:
         return items
     likes = nearest(scored_set.outputs, subject.train, chosen)
     return [
-        replace(item, neighbours=tuple(found.add(subject.images.train, like)))
+        replace(item, neighbours=tuple(album.add(subject.images.train, like)))
         for item, like in zip(items, likes, strict=True)
     ]
 
 
-def _field_groups(subject: LimitsSubject, field: DeploymentImages, found: Album) -> list[GalleryGroup]:
+def _field_groups(subject: LimitsSubject, field: DeploymentImages, album: Album) -> list[GalleryGroup]:
     """One of each kind of rejected image, the most unusual, and those answered with most confidence."""
     accepted, scores = accepted_of(subject, field.outputs)
     rejected = np.flatnonzero(~accepted)
     chosen, sizes = one_of_each(field.outputs.features[rejected], field.seed)
-    kinds = _items(subject, field.outputs, field.image_set.images, rejected[chosen], found, with_label=False)
+    kinds = _items(subject, field.outputs, field.image_set.images, rejected[chosen], album, with_label=False)
     kinds = [replace(item, why=f"stands for {size}") for item, size in zip(kinds, sizes, strict=True)]
     groups = [GalleryGroup(f"{field.image_set.name}: rejected, one of each kind (k-means)", tuple(kinds))]
     confident = np.flatnonzero(accepted)
@@ -147,7 +147,7 @@ def _field_groups(subject: LimitsSubject, field: DeploymentImages, found: Album)
         "answered with most confidence": confident[np.argsort(-field.outputs.confidences[confident], kind="stable")],
     }
     for title, order in orders.items():
-        items = _items(subject, field.outputs, field.image_set.images, order[:SHOWN], found, with_label=False)
+        items = _items(subject, field.outputs, field.image_set.images, order[:SHOWN], album, with_label=False)
         groups.append(GalleryGroup(f"{field.image_set.name}: {title}", tuple(items)))
     return groups
 
@@ -170,11 +170,11 @@ def one_of_each(features: npt.NDArray[np.float32], seed: int) -> tuple[Integers,
     return distances.argmin(axis=0)[order].astype(np.int64), sizes[order].tolist()
 
 
-def strip_rows(strips: Sequence[Strip], found: Album) -> list[StripRow]:
+def strip_rows(strips: Sequence[Strip], album: Album) -> list[StripRow]:
     """Strips with the numbers of their pictures, which the album takes in."""
     rows = []
     for strip in strips:
-        numbers = found.add(strip.pictures, range(len(strip.pictures)))
+        numbers = album.add(strip.pictures, range(len(strip.pictures)))
         steps = (replace(step, picture=number) for step, number in zip(strip.steps, numbers, strict=True))
         rows.append(StripRow(strip.corruption, strip.id, strip.label, tuple(steps)))
     return rows
@@ -189,11 +189,11 @@ def _own_groups(subject: LimitsSubject) -> Iterator[tuple[str, Integers]]:
 
 
 def _items(
-    subject: LimitsSubject, outputs: Outputs, images: Images, chosen: Integers, found: Album, *, with_label: bool
+    subject: LimitsSubject, outputs: Outputs, images: Images, chosen: Integers, album: Album, *, with_label: bool
 ) -> list[GalleryItem]:
     scores = subject.limits.scores(outputs)
     has_threshold = bool(subject.limits.percentiles)
-    numbers = found.add(images, chosen)
+    numbers = album.add(images, chosen)
     return [
         GalleryItem(
             picture=number,
@@ -212,5 +212,5 @@ def nearest(outputs: Outputs, train: Outputs, chosen: Integers) -> Integers:
     bank = torch.nn.functional.normalize(torch.from_numpy(train.features), dim=1)
     rows = torch.nn.functional.normalize(torch.from_numpy(outputs.features[chosen]), dim=1)
     count = min(NEIGHBOURS, len(bank))
-    found: Integers = (rows @ bank.T).topk(count, dim=1).indices.numpy()
-    return found
+    indices: Integers = (rows @ bank.T).topk(count, dim=1).indices.numpy()
+    return indices

@@ -52,13 +52,13 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def subset(self, kept: npt.NDArray[np.bool_], note: str) -> ImageSet:
-        """The images where `kept`; those in their own size likewise."""
-        ids = {name for name, keep in zip(self.images.ids, kept, strict=True) if keep}
+    def subset(self, chosen: npt.NDArray[np.bool_], note: str) -> ImageSet:
+        """The images where `chosen`; those in their own size likewise."""
+        ids = {name for name, keep in zip(self.images.ids, chosen, strict=True) if keep}
         native = self.native
         if native is not None:
             native = native.subset([index for index, name in enumerate(native.ids) if name in ids])
-        images = self.images.subset(np.flatnonzero(kept))
+        images = self.images.subset(np.flatnonzero(chosen))
         return replace(self, images=images, native=native, notes=(*self.notes, note))
 
 
@@ -174,11 +174,11 @@ def image_files(root: Path) -> list[File]:
     Raises:
         TransferkitError: If there is none.
     """
-    found = sorted(_walk(root))
-    if not found:
+    files = sorted(_walk(root))
+    if not files:
         kinds = " ".join(sorted(EXTENSIONS))
         raise TransferkitError(f"{root} holds no image. Expected files that end in {kinds}, in class folders or not.")
-    return found
+    return files
 
 
 def _walk(root: Path) -> Iterator[File]:
@@ -202,15 +202,15 @@ def _decoded(
     """
     pixels = decoded(root, files, side_px, fit, console)
     readable = [row for row in range(len(files)) if row not in pixels.unreadable]
-    told = [f"{files[row].path}: {reason}" for row, reason in sorted(pixels.unreadable.items())]
-    shown = "; ".join(told[:LISTED]) + (f"; and {len(told) - LISTED} more" if len(told) > LISTED else "")
+    problems = [f"{files[row].path}: {reason}" for row, reason in sorted(pixels.unreadable.items())]
+    shown = "; ".join(problems[:LISTED]) + (f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else "")
     if not readable:
         raise TransferkitError(f"None of the {len(files)} images in {root} can be read: {shown}.")
     names = sorted({file.label for file in files})
     labels = np.array([names.index(files[row].label) for row in readable], dtype=np.int64)
     ids = tuple(escaped(str(root / files[row].path)) for row in readable)
     images = Images(pixels.pixels, np.array(readable, dtype=np.int64), labels, tuple(names), ids, pixels.digests)
-    return images, (f"{len(told)} of {len(files)} files in {root} cannot be read: {shown}",) if told else ()
+    return images, (f"{len(problems)} of {len(files)} files in {root} cannot be read: {shown}",) if problems else ()
 
 
 def class_titles(folder: Path) -> dict[str, str]:
@@ -272,21 +272,23 @@ def _resized(pixels: Pixels, side_px: int) -> Pixels:
     return small
 
 
-def without_classes(found: ImageSet, dropped: Sequence[str]) -> ImageSet:
+def without_classes(image_set: ImageSet, dropped: Sequence[str]) -> ImageSet:
     """The set without some classes, named by folder, by title, or by one of the names in a title with commas.
 
     Raises:
         TransferkitError: If nothing would be left.
     """
     wanted = {name.strip().lower() for name in dropped}
-    gone = [index for index, title in enumerate(found.images.class_names) if _names_of(title) & wanted]
+    gone = [index for index, title in enumerate(image_set.images.class_names) if _names_of(title) & wanted]
     if not gone:
-        return found
-    kept = ~np.isin(found.images.require_labels(), gone)
-    if not kept.any():
-        raise TransferkitError(f"{found.name}: every class is dropped, so that no image is left.")
-    listed = ", ".join(found.images.class_names[index].partition(",")[0] for index in gone)
-    return found.subset(kept, f"{found.name}: {int((~kept).sum()):,} images of {len(gone)} classes dropped: {listed}")
+        return image_set
+    remaining = ~np.isin(image_set.images.require_labels(), gone)
+    if not remaining.any():
+        raise TransferkitError(f"{image_set.name}: every class is dropped, so that no image is left.")
+    listed = ", ".join(image_set.images.class_names[index].partition(",")[0] for index in gone)
+    return image_set.subset(
+        remaining, f"{image_set.name}: {int((~remaining).sum()):,} images of {len(gone)} classes dropped: {listed}"
+    )
 
 
 def _names_of(title: str) -> set[str]:
@@ -306,13 +308,13 @@ def dropped_classes(values: Sequence[str]) -> list[str]:
     return names
 
 
-def require_dropped(found: Sequence[ImageSet], dropped: Sequence[str]) -> None:
+def require_dropped(image_sets: Sequence[ImageSet], dropped: Sequence[str]) -> None:
     """Refuse a class to drop that is in none of the sets: a slip of the pen would leave known classes in.
 
     Raises:
         TransferkitError: Names it and the nearest class.
     """
-    titles = {name for each in found for title in each.images.class_names for name in _names_of(title)}
+    titles = {name for image_set in image_sets for title in image_set.images.class_names for name in _names_of(title)}
     for name in dropped:
         if name.lower() not in titles:
             raise TransferkitError(

@@ -167,25 +167,25 @@ def duplicates(subject: LimitsSubject) -> Duplicates:
     """Test images whose very pixels are in train, and the accuracy without them."""
     same = np.array([digest.tobytes() in subject.learnt for digest in subject.images.test.digests], dtype=bool)
     right = subject.test.is_right
-    kept = share_of(right[~same]) if same.any() else None
-    return Duplicates(int(same.sum()), len(same), kept)
+    without_them = share_of(right[~same]) if same.any() else None
+    return Duplicates(int(same.sum()), len(same), without_them)
 
 
 def calibration(subject: LimitsSubject, scores: Scores) -> CalibrationReport:
     """Whether confidence can be believed, raw and with the temperature that val asks for."""
-    found = scores.calibration
+    measured = scores.calibration
     temperature = subject.limits.temperature
     rows = {"raw": _calibration_row(subject.test)}
     if temperature is not None:
         rows["with temperature"] = _calibration_row(with_temperature(subject.test, temperature))
     return CalibrationReport(
         temperature=temperature,
-        temperature_interval=found.temperature_interval,
+        temperature_interval=measured.temperature_interval,
         temperature_reason="" if temperature else f"{len(subject.val)} val images; a temperature needs 100",
         rows=rows,
-        reliability=found.reliability,
+        reliability=measured.reliability,
         verdict=calibration_verdict(rows["raw"]),
-        by_class=found.by_class,
+        by_class=measured.by_class,
     )
 
 

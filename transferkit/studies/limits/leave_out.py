@@ -128,13 +128,13 @@ def measure_leave_out(
     groups = held_out_groups(len(names), seed)
     C = None if how == "full" else chosen_C(subject, seed)
     detectors = tuple(dict.fromkeys((subject.limits.score, ood.SUMMARY_SCORE)))
-    found = []
+    rows = []
     with console.progress("leave classes out", len(groups), "refits") as progress:
         for group in groups:
             reduced = retrain(subject, group, seed) if C is None else refit(subject, group, C, seed)
-            found.append(_row(tuple(names[index] for index in group), reduced, detectors))
+            rows.append(_row(tuple(names[index] for index in group), reduced, detectors))
             progress.advance(1)
-    score, by_auroc = _measured(found, detectors)
+    score, by_auroc = _measured(rows, detectors)
     mean = {name: _mean([row for _, row in by_auroc], name, seed) for name in by_auroc[0][1].scores}
     hardest_first = tuple(row for _, row in sorted(by_auroc, key=lambda pair: pair[0]))
     clean = how == "full" or _is_frozen(subject)
@@ -181,8 +181,8 @@ def refit(subject: LimitsSubject, group: Sequence[int], C: float, seed: int) -> 
     test = _stratified(subject.test, TEST_IMAGES, seed)
     unknown = as_unknown(only(subject.test, group), train.class_names)
     parts = (train, without(subject.val, group), without(test, group), unknown)
-    seen, calibrating, known, other = (_under(head, part) for part in parts)
-    return Reduced(seen, calibrating, known, other, head)
+    train_outputs, calibrating, known, other = (_under(head, part) for part in parts)
+    return Reduced(train_outputs, calibrating, known, other, head)
 
 
 def retrain(subject: LimitsSubject, group: Sequence[int], seed: int) -> Reduced:
@@ -209,10 +209,10 @@ def _row(held_out: tuple[str, ...], reduced: Reduced, detectors: Sequence[str]) 
 
 def _score(score: ood.Score, reduced: Reduced) -> HeldOutScore:
     unknown = score(reduced.unknown)
-    told = auroc(score(reduced.test), unknown)
+    separation = auroc(score(reduced.test), unknown)
     threshold = threshold_at(score(reduced.val)) if len(reduced.val) else None
     accepted = None if threshold is None else share_of(unknown <= threshold)
-    return HeldOutScore(told.value, bounds(told.interval), accepted)
+    return HeldOutScore(separation.value, bounds(separation.interval), accepted)
 
 
 def _most_called(reduced: Reduced) -> MostCalled | None:
@@ -223,21 +223,21 @@ def _most_called(reduced: Reduced) -> MostCalled | None:
     return MostCalled(reduced.train.class_names[most], float(called[most] / called.sum()))
 
 
-def _measured(found: Sequence[HeldOutRow], detectors: Sequence[str]) -> tuple[str, list[tuple[float, HeldOutRow]]]:
+def _measured(rows: Sequence[HeldOutRow], detectors: Sequence[str]) -> tuple[str, list[tuple[float, HeldOutRow]]]:
     """The last detector that ran, and the classes that have an AUROC of it, with it."""
-    name = next((name for name in reversed(detectors) if all(name in row.scores for row in found)), detectors[0])
-    aurocs = [(row.scores[name].auroc if name in row.scores else None, row) for row in found]
+    name = next((name for name in reversed(detectors) if all(name in row.scores for row in rows)), detectors[0])
+    aurocs = [(row.scores[name].auroc if name in row.scores else None, row) for row in rows]
     known = [(value, row) for value, row in aurocs if value is not None]
     if not known:
         raise TransferkitError("No held-out class has a test image, so that nothing can be measured by leaving out.")
     return name, known
 
 
-def _mean(found: Sequence[HeldOutRow], name: str, seed: int) -> HeldOutMean:
+def _mean(rows: Sequence[HeldOutRow], name: str, seed: int) -> HeldOutMean:
     """Mean and standard deviation over held-out classes, and a bootstrap interval that draws classes."""
-    values = np.array([row.scores[name].auroc for row in found], dtype=np.float64)
+    values = np.array([row.scores[name].auroc for row in rows], dtype=np.float64)
     draws = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values))).mean(axis=1)
-    shares = [accepted.value for row in found if (accepted := row.scores[name].accepted)]
+    shares = [accepted.value for row in rows if (accepted := row.scores[name].accepted)]
     return HeldOutMean(
         auroc=float(values.mean()),
         sd=mean_and_sd(values)[1] if len(values) > 1 else None,
@@ -253,10 +253,10 @@ def _mean(found: Sequence[HeldOutRow], name: str, seed: int) -> HeldOutMean:
 def without(outputs: Outputs, group: Sequence[int]) -> Outputs:
     """The images of the other classes, labels counted along the classes that are left."""
     left = [index for index in range(len(outputs.class_names)) if index not in group]
-    kept = rows(outputs, ~np.isin(outputs.require_labels(), group))
+    others = rows(outputs, ~np.isin(outputs.require_labels(), group))
     names = tuple(outputs.class_names[index] for index in left)
-    labels = np.searchsorted(left, kept.require_labels()).astype(np.int64)
-    return Outputs(kept.features, kept.logits[:, left], labels, kept.ids, names)
+    labels = np.searchsorted(left, others.require_labels()).astype(np.int64)
+    return Outputs(others.features, others.logits[:, left], labels, others.ids, names)
 
 
 def only(outputs: Outputs, group: Sequence[int]) -> Outputs:
@@ -273,9 +273,9 @@ def as_unknown(outputs: Outputs, class_names: tuple[str, ...]) -> Outputs:
 def images_without(images: Images, group: Sequence[int]) -> Images:
     """The images of the other classes, labels counted along the classes that are left."""
     left = [index for index in range(len(images.class_names)) if index not in group]
-    kept = images.subset(np.flatnonzero(~np.isin(images.require_labels(), group)))
+    others = images.subset(np.flatnonzero(~np.isin(images.require_labels(), group)))
     names = tuple(images.class_names[index] for index in left)
-    return replace(kept, labels=np.searchsorted(left, kept.require_labels()).astype(np.int64), class_names=names)
+    return replace(others, labels=np.searchsorted(left, others.require_labels()).astype(np.int64), class_names=names)
 
 
 def _under(head: LinearHead, outputs: Outputs) -> Outputs:

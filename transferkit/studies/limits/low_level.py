@@ -22,8 +22,8 @@ class LowLevel:
 def low_level_auroc(own: Images, unknown: Images) -> LowLevel:
     """The statistic that tells them apart best, and how well."""
     mine, theirs = low_level_statistics(own), low_level_statistics(unknown)
-    found = {name: auroc(mine[name], theirs[name]).value for name in mine}
-    aurocs = {name: 0.5 if value is None else value for name, value in found.items()}
+    measured = {name: auroc(mine[name], theirs[name]).value for name in mine}
+    aurocs = {name: 0.5 if value is None else value for name, value in measured.items()}
     best = max(aurocs, key=lambda name: max(aurocs[name], 1 - aurocs[name]))
     return LowLevel(max(aurocs[best], 1 - aurocs[best]), best)
 
@@ -41,6 +41,6 @@ def _statistics(pixels: Pixels) -> tuple[Floats, Floats, Floats, Floats]:
     inner = grey[:, 1:-1, 1:-1]
     laplacian = 4 * inner - grey[:, :-2, 1:-1] - grey[:, 2:, 1:-1] - grey[:, 1:-1, :-2] - grey[:, 1:-1, 2:]
     saturation = (values.max(axis=1) - values.min(axis=1)).mean(axis=(1, 2))
-    found = (grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), laplacian.var(axis=(1, 2)), saturation)
-    first, second, third, fourth = (part.astype(np.float64) for part in found)
+    statistics = (grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), laplacian.var(axis=(1, 2)), saturation)
+    first, second, third, fourth = (part.astype(np.float64) for part in statistics)
     return first, second, third, fourth

@@ -27,49 +27,49 @@ def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
-def _share(found: Share | None) -> str:
-    return "–" if found is None else f"{percent(found.value)} ({percent_interval(found.interval)})"
+def _share(share: Share | None) -> str:
+    return "–" if share is None else f"{percent(share.value)} ({percent_interval(share.interval)})"
 
 
 def _unknown(report: LimitsReport) -> list[str]:
-    found = report.unknown
-    if not found.sets:
+    unknown = report.unknown
+    if not unknown.sets:
         return []
-    header = ["set", "n", "kind", *(f"AUROC {name}" for name in found.scores), "image statistics", "accepted"]
+    header = ["set", "n", "kind", *(f"AUROC {name}" for name in unknown.scores), "image statistics", "accepted"]
     rows = [
         [
             row.name,
             f"{row.n:,}",
             "near" if row.near else "far",
-            *(number(row.scores[name].auroc) for name in found.scores),
+            *(number(row.scores[name].auroc) for name in unknown.scores),
             number(row.low_level.auroc),
             _share(row.accepted),
         ]
-        for row in found.sets
+        for row in unknown.sets
     ]
     return ["## Unknown classes", table(header, rows)]
 
 
 def _held_out(report: LimitsReport) -> list[str]:
-    found = report.leave_out
-    if isinstance(found, NotMeasured):
+    held_out = report.leave_out
+    if isinstance(held_out, NotMeasured):
         return []
-    score = found.score
-    rows = [[", ".join(row.held_out), row.n, number(row.scores[score].auroc)] for row in found.rows]
-    return ["## Held-out classes", escaped(found.how), table(["held out", "n", f"AUROC {score}"], rows)]
+    score = held_out.score
+    rows = [[", ".join(row.held_out), row.n, number(row.scores[score].auroc)] for row in held_out.rows]
+    return ["## Held-out classes", escaped(held_out.how), table(["held out", "n", f"AUROC {score}"], rows)]
 
 
 def _corruptions(report: LimitsReport) -> list[str]:
-    found = report.corruptions
-    if isinstance(found, NotMeasured):
+    corruptions = report.corruptions
+    if isinstance(corruptions, NotMeasured):
         return []
     rows = []
-    for row in found.corruptions:
-        shown = [percent(cell.accuracy.value) for cell in found.cells_of(row.name)]
+    for row in corruptions.corruptions:
+        shown = [percent(cell.accuracy.value) for cell in corruptions.cells_of(row.name)]
         rows.append([name_in_words(row.name), *shown, percent(row.accuracy), row.breaking_point or "–"])
-    header = ["accuracy", *(f"severity {severity}" for severity in found.severities), "mean", "breaks at"]
-    clean = f"clean {percent(found.clean.value)}"
-    words = f"{found.recipe}, n = {found.n:,}: mean {percent(found.mca)}, {clean}."
+    header = ["accuracy", *(f"severity {severity}" for severity in corruptions.severities), "mean", "breaks at"]
+    clean = f"clean {percent(corruptions.clean.value)}"
+    words = f"{corruptions.recipe}, n = {corruptions.n:,}: mean {percent(corruptions.mca)}, {clean}."
     return ["## Corruptions", escaped(words), table(header, rows)]
 
 
@@ -97,12 +97,12 @@ def _nonsense(report: LimitsReport) -> list[str]:
 
 def _open_world(report: LimitsReport) -> list[str]:
     parts = []
-    for found in report.open_world.tables:
+    for world in report.open_world.tables:
         header = ["set", *(f"{percent(share)} unknown" for share in report.open_world.prevalence), "safe up to"]
         rows = [
-            [row.set, *(percent(cell.error) for cell in row.cells), percent(row.safe_prevalence)] for row in found.rows
+            [row.set, *(percent(cell.error) for cell in row.cells), percent(row.safe_prevalence)] for row in world.rows
         ]
-        score = f"shipped: {report.contract.score}" if found.score == "shipped" else found.score
+        score = f"shipped: {report.contract.score}" if world.score == "shipped" else world.score
         parts += [f"## Errors among accepted answers, {escaped(score)}", table(header, rows)] if rows else []
     return parts
 

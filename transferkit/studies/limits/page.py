@@ -153,13 +153,13 @@ def risk_drawing(selective: SelectiveReport) -> Markup:
     return svg_lines.curve(lines, "Error rate of the images answered, %", "{:.3g}".format, "answered, %")
 
 
-def family_drawing(found: CorruptionReport | NotMeasured) -> Markup | None:
+def family_drawing(report: CorruptionReport | NotMeasured) -> Markup | None:
     """Accuracy over severity by family of corruptions, severity 0 being the clean images."""
-    if isinstance(found, NotMeasured):
+    if isinstance(report, NotMeasured):
         return None
-    clean = 100 * found.clean.value
+    clean = 100 * report.clean.value
     lines = []
-    for family, by_severity in found.families.items():
+    for family, by_severity in report.families.items():
         known = sorted((severity, 100 * accuracy) for severity, accuracy in by_severity.items())
         lines.append(Line([0.0, *(float(s) for s, _ in known)], [clean, *(a for _, a in known)], family))
     return svg_lines.curve(lines, "Accuracy under corruption, %", "{:.3g}".format, "severity")
@@ -174,17 +174,17 @@ class HeatRow:
     published: float | None
 
 
-def heat_rows(found: CorruptionReport | NotMeasured) -> list[HeatRow]:
+def heat_rows(report: CorruptionReport | NotMeasured) -> list[HeatRow]:
     """One row per corruption."""
-    if isinstance(found, NotMeasured):
+    if isinstance(report, NotMeasured):
         return []
-    published = found.published.by_corruption if found.published else {}
-    return [HeatRow(row, found.cells_of(row.name), published.get(row.name)) for row in found.corruptions]
+    published = report.published.by_corruption if report.published else {}
+    return [HeatRow(row, report.cells_of(row.name), published.get(row.name)) for row in report.corruptions]
 
 
-def histogram(found: Histogram, score: str) -> Markup:
+def histogram(shown: Histogram, score: str) -> Markup:
     """Shares of right, wrong and unknown images over the shipped score, and the threshold."""
-    edges, shares = found.edges, found.shares
+    edges, shares = shown.edges, shown.shares
     top = max(max(values) for values in shares.values()) or 1.0
     frame = Frame((edges[0], edges[-1]), (0.0, 100 * top * 1.08))
     across, up = ticks(edges[0], edges[-1], 5), ticks(0.0, 100 * top * 1.08)
@@ -196,8 +196,8 @@ def histogram(found: Histogram, score: str) -> Markup:
         path = " ".join(f"{x},{y}" for x, y in points)
         line = Markup('<g class="s{}"><polyline class="line" points="{}"/></g>')
         parts.append(line.format(index, path))
-    if found.threshold is not None and found.threshold <= edges[-1]:
-        (x, bottom), (_, high) = frame.place(found.threshold, 0), frame.place(found.threshold, frame.y_range[1])
+    if shown.threshold is not None and shown.threshold <= edges[-1]:
+        (x, bottom), (_, high) = frame.place(shown.threshold, 0), frame.place(shown.threshold, frame.y_range[1])
         parts.append(Markup('<line class="diagonal" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(x, bottom, high))
     label = "Shares of right, wrong and unknown images over how unusual they are"
     opening = Markup('<svg class="curve" viewBox="0 0 {} {}" role="img" aria-label="{}">')
@@ -230,8 +230,8 @@ def summary_table(report: LimitsReport) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for line in report.summary.lines:
         style = {"red": "bold red", "amber": "yellow"}.get(line.light, "green")
-        told = Text(printable(line.text) + "\n")
-        table.add_row(Text(line.id, style=style), told.append(printable(line.evidence), style="dim"))
+        text = Text(printable(line.text) + "\n")
+        table.add_row(Text(line.id, style=style), text.append(printable(line.evidence), style="dim"))
     return table
 
 
@@ -243,8 +243,8 @@ def sets_table(report: LimitsReport) -> Table:
     for title in ("n", "kind", f"AUROC, {score}", "accepted, %"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in report.unknown.sets[:SETS_ON_SCREEN]:
-        found, accepted = row.scores[score], row.accepted
-        auroc = f"{number(found.auroc)} {_range(found.auroc_interval, 1, 3)}"
+        scores, accepted = row.scores[score], row.accepted
+        auroc = f"{number(scores.auroc)} {_range(scores.auroc_interval, 1, 3)}"
         share = "–" if accepted is None else f"{100 * accepted.value:.1f} {_range(accepted.interval, 100, 1)}"
         kind = "near" if row.near else "far"
         table.add_row(shortened(printable(row.name), 20), f"{row.n:,}", kind, auroc, share)
@@ -259,11 +259,11 @@ def other_lines(report: LimitsReport) -> list[Text]:
         for row in report.shift
     ]
     if report.field:
-        found, rejected = report.field, report.field.rejected
+        field, rejected = report.field, report.field.rejected
         share = (
             "" if rejected is None else f" {100 * rejected.value:.1f} % rejected {_range(rejected.interval, 100, 1)},"
         )
-        lines.append(f"field:{share} n = {found.n:,}. {found.test_words}")
+        lines.append(f"field:{share} n = {field.n:,}. {field.test_words}")
     return [Text(printable(line)) for line in lines]
 
 

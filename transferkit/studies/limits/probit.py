@@ -80,9 +80,9 @@ def scatter(points: Sequence[Point], lines: Sequence[ProbitLine] = ()) -> Markup
         opening = Markup('<g class="s{}">{}</g>')
         parts.append(opening.format(line.colour % COLOURS, _straight(frame, line.slope, line.offset, "line")))
     parts += [_drawn(frame, point) for point in points]
-    told = "; ".join(f"{point.name} {100 * point.here:.1f} to {100 * point.there:.1f} %" for point in points)
+    changes = "; ".join(f"{point.name} {100 * point.here:.1f} to {100 * point.there:.1f} %" for point in points)
     opening = Markup('<svg class="curve" viewBox="0 0 {} {}" role="img" aria-label="{}">')
-    label = f"Accuracy on other images over accuracy on own ones: {told}"
+    label = f"Accuracy on other images over accuracy on own ones: {changes}"
     return opening.format(WIDTH, HEIGHT, label) + Markup("").join(parts) + Markup("</svg>")
 
 
@@ -109,10 +109,10 @@ def ends(frame: Frame, slope: float, offset: float) -> tuple[tuple[float, float]
 
 
 def _straight(frame: Frame, slope: float, offset: float, kind: str) -> Markup:
-    found = ends(frame, slope, offset)
-    if found is None:
+    line_ends = ends(frame, slope, offset)
+    if line_ends is None:
         return Markup("")
-    (x1, y1), (x2, y2) = (frame.place(*end) for end in found)
+    (x1, y1), (x2, y2) = (frame.place(*end) for end in line_ends)
     return Markup('<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(kind, x1, y1, x2, y2)
 
 

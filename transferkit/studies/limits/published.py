@@ -142,8 +142,8 @@ def of_set(name: str) -> PublishedSet | None:
         ('svhn', None)
     """
     plain = name.lower().replace("_", "-")
-    found = next((known for start, known in STARTS.items() if plain.startswith(start)), None)
-    return None if found is None else PublishedSet(found, BY_SET[found])
+    published_name = next((known for start, known in STARTS.items() if plain.startswith(start)), None)
+    return None if published_name is None else PublishedSet(published_name, BY_SET[published_name])
 
 
 def differences(subject: LimitsSubject) -> list[str]:

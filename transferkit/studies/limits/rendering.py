@@ -37,12 +37,12 @@ def write_limits_comparison(folder: Path) -> None:
     """Make limits-comparison.html from limits-comparison.json alone."""
     from transferkit.studies.limits.comparison_page import limits_comparison_page
 
-    found = read_limits_comparison(folder)
-    write_text(folder / "limits-comparison.html", limits_comparison_page(found))
+    comparison = read_limits_comparison(folder)
+    write_text(folder / "limits-comparison.html", limits_comparison_page(comparison))
 
 
-def limits_comparison_verdict(found: LimitsComparison) -> RenderableType:
+def limits_comparison_verdict(comparison: LimitsComparison) -> RenderableType:
     """What the terminal shows of a comparison of limits."""
     from transferkit.studies.limits import comparison_page as limits_comparison
 
-    return limits_comparison.limits_comparison_verdict(found)
+    return limits_comparison.limits_comparison_verdict(comparison)

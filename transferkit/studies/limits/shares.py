@@ -57,11 +57,11 @@ def share_of(members: Bools) -> Share:
     return as_share(share(members))
 
 
-def as_share(found: Proportion) -> Share:
+def as_share(proportion: Proportion) -> Share:
     """A proportion as the report holds it."""
-    return Share(found.hits, found.n, found.interval.bounds)
+    return Share(proportion.hits, proportion.n, proportion.interval.bounds)
 
 
-def bounds(found: Interval | None) -> Bounds | None:
+def bounds(interval: Interval | None) -> Bounds | None:
     """The two ends, where there is an interval."""
-    return None if found is None else found.bounds
+    return None if interval is None else interval.bounds

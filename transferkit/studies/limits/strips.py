@@ -61,7 +61,7 @@ class Strip:
 def strips(
     images: Images,
     clean: Outputs,
-    found: Mapping[Version, Outputs],
+    answers: Mapping[Version, Outputs],
     breaking: Mapping[str, int | None],
     pixels_of: Callable[[Version, int], Pixels],
 ) -> list[Strip]:
@@ -70,23 +70,25 @@ def strips(
     Args:
         images: All clean images.
         clean: What they are called.
-        found: What they are called under each corruption and severity.
+        answers: What they are called under each corruption and severity.
         breaking: Breaking point by corruption.
         pixels_of: (3, H, W), one image (by its index) under one corruption.
     """
-    severities = sorted({severity for _, severity in found})
+    severities = sorted({severity for _, severity in answers})
     made = []
     for number, (name, breaks_at) in enumerate(breaking.items()):
         right = np.stack(
-            [found[name, severity].predictions == clean.require_labels() for severity in severities]
+            [answers[name, severity].predictions == clean.require_labels() for severity in severities]
         )  # (S, N)
         index = typical(clean.is_right, right, severities, breaks_at, number)
         if index is None:
             continue
         versions = [(name, severity) for severity in severities]
-        said = [(0, clean), *((severity, found[name, severity]) for _, severity in versions)]
-        steps = tuple(_step(severity, outputs, clean, index) for severity, outputs in said)
-        pixels = np.stack([images.take(slice(index, index + 1))[0], *(pixels_of(each, index) for each in versions)])
+        by_severity = [(0, clean), *((severity, answers[name, severity]) for _, severity in versions)]
+        steps = tuple(_step(severity, outputs, clean, index) for severity, outputs in by_severity)
+        pixels = np.stack(
+            [images.take(slice(index, index + 1))[0], *(pixels_of(version, index) for version in versions)]
+        )
         label = clean.class_names[clean.require_labels()[index]]
         pictures = Images.from_pixels(pixels, np.zeros(len(pixels)), (label,))
         made.append(Strip(name, clean.ids[index], label, steps, pictures))

@@ -170,9 +170,9 @@ def halves(test: Outputs, seed: int, why: str) -> tuple[Outputs, Outputs, str]:
     return rows(test, first), rows(test, ~first), note
 
 
-def rows(outputs: Outputs, kept: np.ndarray) -> Outputs:
+def rows(outputs: Outputs, chosen: np.ndarray) -> Outputs:
     """Some of the images, by index or by mask."""
-    indices = np.flatnonzero(kept) if kept.dtype == bool else kept
+    indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
     ids = tuple(outputs.ids[index] for index in indices)
     labels = None if outputs.labels is None else outputs.labels[indices]
     return Outputs(outputs.features[indices], outputs.logits[indices], labels, ids, outputs.class_names)

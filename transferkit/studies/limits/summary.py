@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from transferkit.report.number_words import rounded_percent
 from transferkit.studies.limits.corruption_severity import CorruptionReport
 from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.nonsense import NonsenseRow
@@ -16,7 +17,7 @@ from transferkit.studies.limits.shares import NotMeasured, Share
 MOST_LINES = 10
 NO_LIMIT = "No limit found in the tests below."
 
-Found = list[tuple[str, str]]  # sentences, each with its evidence
+Sentences = list[tuple[str, str]]  # sentences, each with its evidence
 
 
 @dataclass(frozen=True)
@@ -35,56 +36,42 @@ class Rule:
     about: str
     threshold: str
     light: Light
-    find: Callable[[LimitsReport, Rules], Found | None]
+    find: Callable[[LimitsReport, Rules], Sentences | None]
 
 
 def summary(report: LimitsReport, rules: Rules) -> Summary:
     """Lines that fired, the state of every rule, what was not tested and where there are too few images."""
     states, lines = [], []
     for rule in RULES:
-        found = rule.find(report, rules)
+        matches = rule.find(report, rules)
         value = getattr(rules, rule.threshold)
-        states.append(RuleState(rule.id, rule.about, rule.threshold, value, state_of(found)))
-        lines += [SummaryLine(rule.id, rule.light, text, told) for text, told in found or []]
+        states.append(RuleState(rule.id, rule.about, rule.threshold, value, state_of(matches)))
+        lines += [SummaryLine(rule.id, rule.light, text, evidence) for text, evidence in matches or []]
     serious = [line for line in lines if line.id not in ("S10", "S11")]
     if not serious:
         lines.insert(0, SummaryLine("OK", "none", NO_LIMIT, tested(report)))
     return Summary(tuple(shortest(lines)), tuple(states), tuple(not_tested(report)))
 
 
-def state_of(found: Found | None) -> State:
+def state_of(matches: Sentences | None) -> State:
     """What came of a rule: None stands for a test that was not made."""
-    if found is None:
+    if matches is None:
         return "not tested"
-    return "fired" if found else "not fired"
+    return "fired" if matches else "not fired"
 
 
 def shortest(lines: Sequence[SummaryLine]) -> list[SummaryLine]:
     """At most ten lines: the first of every rule, then the others while there is room, in the order of severity."""
     firsts = {line.id: line for line in reversed(lines)}
-    kept = [line for line in lines if firsts[line.id] is line][:MOST_LINES]
-    others = [line for line in lines if firsts[line.id] is not line][: MOST_LINES - len(kept)]
-    return [line for line in lines if any(line is each for each in (*kept, *others))]
+    shown = [line for line in lines if firsts[line.id] is line][:MOST_LINES]
+    others = [line for line in lines if firsts[line.id] is not line][: MOST_LINES - len(shown)]
+    return [line for line in lines if any(line is chosen for chosen in (*shown, *others))]
 
 
 # ---- words ----
 
 
-def percent(value: float) -> str:
-    """A share in [0, 1], for reading.
-
-    Example:
-        >>> percent(0.823), percent(0.0004), percent(0.9996)
-        ('82 %', '< 0.1 %', '> 99.9 %')
-    """
-    if 0 < value < 0.001:
-        return "< 0.1 %"
-    if 0.999 < value < 1:
-        return "> 99.9 %"
-    return f"{100 * value:.0f} %" if value >= 0.1 or value == 0 else f"{100 * value:.1f} %"
-
-
-def evidence(share: Share) -> str:
+def evidence_of(share: Share) -> str:
     """n and interval of a share."""
     low, high = (100 * bound for bound in share.interval)
     return f"{share.hits:,} of {share.n:,}, 95 % interval {low:.1f} to {high:.1f} %"
@@ -99,26 +86,26 @@ def named(names: Sequence[str], limit: int = 3) -> str:
 # ---- the rules ----
 
 
-def answers_nonsense(report: LimitsReport, rules: Rules) -> Found | None:
+def answers_nonsense(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S1: meaningless images are accepted."""
-    found = [row for row in report.nonsense if row.is_meaningless]
-    if not found or report.contract.threshold is None:
+    meaningless = [row for row in report.nonsense if row.is_meaningless]
+    if not meaningless or report.contract.threshold is None:
         return None
-    bad = sorted((row for row in found if row.accepted.value > rules.nonsense_accepted), key=_accepted)
+    bad = sorted((row for row in meaningless if row.accepted.value > rules.nonsense_accepted), key=_accepted)
     if not bad:
         return []
     worst = bad[-1]
     kinds = named([row.name for row in reversed(bad)])
-    text = f"It accepts meaningless images: {percent(_accepted(worst))} of {kinds.partition(',')[0]}."
-    limit = percent(rules.nonsense_accepted)
-    return [(text, f"{evidence(worst.accepted)}; {len(bad)} of {len(found)} kinds above {limit}: {kinds}")]
+    text = f"It accepts meaningless images: {rounded_percent(_accepted(worst))} of {kinds.partition(',')[0]}."
+    limit = rounded_percent(rules.nonsense_accepted)
+    return [(text, f"{evidence_of(worst.accepted)}; {len(bad)} of {len(meaningless)} kinds above {limit}: {kinds}")]
 
 
 def _accepted(row: NonsenseRow) -> float:
     return row.accepted.value
 
 
-def misses_unknown_classes(report: LimitsReport, rules: Rules) -> Found | None:
+def misses_unknown_classes(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S2: near unknown classes, or held-out classes of its own, cannot be told apart."""
     score = report.unknown.summary_score
     near = [row for row in report.unknown.sets if row.near]
@@ -133,18 +120,18 @@ def misses_unknown_classes(report: LimitsReport, rules: Rules) -> Found | None:
     (low, high), auroc, name = min(known, key=lambda row: row[0][0])
     if low >= rules.auroc:
         return []
-    told = f"AUROC {auroc:.3f}, 95 % interval {low:.3f} to {high:.3f}, on {name}"
-    return [("It cannot tell unknown classes from known ones reliably.", told)]
+    evidence = f"AUROC {auroc:.3f}, 95 % interval {low:.3f} to {high:.3f}, on {name}"
+    return [("It cannot tell unknown classes from known ones reliably.", evidence)]
 
 
-def accepts_unknown(report: LimitsReport, rules: Rules) -> Found | None:
+def accepts_unknown(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S3: more than half of an unknown set may be accepted."""
     sets = [(row.accepted, row) for row in report.unknown.sets if row.accepted]
     if not sets:
         return None
     most_first = sorted(sets, key=lambda pair: pair[0].value, reverse=True)
     return [
-        (_accepted_in_words(row, accepted, rules.unknown_accepted), evidence(accepted))
+        (_accepted_in_words(row, accepted, rules.unknown_accepted), evidence_of(accepted))
         for accepted, row in most_first
         if accepted.interval[1] > rules.unknown_accepted
     ]
@@ -153,35 +140,37 @@ def accepts_unknown(report: LimitsReport, rules: Rules) -> Found | None:
 def _accepted_in_words(row: UnknownSet, accepted: Share, limit: float) -> str:
     called = max(row.calls.called, key=lambda name: row.calls.called[name])
     start = "More than" if accepted.value > limit else "Perhaps more than"
-    return f"{start} {percent(limit)} of {row.name}, which it does not know, is accepted, most often as “{called}”."
+    share = f"{start} {rounded_percent(limit)} of {row.name}"
+    return f"{share}, which it does not know, is accepted, most often as “{called}”."
 
 
-def breaks_under_corruption(report: LimitsReport, rules: Rules) -> Found | None:
+def breaks_under_corruption(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S4: a family of corruptions costs more than ten points at a mild severity."""
-    found = report.corruptions
-    if isinstance(found, NotMeasured):
+    corruptions = report.corruptions
+    if isinstance(corruptions, NotMeasured):
         return None
-    clean = found.clean.value
+    clean = corruptions.clean.value
     lines = []
-    for family, by_severity in found.families.items():
-        broken = [severity for severity, accuracy in by_severity.items() if accuracy < clean - found.drop]
+    for family, by_severity in corruptions.families.items():
+        broken = [severity for severity, accuracy in by_severity.items() if accuracy < clean - corruptions.drop]
         if broken and min(broken) <= rules.breaking_severity:
             accuracy = by_severity[min(broken)]
-            told = f"accuracy {percent(clean)} to {percent(accuracy)} at severity {min(broken)} of 5, n = {found.n:,}"
-            lines.append((f"Do not use it on {IN_WORDS.get(family, family)} images.", told))
+            loss = f"accuracy {rounded_percent(clean)} to {rounded_percent(accuracy)}"
+            evidence = f"{loss} at severity {min(broken)} of 5, n = {corruptions.n:,}"
+            lines.append((f"Do not use it on {IN_WORDS.get(family, family)} images.", evidence))
     return lines
 
 
 IN_WORDS = {"noise": "noisy", "blur": "blurred", "weather": "weather-affected", "digital": "low-contrast or compressed"}
 
 
-def loses_elsewhere(report: LimitsReport, rules: Rules) -> Found | None:
+def loses_elsewhere(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S5: accuracy falls on other images of the same classes."""
     if not report.shift:
         return None
     return [
         (
-            f"On {row.name} expect {percent(row.accuracy.value)} instead of {percent(row.own.value)}.",
+            f"On {row.name} expect {rounded_percent(row.accuracy.value)} instead of {rounded_percent(row.own.value)}.",
             f"gap 95 % interval {100 * row.gap.interval[0]:.1f} to {100 * row.gap.interval[1]:.1f} points, "
             f"n = {row.n:,}",
         )
@@ -190,19 +179,19 @@ def loses_elsewhere(report: LimitsReport, rules: Rules) -> Found | None:
     ]
 
 
-def is_overconfident(report: LimitsReport, rules: Rules) -> Found | None:
+def is_overconfident(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S6: confidence is too high, beyond what chance gives."""
     row = report.calibration.rows["raw"]
     if row.ece <= row.ece_if_calibrated[1] or row.overconfidence <= rules.overconfidence:
         return []
     temperature = report.calibration.temperature
     advice = f"; divide the logits by {temperature:.2f}" if temperature else ""
-    band = f"a calibrated one stays below {percent(row.ece_if_calibrated[1])}"
-    told = f"ECE {percent(row.ece)}, {band}, n = {row.n:,}"
-    return [(f"Its confidence is too high by {100 * row.overconfidence:.1f} points{advice}.", told)]
+    band = f"a calibrated one stays below {rounded_percent(row.ece_if_calibrated[1])}"
+    evidence = f"ECE {rounded_percent(row.ece)}, {band}, n = {row.n:,}"
+    return [(f"Its confidence is too high by {100 * row.overconfidence:.1f} points{advice}.", evidence)]
 
 
-def fails_silently(report: LimitsReport, rules: Rules) -> Found | None:
+def fails_silently(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S7: under a shift, images are wrong and accepted all the same."""
     cells = [(row.silent, row.name) for row in report.shift]
     if isinstance(report.corruptions, CorruptionReport):
@@ -215,11 +204,16 @@ def fails_silently(report: LimitsReport, rules: Rules) -> Found | None:
     if not bad:
         return []
     share, name = max(bad, key=lambda pair: pair[0].value)
-    text = f"Under {name}, {percent(share.value)} of the images are wrong and accepted all the same."
-    return [(text, f"{evidence(share)}; {len(bad)} of {len(cells)} shifts above {percent(rules.silent_failures)}")]
+    text = f"Under {name}, {rounded_percent(share.value)} of the images are wrong and accepted all the same."
+    return [
+        (
+            text,
+            f"{evidence_of(share)}; {len(bad)} of {len(cells)} shifts above {rounded_percent(rules.silent_failures)}",
+        )
+    ]
 
 
-def is_weak_on_a_class(report: LimitsReport, rules: Rules) -> Found | None:
+def is_weak_on_a_class(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S8: one class is much worse than the mean."""
     test, worst = report.test, report.test.worst
     if worst is None or worst.recall is None or worst.recall_interval is None:
@@ -228,29 +222,29 @@ def is_weak_on_a_class(report: LimitsReport, rules: Rules) -> Found | None:
     if not far or worst.recall_interval[1] >= test.interval[0]:
         return []
     low, high = (100 * bound for bound in worst.recall_interval)
-    told = f"recall {percent(worst.recall)}, 95 % interval {low:.0f} to {high:.0f} %, n = {worst.n:,}"
-    told += f"; mean {percent(test.macro_recall)}"
-    return [(f"It is weak on “{worst.name}”.", told)]
+    evidence = f"recall {rounded_percent(worst.recall)}, 95 % interval {low:.0f} to {high:.0f} %, n = {worst.n:,}"
+    evidence += f"; mean {rounded_percent(test.macro_recall)}"
+    return [(f"It is weak on “{worst.name}”.", evidence)]
 
 
-def cannot_promise(report: LimitsReport, rules: Rules) -> Found | None:
+def cannot_promise(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S9: the target risk cannot be promised for half of the images."""
     promise = report.selective.promise
     if promise.coverage is not None and promise.coverage >= rules.coverage:
         return []
-    most = f"at most {percent(promise.target)} errors"
-    text = f"It cannot promise {most} for {percent(rules.coverage)} of the images by abstaining."
-    told = f"n = {promise.n_val:,} val images"
+    most = f"at most {rounded_percent(promise.target)} errors"
+    text = f"It cannot promise {most} for {rounded_percent(rules.coverage)} of the images by abstaining."
+    evidence = f"n = {promise.n_val:,} val images"
     if promise.coverage is not None:
-        told = f"largest coverage with that promise: {percent(promise.coverage)}; {told}"
+        evidence = f"largest coverage with that promise: {rounded_percent(promise.coverage)}; {evidence}"
     elif promise.needs is not None and promise.n_val < promise.needs:
-        told += f"; even without an error that takes {promise.needs:,}"
+        evidence += f"; even without an error that takes {promise.needs:,}"
     else:
-        told = f"too many of its most confident answers are wrong; {told}"
-    return [(text, told)]
+        evidence = f"too many of its most confident answers are wrong; {evidence}"
+    return [(text, evidence)]
 
 
-def separates_by_statistics(report: LimitsReport, rules: Rules) -> Found | None:
+def separates_by_statistics(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S10: brightness or sharpness alone tells an unknown set apart nearly as well."""
     score = report.unknown.summary_score
     aurocs = [(row.scores[score].auroc if score in row.scores else None, row) for row in report.unknown.sets]
@@ -267,10 +261,10 @@ def separates_by_statistics(report: LimitsReport, rules: Rules) -> Found | None:
     ]
 
 
-def is_thin(report: LimitsReport, rules: Rules) -> Found | None:
+def is_thin(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S11: too few images."""
-    found = too_few(report, rules)
-    return [("There are too few images to say much.", "; ".join(found[:5]))] if found else []
+    scarce = too_few(report, rules)
+    return [("There are too few images to say much.", "; ".join(scarce[:5]))] if scarce else []
 
 
 def too_few(report: LimitsReport, rules: Rules) -> list[str]:

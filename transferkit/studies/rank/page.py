@@ -102,11 +102,11 @@ def ranking_verdict(ranking: Ranking) -> RenderableType:
         table.add_row(*(printable(cell) for cell in _cells(row)))
     is_tied = any(row.ranks[0] < row.ranks[1] for row in ranking.rows)
     tie = f"Tie: not told apart on these images (n = {ranking.n:,}; Nadeau-Bengio, Holm, 5 %)."
-    seen = f"Cross-validated on {ranking.data.n:,} training images; val and test stay closed."
+    validation = f"Cross-validated on {ranking.data.n:,} training images; val and test stay closed."
     failed = [Text(printable(f"Failed: {failure}")) for failure in ranking.failures]
     verdict = Text(printable(ranking.verdict), style="bold")
     page = Text(printable(f"Report: {ranking.folder}/report.html"))
-    return Group(verdict, Text(), table, *failed, Text(), *([Text(tie)] if is_tied else []), Text(seen), page)
+    return Group(verdict, Text(), table, *failed, Text(), *([Text(tie)] if is_tied else []), Text(validation), page)
 
 
 def _cells(row: RankedBackbone) -> list[str]:
@@ -222,19 +222,19 @@ def _cost_tick(frame: svg_lines.Frame, flops: float) -> Markup:
 def _point(frame: svg_lines.Frame, cost: float, row: RankedBackbone) -> Markup:
     across, up = frame.place(cost, 100 * row.accuracy)
     ends = [frame.place(cost, 100 * bound)[1] for bound in row.interval]
-    told = f"{row.label}: {words.percent(row.accuracy)}, {gigaflops(row.flops)} GFLOPs"
+    title = f"{row.label}: {words.percent(row.accuracy)}, {gigaflops(row.flops)} GFLOPs"
     is_right = across > NAMES_FROM_RIGHT * svg_lines.WIDTH
     shift, anchor = (-7, "end") if is_right else (7, "start")
     return Markup(
         '<g class="s0"><line class="range" x1="{x}" y1="{low}" x2="{x}" y2="{high}"/>'
-        '<circle class="dot" cx="{x}" cy="{y}" r="3.2"><title>{told}</title></circle>'
+        '<circle class="dot" cx="{x}" cy="{y}" r="3.2"><title>{title}</title></circle>'
         '<text class="tick" x="{at}" y="{below}" text-anchor="{anchor}">{name}</text></g>'
     ).format(
         x=across,
         y=up,
         low=ends[0],
         high=ends[1],
-        told=told,
+        title=title,
         at=across + shift,
         below=up + 4,
         anchor=anchor,

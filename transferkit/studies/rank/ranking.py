@@ -195,8 +195,8 @@ def compared_pairs(order: Sequence[str], correct: Mapping[str, Bools]) -> tuple[
     differences = [_difference(correct[a], correct[b]) for a, b in names]
     adjusted = holm([difference.p for difference in differences])
     return tuple(
-        RankedPair(a, b, found.difference, found.interval.bounds, found.p, float(p), bool(p <= ALPHA))
-        for (a, b), found, p in zip(names, differences, adjusted, strict=True)
+        RankedPair(a, b, difference.difference, difference.interval.bounds, difference.p, float(p), bool(p <= ALPHA))
+        for (a, b), difference, p in zip(names, differences, adjusted, strict=True)
     )
 
 
