@@ -144,9 +144,8 @@ def test_held_out_classes_count_as_unknown_images_of_the_open_world() -> None:
 
 def test_published_differences_name_accuracy_pretraining_and_jpeg() -> None:
     test = outputs_of(np.zeros((4, 1)), [0, 0, 0, 1], ids=["a.jpg", "b.JPEG", "c.jpg", "d.jpg"])
-    run = SimpleNamespace(
-        facts={"data": {"n": {"train": 4500}}}, model={"weights": {"source": "file", "tag": "tiny.safetensors"}}
-    )
+    facts = SimpleNamespace(data=SimpleNamespace(n=SimpleNamespace(train=4500)))
+    run = SimpleNamespace(facts=facts, model={"weights": {"source": "file", "tag": "tiny.safetensors"}})
 
     told = published.differences(SimpleNamespace(test=test, run=run))  # type: ignore[arg-type]
 
