@@ -146,4 +146,5 @@ def in_words(method: MethodSettings) -> str:
     if (training := method.training) is None:
         return "0 epochs"
     again = " and as many with val" if getattr(method, "refit", False) else ""
-    return training.budget or f"{training.epochs} epochs{again}"
+    most = "up to " if training.patience else ""
+    return training.budget or f"{most}{training.epochs} epochs{again}"

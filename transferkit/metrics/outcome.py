@@ -20,7 +20,7 @@ def since_start(history: History) -> SinceStart | None:
     """How the result stands to the weights that training began with, on the same val images.
 
     The result is the epoch marked `is_result`. Where that one had learnt from val as well, it cannot be judged on val:
-    then the last epoch before stands in for it, and the answer's `is_result` is false. Accuracies are compared; the
+    then the epoch that it repeats stands in for it, and the answer's `is_result` is false. Accuracies are compared; the
     p-value is McNemar's (mid-p), from the images gained and lost.
 
     Returns:
@@ -29,7 +29,7 @@ def since_start(history: History) -> SinceStart | None:
     judged = [_judged(epoch, epoch.val_accuracy) for epoch in history if epoch.val_accuracy is not None]
     if len(judged) < 2 or judged[0].epoch != 0:
         return None
-    result, end = history.result, next((epoch for epoch in history.judged if epoch.is_result), history.judged[-1])
+    result, end = history.result, _stand_in(history)
     by_number = {epoch.epoch: epoch for epoch in judged}
     start, best = judged[0], by_number[history.best.epoch] if history.best else judged[0]
     gained, lost = end.val_gained or 0, end.val_lost or 0
@@ -46,6 +46,19 @@ def since_start(history: History) -> SinceStart | None:
         is_worse=by_number[end.epoch].accuracy < start.accuracy,
         is_shown=p <= ALPHA,
     )
+
+
+def _stand_in(history: History) -> Epoch:
+    """The epoch that says on val what the result is worth: itself, or that of the first training that it repeats.
+
+    A second training, on val too, is as long as the first one; with patience, as long as that was until its best epoch.
+    """
+    last, best, result = history.judged[-1], history.best, history.result
+    if result is None or best is None:
+        return last
+    if result.val_accuracy is not None:
+        return result
+    return best if best.epoch == result.epoch - last.epoch else last
 
 
 def _judged(epoch: Epoch, accuracy: float) -> JudgedEpoch:

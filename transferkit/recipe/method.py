@@ -148,6 +148,12 @@ class TrainingSettings(MethodSettings):
     keep: Literal["last", "best"] = Field(
         "last", description="Which epoch is the result; best: on val, of at least 500 images, the start included."
     )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_EPOCHS,
+        description="Stop after so many epochs without a better one on val, of at least 500 images; the best is kept.",
+    )
     size: Annotated[int, Field(ge=8, le=LARGEST_PX)] | Literal["auto"] = Field("auto", description="Input side in px.")
     batch_size: int | None = Field(
         None, ge=1, le=LARGEST_BATCH, description="Images per pass, and per step; fewer where train is small."

@@ -131,7 +131,7 @@ def _end(known: SinceStart) -> str:
 
 def _cures_of_loss(method: Mapping[str, Any], known: SinceStart) -> Iterator[str]:
     best = known.best
-    if method.get("keep") == "last" and known.n >= FEWEST_TO_CHOOSE:
+    if method.get("keep") == "last" and not method.get("patience") and known.n >= FEWEST_TO_CHOOSE:
         epoch = f"epoch {best.epoch}" if best.epoch else "its start"
         yield f"--keep best ({percent(best.accuracy)}, {epoch})"
     if method.get("lr"):
@@ -163,7 +163,8 @@ def _way(content: Content) -> Iterator[str]:
 
 
 def _keeps_best(content: Content) -> bool:
-    return (content.recipe.get("method") or {}).get("keep") == "best"
+    method = content.recipe.get("method") or {}
+    return method.get("keep") == "best" or bool(method.get("patience"))
 
 
 def _joined(options: list[str]) -> str:

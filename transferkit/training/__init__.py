@@ -1,7 +1,7 @@
 """The methods (`methods/`), their defaults, and training by gradient steps."""
 
 from transferkit.training.groups import ParameterGroup, parameter_groups, waking_epochs
-from transferkit.training.keeping import require_choice
+from transferkit.training.keeping import require_choice, stop_in_words
 from transferkit.training.loop import train
 from transferkit.training.resolved import ResolvedTraining, resolved_training
 
@@ -11,6 +11,7 @@ __all__ = [
     "parameter_groups",
     "require_choice",
     "resolved_training",
+    "stop_in_words",
     "train",
     "waking_epochs",
 ]

@@ -20,7 +20,7 @@ from transferkit.training.failure import StepFailed, keep, too_large
 from transferkit.training.groups import ParameterGroup, require_batch
 from transferkit.training.initial_checks import check_start
 from transferkit.training.judging import judge_now, judge_start, start_in_words
-from transferkit.training.keeping import note_best, require_choice, take_result
+from transferkit.training.keeping import is_stopped, note_best, require_choice, stop_in_words, take_result
 from transferkit.training.optimizers import create_optimizer, optimizer_groups
 from transferkit.training.pace import Pace
 from transferkit.training.resolved import ResolvedTraining
@@ -37,8 +37,8 @@ def train(
 ) -> History:
     """Change the classifier by gradient steps and return the log of its epochs, the start as epoch 0.
 
-    The weights of the last step, or their moving average, are the result; with `keep` best, those of the epoch that
-    was best on val, the start among them. The result's epoch is marked `kept`. The start and every
+    The weights of the last step, or their moving average, are the result; with `keep` best or patience, those of the
+    epoch that was best on val, the start among them. The result's epoch is marked `kept`. The start and every
     epoch are judged on val by weights that have not learnt from val; without val images they are not judged, and the
     epoch says so by 0 `val_images`. With a folder, the state after an epoch is kept there, and an unfinished training
     found there goes on where it stopped.
@@ -48,7 +48,7 @@ def train(
         TransferkitError: If the network gives something else than logits, a step has one image alone, or val is too
             small to choose an epoch.
     """
-    require_choice(settings.keep, len(val))
+    require_choice(settings.keep, len(val), settings.patience)
     runtime, console = context.runtime, context.console
     classifier.averages_mirror, classifier.averages_shifts = settings.test_flip, settings.test_shifts
     batches = _batches(images, settings, context)
@@ -66,7 +66,7 @@ def train(
         if len(val) or context.checkpoint == CHECKPOINT:  # a refit: its start was judged before
             console.line(start_in_words(start))
     with console.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
-        while not pace.is_over(training.step, training.seconds):
+        while not _is_over(training, settings, pace):
             epoch = training.epochs
             seed_everything(context.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
             _wake(classifier, groups, epoch)
@@ -80,14 +80,20 @@ def train(
             judged = judge_now(training, trained, val, runtime)
             training.history = training.history.with_epoch(judged)
             note_best(training, settings.keep)
-            is_over = pace.is_over(training.step, training.seconds)
+            is_over = _is_over(training, settings, pace)
             save_now_and_then(training, context.checkpoint_path, always=is_over)
             progress.tell(f"{progress.title}: {_words(judged)}", always=is_over)
         progress.title, progress.words = "training", ""
+    if stopped := stop_in_words(training.history, settings):
+        console.line(stopped)
     take_result(training, settings.keep)
     settings.balance.adjust(classifier, images)
     classifier.eval()
     return training.history
+
+
+def _is_over(training: Training, settings: ResolvedTraining, pace: Pace) -> bool:
+    return pace.is_over(training.step, training.seconds) or is_stopped(training.history, settings)
 
 
 def _batches(images: Images, settings: ResolvedTraining, context: Context) -> TrainingBatches:

@@ -51,6 +51,7 @@ class ResolvedTraining:
     Attributes:
         length: In epochs, steps or seconds.
         keep: Which epoch's weights are the result.
+        patience: Epochs without a better one on val after which it stops; 0 is off.
         batch_size: Images per pass; fewer where there are fewer.
         accumulate: Passes per step.
         optimizer: SGD has Nesterov momentum.
@@ -75,10 +76,12 @@ class ResolvedTraining:
         test_flip: Whether the mirror image is predicted from too.
         test_shifts: Whether moved images are.
         has_random_head: Whether the head is one that knows nothing yet.
+        stop_after: Epochs after which it stops, at rates that are those of its whole length; 0 is off.
     """
 
     length: Budget
     keep: Literal["last", "best"]
+    patience: int
     batch_size: int
     accumulate: int
     optimizer: Optimizer
@@ -103,6 +106,7 @@ class ResolvedTraining:
     test_flip: bool
     test_shifts: bool
     has_random_head: bool
+    stop_after: int = 0
 
     @property
     def step_images(self) -> int:
@@ -128,6 +132,9 @@ def resolved_training(settings: MethodSettings, settled: Mapping[str, Any] = NOT
         "mixing": Mixing.of(settings),
         "balance": balance_of(settings),
         "has_random_head": values["head"] == "random",
+        "keep": "best" if values["patience"] else values["keep"],
+        "patience": values["patience"] or 0,
+        "stop_after": 0,
     }
     return ResolvedTraining(
         **{field.name: written_out(values | special, field.name) for field in fields(ResolvedTraining)}

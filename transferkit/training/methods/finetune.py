@@ -13,7 +13,7 @@ from transferkit.recipe import BackboneSettings, FinetuneSettings
 from transferkit.runs.facts import SettledRates
 from transferkit.runtime.context import Context
 from transferkit.runtime.files import REFIT_CHECKPOINT
-from transferkit.training import ParameterGroup, parameter_groups, require_choice, train, waking_epochs
+from transferkit.training import ParameterGroup, parameter_groups, require_choice, stop_in_words, train, waking_epochs
 from transferkit.training.methods import finetune_rates, starting_point
 from transferkit.training.methods.fitted import Fitted
 from transferkit.training.methods.starting_point import Start
@@ -51,7 +51,7 @@ def warmup_share(steps: int) -> float:
 
 def require(classifier: Classifier, settings: FinetuneSettings, _train_images: int, val_images: int) -> None:
     """Refuse a stage that is not there, a choice of the epoch by too few val images, and waking without epochs."""
-    require_choice(settings.keep, val_images)
+    require_choice(settings.keep, val_images, settings.patience)
     if settings.gradual_unfreezing:
         waking_epochs(classifier, length_of(settings))
     if settings.freeze_to is not None:
@@ -64,7 +64,8 @@ def fit(
     """Train the classifier further from its pretrained weights.
 
     The first training learns from train alone and is judged on val. Where val is given back, a second one of the same
-    length learns from both and is the result; what is known of val stays that of the first.
+    length learns from both and is the result; what is known of val stays that of the first. With patience it is as long
+    as the first was until its best epoch, at the same rates; where that is the start, the start is the result.
     """
     notes = _notes(classifier)
     for note in notes:
@@ -80,15 +81,15 @@ def fit(
     if not len(splits.val):
         return replace(fitted, groups=groups, history=history)
     val = collect(classifier, splits.val, context.runtime, context.console, "val")
-    if not settings.refit:
+    notes += [note] if (note := stop_in_words(history, tuning.training)) else []
+    if not settings.refit or history.result is history.start:
         return replace(fitted, val=val, groups=groups, history=history)
     compared = splits.train.spread(COMPARED)
     before_refit = collect(classifier, compared, context.runtime, context.console, "train images")
     everything = splits.train.joined(splits.val)
     context.console.line(f"once more on all {len(everything):,} labelled images: train and val together")
-    _, again = tune(
-        classifier, tuning, everything, splits.val.subset([]), replace(context, checkpoint=REFIT_CHECKPOINT)
-    )
+    repeated, refit = tuning.repeated(history), replace(context, checkpoint=REFIT_CHECKPOINT)
+    _, again = tune(classifier, repeated, everything, splits.val.subset([]), refit)
     notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
     return replace(
         fitted, val=val, groups=groups, history=history.followed_by(again), notes=notes, train_before_refit=before_refit
@@ -102,6 +103,11 @@ class Tuning:
     start: Start
     rates: SettledRates
     training: ResolvedTraining
+
+    def repeated(self, history: History) -> Tuning:
+        """The same without val, which then stops no training and chooses no epoch: it ends where val had chosen."""
+        epochs = history.result.epoch if self.training.patience and history.result else 0
+        return replace(self, training=replace(self.training, keep="last", patience=0, stop_after=epochs))
 
 
 def tune(

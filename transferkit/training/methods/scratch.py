@@ -12,7 +12,7 @@ from transferkit.features.fast_classifier import collect
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, ScratchSettings
 from transferkit.runtime.context import Context
-from transferkit.training import parameter_groups, require_choice, train
+from transferkit.training import parameter_groups, require_choice, stop_in_words, train
 from transferkit.training.methods.fitted import Fitted
 from transferkit.training.methods.scratch_rates import scratch_rates
 from transferkit.training.methods.table import show_groups
@@ -34,7 +34,7 @@ def defaults(settings: ScratchSettings, family: str, _train_images: int, _steps:
 
 def require(_classifier: Classifier, settings: ScratchSettings, _train_images: int, val_images: int) -> None:
     """Refuse a choice of the epoch by too few val images."""
-    require_choice(settings.keep, val_images)
+    require_choice(settings.keep, val_images, settings.patience)
 
 
 def fit(
@@ -48,7 +48,8 @@ def fit(
     with classifier.frozen_verified():
         history = train(classifier, splits.train, splits.val, training, groups, context)
     val = collect(classifier, splits.val, context.runtime, context.console, "val") if len(splits.val) else None
-    return Fitted(val, groups, history)
+    notes = [note] if (note := stop_in_words(history, training)) else []
+    return Fitted(val, groups, history, notes=notes)
 
 
 @torch.no_grad()
