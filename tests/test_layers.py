@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -177,6 +179,16 @@ def test_no_room_has_a_name_that_means_nothing() -> None:
     names = {path.stem for path in PACKAGE.rglob("*.py")}
 
     assert not names & {"utils", "common", "helpers", "base", "core", "misc"}
+
+
+def test_what_is_held_has_a_noun_for_a_name() -> None:
+    structure = PACKAGE.parent / "tools" / "structure.py"
+
+    vague = subprocess.run([sys.executable, structure, "vague"], capture_output=True, text=True, check=True)
+
+    assert (
+        vague.stdout == ""
+    )  # no variable, parameter, field or function called found, told, said, seen, kept, each, one
 
 
 def test_the_page_on_architecture_names_every_room_on_its_floor() -> None:

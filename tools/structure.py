@@ -3,6 +3,7 @@
     python tools/structure.py            the counts, a line each
     python tools/structure.py arrows     which room imports which, and by how many imports
     python tools/structure.py twice      classes and public functions of one name in several files
+    python tools/structure.py vague      variables, parameters, fields and functions whose name says nothing
     python tools/structure.py keys       accesses by string key and dict[str, Any] of each file, most first
 
 A room is a name at the top level of the package. An arrow stands for all imports of one room by another. Floors are the
@@ -21,6 +22,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+VAGUE = {"found", "told", "said", "seen", "kept", "each", "one"}  # what is held has a noun
 
 
 def trees() -> dict[Path, ast.Module]:
@@ -85,7 +87,7 @@ def body_lines(function: Function) -> int:
 
 def parameters(function: Function) -> int:
     """How many arguments a function takes, without self and cls."""
-    names = [each.arg for each in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    names = [argument.arg for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
     return len([name for name in names if name not in ("self", "cls")])
 
 
@@ -120,7 +122,25 @@ def twice(files: Mapping[Path, ast.Module], kind: type[ast.ClassDef] | type[ast.
         for node in tree.body:
             if isinstance(node, kind) and not node.name.startswith("_"):
                 places[node.name].append(str(path.relative_to(PACKAGE)))
-    return {name: found for name, found in sorted(places.items()) if len(found) > 1}
+    return {name: files_of_name for name, files_of_name in sorted(places.items()) if len(files_of_name) > 1}
+
+
+def vague_names(files: Mapping[Path, ast.Module]) -> list[tuple[str, int, str]]:
+    """File, line and name of each variable, parameter, field and function that is named by a word of `VAGUE`."""
+    return [
+        (str(path.relative_to(PACKAGE)), line, name)
+        for path, tree in files.items()
+        for node in ast.walk(tree)
+        for line, name in _named(node)
+        if name in VAGUE
+    ]
+
+
+def _named(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """The name that a node gives, with its line."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.FunctionDef(name=name):
+            yield node.lineno, name
 
 
 def counts() -> dict[str, str]:
@@ -144,6 +164,7 @@ def counts() -> dict[str, str]:
         "longest parameter lists": ", ".join(f"{name} {function} ({n})" for n, name, function in widest),
         "class names used twice": ", ".join(twice(files, ast.ClassDef)) or "none",
         "isinstance of settings": str(settings_asked(files)),
+        "names that say nothing": str(len(vague_names(files))),
     }
 
 
@@ -162,6 +183,9 @@ def main() -> None:
     elif what == "keys":
         for keys, dicts, name in by_file(trees()):
             print(f"{name}: {keys} keys, {dicts} dicts")
+    elif what == "vague":
+        for name, line, word in vague_names(trees()):
+            print(f"{name}:{line}: {word}")
     elif what == "twice":
         for kind in (ast.ClassDef, ast.FunctionDef):
             for name, places in twice(trees(), kind).items():

@@ -53,7 +53,7 @@ def duplicates(train: Images, test: Images, train_features: Floats, test_feature
     """
     if not len(train) or not len(test):
         return ()
-    found = _same_pixels(train, test)
+    by_test = _same_pixels(train, test)
     grey = _grey(train), _grey(test)
     by_hash = _nearest(_signs(difference_hashes(train)), _signs(difference_hashes(test)), 1, 64 - 2 * HASH_BITS_APART)
     by_features = _nearest(_unit(train_features), _unit(test_features), NEAREST, -1.0)
@@ -61,9 +61,9 @@ def duplicates(train: Images, test: Images, train_features: Floats, test_feature
     for kind, pairs in kinds:
         for at, like in pairs:
             correlation = float(grey[1][at] @ grey[0][like])
-            if at not in found and correlation >= CORRELATION:
-                found[at] = Duplicate(at, like, kind, correlation)
-    return tuple(found[at] for at in sorted(found))
+            if at not in by_test and correlation >= CORRELATION:
+                by_test[at] = Duplicate(at, like, kind, correlation)
+    return tuple(by_test[at] for at in sorted(by_test))
 
 
 def likeness(train: Images, images: Images) -> Floats:
@@ -75,8 +75,8 @@ def likeness(train: Images, images: Images) -> Floats:
     if not len(train) or not len(images):
         return np.full(len(images), -1, np.float32)
     bank, grey = torch.from_numpy(_grey(train)).T, torch.from_numpy(_grey(images))
-    found: Floats = torch.cat([(rows @ bank).max(dim=1).values for rows in torch.split(grey, ROWS)]).numpy()
-    return found
+    highest: Floats = torch.cat([(rows @ bank).max(dim=1).values for rows in torch.split(grey, ROWS)]).numpy()
+    return highest
 
 
 def _same_pixels(train: Images, test: Images) -> dict[int, Duplicate]:
@@ -130,6 +130,6 @@ def _nearest(train: Floats, test: Floats, count: int, least: float) -> list[tupl
     for start in range(0, len(test), ROWS):
         products = torch.from_numpy(test[start : start + ROWS]) @ everyone
         values, rows = products.topk(min(count, len(train)), dim=1)
-        kept = (values >= least - 1e-3).nonzero().tolist()
-        pairs += [(start + at, int(rows[at, rank])) for at, rank in kept]
+        near = (values >= least - 1e-3).nonzero().tolist()
+        pairs += [(start + at, int(rows[at, rank])) for at, rank in near]
     return pairs

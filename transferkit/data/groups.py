@@ -36,12 +36,12 @@ def held_out(labels: Integers, ranks: Integers, fraction: float) -> Bools:
     counts = class_counts(labels, ranks)  # (G, C)
     total = np.maximum(counts.sum(axis=0), 1)
     held = np.zeros(len(counts), dtype=np.bool_)
-    seen, taken = np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
+    assigned, taken = np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
     for group, row in enumerate(counts):
         own = np.flatnonzero(row)
-        has_kept = bool((seen[own] > taken[own]).all())
-        seen[own] += row[own]
-        excess = taken[own] - fraction * seen[own]
+        has_kept = bool((assigned[own] > taken[own]).all())
+        assigned[own] += row[own]
+        excess = taken[own] - fraction * assigned[own]
         is_nearer = bool((((excess + row[own]) ** 2 - excess**2) / total[own]).sum() < 0)
         held[group] = has_kept and is_nearer
         taken[own] += row[own] * held[group]

@@ -320,15 +320,15 @@ def aligned(images: Images, class_names: Sequence[str]) -> Images:
     return replace(images, labels=mapping[images.require_labels()], class_names=tuple(class_names))
 
 
-def require_known_classes(found: Sequence[str], class_names: Sequence[str]) -> None:
+def require_known_classes(given: Sequence[str], class_names: Sequence[str]) -> None:
     """Refuse names that train does not have.
 
     Raises:
         TransferkitError: Shows the difference.
     """
-    unknown = sorted(set(found) - set(class_names))
+    unknown = sorted(set(given) - set(class_names))
     if unknown:
-        missing = sorted(set(class_names) - set(found))
+        missing = sorted(set(class_names) - set(given))
         raise TransferkitError(
             f"Class names differ. Only here: {_listed(unknown)}; only in train: {_listed(missing)}. "
             "Rename the class folders so that every part of the data uses the names of train."

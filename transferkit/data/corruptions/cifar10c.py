@@ -58,8 +58,8 @@ def available(folder: Path) -> tuple[str, ...]:
     """
     names = tuple(sorted(path.stem for path in folder.glob("*.npy") if path.stem != "labels"))
     if not names:
-        found = "is no folder" if not folder.is_dir() else "holds no .npy files"
-        raise TransferkitError(f"{folder} {found}. Expected the unpacked CIFAR-10-C, from {SOURCE}.")
+        problem = "is no folder" if not folder.is_dir() else "holds no .npy files"
+        raise TransferkitError(f"{folder} {problem}. Expected the unpacked CIFAR-10-C, from {SOURCE}.")
     return names
 
 

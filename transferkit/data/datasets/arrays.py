@@ -40,8 +40,8 @@ def load(settings: ArraysData, console: Console) -> Splits:  # noqa: ARG001 - no
     parts = {part: aligned(images, names) for part, images in parts.items()}
     splits, _, notes = parted(parts, settings)
     shape = " x ".join(map(str, splits.train.size_px))
-    told = ", ".join(f"{len(images):,} in {part}" for part, images in parts.items())
-    return replace(splits, notes=(f"{settings.path.name}: images of {shape} px, {told}", *notes))
+    counts = ", ".join(f"{len(images):,} in {part}" for part, images in parts.items())
+    return replace(splits, notes=(f"{settings.path.name}: images of {shape} px, {counts}", *notes))
 
 
 def outline(settings: ArraysData) -> Outline:

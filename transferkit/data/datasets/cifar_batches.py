@@ -160,15 +160,15 @@ def _images(archive: Archive, read: Read, batches: tuple[str, ...], names: tuple
 def _pixels(batch: str, rows: Any) -> Any:
     """(N, 3, 32, 32) uint8; a row holds the red, green and blue planes one after another."""
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != 3072:
-        found = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
-        raise TransferkitError(f"The data of {batch} must be a uint8 array (N, 3072); found {found}.")
+        kind = f"{rows.dtype} {rows.shape}" if isinstance(rows, np.ndarray) else type(rows).__name__
+        raise TransferkitError(f"The data of {batch} must be a uint8 array (N, 3072); found {kind}.")
     return rows.reshape(-1, 3, 32, 32)
 
 
 def _value(content: dict[bytes, Any], batch: str, key: bytes) -> Any:
     if key not in content:
-        found = ", ".join(_text(name) for name in content)
-        raise TransferkitError(f"{batch} has no {key.decode()}; found {found}. It is no batch of this data set.")
+        present = ", ".join(_text(name) for name in content)
+        raise TransferkitError(f"{batch} has no {key.decode()}; found {present}. It is no batch of this data set.")
     return content[key]
 
 

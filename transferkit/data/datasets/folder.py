@@ -49,13 +49,13 @@ def load(settings: FolderData, console: Console) -> Splits:
 
 def _parts(layout: Layout, pixels: Decoded) -> dict[str, Images]:
     """Train, val and test as images along the class names of train, without the unreadable files."""
-    found: dict[str, Images] = {}
+    parts: dict[str, Images] = {}
     start = 0
     for name, part in layout.parts.items():
         images = _images(part, start, pixels, layout.has_groups)
-        found[name] = aligned(images, layout.train.class_names)
+        parts[name] = aligned(images, layout.train.class_names)
         start += len(part.files)
-    return found
+    return parts
 
 
 def _images(part: Part, start: int, pixels: Decoded, has_groups: bool) -> Images:
@@ -93,14 +93,14 @@ def _unreadable_notes(settings: FolderData, layout: Layout, pixels: Decoded) -> 
         TransferkitError: If there are unreadable files and they are not to be skipped.
     """
     files = layout.files
-    told = [f"{Path(layout.root) / files[row].path}: {reason}" for row, reason in sorted(pixels.unreadable.items())]
-    if told and not settings.skip_bad:
-        more = [f"and {len(told) - LISTED} more"] if len(told) > LISTED else []
+    problems = [f"{Path(layout.root) / files[row].path}: {reason}" for row, reason in sorted(pixels.unreadable.items())]
+    if problems and not settings.skip_bad:
+        more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
         raise TransferkitError(
-            "\n  ".join([f"{len(told)} of {len(files)} images cannot be read:", *told[:LISTED], *more])
+            "\n  ".join([f"{len(problems)} of {len(files)} images cannot be read:", *problems[:LISTED], *more])
             + "\nMend or remove them, or leave them out with --skip-bad."
         )
-    return [f"skipped, unreadable: {line}" for line in told]
+    return [f"skipped, unreadable: {line}" for line in problems]
 
 
 def _absence_notes(parts: dict[str, Images]) -> list[str]:

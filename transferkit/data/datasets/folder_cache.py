@@ -158,13 +158,13 @@ def _remove(place: Path) -> None:
 
 def older_files(folder: Path) -> list[Path]:
     """What a version without manifests decoded into a folder: known by facts that fit the files."""
-    found: list[Path] = []
+    older: list[Path] = []
     for facts in folder.glob(f"*/{FACTS}"):
         place = facts.parent
         with contextlib.suppress(OSError):
             if _facts(place, (place / DIGESTS).stat().st_size // DIGEST_BYTES) is not None:
-                found += [place / name for name in FILES]
-    return found
+                older += [place / name for name in FILES]
+    return older
 
 
 def _is_mended(root: Path, files: Sequence[File], facts: dict[str, Any]) -> bool:

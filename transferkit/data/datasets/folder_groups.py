@@ -49,8 +49,8 @@ def _shared_groups(parts: dict[str, Images]) -> list[str]:
 def _warned(shared: set[str], total: int, words: str) -> list[str]:
     if not shared:
         return []
-    told = f"{len(shared):,} of {total:,} {words} ({listed(sorted(shared))})"
-    return [f"WARNING: {told}. What is measured there may be memory."]
+    shared_words = f"{len(shared):,} of {total:,} {words} ({listed(sorted(shared))})"
+    return [f"WARNING: {shared_words}. What is measured there may be memory."]
 
 
 def _parted_note(subfolders: Sequence[str], is_carved: bool) -> list[str]:
@@ -103,7 +103,7 @@ def _patient_first_note(train: Part) -> list[str]:
         inside[outer].add(inner)
     names = set().union(*inside.values())
     is_first = len(inside) == len(train.class_names) and 2 <= len(names) < len(inside)
-    if not is_first or any(len(found) < len(names) / 2 for found in inside.values()):
+    if not is_first or any(len(folders) < len(names) / 2 for folders in inside.values()):
         return []
     return [
         f"WARNING: the {len(inside):,} folders taken for classes ({listed(sorted(inside))}) all hold folders of the "

@@ -37,13 +37,13 @@ class _Ignored:
 
     def notes(self) -> list[str]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in self.other.most_common(5))
-        told = [
+        counts = [
             (self.other.total(), f"{self.other.total()} files that are no images ({kinds})"),
             (self.hidden, f"{self.hidden} hidden files or folders"),
             (self.beside, f"{self.beside} images that lie beside the class folders"),
             (len(self.folders), f"folders beside train: {', '.join(self.folders)}"),
         ]
-        return [f"ignored {text}" for count, text in told if count]
+        return [f"ignored {text}" for count, text in counts if count]
 
 
 def find(root: Path, group: Group | None) -> Layout:
@@ -58,17 +58,29 @@ def find(root: Path, group: Group | None) -> Layout:
     """
     ignored = _Ignored()
     folders = _visible_folders(root, _Ignored())
-    parts = _part_folders(root, folders)
-    if not parts:
-        found = {"train": _part(root, root, group, ignored)}
+    part_folders = _part_folders(root, folders)
+    if not part_folders:
+        parts = {"train": _part(root, root, group, ignored)}
     else:
-        ignored.folders = [f"{folder.name}/" for folder in folders if folder not in parts.values()]
+        ignored.folders = [f"{folder.name}/" for folder in folders if folder not in part_folders.values()]
         ignored.beside += len(_directly_inside(root))
-        found = {name: _part(root, parts[name], group, ignored) for name in ("train", "val", "test") if name in parts}
-        found |= {name: _with_classes_of(part, found["train"]) for name, part in found.items()}
-    _require_filled(root / parts["train"].name if parts else root, found["train"])
+        parts = {
+            name: _part(root, part_folders[name], group, ignored)
+            for name in ("train", "val", "test")
+            if name in part_folders
+        }
+        parts |= {name: _with_classes_of(part, parts["train"]) for name, part in parts.items()}
+    _require_filled(root / part_folders["train"].name if part_folders else root, parts["train"])
     notes = tuple(ignored.notes())
-    return Layout(root, found["train"], found.get("val"), found.get("test"), notes, group is not None, by_folders=True)
+    return Layout(
+        root,
+        parts["train"],
+        parts.get("val"),
+        parts.get("test"),
+        notes,
+        group is not None,
+        by_folders=True,
+    )
 
 
 def _part_folders(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
@@ -138,8 +150,8 @@ def _grouped_part(root: Path, folder: Path, ignored: _Ignored) -> Part:
     for group_folder in sorted(_visible_folders(folder, ignored)):
         ignored.beside += len(_directly_inside(group_folder))
         for class_folder in _visible_folders(group_folder, ignored):
-            found = _files_below(root, class_folder, None, ignored)
-            files += [file._replace(group=escaped(group_folder.name)) for file in found]
+            class_files = _files_below(root, class_folder, None, ignored)
+            files += [file._replace(group=escaped(group_folder.name)) for file in class_files]
     names = in_natural_order({file.label for file in files})
     if len(names) < 2:
         raise TransferkitError(
@@ -170,13 +182,13 @@ def _require_filled(folder: Path, part: Part) -> None:
 
 
 def _visible_folders(folder: Path, ignored: _Ignored) -> list[Path]:
-    found = []
+    folders = []
     for entry in os.scandir(folder):
         if _is_hidden(entry.name):
             ignored.hidden += 1
         elif entry.is_dir():
-            found.append(Path(entry.path))
-    return found
+            folders.append(Path(entry.path))
+    return folders
 
 
 def _directly_inside(folder: Path) -> list[str]:
@@ -195,7 +207,7 @@ def _files_below(root: Path, class_folder: Path, group: Group | None, ignored: _
     """Image files of a class, at any depth, in the order of their paths; links are followed, once each."""
     prefix, inside = len(str(root)) + 1, len(str(class_folder)) + 1
     label = class_name(class_folder.name)
-    found, waiting, visited = [], [str(class_folder)], set[str]()
+    files, waiting, visited = [], [str(class_folder)], set[str]()
     while waiting:
         folder = waiting.pop()
         if os.path.realpath(folder) in visited:
@@ -209,7 +221,7 @@ def _files_below(root: Path, class_folder: Path, group: Group | None, ignored: _
             elif _is_image(entry.name):
                 below = entry.path[inside:].split(os.sep) if group == "parent" else ()
                 name = escaped(below[0]) if len(below) > 1 else ""
-                found.append(file_at(entry.path, entry.path[prefix:].replace(os.sep, "/"), label, name))
+                files.append(file_at(entry.path, entry.path[prefix:].replace(os.sep, "/"), label, name))
             else:
                 ignored.other[os.path.splitext(entry.name)[1].lower() or "without extension"] += 1
-    return sorted(found)
+    return sorted(files)

@@ -46,10 +46,10 @@ def find(tables: Mapping[str, Path], settings: FolderData) -> Layout:
     """
     if len(tables) == 1 and tables["train"].parent == settings.path:
         return _noted(table_layout.find(tables["train"], settings), tables)
-    found = {part: table_layout.find(table, settings) for part, table in tables.items()}
-    parts = {part: _below(layout.train, tables[part].parent.name) for part, layout in found.items()}
-    notes = tuple(dict.fromkeys(note for layout in found.values() for note in layout.notes))
-    has_groups = any(layout.has_groups for layout in found.values())
+    layouts = {part: table_layout.find(table, settings) for part, table in tables.items()}
+    parts = {part: _below(layout.train, tables[part].parent.name) for part, layout in layouts.items()}
+    notes = tuple(dict.fromkeys(note for layout in layouts.values() for note in layout.notes))
+    has_groups = any(layout.has_groups for layout in layouts.values())
     whole = Layout(settings.path, parts["train"], parts.get("val"), parts.get("test"), notes, has_groups)
     return _noted(whole, tables)
 

@@ -65,8 +65,8 @@ def decode_into(decoding: Decoding, paths: Sequence[str], num_bytes: int, worker
             results = stack.enter_context(_in_processes(decoding, chunks, min(workers, len(chunks))))
         bar = stack.enter_context(console.progress("Decoding images", len(paths), "img"))
         failures: Failures = []
-        for (_, chunk), found in zip(chunks, results, strict=True):
-            failures.extend(found)
+        for (_, chunk), failed in zip(chunks, results, strict=True):
+            failures.extend(failed)
             bar.advance(len(chunk))
     return failures
 

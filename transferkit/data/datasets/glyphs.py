@@ -91,12 +91,12 @@ def fonts() -> list[Path]:
     import matplotlib
 
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    found = {path for pattern in FONT_PATTERNS for path in folder.glob(pattern) if "Display" not in path.stem}
-    if not found:
+    paths = {path for pattern in FONT_PATTERNS for path in folder.glob(pattern) if "Display" not in path.stem}
+    if not paths:
         raise MachineError(
             f"No DejaVu fonts in {folder}. Install matplotlib anew: pip install --force-reinstall matplotlib"
         )
-    return sorted(found)
+    return sorted(paths)
 
 
 def _letter_masks(font_path: Path, size: int) -> Floats:

@@ -46,8 +46,8 @@ def _train_and_test(parts: dict[str, Images], settings: OwnData) -> tuple[Images
 def _groups_of_classes(images: Images) -> str:
     groups = np.array(images.groups)
     counts = [len(set(groups[images.require_labels() == label])) for label in range(len(images.class_names))]
-    told = [f"{name} has {count}" for name, count in zip(images.class_names, counts, strict=True)]
-    return ", ".join(told[:LISTED]) + (", ..." if len(told) > LISTED else "")
+    counts_in_words = [f"{name} has {count}" for name, count in zip(images.class_names, counts, strict=True)]
+    return ", ".join(counts_in_words[:LISTED]) + (", ..." if len(counts_in_words) > LISTED else "")
 
 
 def _with_val(train: Images, test: Images, val: Images | None, settings: OwnData) -> Splits:

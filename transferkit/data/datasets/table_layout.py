@@ -45,7 +45,7 @@ def layout_of_rows(table: Path, rows: Sequence[Row], notes: Sequence[str]) -> La
     places = Places(table)
     files: dict[str, list[File]] = {}
     for row in rows:
-        path = places.found(row.path)
+        path = places.resolve(row.path)
         files.setdefault(row.part, []).append(file_at(str(table.parent / path), path, row.label, row.group))
     if "train" not in files:
         raise TransferkitError(f"{table} has no row with split train. Expected train, val or test in the column split.")
@@ -54,8 +54,8 @@ def layout_of_rows(table: Path, rows: Sequence[Row], notes: Sequence[str]) -> La
     if len(names) < 2:
         raise TransferkitError(f"{table} has one class, {names[0]!r}; a classifier needs at least two.")
     has_groups = any(row.group for row in rows)
-    told = (*notes, *places.notes())
-    return Layout(table.parent, parts["train"], parts.get("val"), parts.get("test"), told, has_groups)
+    all_notes = (*notes, *places.notes())
+    return Layout(table.parent, parts["train"], parts.get("val"), parts.get("test"), all_notes, has_groups)
 
 
 def _class_names(files: Sequence[File]) -> tuple[str, ...]:
@@ -74,12 +74,12 @@ class _Columns:
 
     def notes(self, table: Path) -> list[str]:
         """What was not as the documentation has it."""
-        told = []
+        differences = []
         if (self.path, self.label) != NEEDED:
-            told.append(f"paths from the column {self.path}, labels from the column {self.label}")
+            differences.append(f"paths from the column {self.path}, labels from the column {self.label}")
         if table.suffix.lower() in (".csv", ".tsv") and (sign := path_table.delimiter(table)) != ",":
-            told.append(f"cells are separated by {path_table.DELIMITERS[sign]}")
-        return [f"{table.name}: {', '.join(told)}"] if told else []
+            differences.append(f"cells are separated by {path_table.DELIMITERS[sign]}")
+        return [f"{table.name}: {', '.join(differences)}"] if differences else []
 
 
 def _columns(table: Path, settings: FolderData) -> _Columns:

@@ -19,7 +19,7 @@ class Places:
         self._last = ("", "")  # the folder and extension that the file before had
         self._told: dict[str, None] = {}
 
-    def found(self, path: str) -> str:
+    def resolve(self, path: str) -> str:
         """The path relative to the table's folder of the file that is meant; as it was where there is none."""
         if self._exists(path):
             return path

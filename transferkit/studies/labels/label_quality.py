@@ -167,8 +167,8 @@ def issues(labels: Integers, probabilities: Floats) -> list[Issue]:
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of classes with hardly any image
-        found = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
-    chosen = [int(index) for index in found]
+        indices = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    chosen = [int(index) for index in indices]
     return [Issue(at, int(probabilities[at].argmax()), float(probabilities[at, labels[at]])) for at in chosen]
 
 
@@ -206,11 +206,11 @@ def folds(labels: Integers, seed: int, groups: Integers | None = None) -> Intege
 # ---- what is left in the run ----
 
 
-def _part(outputs: Outputs, total: int, found: Sequence[Issue]) -> CheckedPart:
+def _part(outputs: Outputs, total: int, errors: Sequence[Issue]) -> CheckedPart:
     names, labels = outputs.class_names, outputs.require_labels()
     rows = (
         LabelError(at.index, outputs.ids[at.index], names[labels[at.index]], names[at.suggested], at.probability)
-        for at in found
+        for at in errors
     )
     return CheckedPart(len(outputs), total, tuple(rows))
 
