@@ -234,14 +234,14 @@ def test_an_interrupted_run_resumes_to_the_same_outputs(
 
 
 def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
-    run_directory.prepare_folder(Run(tmp_path / "run"), digits(), resume=False)
+    run_directory.prepare_run_folder(Run(tmp_path / "run"), digits(), resume=False)
 
     with pytest.raises(TransferkitError, match=r"holds an unfinished run. Continue it with --resume"):
         run(digits(), tmp_path / "run", console=SILENT)
 
 
 def test_resuming_with_another_recipe_is_refused(tmp_path: Path) -> None:
-    run_directory.prepare_folder(Run(tmp_path / "run"), digits(seed=5), resume=False)
+    run_directory.prepare_run_folder(Run(tmp_path / "run"), digits(seed=5), resume=False)
 
     with pytest.raises(TransferkitError, match="an unfinished run of another recipe"):
         run(digits(), tmp_path / "run", resume=True, console=SILENT)
@@ -347,7 +347,7 @@ def test_overwrite_leaves_what_others_put_into_a_run(finished: Run, tmp_path: Pa
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     (copy.path / "labels.csv").write_text("mine")
 
-    run_directory.prepare_folder(copy, copy.recipe, resume=False)
+    run_directory.prepare_run_folder(copy, copy.recipe, resume=False)
 
     assert {path.name for path in copy.path.iterdir()} == {
         ".transferkit.jsonl",

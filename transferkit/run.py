@@ -74,7 +74,7 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     classifier = backbones.load(recipe.backbone, splits.class_names, size.px, console)
     methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
     console.line(input_sizes.in_words(size, classifier.body))
-    begun = run_directory.prepare_folder(run, recipe, resume=resume)
+    begun = run_directory.prepare_run_folder(run, recipe, resume=resume)
     splits = splits.noted(begun)
 
     context = Context(runtime, console, recipe.seed, run.path)

@@ -69,7 +69,7 @@ def test_overwriting_a_run_removes_its_events(tmp_path: Path) -> None:
     tracking.write(run)
     (run.path / "tensorboard" / "events.out.tfevents.1").write_bytes(b"of another program")
 
-    run_directory.prepare_folder(run, run.recipe, resume=False)
+    run_directory.prepare_run_folder(run, run.recipe, resume=False)
 
     assert [path.name for path in (run.path / "tensorboard").iterdir()] == ["events.out.tfevents.1"]
 

@@ -157,14 +157,14 @@ def test_a_linked_folder_is_the_folder_it_leads_to(tmp_path: Path) -> None:
 def test_a_run_that_is_made_again_loses_its_limits_report_and_no_file_of_the_user(tmp_path: Path) -> None:
     run = Run(tmp_path)
     recipe = from_options("scratch", "resnet20", "digits", {}, ())
-    run_directory.prepare_folder(run, recipe, resume=False)
+    run_directory.prepare_run_folder(run, recipe, resume=False)
     report = tmp_path / "limits"
     with result_folders.hold(report, result_folders.LIMITS):
         write_text(report / "limits.json", "{}")
         write_text(report / "figs" / "sweep.svg", "<svg/>")
     (report / "figs" / "mine.svg").write_text("mine")
 
-    run_directory.prepare_folder(run, recipe, resume=False)
+    run_directory.prepare_run_folder(run, recipe, resume=False)
 
     kept = [path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()]
     assert [name for name in kept if not name.startswith(".transferkit")] == ["figs/mine.svg"]
@@ -173,10 +173,10 @@ def test_a_run_that_is_made_again_loses_its_limits_report_and_no_file_of_the_use
 
 def test_a_folder_called_limits_that_holds_something_else_stays(tmp_path: Path) -> None:
     recipe = from_options("scratch", "resnet20", "digits", {}, ())
-    run_directory.prepare_folder(Run(tmp_path), recipe, resume=False)
+    run_directory.prepare_run_folder(Run(tmp_path), recipe, resume=False)
     (tmp_path / "limits").mkdir()
     (tmp_path / "limits" / "limits.json").write_text("mine")
 
-    run_directory.prepare_folder(Run(tmp_path), recipe, resume=False)
+    run_directory.prepare_run_folder(Run(tmp_path), recipe, resume=False)
 
     assert (tmp_path / "limits" / "limits.json").read_text() == "mine"

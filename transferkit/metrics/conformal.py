@@ -20,7 +20,7 @@ FEWEST_OF_CLASS = 30  # images below which the coverage of one class says little
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ConformalCalibration:
     """How improbable a class may be and still belong to the set.
 
     Attributes:
@@ -72,7 +72,7 @@ def fewest_images(alpha: float) -> int:
     return math.ceil(round((1 - alpha) / alpha, 9))
 
 
-def calibrate_lac(val: Outputs, alpha: float) -> Calibration:
+def calibrate_lac(val: Outputs, alpha: float) -> ConformalCalibration:
     """The score up to which classes are taken: least ambiguous sets.
 
     Sadinle, Lei and Wasserman, JASA 114 (2019) (arXiv:1609.00451), with -log p in place of 1 - p: the same sets, and no
@@ -84,7 +84,7 @@ def calibrate_lac(val: Outputs, alpha: float) -> Calibration:
     return _calibrated(lac_scores(val)[np.arange(len(val)), val.require_labels()], alpha)
 
 
-def lac_sets(calibration: Calibration, outputs: Outputs) -> Bools:
+def lac_sets(calibration: ConformalCalibration, outputs: Outputs) -> Bools:
     """(N, C), the set of each image."""
     sets: Bools = lac_scores(outputs) <= calibration.quantile
     return sets
@@ -96,7 +96,7 @@ def lac_scores(outputs: Outputs) -> Floats:
     return -outputs.log_probabilities
 
 
-def calibrate_aps(val: Outputs, alpha: float) -> Calibration:
+def calibrate_aps(val: Outputs, alpha: float) -> ConformalCalibration:
     """The probability that must be gathered: adaptive prediction sets, larger where the classifier hesitates.
 
     Romano, Sesia and Candes, NeurIPS 2020 (arXiv:2006.02544), without their randomisation, which makes sets a little
@@ -108,7 +108,7 @@ def calibrate_aps(val: Outputs, alpha: float) -> Calibration:
     return _calibrated(aps_scores(val)[np.arange(len(val)), val.require_labels()], alpha)
 
 
-def aps_sets(calibration: Calibration, outputs: Outputs) -> Bools:
+def aps_sets(calibration: ConformalCalibration, outputs: Outputs) -> Bools:
     """(N, C), the set of each image."""
     sets: Bools = aps_scores(outputs) <= calibration.quantile
     return sets
@@ -154,14 +154,14 @@ def _worst(covered: Bools, outputs: Outputs) -> tuple[str | None, Proportion | N
     return worst, coverages[worst]
 
 
-def _calibrated(scores: Floats, alpha: float) -> Calibration:
+def _calibrated(scores: Floats, alpha: float) -> ConformalCalibration:
     """The ceil((n + 1) (1 - alpha))-th smallest score of the right classes."""
     n, fewest = len(scores), fewest_images(alpha)
     if n < fewest:
         reason = f"{n} validation images; a promise of {1 - alpha:.3g} needs {fewest}, so every set is all classes"
-        return Calibration(alpha, math.inf, n, reason)
+        return ConformalCalibration(alpha, math.inf, n, reason)
     rank = math.ceil(round((n + 1) * (1 - alpha), 9))
-    return Calibration(alpha, float(np.sort(scores)[rank - 1]), n, None)
+    return ConformalCalibration(alpha, float(np.sort(scores)[rank - 1]), n, None)
 
 
 def _check_alpha(alpha: float) -> None:

@@ -107,7 +107,7 @@ class Rejection:
     def candidates(self, outputs: Outputs) -> npt.NDArray[np.bool_]:
         """(N, C) which classes are in the candidate set of each image; all of them where val is too small."""
         quantile = math.inf if self.candidate_quantile is None else self.candidate_quantile
-        return conformal.lac_sets(conformal.Calibration(CANDIDATES_MISS, quantile, self.n, None), outputs)
+        return conformal.lac_sets(conformal.ConformalCalibration(CANDIDATES_MISS, quantile, self.n, None), outputs)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -307,7 +307,7 @@ def _is_consistent(run: Run) -> bool:
         return False
 
 
-def prepare_folder(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
+def prepare_run_folder(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tuple[str, ...]:
     """Write the resolved recipe; without `resume`, what an earlier run left there is removed.
 
     Returns:

@@ -147,7 +147,7 @@ def test_pictures_that_are_gone_cost_only_the_pictures(tmp_path: Path) -> None:
 def test_a_new_run_forgets_the_labels_of_the_old_one(tmp_path: Path) -> None:
     run = checked_run(tmp_path / "run")
 
-    run_directory.prepare_folder(run, run.recipe, resume=False)
+    run_directory.prepare_run_folder(run, run.recipe, resume=False)
 
     assert Run(run.path).labels is None
     assert not run.label_pictures_path.exists()

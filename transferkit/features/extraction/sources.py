@@ -27,7 +27,7 @@ from transferkit.runtime.folders import ensure_folder
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Where images come from: their ids, classes and parts in a fixed order, and their pixels."""
 
     name: str
@@ -60,7 +60,7 @@ class Source:
         return Listing(file, total, self.class_names or tuple(sorted(names - {""})), digest)
 
 
-def opened_source(images: str, settings: ExtractSettings, console: Console) -> Source:
+def opened_source(images: str, settings: ExtractSettings, console: Console) -> ImageSource:
     """The images that a word on the command line means; a data set's name comes before a folder of that name.
 
     Raises:
@@ -90,7 +90,7 @@ def fixed_root(pattern: Path) -> Path:
     return next(parent for parent in pattern.parents if not has_magic(str(parent)))
 
 
-def from_files(name: str, paths: Callable[[], Iterator[Path]], root: Path) -> Source:
+def from_files(name: str, paths: Callable[[], Iterator[Path]], root: Path) -> ImageSource:
     """Files below a folder; the class of an image is the name of its folder, if that is not the root itself."""
 
     def lines() -> Iterator[tuple[str, str, str]]:
@@ -99,7 +99,7 @@ def from_files(name: str, paths: Callable[[], Iterator[Path]], root: Path) -> So
                 _require_plain(path)
                 yield str(path), "" if path.parent == root else path.parent.name, ""
 
-    return Source(name, lines, decoded_files)
+    return ImageSource(name, lines, decoded_files)
 
 
 def _require_plain(path: Path) -> None:
@@ -110,7 +110,7 @@ def _require_plain(path: Path) -> None:
         )
 
 
-def from_csv(file: Path) -> Source:
+def from_csv(file: Path) -> ImageSource:
     """A table with columns path and perhaps label; paths are relative to the table's folder.
 
     Raises:
@@ -124,10 +124,10 @@ def from_csv(file: Path) -> Source:
                 raise TransferkitError(f"{file}, line {line}: the path is missing.")
             yield str(file.parent / row["path"]), row.get("label", ""), row.get("part", "")
 
-    return Source(str(file), lines, decoded_files)
+    return ImageSource(str(file), lines, decoded_files)
 
 
-def from_data_set(name: str, part: Part, console: Console) -> Source:
+def from_data_set(name: str, part: Part, console: Console) -> ImageSource:
     """The images of a data set, split as a recipe splits them by default; opening the test part is said aloud.
 
     Raises:
@@ -149,7 +149,7 @@ def from_data_set(name: str, part: Part, console: Console) -> Source:
             for identity, label in zip(images.ids, images.require_labels(), strict=True):
                 yield identity, images.class_names[label], part_name
 
-    return Source(f"{name}, part {part},", lines, lambda rows, *_: PartImages(chosen, rows), splits.class_names)
+    return ImageSource(f"{name}, part {part},", lines, lambda rows, *_: PartImages(chosen, rows), splits.class_names)
 
 
 def data_settings(name: str) -> Data:

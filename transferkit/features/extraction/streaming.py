@@ -14,7 +14,7 @@ from transferkit.features.extraction.files import Rows, require_known_file
 from transferkit.features.extraction.listing import LISTING, ListedImage, Listing
 from transferkit.features.extraction.results import FORMAT, facts_path, index_path, require_free, write_result
 from transferkit.features.extraction.settings import ExtractSettings
-from transferkit.features.extraction.sources import Source, opened_source
+from transferkit.features.extraction.sources import ImageSource, opened_source
 from transferkit.features.keys import versions
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.networks import NetworkSource, default_px, loaded, stamp, views_words
@@ -78,7 +78,7 @@ def carry_out(settings: ExtractSettings, images: str, out: Path, console: Consol
     require_known_file(out, [layer.shape_after(settings.pool) for layer in network.layers])
     listing = source.listed(partial)
     facts = facts_of(settings, images, network, weights, listing)
-    prepare_folder(partial, facts, overwrite, console)
+    prepare_partial_folder(partial, facts, overwrite, console)
     chunks = Chunks(
         partial,
         listing.shard(settings.shard),
@@ -124,7 +124,7 @@ def facts_of(
     }
 
 
-def prepare_folder(partial: Path, facts: dict[str, Any], overwrite: bool, console: Console) -> None:
+def prepare_partial_folder(partial: Path, facts: dict[str, Any], overwrite: bool, console: Console) -> None:
     """Make the folder of finished chunks, or go on with it.
 
     Raises:
@@ -158,7 +158,7 @@ def finish(out: Path, chunks: Chunks, facts: dict[str, Any], console: Console) -
 
 
 def compute_missing(
-    chunks: Chunks, source: Source, network: LayerNetwork, settings: ExtractSettings, console: Console
+    chunks: Chunks, source: ImageSource, network: LayerNetwork, settings: ExtractSettings, console: Console
 ) -> None:
     """Compute and keep every chunk that is not there; never more than one is held."""
     missing = [number for number in chunks.numbers if not chunks.is_there(number)]

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.models.backbones.backbone import SOURCES, TIMM, Backbone, Source, card, lookup
+from transferkit.models.backbones.backbone import SOURCES, TIMM, Backbone, BackboneSource, card, lookup
 from transferkit.models.backbones.cards import CARDS, BackboneCard
 from transferkit.models.stored_model import MODEL
 from transferkit.recipe import BACKBONE_MODELS, BackboneSettings, backbone_settings
@@ -26,7 +26,7 @@ __all__ = [
     "SOURCES",
     "TIMM",
     "Backbone",
-    "Source",
+    "BackboneSource",
     "card",
     "load",
     "lookup",

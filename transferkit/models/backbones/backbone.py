@@ -20,7 +20,7 @@ DEEPEST_RESNET = 50  # whose rates are not those of the deep ones, training.meth
 
 
 @dataclass(frozen=True)
-class Source:
+class BackboneSource:
     """Where networks come from.
 
     Attributes:
@@ -38,10 +38,10 @@ class Source:
 
 
 SOURCES = {
-    "torchvision": Source("transferkit.models.backbones.torchvision_models", downloads=True),
-    "timm": Source("transferkit.models.backbones.timm_models", downloads=True, is_open=True),
-    "small": Source("transferkit.models.backbones.small_cnns", takes_any_size=True),
-    "pixels": Source("transferkit.models.backbones.pixels"),
+    "torchvision": BackboneSource("transferkit.models.backbones.torchvision_models", downloads=True),
+    "timm": BackboneSource("transferkit.models.backbones.timm_models", downloads=True, is_open=True),
+    "small": BackboneSource("transferkit.models.backbones.small_cnns", takes_any_size=True),
+    "pixels": BackboneSource("transferkit.models.backbones.pixels"),
 }
 
 
@@ -51,7 +51,7 @@ class Backbone:
 
     settings: BackboneSettings
     card: BackboneCard
-    source: Source
+    source: BackboneSource
 
     @property
     def module(self) -> Any:

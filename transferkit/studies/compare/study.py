@@ -43,7 +43,7 @@ def run_study(
     require_backbones(study)
     folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
     with result_folders.claim(folder, STUDY, overwrite=overwrite, content=study):
-        prepare_folder(folder, study, overwrite)
+        prepare_study_folder(folder, study, overwrite)
         sources = {
             name: str(train_or_open(recipe, folder / "before" / name, console, f"{command} (before: {name})").path)
             for name, recipe in study.before.items()
@@ -91,7 +91,7 @@ def train_all(
     return cells, failures
 
 
-def prepare_folder(folder: Path, study: Study, overwrite: bool) -> None:
+def prepare_study_folder(folder: Path, study: Study, overwrite: bool) -> None:
     """Write the study into its folder; with `overwrite`, remove the results and runs of an earlier one first."""
     if overwrite:
         for name in folders.files_of(folder):

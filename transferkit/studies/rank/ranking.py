@@ -65,7 +65,7 @@ def rank(
     require_backbones(ranking)
     folder = out or Path("runs") / f"{ranking.title}-{ranking.short_hash}"
     with result_folders.claim(folder, RANKING, overwrite=overwrite, content=ranking):
-        prepare_folder(folder, ranking, overwrite)
+        prepare_ranking_folder(folder, ranking, overwrite)
         return carry_out(ranking, folder, console, command)
 
 
@@ -120,7 +120,7 @@ def _caution(images: Images, console: Console) -> tuple[str, ...]:
     return (caution,)
 
 
-def prepare_folder(folder: Path, ranking: RankingRecipe, overwrite: bool) -> None:
+def prepare_ranking_folder(folder: Path, ranking: RankingRecipe, overwrite: bool) -> None:
     """Write the ranking into its folder; what is scored already stays unless overwritten."""
     if overwrite:
         folders.remove(folder)
