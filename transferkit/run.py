@@ -17,6 +17,7 @@ from transferkit.metrics.evaluation import evaluate, thumbnail_choice, thumbnail
 from transferkit.metrics.outputs import Outputs
 from transferkit.models import backbones, heads, input_sizes
 from transferkit.models.classifier import Classifier
+from transferkit.models.input_sizes import InputSize
 from transferkit.ood import rejection
 from transferkit.recipe import Recipe
 from transferkit.report import tensorboard as tracking
@@ -68,9 +69,7 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     splits = datasets.load(recipe.data, console)
     clock.lap("data")
 
-    asked, native_px = recipe.method, min(splits.train.size_px)
-    recipe = defaults.resolved(recipe, len(splits.train), native_px)
-    size = input_sizes.input_size(asked, recipe.backbone, native_px)
+    recipe, size = resolved(recipe, splits)
     classifier = backbones.load(recipe.backbone, splits.class_names, size.px, console)
     methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
     console.line(input_sizes.in_words(size, classifier.body))
@@ -95,12 +94,9 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     clock.lap("costs")
     compared = splits.train.subset(searched(len(splits.train), len(test), recipe.seed))
     compared_outputs = outputs_of(classifier, compared, runtime, console, "train images to compare with")
-    bank = rejection.banked(compared_outputs, recipe.seed)
-    before_refit = fitted.train_before_refit
-    val_bank = rejection.banked(before_refit, recipe.seed) if before_refit else None
-    thresholds = rejection.fit(fitted.val, bank, val_bank)
+    thresholds = thresholds_by_distance(fitted, compared_outputs, recipe.seed)
     save_model(run, classifier, recipe, runtime, thresholds)
-    run.save_outputs({"bank": bank})
+    run.save_outputs({"bank": thresholds.bank})
     explained = extras.attempt(
         "explanations",
         lambda: explain(classifier, compared, compared_outputs, test_images, test, runtime, len(splits.train)),
@@ -118,6 +114,26 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     run.write_evaluation(evaluate(test, fitted.val, fitted.history, others))
     run.remove_checkpoint()
     show(run, extras)
+
+
+def resolved(recipe: Recipe, splits: Splits) -> tuple[Recipe, InputSize]:
+    """The recipe with every default written out, and the size of the classifier's input."""
+    native_px = min(splits.train.size_px)
+    complete = defaults.resolved(recipe, len(splits.train), native_px)
+    return complete, input_sizes.input_size(recipe.method, complete.backbone, native_px)
+
+
+def thresholds_by_distance(fitted: Fitted, train: Outputs, seed: int) -> rejection.Rejection:
+    """From which distance to training images on, which go with the run, an image is unknown.
+
+    Args:
+        fitted: What the method left.
+        train: Outputs of the result on training images.
+        seed: Of the choice among them.
+    """
+    before_refit = fitted.train_before_refit
+    val_bank = rejection.banked(before_refit, seed) if before_refit else None
+    return rejection.fit(fitted.val, rejection.banked(train, seed), val_bank)
 
 
 def show(run: Run, extras: Extras) -> None:
