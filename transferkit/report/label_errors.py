@@ -99,10 +99,11 @@ def _part(name: str, part: CheckedPart, pictures: Pictures) -> PartSection:
     rows, n = part.issues, part.n
     share = f" ({100 * len(rows) / n:.1f} %)" if n else ""
     sampled = f", a sample of {part.of:,}" if n < part.of else ""
+    expected = f"; {part.expected_in_words}" if part.expected_in_words else ""
     shown = f" Below: the {SHOWN} whose label is least probable." if len(rows) > SHOWN else ""
     return PartSection(
-        f"Likely label errors in {name}",
-        f"{len(rows):,} of {n:,} images{share}{sampled}: what the label says, and what it may be.{shown}",
+        f"{part.kind.capitalize()} in {name}",
+        f"{len(rows):,} of {n:,} images{share}{sampled}{expected}. What the label says, and what it may be.{shown}",
         tuple(_pictured(row, pictures) for row in rows[:SHOWN]),
     )
 

@@ -38,12 +38,34 @@ class CheckedPart:
     Attributes:
         n: How many images were checked.
         of: How many there are.
-        issues: Likely label errors, the least probable label first.
+        issues: Images whose label may be wrong, the least probable label first.
+        expected: How many would be found if every label were right, for the model's own mistakes; None in checks of
+            earlier versions.
     """
 
     n: int
     of: int
     issues: tuple[LabelError, ...]
+    expected: float | None = None
+
+    @property
+    def are_likely_errors(self) -> bool:
+        """Whether most of what was found is more than the model's own mistakes explain."""
+        return self.expected is None or 2 * self.expected < len(self.issues)
+
+    @property
+    def kind(self) -> str:
+        """What the images are that were found, in words."""
+        return "likely label errors" if self.are_likely_errors else "labels to check"
+
+    @property
+    def expected_in_words(self) -> str:
+        """How many of them a model that is as often wrong would find among right labels; empty where nobody knows."""
+        if self.expected is None or not self.issues:
+            return ""
+        most = min(round(self.expected), len(self.issues))
+        many = f"about {most:,}" if most < len(self.issues) else "all"
+        return f"{many} of them are to be expected from the model's own mistakes, were every label right"
 
 
 @dataclass(frozen=True)

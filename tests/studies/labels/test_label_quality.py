@@ -18,13 +18,15 @@ from typer.testing import CliRunner
 import transferkit
 from transferkit import report
 from transferkit.cli.app import app
+from transferkit.cli.labels import in_words
 from transferkit.runs import run_directory
+from transferkit.runs.label_check import CheckedPart, LabelError
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_json, write_arrays
 from transferkit.studies.labels import label_quality
-from transferkit.studies.labels.label_quality import check_labels, folds, issues
+from transferkit.studies.labels.label_quality import check_labels, expected_issues, folds, issues
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -46,6 +48,79 @@ def test_labels_that_were_changed_are_found() -> None:
     assert len(found) <= 24
     assert [issue.probability for issue in found] == sorted(issue.probability for issue in found)
     assert all(issue.suggested != labels[issue.index] for issue in found)
+
+
+def drawn(count: int, sharpness: float) -> tuple[Any, Any]:
+    """Labels that are right by construction, each drawn from the probabilities (N, 10) of a calibrated model."""
+    generator = np.random.default_rng(1)
+    logits = sharpness * generator.normal(size=(count, 10))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (generator.random((count, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+    return np.minimum(labels, 9), probabilities
+
+
+def test_all_that_a_weak_model_finds_among_right_labels_is_expected() -> None:
+    pytest.importorskip("cleanlab")
+    labels, probabilities = drawn(2000, sharpness=2.5)  # right about 64 % of them
+    assert (probabilities.argmax(axis=1) == labels).mean() == pytest.approx(0.64, abs=0.04)
+
+    found, expected = issues(labels, probabilities), expected_issues(labels, probabilities, seed=0)
+
+    # a count of f has a standard deviation below sqrt(f)
+    assert len(found) > 100
+    assert expected == pytest.approx(len(found), abs=4 * len(found) ** 0.5)
+
+
+def test_an_overconfident_model_is_calibrated_before_its_mistakes_are_counted() -> None:
+    pytest.importorskip("cleanlab")
+    labels, probabilities = drawn(2000, sharpness=2.0)
+    overconfident = probabilities**3 / (probabilities**3).sum(axis=1, keepdims=True)
+
+    found, expected = issues(labels, overconfident), expected_issues(labels, overconfident, seed=0)
+
+    assert expected == pytest.approx(len(found), rel=0.15)
+
+
+def test_changed_labels_that_a_good_model_finds_are_not_expected() -> None:
+    pytest.importorskip("cleanlab")
+    labels, probabilities = drawn(2000, sharpness=40.0)  # right about 97 %
+    changed = labels.copy()
+    changed[::10] = (labels[::10] + 1) % 10
+
+    found, expected = issues(changed, probabilities), expected_issues(changed, probabilities, seed=0)
+
+    assert len(found) >= 180
+    assert expected < len(found) / 2
+
+
+def checked(found: int, expected: float | None) -> CheckedPart:
+    return CheckedPart(5000, 5000, (LabelError(0, "a.png", "cat", "dog", 0.1),) * found, expected)
+
+
+def test_words_for_a_weak_model_say_what_is_expected_from_its_own_mistakes() -> None:
+    weak, strong, old = checked(2411, 2300.4), checked(50, 4.0), checked(50, None)
+
+    assert (weak.kind, strong.kind, old.kind) == ("labels to check", "likely label errors", "likely label errors")
+    assert weak.expected_in_words == (
+        "about 2,300 of them are to be expected from the model's own mistakes, were every label right"
+    )
+    assert checked(20, 31.0).expected_in_words.startswith("all of them are to be expected")
+    assert old.expected_in_words == checked(0, 3.0).expected_in_words == ""
+
+
+def test_command_and_page_give_the_number_that_is_expected(tmp_path: Path) -> None:
+    run = checked_run(tmp_path / "run")
+    known = run.labels
+    assert known is not None
+    check = replace(known, train=checked(2411, 2300.4))
+
+    lines = in_words(check, run.path)
+
+    assert lines[0] == (
+        "2,411 labels to check in 5,000 train images; about 2,300 of them are to be expected from the model's own "
+        "mistakes, were every label right."
+    )
+    assert lines[1] == "0 likely label errors in 40 test images."
 
 
 def test_folds_spread_every_class_evenly() -> None:
@@ -173,7 +248,8 @@ def test_the_command_leaves_findings_pictures_and_a_new_page(probed: Run) -> Non
     with (probed.path / "labels.csv").open(newline="") as file:
         assert len(list(csv.reader(file))) == 1 + len(found["train"]["issues"]) + len(found["test"]["issues"])
     assert open_run(probed.path).facts.label_openings == 1
-    assert "Likely label errors in train" in (probed.path / "report.html").read_text(encoding="utf-8")
+    part = open_run(probed.path).labels.train
+    assert f"{part.kind.capitalize()} in train" in (probed.path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
