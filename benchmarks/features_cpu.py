@@ -21,7 +21,7 @@ from torchvision.models import resnet18
 
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console
 

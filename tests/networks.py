@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.runtime.machine import Runtime
 
 CPU = Runtime(torch.device("cpu"), "fp32", 2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from transferkit.data.images import Images
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import FinetuneSettings
 from transferkit.runtime import machine
 

@@ -42,7 +42,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
     "models": [
         "creation input_sizes",
         "backbones",
-        "receptive_fields weights",
+        "description receptive_fields weights",
         "classifier heads",
         "linear measured_fields preparation stored_model test_time_augmentation",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,7 @@ def finished(both_precisions: str, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_run_keeps_the_precision_of_its_thresholds_and_the_report_states_it(
     finished: Run, both_precisions: str
 ) -> None:
-    assert finished.model["precision"] == finished.precision == both_precisions
+    assert finished.model.precision == finished.precision == both_precisions
     assert both_precisions in (finished.path / "report.md").read_text()
     assert both_precisions in (finished.path / "report.html").read_text()
 
@@ -142,7 +143,7 @@ def test_predict_asks_in_the_precision_of_the_thresholds_on_every_machine(
 
     test = finished.outputs("test")
     images = datasets.load(finished.recipe.data, SILENT).test.open()
-    expected = rejection.Rejection.from_dict(finished.model["rejection"], finished.outputs("bank")).scores(test)
+    expected = rejection.Rejection.from_thresholds(finished.model.rejection, finished.outputs("bank")).scores(test)
     monkeypatch.setattr(machine, "has_fast_bf16", lambda _: both_precisions == "fp32")  # on the other kind of machine
 
     model = transferkit.load(finished.path, device="cpu")
@@ -155,8 +156,7 @@ def test_predict_asks_in_the_precision_of_the_thresholds_on_every_machine(
 
 def test_a_run_of_an_earlier_version_has_its_precision_in_the_environment(finished: Run, both_precisions: str) -> None:
     old = Run(finished.path)
-    model = {key: value for key, value in old.model.items() if key != "precision"}
-    old.write_json("model", model)
+    old.write_model(replace(old.model, precision=None))
 
     assert Run(finished.path).precision == both_precisions
 

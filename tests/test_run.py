@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from transferkit.deploy.prediction import limits_of
 from transferkit.features import engine
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.metrics.outputs import Outputs
-from transferkit.recipe import FinetuneSettings, from_options
+from transferkit.recipe import BackboneSettings, FinetuneSettings, from_options
 from transferkit.run import run
 from transferkit.runs import run_directory
 from transferkit.runs.facts import SettledRates
@@ -122,7 +123,7 @@ def test_a_loaded_run_predicts_what_the_run_predicted(finished: Run) -> None:
     images = datasets.load(finished.recipe.data, SILENT).test.open()
     predictions = transferkit.load(finished.path, device="cpu").predict(images)
 
-    names = [finished.model["class_names"][index] for index in outputs.predictions]
+    names = [finished.model.class_names[index] for index in outputs.predictions]
     assert [prediction.name for prediction in predictions] == names
     assert sum(predictions[0].probabilities.values()) == pytest.approx(1.0)
     distances = limits_of(finished).scores(outputs)
@@ -176,7 +177,8 @@ def test_a_probe_leaves_the_backbone_bit_for_bit(tmp_path: Path) -> None:
     body = [name for name in before if name.startswith("body.")]
     assert len(body) > 100
     assert all(torch.equal(before[name], after[name]) for name in body)
-    assert probed.model["weights"]["source"] == "run"
+    assert probed.model.weights is not None
+    assert probed.model.weights.source == "run"
 
 
 def test_a_probes_val_outputs_come_from_a_head_that_has_not_seen_val(tmp_path: Path) -> None:
@@ -334,7 +336,7 @@ def test_a_run_from_before_the_manifest_is_one_if_its_files_agree(finished: Run,
     (older.path / "notes.txt").write_text("mine")
 
     files = run_directory.older_files(older)
-    older.write_json("model", {**older.model, "backbone": {"name": "resnet50"}})
+    older.write_model(replace(older.model, backbone=BackboneSettings(name="resnet50")))
 
     assert set(files) == set(folders.files_of(finished.path)) - {
         "checkpoint.safetensors",

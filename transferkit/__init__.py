@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transferkit.features.extractor import FeatureExtractor
     from transferkit.metrics.outputs import Outputs
     from transferkit.models.classifier import Classifier
-    from transferkit.models.preparation import InputSpec
+    from transferkit.models.stored_model import InputSpec
     from transferkit.recipe import Recipe
     from transferkit.runs.run_directory import Run
     from transferkit.runtime.errors import TransferkitError
@@ -31,7 +31,7 @@ _PLACES = {
     "Comparison": "studies.compare.results",
     "FeatureExtractor": "features.extractor",
     "Images": "data.images",
-    "InputSpec": "models.preparation",
+    "InputSpec": "models.stored_model",
     "LabelCurve": "studies.compare.results",
     "LimitsComparison": "studies.limits.comparison_results",
     "LimitsReport": "studies.limits.report",

@@ -15,8 +15,9 @@ from transferkit.features.engine import memory_notes
 from transferkit.features.explanations.explain import explain, searched
 from transferkit.metrics.evaluation import evaluate, thumbnail_choice, thumbnails
 from transferkit.metrics.outputs import Outputs
-from transferkit.models import backbones, heads, input_sizes
+from transferkit.models import backbones, input_sizes
 from transferkit.models.classifier import Classifier
+from transferkit.models.description import describe
 from transferkit.models.input_sizes import InputSize
 from transferkit.ood import rejection
 from transferkit.recipe import Recipe
@@ -153,9 +154,8 @@ def save_model(
 ) -> None:
     """Write the weights and the facts that are needed to use them, "unknown" included, and the precision of these."""
     write_tensors(run.path / "model.safetensors", classifier.state_dict())
-    kinds = {"backbone": recipe.backbone.model_dump(mode="json"), "head": heads.described(classifier.head)}
-    kinds |= {"rejection": limits.as_dict()}
-    run.write_json("model", {**kinds, **classifier.describe(), "precision": runtime.precision})
+    model = describe(classifier, recipe.backbone)
+    run.write_model(replace(model, rejection=limits.thresholds, precision=runtime.precision))
 
 
 def facts_of(recipe: Recipe, splits: Splits, fitted: Fitted, clock: Clock, command: str) -> RunFacts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_weights_load_strictly_into_the_librarys_own_class_and_give_the_same_log
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_export_of_a_run_in_bf16_says_that_the_file_computes_in_fp32(tmp_path: Path, precision: str) -> None:
     run = stored(tmp_path / "run", "resnet18")
-    run.write_json("model", {**run.model, "precision": precision})
+    run.write_model(replace(run.model, precision=precision))
 
     _, usage = exports.write_export(Run(run.path), "weights", None, overwrite=False)
 

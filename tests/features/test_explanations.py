@@ -16,7 +16,7 @@ from transferkit.features.fast_classifier import collect
 from transferkit.metrics.evaluation import listed_one_by_one
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import BackboneSettings
 from transferkit.report.inline_images import spotlit
 from transferkit.runtime.console import SILENT

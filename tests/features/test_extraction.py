@@ -570,7 +570,7 @@ def test_features_of_a_run_that_answers_from_several_views_are_of_the_image_alon
     recipe = from_options("scratch", "resnet-mini", "digits", {}, ())
     run = Run(tmp_path / "run")
     save_model(run, classifier, recipe, machine.start("cpu", "fp32"), rejection.fit(None))
-    run.write_json("model", {**run.model, **views})
+    run.write_model(replace(run.model, **views))
     console, said = listening()
     pixels = np.stack([decode(path, 16, "squash") for path in sorted(folder.rglob("*.png"))])
     wanted = replace(SETTINGS, layers=("penultimate",), weights=str(run.path))

@@ -27,7 +27,7 @@ from transferkit.features.segments import CHUNK_ROWS
 from transferkit.features.store import FeatureStore, open_store
 from transferkit.features.stored import stored_features
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import Runtime

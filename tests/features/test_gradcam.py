@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transferkit.features.explanations.gradcam import cam_layer, gradcam
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import SILENT
 

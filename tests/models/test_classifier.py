@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier, measured_width
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError

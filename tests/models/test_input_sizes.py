@@ -18,6 +18,7 @@ from transferkit.models.backbones import timm_sizes
 from transferkit.models.backbones.torchvision_models import Stem
 from transferkit.models.input_sizes import InputSize, in_words, input_size, resolved_backbone
 from transferkit.models.receptive_fields import total_flops
+from transferkit.models.stored_model import InputSpec
 from transferkit.ood import rejection
 from transferkit.recipe import BackboneSettings, from_options, ranking_from_options
 from transferkit.recipe.budget import operations_in_words
@@ -286,7 +287,7 @@ def test_a_dry_run_refuses_weights_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_the_page_of_a_run_gives_the_reason_for_its_input_size() -> None:
-    spec = {"size": 128, "interpolation": "bilinear"}
+    spec = InputSpec(128, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear")
 
     assert page._input(spec, "as asked") == "128 px (as asked), bilinear"
     assert page._input(spec, "") == "128 px, bilinear"  # of a run from before the reason was kept

@@ -17,6 +17,7 @@ from transferkit.models import backbones
 from transferkit.models.backbones import speednet
 from transferkit.models.backbones.shapes import Window, sides
 from transferkit.models.classifier import Classifier
+from transferkit.models.description import describe
 from transferkit.recipe import BackboneSettings, SimpleCnnSettings, backbone_settings, parse
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import machine
@@ -144,7 +145,7 @@ def test_a_continued_run_brings_the_shape_of_its_network(tmp_path: Path) -> None
     trained = backbones.load(shape, ("a", "b"), 8, SILENT)
     place = Run(tmp_path)
     write_tensors(tmp_path / "model.safetensors", trained.state_dict())
-    place.write_json("model", {"backbone": shape.model_dump(mode="json"), **trained.describe()})
+    place.write_model(describe(trained, shape))
 
     continued = backbones.load(BackboneSettings(name="simple-cnn", weights=str(tmp_path)), ("c", "d"), 8, SILENT)
 

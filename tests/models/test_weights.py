@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import pickle
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from torchvision import models
 
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
+from transferkit.models.description import describe
+from transferkit.models.stored_model import write_model
 from transferkit.models.weights.cached import hash_prefix, sha256_of
 from transferkit.models.weights.fitting import guessed_backbone
 from transferkit.models.weights.reading import read_file
@@ -270,9 +271,8 @@ def write_run(folder: Path, name: str) -> Classifier:
     classifier = backbones.load(BackboneSettings(name=name, weights="none"), ("cat", "dog"), 16, SILENT)
     folder.mkdir()
     save_file({key: value.contiguous() for key, value in classifier.state_dict().items()}, folder / "model.safetensors")
-    facts = {**classifier.describe(), "backbone": {"name": name, "weights": "none"}}
-    facts["input"] = {**facts["input"], "mean": [0.1, 0.2, 0.3]}
-    (folder / "model.json").write_text(json.dumps(facts))
+    facts = describe(classifier, BackboneSettings(name=name, weights="none"))
+    write_model(folder, replace(facts, input=replace(facts.input, mean=(0.1, 0.2, 0.3))))
     return classifier
 
 

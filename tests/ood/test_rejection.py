@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from synthetic_runs import finished_run
 from transferkit.deploy.prediction import Model, in_words, limits_of, no_threshold, predictions
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature
+from transferkit.models.stored_model import Thresholds
 from transferkit.ood import knn, rejection
 from transferkit.ood.rejection import Rejection
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.records import as_json, from_json
 
 NAMES = ("cat", "dog", "ship")
 
@@ -104,13 +107,13 @@ def test_temperature_is_that_of_the_calibration_report(val: Outputs) -> None:
 def test_limits_survive_their_way_through_json(val: Outputs) -> None:
     limits = rejection.fit(val)
 
-    assert Rejection.from_dict(limits.as_dict()) == limits
+    assert Rejection.from_thresholds(from_json(as_json(limits.thresholds), Thresholds, "")) == limits
 
 
 def test_a_run_of_an_earlier_version_learns_its_limits_from_its_stored_val_outputs(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run")
 
-    assert "rejection" not in run.model
+    assert run.model.rejection is None
     assert limits_of(run) == rejection.fit(run.outputs("val"))
 
 
@@ -215,7 +218,7 @@ def test_distances_survive_their_way_through_json_with_the_bank_beside() -> None
     bank = rejection.banked(directions(np.linspace(0, 90, 40)), seed=0)
     limits = rejection.fit(directions(np.linspace(0, 90, 30)), bank)
 
-    read = Rejection.from_dict(limits.as_dict(), bank)
+    read = Rejection.from_thresholds(from_json(as_json(limits.thresholds), Thresholds, ""), bank)
 
     assert read == limits
     assert read.score == "knn"
@@ -224,22 +227,22 @@ def test_distances_survive_their_way_through_json_with_the_bank_beside() -> None
 def test_a_run_whose_bank_is_gone_says_how_to_get_it_back(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run")
     bank = rejection.banked(directions([0, 10, 20]), seed=0)
-    run.write_json("model", {**run.model, "rejection": rejection.fit(None, bank).as_dict()})
+    run.write_model(replace(run.model, rejection=rejection.fit(None, bank).thresholds))
 
     with pytest.raises(TransferkitError, match=r"outputs/bank.safetensors.*Copy it back.*or make the run again"):
         limits_of(Run(run.path))
 
 
 def test_a_score_of_a_newer_version_is_refused() -> None:
-    values = {**rejection.fit(None).as_dict(), "score": "oracle"}
+    stored = replace(rejection.fit(None).thresholds, score="oracle")
 
     with pytest.raises(TransferkitError, match=r"'oracle', which this version does not know. Upgrade with"):
-        Rejection.from_dict(values)
+        Rejection.from_thresholds(stored)
 
 
 def test_a_run_of_an_earlier_version_ships_what_it_shipped_and_says_so(tmp_path: Path, val: Outputs) -> None:
     run = finished_run(tmp_path / "run")
-    run.write_json("model", {**run.model, "rejection": rejection.fit(val).as_dict()})
+    run.write_model(replace(run.model, rejection=rejection.fit(val).thresholds))
 
     model = Model(None, None, 32, "squash", limits_of(Run(run.path)))  # type: ignore[arg-type]
 

@@ -22,6 +22,8 @@ from transferkit.metrics.calibration import ece
 from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature, with_temperature
+from transferkit.models.stored_model import WeightsRecord
+from transferkit.recipe import parse
 from transferkit.report import inline_images, svg_confusion_matrix, svg_lines
 from transferkit.report.matplotlib_figures import FIGURES, figure
 from transferkit.report.published import CIFAR10, Published, published
@@ -175,16 +177,16 @@ def test_similar_classes_become_neighbours() -> None:
 
 def test_published_figures_stand_only_beside_matching_data_and_weights() -> None:
     recipe = {"data": {"name": "cifar10"}, "backbone": {"name": "resnet18"}, "method": {"name": "finetune"}}
-    model = {"weights": {"source": "torchvision", "tag": "IMAGENET1K_V1"}}
+    weights = WeightsRecord("torchvision", "IMAGENET1K_V1")
 
-    found = published(recipe, model)
+    found = published(parse(recipe), weights)
 
     assert isinstance(found, Published)
     assert found.range == "93.8 to 95.7"
-    assert "official CIFAR-10 files only" in str(published(recipe | {"data": {"name": "folder"}}, model))
-    assert "limited" in str(published(recipe | {"data": {"name": "cifar10", "limit_per_class": 50}}, model))
-    assert "used others" in str(published(recipe, {"weights": {"source": "file", "tag": "IMAGENET1K_V1"}}))
-    assert "No published figure" in str(published(recipe | {"backbone": {"name": "vgg11"}}, model))
+    assert "official CIFAR-10 files only" in str(published(parse(recipe | {"data": "digits"}), weights))
+    assert "limited" in str(published(parse(recipe | {"data": {"name": "cifar10", "limit_per_class": 50}}), weights))
+    assert "used others" in str(published(parse(recipe), WeightsRecord("file", "IMAGENET1K_V1")))
+    assert "No published figure" in str(published(parse(recipe | {"backbone": {"name": "vgg11"}}), weights))
     assert len(CIFAR10) >= 15
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from transferkit.data.images import Images, split
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import parse
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console

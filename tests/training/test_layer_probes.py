@@ -20,7 +20,8 @@ from transferkit.features.cached_outputs import outputs_of
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.stored import stored_layers
 from transferkit.models import backbones
-from transferkit.models.classifier import Classifier, WeightsRecord
+from transferkit.models.classifier import Classifier
+from transferkit.models.stored_model import WeightsRecord
 from transferkit.recipe import BackboneSettings, ProbeSettings, from_options
 from transferkit.report import content, layers
 from transferkit.runs.run_directory import open_run

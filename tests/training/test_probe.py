@@ -27,6 +27,7 @@ from transferkit.models import backbones, heads
 from transferkit.models import linear as solvers
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import knn_logits
+from transferkit.models.stored_model import HeadFacts
 from transferkit.recipe import BackboneSettings, FinetuneSettings, ProbeSettings, from_options
 from transferkit.run import run
 from transferkit.runs.facts import ProbeFacts
@@ -321,7 +322,7 @@ def test_a_run_of_neighbours_predicts_without_its_training_images(tmp_path: Path
     predictions = load(place.path, device="cpu").predict(images)
 
     assert [found.name for found in predictions] == [test.class_names[index] for index in test.predictions[:50]]
-    assert place.model["head"] == {"kind": "neighbours", "images": 80, "k": 20, "temperature": pytest.approx(0.07)}
+    assert place.model.head == HeadFacts("neighbours", images=80, k=20, temperature=pytest.approx(0.07))
     assert [row.k for row in place.evaluation.neighbours or ()] == [5, 20]
     assert place.facts.trained_parameters == 0
     assert "A vote of nearest neighbours in features of pixels gets" in (place.path / "report.md").read_text()
@@ -357,4 +358,4 @@ def test_raw_pixels_are_few_by_default_and_as_many_as_asked() -> None:
 
 def test_an_unknown_kind_of_head_says_so() -> None:
     with pytest.raises(TransferkitError, match="a head of kind 'forest', which this transferkit does not know"):
-        heads.rebuilt({"kind": "forest"}, 4, 2)
+        heads.rebuilt(HeadFacts("forest"), 4, 2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transferkit.data.images import Images
 from transferkit.models.backbones import speednet
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.models.test_time_augmentation import augmented_copies
 from transferkit.recipe import Recipe, ScratchSettings, overridden, parse, parse_yaml
 from transferkit.runtime.console import SILENT

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from transferkit.data.images import Images, SealedImages, Splits
 from transferkit.metrics.outputs import Outputs
-from transferkit.models.classifier import Classifier, WeightsRecord
+from transferkit.models.classifier import Classifier
 from transferkit.models.linear import choose_C, common_scale, fit_chosen
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec, WeightsRecord
 from transferkit.ood import rejection
 from transferkit.ood.knn import typical_distance
 from transferkit.recipe import BackboneSettings, FinetuneSettings, from_options

@@ -17,7 +17,7 @@ from torch import Tensor
 from transferkit.metrics.history import History
 from transferkit.models.backbones import timm_models
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import FinetuneSettings
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context

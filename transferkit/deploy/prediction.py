@@ -173,8 +173,8 @@ def limits_of(run: Run) -> Rejection | None:
     Raises:
         TransferkitError: If the run's training images to compare with are gone, or a newer version wrote it.
     """
-    if shipped := run.model.get("rejection"):
-        return Rejection.from_dict(shipped, run.outputs("bank") if run.outputs_path("bank").exists() else None)
+    if shipped := run.model.rejection:
+        return Rejection.from_thresholds(shipped, run.outputs("bank") if run.outputs_path("bank").exists() else None)
     return rejection.fit(run.outputs("val")) if run.outputs_path("val").exists() else None
 
 

@@ -15,7 +15,7 @@ from transferkit.runtime.machine import package_version
 if TYPE_CHECKING:
     from torch import nn
 
-    from transferkit.models.preparation import InputSpec
+    from transferkit.models.stored_model import InputSpec
     from transferkit.models.test_time_augmentation import Averaging
 
 FORMAT = 2  # of the store's layout and of what Key holds

@@ -14,10 +14,10 @@ from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.layers import Pool
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
-from transferkit.models.stored_model import MODEL
+from transferkit.models.stored_model import FILE as MODEL
+from transferkit.models.stored_model import read_model
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import Console
-from transferkit.runtime.json_files import read_object
 from transferkit.runtime.machine import Runtime
 
 
@@ -65,17 +65,17 @@ def stamp(weights: str) -> tuple[int, ...]:
 
 def default_px(backbone: str, weights: str) -> int:
     """The side that a network's weights were made for."""
-    facts = Path(weights).expanduser() / "model.json"
-    if facts.is_file():
-        return int(read_object(facts, MODEL)["input"]["size"])
+    folder = Path(weights).expanduser()
+    if (folder / MODEL).is_file():
+        return read_model(folder).input.size
     return backbones.lookup(BackboneSettings(name=backbone, weights=weights)).made_for_px()
 
 
 def views_words(weights: str) -> str:
     """That a run's own answers rest on more than the image, where they do; empty for other weights."""
-    file = Path(weights).expanduser() / "model.json"
-    facts = read_object(file, MODEL) if file.is_file() else {}
-    if not (facts.get("averages_mirror") or facts.get("averages_shifts")):
+    folder = Path(weights).expanduser()
+    model = read_model(folder) if (folder / MODEL).is_file() else None
+    if model is None or not (model.averages_mirror or model.averages_shifts):
         return ""
     return (
         f"The run {weights} answers from several views of an image (test_flip, test_shifts). These are features of the "

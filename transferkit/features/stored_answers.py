@@ -134,7 +134,7 @@ class StoredAnswers:
     def _key_of_answers(self, images: Images, change: str, judge: Judge) -> Key:
         """The whole image set counts: an image's neighbours may decide what happens to it."""
         key = self._key(images, self._digests[1], "head", "none")
-        head = heads.described(self.classifier.head)
+        head = {key: value for key, value in vars(heads.described(self.classifier.head)).items() if value is not None}
         also = {"images": images.fingerprint, "change": change, "judge": judge.identity, "head": head}
         return replace(key, preparation={**key.preparation, **also})
 

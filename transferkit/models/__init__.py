@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from transferkit.models.classifier import Classifier
     from transferkit.models.creation import create
     from transferkit.models.linear import LinearHead, fit_probe
-    from transferkit.models.preparation import InputSpec
     from transferkit.models.receptive_fields import layers
+    from transferkit.models.stored_model import InputSpec
 
 _PLACES = {
     "Classifier": "classifier",
-    "InputSpec": "preparation",
+    "InputSpec": "stored_model",
     "LinearHead": "linear",
     "Window": "backbones.shapes",
     "create": "creation",

@@ -5,32 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from transferkit.models.preparation import InputSpec, as_unit_range, resize
+from transferkit.models.preparation import as_unit_range, resize
+from transferkit.models.stored_model import RANDOM_WEIGHTS, InputSpec, WeightsRecord
 from transferkit.models.test_time_augmentation import NO_AVERAGING, Averaging
 from transferkit.runtime.errors import MachineError, TransferkitError, did_you_mean
-
-
-@dataclass(frozen=True)
-class WeightsRecord:
-    """Where the weights came from: source (torchvision, timm, file, run, none), tag, SHA-256 and licence."""
-
-    source: str
-    tag: str
-    sha256: str = ""
-    licence: str = "unknown"
-
-    def as_dict(self) -> dict[str, str]:
-        """For JSON."""
-        return asdict(self)
-
-
-RANDOM_WEIGHTS = WeightsRecord("none", "random initialisation", licence="none needed")
 
 
 class Classifier(nn.Module):
@@ -221,19 +204,6 @@ class Classifier(nn.Module):
             head.weight.copy_(weight)
             head.bias.copy_(bias)
         self.head = head
-
-    def describe(self) -> dict[str, Any]:
-        """The facts that travel with the model, for JSON."""
-        return {
-            "class_names": list(self.class_names),
-            "num_features": self.num_features,
-            "input": asdict(self.input_spec),
-            "stages": list(self.stages),
-            "weights": self.weights.as_dict(),
-            "averages_mirror": self.averages_mirror,
-            "averages_shifts": self.averages_shifts,
-            "parameters": sum(parameter.numel() for parameter in self.parameters()),
-        }
 
 
 def in_fp32(device_type: str) -> AbstractContextManager[Any]:

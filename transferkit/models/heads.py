@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from transferkit.models.linear import VOTE_TEMPERATURE, knn_logits
+from transferkit.models.stored_model import LINEAR, HeadFacts
 from transferkit.runtime.errors import TransferkitError
 
 
@@ -38,34 +38,35 @@ class NeighbourHead(nn.Module):
         return knn_logits(self.features, self.labels, features, self.num_classes, self.k, self.temperature)
 
 
-def described(head: nn.Module) -> dict[str, Any]:
-    """What is needed besides tensors to build a head again, for JSON."""
+def described(head: nn.Module) -> HeadFacts:
+    """What is needed besides tensors to build a head again."""
     if isinstance(head, NeighbourHead):
-        return {"kind": "neighbours", "images": len(head.labels), "k": head.k, "temperature": head.temperature}
-    return {"kind": "linear"}
+        return HeadFacts("neighbours", len(head.labels), head.k, head.temperature)
+    return LINEAR
 
 
-def rebuilt(facts: Mapping[str, Any], num_features: int, num_classes: int) -> nn.Module:
+def rebuilt(facts: HeadFacts, num_features: int, num_classes: int) -> nn.Module:
     """A head with room for the tensors of the one that was described.
 
     Raises:
-        TransferkitError: If this version knows no such head.
+        TransferkitError: If this version knows no such head, or facts are missing.
     """
-    kind = facts.get("kind", "linear")
-    if kind not in KINDS:
+    if facts.kind not in KINDS:
         raise TransferkitError(
-            f"This model has a head of kind {kind!r}, which this transferkit does not know. Upgrade."
+            f"This model has a head of kind {facts.kind!r}, which this transferkit does not know. Upgrade."
         )
-    return KINDS[kind](facts, num_features, num_classes)
+    return KINDS[facts.kind](facts, num_features, num_classes)
 
 
-def _linear(_: Mapping[str, Any], num_features: int, num_classes: int) -> nn.Module:
+def _linear(_: HeadFacts, num_features: int, num_classes: int) -> nn.Module:
     return nn.Linear(num_features, num_classes)
 
 
-def _neighbours(facts: Mapping[str, Any], num_features: int, num_classes: int) -> nn.Module:
-    features, labels = torch.empty(facts["images"], num_features), torch.zeros(facts["images"], dtype=torch.long)
-    return NeighbourHead(features, labels, num_classes, facts["k"], facts["temperature"])
+def _neighbours(facts: HeadFacts, num_features: int, num_classes: int) -> nn.Module:
+    if facts.images is None or facts.k is None or facts.temperature is None:
+        raise TransferkitError("model.json is damaged: a head of neighbours needs images, k and temperature.")
+    features, labels = torch.empty(facts.images, num_features), torch.zeros(facts.images, dtype=torch.long)
+    return NeighbourHead(features, labels, num_classes, facts.k, facts.temperature)
 
 
-KINDS: dict[str, Callable[[Mapping[str, Any], int, int], nn.Module]] = {"linear": _linear, "neighbours": _neighbours}
+KINDS: dict[str, Callable[[HeadFacts, int, int], nn.Module]] = {"linear": _linear, "neighbours": _neighbours}

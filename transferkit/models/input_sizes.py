@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from transferkit.models.backbones import Backbone, lookup, with_shape
 from transferkit.models.backbones.cards import PIXELS
 from transferkit.models.receptive_fields import total_flops
-from transferkit.models.stored_model import MODEL
+from transferkit.models.stored_model import FILE as MODEL
+from transferkit.models.stored_model import StoredModel, read_model
 from transferkit.recipe import BackboneSettings, MethodSettings
 from transferkit.recipe.budget import operations_in_words
-from transferkit.runtime.json_files import read_object
 
 SMALL_PX = 64  # up to this side, images are small
 ENLARGED_PX = 128  # what small images are enlarged to for weights that were made for larger ones
@@ -51,7 +50,7 @@ def input_size(method: MethodSettings, backbone: BackboneSettings, native_px: in
             min(PIXELS_PX, native_px), f"the images' pixels are the features, at most {PIXELS_PX} x {PIXELS_PX}"
         )
     if facts := run_facts(backbone):
-        return InputSize(int(facts["input"]["size"]), "the size of the run that the weights are from")
+        return InputSize(facts.input.size, "the size of the run that the weights are from")
     known = lookup(backbone)
     if known.source.takes_any_size:
         return InputSize(native_px, "the images' own size")
@@ -94,7 +93,7 @@ def resolved_backbone(backbone: BackboneSettings, method: MethodSettings, native
     if backbone.stem != "auto" or known.source.takes_any_size:
         return backbone
     if facts := run_facts(backbone):
-        return backbone.model_copy(update={"stem": facts["backbone"]["stem"]})
+        return backbone.model_copy(update={"stem": facts.backbone.stem})
     file = Path(backbone.weights).expanduser()
     if known.card.has_small_stem and file.is_file():
         from transferkit.models.backbones.torchvision_models import stem_of_file
@@ -112,7 +111,7 @@ def sees_small_images(method: MethodSettings, native_px: int) -> bool:
     return native_px <= SMALL_PX if method.asked_px is None else method.asked_px <= SMALL_STEM_PX
 
 
-def run_facts(backbone: BackboneSettings) -> dict[str, Any] | None:
+def run_facts(backbone: BackboneSettings) -> StoredModel | None:
     """What the run whose weights are taken says of its model; None where they come from elsewhere."""
-    path = Path(backbone.weights) / "model.json"
-    return read_object(path, MODEL) if path.is_file() else None
+    folder = Path(backbone.weights)
+    return read_model(folder) if (folder / MODEL).is_file() else None

@@ -1,34 +1,12 @@
-"""How images become what a network takes: its input specification, their range, resize and crop."""
+"""How images become what a network takes: their range, resize and crop."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from transferkit.runtime.errors import TransferkitError
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """How the network wants its images; it travels with the weights.
-
-    Attributes:
-        size: Side in px that images are resized to.
-        mean: Per channel (R, G, B), for pixels in [0, 1].
-        std: Per channel, likewise.
-        interpolation: Of the resize, which is always antialiased.
-        crop: Share of the sides kept around the centre before the resize; 1 keeps the whole image.
-    """
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    crop: float = 1.0
 
 
 def as_unit_range(images: Tensor) -> Tensor:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +14,7 @@ from transferkit import ood
 from transferkit.metrics import conformal
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature
+from transferkit.models.stored_model import Thresholds
 from transferkit.ood import knn
 from transferkit.runtime.errors import TransferkitError
 
@@ -109,36 +108,30 @@ class Rejection:
         quantile = math.inf if self.candidate_quantile is None else self.candidate_quantile
         return conformal.lac_sets(conformal.ConformalCalibration(CANDIDATES_MISS, quantile, self.n, None), outputs)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "score": self.score,
-            "n": self.n,
-            "percentiles": list(self.percentiles),
-            "temperature": self.temperature,
-            "candidate_quantile": self.candidate_quantile,
-        }
+    @property
+    def thresholds(self) -> Thresholds:
+        """What is kept of it in model.json."""
+        return Thresholds(self.score, self.n, self.percentiles, self.temperature, self.candidate_quantile)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], bank: Outputs | None = None) -> Rejection:
-        """What `as_dict` gave, with the training images that are kept beside it.
+    def from_thresholds(cls, stored: Thresholds, bank: Outputs | None = None) -> Rejection:
+        """What `thresholds` gave, with the training images that are kept beside it.
 
         Raises:
             TransferkitError: If a newer version wrote it, or the training images are not given.
         """
-        if values["score"] not in SCORES:
+        if stored.score not in SCORES:
             raise TransferkitError(
-                f"The run's thresholds are for the score {values['score']!r}, which this version does not know. "
+                f"The run's thresholds are for the score {stored.score!r}, which this version does not know. "
                 "Upgrade with: pip install --upgrade transferkit"
             )
-        own_bank = bank if values["score"] == "knn" else None
-        if values["score"] == "knn" and own_bank is None:
+        own_bank = bank if stored.score == "knn" else None
+        if stored.score == "knn" and own_bank is None:
             raise TransferkitError(
                 "The run goes by distances to training images, and outputs/bank.safetensors, which holds them, is not "
                 "there. Copy it back from where the run was made, or make the run again."
             )
-        percentiles = tuple(values["percentiles"])
-        return cls(values["n"], percentiles, values["temperature"], values["candidate_quantile"], own_bank)
+        return cls(stored.n, stored.percentiles, stored.temperature, stored.candidate_quantile, own_bank)
 
 
 def fit(val: Outputs | None, bank: Outputs | None = None, val_bank: Outputs | None = None) -> Rejection:

@@ -1,6 +1,12 @@
 """One experiment as data: its models, how it is read from YAML, overridden, checked and written back."""
 
-from transferkit.recipe.backbone import BACKBONE_MODELS, BackboneSettings, SimpleCnnSettings, backbone_settings
+from transferkit.recipe.backbone import (
+    BACKBONE_MODELS,
+    Backbone,
+    BackboneSettings,
+    SimpleCnnSettings,
+    backbone_settings,
+)
 from transferkit.recipe.data import (
     DATA_MODELS,
     ArraysData,
@@ -40,6 +46,7 @@ __all__ = [
     "DATA_MODELS",
     "METHOD_MODELS",
     "ArraysData",
+    "Backbone",
     "BackboneSettings",
     "Cifar10Data",
     "Cifar100Data",

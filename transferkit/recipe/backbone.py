@@ -53,11 +53,11 @@ class SimpleCnnSettings(BackboneSettings):
     @classmethod
     def _blocks_as_listed(cls, values: Any) -> Any:
         """Count the blocks where each one's features are listed; one dense layer needs no list."""
-        values = dict(values)
-        if isinstance(values.get("features"), list | tuple) and "blocks" not in values:
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(values).items()}
+        if isinstance(values.get("features"), tuple) and "blocks" not in values:
             values["blocks"] = len(values["features"])
         if isinstance(values.get("dense"), int):
-            values["dense"] = [values["dense"]] if values["dense"] else []
+            values["dense"] = (values["dense"],) if values["dense"] else ()
         return values
 
     @model_validator(mode="after")

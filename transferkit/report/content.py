@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from transferkit.features.explanations.feature_map import FeatureMap
 from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, Scores
+from transferkit.models.stored_model import StoredModel
 from transferkit.report.published import Published, published
 from transferkit.runs.facts import RunFacts
 from transferkit.runs.label_check import LabelCheck
@@ -38,8 +39,8 @@ class Content:
 
     Attributes:
         name: Of the run's folder.
-        recipe: As resolved, {} where missing; likewise `model`.
-        facts: None where missing; likewise `environment` and `evaluation`.
+        recipe: As resolved; None where missing.
+        model: None where missing; likewise `facts`, `environment` and `evaluation`.
         recipe_yaml: The recipe as text.
         history: Every epoch, the start as epoch 0; empty where missing.
         test: The stored outputs of the test set.
@@ -52,9 +53,9 @@ class Content:
     """
 
     name: str
-    recipe: dict[str, Any]
+    recipe: recipes.Recipe | None
     recipe_yaml: str
-    model: dict[str, Any]
+    model: StoredModel | None
     facts: RunFacts | None
     environment: Environment | None
     evaluation: Evaluation | None
@@ -86,30 +87,35 @@ class Content:
     @property
     def published(self) -> Published | str:
         """Published figures for the same backbone, or why there are none."""
-        return published(self.recipe, self.model)
+        return published(self.recipe, self.model.weights if self.model else None)
 
     @property
     def backbone(self) -> str:
         """The backbone's name."""
-        return str(self.recipe.get("backbone", {}).get("name") or "the network")
+        return self.recipe.backbone.name if self.recipe else "the network"
 
     @property
     def data_name(self) -> str:
         """The data set's name; of a folder, its path."""
-        data = self.recipe.get("data", {})
-        return str(data.get("path") or data.get("name") or "its data")
+        if self.recipe is None:
+            return self.facts.data.name if self.facts else "its data"
+        return str(getattr(self.recipe.data, "path", "") or self.recipe.data.name)
 
     @property
     def method(self) -> type[recipes.MethodSettings]:
         """What the run's method declares of itself; what all have in common where the recipe is lost."""
-        name = self.recipe.get("method", {}).get("name")
-        return recipes.MethodSettings if name is None else recipes.of_method(recipes.METHOD_MODELS, name)
+        return type(self.recipe.method) if self.recipe else recipes.MethodSettings
+
+    @property
+    def training(self) -> recipes.TrainingSettings | None:
+        """The keys of its gradient steps; None where it took none, or the recipe is lost."""
+        return self.recipe.method.training if self.recipe else None
 
     @property
     def subject(self) -> str:
         """The method and the backbone in words."""
-        classifier = self.recipe.get("method", {}).get("classifier")
-        words = PROBES_IN_WORDS.get(str(classifier), self.method.subject)
+        classifier = getattr(self.recipe.method, "classifier", "") if self.recipe else ""
+        words = PROBES_IN_WORDS.get(classifier, self.method.subject)
         subject = words.format(self.backbone)
         return subject[0].upper() + subject[1:] if subject.startswith("the ") else subject
 
@@ -122,7 +128,7 @@ def gather(run: Run) -> Content:
     def read(part: str, reader: Callable[[], _Value], empty: _Value) -> _Value:
         try:
             return reader()
-        except (TransferkitError, ValueError, KeyError, AssertionError) as error:
+        except TransferkitError as error:
             missing[part] = f"{error} {again}" if str(error) else again
             return empty
 
@@ -136,9 +142,9 @@ def gather(run: Run) -> Content:
     labels = read("labels", lambda: run.labels, None)
     return Content(
         name=run.path.resolve().name,
-        recipe=read("recipe", lambda: run.recipe.model_dump(mode="json"), {}),
+        recipe=read("recipe", lambda: run.recipe, None),
         recipe_yaml=read("recipe", lambda: recipes.dump(run.recipe), ""),
-        model=read("model", lambda: run.model, {}),
+        model=read("model", lambda: run.model, None),
         facts=read("facts", lambda: run.facts, None),
         environment=read("environment", lambda: run.environment, None),
         evaluation=read("evaluation", lambda: run.evaluation, None),

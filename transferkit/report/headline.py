@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator
 
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.metrics.results import ClassResult, Commonest, Scores, SinceStart
+from transferkit.recipe import TrainingSettings
 from transferkit.report.content import Content
 from transferkit.report.number_words import percent
+from transferkit.runs.facts import RunFacts
 
 
 def headline(content: Content) -> str:
@@ -78,23 +78,17 @@ def _no_better(content: Content, rival: Commonest) -> str:
 
 
 def _cures_of_guessing(content: Content, rival: Commonest) -> Iterator[str]:
-    method = content.recipe.get("method") or {}
+    training = content.training
     if rival.only_model > rival.only_answer:
         yield "more test images, which may show it"
-    if method and content.method.keeps_body:
+    if content.recipe and content.method.keeps_body:
         yield "another backbone (transferkit rank)"
-    elif method.get("epochs"):
-        yield f"--epochs {3 * method['epochs']}"
+    elif training and training.epochs:
+        yield f"--epochs {3 * training.epochs}"
     yield f"a look at the labels (transferkit labels {content.name})"
 
 
 # ---- against its own start ----
-
-
-def _settled(content: Content) -> dict[str, Any]:
-    """The keys that the recipe left open, as the start decided."""
-    rates = content.facts.rates if content.facts else None
-    return asdict(rates) if rates else {}
 
 
 def _since_start(content: Content) -> SinceStart | None:
@@ -103,13 +97,12 @@ def _since_start(content: Content) -> SinceStart | None:
 
 def _lost(content: Content) -> Iterator[str]:
     """A sentence where training did not pay: worse on val than its start, or the start was kept."""
-    known = _since_start(content)
-    method = (content.recipe.get("method") or {}) | _settled(content)
-    if not known or not content.method.trains_by_steps:
+    known, training = _since_start(content), content.training
+    if not known or not training:
         return
     name = content.method.fit_name
     start, end, images = known.start, known.end, f"{known.n:,} val images"
-    cures = f"try {_joined(list(_cures_of_loss(method, known)))}"
+    cures = f"try {_joined(list(_cures_of_loss(training, content.facts, known)))}"
     if end.epoch == 0:
         yield (
             f"{name} did not help {content.backbone}, so its start was kept: no epoch got more than "
@@ -129,23 +122,24 @@ def _end(known: SinceStart) -> str:
     return "at the end" if known.is_result else "before it learnt from val too"
 
 
-def _cures_of_loss(method: Mapping[str, Any], known: SinceStart) -> Iterator[str]:
+def _cures_of_loss(training: TrainingSettings, facts: RunFacts | None, known: SinceStart) -> Iterator[str]:
     best = known.best
-    if method.get("keep") == "last" and not method.get("patience") and known.n >= FEWEST_TO_CHOOSE:
+    if training.keep == "last" and not training.patience and known.n >= FEWEST_TO_CHOOSE:
         epoch = f"epoch {best.epoch}" if best.epoch else "its start"
         yield f"--keep best ({percent(best.accuracy)}, {epoch})"
-    if method.get("lr"):
-        yield " ".join(_gentler(method))
-    if method.get("head") == "probe":
+    settled = facts.rates if facts and facts.rates else training  # what the recipe left open, the start decided
+    if settled.lr:
+        yield " ".join(_gentler(settled.lr, getattr(settled, "batchnorm", ""), settled.clip_norm))
+    if getattr(training, "head", "") == "probe":
         yield "transferkit probe, which is its start"
 
 
-def _gentler(method: Mapping[str, Any]) -> Iterator[str]:
+def _gentler(lr: float, batchnorm: str, clip_norm: float | None) -> Iterator[str]:
     """Options for smaller steps from the start, together: frozen statistics at the old rate can diverge."""
-    yield f"--lr {method['lr'] / 3:.1g}"
-    if method.get("batchnorm") == "train":
+    yield f"--lr {lr / 3:.1g}"
+    if batchnorm == "train":
         yield "--batchnorm eval"
-    if not method.get("clip_norm"):
+    if not clip_norm:
         yield "--clip-norm 1"
 
 
@@ -163,8 +157,8 @@ def _way(content: Content) -> Iterator[str]:
 
 
 def _keeps_best(content: Content) -> bool:
-    method = content.recipe.get("method") or {}
-    return method.get("keep") == "best" or bool(method.get("patience"))
+    training = content.training
+    return training is not None and (training.keep == "best" or bool(training.patience))
 
 
 def _joined(options: list[str]) -> str:

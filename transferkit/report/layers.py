@@ -113,7 +113,7 @@ def caveats(content: Content) -> list[str]:
         f"Features are averages over each map{_tokens(rows)}, so a layer with more channels gives its probe more "
         "numbers.",
         "Receptive fields are counted before they are cut at the image's border; through skip connections they are the "
-        f"maximum over all paths. The input is {content.model.get('input', {}).get('size', '?')} px wide.",
+        f"maximum over all paths. The input is {content.model.input.size if content.model else '?'} px wide.",
     ]
     if rows[0].random:
         lines.append(f"One random copy, seed {probed.seed}; another seed would move its line.")

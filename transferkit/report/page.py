@@ -14,6 +14,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from transferkit.metrics.evaluation import thumbnail_choice
+from transferkit.models.stored_model import InputSpec
+from transferkit.recipe import MethodSettings
 from transferkit.recipe.budget import operations_in_words
 from transferkit.report import confidence_words, layers, sentences, svg_confusion_matrix, svg_lines
 from transferkit.report import number_words as words
@@ -245,17 +247,17 @@ def drawings(content: Content) -> list[svg_lines.Drawn]:
 
 def done(content: Content) -> list[tuple[str, str]]:
     """What was done, as pairs of name and words; what is not known is left out."""
-    weights = content.model.get("weights") or {}
-    spec, reason = content.model.get("input") or {}, content.facts.input_reason if content.facts else ""
+    weights = content.model.weights if content.model else None
+    reason = content.facts.input_reason if content.facts else ""
     pairs = [
         ("backbone", _backbone(content)),
-        ("weights", " · ".join(str(weights[key]) for key in ("source", "tag") if weights.get(key))),
-        ("weights SHA-256", str(weights.get("sha256") or "")),
-        ("licence", str(weights.get("licence") or "")),
-        ("method", _method(content.recipe.get("method") or {})),
-        ("input", _input(spec, reason)),
-        ("data", content.data_name if content.recipe else content.facts.data.name if content.facts else ""),
-        ("seed", str(content.recipe.get("seed", ""))),
+        ("weights", " · ".join(filter(None, (weights.source, weights.tag))) if weights else ""),
+        ("weights SHA-256", weights.sha256 if weights else ""),
+        ("licence", weights.licence if weights else ""),
+        ("method", _method(content.recipe.method) if content.recipe else ""),
+        ("input", _input(content.model.input, reason) if content.model else ""),
+        ("data", content.data_name if content.recipe or content.facts else ""),
+        ("seed", str(content.recipe.seed) if content.recipe else ""),
         *(_made(content.facts) if content.facts else ()),
     ]
     return sorted(((name, text) for name, text in pairs if text), key=_place)
@@ -280,22 +282,18 @@ def _made(facts: RunFacts) -> Iterator[tuple[str, str]]:
 
 
 def _backbone(content: Content) -> str:
-    parameters = content.model.get("parameters")
+    parameters = content.model.parameters if content.model else None
     return content.backbone + (f" · {parameters / 1e6:.1f} M parameters" if parameters else "")
 
 
-def _method(method: Mapping[str, Any]) -> str:
-    shown = [
-        f"{key} {method[key]}" for key in ("classifier", "epochs", "batch_size", "optimizer", "lr") if method.get(key)
-    ]
-    return " · ".join([str(method.get("name") or ""), *(text.replace("_", " ") for text in shown)])
+def _method(method: MethodSettings) -> str:
+    keys = ("classifier", "epochs", "batch_size", "optimizer", "lr")
+    shown = [f"{key.replace('_', ' ')} {value}" for key in keys if (value := getattr(method, key, None))]
+    return " · ".join([method.name, *shown])
 
 
-def _input(spec: Mapping[str, Any], reason: str) -> str:
-    if "size" not in spec:
-        return ""
-    size = f"{spec['size']} px" + (f" ({reason})" if reason else "")
-    return ", ".join(filter(None, (size, spec.get("interpolation"))))
+def _input(spec: InputSpec, reason: str) -> str:
+    return f"{spec.size} px{f' ({reason})' if reason else ''}, {spec.interpolation}"
 
 
 def _probe(probe: ProbeFacts) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from transferkit.models.stored_model import WeightsRecord
+from transferkit.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -48,22 +49,21 @@ CIFAR10: dict[tuple[str, str], Published] = {
 }
 
 
-def published(recipe: Mapping[str, Any], model: Mapping[str, Any]) -> Published | str:
+def published(recipe: Recipe | None, weights: WeightsRecord | None) -> Published | str:
     """The published range for the same backbone, method, data and weights, or the reason why there is none."""
-    data, backbone = recipe.get("data", {}), str(recipe.get("backbone", {}).get("name", ""))
-    method = str(recipe.get("method", {}).get("name", ""))
-    weights = model.get("weights", {})
-    if recipe.get("method", {}).get("classifier", "linear") != "linear":
+    if recipe is None:
+        return "Published figures are those of one data set, method and backbone; this run's recipe is not there."
+    data, backbone, method = recipe.data, recipe.backbone.name, recipe.method.name
+    source, tag = (weights.source, weights.tag) if weights else ("", "")
+    if getattr(recipe.method, "classifier", "linear") != "linear":
         return "Published figures of frozen networks are those of linear probes; this run used another classifier."
-    if data.get("name") != "cifar10":
+    if data.name != "cifar10":
         return "Published figures are shown for the official CIFAR-10 files only; this run used other images."
-    if data.get("limit_per_class") is not None:
+    if data.limit_per_class is not None:
         return "Published figures use all 50,000 labels; this run was limited to fewer."
-    if method == "scratch" and weights.get("source") != "none":
+    if method == "scratch" and source != "none":
         return "Published figures from scratch start from random weights; this run did not."
-    if method != "scratch" and not (
-        weights.get("source") == "torchvision" and "IMAGENET1K_V1" in str(weights.get("tag"))
-    ):
+    if method != "scratch" and not (source == "torchvision" and "IMAGENET1K_V1" in tag):
         return "Published figures are shown for torchvision's IMAGENET1K_V1 weights only; this run used others."
     missing = f"No published figure for {backbone} with {method} has been read in its source yet."
     return CIFAR10.get((method, backbone), missing)

@@ -17,7 +17,7 @@ from transferkit import recipe as recipes
 from transferkit.metrics.history import History, read_history, write_history
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, read_evaluation, write_evaluation
-from transferkit.models.stored_model import MODEL
+from transferkit.models.stored_model import StoredModel, read_model, write_model
 from transferkit.runs import result_folders
 from transferkit.runs.facts import FORMAT, RunFacts, read_facts, write_facts
 from transferkit.runs.label_check import LabelCheck, read_label_check, write_label_check
@@ -32,7 +32,6 @@ from transferkit.runtime.files import (
     write_json,
     write_text,
 )
-from transferkit.runtime.json_files import read_object
 from transferkit.runtime.records import read_record, write_record
 
 if TYPE_CHECKING:
@@ -98,9 +97,9 @@ class Run:
         return recipe
 
     @cached_property
-    def model(self) -> dict[str, Any]:
+    def model(self) -> StoredModel:
         """What model.json says: class names, input, stages, weights, parameters."""
-        return read_object(self.path / "model.json", MODEL)
+        return read_model(self.path)
 
     @cached_property
     def facts(self) -> RunFacts:
@@ -115,7 +114,7 @@ class Run:
     @property
     def precision(self) -> Precision:
         """In which its thresholds were made, so in which its network is asked; kept with the model."""
-        precision = self.model.get("precision") or self.environment.precision  # earlier versions: there alone
+        precision = self.model.precision or self.environment.precision  # earlier versions: there alone
         return "bf16" if precision == "bf16" else "fp32"
 
     @cached_property
@@ -194,6 +193,10 @@ class Run:
     def write_evaluation(self, evaluation: Evaluation) -> None:
         """Every number of the report; with it the run is finished."""
         write_evaluation(self.path, evaluation)
+
+    def write_model(self, model: StoredModel) -> None:
+        """The network besides its tensors."""
+        write_model(self.path, model)
 
     def write_facts(self, facts: RunFacts) -> None:
         """How the run was made."""
@@ -300,7 +303,7 @@ def _is_consistent(run: Run) -> bool:
     try:
         epochs = [epoch.epoch for epoch in run.history]
         is_trained = run.recipe.method.trains_by_steps
-        is_same = run.model["backbone"] == run.recipe.backbone.model_dump(mode="json")
+        is_same = run.model.backbone == run.recipe.backbone
         follow = epochs == list(range(min(epochs, default=0), min(epochs, default=0) + len(epochs)))
         return is_same and follow and bool(epochs) == is_trained
     except TransferkitError:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from torch import Tensor
 
 from transferkit.models import backbones, heads
-from transferkit.models.classifier import Classifier, WeightsRecord
-from transferkit.models.preparation import InputSpec
-from transferkit.recipe import BackboneSettings, backbone_settings
+from transferkit.models.classifier import Classifier
+from transferkit.models.stored_model import StoredModel
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_classifier(run: Run) -> Classifier:
@@ -30,22 +25,19 @@ def load_classifier(run: Run) -> Classifier:
     return rebuild_classifier(run.model, tensors, run.path.resolve().name)
 
 
-def rebuild_classifier(facts: Mapping[str, Any], tensors: Mapping[str, Any], run_name: str) -> Classifier:
+def rebuild_classifier(model: StoredModel, tensors: Mapping[str, Tensor], run_name: str) -> Classifier:
     """A classifier from what model.json says of it and from its weights and buffers.
 
     Raises:
         TransferkitError: If they do not belong together.
     """
-    settings = _backbone(facts, run_name)
-    prepared = {key: facts["input"][key] for key in ("size", "interpolation", "crop") if key in facts["input"]}
-    spec = InputSpec(**prepared, mean=tuple(facts["input"]["mean"]), std=tuple(facts["input"]["std"]))
-    bare = backbones.load(settings, facts["class_names"], spec.size, SILENT)
-    record = WeightsRecord(**facts["weights"]) if facts.get("weights") else bare.weights
-    classifier = Classifier(bare.body, bare.num_features, bare.class_names, bare.stages, spec, record)
+    settings = model.backbone.model_copy(update={"weights": "none"})
+    bare = backbones.load(settings, model.class_names, model.input.size, SILENT)
+    record = model.weights or bare.weights
+    classifier = Classifier(bare.body, bare.num_features, bare.class_names, bare.stages, model.input, record)
     classifier.backbone = f"{settings.name}, run {run_name}"
-    classifier.averages_mirror = bool(facts.get("averages_mirror"))
-    classifier.averages_shifts = bool(facts.get("averages_shifts"))
-    classifier.head = heads.rebuilt(facts.get("head", {}), classifier.num_features, len(classifier.class_names))
+    classifier.averages_mirror, classifier.averages_shifts = model.averages_mirror, model.averages_shifts
+    classifier.head = heads.rebuilt(model.head, classifier.num_features, len(classifier.class_names))
     try:
         classifier.load_state_dict(tensors)
     except RuntimeError as error:
@@ -54,11 +46,3 @@ def rebuild_classifier(facts: Mapping[str, Any], tensors: Mapping[str, Any], run
             f"Run {run_name}: model.safetensors does not hold the network that model.json describes: {problem}"
         ) from error
     return classifier
-
-
-def _backbone(facts: Mapping[str, Any], run_name: str) -> BackboneSettings:
-    try:
-        return backbone_settings({**facts["backbone"], "weights": "none"})
-    except ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        raise TransferkitError(f"Run {run_name}: model.json is damaged: of the backbone, {problem}.") from error

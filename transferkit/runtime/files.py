@@ -8,14 +8,14 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from transferkit.runtime import folders
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.json_files import read_json as read_json
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 CHECKPOINT, REFIT_CHECKPOINT = "checkpoint.safetensors", "checkpoint-refit.safetensors"  # of unfinished trainings
 
@@ -86,6 +86,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, Any] | None = None) -> None:
     """Arrays in a .safetensors file, atomically; `metadata` values are stored as JSON."""
+    import numpy as np
     from safetensors.numpy import save_file
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

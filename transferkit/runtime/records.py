@@ -118,7 +118,8 @@ def _problem(error: ErrorDetails, value: Any) -> str:
     kind, place = error["type"], ".".join(_steps(error, value))
     if kind == "missing":
         return f"{place} is missing"
-    expected = EXPECTED.get(kind.split("_")[0], error["msg"])
+    choice = error.get("ctx", {}).get("expected", error["msg"])
+    expected = EXPECTED.get(kind.split("_")[0], choice)
     return f"{quoted(place or 'the whole')[1:-1]} is {quoted(error['input'])}, expected {expected}"
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferkit.models import heads
+from transferkit.models.description import describe
+from transferkit.recipe import BackboneSettings
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import write_tensors
+from transferkit.runtime.records import as_json
 from transferkit.training.checkpoint import Training
 from transferkit.training.resolved import ResolvedTraining
 
@@ -121,7 +123,7 @@ def _write(path: Path, failed: FailedStep, training: Training, context: Context)
         "lr": max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
         "frozen": classifier.frozen,
         "batchnorm_frozen": classifier.batchnorm_frozen,
-        "model": {"head": heads.described(classifier.head), **classifier.describe()},
+        "model": as_json(describe(classifier, BackboneSettings(name=classifier.backbone, weights="none"))),
     }
     write_tensors(path, tensors, facts)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from transferkit.data.images import Images
 from transferkit.models.classifier import Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.lab import filters

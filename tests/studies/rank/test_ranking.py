@@ -23,8 +23,8 @@ from transferkit.cli.app import app
 from transferkit.data import datasets
 from transferkit.data.images import Images, SealedImages, Splits
 from transferkit.models import backbones
-from transferkit.models.classifier import WeightsRecord
 from transferkit.models.receptive_fields import total_flops
+from transferkit.models.stored_model import WeightsRecord
 from transferkit.recipe import BackboneSettings, RankingRecipe
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ def write(classifier: Classifier, name: str, path: Path) -> str:
         )
     twin = built(name, len(classifier.class_names), classifier.input_spec.size)
     tensors = state_dict(classifier, twin, name)
-    input_spec = classifier.describe()["input"]
-    facts = {"backbone": name, "class_names": list(classifier.class_names), "input": input_spec}
+    input_spec = classifier.input_spec
+    facts = {"backbone": name, "class_names": list(classifier.class_names), "input": asdict(input_spec)}
     write_tensors(path, tensors, {**facts, "weights": classifier.weights.as_dict()})
     twin.load_state_dict(load_file(path))
     require_equal(classifier, twin.eval(), path)
@@ -47,8 +48,8 @@ def write(classifier: Classifier, name: str, path: Path) -> str:
         f"import {library(name)}\nfrom safetensors.torch import load_file\n"
         f"network = {constructor(name, len(classifier.class_names))}\n"
         f"network.load_state_dict(load_file({str(path)!r}))\n"
-        f"# images: [0, 1], resized to {input_spec['size']} px, antialiased {input_spec['interpolation']}, then\n"
-        f"# normalised: mean {json.dumps(input_spec['mean'])}, std {json.dumps(input_spec['std'])}"
+        f"# images: [0, 1], resized to {input_spec.size} px, antialiased {input_spec.interpolation}, then\n"
+        f"# normalised: mean {json.dumps(input_spec.mean)}, std {json.dumps(input_spec.std)}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def metadata(classifier: Classifier, name: str) -> dict[str, str]:
     return {
         "backbone": name,
         "class_names": json.dumps(classifier.class_names, ensure_ascii=False),
-        "input": json.dumps(classifier.describe()["input"]),
+        "input": json.dumps(asdict(classifier.input_spec)),
         "weights": json.dumps(classifier.weights.as_dict()),
     }
 

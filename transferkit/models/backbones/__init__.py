@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferkit.models.backbones.backbone import SOURCES, TIMM, Backbone, BackboneSource, card, lookup
 from transferkit.models.backbones.cards import CARDS, BackboneCard
-from transferkit.models.stored_model import MODEL
+from transferkit.models.stored_model import read_model
 from transferkit.recipe import BACKBONE_MODELS, BackboneSettings, backbone_settings
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.json_files import read_object
 
 if TYPE_CHECKING:
     from transferkit.models.classifier import Classifier
@@ -62,16 +61,16 @@ def with_shape(settings: BackboneSettings) -> BackboneSettings:
         return settings
     shape_keys = BACKBONE_MODELS[settings.name].model_fields.keys() - BackboneSettings.model_fields.keys()
     trained = _backbone_of_run(Path(settings.weights))
-    known = {key: value for key, value in trained.items() if key in shape_keys}
+    known = trained.model_dump(include=shape_keys) if trained else {}
     return backbone_settings({**known, **settings.model_dump(exclude_unset=True)})
 
 
-def _backbone_of_run(folder: Path) -> dict[str, Any]:
-    """What a run says of its backbone; empty where there is no run, or one that cannot be read, as `load` will say."""
+def _backbone_of_run(folder: Path) -> BackboneSettings | None:
+    """What a run says of its backbone; None where there is no run, or one that cannot be read, as `load` will say."""
     try:
-        return dict(read_object(folder / "model.json", MODEL)["backbone"])
+        return read_model(folder).backbone
     except TransferkitError:
-        return {}
+        return None
 
 
 def require(settings: BackboneSettings) -> None:

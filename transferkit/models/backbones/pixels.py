@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from transferkit.models.classifier import RANDOM_WEIGHTS, Classifier
-from transferkit.models.preparation import InputSpec
+from transferkit.models.classifier import Classifier
+from transferkit.models.stored_model import RANDOM_WEIGHTS, InputSpec
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError

@@ -10,7 +10,8 @@ from transferkit.models import weights
 from transferkit.models.backbones import cifar_resnets, classical_cnns, speednet
 from transferkit.models.backbones.cifar_resnets import PlainBlock, ResidualBlock, SmallNetwork
 from transferkit.models.backbones.shapes import Window, sides
-from transferkit.models.classifier import RANDOM_WEIGHTS, Classifier, measured_width
+from transferkit.models.classifier import Classifier, measured_width
+from transferkit.models.stored_model import RANDOM_WEIGHTS
 from transferkit.recipe import BackboneSettings, SimpleCnnSettings
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError

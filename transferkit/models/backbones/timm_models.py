@@ -20,7 +20,8 @@ from torch import nn
 from transferkit.models import weights
 from transferkit.models.backbones import timm_sizes
 from transferkit.models.backbones.cards import BackboneCard
-from transferkit.models.classifier import RANDOM_WEIGHTS, Classifier, WeightsRecord, measured_width
+from transferkit.models.classifier import Classifier, measured_width
+from transferkit.models.stored_model import RANDOM_WEIGHTS, WeightsRecord
 from transferkit.models.weights import Weights
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import Console

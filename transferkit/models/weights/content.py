@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from transferkit.models.classifier import WeightsRecord
-from transferkit.models.preparation import InputSpec
+from transferkit.models.stored_model import InputSpec, WeightsRecord
 from transferkit.models.weights.reading import Tensors
 
 IMAGENET_PREPARATION = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision docs, "Models"

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from transferkit.models.classifier import WeightsRecord
+from transferkit.models.stored_model import WeightsRecord
 from transferkit.models.weights.cached import sha256_of
 from transferkit.models.weights.content import Weights
 from transferkit.models.weights.known_packages import KNOWN, same_network

@@ -6,8 +6,8 @@ import math
 import os
 from pathlib import Path
 
-from transferkit.models.classifier import WeightsRecord
-from transferkit.models.stored_model import MODEL
+from transferkit.models.stored_model import FILE as MODEL
+from transferkit.models.stored_model import WeightsRecord, read_model
 from transferkit.models.weights.cached import download_file, local, sha256_of
 from transferkit.models.weights.content import Weights
 from transferkit.models.weights.known_packages import same_network
@@ -15,7 +15,6 @@ from transferkit.models.weights.packages import from_packages, installed, is_pac
 from transferkit.models.weights.reading import read_file
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
-from transferkit.runtime.json_files import read_object
 
 TORCHVISION_LICENCE = "BSD (torchvision); terms of its training data, ImageNet, may apply"  # package metadata, README
 
@@ -109,21 +108,20 @@ def from_run(folder: Path, backbone: str) -> Weights:
     Raises:
         TransferkitError: If the folder is no finished run, or of another backbone.
     """
-    path, facts_path = folder / "model.safetensors", folder / "model.json"
-    if not (path.is_file() and facts_path.is_file()):
+    path = folder / "model.safetensors"
+    if not (path.is_file() and (folder / MODEL).is_file()):
         raise TransferkitError(
             f"{folder} holds no model: expected the folder of a finished run, with model.safetensors and model.json."
         )
-    facts = read_object(facts_path, MODEL)
-    trained, prepared = str(facts["backbone"]["name"]), facts["input"]
+    model = read_model(folder)
+    trained = model.backbone.name
     if trained != backbone:
         raise TransferkitError(
             f"The run {folder} trained {trained}, not {backbone}. Use {trained}, or the run of a {backbone}."
         )
     tensors, _ = read_file(path)
-    licence = str((facts.get("weights") or {}).get("licence", "unknown"))
-    preparation = {key: tuple(prepared[key]) for key in ("mean", "std")}
-    preparation |= {key: prepared[key] for key in ("interpolation", "crop") if key in prepared}
+    licence = model.weights.licence if model.weights else "unknown"
+    preparation = {key: value for key, value in vars(model.input).items() if key != "size"}
     return Weights(tensors, WeightsRecord("run", folder.resolve().name, sha256_of(path), licence), preparation)
 
 

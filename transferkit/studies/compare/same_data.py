@@ -60,7 +60,7 @@ def require_same_classes(first: Run, other: Run) -> None:
     Raises:
         TransferkitError: Shows which classes only one of them has.
     """
-    names, others = (list(run.model["class_names"]) for run in (first, other))
+    names, others = (list(run.model.class_names) for run in (first, other))
     if names == others:
         return
     here, there = sorted(set(names) - set(others)), sorted(set(others) - set(names))

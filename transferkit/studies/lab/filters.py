@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from transferkit.data.decoding import decode
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
-from transferkit.models.stored_model import MODEL
+from transferkit.models.stored_model import FILE as MODEL
+from transferkit.models.stored_model import read_model
 from transferkit.recipe import BackboneSettings
 from transferkit.report.matplotlib_figures import STYLE, SUFFIXES
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_atomically
-from transferkit.runtime.json_files import read_object
 
 Floats = npt.NDArray[np.float32]
 
@@ -38,9 +38,8 @@ def network(name: str, weights: str, size: int | None, console: Console) -> Clas
         size: Side of the input in px; None takes the run's, or what suits the network.
         console: Hears about downloads.
     """
-    facts = Path(weights) / "model.json"
-    if size is None and facts.is_file():
-        size = int(read_object(facts, MODEL)["input"]["size"])
+    if size is None and (Path(weights) / MODEL).is_file():
+        size = read_model(Path(weights)).input.size
     if size is None:
         size = 32 if backbones.card(name).source == "small" else 224
     settings = BackboneSettings(name=name, weights=weights)

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from transferkit.features.hooks import hooked
 from transferkit.models.classifier import Classifier
+from transferkit.models.stored_model import StoredModel
 from transferkit.runs.run_directory import Run
 from transferkit.runs.stored_classifier import rebuild_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
+from transferkit.runtime.records import from_json
 from transferkit.training.failure import FAILED_STEP, set_random_state
 from transferkit.training.resolved import Mixing
 from transferkit.training.step_loss import StepLoss
@@ -147,7 +149,7 @@ def _batch_size(run: Run, num_images: int) -> int:
 
 def _classifier(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Classifier:
     """With the weights before the step, in train mode, with the stages frozen that were."""
-    model = {**facts["model"], "backbone": run.recipe.backbone.model_dump(mode="json")}
+    model = replace(from_json(facts["model"], StoredModel, FAILED_STEP), backbone=run.recipe.backbone)
     own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     classifier = rebuild_classifier(model, own, run.path.resolve().name)
     classifier.batchnorm_frozen = facts["batchnorm_frozen"]

@@ -132,7 +132,7 @@ def _judge(run: Run, splits: Splits, console: Console) -> tuple[Classifier, Judg
     """A network whose features have not learnt from these labels, and its name; from random weights there is none."""
     if not run.recipe.method.starts_from_pretrained:
         return load_classifier(run), "scratch"
-    size = run.model["input"]["size"]
+    size = run.model.input.size
     return backbones.load(run.recipe.backbone, splits.class_names, size, console), "start"
 
 

@@ -12,7 +12,7 @@ from transferkit.metrics.probabilities import brier, nll, signed_overconfidence
 from transferkit.metrics.results import CalibrationBin, ClassCalibration, ClassResult, Scores
 from transferkit.metrics.statistics import Bounds
 from transferkit.metrics.temperature import with_temperature
-from transferkit.models.classifier import WeightsRecord
+from transferkit.models.stored_model import WeightsRecord
 from transferkit.runtime.records import Measure
 from transferkit.studies.limits.shares import Share, share_of
 from transferkit.studies.limits.subject import LimitsSubject
@@ -123,13 +123,12 @@ class CalibrationReport:
 def contract(subject: LimitsSubject) -> Contract:
     """What was promised: network, weights, classes and images, from the run's files."""
     run, names = subject.run, subject.test.class_names
-    weights = run.model.get("weights")
     return Contract(
         run=run.path.resolve().name,
         backbone=run.recipe.backbone.name,
-        weights=WeightsRecord(**weights) if weights else None,
+        weights=run.model.weights,
         method=run.recipe.method.in_words,
-        input_px=run.model["input"]["size"],
+        input_px=run.model.input.size,
         native_px=tuple(run.facts.data.size_px),
         data=run.recipe.data.name,
         limit_per_class=run.recipe.data.limit_per_class,

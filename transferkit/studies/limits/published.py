@@ -160,10 +160,10 @@ def _differences(subject: LimitsSubject) -> Iterator[str]:
             f"{100 * CIFAR10_ACCURACY:.1f} %, with {learnt:,} and {CIFAR10_TRAIN:,} train images; a network that knows "
             f"its classes {words} usually tells unknown ones apart {words}."
         )
-    weights = subject.run.model.get("weights", {})
-    if weights.get("source") not in (None, "none"):
+    weights = subject.run.model.weights
+    if weights and weights.source != "none":
         yield (
-            f"Its body was pretrained ({weights.get('tag')}), the published ones were not. Classes that the "
+            f"Its body was pretrained ({weights.tag}), the published ones were not. Classes that the "
             "pretraining showed it are no strangers to it: Tiny ImageNet is a part of ImageNet, and many classes of "
             "CIFAR-100 have relatives there."
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.metrics.statistics import Bounds
-from transferkit.models.classifier import WeightsRecord
+from transferkit.models.stored_model import WeightsRecord
 from transferkit.runtime.json_files import SCHEMAS
 from transferkit.runtime.records import read_result_record, write_record
 

@@ -14,9 +14,10 @@ from transferkit.features.layers import PENULTIMATE, has_channels_last, module_o
 from transferkit.features.stored import stored_layers
 from transferkit.metrics.results import ProbeAccuracy, ProbedLayer, ProbedLayers
 from transferkit.models import backbones
-from transferkit.models.classifier import RANDOM_WEIGHTS, Classifier
+from transferkit.models.classifier import Classifier
 from transferkit.models.linear import Choice, LinearHead
 from transferkit.models.receptive_fields import layers
+from transferkit.models.stored_model import RANDOM_WEIGHTS
 from transferkit.recipe import BackboneSettings, ProbeSettings
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import SILENT
