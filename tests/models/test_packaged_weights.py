@@ -349,7 +349,7 @@ def test_doctor_and_backbones_show_what_packages_offer_and_what_is_wrong(
     installed_by_hand(package(tmp_path / "bad", resnet18, size=0), monkeypatch, name="bad-weights")
     offered = "resnet18 --weights acme-parts (acme-weights 1.0, Acme internal)"
 
-    findings = {finding.found: finding.state for finding in doctor.examine() if "package" in finding.what}
+    findings = {finding.result: finding.state for finding in doctor.examine() if "package" in finding.what}
     listed = CliRunner().invoke(app, ["backbones", "resnet18"], env={"COLUMNS": "200"}).output
 
     assert findings[offered] == "ok"
