@@ -12,6 +12,7 @@ from toy_method import ToySettings
 
 from transferkit import ood
 from transferkit.data import datasets
+from transferkit.data.augmentation import AUGMENTATIONS, Draws, function_of
 from transferkit.data.images import Images, Splits, split
 from transferkit.estimates import work
 from transferkit.metrics.outputs import Outputs
@@ -260,3 +261,33 @@ def test_every_default_detector_is_on_the_menu_and_every_file_is_too() -> None:
         "rejection",
         "softmax",
     }
+
+
+def places(first: int, count: int, epoch: int = 0) -> Draws:
+    return Draws(seed=1, epoch=epoch, first=first, count=count, device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_an_augmentation_repeats_itself_whatever_the_batch_and_leaves_its_input_alone(name: str) -> None:
+    images = torch.from_numpy(noise().train.pixels[:40])
+    change, strength, before = function_of(name), AUGMENTATIONS[name].usual, images.clone()
+
+    changed = change(images, strength, places(0, 40))
+
+    assert torch.equal(images, before)
+    assert (changed.dtype, changed.shape) == (torch.uint8, images.shape)
+    assert not torch.equal(changed, images)
+    assert torch.equal(changed, change(images, strength, places(0, 40)))
+    assert not torch.equal(changed, change(images, strength, places(0, 40, epoch=1)))
+    batches = [change(images[first : first + 8], strength, places(first, 8)) for first in range(0, 40, 8)]
+    assert torch.equal(changed, torch.cat(batches))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_an_augmentation_that_is_off_changes_nothing_and_every_bound_is_allowed(name: str) -> None:
+    images, entry = torch.from_numpy(noise().train.pixels[:12]), AUGMENTATIONS[name]
+
+    assert torch.equal(function_of(name)(images, entry.off, places(0, 12)), images)
+    for strength in entry.bounds:
+        assert function_of(name)(images, strength, places(0, 12)).shape == images.shape
+    assert entry.bounds[0] <= entry.usual <= entry.bounds[1]

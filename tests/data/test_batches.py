@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from transferkit.data.batches import Augmentation, TrainingBatches, in_order
+from transferkit.data.batches import ShiftAndFlip, TrainingBatches, in_order
 from transferkit.data.images import Images
 
 CPU = torch.device("cpu")
@@ -54,7 +54,7 @@ def test_fewer_images_than_a_batch_are_one_batch() -> None:
 def test_no_shift_and_no_flip_leave_images_as_they_are() -> None:
     images = torch.randint(0, 256, (5, 3, 6, 6), dtype=torch.uint8)
 
-    augmented = Augmentation(shift=0.0, flip=False)(images, torch.Generator().manual_seed(0))
+    augmented = ShiftAndFlip(shift=0.0, flip=False)(images, torch.Generator().manual_seed(0))
 
     assert torch.equal(augmented, images)
 
@@ -62,7 +62,7 @@ def test_no_shift_and_no_flip_leave_images_as_they_are() -> None:
 def test_a_flip_mirrors_whole_images_and_only_some() -> None:
     images = torch.randint(0, 256, (64, 3, 6, 6), dtype=torch.uint8)
 
-    augmented = Augmentation(shift=0.0, flip=True)(images, torch.Generator().manual_seed(0))
+    augmented = ShiftAndFlip(shift=0.0, flip=True)(images, torch.Generator().manual_seed(0))
 
     mirrored = [torch.equal(new, old.flip(-1)) for new, old in zip(augmented, images, strict=True)]
     same = [torch.equal(new, old) for new, old in zip(augmented, images, strict=True)]
@@ -73,7 +73,7 @@ def test_a_flip_mirrors_whole_images_and_only_some() -> None:
 def test_a_shift_equals_cropping_a_reflect_padded_image() -> None:
     images = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8)
 
-    augmented = Augmentation(shift=0.25, flip=False)(images, torch.Generator().manual_seed(0))
+    augmented = ShiftAndFlip(shift=0.25, flip=False)(images, torch.Generator().manual_seed(0))
 
     padded = torch.nn.functional.pad(images.float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
     for new, wide in zip(augmented, padded, strict=True):
@@ -87,8 +87,8 @@ def test_memory_mapped_pixels_give_the_same_batches_as_pixels_in_memory(tmp_path
     mapped[:] = images.storage
     on_disk = Images.from_pixels(mapped, images.labels, images.class_names)
 
-    expected = [batch for batch, _ in TrainingBatches(images, 4, CPU, Augmentation(), 0).epoch(0)]
-    actual = [batch for batch, _ in TrainingBatches(on_disk, 4, CPU, Augmentation(), 0).epoch(0)]
+    expected = [batch for batch, _ in TrainingBatches(images, 4, CPU, ShiftAndFlip(), 0).epoch(0)]
+    actual = [batch for batch, _ in TrainingBatches(on_disk, 4, CPU, ShiftAndFlip(), 0).epoch(0)]
 
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
 
@@ -102,7 +102,7 @@ def test_in_order_keeps_the_order() -> None:
 def test_alternating_flips_show_each_image_both_ways_in_two_epochs() -> None:
     ramp = np.broadcast_to(np.arange(8, dtype=np.uint8), (6, 3, 8, 8))  # brighter to the right
     images = Images.from_pixels(np.ascontiguousarray(ramp), np.arange(6) % 2, ("a", "b"), None)
-    augmentation = Augmentation(shift=0, flip=True, alternating=True)
+    augmentation = ShiftAndFlip(shift=0, flip=True, alternating=True)
     batches = TrainingBatches(images, 6, torch.device("cpu"), augmentation, seed=0)
 
     def mirrored(epoch: int) -> dict[int, bool]:

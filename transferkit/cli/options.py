@@ -91,7 +91,7 @@ def _option(name: str, field: FieldInfo, panel: str) -> Any:
 def _help(field: FieldInfo) -> str:
     described = field.description or ""
     default = field.default
-    if default is None or isinstance(default, bool):
+    if default is None or isinstance(default, bool) or default == {}:
         return described
     return f"{described} (default: {default})".strip()
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.data.augmentation import Draws, Wanted, augment
 from transferkit.data.images import Images
 
 RESIDENT_SHARE = 0.5  # of free device memory that pixels may take before they are fed from the host
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class ShiftAndFlip:
     """Random crop after reflect-padding by `shift` (a share of the side), and mirroring; both act on uint8 pixels.
 
     With `alternating`, an image is mirrored in every second epoch instead of at random.
@@ -55,15 +56,17 @@ class Augmentation:
 class TrainingBatches:
     """Shuffled, augmented batches; the order depends on seed and epoch alone, so a run resumes at any epoch.
 
-    With `draw_weights` (N,) an epoch's images are drawn by these weights with replacement, instead of each once.
+    With `draw_weights` (N,) an epoch's images are drawn by these weights with replacement, instead of each once. What
+    `augment` does to an image depends on its place in the epoch's order, not on the size of the batch.
     """
 
     images: Images
     batch_size: int
     device: torch.device
-    augmentation: Augmentation | None
+    shift_and_flip: ShiftAndFlip | None
     seed: int
     draw_weights: Tensor | None = None
+    augment: Wanted = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._pixels = resident_pixels(self.images, self.device)
@@ -81,9 +84,12 @@ class TrainingBatches:
         for step in range(self.steps_per_epoch):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             batch = self._take(chosen)
-            if self.augmentation is not None:
-                batch = self.augmentation(batch, generator, self._mirrored(chosen, number))
-            yield batch, self._labels[chosen.to(self.device)]
+            if self.shift_and_flip is not None:
+                batch = self.shift_and_flip(batch, generator, self._mirrored(chosen, number))
+            yield self._augmented(batch, number, step), self._labels[chosen.to(self.device)]
+
+    def _augmented(self, batch: Tensor, epoch: int, step: int) -> Tensor:
+        return augment(batch, self.augment, Draws(self.seed, epoch, step * self.batch_size, len(batch), self.device))
 
     def _order(self, generator: torch.Generator) -> Tensor:
         if self.draw_weights is None:
@@ -92,7 +98,7 @@ class TrainingBatches:
 
     def _mirrored(self, chosen: Tensor, epoch: int) -> Tensor | None:
         """Which images are mirrored where that alternates: a coin decides the first epoch (Jordan 2024)."""
-        if self.augmentation is None or not self.augmentation.alternating:
+        if self.shift_and_flip is None or not self.shift_and_flip.alternating:
             return None
         coins = torch.rand(len(self.images), generator=torch.Generator().manual_seed(self.seed)) < 0.5
         return coins[chosen] ^ bool(epoch % 2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from transferkit.recipe import budget as budgets
+from transferkit.recipe.augmentation import Augment
 from transferkit.recipe.menu import ChosenFrom
 from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, MOST_EPOCHS, RecipePart
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
@@ -206,6 +207,9 @@ class TrainingSettings(MethodSettings):
     test_shifts: bool | None = Field(None, description="Predict also from the image moved by 1 px of 32, both ways.")
     shift: float | None = Field(
         None, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side; 0.125 for most."
+    )
+    augment: Augment = Field(
+        {}, description="What else training does to its images, in this order: rotation=15,colour=0.4, or trivial."
     )
 
     @property

@@ -6,6 +6,7 @@ Anchored on the recipes of BiT (Kolesnikov et al. 2020), ssl-transfer (Ericsson 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from transferkit.models import backbones
@@ -118,11 +119,16 @@ def training_defaults(method: TrainingSettings, backbone: BackboneCard, num_imag
         "alternating_flip": False,
         "test_flip": False,
         "test_shifts": False,
-        "shift": 0.125,
+        "shift": 0.0 if "crop" in augmentations(method) else 0.125,
         "mixup": 0.1 if long and num_images >= MANY_IMAGES else 0.0,
         "label_smoothing": 0.05 if long else 0.0,
     }
     return usual | own(method, backbone.family, num_images, epochs * max(1, num_images // batch))
+
+
+def augmentations(method: TrainingSettings) -> Mapping[str, float]:
+    """Strengths by name; none where the user's own function stands in their place."""
+    return method.augment if isinstance(method.augment, Mapping) else {}
 
 
 def missing(settings: TrainingSettings, values: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from transferkit.data.batches import Augmentation, TrainingBatches
+from transferkit.data.batches import ShiftAndFlip, TrainingBatches
 from transferkit.data.images import Images
 from transferkit.metrics.history import Epoch, History
 from transferkit.models.classifier import Classifier
@@ -98,9 +98,9 @@ def _is_over(training: Training, settings: ResolvedTraining, pace: Pace) -> bool
 
 def _batches(images: Images, settings: ResolvedTraining, context: Context) -> TrainingBatches:
     """One batch per step, whatever the passes it is made in, so that these change neither order nor augmentation."""
-    augmentation = Augmentation(settings.shift, settings.flip, settings.alternating_flip)
+    moves = ShiftAndFlip(settings.shift, settings.flip, settings.alternating_flip)
     step_images, draws = min(settings.step_images, len(images)), settings.balance.draw_weights(images)
-    return TrainingBatches(images, step_images, context.runtime.device, augmentation, context.seed, draws)
+    return TrainingBatches(images, step_images, context.runtime.device, moves, context.seed, draws, settings.augment)
 
 
 def begun(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Literal
 
+from transferkit.data.augmentation import Wanted
 from transferkit.recipe import MethodSettings
 from transferkit.recipe.budget import Budget
 from transferkit.recipe.budget import read as read_budget
@@ -73,6 +74,7 @@ class ResolvedTraining:
         flip: Whether images are mirrored at random.
         alternating_flip: In every second epoch instead.
         shift: Random crop after padding by this share of the side.
+        augment: What else becomes of images: strengths by name, or a function of the user's own.
         test_flip: Whether the mirror image is predicted from too.
         test_shifts: Whether moved images are.
         has_random_head: Whether the head is one that knows nothing yet.
@@ -103,6 +105,7 @@ class ResolvedTraining:
     flip: bool
     alternating_flip: bool
     shift: float
+    augment: Wanted
     test_flip: bool
     test_shifts: bool
     has_random_head: bool

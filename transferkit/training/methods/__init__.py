@@ -8,7 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-from transferkit.data.images import Splits
+import torch
+
+from transferkit.data.augmentation import Draws, Wanted, augment
+from transferkit.data.images import Images, Splits
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import METHOD_MODELS, BackboneSettings, MethodSettings, TrainingSettings, of_method
 from transferkit.runtime.context import Context
@@ -75,6 +78,16 @@ def require(classifier: Classifier, settings: MethodSettings, train_images: int,
     module_of(settings.name).require(classifier, settings, train_images, val_images)
 
 
+def try_augment(wanted: Wanted, train: Images) -> None:
+    """Ask for augmented copies of two images, so that what cannot be is told before the training starts.
+
+    Raises:
+        TransferkitError: If it does not go with these images, or one's own function is not at hand.
+    """
+    pixels = torch.from_numpy(train.take(slice(0, 2)))
+    augment(pixels, wanted, Draws(0, 0, 0, len(pixels), pixels.device))
+
+
 def fit(
     classifier: Classifier, splits: Splits, method: MethodSettings, backbone: BackboneSettings, context: Context
 ) -> Fitted:
@@ -88,6 +101,9 @@ def fit(
         context: Where it computes, and from which seed.
 
     Raises:
-        TransferkitError: If the menu has no such method; names those it has.
+        TransferkitError: If the menu has no such method; names those it has. If what `augment` asks for does not go
+            with these images.
     """
+    if (training := method.training) is not None:
+        try_augment(training.augment, splits.train)
     return module_of(method.name).fit(classifier, splits, method, backbone, context)
