@@ -111,10 +111,10 @@ def decode_many(paths: Sequence[str | Path], size: int, fit: str) -> tuple[Pixel
     return pixels, digests, failures
 
 
-def short_side(path: str | Path) -> int | None:
+def short_side(source: str | Path | IO[bytes]) -> int | None:
     """The shorter side of an image in px, from the file's header alone; None if it cannot be read."""
     try:
-        with _opened(path) as image:
+        with _opened(source) as image:
             return min(image.size)
     except Exception:  # as in decode; the file is reported when it is decoded
         return None

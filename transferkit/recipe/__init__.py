@@ -18,6 +18,7 @@ from transferkit.recipe.data import (
     FolderData,
     GlyphsData,
     OwnData,
+    ShardsData,
     SvhnData,
     expanded_data,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Recipe",
     "RecipePart",
     "ScratchSettings",
+    "ShardsData",
     "SimpleCnnSettings",
     "Study",
     "SvhnData",

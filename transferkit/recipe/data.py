@@ -197,6 +197,24 @@ class ArraysData(OwnData):
     name: Literal["arrays"]
 
 
+class ShardsData(OwnData):
+    """Your own images in .parquet files (Hugging Face) or .tar files (WebDataset): one of them, or a folder."""
+
+    module = "transferkit.data.datasets.shards"
+    typed = "shards:PATH"
+    source = "Parquet or tar files"
+
+    name: Literal["shards"]
+    storage: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
+        "auto", description="Side in px at which images are decoded and kept."
+    )
+    fit: Literal["squash", "crop"] = Field("squash", description="How a rectangle becomes a square.")
+    label_column: str | None = Field(
+        None, description="The column of a Parquet file, or the key of a JSON file, with the classes."
+    )
+    skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
+
+
 DATA_MODELS: dict[str, type[DataSettings]] = {
     "cifar10": Cifar10Data,
     "cifar100": Cifar100Data,
@@ -205,6 +223,7 @@ DATA_MODELS: dict[str, type[DataSettings]] = {
     "glyphs": GlyphsData,
     "folder": FolderData,
     "arrays": ArraysData,
+    "shards": ShardsData,
 }
 
 

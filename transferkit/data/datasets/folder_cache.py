@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -80,10 +80,10 @@ def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str, conso
     return Decoded(pixels, digests, dict(facts["unreadable"]))
 
 
-def automatic_size(paths: Sequence[str]) -> int:
+def automatic_size(images: Sequence[str | IO[bytes]]) -> int:
     """The median short side of up to 1,000 evenly spaced files, at least 8 and at most 256 px."""
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), SAMPLED_FILES)).astype(int))
-    sides = [side for side in (short_side(paths[index]) for index in chosen) if side is not None]
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), SAMPLED_FILES)).astype(int))
+    sides = [side for side in (short_side(images[index]) for index in chosen) if side is not None]
     return int(np.clip(np.median(sides), SMALLEST_PX, LARGEST_PX)) if sides else SMALLEST_PX
 
 

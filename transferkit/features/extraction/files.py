@@ -13,6 +13,7 @@ import numpy as np
 
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.errors import TransferkitError, did_you_mean
+from transferkit.runtime.optional_libraries import pyarrow
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
@@ -63,21 +64,6 @@ def require_known_file(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
         )
     if path.suffix == ".parquet":
         pyarrow()
-
-
-def pyarrow() -> Any:
-    """The library for .parquet.
-
-    Raises:
-        TransferkitError: If it is not installed.
-    """
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise TransferkitError(
-            "A .parquet file needs pyarrow, which is not installed. Type: pip install 'transferkit[parquet]'"
-        ) from error
-    return pyarrow
 
 
 # ------------------------------------------------------------------------------------------------------------ write

@@ -1,0 +1,176 @@
+"""Your own images inside shards: Parquet files as on the Hugging Face hub, tar files as WebDataset writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from transferkit.data.datasets.folder_cache import SAMPLED_FILES, automatic_size
+from transferkit.data.datasets.layout import LISTED, PARTS, class_name, in_natural_order
+from transferkit.data.datasets.outline import Outline
+from transferkit.data.datasets.parts import parted
+from transferkit.data.datasets.shard_records import READERS, Record
+from transferkit.data.decoding import decode, reason
+from transferkit.data.images import Images, Pixels, Splits, aligned
+from transferkit.recipe import ShardsData
+from transferkit.runtime.console import Console, Progress
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.machine import usable_cores
+
+CHUNK = 256  # records decoded together
+EXPECTED = (
+    "Expected .parquet files with the columns image and label, or .tar files with NAME.jpg beside NAME.cls or "
+    "NAME.json; train, val and test stand in the files' names"
+)
+
+
+def load(settings: ShardsData, console: Console) -> Splits:
+    """Splits of the shards; what has no test or val part gets one.
+
+    Shards are read twice, once for their labels and once for their pixels, and nothing of them is unpacked to disk.
+
+    Raises:
+        TransferkitError: If there are no shards, they cannot be read, or name fewer than two classes.
+    """
+    files = shards_of(settings.path)
+    labels = {part: _labels(paths, settings) for part, paths in files.items()}
+    names = in_natural_order({label for of_part in labels.values() for label in of_part})
+    if "train" not in files or len(names) < 2:
+        classes = f"{len(names)} classes: {', '.join(names[:LISTED])}"
+        raise TransferkitError(f"{settings.path} has {', '.join(files)} with {classes}. {EXPECTED}.")
+    side = _side(files["train"], settings)
+    parts, notes = {}, [f"images kept at {side} x {side} px ({settings.fit})"]
+    with console.progress("decode", sum(map(len, labels.values()))) as progress:
+        for part, paths in files.items():
+            images, unreadable = _decoded(part, paths, labels[part], side, settings, progress)
+            parts[part] = aligned(images, names)
+            notes += [f"skipped, unreadable: {line}" for line in unreadable]
+    splits, _, more = parted(parts, settings)
+    sizes = ", ".join(f"{len(images):,} in {part}" for part, images in parts.items())
+    count = sum(map(len, files.values()))
+    return replace(splits, notes=(f"{settings.path.name}: {count:,} shards, {sizes}", *notes, *more))
+
+
+def outline(settings: ShardsData) -> Outline:
+    """From the labels, which have to be read for it."""
+    files = shards_of(settings.path)
+    labels = {part: _labels(paths, settings) for part, paths in files.items()}
+    tested = len(labels.get("test", ()))
+    labelled, classes = (
+        sum(map(len, labels.values())) - tested,
+        len({name for part in labels.values() for name in part}),
+    )
+    side = _side(next(iter(files.values())), settings)
+    if tested:
+        return Outline(labelled, tested, classes, side)
+    return Outline.divided(labelled, settings.test_fraction, classes, side)
+
+
+def seen_in_words(settings: ShardsData) -> list[str]:
+    """How many images and classes a dry run sees."""
+    known, count = outline(settings), sum(map(len, shards_of(settings.path).values()))
+    return [f"Data: {known.classes} classes, {known.labelled + known.tested:,} images in {count:,} shards."]
+
+
+def shards_of(path: Path) -> dict[str, list[Path]]:
+    """The files of train, val and test, in the order of their names.
+
+    Raises:
+        TransferkitError: If there are none.
+    """
+    candidates = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
+    files: dict[str, list[Path]] = {}
+    for file in candidates:
+        if reader_of(file) and file.is_file():
+            files.setdefault(part_of(file), []).append(file)
+    if not files:
+        what = "holds no shards" if path.is_dir() else "is no shard" if path.exists() else "does not exist"
+        raise TransferkitError(f"{path} {what}. {EXPECTED}.")
+    return {part: files[part] for part in ("train", "val", "test") if part in files}
+
+
+def reader_of(file: Path) -> str:
+    """The end of the file's name by which its reader is found; "" where it is no shard."""
+    return next((ending for ending in READERS if file.name.lower().endswith(ending)), "")
+
+
+def part_of(file: Path) -> str:
+    """Train, val or test by a word of the file's name, or else by its folder's; train where neither says.
+
+    Example:
+        >>> part_of(Path("data/validation-00000-of-00001.parquet")), part_of(Path("test/shard-3.tar"))
+        ('val', 'test')
+    """
+    words = [*re.split(r"[^a-z]+", file.name.lower()), file.parent.name.lower()]
+    return next((PARTS[word] for word in words if word in PARTS), "train")
+
+
+def _records(paths: list[Path], settings: ShardsData) -> Iterator[Record]:
+    for path in paths:
+        yield from READERS[reader_of(path)](path, settings.label_column)
+
+
+def _labels(paths: list[Path], settings: ShardsData) -> list[str]:
+    return [class_name(record.label) for record in _records(paths, settings)]
+
+
+def _side(paths: list[Path], settings: ShardsData) -> int:
+    """As asked for, or as the first thousand images suggest."""
+    if isinstance(settings.storage, int):
+        return settings.storage
+    return automatic_size([BytesIO(record.image) for record in islice(_records(paths, settings), SAMPLED_FILES)])
+
+
+def _decoded(
+    part: str, paths: list[Path], labels: list[str], side: int, settings: ShardsData, progress: Progress
+) -> tuple[Images, list[str]]:
+    """The readable images of one part, and what is wrong with the others.
+
+    Raises:
+        TransferkitError: If some are unreadable and not to be skipped.
+    """
+    pixels = np.zeros((len(labels), 3, side, side), dtype=np.uint8)
+    ids: list[str] = []
+    unreadable: dict[int, str] = {}
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for records in batched(_records(paths, settings), CHUNK):
+            squares = pool.map(lambda record: _square(record, side, settings.fit), records)
+            for record, square in zip(records, squares, strict=True):
+                if isinstance(square, str):
+                    unreadable[len(ids)] = f"{part}/{record.name}: {square}"
+                else:
+                    pixels[len(ids)] = square
+                ids.append(f"{part}/{record.name}")
+            progress.advance(len(records))
+    if unreadable and not settings.skip_bad:
+        lines = [*islice(unreadable.values(), LISTED), *(["..."] if len(unreadable) > LISTED else [])]
+        raise TransferkitError(
+            "\n  ".join([f"{len(unreadable)} of {len(ids)} images cannot be read:", *lines])
+            + "\nLeave them out with --skip-bad."
+        )
+    rows = np.array([row for row in range(len(ids)) if row not in unreadable], dtype=np.int64)
+    names = in_natural_order(set(labels))
+    number = {name: index for index, name in enumerate(names)}
+    known = np.array([number[labels[row]] for row in rows.tolist()], dtype=np.int64)
+    return Images(pixels, rows, known, names, tuple(ids[row] for row in rows.tolist())), list(unreadable.values())
+
+
+def _square(record: Record, side: int, fit: str) -> Pixels | str:
+    """The pixels (3, side, side) of an image, or why it cannot be read."""
+    try:
+        return decode(BytesIO(record.image), side, fit)
+    except TransferkitError as error:
+        return reason(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+
+
+def batched(records: Iterator[Record], count: int) -> Iterator[list[Record]]:
+    """Lists of so many records; the last one may be shorter."""
+    while chunk := list(islice(records, count)):
+        yield chunk
