@@ -12,7 +12,6 @@ from transferkit.runs.result_folders import COMPARISON, GRADIENT_FLOW, LIMITS, L
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import read_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -98,10 +97,11 @@ def _rebuild_limits_comparison(folder: Path) -> RenderableType:
 
 
 def _rebuild_gradient_flow(folder: Path) -> RenderableType:
+    from transferkit.studies.lab.gradient_flow_results import read_gradient_flow
     from transferkit.studies.lab.report import gradient_flow_verdict, write_gradient_flow
 
     write_gradient_flow(folder)
-    return gradient_flow_verdict({**read_json(folder / GRADIENT_FLOW.result), "folder": str(folder)})
+    return gradient_flow_verdict(read_gradient_flow(folder))
 
 
 def _draw_of_run(folder: Path, name: str, target: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,16 +19,20 @@ from transferkit.runs.result_folders import GRADIENT_FLOW, require_free
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_json, write_json, write_text
+from transferkit.runtime.records import as_json
 from transferkit.studies.lab import gradient_flow
 from transferkit.studies.lab import gradient_flow_page as words
 from transferkit.studies.lab.gradient_flow import (
     GradientFlowSettings,
+    LayerNorms,
+    SeedFlow,
     comparisons,
     gradient_norms,
     measure,
     summary,
     weights,
 )
+from transferkit.studies.lab.gradient_flow_results import TwinComparison
 from transferkit.studies.lab.report import gradient_flow_verdict
 
 CPU = torch.device("cpu")
@@ -52,24 +56,24 @@ def test_norms_are_those_of_backward_and_leave_the_network_as_it_was() -> None:
     F.cross_entropy(network.train()(torch.from_numpy(some.pixels)), torch.from_numpy(some.labels)).backward()
     layers = list(weights(network).values())
     assert len(layers) == 20  # the 6n + 2 of He et al. 2016 with n = 3: 19 convolutions and the head
-    assert found["norm"] == pytest.approx([float(layer.grad.norm()) for layer in layers], rel=1e-3)  # type: ignore[union-attr]
+    assert found.norm == pytest.approx([float(layer.grad.norm()) for layer in layers], rel=1e-3)  # type: ignore[union-attr]
     sizes = [float(layer.detach().norm()) for layer in layers]
-    assert found["relative"] == pytest.approx(np.array(found["norm"]) / sizes, rel=1e-5)
+    assert found.relative == pytest.approx(np.array(found.norm) / sizes, rel=1e-5)
 
 
-def flow_of(norms: list[float]) -> dict[str, Any]:
+def flow_of(norms: list[float]) -> SeedFlow:
     """A network of three layers and a head whose weights have norm one."""
-    moment = {"norm": norms, "relative": norms}
-    return {"layers": {layer: [1] for layer in "abcd"}, "start": moment, "trained": moment, "loss": 2.0}
+    moment = LayerNorms(tuple(norms), tuple(norms))
+    return SeedFlow(dict.fromkeys("abcd", (1,)), moment, moment, loss=2.0)
 
 
 def test_first_over_last_compares_thirds_without_the_head() -> None:
     found = summary([flow_of([8.0, 3.0, 2.0, 100.0]), flow_of([2.0, 3.0, 2.0, 100.0])])
 
     # 8 / 2 and 2 / 2; their geometric mean is 2
-    ratio = found["start"]["first_over_last"]
-    assert ratio["per_seed"] == pytest.approx([4, 1])
-    assert (ratio["mean"], ratio["low"], ratio["high"]) == pytest.approx((2, 1, 4))
+    ratio = found.start.first_over_last
+    assert ratio.per_seed == pytest.approx([4, 1])
+    assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((2, 1, 4))
 
 
 def test_twins_are_compared_seed_by_seed_in_their_early_layers() -> None:
@@ -79,22 +83,22 @@ def test_twins_are_compared_seed_by_seed_in_their_early_layers() -> None:
         "plain56": summary([flow_of([1.0, 1, 1, 1]), flow_of([1.0, 1, 1, 1])]),
     }
 
-    rows = comparisons(networks)
+    rows = list(comparisons(networks))
 
-    assert [(row["plain"], row["residual"], row["moment"]) for row in rows] == [
+    assert [(row.plain, row.residual, row.moment) for row in rows] == [
         ("plain20", "resnet20", "start"),
         ("plain20", "resnet20", "trained"),
     ]
-    assert rows[0]["per_seed"] == pytest.approx([4, 1])
+    assert rows[0].per_seed == pytest.approx([4, 1])
 
 
 def test_words_say_that_seeds_disagree_where_they_do() -> None:
-    row = {"plain": "plain20", "residual": "resnet20", "mean": 1.1, "low": 0.8, "high": 1.5}
+    row = TwinComparison("plain20", "resnet20", "trained", 1.1, low=0.8, high=1.5, per_seed=())
 
     assert "seeds disagree whether early gradients of plain20 or of resnet20 are larger (0.80 to 1.5 over 3 seeds)" in (
         words.comparison(row, "after 1 epoch", 3)
     )
-    assert "are 1.1 times resnet20's (0.90 to 1.5 over 1 seed)" in words.comparison({**row, "low": 0.9}, "before", 1)
+    assert "are 1.1 times resnet20's (0.90 to 1.5 over 1 seed)" in words.comparison(replace(row, low=0.9), "before", 1)
 
 
 def test_a_measurement_leaves_numbers_page_and_figures(tmp_path: Path) -> None:
@@ -102,9 +106,9 @@ def test_a_measurement_leaves_numbers_page_and_figures(tmp_path: Path) -> None:
 
     found = measure(settings, tmp_path, SILENT, "transferkit gradient-flow <x>")
 
-    assert found == read_json(tmp_path / "gradient-flow.json")
-    assert [len(found["networks"][name]["start"]["norm"][0]) for name in ("plain20", "resnet20")] == [20, 20]
-    assert all(norm > 0 for norm in found["networks"]["plain20"]["trained"]["norm"][0])
+    assert as_json(found) == read_json(tmp_path / "gradient-flow.json")
+    assert [len(found.networks[name].start.norm[0]) for name in ("plain20", "resnet20")] == [20, 20]
+    assert all(norm > 0 for norm in found.networks["plain20"].trained.norm[0])
     html = (tmp_path / "report.html").read_text()
     assert "transferkit gradient-flow &lt;x&gt;" in html
     assert html.count("<polyline") == 4  # two networks at two moments

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +23,21 @@ from transferkit.runs.result_folders import GRADIENT_FLOW
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
-from transferkit.runtime.files import write_json
 from transferkit.runtime.machine import Runtime
+from transferkit.studies.lab.gradient_flow_results import (
+    GradientFlow,
+    MomentNorms,
+    NetworkFlow,
+    OverSeeds,
+    TwinComparison,
+    write_gradient_flow_result,
+)
 from transferkit.studies.lab.report import write_gradient_flow
 from transferkit.training import ResolvedTraining, defaults, parameter_groups, resolved_training, train
 
 BACKBONES = ("plain20", "plain56", "resnet20", "resnet56")
 BATCH = 128
-MOMENTS = ("start", "trained")
+SCHEMA = 1  # of gradient-flow.json
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class GradientFlowSettings:
     threads: int | None = None
 
 
-def measure(settings: GradientFlowSettings, folder: Path, console: Console, command: str = "") -> dict[str, Any]:
+def measure(settings: GradientFlowSettings, folder: Path, console: Console, command: str = "") -> GradientFlow:
     """Train each network from scratch, measure before and after, and leave gradient-flow.json, a page and figures.
 
     Raises:
@@ -71,7 +77,7 @@ def measure(settings: GradientFlowSettings, folder: Path, console: Console, comm
         return carry_out(settings, folder, console, command)
 
 
-def carry_out(settings: GradientFlowSettings, folder: Path, console: Console, command: str) -> dict[str, Any]:
+def carry_out(settings: GradientFlowSettings, folder: Path, console: Console, command: str) -> GradientFlow:
     """What `measure` says, in a folder that may be written to."""
     recipes = {name: [recipe_of(name, settings, seed) for seed in range(settings.seeds)] for name in settings.backbones}
     runtime = machine.start(settings.device, "fp32", settings.threads)
@@ -83,21 +89,21 @@ def carry_out(settings: GradientFlowSettings, folder: Path, console: Console, co
     for name, of_seeds in recipes.items():
         console.line(f"{name}: {counted(settings.seeds, 'seed')}, {counted(settings.epochs, 'epoch')} each")
         networks[name] = summary([flow(recipe, splits.train, images, runtime) for recipe in of_seeds])
-    result = {
-        "schema": 1,
-        "data": settings.data,
-        "n": len(images),
-        "train_images": len(splits.train),
-        "size_px": min(splits.train.size_px),
-        "epochs": settings.epochs,
-        "seeds": settings.seeds,
-        "device": machine.device_name(runtime.device),
-        "command": command,
-        "networks": networks,
-        "comparisons": comparisons(networks),
-    }
+    result = GradientFlow(
+        SCHEMA,
+        settings.data,
+        n=len(images),
+        train_images=len(splits.train),
+        size_px=min(splits.train.size_px),
+        epochs=settings.epochs,
+        seeds=settings.seeds,
+        device=machine.device_name(runtime.device),
+        command=command,
+        networks=networks,
+        comparisons=tuple(comparisons(networks)),
+    )
     result_folders.clear(folder)
-    write_json(folder / GRADIENT_FLOW.result, result)
+    write_gradient_flow_result(folder, result)
     write_gradient_flow(folder)
     return result
 
@@ -117,7 +123,30 @@ def recipe_of(name: str, settings: GradientFlowSettings, seed: int) -> Recipe:
 # --------------------------------------------------------------------------------------------------- measurement
 
 
-def flow(recipe: Recipe, train_images: Images, measured: Images, runtime: Runtime) -> dict[str, Any]:
+@dataclass(frozen=True)
+class LayerNorms:
+    """Norms of the gradient of the mean cross-entropy, per layer.
+
+    Attributes:
+        norm: The Euclidean norm per layer, root mean square over batches of 128 images.
+        relative: The same, divided by the norm of the layer's weights, so that layers of different size compare.
+    """
+
+    norm: tuple[float, ...]
+    relative: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SeedFlow:
+    """One network with one seed: its layers' shapes, its norms at both moments, and the loss of its last epoch."""
+
+    layers: Mapping[str, tuple[int, ...]]
+    start: LayerNorms
+    trained: LayerNorms
+    loss: float
+
+
+def flow(recipe: Recipe, train_images: Images, measured: Images, runtime: Runtime) -> SeedFlow:
     """Layers, and their gradient norms at each moment, of one network with one seed."""
     classifier, training = started(recipe, train_images, runtime)
     start = gradient_norms(classifier, measured, runtime.device)
@@ -125,8 +154,9 @@ def flow(recipe: Recipe, train_images: Images, measured: Images, runtime: Runtim
     nothing = train_images.subset([])
     history = train(classifier, train_images, nothing, training, groups, Context(runtime, SILENT, recipe.seed))
     trained = gradient_norms(classifier, measured, runtime.device)
-    shapes = {name: list(weight.shape) for name, weight in weights(classifier).items()}
-    return {"layers": shapes, "start": start, "trained": trained, "loss": history.epochs[-1].loss}
+    shapes = {name: tuple(weight.shape) for name, weight in weights(classifier).items()}
+    loss = history.epochs[-1].loss
+    return SeedFlow(shapes, start, trained, math.nan if loss is None else loss)
 
 
 def started(recipe: Recipe, images: Images, runtime: Runtime) -> tuple[Classifier, ResolvedTraining]:
@@ -160,13 +190,8 @@ def weights(classifier: Classifier) -> dict[str, Tensor]:
     }
 
 
-def gradient_norms(classifier: Classifier, images: Images, device: torch.device) -> dict[str, list[float]]:
-    """Norms of the gradient of the mean cross-entropy, per layer, in train mode; the classifier stays as it was.
-
-    Returns:
-        `norm`: the Euclidean norm per layer, root mean square over batches of 128 images. `relative`: the same, divided
-        by the norm of the layer's weights, so that layers of different size can be compared.
-    """
+def gradient_norms(classifier: Classifier, images: Images, device: torch.device) -> LayerNorms:
+    """The norms of a network in train mode; the classifier stays as it was."""
     was_training = classifier.training
     before = {name: buffer.clone() for name, buffer in classifier.named_buffers()}
     layers = list(weights(classifier).values())
@@ -183,26 +208,28 @@ def gradient_norms(classifier: Classifier, images: Images, device: torch.device)
     classifier.train(was_training)
     norms = (squares / len(batches)).sqrt()
     sizes = torch.stack([layer.detach().double().norm().cpu() for layer in layers])
-    return {"norm": norms.tolist(), "relative": (norms / sizes).tolist()}
+    return LayerNorms(tuple(norms.tolist()), tuple((norms / sizes).tolist()))
 
 
 # ------------------------------------------------------------------------------------------------------- summary
 
 
-def summary(flows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summary(flows: Sequence[SeedFlow]) -> NetworkFlow:
     """One network: layers, norms per seed, and how the first third of its layers compares with the last third."""
-    layers = flows[0]["layers"]
-    network_summary: dict[str, Any] = {
-        "layers": list(layers),
-        "shapes": list(layers.values()),
-        "loss": [flow["loss"] for flow in flows],
-    }
-    for moment in MOMENTS:
-        norms = [flow[moment]["norm"] for flow in flows]
-        relative = [flow[moment]["relative"] for flow in flows]
-        ratios = [first_over_last(row) for row in relative]
-        network_summary[moment] = {"norm": norms, "relative": relative, "first_over_last": over_seeds(ratios)}
-    return network_summary
+    layers = flows[0].layers
+    return NetworkFlow(
+        tuple(layers),
+        tuple(layers.values()),
+        tuple(flow.loss for flow in flows),
+        start=moment_norms([flow.start for flow in flows]),
+        trained=moment_norms([flow.trained for flow in flows]),
+    )
+
+
+def moment_norms(seeds: Sequence[LayerNorms]) -> MomentNorms:
+    """The norms of all seeds at one moment."""
+    relative = tuple(norms.relative for norms in seeds)
+    return MomentNorms(tuple(norms.norm for norms in seeds), relative, over_seeds([*map(first_over_last, relative)]))
 
 
 def first_over_last(values: Sequence[float]) -> float:
@@ -217,20 +244,18 @@ def first_over_last(values: Sequence[float]) -> float:
     return geometric_mean(body[:third]) / geometric_mean(body[-third:])
 
 
-def comparisons(networks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def comparisons(networks: Mapping[str, NetworkFlow]) -> Iterator[TwinComparison]:
     """For each plain network whose residual twin is there: its norms over the twin's, in the first third of layers.
 
     The twins have the same layers with the same shapes, so plain norms can be compared, seed by seed.
     """
-    compared = []
-    for name in networks:
+    for name, network_flow in networks.items():
         twin = name.replace("plain", "resnet")
         if name.startswith("plain") and twin in networks:
-            for moment in MOMENTS:
-                pairs = zip(networks[name][moment]["norm"], networks[twin][moment]["norm"], strict=True)
-                ratios = [early_ratio(plain, residual) for plain, residual in pairs]
-                compared.append({"plain": name, "residual": twin, "moment": moment, **over_seeds(ratios)})
-    return compared
+            for moment, plain in network_flow.moments.items():
+                pairs = zip(plain.norm, networks[twin].moments[moment].norm, strict=True)
+                ratios = over_seeds([early_ratio(plain_norms, twin_norms) for plain_norms, twin_norms in pairs])
+                yield TwinComparison(name, twin, moment, **vars(ratios))
 
 
 def early_ratio(plain: Sequence[float], residual: Sequence[float]) -> float:
@@ -239,9 +264,9 @@ def early_ratio(plain: Sequence[float], residual: Sequence[float]) -> float:
     return geometric_mean(plain[:third]) / geometric_mean(residual[:third])
 
 
-def over_seeds(values: Sequence[float]) -> dict[str, Any]:
+def over_seeds(values: Sequence[float]) -> OverSeeds:
     """Geometric mean of one value per seed, with the least and the greatest."""
-    return {"mean": geometric_mean(values), "low": min(values), "high": max(values), "per_seed": list(values)}
+    return OverSeeds(geometric_mean(values), min(values), max(values), tuple(values))
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -18,55 +18,55 @@ from transferkit.report.page import rendered
 from transferkit.report.svg_lines import Line, curve
 from transferkit.runtime.console import printable
 from transferkit.runtime.files import write_atomically
+from transferkit.studies.lab.gradient_flow_results import GradientFlow, NetworkFlow, OverSeeds, TwinComparison
 
 FOLDER = Path(__file__).parent
-
-Flow = Mapping[str, Any]
 
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 
-def moments(flow: Flow) -> dict[str, str]:
+def moments(flow: GradientFlow) -> dict[str, str]:
     """The two moments in words."""
-    epochs = flow["epochs"]
-    return {"start": "before training", "trained": f"after {epochs} epoch{'s' if epochs > 1 else ''}"}
+    return {"start": "before training", "trained": f"after {flow.epochs} epoch{'s' if flow.epochs > 1 else ''}"}
 
 
-def sentences(flow: Flow) -> list[str]:
+def sentences(flow: GradientFlow) -> list[str]:
     """What the measurement shows of each pair of twins and along each plain network, and nothing more."""
-    lines = [comparison(row, moments(flow)[row["moment"]], flow["seeds"]) for row in flow["comparisons"]]
-    plain = dict.fromkeys(row["plain"] for row in flow["comparisons"])
-    return lines + [along(name, flow["networks"][name], moments(flow)) for name in plain]
+    lines = [comparison(row, moments(flow)[row.moment], flow.seeds) for row in flow.comparisons]
+    plain = dict.fromkeys(row.plain for row in flow.comparisons)
+    return lines + [along(name, _first_over_last(flow.networks[name], moments(flow))) for name in plain]
 
 
-def along(name: str, norms: Mapping[str, Any], moment_words: Mapping[str, str]) -> str:
+def _first_over_last(network: NetworkFlow, moment_words: Mapping[str, str]) -> dict[str, float]:
+    return {words: network.moments[moment].first_over_last.mean for moment, words in moment_words.items()}
+
+
+def along(name: str, ratios: Mapping[str, float]) -> str:
     """How the gradients of one network change on their way from its last layers to its first.
 
     Example:
-        >>> found = {"start": {"first_over_last": {"mean": 510.0}}, "trained": {"first_over_last": {"mean": 0.085}}}
-        >>> along("plain56", found, {"start": "before training", "trained": "after 1 epoch"})
+        >>> along("plain56", {"before training": 510.0, "after 1 epoch": 0.085})
         'on the way to the image, gradients of plain56 grow 510 times before training, shrink to 0.085 after 1 epoch.'
     """
-    ratios = {words: norms[moment]["first_over_last"]["mean"] for moment, words in moment_words.items()}
     parts = [
         f"{'grow' if r >= 1 else 'shrink to'} {number(r)}{' times' if r >= 1 else ''} {w}" for w, r in ratios.items()
     ]
     return f"on the way to the image, gradients of {name} {', '.join(parts)}."
 
 
-def comparison(row: Mapping[str, Any], moment: str, seeds: int) -> str:
+def comparison(row: TwinComparison, moment: str, seeds: int) -> str:
     """One plain network beside its residual twin.
 
     Example:
-        >>> row = {"plain": "plain56", "residual": "resnet56", "mean": 0.061, "low": 0.03, "high": 0.2}
+        >>> row = TwinComparison("plain56", "resnet56", "trained", 0.061, low=0.03, high=0.2, per_seed=())
         >>> comparison(row, "after 1 epoch", 3)
         "after 1 epoch, early gradients of plain56 are 0.061 times resnet56's (0.030 to 0.20 over 3 seeds)."
     """
-    spread = f"({number(row['low'])} to {number(row['high'])} over {seeds} seed{'s' if seeds > 1 else ''})"
-    plain, residual = row["plain"], row["residual"]
-    if seeds > 1 and row["low"] < 1 < row["high"]:
+    spread = f"({number(row.low)} to {number(row.high)} over {seeds} seed{'s' if seeds > 1 else ''})"
+    plain, residual = row.plain, row.residual
+    if seeds > 1 and row.low < 1 < row.high:
         return f"{moment}, seeds disagree whether early gradients of {plain} or of {residual} are larger {spread}."
-    return f"{moment}, early gradients of {plain} are {number(row['mean'])} times {residual}'s {spread}."
+    return f"{moment}, early gradients of {plain} are {number(row.mean)} times {residual}'s {spread}."
 
 
 def number(value: float) -> str:
@@ -82,11 +82,11 @@ def number(value: float) -> str:
     return f"{round(value, 1 - math.floor(math.log10(abs(value)))):,.{digits}f}"
 
 
-def notes(flow: Flow) -> list[str]:
+def notes(flow: GradientFlow) -> list[str]:
     """How the numbers were made."""
     return [
-        f"n = {flow['n']:,} training images of {flow['data']} at {flow['size_px']} px, in batches of 128, in train "
-        f"mode; {flow['seeds']} seeds; trained on {flow['train_images']:,} images; {flow['device']}, fp32.",
+        f"n = {flow.n:,} training images of {flow.data} at {flow.size_px} px, in batches of 128, in train "
+        f"mode; {flow.seeds} seeds; trained on {flow.train_images:,} images; {flow.device}, fp32.",
         "Norm: the Euclidean norm of the gradient of the mean cross-entropy by one layer's weights. Early: the "
         "geometric mean over the first third of the layers; twins have the same layers, so norms can be compared.",
         "First / last: of the first third of the layers over the last third, the head left out; of norms divided by "
@@ -98,34 +98,33 @@ def notes(flow: Flow) -> list[str]:
     ]
 
 
-def rows(flow: Flow) -> list[list[str]]:
+def rows(flow: GradientFlow) -> list[list[str]]:
     """Network, layers, first over last third at both moments, loss of the last epoch."""
     return [
         [
             name,
-            str(len(network["layers"])),
-            *(_ratio(network[moment]) for moment in moments(flow)),
-            _loss(network["loss"]),
+            str(len(network.layers)),
+            *(_ratio(norms.first_over_last) for norms in network.moments.values()),
+            _loss(network.loss),
         ]
-        for name, network in flow["networks"].items()
+        for name, network in flow.networks.items()
     ]
 
 
-def _ratio(norms: Mapping[str, Any]) -> str:
-    ratio = norms["first_over_last"]
-    return f"{number(ratio['mean'])} ({number(ratio['low'])}-{number(ratio['high'])})"
+def _ratio(ratio: OverSeeds) -> str:
+    return f"{number(ratio.mean)} ({number(ratio.low)}-{number(ratio.high)})"
 
 
 def _loss(values: Sequence[float]) -> str:
     return f"{sum(values) / len(values):.2f}"
 
 
-def titles(flow: Flow) -> list[str]:
+def titles(flow: GradientFlow) -> list[str]:
     """Of the table's columns."""
     return ["network", "layers", *(f"first / last, {moment}" for moment in moments(flow).values()), "loss"]
 
 
-def verdict(flow: Flow) -> RenderableType:
+def verdict(flow: GradientFlow) -> RenderableType:
     """What the terminal shows."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for index, title in enumerate(titles(flow)):
@@ -141,10 +140,10 @@ def geometric_means(norms: Sequence[Sequence[float]]) -> list[float]:
     return [float(value) for value in np.exp(np.log(np.maximum(norms, 1e-30)).mean(0))]
 
 
-def page(flow: Flow) -> str:
+def page(flow: GradientFlow) -> str:
     """The page: sentences, one drawing per moment, the table."""
     drawings = [(title, _drawing(flow, moment, title)) for moment, title in moments(flow).items()]
-    swatches = [_swatch(index) for index in range(len(flow["networks"]))]
+    swatches = [_swatch(index) for index in range(len(flow.networks))]
     return rendered(
         FOLDER / "gradient_flow.html.jinja",
         flow=flow,
@@ -156,10 +155,10 @@ def page(flow: Flow) -> str:
     )
 
 
-def _drawing(flow: Flow, moment: str, title: str) -> Markup:
+def _drawing(flow: GradientFlow, moment: str, title: str) -> Markup:
     lines = []
-    for name, network in flow["networks"].items():
-        norms = geometric_means(network[moment]["norm"])
+    for name, network in flow.networks.items():
+        norms = geometric_means(network.moments[moment].norm)
         lines.append(Line(list(range(1, len(norms) + 1)), [math.log10(value) for value in norms], name))
     return curve(lines, f"Gradient norm per layer, {title}", lambda y: number(10**y), "layer", dotted_up_to=0)
 
@@ -170,7 +169,7 @@ def _swatch(index: int) -> Markup:
     return Markup(line).format(index)
 
 
-def draw(flow: Flow, path: Path) -> None:
+def draw(flow: GradientFlow, path: Path) -> None:
     """The figure as .png or .svg: norm per layer on a logarithmic axis, geometric mean and range over seeds."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -181,8 +180,8 @@ def draw(flow: Flow, path: Path) -> None:
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (moment, title) in zip(panels, moments(flow).items(), strict=True):
-            for index, (name, network) in enumerate(flow["networks"].items()):
-                _draw_line(axes, network[moment]["norm"], name, index)
+            for index, (name, network) in enumerate(flow.networks.items()):
+                _draw_line(axes, network.moments[moment].norm, name, index)
             axes.set(yscale="log", xlabel="layer, from the image to the head", title=title)
         panels[0].set_ylabel("gradient norm")
         panels[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")

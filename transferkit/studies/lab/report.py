@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from transferkit.runtime.files import read_json, write_text
+from transferkit.runtime.files import write_text
+from transferkit.studies.lab.gradient_flow_results import GradientFlow, read_gradient_flow
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,13 +16,13 @@ def write_gradient_flow(folder: Path) -> None:
     """Make report.html, gradient-flow.png and .svg from gradient-flow.json alone."""
     from transferkit.studies.lab import gradient_flow_page as gradient_flow
 
-    flow = read_json(folder / "gradient-flow.json")
+    flow = read_gradient_flow(folder)
     write_text(folder / "report.html", gradient_flow.page(flow))
     for suffix in ("png", "svg"):
         gradient_flow.draw(flow, folder / f"gradient-flow.{suffix}")
 
 
-def gradient_flow_verdict(flow: Mapping[str, Any]) -> RenderableType:
+def gradient_flow_verdict(flow: GradientFlow) -> RenderableType:
     """What the terminal shows of a measurement of gradient flow."""
     from transferkit.studies.lab import gradient_flow_page as gradient_flow
 
