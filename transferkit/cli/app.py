@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from transferkit.cli import (
     labels,
     limits,
     listings,
+    predict,
     rank,
     recipes,
     replay,
@@ -42,6 +44,7 @@ for group in (
     compare,
     rank,
     finished,
+    predict,
     export,
     limits,
     labels,
@@ -83,6 +86,9 @@ def main() -> None:
         sys.exit(_failed(str(error), error.exit_code))
     except KeyboardInterrupt:  # once more, while the first one was being heeded
         sys.exit(_failed("Stopped.", Stopped.exit_code))
+    except BrokenPipeError:  # whoever read our output wanted no more of it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         if debug:
             raise

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def extract(
     backbone: Backbone,
     images: Annotated[
-        str, typer.Argument(help="A data set, a folder, a quoted glob, or a CSV with columns path[,label].")
+        str, typer.Argument(help="A data set, a folder, a quoted glob, a CSV with columns path[,label], or -.")
     ],
     out: Annotated[Path, typer.Option(help=".npy, .safetensors, .csv or .parquet.", show_default=False)],
     layer: Annotated[

@@ -1,22 +1,19 @@
-"""The commands that use a finished run: its report, and predictions. torch is imported inside commands only."""
+"""The command that builds the pages of a finished result again. torch is imported inside the command only."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from transferkit.cli.options import Device, FinishedRun, Json, OverwriteFile
-from transferkit.cli.terminal import print_json
+from transferkit.cli.options import OverwriteFile
 from transferkit.runtime.errors import TransferkitError
 
 
 def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
+    """Add this command to the command line."""
     app.command()(report)
-    app.command()(predict)
 
 
 def report(
@@ -39,28 +36,3 @@ def report(
         raise TransferkitError(f"{target} exists. Choose another file with --out, or replace it with --overwrite.")
     draw_figure(folder, figure, target)
     print(target)
-
-
-def predict(
-    run: FinishedRun,
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    acceptance: Annotated[
-        float, typer.Option(help="Share of familiar images that are not to be called unknown.", min=0.5, max=1.0)
-    ] = 0.95,
-    json: Json = False,
-    device: Device = "auto",
-) -> None:
-    """Name what is in your pictures, or say `unknown`, with the model of a run."""
-    from transferkit.deploy.prediction import in_words, load, no_threshold
-
-    model = load(run, device)
-    predictions = model.predict(images, acceptance=acceptance)
-    if words := no_threshold(model):
-        print(words, file=sys.stderr)
-    if json:
-        print_json(
-            [{"image": str(path), **vars(prediction)} for path, prediction in zip(images, predictions, strict=True)]
-        )
-        return
-    for path, prediction in zip(images, predictions, strict=True):
-        print(f"{path}\t{in_words(prediction)}")

@@ -52,13 +52,23 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained classifier with what it needs to look at new images as it looked at its own."""
+    """A trained classifier with what it needs to look at new images as it looked at its own.
+
+    Attributes:
+        classifier: In eval mode, on its device.
+        runtime: Device and precision.
+        storage_px: Side of the squares that files become before the classifier prepares them.
+        fit: How a rectangle becomes a square: squash or crop.
+        rejection: When to say "unknown"; None where the run holds no thresholds.
+        folder: Of the run.
+    """
 
     classifier: Classifier
     runtime: machine.Runtime
     storage_px: int
     fit: str
     rejection: Rejection | None = None
+    folder: Path | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -79,17 +89,27 @@ class Model:
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise TransferkitError(f"batch_size is {quoted(batch_size)}; expected a whole number of at least 1.")
-        if not isinstance(acceptance, int | float) or not 0.5 <= acceptance <= 1:
-            raise TransferkitError(f"acceptance is {quoted(acceptance)}; expected a share from 0.5 to 1, such as 0.95.")
+        require_acceptance(acceptance)
         pictures = pictures_of(images, self.storage_px, self.fit)
-        features, logits = self._fast.answers(pictures, batch_size=batch_size)
+        features, logits = self.fast.answers(pictures, batch_size=batch_size)
         ids = tuple(f"image {number}" for number in range(1, len(pictures) + 1))
         outputs = Outputs(features, logits, None, ids, self.class_names)
         return predictions(outputs, self.rejection, acceptance)
 
     @cached_property
-    def _fast(self) -> FastClassifier:
+    def fast(self) -> FastClassifier:
+        """The classifier in the form that all commands ask."""
         return FastClassifier(self.classifier, self.runtime, SILENT)
+
+
+def require_acceptance(acceptance: float) -> None:
+    """Refuse what is no share of images to accept.
+
+    Raises:
+        TransferkitError: If it is not in [0.5, 1].
+    """
+    if not isinstance(acceptance, int | float) or not 0.5 <= acceptance <= 1:
+        raise TransferkitError(f"acceptance is {quoted(acceptance)}; expected a share from 0.5 to 1, such as 0.95.")
 
 
 def predictions(outputs: Outputs, limits: Rejection | None, acceptance: float) -> list[Prediction]:
@@ -164,7 +184,7 @@ def load(run: Run | Path | str, device: str = "auto") -> Model:
     classifier = load_classifier(place).to(runtime.device).eval()
     data = place.recipe.data
     fit = getattr(data, "fit", "squash")
-    return Model(classifier, runtime, int(min(place.facts.data.size_px)), fit, limits_of(place))
+    return Model(classifier, runtime, int(min(place.facts.data.size_px)), fit, limits_of(place), place.path)
 
 
 def limits_of(run: Run) -> Rejection | None:

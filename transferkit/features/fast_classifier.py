@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.data.images import Images
+from transferkit.data.images import Images, Pixels
 from transferkit.features.engine import BatchSize, Engine, gathered
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.layers import PENULTIMATE
@@ -54,6 +54,11 @@ class FastClassifier:
         features = self.engine(batch)[PENULTIMATE]
         return features, self.classifier.logits(features)
 
+    def answers_to(self, pixels: Pixels) -> tuple[Features, Features]:
+        """Features (B, D) and logits (B, C) of one batch (B, 3, H, W); not checked for NaN."""
+        features = self.engine.arrays(pixels)[PENULTIMATE]
+        return features, self._logits(features)
+
     def answers(
         self, pictures: Pictures, progress: Progress | None = None, batch_size: BatchSize = "auto"
     ) -> tuple[Features, Features]:
@@ -61,9 +66,10 @@ class FastClassifier:
         batches = self.engine.features_of(pictures, progress, batch_size)
         nothing = {PENULTIMATE: np.zeros((0, self.classifier.num_features), np.float32)}
         features = (gathered(batches, len(pictures)) or nothing)[PENULTIMATE]
-        return features, logits_of(
-            self.classifier.head, features, len(self.classifier.class_names), self.runtime.device
-        )
+        return features, self._logits(features)
+
+    def _logits(self, features: Features) -> Features:
+        return logits_of(self.classifier.head, features, len(self.classifier.class_names), self.runtime.device)
 
 
 @torch.inference_mode()

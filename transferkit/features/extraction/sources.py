@@ -1,11 +1,12 @@
-"""The images that a word on the command line means: data sets, folders, globs, tables, single files."""
+"""The images that words on the command line mean: data sets, folders, globs, tables, single files, a list."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import has_magic, iglob
 from itertools import chain
@@ -25,6 +26,8 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
 from transferkit.runtime.folders import ensure_folder
 
+STANDARD_INPUT = "-"  # the word that stands for it
+
 
 @dataclass(frozen=True)
 class ImageSource:
@@ -35,29 +38,67 @@ class ImageSource:
     pictures: Callable[[Sequence[ListedImage], int, ExtractSettings], Pictures]
     class_names: tuple[str, ...] | None = None
 
+    @property
+    def is_files(self) -> bool:
+        """Whether the images lie in files of their own, and their ids are the paths."""
+        return self.pictures is decoded_files
+
+    def some_lines(self) -> Iterator[tuple[str, str, str]]:
+        """The lines, at least one.
+
+        Raises:
+            TransferkitError: If there are no images.
+        """
+        lines = self.lines()
+        first = next(lines, None)
+        if first is None:
+            raise TransferkitError(f"{self.name} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
+        return chain([first], lines)
+
     def listed(self, folder: Path) -> Listing:
         """Write the listing into a folder.
 
         Raises:
             TransferkitError: If there are no images; the folder is then not made.
         """
-        lines = self.lines()
-        first = next(lines, None)
-        if first is None:
-            raise TransferkitError(f"{self.name} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
+        lines = self.some_lines()
         ensure_folder(folder, "Choose another place with --out.")
         file = folder / LISTING
         folders.record(file)
         total, names = 0, set[str]()
         with file.open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle)
-            for line in chain([first], lines):
+            for line in lines:
                 writer.writerow(line)
                 names.add(line[1])
                 total += 1
         with file.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         return Listing(file, total, self.class_names or tuple(sorted(names - {""})), digest)
+
+
+def opened_sources(words: Sequence[str], settings: ExtractSettings, console: Console) -> ImageSource:
+    """The images that several words mean, one after the other.
+
+    Raises:
+        TransferkitError: If a word is none of what is expected, means no images, or is a data set among others.
+    """
+    sources = [opened_source(word, settings, console) for word in words]
+    if len(sources) == 1:
+        return sources[0]
+    alone = [source.name for word, source in zip(words, sources, strict=True) if is_alone(word, source)]
+    if alone:
+        raise TransferkitError(f"{alone[0]} is taken by itself. Leave the other sources out.")
+    for source in sources:
+        source.some_lines()
+    return ImageSource(
+        f"{len(sources)} sources", lambda: (line for source in sources for line in source.some_lines()), decoded_files
+    )
+
+
+def is_alone(word: str, source: ImageSource) -> bool:
+    """Whether a source cannot go with others: a data set has pixels of its own, and standard input is read once."""
+    return word == STANDARD_INPUT or not source.is_files
 
 
 def opened_source(images: str, settings: ExtractSettings, console: Console) -> ImageSource:
@@ -68,21 +109,38 @@ def opened_source(images: str, settings: ExtractSettings, console: Console) -> I
     """
     if images in DATA_MODELS or images.startswith("folder:"):
         return from_data_set(images, settings.part, console)
+    if images == STANDARD_INPUT:
+        return ImageSource("standard input", lambda: paths_in(sys.stdin), decoded_files)
     path = Path(images)
     if os.path.isdir(path):
         return from_files(images, lambda: image_paths(path), path)
     if path.suffix.lower() == ".csv" and os.path.isfile(path):
         return from_csv(path)
     if os.path.isfile(path):
-        return from_files(images, lambda: iter([path]), path.parent)
+        return ImageSource(images, lambda: paths_in([images]), decoded_files)
     if has_magic(images):
         return from_files(
             images, lambda: (Path(name) for name in sorted(iglob(images, recursive=True))), fixed_root(path)
         )
     raise TransferkitError(
-        f"There are no images at {quoted(images)}. Expected a folder, a glob, a CSV with columns path[,label], or a "
-        f"data set. {did_you_mean(images, DATA_MODELS)}"
+        f"There are no images at {quoted(images)}. Expected a file, a folder, a glob, a CSV with columns "
+        f"path[,label], - for a list on standard input, or a data set. {did_you_mean(images, DATA_MODELS)}"
     )
+
+
+def paths_in(texts: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """A list of paths, one per line, whatever their ending: who names a file means it; empty lines are passed over.
+
+    Raises:
+        TransferkitError: If a line is no path in UTF-8.
+    """
+    try:
+        for text in texts:
+            if path := text.rstrip("\r\n"):
+                _require_plain(Path(path))
+                yield path, "", ""
+    except UnicodeDecodeError as error:
+        raise TransferkitError(f"The list of paths is no text in UTF-8: {error}.") from error
 
 
 def fixed_root(pattern: Path) -> Path:
