@@ -206,6 +206,31 @@ def test_training_that_paid_leaves_the_result_first_and_tells_the_way(tmp_path: 
     ).read_text().replace("\\", "")
 
 
+def test_uneven_test_classes_have_their_balanced_accuracy_in_the_verdict(tmp_path: Path) -> None:
+    # 152 of 160 cats and 20 of 40 dogs right: 86.0 % of the images, 72.5 % of a class
+    test = answers([0] * 160 + [1] * 40, [0] * 152 + [1] * 8 + [1] * 20 + [0] * 20)
+
+    run = told(tmp_path / "run", BETTER, test)
+
+    assert first_sentences(run)[0] == (
+        "Fine-tuned resnet18 gets 86.0 % of 200 test images right, and 72.5 % of a class on average "
+        "(balanced accuracy)."
+    )
+    # Wilson: 152 of 160 from 90.4 to 97.4, 20 of 40 from 35.2 to 64.8; half the root of the summed squares: 7.7 and 7.5
+    assert "The classes are uneven: balanced accuracy, in which each counts the same, is 72.5 % (64.8 to 80.0 %)." in (
+        run.path / "report.md"
+    ).read_text().replace("\\", "")
+
+
+@pytest.mark.parametrize(("dogs", "is_told"), [(40, False), (39, True)])
+def test_classes_are_uneven_above_one_and_a_half_times_the_smallest(tmp_path: Path, dogs: int, is_told: bool) -> None:
+    test = answers([0] * 60 + [1] * dogs, [0] * 60 + [1] * dogs)
+
+    sentence = first_sentences(told(tmp_path / "run", BETTER, test))[0]
+
+    assert ("balanced accuracy" in sentence) == is_told
+
+
 def test_a_chosen_epoch_is_told_with_what_choosing_does_to_its_accuracy(tmp_path: Path) -> None:
     run = told(tmp_path / "run", BETTER, keep="best")
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.metrics.results import ClassResult, Commonest, Scores, SinceStart
+from transferkit.metrics.statistics import Bounds, mean_share_interval
 from transferkit.recipe import TrainingSettings
 from transferkit.report.content import Content
 from transferkit.report.number_words import percent
 from transferkit.runs.facts import RunFacts
+
+UNEVEN = 1.5  # times the images of the smallest test class that the largest may have before accuracy hides it
 
 
 def headline(content: Content) -> str:
@@ -32,14 +35,40 @@ def _sentences(content: Content) -> list[str]:
         ]
     rival = scores.commonest if scores.commonest and not scores.commonest.is_beaten else None
     low, high = scores.interval
+    balanced = balanced_accuracy(scores)
     result = f"{content.subject} gets {percent(scores.accuracy)} of {scores.n:,} test images right"
     return [
         *_lost(content),
-        f"{result}, {_no_better(content, rival)}" if rival else f"{result}.",
+        f"{result}, {_no_better(content, rival)}" if rival else f"{result}{_and_balanced(balanced)}.",
         f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}{_of_groups(scores)}.",
+        *_balanced(balanced),
         *_way(content),
         *_classes(scores, tells_guessing=not rival),
     ]
+
+
+def balanced_accuracy(scores: Scores) -> tuple[float, Bounds] | None:
+    """The mean recall of the classes with its interval, where test classes are so uneven that accuracy hides it."""
+    rows = [row for row in scores.per_class if row.recall is not None and row.recall_interval is not None]
+    sizes = [row.n for row in rows]
+    if len(rows) < 2 or max(sizes) <= UNEVEN * min(sizes):
+        return None
+    recalls = [_recall(row) for row in rows]
+    intervals = [row.recall_interval for row in rows if row.recall_interval is not None]
+    return sum(recalls) / len(recalls), mean_share_interval(recalls, intervals).bounds
+
+
+def _and_balanced(balanced: tuple[float, Bounds] | None) -> str:
+    return "" if balanced is None else f", and {percent(balanced[0])} of a class on average (balanced accuracy)"
+
+
+def _balanced(balanced: tuple[float, Bounds] | None) -> Iterator[str]:
+    if balanced is not None:
+        value, (low, high) = balanced
+        yield (
+            f"The classes are uneven: balanced accuracy, in which each counts the same, is {percent(value)} "
+            f"({100 * low:.1f} to {percent(high)})."
+        )
 
 
 def _of_groups(scores: Scores) -> str:

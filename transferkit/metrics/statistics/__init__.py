@@ -20,6 +20,7 @@ from transferkit.metrics.statistics.intervals import (
     mean_accuracy_interval,
     mean_accuracy_interval_over_seeds,
     mean_and_sd,
+    mean_share_interval,
     newcombe,
     wilson,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "mean_accuracy_interval",
     "mean_accuracy_interval_over_seeds",
     "mean_and_sd",
+    "mean_share_interval",
     "newcombe",
     "paired_difference",
     "rank_ranges",

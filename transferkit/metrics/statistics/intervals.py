@@ -102,6 +102,27 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interva
     return Interval(low, high)
 
 
+def mean_share_interval(shares: Sequence[float], intervals: Sequence[Bounds]) -> Interval:
+    """The interval of a mean of independent shares, each with its own: balanced accuracy from the recalls of classes.
+
+    The distances from each share to its bounds are added as variances are (MOVER: Zou and Donner, Stat. Med. 27 (2008)
+    1693, eq. 5; the method of Newcombe's interval for a difference), so that a class that is all right is not taken
+    for certain.
+
+    Args:
+        shares: In [0, 1], one per class that has images.
+        intervals: Of each, at the level of the result.
+
+    Example:
+        >>> mean_share_interval([0.5], [(0.3, 0.7)])
+        Interval(low=0.3, high=0.7)
+    """
+    mean, bounds = float(np.mean(shares)), np.asarray(intervals)
+    below, above = np.abs(np.asarray(shares)[:, None] - bounds).T  # (C,) each
+    reach = [float(np.sqrt((side**2).sum())) / len(shares) for side in (below, above)]
+    return Interval(max(0.0, mean - reach[0]), min(1.0, mean + reach[1]))
+
+
 def newcombe(successes_a: int, n_a: int, successes_b: int, n_b: int, confidence: float = 0.95) -> Difference:
     """Difference of two proportions from independent samples.
 
