@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from transferkit.deploy.export.mask_rcnn import mask_rcnn
     from transferkit.deploy.prediction import load
     from transferkit.features.extractor import FeatureExtractor
+    from transferkit.metrics.history import History
     from transferkit.metrics.outputs import Outputs
+    from transferkit.metrics.results import Evaluation
     from transferkit.models.classifier import Classifier
     from transferkit.models.stored_model import InputSpec
     from transferkit.recipe import Recipe
+    from transferkit.runs.label_check import LabelCheck
     from transferkit.runs.run_directory import Run
     from transferkit.runtime.errors import TransferkitError
     from transferkit.studies.compare.results import Comparison, LabelCurve
@@ -29,9 +32,12 @@ __version__ = "0.1.0"
 _PLACES = {
     "Classifier": "models.classifier",
     "Comparison": "studies.compare.results",
+    "Evaluation": "metrics.results",
     "FeatureExtractor": "features.extractor",
+    "History": "metrics.history",
     "Images": "data.images",
     "InputSpec": "models.stored_model",
+    "LabelCheck": "runs.label_check",
     "LabelCurve": "studies.compare.results",
     "LimitsComparison": "studies.limits.comparison_results",
     "LimitsReport": "studies.limits.report",
@@ -58,9 +64,12 @@ _PLACES = {
 __all__ = [
     "Classifier",
     "Comparison",
+    "Evaluation",
     "FeatureExtractor",
+    "History",
     "Images",
     "InputSpec",
+    "LabelCheck",
     "LabelCurve",
     "LimitsComparison",
     "LimitsReport",

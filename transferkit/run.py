@@ -63,10 +63,7 @@ def run(
 def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, command: str) -> None:
     """The machine itself: make the run in a folder that may be written to."""
     clock = Clock()
-    runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
-    forget_peak(runtime)
-    machine.seed_everything(recipe.seed)
-
+    runtime = start_machine(recipe)
     splits = datasets.load(recipe.data, console)
     clock.lap("data")
 
@@ -79,8 +76,7 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
 
     context = Context(runtime, console, recipe.seed, run.path)
     fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, context)
-    thresholds = rejection.fit(fitted.val)
-    save_model(run, classifier, recipe, runtime, thresholds)  # from here on no fault loses the training
+    save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val))  # from here on no fault loses the training
     run.write_history(fitted.history)
     clock.lap("fit")
 
@@ -115,6 +111,14 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     run.write_evaluation(evaluate(test, fitted.val, fitted.history, others))
     run.remove_checkpoint()
     show(run, extras)
+
+
+def start_machine(recipe: Recipe) -> machine.Runtime:
+    """Device, precision and threads as the recipe asks for them; the peak of memory forgotten, the seed set."""
+    runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
+    forget_peak(runtime)
+    machine.seed_everything(recipe.seed)
+    return runtime
 
 
 def resolved(recipe: Recipe, splits: Splits) -> tuple[Recipe, InputSize]:

@@ -12,7 +12,7 @@ from transferkit.cli.terminal import print_json, working
 from transferkit.recipe.settings import MOST_IMAGES
 
 if TYPE_CHECKING:
-    from transferkit.runs.label_check import CheckedPart, LabelCheck
+    from transferkit.runs.label_check import LabelCheck
 
 WHEN_STOPPED = "Stopped. The run is as it was; the same command starts again."
 
@@ -48,20 +48,6 @@ def labels(
         console.line(line)
 
 
-def _found(name: str, part: CheckedPart) -> str:
-    expected = f"; {part.expected_in_words}" if part.expected_in_words else ""
-    return f"{len(part.issues):,} {part.kind} in {part.n:,} {name} images{expected}."
-
-
 def in_words(check: LabelCheck, run: Path) -> list[str]:
     """What was found, in a few lines."""
-    lines = [_found(name, part) for name, part in check.parts.items()]
-    differing = sum(not pair.is_labelled_alike for pair in check.duplicates)
-    other = f", {differing:,} of them with another label there" if differing else ""
-    lines.append(f"{len(check.duplicates):,} test images are also in train{other}.")
-    for row in check.accuracy:
-        if row.accuracy is not None:
-            low, high = row.interval
-            interval = f"{100 * low:.1f} to {100 * high:.1f}"
-            lines.append(f"  {100 * row.accuracy:5.1f} % ({interval}), n = {row.n:,}: {row.of}")
-    return [*lines, f"Look at them in {run / 'report.html'}; all are listed in {run / 'labels.csv'}."]
+    return [*check.sentences, f"Look at them in {run / 'report.html'}; all are listed in {run / 'labels.csv'}."]

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from markupsafe import Markup
+
 from transferkit.runtime.records import Measure, read_record, write_record
 
 FILE = "labels.json"
+SHOWN = 24  # likely errors of each part, in a notebook
 Judge = Literal["start", "scratch"]
 
 
@@ -67,6 +70,11 @@ class CheckedPart:
         many = f"about {most:,}" if most < len(self.issues) else "all"
         return f"{many} of them are to be expected from the model's own mistakes, were every label right"
 
+    def sentence(self, name: str) -> str:
+        """How many were found in this part."""
+        expected = f"; {self.expected_in_words}" if self.expected_in_words else ""
+        return f"{len(self.issues):,} {self.kind} in {self.n:,} {name} images{expected}."
+
 
 @dataclass(frozen=True)
 class LabelledImage:
@@ -115,8 +123,16 @@ class CheckedAccuracy:
     accuracy: float | None
     interval: tuple[float, float]
 
+    @property
+    def words(self) -> str:
+        """The accuracy with its interval and n; empty where no image is left."""
+        if self.accuracy is None:
+            return ""
+        low, high = (100 * bound for bound in self.interval)
+        return f"{100 * self.accuracy:5.1f} % ({low:.1f} to {high:.1f}), n = {self.n:,}: {self.of}"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class LabelCheck:
     """Likely label errors in train and test, and test images that are also in train.
 
@@ -138,6 +154,34 @@ class LabelCheck:
     def parts(self) -> dict[str, CheckedPart]:
         """Train and test by their names."""
         return {"train": self.train, "test": self.test}
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was found, a line each."""
+        errors = [part.sentence(name) for name, part in self.parts.items()]
+        differing = sum(not pair.is_labelled_alike for pair in self.duplicates)
+        other = f", {differing:,} of them with another label there" if differing else ""
+        return [
+            *errors,
+            f"{len(self.duplicates):,} test images are also in train{other}.",
+            *(f"  {row.words}" for row in self.accuracy if row.accuracy is not None),
+        ]
+
+    def __repr__(self) -> str:
+        """What was found."""
+        return "\n".join(["LabelCheck:", *(f"  {sentence}" for sentence in self.sentences)])
+
+    def _repr_html_(self) -> str:
+        """What was found, and a table of the least probable labels, for notebooks."""
+        row = Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.3g}</td></tr>")
+        rows = [
+            row.format(name, error.id, error.label, error.suggested, error.probability)
+            for name, part in self.parts.items()
+            for error in part.issues[:SHOWN]
+        ]
+        titles = Markup("<tr><th>part</th><th>image</th><th>label</th><th>suggested</th><th>probability</th></tr>")
+        words = Markup("<p>{}</p>").format(Markup("<br>").join(self.sentences))
+        return words + Markup("<table>{}{}</table>").format(titles, Markup("").join(rows))
 
 
 def read_label_check(folder: Path) -> LabelCheck | None:

@@ -203,6 +203,27 @@ def test_the_report_shows_what_was_found_with_n(tmp_path: Path) -> None:
     assert section.count("data:image/") == 3
 
 
+def test_a_check_prints_what_it_found(tmp_path: Path) -> None:
+    check = checked_run(tmp_path / "run").labels
+
+    assert repr(check).splitlines() == [
+        "LabelCheck:",
+        "  1 likely label errors in 100 train images.",
+        "  0 likely label errors in 40 test images.",
+        "  1 test images are also in train, 1 of them with another label there.",
+        "     70.0 % (55.0 to 82.0), n = 40: all test images",
+    ]
+
+
+def test_a_notebook_shows_a_check_as_a_table_that_runs_no_script(tmp_path: Path) -> None:
+    check = checked_run(tmp_path / "run").labels
+
+    assert check is not None
+    shown = check._repr_html_()
+    assert "<td>train/0.png</td><td>&lt;script&gt;alert(1)&lt;/script&gt;</td><td>dog</td><td>0.01</td>" in shown
+    assert HOSTILE not in shown
+
+
 def test_a_report_without_a_check_says_how_to_make_one(tmp_path: Path) -> None:
     page = html.unescape(page_of(finished_run(tmp_path / "run")))
 
