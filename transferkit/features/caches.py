@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferkit.data.datasets import folder_cache
-from transferkit.data.datasets.folder_cache import DIGEST_BYTES
+from transferkit.data.datasets.folder_cache import DIGEST_BYTES, DecodedFacts
 from transferkit.features import inventory
 from transferkit.features.inventory import BUDGET_VARIABLE, Entry, budget_bytes
 from transferkit.runtime import cached_files
 from transferkit.runtime.errors import TransferkitError, did_you_mean
-from transferkit.runtime.json_files import read_object
 from transferkit.runtime.machine import cache_folder
+from transferkit.runtime.records import read_record
 
 FOLDERS = {
     "features": ("features",),
@@ -89,8 +89,8 @@ def _features(entry: Entry) -> StoredItem:
 def _decoded(place: Path) -> StoredItem:
     """A folder of decoded images; one without its facts was left half done."""
     try:
-        facts = read_object(place / "facts.json", {"size_px": int, "fit": str, "root": str})
-        what, root = f"decoded, {facts['size_px']} px, {facts['fit']}", str(ast.literal_eval(facts["root"]))
+        facts = read_record(place / "facts.json", DecodedFacts)
+        what, root = f"decoded, {facts.size_px} px, {facts.fit}", str(ast.literal_eval(facts.root))
         images = (place / "digests.u8").stat().st_size // DIGEST_BYTES
         used = (place / "facts.json").stat().st_mtime
     except (OSError, ValueError, SyntaxError, TransferkitError):

@@ -6,9 +6,9 @@ A sum of 64-bit numbers finds a flipped bit and an inverted, emptied or foreign 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,28 @@ FEWEST_BLOCKS = 2  # of a sample
 Sums = npt.NDArray[np.uint64]
 
 
-def stamp(path: Path) -> list[int]:
+@dataclass(frozen=True)
+class ContentCheck:
+    """What a file's content is checked by.
+
+    Attributes:
+        stamp: Size and time of the last change when it was written.
+        sums: Of its blocks.
+    """
+
+    stamp: tuple[int, int]
+    sums: tuple[int, ...]
+
+
+def check_of(path: Path) -> ContentCheck:
+    """What a file is checked by from now on."""
+    return ContentCheck(stamp(path), tuple(block_sums(path).tolist()))
+
+
+def stamp(path: Path) -> tuple[int, int]:
     """Size and time of the last change, in bytes and nanoseconds; another stamp means that someone wrote to it."""
     facts = os.stat(path)
-    return [facts.st_size, facts.st_mtime_ns]
+    return facts.st_size, facts.st_mtime_ns
 
 
 def block_sums(path: Path) -> Sums:
@@ -44,16 +62,16 @@ def _sum(file: FileIO, block: int, buffer: npt.NDArray[np.uint8]) -> np.uint64:
     return np.uint64(buffer.view("<u8")[:words].sum(dtype=np.uint64))
 
 
-def is_sound(path: Path, facts: dict[str, Any], sample_bytes: int, generator: np.random.Generator) -> bool:
-    """Whether a file holds what `facts` say: `sums`, from `block_sums`, and `stamp`.
+def is_sound(path: Path, check: ContentCheck, sample_bytes: int, generator: np.random.Generator) -> bool:
+    """Whether a file holds what it held when its check was made.
 
     All of it is read where its stamp differs; else so many bytes at places that differ from time to time, which finds
     what a bad disk did.
     """
-    expected = np.array(facts["sums"], np.uint64)
+    expected = np.array(check.sums, np.uint64)
     chosen = np.arange(len(expected))
     wanted = max(FEWEST_BLOCKS, sample_bytes // BLOCK_BYTES)
-    if stamp(path) == facts["stamp"] and wanted < len(expected):
+    if stamp(path) == check.stamp and wanted < len(expected):
         edges = np.linspace(0, len(expected), wanted + 1).astype(np.int64)
         chosen = generator.integers(edges[:-1], edges[1:])
     return bool(np.array_equal(sums_of(path, chosen), expected[chosen]))

@@ -9,13 +9,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from transferkit.data.datasets.content_check import block_sums, is_sound, stamp
+from transferkit.data.datasets.content_check import ContentCheck, check_of, is_sound, stamp
 from transferkit.data.datasets.folder_workers import Decoding, decode_into
 from transferkit.data.datasets.layout import File
 from transferkit.data.decoding import decode_many, short_side
@@ -23,24 +24,37 @@ from transferkit.data.images import Pixels, image_digest
 from transferkit.runtime import cached_files, folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
-from transferkit.runtime.files import write_json
 from transferkit.runtime.folders import ensure_folder
-from transferkit.runtime.json_files import positive, read_object
 from transferkit.runtime.machine import cache_folder, usable_cores
+from transferkit.runtime.records import read_record, write_record
 
 FORMAT = 1  # counts up whenever the same files would be decoded to other pixels
 DIGEST_BYTES = 16
 PIXELS, DIGESTS, FACTS = FILES = ("pixels.u8", "digests.u8", "facts.json")
-FACTS_SHAPE = {
-    "size_px": positive,
-    "unreadable": [[(int, str)]],
-    "checks?": {"*": {"stamp": object, "sums": [int]}},
-}
 CHECKED_BYTES_PER_FILE = 2048  # at each load: at most a twentieth of its time; benchmarks/decoded_cache_check.py
 SMALLEST_PX, LARGEST_PX, SAMPLED_FILES = 8, 256, 1000
 ABANDONED_SECONDS = 24 * 3600.0
 
 Storage = int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class DecodedFacts:
+    """What facts.json tells of the decoded files beside it.
+
+    Attributes:
+        size_px: Side of the images.
+        unreadable: Row and reason of each file that could not be read.
+        root: The data set's folder, as `ascii` writes it.
+        fit: How images are made square.
+        checks: Of the pixels and the digests, by file; None from a version that wrote none.
+    """
+
+    size_px: Annotated[int, Field(gt=0)]
+    unreadable: tuple[tuple[int, str], ...]
+    root: str = "''"
+    fit: str = ""
+    checks: dict[str, ContentCheck] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +88,10 @@ def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str, conso
         raise MachineError(f"The decoded images in {place} are incomplete. Delete that folder and run again.")
     with contextlib.suppress(OSError):
         os.utime(place / FACTS)  # used now
-    shape = (len(files), 3, facts["size_px"], facts["size_px"])
+    shape = (len(files), 3, facts.size_px, facts.size_px)
     pixels: Pixels = np.memmap(place / PIXELS, dtype=np.uint8, mode="r", shape=shape)
     digests = np.fromfile(place / DIGESTS, dtype=np.uint8).reshape(len(files), DIGEST_BYTES)
-    return Decoded(pixels, digests, dict(facts["unreadable"]))
+    return Decoded(pixels, digests, dict(facts.unreadable))
 
 
 def automatic_size(images: Sequence[str | IO[bytes]]) -> int:
@@ -100,11 +114,11 @@ def _key(root: Path, files: Iterable[File], storage: Storage, fit: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def _facts(place: Path, count: int) -> dict[str, Any] | None:
+def _facts(place: Path, count: int) -> DecodedFacts | None:
     """What was written beside the pixels; None unless everything is there in full length."""
     try:
-        facts = read_object(place / FACTS, FACTS_SHAPE)
-        is_complete = (place / PIXELS).stat().st_size == count * 3 * facts["size_px"] ** 2 and (
+        facts = read_record(place / FACTS, DecodedFacts)
+        is_complete = (place / PIXELS).stat().st_size == count * 3 * facts.size_px**2 and (
             place / DIGESTS
         ).stat().st_size == count * DIGEST_BYTES
     except (OSError, TransferkitError):
@@ -112,28 +126,28 @@ def _facts(place: Path, count: int) -> dict[str, Any] | None:
     return facts if is_complete else None
 
 
-def _sound_facts(place: Path, count: int, console: Console) -> dict[str, Any] | None:
+def _sound_facts(place: Path, count: int, console: Console) -> DecodedFacts | None:
     """What was written beside the pixels; None where pixels or digests are not what they were."""
     facts = _facts(place, count)
     if facts is None:
         return None
-    if "checks" not in facts:  # of a version that wrote none
+    if facts.checks is None:  # of a version that wrote none
         return _checked_once(place, facts, count, console)
     generator = np.random.default_rng()
-    for name, check in facts["checks"].items():
+    for name, check in facts.checks.items():
         if not is_sound(place / name, check, CHECKED_BYTES_PER_FILE * count, generator):
             console.line(f"The decoded images in {place} are damaged ({name}): decoding them again.")
             return None
-    is_touched = any(stamp(place / name) != check["stamp"] for name, check in facts["checks"].items())
+    is_touched = any(stamp(place / name) != check.stamp for name, check in facts.checks.items())
     return _write_facts(place, facts) if is_touched else facts
 
 
-def _checked_once(place: Path, facts: dict[str, Any], count: int, console: Console) -> dict[str, Any] | None:
+def _checked_once(place: Path, facts: DecodedFacts, count: int, console: Console) -> DecodedFacts | None:
     """Every pixel against the digests; then sums are kept, so that the next load is quick."""
-    shape = (count, 3, facts["size_px"], facts["size_px"])
+    shape = (count, 3, facts.size_px, facts.size_px)
     pixels: Pixels = np.memmap(place / PIXELS, dtype=np.uint8, mode="r", shape=shape)
     digests = np.fromfile(place / DIGESTS, dtype=np.uint8).reshape(count, DIGEST_BYTES)
-    unreadable = {row for row, _ in facts["unreadable"]}
+    unreadable = {row for row, _ in facts.unreadable}
     readable = [row for row in range(count) if row not in unreadable]
     if any(image_digest(pixels[row]) != digests[row].tobytes() for row in readable):
         console.line(f"The decoded images in {place} are damaged: decoding them again.")
@@ -141,12 +155,11 @@ def _checked_once(place: Path, facts: dict[str, Any], count: int, console: Conso
     return _write_facts(place, facts)
 
 
-def _write_facts(place: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def _write_facts(place: Path, facts: DecodedFacts) -> DecodedFacts:
     """Add what the content is checked by, and write facts.json."""
-    checks = {name: {"stamp": stamp(place / name), "sums": block_sums(place / name).tolist()} for name in FILES[:2]}
-    facts = {**facts, "checks": checks}
-    write_json(place / FACTS, facts)
-    return facts
+    checked = replace(facts, checks={name: check_of(place / name) for name in FILES[:2]})
+    write_record(place / FACTS, checked)
+    return checked
 
 
 def _remove(place: Path) -> None:
@@ -167,9 +180,9 @@ def older_files(folder: Path) -> list[Path]:
     return older
 
 
-def _is_mended(root: Path, files: Sequence[File], facts: dict[str, Any]) -> bool:
+def _is_mended(root: Path, files: Sequence[File], facts: DecodedFacts) -> bool:
     """Whether a file that could not be read can be read now, as after a change of its permissions alone."""
-    paths = [str(root / files[row].path) for row, _ in facts["unreadable"]]
+    paths = [str(root / files[row].path) for row, _ in facts.unreadable]
     return bool(paths) and len(decode_many(paths, SMALLEST_PX, "squash")[2]) < len(paths)
 
 
@@ -188,8 +201,7 @@ def _build(place: Path, root: Path, files: Sequence[File], storage: Storage, fit
             Path(name).touch()
         num_bytes = sum(file.size for file in files)
         unreadable = decode_into(decoding, paths, num_bytes, usable_cores(), console)
-        facts = {"root": ascii(str(root.resolve())), "size_px": size, "fit": fit, "unreadable": sorted(unreadable)}
-        _write_facts(finished, facts)
+        _write_facts(finished, DecodedFacts(size, tuple(sorted(unreadable)), ascii(str(root.resolve())), fit))
         cached_files.will_write(*(place / name for name in FILES))
         with contextlib.suppress(OSError):
             os.rename(finished, place)
