@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsOfEach, with_options
+from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsOfEach, with_groups, with_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import FolderData, Study
 from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
@@ -43,6 +45,50 @@ Precision = Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_
 Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, rich_help_panel="Run")]
 
 
+@dataclass(frozen=True)
+class StudyOptions:
+    """What `compare` and `curve` are both asked for."""
+
+    scratch_budget: ScratchBudget = None
+    weights: WeightsOfEach = None
+    stem: Stem = None
+    size: Size = None
+    reference: Reference = None
+    over: Over = None
+    set_: Set = None
+    data: Data = "cifar10"
+    device: Device = None
+    precision: Precision = None
+    threads: Threads = None
+    out: Out = None
+    overwrite: Overwrite = False
+    dry_run: DryRun = False
+    json: Json = False
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Keys of a recipe that all arms share; None where one was not given."""
+        return {name: getattr(self, name) for name in ("stem", "size", "device", "precision", "threads")}
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Keys of the study itself."""
+        return {"reference": self.reference, "over": self.over}
+
+    @property
+    def changes(self) -> Sequence[str]:
+        """`key.path=value` of the study."""
+        return self.set_ or ()
+
+    def arms(self, backbones: Sequence[str], methods: str | None) -> Arms:
+        """The arms that a command asks for."""
+        return Arms(backbones, listed(methods or "scratch,probe,finetune"), self.weights or (), self.scratch_budget)
+
+    def run(self, study: Study) -> None:
+        """Carry out the study that was meant, and show its table."""
+        run_study(study, self.out, self.overwrite, self.dry_run, self.json)
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(compare)
@@ -50,6 +96,7 @@ def register(app: typer.Typer) -> None:
 
 
 @with_options(FolderData)
+@with_groups
 def compare(
     arms: Annotated[list[str], typer.Argument(help="Backbones, each NAME or NAME=WEIGHTS; or folders of runs.")],
     methods: Methods = None,
@@ -58,37 +105,23 @@ def compare(
         str | None,
         typer.Option(help="3epochs, 500steps, 10min, 1e15flops, or converged: each method's own. (default: converged)"),
     ] = None,
-    scratch_budget: ScratchBudget = None,
-    weights: WeightsOfEach = None,
-    stem: Stem = None,
-    size: Size = None,
-    reference: Reference = None,
-    over: Over = None,
-    set_: Set = None,
-    data: Data = "cifar10",
-    device: Device = None,
-    precision: Precision = None,
-    threads: Threads = None,
-    out: Out = None,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    json: Json = False,
+    given: StudyOptions = StudyOptions(),
     **options: Any,
 ) -> None:
     """Compare methods and backbones on the same images and budget, with seeds and paired tests; or finished runs."""
-    shared = {"stem": stem, "size": size, "device": device, "precision": precision, "threads": threads, **options}
+    shared = {**given.shared, **options}
     if any(is_run(arm) for arm in arms):
-        own = {"--methods": methods, "--seeds": seeds, "--budget": budget, "--scratch-budget": scratch_budget}
-        given = {**own, "--weights": weights, "--set": set_, **{f"--{key}": value for key, value in shared.items()}}
-        require_runs_alone(arms, given)
-        _compare_runs(arms, out, reference, over, overwrite, json)
+        own: dict[str, Any] = {"--methods": methods, "--seeds": seeds, "--budget": budget}
+        own |= {"--scratch-budget": given.scratch_budget, "--weights": given.weights, "--set": given.set_}
+        require_runs_alone(arms, {**own, **{f"--{key}": value for key, value in shared.items()}})
+        _compare_runs(arms, given)
         return
-    chosen = Arms(arms, listed(methods or "scratch,probe,finetune"), weights or (), scratch_budget)
-    settings = {"seeds": seeds, "budget": budget or "converged", "reference": reference, "over": over}
-    run_study(study_of("compare", chosen, data, shared, settings, set_ or ()), out, overwrite, dry_run, json)
+    settings = {"seeds": seeds, "budget": budget or "converged"}
+    given.run(study_of("compare", given.arms(arms, methods), given.data, shared, given.keys | settings, given.changes))
 
 
 @with_options(FolderData)
+@with_groups
 def curve(
     backbone: Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., timm/<name>, or NAME=WEIGHTS.")],
     methods: Methods = None,
@@ -97,21 +130,7 @@ def curve(
     budget: Annotated[
         str, typer.Option(help="The same at every number of labels: 500steps, 10min or 1e15flops.")
     ] = DEFAULT_STEPS,
-    scratch_budget: ScratchBudget = None,
-    weights: WeightsOfEach = None,
-    stem: Stem = None,
-    size: Size = None,
-    reference: Reference = None,
-    over: Over = None,
-    set_: Set = None,
-    data: Data = "cifar10",
-    device: Device = None,
-    precision: Precision = None,
-    threads: Threads = None,
-    out: Out = None,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    json: Json = False,
+    given: StudyOptions = StudyOptions(),
     **options: Any,
 ) -> None:
     """Draw accuracy over the number of labels: how many does each method need?"""
@@ -119,11 +138,9 @@ def curve(
         raise TransferkitError(
             "--labels says how many labels are used, and each seed draws its own. Use --labels alone."
         )
-    shared = {"stem": stem, "size": size, "device": device, "precision": precision, "threads": threads, **options}
-    chosen = Arms([backbone], listed(methods or "scratch,probe,finetune"), weights or (), scratch_budget)
-    counts = label_counts(labels)
-    settings = {"seeds": seeds, "budget": budget, "labels": counts, "reference": reference, "over": over}
-    run_study(study_of("curve", chosen, data, shared, settings, set_ or ()), out, overwrite, dry_run, json)
+    settings = {"seeds": seeds, "budget": budget, "labels": label_counts(labels)}
+    shared, arms = {**given.shared, **options}, given.arms([backbone], methods)
+    given.run(study_of("curve", arms, given.data, shared, given.keys | settings, given.changes))
 
 
 def is_run(argument: str) -> bool:
@@ -147,17 +164,22 @@ def require_runs_alone(arms: list[str], given: dict[str, Any]) -> None:
         raise TransferkitError(f"{useless[0].replace('_', '-')} has no effect on finished runs. Leave it out.")
 
 
-def _compare_runs(
-    runs: list[str], out: Path | None, reference: str | None, over: Any, overwrite: bool, as_json: bool
-) -> None:
+def _compare_runs(runs: list[str], given: StudyOptions) -> None:
     from transferkit.runtime.console import Console
     from transferkit.studies.compare.report import comparison_verdict
     from transferkit.studies.compare.study import compare_runs
 
     paths = [Path(run) for run in runs]
-    comparison = compare_runs(paths, out, reference=reference, over=over, overwrite=overwrite, command=command_line())
+    comparison = compare_runs(
+        paths,
+        given.out,
+        reference=given.reference,
+        over=given.over,
+        overwrite=given.overwrite,
+        command=command_line(),
+    )
     Console().show(comparison_verdict(comparison))
-    if as_json:
+    if given.json:
         print_json(comparison)
 
 

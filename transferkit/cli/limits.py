@@ -2,17 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from transferkit.cli.options import Device, Json, Overwrite
+from transferkit.cli.options import Device, Json, Overwrite, with_groups
 from transferkit.cli.terminal import command_line, print_json, working
 from transferkit.recipe.settings import MOST_IMAGES, SEEDS
 
+if TYPE_CHECKING:
+    from transferkit.studies.limits.settings import LimitsSettings
+
 WHEN_STOPPED = "Stopped. What the network said of the image sets so far is kept; the same command goes on from there."
 Names = list[str] | None
+
+
+@dataclass(frozen=True)
+class LimitsOptions:
+    """What a report is asked for."""
+
+    ood: Annotated[
+        Names,
+        typer.Option(help="Classes it does not know: a data set, a folder or NAME=FOLDER. May be repeated."),
+    ] = None
+    shift: Annotated[
+        Names, typer.Option(help="Other images of its classes: a folder or data set. May be repeated.")
+    ] = None
+    drop_classes: Annotated[
+        Names,
+        typer.Option(help="Classes of --ood sets that it knows: names with commas, or a file. May be repeated."),
+    ] = None
+    corruptions: Annotated[
+        Literal["none", "fast", "full"],
+        typer.Option(help="fast: 5 corruptions x 3 severities on 1,000 images; full: 15 x 5 on all."),
+    ] = "fast"
+    cifar10c: Annotated[
+        Path | None, typer.Option(help="Folder with the authors' CIFAR-10-C files.", show_default=False)
+    ] = None
+    field: Annotated[
+        Path | None, typer.Option(help="Unlabelled images from where it will be used.", show_default=False)
+    ] = None
+    leave_out: Annotated[
+        Literal["auto", "all", "none", "full"],
+        typer.Option(help="Hold out its own classes: auto and all refit the head; full trains again."),
+    ] = "auto"
+    sweeps: Annotated[bool, typer.Option(help="Move, scale, turn, crop and cover its test images.")] = True
+    target_risk: Annotated[
+        float, typer.Option(help="Error rate you accept among accepted images.", min=0.0, max=1.0)
+    ] = 0.02
+    prevalence: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of unknown inputs. May be repeated. (default: .01 .05 .1 .25 .5)", show_default=False),
+    ] = None
+    rule: Annotated[
+        Names, typer.Option(help="Threshold of the summary, as auroc=0.9. May be repeated.", show_default=False)
+    ] = None
+    max_images: Annotated[
+        int, typer.Option(help="Most images of a set; of more, a sample.", min=1, max=MOST_IMAGES)
+    ] = 10_000
+    train_images: Annotated[
+        int, typer.Option(help="Most train images that detectors are fitted on.", min=1, max=MOST_IMAGES)
+    ] = 10_000
+    seed: Annotated[int, typer.Option(help="Of samples and resampling.", min=0, max=SEEDS - 1)] = 0
+
+    def settings(self) -> LimitsSettings:
+        """The same as a report's settings.
+
+        Raises:
+            TransferkitError: Names the option that has no such value.
+        """
+        from transferkit.studies.limits.settings import PREVALENCES, LimitsSettings, Rules
+
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rule"}
+        lists = {name: tuple(values[name] or ()) for name in ("ood", "shift", "drop_classes")}
+        values |= {**lists, "prevalence": tuple(self.prevalence or PREVALENCES)}
+        return LimitsSettings(**values, rules=Rules().changed(self.rule or ()))
 
 
 def register(app: typer.Typer) -> None:
@@ -20,53 +86,12 @@ def register(app: typer.Typer) -> None:
     app.command()(limits)
 
 
+@with_groups
 def limits(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs; several are compared.")
     ],
-    ood: Annotated[
-        Names,
-        typer.Option(help="Classes it does not know: a data set, a folder or NAME=FOLDER. May be repeated."),
-    ] = None,
-    shift: Annotated[
-        Names, typer.Option(help="Other images of its classes: a folder or data set. May be repeated.")
-    ] = None,
-    drop_classes: Annotated[
-        Names,
-        typer.Option(help="Classes of --ood sets that it knows: names with commas, or a file. May be repeated."),
-    ] = None,
-    corruptions: Annotated[
-        Literal["none", "fast", "full"],
-        typer.Option(help="fast: 5 corruptions x 3 severities on 1,000 images; full: 15 x 5 on all."),
-    ] = "fast",
-    cifar10c: Annotated[
-        Path | None, typer.Option(help="Folder with the authors' CIFAR-10-C files.", show_default=False)
-    ] = None,
-    field: Annotated[
-        Path | None, typer.Option(help="Unlabelled images from where it will be used.", show_default=False)
-    ] = None,
-    leave_out: Annotated[
-        Literal["auto", "all", "none", "full"],
-        typer.Option(help="Hold out its own classes: auto and all refit the head; full trains again."),
-    ] = "auto",
-    sweeps: Annotated[bool, typer.Option(help="Move, scale, turn, crop and cover its test images.")] = True,
-    target_risk: Annotated[
-        float, typer.Option(help="Error rate you accept among accepted images.", min=0.0, max=1.0)
-    ] = 0.02,
-    prevalence: Annotated[
-        list[float] | None,
-        typer.Option(help="Share of unknown inputs. May be repeated. (default: .01 .05 .1 .25 .5)", show_default=False),
-    ] = None,
-    rule: Annotated[
-        Names, typer.Option(help="Threshold of the summary, as auroc=0.9. May be repeated.", show_default=False)
-    ] = None,
-    max_images: Annotated[
-        int, typer.Option(help="Most images of a set; of more, a sample.", min=1, max=MOST_IMAGES)
-    ] = 10_000,
-    train_images: Annotated[
-        int, typer.Option(help="Most train images that detectors are fitted on.", min=1, max=MOST_IMAGES)
-    ] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of samples and resampling.", min=0, max=SEEDS - 1)] = 0,
+    asked: LimitsOptions = LimitsOptions(),
     out: Annotated[
         Path | None,
         typer.Option(help="Folder. (default: RUN/limits; of several runs, limits-comparison)", show_default=False),
@@ -80,25 +105,9 @@ def limits(
         from transferkit.runs.run_directory import open_run
         from transferkit.studies.limits.comparison import compare_limits
         from transferkit.studies.limits.rendering import limits_comparison_verdict, limits_verdict
-        from transferkit.studies.limits.settings import PREVALENCES, LimitsSettings, Rules
         from transferkit.studies.limits.story import Work, measure_limits
 
-        settings = LimitsSettings(
-            ood=tuple(ood or ()),
-            shift=tuple(shift or ()),
-            drop_classes=tuple(drop_classes or ()),
-            corruptions=corruptions,
-            cifar10c=cifar10c,
-            field=field,
-            leave_out=leave_out,
-            sweeps=sweeps,
-            target_risk=target_risk,
-            prevalence=tuple(prevalence or PREVALENCES),
-            seed=seed,
-            max_images=max_images,
-            train_images=train_images,
-            rules=Rules().changed(rule or ()),
-        )
+        settings = asked.settings()
         work = Work(device, console, command_line(), overwrite=overwrite)
         opened = [open_run(run) for run in runs]
         if len(opened) == 1:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import wraps
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic.fields import FieldInfo
@@ -59,6 +61,35 @@ def with_options(*models: type[RecipePart]) -> Callable[[Callable[..., Any]], Ca
         return command
 
     return add
+
+
+def with_groups(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command one option per field of the dataclasses that it takes, where they stand in its signature."""
+    signature = inspect.signature(command, eval_str=True)
+    kinds: dict[str, type[Any]] = {name: given.annotation for name, given in signature.parameters.items()}
+    groups = {name: kind for name, kind in kinds.items() if is_dataclass(kind)}
+
+    @wraps(command)
+    def grouped(**values: Any) -> Any:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        return command(**values)
+
+    parameters = [
+        member
+        for name, parameter in signature.parameters.items()
+        for member in (_members(groups[name]) if name in groups else [parameter])
+    ]
+    grouped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    grouped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return grouped
+
+
+def _members(group: type[Any]) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        yield inspect.Parameter(field.name, kind, default=field.default, annotation=hints[field.name])
 
 
 def method_options(model: type[RecipePart]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
