@@ -28,7 +28,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors only, or of 
 SLICES = {"compare", "rank", "limits", "labels", "lab"}  # of studies: each answers one question, alone
 
 INNER_FLOORS = {  # of the large rooms, from the top; a module may import modules of lower floors of its room only
-    "data": ["corruptions datasets", "batches decoding duplicates", "augmentation images", "groups"],
+    "data": ["corruptions datasets", "batches decoding duplicates mirroring", "augmentation images", "groups"],
     "features": [
         "extraction caches",
         "extractor cached_outputs stored_answers",

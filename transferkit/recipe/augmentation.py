@@ -130,6 +130,18 @@ def _amount(name: str, strength: Any) -> float:
     return amount
 
 
+def augment_in_words(augment: Any) -> str:
+    """The key as it is typed; empty where there is nothing.
+
+    Example:
+        >>> augment_in_words({"rotation": 15.0, "trivial": 1.0})
+        'rotation=15, trivial=1'
+    """
+    if isinstance(augment, Mapping):
+        return ", ".join(f"{name}={strength:g}" for name, strength in augment.items())
+    return str(_serialised(augment)).removeprefix(FROM_PYTHON)
+
+
 def function_name(function: Callable[..., Any]) -> str:
     """What a function, or an object that can be called, is called in a recipe's file.
 

@@ -201,7 +201,9 @@ class TrainingSettings(MethodSettings):
     ema: bool | None = Field(None, description="Average weights and buffers over the last steps.")
     lookahead: bool | None = Field(None, description="Every five steps, go back to slow weights (Zhang et al. 2019).")
     clip_norm: float | None = Field(None, ge=0, le=1e9, description="Largest gradient norm; 0 is off.")
-    flip: bool | None = Field(None, description="Mirror at random; None: not for digits and letters.")
+    flip: bool | None = Field(
+        None, description="Mirror at random; None: not for digits and letters, nor where class names differ by a side."
+    )
     alternating_flip: bool | None = Field(None, description="Mirror in every second epoch instead of at random.")
     test_flip: bool | None = Field(None, description="Predict from the image and its mirror image together.")
     test_shifts: bool | None = Field(None, description="Predict also from the image moved by 1 px of 32, both ways.")

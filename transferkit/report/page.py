@@ -13,9 +13,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from transferkit.data.mirroring import mirroring_in_words
 from transferkit.metrics.evaluation import thumbnail_choice
 from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import MethodSettings
+from transferkit.recipe.augmentation import augment_in_words
 from transferkit.recipe.budget import operations_in_words
 from transferkit.report import confidence_words, layers, sentences, svg_confusion_matrix, svg_lines
 from transferkit.report import number_words as words
@@ -36,6 +38,8 @@ ORDER += (
     "image size",
     "seed",
     "probe",
+    "mirroring",
+    "augmentation",
     "trained",
     "started",
     "time",
@@ -258,9 +262,17 @@ def done(content: Content) -> list[tuple[str, str]]:
         ("input", _input(content.model.input, reason) if content.model else ""),
         ("data", content.data_name if content.recipe or content.facts else ""),
         ("seed", str(content.recipe.seed) if content.recipe else ""),
+        *_moved(content),
         *(_made(content.facts) if content.facts else ()),
     ]
     return sorted(((name, text) for name, text in pairs if text), key=_place)
+
+
+def _moved(content: Content) -> Iterator[tuple[str, str]]:
+    """What training did to its images."""
+    if (training := content.training) is not None:
+        yield "mirroring", mirroring_in_words(bool(training.flip), content.class_names) or "off"
+        yield "augmentation", augment_in_words(training.augment)
 
 
 def _place(pair: tuple[str, str]) -> int:

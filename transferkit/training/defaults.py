@@ -6,9 +6,10 @@ Anchored on the recipes of BiT (Kolesnikov et al. 2020), ssl-transfer (Ericsson 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transferkit.data.mirroring import reason_not_to_mirror
 from transferkit.models import backbones
 from transferkit.models.backbones import Backbone, lookup
 from transferkit.models.backbones.cards import BackboneCard
@@ -25,16 +26,17 @@ MANY_IMAGES = 20_000
 BUDGET_STEPS = 10  # in an epoch, at least, where a budget counts steps
 
 
-def resolved(recipe: Recipe, num_images: int, native_px: int) -> Recipe:
-    """The recipe with every default written out, for this many training images of this side."""
+def resolved(recipe: Recipe, num_images: int, native_px: int, class_names: Sequence[str] = ()) -> Recipe:
+    """The recipe with every default written out, for this many training images of this side, of these classes."""
     recipe = recipe.model_copy(update={"method": in_epochs(recipe.method)})
     backbone = resolved_backbone(recipe.backbone, recipe.method, native_px)
     size = input_size(recipe.method, backbone, native_px).px
     method = recipe.method.model_copy(update={"size": size})
     if (training := method.training) is not None:
         known = lookup(backbone)
+        mirrors = recipe.data.mirrors and not reason_not_to_mirror(class_names)
         training = in_steps(training, known, size, num_images)
-        training = training.model_copy(update=missing(training, {"flip": recipe.data.mirrors}))
+        training = training.model_copy(update=missing(training, {"flip": mirrors}))
         filled = training_defaults(training, known.card, num_images)
         method = training.model_copy(update=missing(training, filled))
     return recipe.model_copy(update={"name": recipe.title, "backbone": backbone, "method": method})

@@ -12,6 +12,7 @@ import torch
 
 from transferkit.data.augmentation import Draws, Wanted, augment
 from transferkit.data.images import Images, Splits
+from transferkit.data.mirroring import mirroring_in_words
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import METHOD_MODELS, BackboneSettings, MethodSettings, TrainingSettings, of_method
 from transferkit.runtime.context import Context
@@ -106,4 +107,6 @@ def fit(
     """
     if (training := method.training) is not None:
         try_augment(training.augment, splits.train)
+        if line := mirroring_in_words(bool(training.flip), splits.class_names):
+            context.console.line(line)
     return module_of(method.name).fit(classifier, splits, method, backbone, context)

@@ -14,7 +14,7 @@ from transferkit.runs.facts import SettledRates
 from transferkit.runtime.context import Context
 from transferkit.runtime.files import REFIT_CHECKPOINT
 from transferkit.training import ParameterGroup, parameter_groups, require_choice, stop_in_words, train, waking_epochs
-from transferkit.training.methods import finetune_rates, starting_point
+from transferkit.training.methods import finetune_rates, mirror_check, starting_point
 from transferkit.training.methods.fitted import Fitted
 from transferkit.training.methods.starting_point import Start
 from transferkit.training.methods.table import show_groups
@@ -77,6 +77,7 @@ def fit(
     rates = finetune_rates.settled_rates(settings, classifier, start.statistics)
     tuning = Tuning(start, rates, resolved_training(settings, asdict(rates)))
     fitted = Fitted(None, groups=(), notes=notes, probe=start.facts(), rates=rates)
+    notes += mirror_notes(classifier, tuning, splits.val, context)
     groups, history = tune(classifier, tuning, splits.train, splits.val, context)
     if not len(splits.val):
         return replace(fitted, groups=groups, history=history)
@@ -108,6 +109,21 @@ class Tuning:
         """The same without val, which then stops no training and chooses no epoch: it ends where val had chosen."""
         epochs = history.result.epoch if self.training.patience and history.result else 0
         return replace(self, training=replace(self.training, keep="last", patience=0, stop_after=epochs))
+
+
+def mirror_notes(classifier: Classifier, tuning: Tuning, val: Images, context: Context) -> list[str]:
+    """Whether mirrored val images lose with the probe's head, said at once; not asked where nothing is transferred."""
+    if (
+        not (tuning.training.flip and len(val))
+        or tuning.training.has_random_head
+        or classifier.weights.source == "none"
+    ):
+        return []
+    tuning.start.put_probe(classifier, tuning.rates.head_scale, val_too=False)
+    note = mirror_check.warning(mirror_check.loss_by_mirroring(classifier, val, context))
+    if note:
+        context.console.line(note)
+    return [note] if note else []
 
 
 def tune(
