@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transferkit.deploy import answer_files, sorting
 from transferkit.deploy.answer_rows import Journal, Tally, row, tally
@@ -112,21 +111,36 @@ def _workspace(out: Path | None) -> Iterator[Path]:
             folders.forget(partial)
 
 
-def _facts(task: PredictionTask, listing: Listing) -> dict[str, Any]:
-    """What decides the answers, for JSON."""
+@dataclass(frozen=True)
+class AnswerFacts:
+    """What decides the answers: the run with the digest of its model, the images and their listing, and settings."""
+
+    format: int
+    run: str
+    model: str
+    images: str
+    listing: str
+    acceptance: float
+    top: int
+    precision: str
+    device: str
+    versions: dict[str, str]
+
+
+def _facts(task: PredictionTask, listing: Listing) -> AnswerFacts:
     model, settings = task.model, task.settings
-    return {
-        "format": FORMAT,
-        "run": str(model.folder),
-        "model": _digest(model.folder),
-        "images": task.source.name,
-        "listing": listing.digest,
-        "acceptance": settings.acceptance,
-        "top": settings.top,
-        "precision": model.runtime.precision,
-        "device": model.runtime.device.type,
-        "versions": versions(),
-    }
+    return AnswerFacts(
+        FORMAT,
+        run=str(model.folder),
+        model=_digest(model.folder),
+        images=task.source.name,
+        listing=listing.digest,
+        acceptance=settings.acceptance,
+        top=settings.top,
+        precision=model.runtime.precision,
+        device=model.runtime.device.type,
+        versions=versions(),
+    )
 
 
 def _digest(run: Path | None) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from transferkit.features.extraction.differences import differences
+from transferkit.features.extraction.facts import ExtractionFacts
 from transferkit.features.extraction.files import require_known_file
 from transferkit.features.extraction.results import read_facts, read_rows, require_free, write_result
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.records import as_json
 
 
 def merge(out: Path, shards: Sequence[Path], console: Console, *, overwrite: bool = False) -> Path:
@@ -19,22 +21,19 @@ def merge(out: Path, shards: Sequence[Path], console: Console, *, overwrite: boo
     Raises:
         TransferkitError: If a shard is missing, twice there, or of another extraction; `out` exists.
     """
-    by_shard = sorted(((path, read_facts(path)) for path in shards), key=lambda pair: pair[1]["shard"])
+    by_shard = sorted(((path, read_facts(path)) for path in shards), key=lambda pair: pair[1].shard)
     require_complete(by_shard)
-    facts = {
-        **by_shard[0][1],
-        "shard": [1, 1],
-        "skipped": [line for _, shard_facts in by_shard for line in shard_facts["skipped"]],
-    }
-    facts["rows"] = sum(shard_facts["rows"] for _, shard_facts in by_shard)
-    require_known_file(out, [tuple(shape) for shape in facts["shapes"].values()])
+    skipped = tuple(line for _, facts in by_shard for line in facts.skipped)
+    whole = replace(by_shard[0][1], shard=(1, 1), skipped=skipped)
+    rows = sum(facts.rows or 0 for _, facts in by_shard)
+    require_known_file(out, list(whole.shapes.values()))
     require_free(out, overwrite)
-    write_result(out, facts, lambda: (rows for path, shard_facts in by_shard for rows in read_rows(path, shard_facts)))
-    console.line(f"merged {len(by_shard)} shards, {facts['rows']:,} images: {out}")
+    write_result(out, whole, rows, lambda: (part for path, facts in by_shard for part in read_rows(path, facts)))
+    console.line(f"merged {len(by_shard)} shards, {rows:,} images: {out}")
     return out
 
 
-def require_complete(shards: Sequence[tuple[Path, dict[str, Any]]]) -> None:
+def require_complete(shards: Sequence[tuple[Path, ExtractionFacts]]) -> None:
     """Refuse shards that do not make one whole.
 
     Raises:
@@ -43,15 +42,15 @@ def require_complete(shards: Sequence[tuple[Path, dict[str, Any]]]) -> None:
     first, facts = shards[0]
     own = {"shard", "rows", "skipped", "device"}
     for path, other in shards:
-        shared = {name: value for name, value in other.items() if name not in own}
-        if different := list(differences(shared, facts)):
+        shared = {name: value for name, value in as_json(other).items() if name not in own}
+        if different := list(differences(shared, as_json(facts))):
             raise TransferkitError(
                 f"{path} and {first} are not of one extraction; they differ in {', '.join(different)}."
             )
-    numbers, count = [shard_facts["shard"][0] for _, shard_facts in shards], facts["shard"][1]
+    numbers, count = [shard_facts.shard[0] for _, shard_facts in shards], facts.shard[1]
     double = sorted({number for number in numbers if numbers.count(number) > 1})
     missing = sorted(set(range(1, count + 1)) - set(numbers))
-    if double or missing or any(shard_facts["shard"][1] != count for _, shard_facts in shards):
+    if double or missing or any(shard_facts.shard[1] != count for _, shard_facts in shards):
         problem = (
             f"missing: {', '.join(map(str, missing)) or 'none'}; given twice: {', '.join(map(str, double)) or 'none'}"
         )

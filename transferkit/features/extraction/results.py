@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from transferkit.features.extraction.chunks import CHUNK_ROWS
+from transferkit.features.extraction.facts import FORMAT, ExtractionFacts, FactsFormat
 from transferkit.features.extraction.files import READERS, WRITERS, FeatureTable, Rows
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import read_json, write_atomically, write_json
-from transferkit.runtime.json_files import positive, read_object
+from transferkit.runtime.files import read_json, write_atomically
+from transferkit.runtime.records import read_record, write_record
 
-FORMAT = 1  # of the chunks, the index and the facts
 INDEX_COLUMNS = ("row", "id", "class", "label", "part")
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_facts(path: Path) -> ExtractionFacts:
     """What lies beside a file of features.
 
     Raises:
@@ -28,22 +28,20 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise TransferkitError(f"There is no file {path}.")
     if not facts_path(path).exists():
         raise TransferkitError(f"{facts_path(path)} is missing; `transferkit extract` writes it beside {path}.")
-    facts = read_object(facts_path(path), {"format": int, "shapes": {"*": [positive]}})
-    if facts["format"] > FORMAT:
+    if read_record(facts_path(path), FactsFormat).format > FORMAT:
         raise TransferkitError(f"A newer transferkit wrote {path}. Upgrade with: pip install --upgrade transferkit")
-    return facts
+    return read_record(facts_path(path), ExtractionFacts)
 
 
-def read_rows(path: Path, facts: dict[str, Any]) -> Iterator[Rows]:
+def read_rows(path: Path, facts: ExtractionFacts) -> Iterator[Rows]:
     """A finished file of features, some rows at a time.
 
     Raises:
         TransferkitError: If index and features differ in length.
     """
-    shapes = {name: tuple(shape) for name, shape in facts["shapes"].items()}
     with index_path(path).open(encoding="utf-8", newline="") as file:
         lines = csv.DictReader(file)
-        for features in READERS[path.suffix](path, shapes, CHUNK_ROWS):
+        for features in READERS[path.suffix](path, facts.shapes, CHUNK_ROWS):
             count = len(next(iter(features.values())))
             rows = list(islice(lines, count))
             if len(rows) != count:
@@ -80,12 +78,11 @@ def is_facts(path: Path) -> bool:
     return isinstance(facts, dict) and {"format", "backbone", "shapes", "listing"} <= facts.keys()
 
 
-def write_result(out: Path, facts: dict[str, Any], read: Callable[[], Iterable[Rows]]) -> None:
+def write_result(out: Path, facts: ExtractionFacts, rows: int, read: Callable[[], Iterable[Rows]]) -> None:
     """The file, its index and its facts; the file comes last, because it means that all is there."""
-    shapes = {name: tuple(shape) for name, shape in facts["shapes"].items()}
-    write_atomically(index_path(out), lambda temporary: write_index(temporary, facts["class_names"], read()))
-    write_json(facts_path(out), facts)
-    content = FeatureTable(facts["rows"], shapes, read)
+    write_atomically(index_path(out), lambda temporary: write_index(temporary, facts.class_names, read()))
+    write_record(facts_path(out), replace(facts, rows=rows))
+    content = FeatureTable(rows, facts.shapes, read)
     write_atomically(out, lambda temporary: WRITERS[out.suffix](temporary, content))
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transferkit.features.engine import BatchSize, Engine, finite, gathered
 from transferkit.features.extraction.chunks import Chunks, chunk_rows
 from transferkit.features.extraction.differences import differences
+from transferkit.features.extraction.facts import FORMAT, ExtractionFacts
 from transferkit.features.extraction.files import Rows, require_known_file
 from transferkit.features.extraction.listing import LISTING, ListedImage, Listing
-from transferkit.features.extraction.results import FORMAT, facts_path, index_path, require_free, write_result
+from transferkit.features.extraction.results import facts_path, index_path, require_free, write_result
 from transferkit.features.extraction.settings import ExtractSettings
 from transferkit.features.extraction.sources import ImageSource, opened_source
 from transferkit.features.keys import versions
@@ -22,7 +23,8 @@ from transferkit.features.pictures import Pictures
 from transferkit.runtime import folders, machine
 from transferkit.runtime.console import Console, Progress
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import read_json, write_json
+from transferkit.runtime.files import read_json
+from transferkit.runtime.records import as_json, write_record
 
 KIND = "features being extracted"
 
@@ -100,39 +102,38 @@ def made_network(settings: ExtractSettings, runtime: machine.Runtime, console: C
 
 def facts_of(
     settings: ExtractSettings, images: str, network: LayerNetwork, weights: str, listing: Listing
-) -> dict[str, Any]:
-    """What decides the features and which images they are of, for JSON."""
-    runtime, spec = network.runtime, network.preparation.input_spec
-    return {
-        "format": FORMAT,
-        "backbone": settings.backbone,
-        "weights": settings.weights,
-        "weights_digest": weights,
-        "input": {**asdict(spec), "mean": list(spec.mean), "std": list(spec.std)},
-        "resize": settings.resize,
-        "pool": settings.pool,
-        "shapes": {layer.name: list(layer.shape_after(settings.pool)) for layer in network.layers},
-        "precision": runtime.precision,
-        "device": runtime.device.type,
-        "versions": versions(),
-        "images": images,
-        "listing": listing.digest,
-        "images_in_all": listing.total,
-        "class_names": list(listing.class_names),
-        "shard": list(settings.shard),
-        "skip_bad": settings.skip_bad,
-    }
+) -> ExtractionFacts:
+    """What decides the features and which images they are of."""
+    return ExtractionFacts(
+        FORMAT,
+        backbone=settings.backbone,
+        weights=settings.weights,
+        weights_digest=weights,
+        input=network.preparation.input_spec,
+        resize=settings.resize,
+        pool=settings.pool,
+        shapes={layer.name: tuple(layer.shape_after(settings.pool)) for layer in network.layers},
+        precision=network.runtime.precision,
+        device=network.runtime.device.type,
+        versions=versions(),
+        images=images,
+        listing=listing.digest,
+        images_in_all=listing.total,
+        class_names=tuple(listing.class_names),
+        shard=settings.shard,
+        skip_bad=settings.skip_bad,
+    )
 
 
-def prepare_partial_folder(partial: Path, facts: dict[str, Any], overwrite: bool, console: Console) -> None:
-    """Make the folder of finished chunks, or go on with it.
+def prepare_partial_folder(partial: Path, facts: Any, overwrite: bool, console: Console) -> None:
+    """Make the folder of finished chunks, or go on with it; `facts` is the record of what decides them.
 
     Raises:
         TransferkitError: If it is of other settings or other images; names what differs.
     """
     place = partial / "facts.json"
     before = read_json(place) if place.exists() else None
-    different = [] if before is None else list(differences(before, facts))
+    different = [] if before is None else list(differences(before, as_json(facts)))
     if different and not overwrite:
         raise TransferkitError(
             f"{partial} was begun otherwise: {', '.join(different)}. The first value is the one it was begun with. "
@@ -141,17 +142,16 @@ def prepare_partial_folder(partial: Path, facts: dict[str, Any], overwrite: bool
     if different:
         console.line(f"begun otherwise, {', '.join(different)}: beginning anew.")
         folders.remove(partial, [name for name in folders.files_of(partial) if name != LISTING])
-    write_json(place, facts)
+    write_record(place, facts)
 
 
-def finish(out: Path, chunks: Chunks, facts: dict[str, Any], console: Console) -> None:
+def finish(out: Path, chunks: Chunks, facts: ExtractionFacts, console: Console) -> None:
     """Put the chunks together, write index and facts, and remove what is no longer needed."""
-    skipped = [line for number in chunks.numbers for line in chunks.skipped(number)]
+    skipped = tuple(line for number in chunks.numbers for line in chunks.skipped(number))
     rows = sum(chunks.rows(number) for number in chunks.numbers)
     if rows == 0:
         raise TransferkitError(f"None of {len(skipped)} images could be read, first {skipped[0][0]}: {skipped[0][1]}.")
-    facts = {**facts, "rows": rows, "skipped": skipped}
-    write_result(out, facts, chunks.read)
+    write_result(out, replace(facts, skipped=skipped), rows, chunks.read)
     folders.remove(chunks.folder)
     left_out = f", {len(skipped)} unreadable ones left out" if skipped else ""
     console.line(f"{rows:,} images{left_out}: {out}")
