@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors only, or of its own floor without a circle
     {"__init__", "__main__", "cli"},
-    {"api"},
+    {"api", "transfer_classifier"},
     {"studies"},
     {"run", "deploy", "estimates"},
     {"report", "training"},
@@ -31,7 +31,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
     "data": ["corruptions datasets", "batches decoding duplicates mirroring", "augmentation images", "groups"],
     "features": [
         "extraction caches",
-        "extractor cached_outputs stored_answers",
+        "extractor cached_outputs stored_answers data_arguments",
         "fast_classifier stored explanations",
         "engine networks",
         "layer_network store",

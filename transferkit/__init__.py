@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from transferkit.studies.limits.report import LimitsReport
     from transferkit.studies.rank.results import Ranking
     from transferkit.training.resolved import ResolvedTraining
+    from transferkit.transfer_classifier import TransferClassifier
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ _PLACES = {
     "ResolvedTraining": "training.resolved",
     "Run": "runs.run_directory",
     "Splits": "data.images",
+    "TransferClassifier": "transfer_classifier",
     "TransferkitError": "runtime.errors",
     "compare": "api",
     "curve": "api",
@@ -79,6 +81,7 @@ __all__ = [
     "ResolvedTraining",
     "Run",
     "Splits",
+    "TransferClassifier",
     "TransferkitError",
     "compare",
     "curve",

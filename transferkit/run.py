@@ -68,9 +68,7 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     clock.lap("data")
 
     recipe, size = resolved(recipe, splits)
-    classifier = backbones.load(recipe.backbone, splits.class_names, size.px, console)
-    methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
-    console.line(input_sizes.in_words(size, classifier.body))
+    classifier = load_network(recipe, splits, size, console)
     begun = run_directory.prepare_run_folder(run, recipe, resume=resume)
     splits = splits.noted(begun)
 
@@ -126,6 +124,18 @@ def resolved(recipe: Recipe, splits: Splits) -> tuple[Recipe, InputSize]:
     native_px = min(splits.train.size_px)
     complete = defaults.resolved(recipe, len(splits.train), native_px, splits.class_names)
     return complete, input_sizes.input_size(recipe.method, complete.backbone, native_px)
+
+
+def load_network(recipe: Recipe, splits: Splits, size: InputSize, console: Console) -> Classifier:
+    """The network of a complete recipe, below a new head for these classes.
+
+    Raises:
+        TransferkitError: If backbone, method and images do not go together.
+    """
+    classifier = backbones.load(recipe.backbone, splits.class_names, size.px, console)
+    methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
+    console.line(input_sizes.in_words(size, classifier.body))
+    return classifier
 
 
 def thresholds_by_distance(fitted: Fitted, train: Outputs, seed: int) -> rejection.Rejection:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from estimators import ExtractorOfRows, count, failures
 from networks import CPU, batch, classifier_of
 from PIL import Image
 from sklearn.base import clone
@@ -198,6 +199,15 @@ def test_the_extractor_pickles_and_clones_as_settings_alone() -> None:
     assert len(pickled) < 1000
     assert pickle.loads(pickled).get_params() == used.get_params() == clone(used).get_params()
     assert np.array_equal(pickle.loads(pickled).transform(arrays()), features)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_suite_of_scikit_learn_fails_nowhere() -> None:
+    settings: dict[str, Any] = {"weights": "none", "size": 16, "store": False}
+
+    assert count(ExtractorOfRows("resnet-mini", **settings)) >= 35
+    assert failures(ExtractorOfRows("resnet-mini", **settings)) == {}
+    assert failures(extractor()) == {}  # an estimator of images, by its tags
 
 
 def test_the_extractor_works_in_a_pipeline_and_a_grid_search() -> None:

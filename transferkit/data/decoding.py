@@ -111,8 +111,10 @@ def decode_many(paths: Sequence[str | Path], size: int, fit: str) -> tuple[Pixel
     return pixels, digests, failures
 
 
-def short_side(source: str | Path | IO[bytes]) -> int | None:
-    """The shorter side of an image in px, from the file's header alone; None if it cannot be read."""
+def short_side(source: Source) -> int | None:
+    """The shorter side of an image in px, of a file from its header alone; None if it cannot be read."""
+    if isinstance(source, Image.Image):
+        return min(source.size)
     try:
         with _opened(source) as image:
             return min(image.size)

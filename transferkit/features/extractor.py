@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
@@ -157,6 +156,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
         tags.no_validation = True
+        tags.input_tags.two_d_array = False  # images, not rows of numbers
+        tags.input_tags.string = True  # paths
+        tags.transformer_tags.preserves_dtype = []  # features are float32 always
         return tags
 
     def _require_kinds(self) -> None:
@@ -192,9 +194,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def _runtime(self) -> Runtime:
-        """Where to compute; threads and other settings of the process stay as the caller has them."""
-        device = machine.choose_device(self.device)
-        return Runtime(device, machine.choose_precision(device, self.precision), torch.get_num_threads())
+        """Where to compute."""
+        return machine.as_found(self.device, self.precision)
 
     @property
     def _side_px(self) -> int:

@@ -8,6 +8,7 @@ import os
 import platform
 import random
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -59,6 +60,16 @@ def start(device: str = "auto", precision: str = "auto", threads: int | None = N
     if chosen_precision == "bf16" and not has_fast_bf16(chosen):
         notes.append("bf16 is computed without units for it here: right, but slower than fp32")
     return Runtime(chosen, chosen_precision, chosen_threads, tuple(notes))
+
+
+def as_found(device: str = "auto", precision: str = "auto") -> Runtime:
+    """Where to compute inside a program of others: its threads and the settings of its process stay as they are.
+
+    Raises:
+        TransferkitError: If the device asked for is not there.
+    """
+    chosen = choose_device(device)
+    return Runtime(chosen, choose_precision(chosen, precision), torch.get_num_threads())
 
 
 def thread_count(threads: int) -> str:
@@ -144,6 +155,19 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries that use the global state
     torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed everything inside; afterwards the generators of Python, NumPy and torch go on as if nothing had been."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        seed_everything(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
 
 
 def device_name(device: torch.device) -> str:

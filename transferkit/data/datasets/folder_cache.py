@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,7 @@ from pydantic import Field
 from transferkit.data.datasets.content_check import ContentCheck, check_of, is_sound, stamp
 from transferkit.data.datasets.folder_workers import Decoding, decode_into
 from transferkit.data.datasets.layout import File
-from transferkit.data.decoding import decode_many, short_side
+from transferkit.data.decoding import Source, decode_many, short_side
 from transferkit.data.images import Pixels, image_digest
 from transferkit.runtime import cached_files, folders
 from transferkit.runtime.console import Console
@@ -94,10 +94,10 @@ def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str, conso
     return Decoded(pixels, digests, dict(facts.unreadable))
 
 
-def automatic_size(images: Sequence[str | IO[bytes]]) -> int:
-    """The median short side of up to 1,000 evenly spaced files, at least 8 and at most 256 px."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), SAMPLED_FILES)).astype(int))
-    sides = [side for side in (short_side(images[index]) for index in chosen) if side is not None]
+def automatic_size(sources: Sequence[Source]) -> int:
+    """The median short side of up to 1,000 evenly spaced files or images, at least 8 and at most 256 px."""
+    chosen = np.unique(np.linspace(0, len(sources) - 1, min(len(sources), SAMPLED_FILES)).astype(int))
+    sides = [side for side in (short_side(sources[index]) for index in chosen) if side is not None]
     return int(np.clip(np.median(sides), SMALLEST_PX, LARGEST_PX)) if sides else SMALLEST_PX
 
 

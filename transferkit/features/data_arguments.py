@@ -1,0 +1,199 @@
+"""Data given in Python instead of by name: kept as a file in the cache, so that a run's recipe can read them again."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from transferkit.data.datasets.folder_cache import automatic_size
+from transferkit.data.datasets.table_layout import LABEL_NAMES, PATH_NAMES
+from transferkit.data.images import Images, Pixels
+from transferkit.features.pictures import ImageFiles, as_pictures
+from transferkit.runtime import cached_files
+from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.files import write_atomically
+from transferkit.runtime.machine import cache_folder
+
+EXPECTED = (
+    "Expected a data set's name, folder:PATH, (images, labels), Images, a torch Dataset of (image, label), or a table "
+    "with the columns path and label"
+)
+EXACT = 1e-3  # of a grey level: a float image that ToTensor made of uint8 is that far from a whole one at most
+
+
+def as_named(data: Any) -> str:
+    """What `--data` would be called: a name as it is, everything else as the file in the cache that now holds it.
+
+    The file is named by its content, so the same images give the same recipe.
+
+    Raises:
+        TransferkitError: If this is no data, or images and labels do not go together; in one sentence.
+    """
+    if isinstance(data, str):
+        return data
+    if isinstance(data, os.PathLike):
+        return f"folder:{os.fspath(data)}"
+    if isinstance(data, Images):
+        return _kept_arrays(data.pixels, np.array(data.class_names)[data.require_labels()], data.groups)
+    if hasattr(data, "columns"):
+        return _kept_table(data)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return _kept_pair(*data)
+    is_plain = isinstance(data, np.ndarray | Tensor | tuple | list | Mapping)
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not is_plain:
+        return _kept_pair(*_items(data))
+    raise TransferkitError(f"data is {_in_words(data)}. {EXPECTED}.")
+
+
+def storage_px(images: Any, resize: str) -> int:
+    """At which side files and PIL images are kept: their median short side, at most 256 px, as of a folder."""
+    pictures = as_pictures(images, 8, resize)
+    return automatic_size(pictures.sources) if isinstance(pictures, ImageFiles) else min(pictures.size_px)
+
+
+def pixels_of(images: Any, side_px: int, resize: str) -> Pixels:
+    """(N, 3, H, W) uint8 of images of many kinds; files and PIL images become squares of this side."""
+    pictures = as_pictures(images, side_px, resize)
+    return pictures.pixels if isinstance(pictures, Images) else pictures.take(np.arange(len(pictures)))
+
+
+# ---------------------------------------------------------------------------------------------------------- the kinds
+
+
+def _kept_pair(images: Any, labels: Any) -> str:
+    """Images and their labels: paths as a table, everything else as arrays."""
+    named = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    if named.ndim != 1 or len(named) != _count(images):
+        raise TransferkitError(
+            f"data holds {_count(images):,} images and labels of shape {named.shape}. Expected one label per image, "
+            f"({_count(images)},)."
+        )
+    if _are_paths(images):
+        return _kept_rows(
+            [{"path": _absolute(path), "label": str(label)} for path, label in zip(images, named, strict=True)]
+        )
+    return _kept_arrays(pixels_of(images, storage_px(images, "squash"), "squash"), named, None)
+
+
+def _count(images: Any) -> int:
+    if not hasattr(images, "__len__"):
+        raise TransferkitError(f"The images of data are {_in_words(images)}. {EXPECTED}.")
+    return len(images)
+
+
+def _are_paths(images: Any) -> bool:
+    is_array = isinstance(images, np.ndarray) and images.dtype.kind not in "OU"
+    return not is_array and len(images) > 0 and all(isinstance(image, str | os.PathLike) for image in images)
+
+
+def _items(data: Any) -> tuple[list[Any], list[Any]]:
+    """The images and labels of a torch Dataset, in order; labels by the names in its `classes` where it has them."""
+    items = [data[index] for index in range(len(data))]
+    if not items or not all(isinstance(item, tuple | list) and len(item) == 2 for item in items):
+        raise TransferkitError(f"data is {_in_words(data)} whose items are no (image, label). {EXPECTED}.")
+    names = getattr(data, "classes", None)
+    labels = [label.item() if isinstance(label, Tensor) else label for _, label in items]
+    return [_as_image(image) for image, _ in items], [names[label] for label in labels] if names else labels
+
+
+def _as_image(image: Any) -> Any:
+    """A PIL image or a path as it is; (3, H, W) or (H, W, 3) as uint8, also where `ToTensor` made floats of it.
+
+    Raises:
+        TransferkitError: If floats are no 255ths: normalised images are no images any more.
+    """
+    if not isinstance(image, Tensor | np.ndarray):
+        return image
+    array = np.asarray(image)
+    if array.dtype.kind != "f":
+        return array
+    levels = 255.0 * array
+    if (
+        levels.min(initial=0) < 0
+        or levels.max(initial=0) > 255
+        or np.abs(levels - np.round(levels)).max(initial=0) > EXACT
+    ):
+        raise TransferkitError(
+            "data gives float images that are not uint8 divided by 255. Leave Normalize and random augmentation out of "
+            "its transform: transferkit prepares images itself, as the weights want them."
+        )
+    return np.round(levels).astype(np.uint8)
+
+
+def _kept_table(table: Any) -> str:
+    """A table of pandas or polars with a path and a label for each image, and perhaps split and group."""
+    columns = [str(name) for name in table.columns]
+    chosen = {
+        "path": next((name for name in PATH_NAMES if name in columns), ""),
+        "label": next((name for name in LABEL_NAMES if name in columns), ""),
+    }
+    chosen |= {name: name for name in ("split", "group") if name in columns}
+    if not chosen["path"] or not chosen["label"]:
+        raise TransferkitError(f"data is a table with the columns {quoted(', '.join(columns))}. {EXPECTED}.")
+    values = {name: [str(value) for value in table[column]] for name, column in chosen.items()}
+    values["path"] = [_absolute(path) for path in values["path"]]
+    return _kept_rows([dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)])
+
+
+def _absolute(path: Any) -> str:
+    return str(Path(os.fspath(path)).expanduser().absolute())
+
+
+def _in_words(value: Any) -> str:
+    """What came: a number or a text as it is, of everything else the kind; an array is never printed."""
+    if isinstance(value, int | float | str):
+        return quoted(value)
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + (f" of shape {tuple(shape)} without labels" if shape is not None else "")
+
+
+# ---------------------------------------------------------------------------------------------------------- the files
+
+
+def _kept_arrays(pixels: Pixels, labels: npt.NDArray[Any], groups: Sequence[str] | None) -> str:
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "images": pixels,
+        "labels": labels.astype(str) if labels.dtype.kind in "OU" else labels,
+    }
+    if groups is not None:
+        arrays["groups"] = np.array(groups)
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    path = _place(digest.hexdigest(), ".npz")
+    if not path.exists():
+        cached_files.will_write(path)
+        write_atomically(path, lambda temporary: _save(temporary, arrays))
+    return f"arrays:{path}"
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    with path.open("wb") as file:  # given a name, NumPy would add its ending
+        np.savez(file, **arrays)
+
+
+def _kept_rows(rows: Sequence[dict[str, str]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    content = text.getvalue().encode()
+    path = _place(hashlib.sha256(content).hexdigest(), ".csv")
+    if not path.exists():
+        cached_files.will_write(path)
+        write_atomically(path, lambda temporary: temporary.write_bytes(content))
+    return f"folder:{path}"
+
+
+def _place(digest: str, ending: str) -> Path:
+    return cache_folder() / "datasets" / f"from-python-{digest[:16]}{ending}"
