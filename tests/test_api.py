@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import transferkit
-from transferkit import api
+from transferkit import api, report
 from transferkit.estimates import announcement
 from transferkit.recipe import Study
 from transferkit.runtime.errors import TransferkitError
@@ -25,15 +25,16 @@ def test_every_method_is_called_alike() -> None:
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_python_tells_what_the_command_line_tells_before_a_run(
+def test_python_tells_what_the_command_line_tells_before_and_after_a_run(
     quiet: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(announcement, "of_long_run", lambda recipe: f"Estimate: {recipe.backbone.name}")
     monkeypatch.setattr(api, "run", lambda *_, **__: None)
+    monkeypatch.setattr(report, "verdict", lambda _: "its verdict")
 
     transferkit.scratch("resnet20", "digits", quiet=quiet)
 
-    assert capsys.readouterr().err == ("" if quiet else "Estimate: resnet20\n")
+    assert capsys.readouterr().err == ("" if quiet else "Estimate: resnet20\nits verdict\n")
 
 
 @pytest.mark.parametrize("name", ["finetune", "probe", "scratch"])
@@ -49,7 +50,7 @@ def test_an_unknown_key_names_the_method_it_was_given_to(name: str) -> None:
             lambda: transferkit.scratch("resnet20", "digits", out=5),
             "transferkit.scratch: out is 5. Expected Path | str",
         ),
-        (lambda: transferkit.finetune("resnet20", 5), "transferkit.finetune: data is 5. Expected str."),
+        (lambda: transferkit.finetune("resnet20", 5), "data is 5. Expected a data set's name, folder:PATH"),
         (lambda: transferkit.probe("resnet20", overwrite="no"), "transferkit.probe: overwrite is 'no'. Expected bool."),
         (lambda: transferkit.rank(5), "transferkit.rank: backbones is 5. Expected a list of names"),
         (lambda: transferkit.rank(["resnet20"], weights=[5]), "transferkit.rank: weights is [5]. Expected str"),

@@ -26,7 +26,7 @@ P = ParamSpec("P")
 @typed
 def finetune(
     backbone: str,
-    data: str = "cifar10",
+    data: Any = "cifar10",
     *,
     out: Path | str | None = None,
     overwrite: bool = False,
@@ -38,7 +38,9 @@ def finetune(
 
     Args:
         backbone: Such as `resnet18` or `timm/vit_tiny_patch16_224`.
-        data: A data set's name, or `folder:PATH`.
+        data: A data set's name, `folder:PATH`, or images of your program: `(images, labels)`, `Images`, a torch Dataset
+            of (image, label), a table with the columns path and label. These are kept as a file in the cache, which the
+            recipe names.
         out: The run's folder; default runs/<recipe>-<hash>.
         overwrite: Replace a finished run in that folder.
         resume: Continue an unfinished run in that folder.
@@ -296,7 +298,7 @@ def _run_study(
 def _run(
     method: str,
     backbone: str,
-    data: str = "cifar10",
+    data: Any = "cifar10",
     *,
     out: Path | str | None = None,
     overwrite: bool = False,
@@ -304,10 +306,16 @@ def _run(
     quiet: bool = False,
     **options: Any,
 ) -> Run:
-    recipe = from_options(method, backbone, data, options, ())
+    from transferkit import report
+    from transferkit.features.data_arguments import as_named
+
+    recipe = from_options(method, backbone, as_named(data), options, ())
     console, command = Console(quiet=quiet), f"transferkit.{method}(...)"
     estimates.before_run(recipe, console)
-    return run(recipe, _path(out), overwrite=overwrite, resume=resume, console=console, command=command)
+    finished = run(recipe, _path(out), overwrite=overwrite, resume=resume, console=console, command=command)
+    if not quiet:
+        console.show(report.verdict(finished))
+    return finished
 
 
 def _path(out: Path | str | None) -> Path | None:
