@@ -91,6 +91,9 @@ def run_recipe(
     from transferkit.models.backbones import card
 
     card(recipe.backbone.name)  # an unknown one is told before torch is loaded
+    if recipe.data.folds and recipe.data.fold is None:
+        run_folds(recipe, out, overwrite, as_json)
+        return
     with working(lambda: resume_advice(out or recipe.default_folder)) as console:
         from transferkit import estimates, report
         from transferkit import run as story
@@ -102,12 +105,29 @@ def run_recipe(
         print_json(summary(run))
 
 
+def run_folds(recipe: recipes.Recipe, out: Path | None, overwrite: bool, as_json: bool) -> None:
+    """Carry out a recipe once per fold, and show one verdict over all labelled images."""
+    with working("Stopped. Folds that came to an end are kept; the same command goes on with the others.") as console:
+        from transferkit import estimates
+        from transferkit.studies.folds.cross_validation import cross_validate
+
+        estimates.before_run(recipe, console)
+        result = cross_validate(recipe, out, overwrite=overwrite, console=console, command=command_line())
+    for line in result.lines():
+        console.line(line)
+    console.line(f"Table: {(out or recipe.default_folder) / 'report.md'}")
+    if as_json:
+        print_json(result)
+
+
 def print_estimate(recipe: recipes.Recipe, as_json: bool) -> None:
     """The recipe, its data and what it would cost, for --dry-run."""
     from transferkit import estimates
 
     estimates.require_weights(recipe)
-    print_dry_run(recipe, estimates.inputs_in_words([recipe]), estimates.estimate(recipe), as_json)
+    folds = recipe.data.folds if recipe.data.fold is None else None
+    times = f" {folds} times, once per fold." if folds else ""
+    print_dry_run(recipe, estimates.inputs_in_words([recipe]), f"{estimates.estimate(recipe)}{times}", as_json)
 
 
 def resume_advice(folder: Path) -> str:

@@ -14,7 +14,9 @@ from transferkit.training import defaults
 def outline(data: DataSettings) -> tuple[int, int, int]:
     """Labelled images (train and val), test images and the side in px, without decoding or downloading."""
     known, limit = datasets.outline(data), data.limit_per_class
-    return (min(known.labelled, limit * known.classes) if limit else known.labelled), known.tested, known.px
+    labelled = min(known.labelled, limit * known.classes) if limit else known.labelled
+    held_out = labelled // data.folds if data.folds else 0
+    return labelled - held_out, held_out or known.tested, known.px
 
 
 def inputs_in_words(recipes: Iterable[Recipe]) -> list[str]:

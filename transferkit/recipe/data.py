@@ -55,6 +55,13 @@ class DataSettings(RecipePart):
     subset_seed: int | None = Field(
         None, ge=0, lt=SEEDS, description="Seed of the limit and of val alone; default: split_seed."
     )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=100,
+        description="Cross-validate: so many runs, each tested on another part of the labelled images.",
+    )
+    fold: int | None = Field(None, ge=1, le=100, description="With folds: only the run that this one is held out of.")
 
     @property
     def own_files(self) -> Path | None:

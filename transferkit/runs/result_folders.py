@@ -38,6 +38,7 @@ class Kind:
 
 STUDY = Kind("study", "this", "comparison.json")
 COMPARISON = Kind("comparison", "a", "comparison.json")
+FOLDS = Kind("cross-validation", "this", "folds.json", "report.md")
 RANKING = Kind("ranking", "this", "ranking.json")
 LIMITS = Kind("limits report", "a", "limits.json", "limits.html")
 LIMITS_COMPARISON = Kind("comparison of limits", "a", "limits-comparison.json", "limits-comparison.html")
@@ -46,7 +47,11 @@ GRADIENT_FLOW = Kind("measurement", "a", "gradient-flow.json")
 
 @contextmanager
 def claim(
-    folder: Path, kind: Kind, *, overwrite: bool, content: recipes.Study | recipes.RankingRecipe | None = None
+    folder: Path,
+    kind: Kind,
+    *,
+    overwrite: bool,
+    content: recipes.Recipe | recipes.Study | recipes.RankingRecipe | None = None,
 ) -> Iterator[None]:
     """Check that results may be written to a folder; inside, this process alone works there. See `require_free`."""
     require_free(folder, kind, overwrite=overwrite, content=content)
@@ -66,7 +71,11 @@ def hold(folder: Path, kind: Kind) -> AbstractContextManager[None]:
 
 
 def require_free(
-    folder: Path, kind: Kind, *, overwrite: bool, content: recipes.Study | recipes.RankingRecipe | None = None
+    folder: Path,
+    kind: Kind,
+    *,
+    overwrite: bool,
+    content: recipes.Recipe | recipes.Study | recipes.RankingRecipe | None = None,
 ) -> None:
     """Check that results may be written to a folder; nothing is changed yet.
 

@@ -48,7 +48,9 @@ def load(settings: DataSettings, console: Console) -> Splits:
     Raises:
         TransferkitError: If the data are missing, unreadable or unfit to train a classifier on.
     """
-    splits: Splits = _module(settings).load(settings, console)
+    from transferkit.data.datasets.fold import with_fold_as_test  # images, which a listing of data sets does without
+
+    splits: Splits = with_fold_as_test(_module(settings).load(settings, console), settings)
     for note in splits.notes:
         console.line(note)
     return splits.named(str(settings.own_files.resolve()) if settings.own_files else settings.name)
