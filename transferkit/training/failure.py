@@ -6,16 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from transferkit.models.description import describe
+from transferkit.models.stored_model import StoredModel
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import write_tensors
+from transferkit.runtime.machine import Precision
 from transferkit.runtime.records import as_json
 from transferkit.training.checkpoint import Training
 from transferkit.training.resolved import ResolvedTraining
@@ -95,6 +96,30 @@ def read_later(value: Tensor) -> Callable[[], float]:
     return wait
 
 
+@dataclass(frozen=True)
+class FailedStepFacts:
+    """What failed-step.safetensors tells beside its tensors.
+
+    Attributes:
+        step: Counted from 1 over the whole training; likewise `epoch`.
+        quantity: What was not finite: `loss` or `gradient`.
+        value: What it was, as text, because JSON has no NaN.
+        lr: Largest rate of the step.
+        model: The network; of its backbone the name alone, because recipe.yaml beside it has the rest.
+    """
+
+    step: int
+    epoch: int
+    quantity: str
+    value: str
+    precision: Precision
+    device: str
+    lr: float
+    frozen: tuple[str, ...]
+    batchnorm_frozen: bool
+    model: StoredModel
+
+
 def keep(failed: FailedStep, training: Training, context: Context) -> MachineError:
     """Write the failed step into the job's folder, if it has one, and say what happened and what to do."""
     message = f"The {failed.quantity} became {failed.value} at step {training.step + 1}. {REMEDIES}"
@@ -113,19 +138,19 @@ def _write(path: Path, failed: FailedStep, training: Training, context: Context)
     tensors |= {f"batch.{name}": getattr(failed, name) for name in ("images", "labels")}
     tensors |= {"loss_weights": training.loss_weights} if training.loss_weights is not None else {}
     tensors |= {f"random.{device}": state for device, state in failed.random.items()}
-    facts: dict[str, Any] = {
-        "step": training.step + 1,
-        "epoch": training.epochs + 1,
-        "quantity": failed.quantity,
-        "value": str(failed.value),  # JSON has no NaN
-        "precision": context.runtime.precision,
-        "device": context.runtime.device.type,
-        "lr": max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
-        "frozen": classifier.frozen,
-        "batchnorm_frozen": classifier.batchnorm_frozen,
-        "model": as_json(describe(classifier, BackboneSettings(name=classifier.backbone, weights="none"))),
-    }
-    write_tensors(path, tensors, facts)
+    facts = FailedStepFacts(
+        training.step + 1,
+        training.epochs + 1,
+        failed.quantity,
+        str(failed.value),
+        context.runtime.precision,
+        context.runtime.device.type,
+        lr=max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
+        frozen=tuple(classifier.frozen),
+        batchnorm_frozen=classifier.batchnorm_frozen,
+        model=describe(classifier, BackboneSettings(name=classifier.backbone, weights="none")),
+    )
+    write_tensors(path, tensors, as_json(facts))
 
 
 def require_finite(loss: float, norm: Tensor, batch: tuple[Tensor, Tensor], random: dict[str, Tensor]) -> None:

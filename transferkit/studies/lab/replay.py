@@ -14,14 +14,13 @@ from torch import Tensor
 
 from transferkit.features.hooks import hooked
 from transferkit.models.classifier import Classifier
-from transferkit.models.stored_model import StoredModel
 from transferkit.runs.run_directory import Run
 from transferkit.runs.stored_classifier import rebuild_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
 from transferkit.runtime.records import from_json
-from transferkit.training.failure import FAILED_STEP, set_random_state
+from transferkit.training.failure import FAILED_STEP, FailedStepFacts, set_random_state
 from transferkit.training.resolved import Mixing
 from transferkit.training.step_loss import StepLoss
 
@@ -108,15 +107,24 @@ def replay(folder: Path | str, device: str = "auto") -> Replay:
             f"{run.path} holds no failed step ({FAILED_STEP}). A run of finetune or scratch leaves one there when a "
             "loss or gradient is not finite."
         )
-    tensors, facts = read_tensors(path)
-    runtime = machine.start(device, facts["precision"], run.recipe.threads)
-    order = sorted(PRECISIONS, key=lambda precision: precision != facts["precision"])
+    tensors, metadata = read_tensors(path)
+    facts = from_json(metadata, FailedStepFacts, str(path))
+    runtime = machine.start(device, facts.precision, run.recipe.threads)
+    order = sorted(PRECISIONS, key=lambda precision: precision != facts.precision)
     passes = [_pass(run, tensors, facts, replace(runtime, precision=precision)) for precision in order]
-    known = {key: facts[key] for key in ("step", "epoch", "quantity", "precision", "lr")}
-    return Replay(**known, value=float(facts["value"]), images=len(tensors["batch.labels"]), passes=tuple(passes))
+    return Replay(
+        facts.step,
+        facts.epoch,
+        facts.quantity,
+        float(facts.value),
+        facts.precision,
+        facts.lr,
+        images=len(tensors["batch.labels"]),
+        passes=tuple(passes),
+    )
 
 
-def _pass(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], runtime: machine.Runtime) -> Pass:
+def _pass(run: Run, tensors: Mapping[str, Tensor], facts: FailedStepFacts, runtime: machine.Runtime) -> Pass:
     classifier = _classifier(run, tensors, facts)
     classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = {name: _largest(value) for name, value in classifier.named_parameters()}
@@ -147,13 +155,13 @@ def _batch_size(run: Run, num_images: int) -> int:
     return (training.batch_size if training else None) or num_images
 
 
-def _classifier(run: Run, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Classifier:
+def _classifier(run: Run, tensors: Mapping[str, Tensor], facts: FailedStepFacts) -> Classifier:
     """With the weights before the step, in train mode, with the stages frozen that were."""
-    model = replace(from_json(facts["model"], StoredModel, FAILED_STEP), backbone=run.recipe.backbone)
+    model = replace(facts.model, backbone=run.recipe.backbone)
     own = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     classifier = rebuild_classifier(model, own, run.path.resolve().name)
-    classifier.batchnorm_frozen = facts["batchnorm_frozen"]
-    classifier.freeze(facts["frozen"])
+    classifier.batchnorm_frozen = facts.batchnorm_frozen
+    classifier.freeze(facts.frozen)
     return classifier.train()
 
 
