@@ -28,7 +28,12 @@ FLOORS = [  # from the top; a room may import rooms of lower floors only, or of 
 SLICES = {"compare", "folds", "rank", "limits", "labels", "lab"}  # of studies: each answers one question, alone
 
 INNER_FLOORS = {  # of the large rooms, from the top; a module may import modules of lower floors of its room only
-    "data": ["corruptions datasets", "batches decoding duplicates mirroring", "augmentation images", "groups"],
+    "data": [
+        "augmented_examples corruptions datasets",
+        "batches decoding duplicates mirroring",
+        "augmentation images",
+        "groups",
+    ],
     "features": [
         "extraction caches",
         "extractor cached_outputs stored_answers data_arguments",

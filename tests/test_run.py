@@ -66,6 +66,7 @@ def test_a_run_leaves_its_files_and_no_temporary_ones(finished: Run) -> None:
         "bank.safetensors",
         "test.safetensors",
         "thumbnails.safetensors",
+        "augmented.safetensors",
         "explanations.safetensors",
         "map.safetensors",
     }

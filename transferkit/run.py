@@ -9,6 +9,8 @@ from pathlib import Path
 
 from transferkit import report
 from transferkit.data import datasets
+from transferkit.data.augmented_examples import augmented_examples
+from transferkit.data.batches import ShiftAndFlip
 from transferkit.data.images import Images, SealedImages, Splits
 from transferkit.features.cached_outputs import outputs_of
 from transferkit.features.engine import memory_notes
@@ -99,6 +101,7 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     if explained:
         extras.attempt("file of explanations", lambda: explained.save(run.explanations_path))
     extras.attempt("pictures of test images", lambda: save_thumbnails(run, test_images, test))
+    extras.attempt("augmented examples", lambda: save_augmented(run, recipe, splits.train))
     clock.lap("explain")
 
     run.write_environment(machine.environment(runtime))
@@ -161,6 +164,13 @@ def save_thumbnails(run: Run, test_images: Images, test: Outputs) -> None:
     """Keep small pictures of the test images that the report shows."""
     chosen = thumbnail_choice(test)
     run.write_thumbnails(chosen, thumbnails(test_images, chosen))
+
+
+def save_augmented(run: Run, recipe: Recipe, train: Images) -> None:
+    """Keep some training images with augmented copies, where the method makes any."""
+    if (training := recipe.method.training) is not None:
+        moves = ShiftAndFlip(training.shift or 0.0, bool(training.flip))
+        run.write_augmented(augmented_examples(train, moves, training.augment, recipe.seed))
 
 
 def save_model(

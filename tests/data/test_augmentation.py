@@ -16,7 +16,8 @@ from torchvision.transforms.v2 import functional as reference
 
 from transferkit.data.augmentation import Draws, augment, colour, detail, geometry, levels, policies
 from transferkit.data.augmentation.levels import as_uint8
-from transferkit.data.batches import TrainingBatches
+from transferkit.data.augmented_examples import augmented_examples
+from transferkit.data.batches import ShiftAndFlip, TrainingBatches
 from transferkit.data.images import Images
 from transferkit.recipe import Recipe, from_options
 from transferkit.recipe.augmentation import AUGMENTATIONS, POLICIES
@@ -354,6 +355,24 @@ def test_a_function_of_ones_own_gets_the_uint8_batch() -> None:
 def test_a_function_of_ones_own_that_gives_something_else_is_told(function: Any, message: str) -> None:
     with pytest.raises(TransferkitError, match=message):
         augment(pictures(2, 8), function, draws(2))
+
+
+def test_examples_are_the_image_and_seven_copies_in_rows() -> None:
+    images = numbered(9)
+
+    sheet = augmented_examples(images, ShiftAndFlip(0.0, flip=False), {"vertical_flip": 1.0}, seed=0)
+
+    assert sheet.shape == (3, 4 * 8 + 3 * 2, 8 * 8 + 7 * 2)
+    third = images.pixels[5]  # of places 0, 2, 5 and 8
+    assert np.array_equal(sheet[:, 20:28, :8], third)
+    assert np.array_equal(sheet[:, 20:28, 70:78], third[:, ::-1])
+    assert (sheet[:, 8:10] == 255).all()
+
+
+def test_the_pictures_of_a_sheet_are_small() -> None:
+    images = Images.from_pixels(np.full((2, 3, 100, 200), 7, np.uint8), np.zeros(2, np.int64), ["a"])
+
+    assert augmented_examples(images, ShiftAndFlip(), {}, seed=0).shape == (3, 2 * 32 + 2, 8 * 64 + 7 * 2)
 
 
 # ---- the key ----

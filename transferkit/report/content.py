@@ -45,6 +45,7 @@ class Content:
         history: Every epoch, the start as epoch 0; empty where missing.
         test: The stored outputs of the test set.
         thumbnails: Pictures (3, h, w) by position in the test outputs.
+        augmented: Training images and augmented copies as one picture (3, h, w); None where there are none.
         explanations: Nearest training images and class-activation maps of the images listed one by one.
         feature_map: Places of some test images in the plane.
         labels: Likely label errors and duplicates; None where nobody looked for them.
@@ -62,6 +63,7 @@ class Content:
     history: History
     test: Outputs | None
     thumbnails: dict[int, npt.NDArray[np.uint8]]
+    augmented: npt.NDArray[np.uint8] | None
     explanations: Explanations | None
     feature_map: FeatureMap | None
     labels: LabelCheck | None
@@ -151,6 +153,7 @@ def gather(run: Run) -> Content:
         history=history,
         test=read("outputs", lambda: run.outputs("test"), None),
         thumbnails=thumbnails,
+        augmented=read("augmented examples", run.augmented, None),
         explanations=read("explanations", lambda: Explanations.load(run.explanations_path), None),
         labels=labels,
         label_pictures=read("label pictures", run.label_pictures, {}) if labels else {},

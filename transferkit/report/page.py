@@ -24,7 +24,7 @@ from transferkit.report import number_words as words
 from transferkit.report.content import Content
 from transferkit.report.headline import explanation, headline
 from transferkit.report.image_explanations import explained, explained_words
-from transferkit.report.inline_images import data_uris
+from transferkit.report.inline_images import data_uri, data_uris
 from transferkit.report.label_errors import label_section
 from transferkit.report.svg_feature_map import map_svg, map_words
 from transferkit.report.svg_whiskers import difference_whisker, whisker
@@ -82,6 +82,7 @@ def page(content: Content) -> str:
         sampled=len(pictures) < (scores.n if scores else 0),
         labelled=label_section(content),
         curves=drawings(content),
+        augmented=data_uri(content.augmented) if content.augmented is not None else "",
         layers=layer_section(content),
         neighbour_counts=sentences.neighbours_in_words(content),
         start_hint=start_hint(content),

@@ -56,7 +56,7 @@ RUN_FILES = (
     "labels.json",
     "labels.csv",
 )  # of a run from a version without manifests, like those below
-OUTPUT_FILES = ("val", "test", "bank", "thumbnails", "explanations", "map", "label_pictures")
+OUTPUT_FILES = ("val", "test", "bank", "thumbnails", "explanations", "map", "label_pictures", "augmented")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Run:
 
     Files: recipe.yaml (resolved), model.safetensors and model.json, history.jsonl (one line per epoch, the
     start as epoch 0), outputs/<set>.safetensors (val, test, bank), outputs/thumbnails.safetensors,
-    outputs/explanations.safetensors, facts.json, evaluation.json, environment.json, report.html, report.md,
+    outputs/augmented.safetensors, outputs/explanations.safetensors,
+    facts.json, evaluation.json, environment.json, report.html, report.md,
     confusion.csv; checkpoint.safetensors only while training is unfinished, failed-step.safetensors only
     where it stopped at a loss that is not finite.
     """
@@ -174,6 +175,15 @@ class Run:
     def write_thumbnails(self, indices: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8]) -> None:
         """Keep pictures (M, 3, h, w) of the test images at `indices`."""
         write_arrays(self.path / "outputs" / "thumbnails.safetensors", {"indices": indices, "pixels": pixels})
+
+    def augmented(self) -> npt.NDArray[np.uint8] | None:
+        """A sheet (3, h, w) of training images and augmented copies; None where training took no steps."""
+        path = self.path / "outputs" / "augmented.safetensors"
+        return read_arrays(path)[0]["pixels"] if path.exists() else None
+
+    def write_augmented(self, sheet: npt.NDArray[np.uint8]) -> None:
+        """Keep that sheet."""
+        write_arrays(self.path / "outputs" / "augmented.safetensors", {"pixels": sheet})
 
     def save_outputs(self, outputs: Mapping[str, Outputs | None]) -> None:
         """Keep the outputs of each image set that there is."""
