@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from transferkit.deploy.export import export
     from transferkit.deploy.export.mask_rcnn import mask_rcnn
     from transferkit.deploy.prediction import load
+    from transferkit.deploy.prediction_table import PredictionTable
+    from transferkit.deploy.trained_run import TrainedRun
     from transferkit.features.extractor import FeatureExtractor
     from transferkit.metrics.history import History
     from transferkit.metrics.outputs import Outputs
@@ -43,11 +45,13 @@ _PLACES = {
     "LimitsComparison": "studies.limits.comparison_results",
     "LimitsReport": "studies.limits.report",
     "Outputs": "metrics.outputs",
+    "PredictionTable": "deploy.prediction_table",
     "Ranking": "studies.rank.results",
     "Recipe": "recipe",
     "ResolvedTraining": "training.resolved",
     "Run": "runs.run_directory",
     "Splits": "data.images",
+    "TrainedRun": "deploy.trained_run",
     "TransferClassifier": "transfer_classifier",
     "TransferkitError": "runtime.errors",
     "compare": "api",
@@ -76,11 +80,13 @@ __all__ = [
     "LimitsComparison",
     "LimitsReport",
     "Outputs",
+    "PredictionTable",
     "Ranking",
     "Recipe",
     "ResolvedTraining",
     "Run",
     "Splits",
+    "TrainedRun",
     "TransferClassifier",
     "TransferkitError",
     "compare",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ParamSpec
 
 from transferkit import estimates
+from transferkit.deploy.trained_run import TrainedRun
 from transferkit.recipe import Study, from_options, ranking_from_options
 from transferkit.run import run
 from transferkit.runs.label_check import LabelCheck
@@ -33,7 +34,7 @@ def finetune(
     resume: bool = False,
     quiet: bool = False,
     **options: Any,
-) -> Run:
+) -> TrainedRun:
     """Fine-tune a pretrained backbone; the run as `transferkit finetune BACKBONE --data DATA ...` leaves it.
 
     Args:
@@ -53,26 +54,26 @@ def finetune(
     return _run("finetune", backbone, data, out=out, overwrite=overwrite, resume=resume, quiet=quiet, **options)
 
 
-def _like(other: Callable[P, Run]) -> Callable[[Callable[..., Run]], Callable[P, Run]]:
+def _like(other: Callable[P, TrainedRun]) -> Callable[[Callable[..., TrainedRun]], Callable[P, TrainedRun]]:
     """Give a function the signature of another one, for people, editors and type checkers."""
 
-    def add(function: Callable[..., Run]) -> Callable[P, Run]:
+    def add(function: Callable[..., TrainedRun]) -> Callable[P, TrainedRun]:
         for name in ("__signature__", "__annotations__"):
             setattr(function, name, signature(other) if name == "__signature__" else other.__annotations__)
-        checked: Callable[P, Run] = typed(function)
+        checked: Callable[P, TrainedRun] = typed(function)
         return checked
 
     return add
 
 
 @_like(finetune)
-def probe(*arguments: Any, **options: Any) -> Run:
+def probe(*arguments: Any, **options: Any) -> TrainedRun:
     """Fit a linear probe on a frozen backbone; arguments as for `finetune`."""
     return _run("probe", *arguments, **options)
 
 
 @_like(finetune)
-def scratch(*arguments: Any, **options: Any) -> Run:
+def scratch(*arguments: Any, **options: Any) -> TrainedRun:
     """Train the same network from random weights; arguments as for `finetune`."""
     return _run("scratch", *arguments, **options)
 
@@ -117,7 +118,7 @@ def rank(
 
 @typed
 def limits(
-    *runs: Run | Path | str,
+    *runs: TrainedRun | Run | Path | str,
     ood: Path | str | Sequence[Path | str] = (),
     shift: Path | str | Sequence[Path | str] = (),
     out: Path | str | None = None,
@@ -168,7 +169,9 @@ def limits(
 
 
 @typed
-def labels(run: Run | Path | str, *, limit: int | None = None, quiet: bool = False, device: str = "auto") -> LabelCheck:
+def labels(
+    run: TrainedRun | Run | Path | str, *, limit: int | None = None, quiet: bool = False, device: str = "auto"
+) -> LabelCheck:
     """Find likely label errors, and test images that are also in train, as `transferkit labels RUN` does.
 
     Opens the test set once more; nothing is chosen by it. The run's page is built again with what was found.
@@ -305,7 +308,7 @@ def _run(
     resume: bool = False,
     quiet: bool = False,
     **options: Any,
-) -> Run:
+) -> TrainedRun:
     from transferkit import report
     from transferkit.features.data_arguments import as_named
 
@@ -315,7 +318,7 @@ def _run(
     finished = run(recipe, _path(out), overwrite=overwrite, resume=resume, console=console, command=command)
     if not quiet:
         console.show(report.verdict(finished))
-    return finished
+    return TrainedRun(finished)
 
 
 def _path(out: Path | str | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -171,7 +172,7 @@ def no_threshold(model: Model) -> str:
     return model.rejection.score_words
 
 
-def load(run: Run | Path | str, device: str = "auto") -> Model:
+def load(run: Run | os.PathLike[str] | str, device: str = "auto") -> Model:
     """The model of a finished run, from its folder or from what `finetune`, `probe` or `scratch` returned.
 
     It computes in the precision in which its thresholds were made.

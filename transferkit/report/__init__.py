@@ -66,6 +66,14 @@ def first_sentence(run: Run) -> str:
     return headline(gather(run))
 
 
+def summary(run: Run) -> str:
+    """Headline, tiles, confusion matrix and a link to the page as HTML, for notebooks."""
+    from transferkit.report.content import gather
+    from transferkit.report.page import summary as page_summary
+
+    return page_summary(gather(run), str(run.path / "report.html"))
+
+
 def figure(run: Run, name: str, path: Path) -> None:
     """Draw one figure of a run for a paper, as .pdf, .svg or .png."""
     from transferkit.report.matplotlib_figures import figure as draw

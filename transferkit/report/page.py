@@ -98,6 +98,23 @@ def page(content: Content) -> str:
     )
 
 
+def summary(content: Content, address: str) -> str:
+    """Headline, tiles and confusion matrix in a frame, and below it a link to the page at `address`, for notebooks."""
+    scores = content.scores
+    matrix = svg_confusion_matrix.confusion_svg(content.confusion, content.class_names) if scores else ""
+    page = rendered(
+        FOLDER / "summary.html.jinja",
+        content=content,
+        headline=headline(content),
+        scores=scores,
+        facts=content.facts,
+        opened=opened(content),
+        matrix=matrix,
+        **confidence_section(content),
+    )
+    return framed(page) + Markup('<p><a href="{}" target="_blank">{}</a></p>').format(address, address)
+
+
 def rendered(template: Path, extra_style: Path | None = None, **values: Any) -> str:
     """A template of this folder, filled, with the style sheet and the script inside and a policy that admits these."""
     style, script = (Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))

@@ -230,7 +230,7 @@ class Run:
         write_text(self.path / "recipe.yaml", header + recipes.dump(recipe))
 
 
-def open_run(path: Path | str | Run) -> Run:
+def open_run(path: os.PathLike[str] | str | Run) -> Run:
     """A finished run, from its folder or from what `finetune`, `probe` or `scratch` returned.
 
     Raises:

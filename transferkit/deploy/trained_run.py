@@ -1,0 +1,114 @@
+"""A finished run in Python and in notebooks: its headline, its numbers, its page and its model."""
+
+from __future__ import annotations
+
+import webbrowser
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit import report
+from transferkit.deploy.prediction import Model, load
+from transferkit.deploy.prediction_table import PredictionTable, picture_names
+from transferkit.metrics.history import History
+from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.results import Evaluation
+from transferkit.metrics.statistics import Bounds
+from transferkit.recipe import Recipe
+from transferkit.runs.facts import RunFacts
+from transferkit.runs.run_directory import Run
+
+
+@dataclass(frozen=True, repr=False)
+class TrainedRun:
+    """What `finetune`, `probe` and `scratch` return; whatever takes a run's folder takes it as well.
+
+    Attributes:
+        folder: Its folder, with all that is stored in it.
+    """
+
+    folder: Run
+
+    @property
+    def path(self) -> Path:
+        """Of the folder."""
+        return self.folder.path
+
+    @property
+    def recipe(self) -> Recipe:
+        """With every default written out."""
+        return self.folder.recipe
+
+    @property
+    def facts(self) -> RunFacts:
+        """How the run was made."""
+        return self.folder.facts
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Every number of the report."""
+        return self.folder.evaluation
+
+    @property
+    def history(self) -> History:
+        """Every finished epoch, after the start as epoch 0; empty for a probe."""
+        return self.folder.history
+
+    def outputs(self, image_set: str) -> Outputs:
+        """The stored outputs of `val`, of `test`, or of some train images: `bank`."""
+        return self.folder.outputs(image_set)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the test images that it gets right, in [0, 1]."""
+        return self.evaluation.test.accuracy
+
+    @property
+    def interval(self) -> Bounds:
+        """Of the accuracy, 95 %."""
+        return self.evaluation.test.interval
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of `confusion`."""
+        return tuple(row.name for row in self.evaluation.test.per_class)
+
+    @property
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """(C, C) counts of test images: rows true classes, columns predicted ones."""
+        return np.asarray(self.evaluation.test.confusion, dtype=np.int64)
+
+    @cached_property
+    def model(self) -> Model:
+        """The trained classifier, ready to look at images; loaded once."""
+        return load(self.folder)
+
+    def predict(self, images: Any) -> PredictionTable:
+        """What the model says of each image, as a table.
+
+        Args:
+            images: A path, a folder, a list of paths, PIL images, a uint8 array or tensor, or `Images`.
+
+        Raises:
+            TransferkitError: If the images cannot be read.
+        """
+        return PredictionTable(tuple(picture_names(images)), tuple(self.model.predict(images)))
+
+    def open(self) -> None:
+        """Show the page in the browser."""
+        webbrowser.open((self.path / "report.html").resolve().as_uri())
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        """The headline, and where to read more."""
+        return f"{report.first_sentence(self.folder)}\nReport: {self.path / 'report.html'}"
+
+    def _repr_html_(self) -> str:
+        """Tiles, the confusion matrix and a link to the page, for notebooks."""
+        return report.summary(self.folder)
