@@ -301,11 +301,11 @@ def test_a_resnet_of_timm_from_scratch_keeps_the_only_stem_it_has() -> None:
     assert defaults.resolved(recipe, 45_000, 32).backbone.stem == "imagenet"
 
 
-@pytest.mark.parametrize(("labels", "fits"), [(8, 2), (60, 2)], ids=["few for val", "enough on val"])
+@pytest.mark.parametrize(("labels", "fits"), [(8, 7), (60, 7)], ids=["few for val", "enough on val"])
 def test_no_head_of_a_probe_is_fitted_twice(
     labels: int, fits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One head that val has not seen and one that has seen everything."""
+    """One head that val has not seen, one that has seen everything, and five that have each left images out."""
     fitted = []
     fit = probe_heads.fit_chosen
     monkeypatch.setattr(probe_heads, "fit_chosen", lambda *data, **how: fitted.append(data) or fit(*data, **how))

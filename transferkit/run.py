@@ -151,7 +151,7 @@ def thresholds_by_distance(fitted: Fitted, train: Outputs, seed: int) -> rejecti
     """
     before_refit = fitted.train_before_refit
     val_bank = rejection.banked(before_refit, seed) if before_refit else None
-    return rejection.fit(fitted.val, rejection.banked(train, seed), val_bank)
+    return rejection.fit(fitted.val, rejection.banked(train, seed), val_bank, fitted.cross_validated)
 
 
 def show(run: Run, extras: Extras) -> None:

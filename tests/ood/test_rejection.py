@@ -295,3 +295,61 @@ def test_a_bank_whose_images_are_all_alike_leaves_the_scores_as_they_are() -> No
     same = rejection.fit(spread(0.3, 50, 1), alike, val_bank=bank)
 
     assert same.percentiles == rejection.fit(spread(0.3, 50, 1), bank).percentiles
+
+
+# ---- few val images: training images left out in turn ----
+
+
+def cross_validated_of(n: int) -> Outputs:
+    """Two-class outputs whose right class has the probabilities 1 / (n + 1), 2 / (n + 1) ..."""
+    shares = np.arange(1, n + 1) / (n + 1)
+    return outputs_of(np.log(np.stack([shares, 1 - shares], axis=1)), names=("cat", "dog"))
+
+
+def test_with_few_val_images_the_threshold_is_the_conformal_rank_of_training_images_left_out_in_turn() -> None:
+    bank = spread(0.3, n=60)
+    rows = bank.features / np.linalg.norm(bank.features, axis=1, keepdims=True)
+
+    limits = rejection.fit(spread(0.3, n=5), bank, cross_validated=cross_validated_of(60))
+
+    away = NearestNeighbors(n_neighbors=4).fit(rows).kneighbors(rows)[0][:, 3]  # k = 60 / 20, and itself
+    assert limits.threshold() == pytest.approx(np.sort(away)[57], abs=1e-6)  # rank ceil(0.95 * 61) = 58
+    assert (limits.n, limits.learnt_from, limits.reason) == (60, "training", "")
+
+
+def test_left_out_images_set_the_candidate_sets_too() -> None:
+    limits = rejection.fit(None, spread(0.3, n=60), cross_validated=cross_validated_of(49))
+
+    assert limits.candidate_quantile == pytest.approx(-np.log(5 / 50), abs=1e-4)  # rank ceil(50 * 0.9) = 45 of -log p
+
+
+def test_many_val_images_are_the_better_guide() -> None:
+    val, bank = spread(0.3, n=rejection.FEWEST_VAL), spread(0.3, n=60, seed=1)
+
+    assert rejection.fit(val, bank, cross_validated=cross_validated_of(60)) == rejection.fit(val, bank)
+
+
+def test_a_bank_of_fewer_than_twenty_gives_no_threshold() -> None:
+    limits = rejection.fit(None, spread(0.3, n=19), cross_validated=cross_validated_of(19))
+
+    assert limits.threshold() is None
+
+
+def test_ninety_five_per_cent_of_new_images_are_accepted_on_average_without_any_val_image() -> None:
+    new = spread(0.3, n=4_000, seed=99)
+
+    shares = []
+    for seed in range(40):
+        limits = rejection.fit(None, spread(0.3, n=50, seed=seed), cross_validated=cross_validated_of(50))
+        shares.append(np.mean(limits.scores(new) <= limits.threshold()))
+
+    assert np.mean(shares) == pytest.approx(0.96, abs=0.015)  # rank 49 of 51
+
+
+def test_what_the_threshold_was_learnt_from_is_kept_and_said() -> None:
+    bank = spread(0.02, n=60)
+    limits = rejection.fit(None, bank, cross_validated=cross_validated_of(60))
+
+    unusual = predictions(directions([180]), Rejection.from_thresholds(limits.thresholds, bank), 0.95)
+
+    assert in_words(unusual[0]).endswith("more unusual than 100 % of the training images (knn)")

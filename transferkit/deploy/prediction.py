@@ -36,7 +36,8 @@ class Prediction:
         score: How unusual it is, higher = more: for `knn` the distance to training images, from 0 to 2; for `msp` minus
             the log of `probability`.
         score_name: Which of them.
-        percentile: Per cent of the run's val images that are no more unusual; None if the run holds no threshold.
+        percentile: Per cent of the run's own images that are no more unusual; None if the run holds no threshold.
+        judged_by: Which images `percentile` speaks of: "validation", or "training" where val is small.
         candidates: Classes that hold the true one for at least 90 % of images like those of val, likeliest first; may
             be empty for an unusual image. None if the run holds no threshold.
     """
@@ -49,6 +50,7 @@ class Prediction:
     score_name: str
     percentile: int | None
     candidates: tuple[str, ...] | None
+    judged_by: str = "validation"
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def predictions(outputs: Outputs, limits: Rejection | None, acceptance: float) -
             dict(zip(class_names, map(float, row), strict=True)),
             score=float(score),
             score_name=judge.score,
+            judged_by=judge.learnt_from,
             **verdict,
         )
         for best, row, score, verdict in zip(outputs.predictions, shares, scores, verdicts, strict=True)
@@ -158,7 +161,7 @@ def in_words(prediction: Prediction) -> str:
         return f"{prediction.name}\t{prediction.probability:.3f}"
     return (
         f"unknown\t{prediction.probability:.3f}\twould be {prediction.name}; "
-        f"more unusual than {prediction.percentile} % of the validation images ({prediction.score_name})"
+        f"more unusual than {prediction.percentile} % of the {prediction.judged_by} images ({prediction.score_name})"
     )
 
 

@@ -87,11 +87,12 @@ LINEAR = HeadFacts()
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What the run answers "unknown" by, learnt from its val images; see `ood.rejection.Rejection`.
+    """What the run answers "unknown" by; see `ood.rejection.Rejection`.
 
     Attributes:
         score: The detector's name.
-        n: Val images it was learnt from.
+        n: Images it was learnt from.
+        learnt_from: Which: "validation" or "training".
     """
 
     score: str
@@ -99,6 +100,7 @@ class Thresholds:
     percentiles: tuple[float, ...]
     temperature: float | None
     candidate_quantile: float | None
+    learnt_from: str = "validation"
 
 
 @dataclass(frozen=True)

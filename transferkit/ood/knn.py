@@ -50,12 +50,21 @@ def typical_distance(train: Outputs) -> float:
 
     What the scores of two networks are to be compared by: one may spread all its features wider than the other.
     """
+    away = left_out_distances(train)
+    return float(np.median(away)) if len(away) else float("nan")
+
+
+def left_out_distances(train: Outputs) -> Floats:
+    """(N,) distance of each training image to its k-th nearest other one, in [0, 2]; empty of too few images.
+
+    What the score of further images is like, if the network has not learnt from the training images.
+    """
     rows = training_features(train)
     k = neighbours(len(rows))
     if len(rows) <= k:
-        return float("nan")
+        return np.empty(0)
     bank = torch.cat([unit_length(chunk).float() for chunk in chunks(rows)])
-    return float(np.median(distances(bank, rows, k + 1)))  # the nearest is the image itself
+    return distances(bank, rows, k + 1)  # the nearest is the image itself
 
 
 def _kept(rows: Rows, settings: OodSettings) -> tuple[Rows, list[str]]:

@@ -24,7 +24,8 @@ SCORES = ("knn", "msp")  # with training images to compare with, and without; do
 BANK = 1_000  # training images kept to compare with, or ...
 BANK_PER_CLASS = 50  # ... so many per class if that is more: as many as kNN looks at
 ACCEPTANCE = 0.95  # of images like those of val; the field's convention, Hendrycks and Gimpel 2017 (arXiv:1610.02136)
-FEWEST_FOR_THRESHOLD = 20  # val images; with fewer, 95 % of them is all of them
+FEWEST_FOR_THRESHOLD = 20  # images; with fewer, 95 % of them is all of them
+FEWEST_VAL = 100  # with fewer, training images left out in turn are the better guide; docs/detectors.md has the figures
 CANDIDATES_MISS = 0.1  # alpha of the candidate sets: they hold the true class for 90 % of images
 
 
@@ -33,11 +34,12 @@ class Rejection:
     """What a model needs to answer "unknown"; thresholds are learnt from val, and nothing of it saw an unknown image.
 
     Attributes:
-        n: Val images it was learnt from.
-        percentiles: 101 scores; percentiles[a] accepts at least a % of the val images. Empty below 20 images.
+        n: Images it was learnt from.
+        percentiles: 101 scores; percentiles[a] accepts at least a % of these images. Empty below 20 images.
         temperature: Divides the logits before a probability is believed; None below 100 images.
         candidate_quantile: Largest -log p of a class that belongs to the candidate set; None below 9 images.
         bank: Outputs on some training images, to compare with; None in runs of earlier versions, which scored by msp.
+        learnt_from: Which images: "validation", or "training" where each was left out in turn.
     """
 
     n: int
@@ -45,6 +47,7 @@ class Rejection:
     temperature: float | None
     candidate_quantile: float | None
     bank: Outputs | None = field(default=None, compare=False, repr=False)
+    learnt_from: str = "validation"
 
     @property
     def score(self) -> str:
@@ -111,7 +114,9 @@ class Rejection:
     @property
     def thresholds(self) -> Thresholds:
         """What is kept of it in model.json."""
-        return Thresholds(self.score, self.n, self.percentiles, self.temperature, self.candidate_quantile)
+        return Thresholds(
+            self.score, self.n, self.percentiles, self.temperature, self.candidate_quantile, self.learnt_from
+        )
 
     @classmethod
     def from_thresholds(cls, stored: Thresholds, bank: Outputs | None = None) -> Rejection:
@@ -131,10 +136,16 @@ class Rejection:
                 "The run goes by distances to training images, and outputs/bank.safetensors, which holds them, is not "
                 "there. Copy it back from where the run was made, or make the run again."
             )
-        return cls(stored.n, stored.percentiles, stored.temperature, stored.candidate_quantile, own_bank)
+        measures = stored.percentiles, stored.temperature, stored.candidate_quantile
+        return cls(stored.n, *measures, own_bank, stored.learnt_from)
 
 
-def fit(val: Outputs | None, bank: Outputs | None = None, val_bank: Outputs | None = None) -> Rejection:
+def fit(
+    val: Outputs | None,
+    bank: Outputs | None = None,
+    val_bank: Outputs | None = None,
+    cross_validated: Outputs | None = None,
+) -> Rejection:
     """Thresholds for the score that a bank allows.
 
     Args:
@@ -143,10 +154,15 @@ def fit(val: Outputs | None, bank: Outputs | None = None, val_bank: Outputs | No
         val_bank: The bank of the classifier that gave `val`, where the one with `bank` has learnt from val. Its scores
             stand for those of the one with `bank`, which was trained alike on more images, as multiples of how far
             training images are from each other: two trainings may spread their features differently.
+        cross_validated: Outputs on training images of heads that have not learnt from them, under a body that has not
+            either. With few val images thresholds come from these and from the bank, each image left out in turn.
 
     Raises:
         TransferkitError: If features or scores are not finite.
     """
+    few = val is None or len(val) < FEWEST_VAL
+    if few and bank is not None and cross_validated is not None and len(bank) >= FEWEST_FOR_THRESHOLD:
+        return _left_out(bank, cross_validated)
     if val is None or not len(val):
         return Rejection(0, (), None, None, bank)
     scores = Rejection(0, (), None, None, bank if val_bank is None else val_bank).scores(val)
@@ -154,6 +170,13 @@ def fit(val: Outputs | None, bank: Outputs | None = None, val_bank: Outputs | No
         scores = scores * _wider(bank, val_bank)
     thresholds = (_percentiles(scores), fit_temperature(val), _candidate_quantile(val))
     return Rejection(len(val), *thresholds, bank)
+
+
+def _left_out(bank: Outputs, cross_validated: Outputs) -> Rejection:
+    """Thresholds from training images alone, each as if it were new: by the conformal rank, since they are few."""
+    percentiles = _percentiles(knn.left_out_distances(bank), unseen=1)
+    measures = fit_temperature(cross_validated), _candidate_quantile(cross_validated)
+    return Rejection(len(bank), percentiles, *measures, bank, "training")
 
 
 def _wider(bank: Outputs, val_bank: Outputs) -> float:
@@ -196,12 +219,12 @@ def msp(outputs: Outputs) -> Floats:
     return scores
 
 
-def _percentiles(scores: Floats) -> tuple[float, ...]:
-    """Order statistics: number a is the ceil(a / 100 * n)-th smallest score."""
+def _percentiles(scores: Floats, unseen: int = 0) -> tuple[float, ...]:
+    """Order statistics: number a is the ceil(a / 100 * n)-th smallest score, n with images that are still to come."""
     n = len(scores)
     if n < FEWEST_FOR_THRESHOLD:
         return ()
-    ranks = np.maximum(np.ceil(np.arange(101) / 100 * n - 1e-9).astype(int), 1)
+    ranks = np.clip(np.ceil(np.arange(101) / 100 * (n + unseen) - 1e-9).astype(int), 1, n)
     return tuple(np.sort(scores)[ranks - 1].tolist())
 
 

@@ -33,6 +33,8 @@ class Fitted:
         judge_others: What else was fitted, judged on the test images once they are open.
         train_before_refit: Outputs on some train images of the classifier that gave `val`, where the result is
             another one.
+        cross_validated: Outputs on train images of heads that have not learnt from them, where the body is frozen and
+            val is small.
     """
 
     val: Outputs | None
@@ -43,6 +45,7 @@ class Fitted:
     notes: Sequence[str] = ()
     judge_others: Callable[[Images], OtherResults] = no_others
     train_before_refit: Outputs | None = None
+    cross_validated: Outputs | None = None
 
     @property
     def trained_parameters(self) -> int:

@@ -6,16 +6,19 @@ from transferkit.data.images import Images, Splits
 from transferkit.features.cached_outputs import under_head
 from transferkit.features.engine import BatchSize
 from transferkit.features.stored import stored_features
+from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import OtherResults
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import require_neighbours
+from transferkit.ood.rejection import FEWEST_VAL
 from transferkit.recipe import BackboneSettings, ProbeSettings
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.context import Context
 from transferkit.training import ParameterGroup
 from transferkit.training.methods import layer_probes, probe_heads
+from transferkit.training.methods.cross_validation import cross_validated
 from transferkit.training.methods.fitted import Fitted
-from transferkit.training.methods.probe_heads import LabelledFeatures
+from transferkit.training.methods.probe_heads import LabelledFeatures, Solved
 from transferkit.training.methods.table import show_groups
 
 
@@ -43,6 +46,7 @@ def fit(
     labelled = LabelledFeatures.of(splits, train, val, context.runtime)
     solved = probe_heads.CLASSIFIERS[settings.classifier](labelled, settings, context.seed)
     honest = under_head(solved.honest, val, splits.val, labelled.train_features.device) if len(val) else None
+    held_out = _cross_validated(labelled, splits, settings, solved, context.seed)
     classifier.head = solved.head.to(context.runtime.device)
     groups = _groups(classifier)
     show_groups(groups, context.console)
@@ -57,7 +61,19 @@ def fit(
         features = _features(classifier, test, "test", settings.batch_size, context)
         return OtherResults(neighbours=solved.judge_others(features, test.require_labels()))
 
-    return Fitted(honest, groups, probe=solved.facts, judge_others=judge_others)
+    return Fitted(honest, groups, probe=solved.facts, judge_others=judge_others, cross_validated=held_out)
+
+
+def _cross_validated(
+    labelled: LabelledFeatures, splits: Splits, settings: ProbeSettings, solved: Solved, seed: int
+) -> Outputs | None:
+    """What stands in for outputs on val where there are few, see `ood.rejection`."""
+    if len(splits.val) >= FEWEST_VAL:
+        return None
+    C = settings.C if settings.C is not None else solved.facts.C
+    k = None if settings.k is None else min(settings.k, max(1, len(splits.train) // 2))
+    settings = settings.model_copy(update={"C": C, "k": k})
+    return cross_validated(probe_heads.CLASSIFIERS[settings.classifier], labelled, splits.train, settings, seed)
 
 
 def features_of(
