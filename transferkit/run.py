@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from transferkit.models.classifier import Classifier
 from transferkit.models.description import describe
 from transferkit.models.input_sizes import InputSize
 from transferkit.ood import rejection
-from transferkit.recipe import Recipe
+from transferkit.recipe import BackboneSettings, MethodSettings, Recipe
 from transferkit.report import tensorboard as tracking
 from transferkit.runs import run_directory
 from transferkit.runs.facts import FORMAT, Fingerprints, ImageCounts, RunCosts, RunData, RunFacts
@@ -36,6 +37,8 @@ from transferkit.training import defaults, methods
 from transferkit.training.costs import costs, forget_peak, peak_bytes
 from transferkit.training.methods.fitted import Fitted
 
+Fit = Callable[[Classifier, Splits, MethodSettings, BackboneSettings, Context], Fitted]
+
 
 def run(
     recipe: Recipe,
@@ -45,8 +48,9 @@ def run(
     resume: bool = False,
     console: Console | None = None,
     command: str = "",
+    fit: Fit = methods.fit,
 ) -> Run:
-    """Carry out a recipe and leave a finished run in its folder.
+    """Carry out a recipe and leave a finished run in its folder; `fit` may take the place of the method's own.
 
     Raises:
         TransferkitError: If the recipe, the data or the folder do not allow it; nothing is lost.
@@ -58,11 +62,11 @@ def run(
         if run.is_finished and not overwrite:
             show(run, Extras(console))
         else:
-            carry_out(recipe, run, resume=resume, console=console, command=command)
+            carry_out(recipe, run, resume=resume, console=console, command=command, fit=fit)
     return run
 
 
-def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, command: str) -> None:
+def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, command: str, fit: Fit) -> None:
     """The machine itself: make the run in a folder that may be written to."""
     clock = Clock()
     runtime = start_machine(recipe)
@@ -75,7 +79,7 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     splits = splits.noted(begun)
 
     context = Context(runtime, console, recipe.seed, run.path)
-    fitted = methods.fit(classifier, splits, recipe.method, recipe.backbone, context)
+    fitted = fit(classifier, splits, recipe.method, recipe.backbone, context)
     save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val))  # from here on no fault loses the training
     run.write_history(fitted.history)
     clock.lap("fit")

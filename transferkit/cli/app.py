@@ -25,6 +25,7 @@ from transferkit.cli import (
     recipes,
     replay,
     runs,
+    soup,
 )
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import Stopped, TransferkitError
@@ -48,6 +49,7 @@ for group in (
     export,
     limits,
     labels,
+    soup,
     corrupt,
     lab,
     features,

@@ -1,1 +1,1 @@
-"""The questions a user types: `compare` (label curves too), `folds`, `rank`, `limits`, `labels`, `lab`."""
+"""The questions a user types: `compare` (label curves too), `folds`, `rank`, `limits`, `labels`, `lab`, `soup`."""

@@ -1,0 +1,68 @@
+"""Soups: means of weights by hand, runs that predict, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from digits_recipe import digits
+
+import transferkit
+from transferkit.run import run
+from transferkit.runs.run_directory import Run
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import read_tensors
+from transferkit.studies.soup.soup import cook, mean_weights
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    """Two seeds of one short training."""
+    folder = tmp_path_factory.mktemp("seeds")
+    return [run(digits(epochs=1, refit=False, seed=seed), folder / f"seed{seed}", console=SILENT) for seed in (0, 1)]
+
+
+def weights_of(made: Run) -> dict[str, Any]:
+    return dict(read_tensors(made.path / "model.safetensors")[0])
+
+
+def test_mean_of_weights_keeps_dtype_and_counters() -> None:
+    first = {"weight": torch.tensor([1.0, 2.0]), "num_batches_tracked": torch.tensor(7)}
+    second = {"weight": torch.tensor([3.0, 6.0]), "num_batches_tracked": torch.tensor(9)}
+
+    mean = mean_weights([first, second])
+
+    assert mean["weight"].tolist() == [2.0, 4.0]
+    assert mean["weight"].dtype == torch.float32
+    assert mean["num_batches_tracked"] == 7
+
+
+def test_uniform_soup_is_a_run_with_the_mean_of_the_weights(seeds: list[Run], tmp_path: Path) -> None:
+    soup = cook([made.path for made in seeds], tmp_path / "soup", console=SILENT)
+
+    one, other, mean = (weights_of(made)["head.weight"] for made in (*seeds, soup))
+    assert torch.allclose(mean, (one + other) / 2, atol=1e-6)
+    assert soup.is_finished
+    assert soup.has_page
+    assert soup.facts.notes[-1].startswith("a soup (uniform): the mean of the weights of seed0, seed1")
+    assert len(transferkit.load(soup).class_names) == 10
+
+
+def test_greedy_soup_is_no_worse_on_val_than_the_best_run(seeds: list[Run], tmp_path: Path) -> None:
+    soup = cook([made.path for made in seeds], tmp_path / "soup", greedy=True, console=SILENT)
+
+    best = max(made.outputs("val").is_right.mean() for made in seeds)
+    assert soup.outputs("val").is_right.mean() >= best
+    assert any("fewer than 500 val images choose" in note for note in soup.facts.notes)
+
+
+def test_runs_of_other_recipes_and_single_runs_are_refused(seeds: list[Run], tmp_path: Path) -> None:
+    other = run(digits(epochs=1, refit=False, lr=0.001), tmp_path / "other", console=SILENT)
+
+    with pytest.raises(TransferkitError, match="in more than its seed"):
+        cook([seeds[0].path, other.path], tmp_path / "soup", console=SILENT)
+    with pytest.raises(TransferkitError, match="at least two finished runs, and here is 1"):
+        cook([seeds[0].path], tmp_path / "soup", console=SILENT)

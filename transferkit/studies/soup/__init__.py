@@ -1,0 +1,1 @@
+"""Whether several seeds of one recipe are better as one network: the mean of their weights."""
