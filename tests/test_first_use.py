@@ -212,7 +212,7 @@ def test_a_stopped_run_goes_on_from_python_too(tmp_path: Path, monkeypatch: pyte
     asked = {}
     monkeypatch.setattr(api, "run", lambda *_, **how: asked.update(how))
 
-    finetune("resnet20", "digits", out=tmp_path, resume=True)
+    finetune("resnet20", "digits", out=tmp_path, resume=True, quiet=True)
 
     assert asked["resume"] is True
 
