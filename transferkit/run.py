@@ -56,7 +56,7 @@ def run(
         TransferkitError: If the recipe, the data or the folder do not allow it; nothing is lost.
     """
     console = console or Console()
-    tracking.require(recipe.track)
+    tracking.require_tensorboard(recipe.track)
     backbones.require(recipe.starting_backbone)
     with run_directory.claim(out or recipe.default_folder, overwrite=overwrite, resume=resume) as run:
         if run.is_finished and not overwrite:

@@ -67,7 +67,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
 
     monkeypatch.setattr(work, stopped)
     monkeypatch.setattr("transferkit.runs.run_directory.open_run", Run)
-    monkeypatch.setattr("transferkit.studies.labels.label_quality.require", lambda: None)
+    monkeypatch.setattr("transferkit.studies.labels.label_quality.require_cleanlab", lambda: None)
 
     message = refused(transferkit(*typed, cwd=tmp_path), 130)
 

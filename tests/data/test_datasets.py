@@ -840,7 +840,7 @@ def test_files_of_others_among_decoded_images_stay(tmp_path: Path) -> None:
     images = cache_folder() / "images"
     (images / "holiday.jpg").write_text("mine")
 
-    caches.clear("all")
+    caches.clear_caches("all")
 
     assert [path.name for path in images.iterdir()] == ["holiday.jpg"]
     assert decoding_lines(root) == 1

@@ -128,7 +128,7 @@ def test_clearing_downloads_takes_unpacked_data_sets_too(cache: Path) -> None:
     batch.write_bytes(b"12345")
     manifest = (cache / "datasets" / ".transferkit.jsonl").stat().st_size
 
-    assert caches.clear("downloads") == {"downloads": 5 + manifest}
+    assert caches.clear_caches("downloads") == {"downloads": 5 + manifest}
     assert list(caches.stored_items()) == []
     assert list(cache.iterdir()) == []
 
@@ -168,6 +168,6 @@ def test_files_of_others_among_the_features_stay(cache: Path) -> None:
 def test_features_from_before_the_manifest_are_cleared_too(cache: Path) -> None:
     (cache / "features" / ".transferkit.jsonl").unlink()
 
-    caches.clear("features")
+    caches.clear_caches("features")
 
     assert not (cache / "features").exists()

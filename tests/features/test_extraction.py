@@ -498,7 +498,7 @@ def test_the_size_of_the_caches_names_budget_and_folders() -> None:
 
 def test_clearing_an_unknown_cache_names_the_known_ones() -> None:
     with pytest.raises(TransferkitError, match=r"Unknown cache 'feature'\. Did you mean 'features'"):
-        caches.clear("feature")
+        caches.clear_caches("feature")
 
 
 def test_help_imports_neither_torch_nor_numpy() -> None:

@@ -398,7 +398,7 @@ def test_clearing_frees_what_the_listing_counts(cache: Path) -> None:
     served(digests(50))
     counted = inventory.total_bytes()
 
-    freed = inventory.clear()
+    freed = inventory.clear_store()
 
     assert freed == counted > 50 * 8
     assert list(cache.iterdir()) == []

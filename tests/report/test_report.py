@@ -490,7 +490,7 @@ def test_a_figure_that_cannot_be_drawn_says_why(tmp_path: Path, name: str, file:
 
 
 def test_a_comparison_shows_verdict_difference_failures_and_links_to_its_runs(tmp_path: Path) -> None:
-    with result_folders.hold(tmp_path, STUDY):
+    with result_folders.hold_results(tmp_path, STUDY):
         write_comparison(tmp_path, study(tmp_path))
 
     write_pages(tmp_path)
@@ -504,7 +504,7 @@ def test_a_comparison_shows_verdict_difference_failures_and_links_to_its_runs(tm
 
 
 def test_hostile_names_of_arms_stay_text(tmp_path: Path) -> None:
-    with result_folders.hold(tmp_path, STUDY):
+    with result_folders.hold_results(tmp_path, STUDY):
         write_comparison(tmp_path, study(tmp_path, names=(HOSTILE[0], HOSTILE[1])))
 
     write_pages(tmp_path)

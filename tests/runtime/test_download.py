@@ -20,7 +20,7 @@ import pytest
 
 from transferkit.runtime import download
 from transferkit.runtime.console import SILENT, Console
-from transferkit.runtime.download import extract, fetch
+from transferkit.runtime.download import fetch, unpack
 from transferkit.runtime.errors import MachineError, TransferkitError
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
@@ -343,7 +343,7 @@ def link(name: str, target: str) -> tarfile.TarInfo:
     ids=["tar", "zip"],
 )
 def test_archives_are_unpacked_into_a_new_folder(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    folder = extract(make(tmp_path / "archive"), tmp_path / "out")
+    folder = unpack(make(tmp_path / "archive"), tmp_path / "out")
 
     assert (folder / "a" / "b.txt").read_text() == "hello"
     assert sorted(child.name for child in tmp_path.iterdir()) == ["archive", "out"]
@@ -364,7 +364,7 @@ def test_an_archive_that_reaches_outside_leaves_nothing(make: Callable[[Path], P
     archive = make(tmp_path / "archive")
 
     with pytest.raises(TransferkitError, match=r"outside"):
-        extract(archive, tmp_path / "out")
+        unpack(archive, tmp_path / "out")
     assert [child.name for child in tmp_path.iterdir()] == ["archive"]
 
 
@@ -372,7 +372,7 @@ def test_a_folder_that_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
 
-    extract(tmp_path / "no archive at all", tmp_path / "out")
+    unpack(tmp_path / "no archive at all", tmp_path / "out")
 
     assert (tmp_path / "out" / "mine").exists()
 
@@ -382,7 +382,7 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     archive = zip_of(tmp_path / "archive", "zeros", content=bytes(5_000_000))
 
     with pytest.raises(TransferkitError, match=r"its 0\.0 MB would become 5 MB"):
-        extract(archive, tmp_path / "out")
+        unpack(archive, tmp_path / "out")
 
 
 @pytest.mark.parametrize("keep", [0, 40, 90], ids=["empty", "header only", "cut"])
@@ -391,5 +391,5 @@ def test_a_damaged_archive_is_named_with_the_next_step(keep: int, tmp_path: Path
     archive.write_bytes(archive.read_bytes()[:keep])
 
     with pytest.raises(TransferkitError, match=r"archive.* (neither a tar nor a zip|Delete it and run)"):
-        extract(archive, tmp_path / "out")
+        unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()

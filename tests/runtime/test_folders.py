@@ -64,7 +64,7 @@ def test_what_a_kill_or_a_file_browser_leaves_does_not_lock_a_folder(tmp_path: P
     (tmp_path / "outputs").mkdir()
     (tmp_path / name).touch()
 
-    folders.require(tmp_path, "run")
+    folders.require_kind(tmp_path, "run")
 
 
 @pytest.mark.parametrize("name", ["recipe.yaml", ".git", "a.partial"])
@@ -73,7 +73,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path, name: str) -> None
     (tmp_path / "below" / name).touch()
 
     with pytest.raises(TransferkitError, match="holds other files and is no run"):
-        folders.require(tmp_path, "run")
+        folders.require_kind(tmp_path, "run")
 
 
 def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
         write_text(tmp_path / "study.yaml", "")
 
     with pytest.raises(TransferkitError, match="holds a study and is no run"):
-        folders.require(tmp_path, "run")
+        folders.require_kind(tmp_path, "run")
 
 
 def test_partial_files_of_listed_ones_are_removed_and_others_stay(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_run_that_is_made_again_loses_its_limits_report_and_no_file_of_the_use
     recipe = from_options("scratch", "resnet20", "digits", {}, ())
     run_directory.prepare_run_folder(run, recipe, resume=False)
     report = tmp_path / "limits"
-    with result_folders.hold(report, result_folders.LIMITS):
+    with result_folders.hold_results(report, result_folders.LIMITS):
         write_text(report / "limits.json", "{}")
         write_text(report / "figs" / "sweep.svg", "<svg/>")
     (report / "figs" / "mine.svg").write_text("mine")

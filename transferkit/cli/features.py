@@ -168,7 +168,7 @@ def clear_cache(
     """Remove a cache; it is filled again when it is needed."""
     from transferkit.features import caches
 
-    for name, freed in caches.clear(what).items():
+    for name, freed in caches.clear_caches(what).items():
         print(f"{name}: {freed / 1e6:,.1f} MB freed")
     for line in caches.left_files():
         print(line)

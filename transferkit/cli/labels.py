@@ -37,9 +37,9 @@ def labels(
     with working(WHEN_STOPPED) as console:
         from transferkit import report
         from transferkit.runs.run_directory import open_run
-        from transferkit.studies.labels.label_quality import check_labels, require
+        from transferkit.studies.labels.label_quality import check_labels, require_cleanlab
 
-        require()
+        require_cleanlab()
         check = check_labels(open_run(run), console, device=device, limit=limit)
         report.write(open_run(run))
     if json:

@@ -59,7 +59,7 @@ class Targets:
         """
         if self.out:
             answer_files.require_known(self.out)
-            folders.require(parts_folder(self.out), KIND)
+            folders.require_kind(parts_folder(self.out), KIND)
         if self.html and self.html.suffix.lower() not in (".html", ".htm"):
             raise TransferkitError(f"--html names {self.html.name!r}, which is no page. Let it end in .html.")
         for path in filter(None, (self.out, self.html)):

@@ -104,7 +104,7 @@ def _downloaded(path: Path) -> StoredItem:
     return StoredItem("downloads", path.relative_to(folder).as_posix(), "", None, folder_bytes(path), used)
 
 
-def clear(what: str) -> dict[str, int]:
+def clear_caches(what: str) -> dict[str, int]:
     """Remove one cache or `all`; the bytes freed by each.
 
     Raises:
@@ -119,8 +119,8 @@ def clear(what: str) -> dict[str, int]:
 def _cleared(folder: Path) -> int:
     """Remove what transferkit put into one folder of the cache; the bytes freed."""
     if folder == inventory.store_folder():
-        return inventory.clear(folder)
-    return cached_files.clear(folder, folder_cache.older_files(folder))
+        return inventory.clear_store(folder)
+    return cached_files.clear_folder(folder, folder_cache.older_files(folder))
 
 
 def left_files() -> Iterator[str]:

@@ -103,7 +103,7 @@ def total_bytes(folder: Path | None = None) -> int:
     return cached_files.num_bytes(folder or store_folder())
 
 
-def clear(folder: Path | None = None) -> int:
+def clear_store(folder: Path | None = None) -> int:
     """Remove the store, and nothing of others in its folder; what is being read stays readable until it is closed.
 
     Returns:
@@ -111,7 +111,7 @@ def clear(folder: Path | None = None) -> int:
     """
     folder = folder or store_folder()
     older = [entry.path / name for entry in entries(folder) for name in SEGMENT_FILES]
-    return cached_files.clear(folder, [*older, *_format_file(folder)])
+    return cached_files.clear_folder(folder, [*older, *_format_file(folder)])
 
 
 def _format_file(folder: Path) -> list[Path]:
@@ -143,7 +143,7 @@ def _bytes(path: Path) -> int:
     return 0
 
 
-def remove(segment: Path) -> None:
+def remove_entry(segment: Path) -> None:
     """Remove a segment; first the file without which it is none. Another process may be quicker."""
     if _entry(segment) is None and not cached_files.is_listed(segment / SEGMENT_FILES[0]):
         return

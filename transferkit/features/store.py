@@ -30,9 +30,9 @@ from transferkit.features.inventory import (
     BUDGET_VARIABLE,
     SEGMENT_FILES,
     budget_bytes,
-    clear,
+    clear_store,
     entries,
-    remove,
+    remove_entry,
     store_folder,
 )
 from transferkit.features.keys import FORMAT, Key
@@ -129,7 +129,7 @@ class FeatureStore:
         for entry in oldest_first:
             if surplus <= 0:
                 return
-            remove(entry.path)
+            remove_entry(entry.path)
             surplus -= entry.bytes
             self.console.line(
                 f"Feature store full: removed {entry.rows:,} rows of layer {entry.key['layer']} "
@@ -164,7 +164,7 @@ class FeatureStore:
             except (OSError, ValueError, EOFError, TransferkitError) as error:
                 if path.exists():
                     self.console.line(f"Stored features in {path} are damaged ({error}) and are computed again.")
-                    remove(path)
+                    remove_entry(path)
 
     def _salvaged(self, key: Key, segment: Segment, damaged: Iterable[int]) -> Segment | None:
         """What is left of a segment without its damaged chunks, stored in its place; None where nothing is."""
@@ -178,7 +178,7 @@ class FeatureStore:
             f"{len(segment.checksums)}): {int((~is_sound).sum()):,} images are computed again."
         )
         rest = Segment(segment.path, np.array(segment.features[is_sound]), segment.digests[is_sound], ())
-        remove(segment.path)
+        remove_entry(segment.path)
         if not is_sound.any():
             return None
         replace(self, about=segment.about).add(key, rest.digests, rest.features)
@@ -202,7 +202,7 @@ def open_store(console: Console, about: Mapping[str, str] | None = None) -> Feat
         )
         return None
     if written is not None and written < FORMAT:
-        freed = clear(folder)
+        freed = clear_store(folder)
         console.line(f"The feature store {folder} was of the older format {written}: cleared, {freed / 1e6:,.1f} MB.")
     if written != FORMAT:
         ensure_folder(folder)

@@ -21,7 +21,7 @@ def write(run: Run) -> None:
     Raises:
         TransferkitError: If another process works in the run's folder.
     """
-    with run_directory.hold(run):
+    with run_directory.hold_run(run):
         _write(run)
 
 

@@ -33,7 +33,7 @@ TRAINING = {  # key of history.jsonl: tag
 TEST = ("accuracy", "macro_recall", "nll", "brier", "ece")
 
 
-def require(track: str) -> None:
+def require_tensorboard(track: str) -> None:
     """Refuse a run that is to be tracked where the extra is missing, before any work.
 
     Raises:
@@ -56,11 +56,11 @@ def write(run: Run) -> Path | None:
     """
     if run.recipe.track == "none":
         return None
-    require(run.recipe.track)
+    require_tensorboard(run.recipe.track)
     from torch.utils.tensorboard import SummaryWriter
 
     folder = run.path / FOLDER
-    with run_directory.hold(run):
+    with run_directory.hold_run(run):
         folders.remove(run.path, [name for name in folders.files_of(run.path) if name.startswith(f"{FOLDER}/")])
         of_others = set(folder.glob(EVENTS))
         with SummaryWriter(str(folder)) as writer:

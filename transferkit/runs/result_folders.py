@@ -55,18 +55,18 @@ def claim(
 ) -> Iterator[None]:
     """Check that results may be written to a folder; inside, this process alone works there. See `require_free`."""
     require_free(folder, kind, overwrite=overwrite, content=content)
-    with hold(folder, kind):
+    with hold_results(folder, kind):
         require_free(folder, kind, overwrite=overwrite, content=content)  # another process may have ended meanwhile
         yield
 
 
-def hold(folder: Path, kind: Kind) -> AbstractContextManager[None]:
+def hold_results(folder: Path, kind: Kind) -> AbstractContextManager[None]:
     """Inside, this process alone works in the folder; what it writes there is listed in the manifest.
 
     Raises:
         TransferkitError: If the folder holds something else, or another process works in it.
     """
-    folders.require(folder, kind.name)
+    folders.require_kind(folder, kind.name)
     return folders.hold(folder, kind.name)
 
 
@@ -88,7 +88,7 @@ def require_free(
     Raises:
         TransferkitError: If it holds something else, or is finished.
     """
-    folders.require(folder, kind.name)
+    folders.require_kind(folder, kind.name)
     asked = folder / f"{kind.name}.yaml"
     if overwrite:
         return
@@ -103,6 +103,6 @@ def require_free(
         )
 
 
-def clear(folder: Path) -> None:
+def clear_results(folder: Path) -> None:
     """Remove earlier results from a held folder, so that a kill cannot leave old ones beside new ones."""
     folders.remove(folder, folders.files_of(folder))

@@ -263,25 +263,25 @@ def claim(path: Path, *, overwrite: bool = False, resume: bool = False) -> Itera
         TransferkitError: If the folder holds something that would be lost, or another process works in it.
     """
     _require_free(Run(path), overwrite, resume)
-    with hold(Run(path)):
+    with hold_run(Run(path)):
         _require_free(Run(path), overwrite, resume)  # another process may have ended meanwhile
         yield Run(path)
 
 
-def hold(run: Run) -> AbstractContextManager[None]:
+def hold_run(run: Run) -> AbstractContextManager[None]:
     """Inside, this process alone works in the run's folder; what it writes there is listed in the manifest.
 
     Raises:
         TransferkitError: If the folder holds something else, or another process works in it.
     """
     older = older_files(run)
-    folders.require(run.path, KIND, is_older=bool(older))
+    folders.require_kind(run.path, KIND, is_older=bool(older))
     return folders.hold(run.path, KIND, older)
 
 
 def _require_free(run: Run, overwrite: bool, resume: bool) -> None:
     path = run.path
-    folders.require(path, KIND, is_older=bool(older_files(run)))
+    folders.require_kind(path, KIND, is_older=bool(older_files(run)))
     if run.is_finished and not overwrite and not (resume and not run.has_page):
         page = f"Look at {path / 'report.html'}" if run.has_page else "Its page is missing: build it with --resume"
         raise TransferkitError(
@@ -336,15 +336,15 @@ def prepare_run_folder(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tup
                 "Choose another folder with --out, or start again with --overwrite."
             )
         return (CONTINUED,)
-    with hold(run):
+    with hold_run(run):
         _remove_files(run)
         run.write_recipe(recipe)
     return ()
 
 
-def remove(run: Run) -> None:
+def remove_run(run: Run) -> None:
     """Remove what a run wrote, and nothing else that lies in its folder."""
-    with hold(run):
+    with hold_run(run):
         _remove_files(run)
     folders.forget(run.path)
 
@@ -353,7 +353,7 @@ def _remove_files(run: Run) -> None:
     """What manifests list of a run and of the limits report in it, which speaks of the removed model."""
     report = run.path / LIMITS_FOLDER
     if folders.kind_of(report) == result_folders.LIMITS.name:
-        with result_folders.hold(report, result_folders.LIMITS):
+        with result_folders.hold_results(report, result_folders.LIMITS):
             folders.remove(report)
         folders.forget(report)
     folders.remove(run.path)

@@ -45,7 +45,7 @@ def is_listed(path: Path) -> bool:
     return path.relative_to(top).as_posix() in folders.files_of(top)
 
 
-def clear(folder: Path, older: Iterable[Path] = ()) -> int:
+def clear_folder(folder: Path, older: Iterable[Path] = ()) -> int:
     """Remove what transferkit put into a folder of the cache, and the folder if nothing else is in it.
 
     Args:

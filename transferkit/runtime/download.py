@@ -327,7 +327,7 @@ def _raise_no_space(folder: Path, needed: int, free: int) -> NoReturn:
 # ------------------------------------------------------------------------------------------------ archives
 
 
-def extract(archive: Path, into: Path) -> Path:
+def unpack(archive: Path, into: Path) -> Path:
     """Unpack a tar or zip archive into a new folder, complete or not at all; nothing is written outside it.
 
     Returns:

@@ -89,7 +89,7 @@ def _is_left_over(entry: Path) -> bool:
     return entry.name in (*own, *LEFT_BY_SYSTEMS) or PARTIAL.fullmatch(entry.name) is not None
 
 
-def require(folder: Path, kind: str, *, is_older: bool = False) -> None:
+def require_kind(folder: Path, kind: str, *, is_older: bool = False) -> None:
     """Refuse a folder in which something else lies; nothing is changed.
 
     Args:

@@ -29,7 +29,7 @@ def rebuild_pages(folder: Path) -> RenderableType:
     kind = _kind_of(folder)
     if kind is None:
         return REBUILD["run"](folder)
-    with result_folders.hold(folder, kind):
+    with result_folders.hold_results(folder, kind):
         return REBUILD[kind.name](folder)
 
 

@@ -123,7 +123,7 @@ def test_a_finished_or_foreign_folder_is_kept(tmp_path: Path) -> None:
     foreign, finished = tmp_path / "foreign", tmp_path / "finished"
     foreign.mkdir()
     (foreign / "gradient-flow.json").write_text("{}")
-    with result_folders.hold(finished, GRADIENT_FLOW):
+    with result_folders.hold_results(finished, GRADIENT_FLOW):
         write_json(finished / "gradient-flow.json", {})
         write_text(finished / "report.html", "")
 

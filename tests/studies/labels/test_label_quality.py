@@ -156,7 +156,7 @@ def part(n: int, of: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def checked_run(folder: Path) -> Run:
     """A run whose labels have been checked, with one finding of each kind."""
     run = finished_run(folder)
-    with run_directory.hold(run):
+    with run_directory.hold_run(run):
         write_labels(run)
     return Run(folder)
 

@@ -606,8 +606,8 @@ def test_figures_of_ones_own_stay(tmp_path: Path, report: LimitsReport) -> None:
     place = shutil.copytree(report.folder, tmp_path / "paper")
     (place / "figs" / "mine.svg").write_text("<svg/>")
 
-    with result_folders.hold(place, LIMITS):
-        result_folders.clear(place)
+    with result_folders.hold_results(place, LIMITS):
+        result_folders.clear_results(place)
 
     assert [path.name for path in (place / "figs").iterdir()] == ["mine.svg"]
     assert not list(place.glob("limits.*"))

@@ -147,7 +147,7 @@ def test_published_differences_name_accuracy_pretraining_and_jpeg() -> None:
     facts = SimpleNamespace(data=SimpleNamespace(n=SimpleNamespace(train=4500)))
     run = SimpleNamespace(facts=facts, model={"weights": {"source": "file", "tag": "tiny.safetensors"}})
 
-    told = published.differences(SimpleNamespace(test=test, run=run))  # type: ignore[arg-type]
+    told = published.differences_from_published(SimpleNamespace(test=test, run=run))  # type: ignore[arg-type]
 
     assert told[0].startswith("This run is right on 75.0 % of its test images, the published networks on 95.1 %")
     assert "pretrained (tiny.safetensors)" in told[1]

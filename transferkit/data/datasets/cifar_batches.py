@@ -18,7 +18,7 @@ from transferkit.data.datasets.carving import carved
 from transferkit.data.images import Images, Splits
 from transferkit.recipe import Cifar10Data, Cifar100Data
 from transferkit.runtime.console import Console
-from transferkit.runtime.download import extract, fetch
+from transferkit.runtime.download import fetch, unpack
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import cache_folder
 
@@ -111,7 +111,7 @@ def _downloaded(archive: Archive, console: Console) -> Path:
     if not unpacked.is_dir():
         place = _packed(archive)
         fetch(archive.urls, place, sha256=archive.sha256, title=archive.title, console=console, offline=OFFLINE)
-        extract(place, unpacked)
+        unpack(place, unpacked)
     return unpacked
 
 

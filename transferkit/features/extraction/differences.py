@@ -10,7 +10,7 @@ LONGEST = 40  # signs of a value; lists of classes and the like are cut
 HASH, SIGNS_OF_HASH = re.compile("[0-9a-f]{32,}"), 8
 
 
-def differences(facts: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+def fact_differences(facts: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
     """Each fact of `facts` that `other` has otherwise, with both values; tables are compared row by row.
 
     Example:
@@ -21,7 +21,7 @@ def differences(facts: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[
         counterpart = other.get(name)
         if isinstance(value, Mapping) and isinstance(counterpart, Mapping):
             inner = {**dict.fromkeys(counterpart), **value}
-            yield from (f"{name} {words}" for words in differences(inner, counterpart))
+            yield from (f"{name} {words}" for words in fact_differences(inner, counterpart))
         elif value != counterpart:
             yield f"{name.replace('_', ' ')} ({shortened(value)}, {shortened(counterpart)})"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transferkit.features.extraction.differences import differences
+from transferkit.features.extraction.differences import fact_differences
 from transferkit.features.extraction.facts import ExtractionFacts
 from transferkit.features.extraction.files import require_known_file
 from transferkit.features.extraction.results import read_facts, read_rows, require_free, write_result
@@ -43,7 +43,7 @@ def require_complete(shards: Sequence[tuple[Path, ExtractionFacts]]) -> None:
     own = {"shard", "rows", "skipped", "device"}
     for path, other in shards:
         shared = {name: value for name, value in as_json(other).items() if name not in own}
-        if different := list(differences(shared, as_json(facts))):
+        if different := list(fact_differences(shared, as_json(facts))):
             raise TransferkitError(
                 f"{path} and {first} are not of one extraction; they differ in {', '.join(different)}."
             )

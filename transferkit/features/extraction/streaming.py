@@ -9,7 +9,7 @@ from typing import Any
 
 from transferkit.features.engine import BatchSize, Engine, finite, gathered
 from transferkit.features.extraction.chunks import Chunks, chunk_rows
-from transferkit.features.extraction.differences import differences
+from transferkit.features.extraction.differences import fact_differences
 from transferkit.features.extraction.facts import FORMAT, ExtractionFacts
 from transferkit.features.extraction.files import Rows, require_known_file
 from transferkit.features.extraction.listing import LISTING, ListedImage, Listing
@@ -47,14 +47,14 @@ def extract(settings: ExtractSettings, images: str, out: Path, console: Console,
     """
     require_known_file(out, [(1,)] * len(settings.layers))
     partial = parts_folder(out)
-    folders.require(partial, KIND)
+    folders.require_kind(partial, KIND)
     if out.exists() and partial.is_dir() and not overwrite:  # a kill came between its end and the end of cleaning up
         remove_chunks(partial)
     require_free(out, overwrite)
     with folders.hold(partial, KIND):
         for path in (out, index_path(out), facts_path(out)):
             folders.remove_partial_files(path)
-        carry_out(settings, images, out, console, overwrite)
+        extract_in_chunks(settings, images, out, console, overwrite)
     folders.forget(partial)
     return out
 
@@ -71,7 +71,7 @@ def remove_chunks(partial: Path) -> None:
     folders.forget(partial)
 
 
-def carry_out(settings: ExtractSettings, images: str, out: Path, console: Console, overwrite: bool) -> None:
+def extract_in_chunks(settings: ExtractSettings, images: str, out: Path, console: Console, overwrite: bool) -> None:
     """What `extract` says, in a folder of parts that this process alone works in."""
     partial = parts_folder(out)
     source = opened_source(images, settings, console)
@@ -133,7 +133,7 @@ def prepare_partial_folder(partial: Path, facts: Any, overwrite: bool, console: 
     """
     place = partial / "facts.json"
     before = read_json(place) if place.exists() else None
-    different = [] if before is None else list(differences(before, as_json(facts)))
+    different = [] if before is None else list(fact_differences(before, as_json(facts)))
     if different and not overwrite:
         raise TransferkitError(
             f"{partial} was begun otherwise: {', '.join(different)}. The first value is the one it was begun with. "

@@ -95,7 +95,7 @@ class Backbone:
         if self.settings.weights == "imagenet":
             self.lacks_weights()
         else:
-            weights.require(self.settings.weights, self.settings.name)
+            weights.require_weights_source(self.settings.weights, self.settings.name)
 
     def require_weights_named(self) -> None:
         """Refuse ImageNet weights of a network that has none.

@@ -13,7 +13,7 @@ from transferkit.models.weights.packages import (
     packaged_px,
 )
 from transferkit.models.weights.reading import read_file, stated_px
-from transferkit.models.weights.sources import from_torchvision, open_weights, require, torchvision_url
+from transferkit.models.weights.sources import from_torchvision, open_weights, require_weights_source, torchvision_url
 
 __all__ = [
     "PACKAGE_ADVICE",
@@ -33,7 +33,7 @@ __all__ = [
     "open_weights",
     "packaged_px",
     "read_file",
-    "require",
+    "require_weights_source",
     "sha256_of",
     "stated_px",
     "torchvision_url",

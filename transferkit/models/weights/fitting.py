@@ -35,14 +35,14 @@ def fill(body: nn.Module, weights: Weights, backbone: str, head: Sequence[str]) 
     tensors = without_head(weights.tensors, head)
     expected = body.state_dict()
     counters = {name for name in expected if name.endswith(".num_batches_tracked")}  # older files have none
-    problems = differences(expected, tensors, optional=counters)
+    problems = tensor_differences(expected, tensors, optional=counters)
     if problems:
         raise TransferkitError(_does_not_fit(weights, backbone, problems))
     counts = {name: torch.zeros((), dtype=torch.long) for name in counters}
     body.load_state_dict({**counts, **tensors}, assign=True)
 
 
-def differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], optional: set[str]) -> list[str]:
+def tensor_differences(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], optional: set[str]) -> list[str]:
     """One line per kind of difference between two state dicts, each listing the first few names."""
     missing = [name for name in expected if name not in given and name not in optional]
     unexpected = [name for name in given if name not in expected]

@@ -34,11 +34,11 @@ def open_weights(where: str, backbone: str, console: Console) -> Weights | None:
         return from_file(path, console)
     packaged = from_packages(backbone, where, console)
     if packaged is None:
-        require(where, backbone)
+        require_weights_source(where, backbone)
     return packaged
 
 
-def require(where: str, backbone: str) -> None:
+def require_weights_source(where: str, backbone: str) -> None:
     """Check that there is something at `where`: a file, a folder, or a name that an installed package gives.
 
     Raises:

@@ -42,7 +42,7 @@ def comparison_page(comparison: Comparison, folder: Path) -> str:
         FOLDER / "comparison.html.jinja",
         comparison=comparison,
         linked=[(arm, links(arm, folder)) for arm in arms],
-        headline=headline(comparison.arms),
+        headline=study_headline(comparison.arms),
         compare_words=compare_words,
         notes=compare_words.notes(comparison),
         openings=sum(row.test_openings for row in comparison.arms),
@@ -54,7 +54,7 @@ def comparison_page(comparison: Comparison, folder: Path) -> str:
     )
 
 
-def headline(arms: Sequence[Arm]) -> str:
+def study_headline(arms: Sequence[Arm]) -> str:
     """The arms by their accuracy, best first; of many, the best ones."""
     ranked = sorted(arms, key=lambda row: row.mean, reverse=True)
     more = f" and {len(ranked) - 4} more" if len(ranked) > 5 else ""

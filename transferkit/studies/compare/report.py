@@ -24,7 +24,7 @@ def write_pages(folder: Path) -> Comparison | LabelCurve:
         TransferkitError: If another process works in the folder, or it is of something else.
     """
     kind = COMPARISON if folders.kind_of(folder) == COMPARISON.name else STUDY
-    with result_folders.hold(folder, kind):
+    with result_folders.hold_results(folder, kind):
         return _write_pages(folder)
 
 

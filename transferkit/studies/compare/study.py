@@ -96,7 +96,7 @@ def prepare_study_folder(folder: Path, study: Study, overwrite: bool) -> None:
     if overwrite:
         for name in folders.files_of(folder):
             if folders.kind_of(folder / name) == run_directory.KIND:
-                run_directory.remove(Run(folder / name))
+                run_directory.remove_run(Run(folder / name))
         folders.remove(folder)
     write_text(folder / "study.yaml", dump(study))
     folders.remove(folder, [STUDY.result, STUDY.page])

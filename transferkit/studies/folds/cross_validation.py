@@ -105,7 +105,7 @@ def cross_validate(
 def _remove_earlier(folder: Path) -> None:
     for name in folders.files_of(folder):
         if folders.kind_of(folder / name) == run_directory.KIND:
-            run_directory.remove(Run(folder / name))
+            run_directory.remove_run(Run(folder / name))
     folders.remove(folder)
 
 

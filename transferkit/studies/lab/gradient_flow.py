@@ -73,11 +73,11 @@ def measure(settings: GradientFlowSettings, folder: Path, console: Console, comm
     Raises:
         TransferkitError: For an unknown network or data set, or a folder that holds something else; before any work.
     """
-    with result_folders.hold(folder, GRADIENT_FLOW):
-        return carry_out(settings, folder, console, command)
+    with result_folders.hold_results(folder, GRADIENT_FLOW):
+        return measure_networks(settings, folder, console, command)
 
 
-def carry_out(settings: GradientFlowSettings, folder: Path, console: Console, command: str) -> GradientFlow:
+def measure_networks(settings: GradientFlowSettings, folder: Path, console: Console, command: str) -> GradientFlow:
     """What `measure` says, in a folder that may be written to."""
     recipes = {name: [recipe_of(name, settings, seed) for seed in range(settings.seeds)] for name in settings.backbones}
     runtime = machine.start(settings.device, "fp32", settings.threads)
@@ -102,7 +102,7 @@ def carry_out(settings: GradientFlowSettings, folder: Path, console: Console, co
         networks=networks,
         comparisons=tuple(comparisons(networks)),
     )
-    result_folders.clear(folder)
+    result_folders.clear_results(folder)
     write_gradient_flow_result(folder, result)
     write_gradient_flow(folder)
     return result

@@ -55,7 +55,7 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def require() -> None:
+def require_cleanlab() -> None:
     """Refuse where the extra is missing, before any work.
 
     Raises:
@@ -87,7 +87,7 @@ def check_labels(
     Raises:
         TransferkitError: If cleanlab is missing, or the data are not those of the run.
     """
-    require()
+    require_cleanlab()
     runtime = machine.start(device, run.precision, run.recipe.threads)
     splits = datasets.load(run.recipe.data, console)
     _require_same_data(run, splits)
@@ -299,7 +299,7 @@ def _write(run: Run, check: LabelCheck, train: Images, test: Images) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(_csv_rows(check))
     openings = (run.facts.label_openings or 0) + 1
-    with run_directory.hold(run):
+    with run_directory.hold_run(run):
         write_arrays(run.label_pictures_path, arrays)
         write_text(run.path / "labels.csv", text.getvalue())
         run.write_facts(replace(run.facts, label_openings=openings))

@@ -62,7 +62,7 @@ def compare_limits(runs: Sequence[Run], settings: LimitsSettings, out: Path, wor
             folder = ensure_report(run, settings, work)
             limits.append(read_limits(name, folder))
         comparison = replace(comparison_of(limits, settings.seed), command=work.command, folder=str(out))
-        result_folders.clear(out)
+        result_folders.clear_results(out)
         write_comparison(out, comparison)
         write_limits_comparison(out)
     return comparison

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from transferkit.report.markdown import code_block, escaped, table
 from transferkit.report.number_words import percent, percent_interval
-from transferkit.studies.limits.page import headline, name_in_words, number
+from transferkit.studies.limits.page import limits_headline, name_in_words, number
 from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.limits.shares import NotMeasured, Share
 
@@ -14,7 +14,7 @@ from transferkit.studies.limits.shares import NotMeasured, Share
 def limits_markdown(report: LimitsReport) -> str:
     """The report as Markdown."""
     lines = [f"{line.id}. {line.text} ({line.evidence})" for line in report.summary.lines]
-    parts = [f"# {escaped(headline(report))}", escaped(report.contract.sentence)]
+    parts = [f"# {escaped(limits_headline(report))}", escaped(report.contract.sentence)]
     parts += ["## Summary", _bullets(lines), "## Not tested", _bullets(report.summary.not_tested)]
     parts += [*_unknown(report), *_held_out(report), *_corruptions(report), *_shift(report), *_nonsense(report)]
     parts += [*_open_world(report), *_rules(report)]

@@ -167,7 +167,7 @@ def unknown_set_report(
         low_level=low_level_auroc(subject.images.test, image_set.images),
         overlap=replace(known, without=without_suspects(scored_set, detectors, own)),
         calls=calls(image_set.images, scored_set.outputs, accepted),
-        histogram=histogram(subject, scores),
+        histogram=score_histogram(subject, scores),
     )
 
 
@@ -220,7 +220,7 @@ def without_suspects(scored_set: ScoredSet, detectors: Detectors, own: OwnScores
 # ---- how unusual they are, and means over sets ----
 
 
-def histogram(subject: LimitsSubject, unknown: Floats) -> Histogram:
+def score_histogram(subject: LimitsSubject, unknown: Floats) -> Histogram:
     """The shipped score of right, wrong and unknown images in common bins, as shares."""
     scores = subject.limits.scores(subject.test)
     right = subject.test.is_right

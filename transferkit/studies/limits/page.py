@@ -44,7 +44,7 @@ def limits_page(report: LimitsReport, pixels: npt.NDArray[np.uint8]) -> str:
         extra_style=FOLDER / "limits.css",
         report=report,
         shipped=shipped,
-        headline=headline(report),
+        headline=limits_headline(report),
         sections=sections(report),
         shade=accuracy_shade,
         words=name_in_words,
@@ -55,13 +55,13 @@ def limits_page(report: LimitsReport, pixels: npt.NDArray[np.uint8]) -> str:
         heat=heat_rows(report.corruptions),
         strips=report.strips,
         probit=probit_drawing(report),
-        histograms={row.name: histogram(row.histogram, shipped) for row in report.unknown.sets},
+        histograms={row.name: histogram_svg(row.histogram, shipped) for row in report.unknown.sets},
         facts=facts(report.contract),
         pictures=data_uris(dict(enumerate(pixels))),
     )
 
 
-def headline(report: LimitsReport) -> str:
+def limits_headline(report: LimitsReport) -> str:
     """How many limits were found, in one sentence."""
     lines = [line for line in report.summary.lines if line.id not in ("OK", "S10", "S11")]
     name = report.contract.run
@@ -182,7 +182,7 @@ def heat_rows(report: CorruptionReport | NotMeasured) -> list[HeatRow]:
     return [HeatRow(row, report.cells_of(row.name), published.get(row.name)) for row in report.corruptions]
 
 
-def histogram(shown: Histogram, score: str) -> Markup:
+def histogram_svg(shown: Histogram, score: str) -> Markup:
     """Shares of right, wrong and unknown images over the shipped score, and the threshold."""
     edges, shares = shown.edges, shown.shares
     top = max(max(values) for values in shares.values()) or 1.0
@@ -214,7 +214,11 @@ def probit_drawing(report: LimitsReport) -> Markup | None:
 
 def limits_verdict(report: LimitsReport) -> RenderableType:
     """The summary on the terminal: at most ten lines with their evidence, a table of sets, and where the page is."""
-    parts: list[RenderableType] = [Text(printable(headline(report)), style="bold"), Text(), summary_table(report)]
+    parts: list[RenderableType] = [
+        Text(printable(limits_headline(report)), style="bold"),
+        Text(),
+        summary_table(report),
+    ]
     if report.unknown.sets:
         parts += [Text(), sets_table(report)]
     parts += [Text(), *other_lines(report)] if report.shift or report.field else []

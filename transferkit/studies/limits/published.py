@@ -131,7 +131,7 @@ def is_cifar10(subject: LimitsSubject) -> bool:
 def published_report(names: Sequence[str], subject: LimitsSubject) -> PublishedUnknown:
     """OpenOOD's means, its rows for sets of the same name, and why ours may differ."""
     by_set = {name: row for name in names if (row := of_set(name))}
-    return PublishedUnknown(MEANS.source, MEANS.near, MEANS.far, by_set, tuple(differences(subject)))
+    return PublishedUnknown(MEANS.source, MEANS.near, MEANS.far, by_set, tuple(differences_from_published(subject)))
 
 
 def of_set(name: str) -> PublishedSet | None:
@@ -146,7 +146,7 @@ def of_set(name: str) -> PublishedSet | None:
     return None if published_name is None else PublishedSet(published_name, BY_SET[published_name])
 
 
-def differences(subject: LimitsSubject) -> list[str]:
+def differences_from_published(subject: LimitsSubject) -> list[str]:
     """Why this run's numbers may lie elsewhere than the published ones, as far as its files tell."""
     return list(_differences(subject))
 

@@ -133,7 +133,7 @@ def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -
         seconds=round(time.perf_counter() - clock, 1),
         folder=str(folder),
     )
-    result_folders.clear(folder)
+    result_folders.clear_results(folder)
     write_arrays(folder / PICTURES_FILE, {"pixels": album.pixels})
     write_scores(folder / "scores.npz", subject, observations)
     write_limits_report(folder, report)

@@ -66,7 +66,7 @@ def rank(
     folder = out or Path("runs") / f"{ranking.title}-{ranking.short_hash}"
     with result_folders.claim(folder, RANKING, overwrite=overwrite, content=ranking):
         prepare_ranking_folder(folder, ranking, overwrite)
-        return carry_out(ranking, folder, console, command)
+        return rank_backbones(ranking, folder, console, command)
 
 
 def require_backbones(ranking: RankingRecipe) -> None:
@@ -79,7 +79,7 @@ def require_backbones(ranking: RankingRecipe) -> None:
         require_known(backbone)
 
 
-def carry_out(ranking: RankingRecipe, folder: Path, console: Console, command: str) -> Ranking:
+def rank_backbones(ranking: RankingRecipe, folder: Path, console: Console, command: str) -> Ranking:
     """Score, compare, and write, in a folder that may be written to."""
     runtime = machine.start(ranking.device, ranking.precision, ranking.threads)
     splits = datasets.load(ranking.data, console)
