@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import check_array
 
+from transferkit.api.transfer_classifier import TransferClassifier
 from transferkit.features.extractor import FeatureExtractor
-from transferkit.transfer_classifier import TransferClassifier
 
 
 def rows_as_images(rows: Any) -> np.ndarray:

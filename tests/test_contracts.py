@@ -12,7 +12,7 @@ from toy_method import ToySettings
 
 from transferkit import ood
 from transferkit.data import datasets
-from transferkit.data.augmentation import AUGMENTATIONS, Draws, function_of
+from transferkit.data.augmentation import AUGMENTATIONS, BatchDraws, function_of
 from transferkit.data.images import Images, Splits, split
 from transferkit.estimates import work
 from transferkit.metrics.outputs import Outputs
@@ -263,8 +263,8 @@ def test_every_default_detector_is_on_the_menu_and_every_file_is_too() -> None:
     }
 
 
-def places(first: int, count: int, epoch: int = 0) -> Draws:
-    return Draws(seed=1, epoch=epoch, first=first, count=count, device=torch.device("cpu"))
+def places(first: int, count: int, epoch: int = 0) -> BatchDraws:
+    return BatchDraws(seed=1, epoch=epoch, first=first, count=count, device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "transferkit"
 FLOORS = [  # from the top; a room may import rooms of lower floors only, or of its own floor without a circle
     {"__init__", "__main__", "cli"},
-    {"api", "transfer_classifier"},
+    {"api"},
     {"studies"},
     {"run", "deploy", "estimates"},
     {"report", "training"},

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from transferkit.data.augmentation import AUGMENTATIONS, Draws, function_of
+from transferkit.data.augmentation import AUGMENTATIONS, BatchDraws, function_of
 from transferkit.models import backbones
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime import machine
@@ -59,7 +59,7 @@ def main() -> None:
     print(f"a step: {1000 * step:.0f} ms (range {1000 * spread:.0f}), {runtime.precision}\n")
     print("| augmentation | ms | share of a step, % |\n|---|---|---|")
     for name, entry in AUGMENTATIONS.items():
-        change, draws = function_of(name), Draws(0, 0, 0, wanted.batch, images.device)
+        change, draws = function_of(name), BatchDraws(0, 0, 0, wanted.batch, images.device)
         cost, spread = seconds(lambda change=change, entry=entry, draws=draws: change(images, entry.usual, draws))  # type: ignore[misc]
         print(f"| {name} | {1000 * cost:.1f} (range {1000 * spread:.1f}) | {100 * cost / step:.1f} |")
 

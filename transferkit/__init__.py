@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferkit.api import compare, curve, finetune, labels, limits, probe, rank, scratch
+    from transferkit.api.transfer_classifier import TransferClassifier
     from transferkit.data.images import Images, Splits
     from transferkit.deploy.export import export
     from transferkit.deploy.export.mask_rcnn import mask_rcnn
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from transferkit.studies.limits.report import LimitsReport
     from transferkit.studies.rank.results import Ranking
     from transferkit.training.resolved import ResolvedTraining
-    from transferkit.transfer_classifier import TransferClassifier
 
 __version__ = "0.1.0"
 
@@ -52,7 +52,7 @@ _PLACES = {
     "Run": "runs.run_directory",
     "Splits": "data.images",
     "TrainedRun": "deploy.trained_run",
-    "TransferClassifier": "transfer_classifier",
+    "TransferClassifier": "api.transfer_classifier",
     "TransferkitError": "runtime.errors",
     "compare": "api",
     "curve": "api",

@@ -22,7 +22,7 @@ ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # the method, and what th
     "random head": ("finetune", {"head": "random"}),
 }
 # Rooms without influence on what a network learns and predicts; a change there keeps what was measured.
-WITHOUT_INFLUENCE = {"cli", "report", "studies", "deploy", "ood", "metrics", "estimates", "api.py"}
+WITHOUT_INFLUENCE = {"cli", "report", "studies", "deploy", "ood", "metrics", "estimates", "api"}
 
 
 def measure(arm: str, task: Task, setting: Setting, seed: int, weights: Path, precision: str, work: Path) -> Trial:

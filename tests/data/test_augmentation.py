@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as reference
 
-from transferkit.data.augmentation import Draws, augment, colour, detail, geometry, levels, policies
+from transferkit.data.augmentation import BatchDraws, augment, colour, detail, geometry, levels, policies
 from transferkit.data.augmentation.levels import as_uint8
 from transferkit.data.augmented_examples import augmented_examples
 from transferkit.data.batches import ShiftAndFlip, TrainingBatches
@@ -36,8 +36,8 @@ def pictures(count: int = 6, side: int = SIDE) -> Tensor:
     return as_uint8(255 * smooth + 12 * torch.randn(count, 3, side, side, generator=generator))
 
 
-def draws(count: int = 6, first: int = 0, seed: int = 0) -> Draws:
-    return Draws(seed, 0, first, count, CPU)
+def draws(count: int = 6, first: int = 0, seed: int = 0) -> BatchDraws:
+    return BatchDraws(seed, 0, first, count, CPU)
 
 
 def amounts(*values: float) -> Tensor:

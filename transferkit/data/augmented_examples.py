@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferkit.data.augmentation import Draws, Wanted, augment
+from transferkit.data.augmentation import BatchDraws, Wanted, augment
 from transferkit.data.batches import ShiftAndFlip
 from transferkit.data.images import Images
 
@@ -24,7 +24,7 @@ def augmented_examples(images: Images, moves: ShiftAndFlip, wanted: Wanted, seed
     generator = torch.Generator().manual_seed(seed)
     columns = [originals]
     for epoch in range(COPIES):
-        draws = Draws(seed, epoch, 0, len(originals), originals.device)
+        draws = BatchDraws(seed, epoch, 0, len(originals), originals.device)
         columns.append(augment(moves(originals, generator), wanted, draws))
     return tiled(torch.stack([shrunk(column) for column in columns], 1)).numpy()
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.data.augmentation import Draws, Wanted, augment
+from transferkit.data.augmentation import BatchDraws, Wanted, augment
 from transferkit.data.images import Images
 
 RESIDENT_SHARE = 0.5  # of free device memory that pixels may take before they are fed from the host
@@ -89,7 +89,9 @@ class TrainingBatches:
             yield self._augmented(batch, number, step), self._labels[chosen.to(self.device)]
 
     def _augmented(self, batch: Tensor, epoch: int, step: int) -> Tensor:
-        return augment(batch, self.augment, Draws(self.seed, epoch, step * self.batch_size, len(batch), self.device))
+        return augment(
+            batch, self.augment, BatchDraws(self.seed, epoch, step * self.batch_size, len(batch), self.device)
+        )
 
     def _order(self, generator: torch.Generator) -> Tensor:
         if self.draw_weights is None:

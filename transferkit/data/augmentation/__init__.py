@@ -9,15 +9,15 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from transferkit.data.augmentation.draws import Draws
+from transferkit.data.augmentation.draws import BatchDraws
 from transferkit.recipe.augmentation import AUGMENTATIONS, FROM_PYTHON
 from transferkit.runtime.errors import TransferkitError
 
-Function: TypeAlias = Callable[[Tensor, float, Draws], Tensor]
+Function: TypeAlias = Callable[[Tensor, float, BatchDraws], Tensor]
 Own: TypeAlias = Callable[[Tensor], Tensor]
 Wanted: TypeAlias = Mapping[str, float] | Own | str
 
-__all__ = ["AUGMENTATIONS", "Draws", "Wanted", "augment", "function_of", "require_callable"]
+__all__ = ["AUGMENTATIONS", "BatchDraws", "Wanted", "augment", "function_of", "require_callable"]
 
 
 def function_of(name: str) -> Function:
@@ -27,7 +27,7 @@ def function_of(name: str) -> Function:
     return function
 
 
-def augment(images: Tensor, wanted: Wanted, draws: Draws) -> Tensor:
+def augment(images: Tensor, wanted: Wanted, draws: BatchDraws) -> Tensor:
     """Images under the functions of the menu, one after the other, or under a function of one's own.
 
     Args:

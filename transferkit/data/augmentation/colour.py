@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from transferkit.data.augmentation.draws import Draws
+from transferkit.data.augmentation.draws import BatchDraws
 from transferkit.data.augmentation.levels import as_uint8
 from transferkit.runtime.errors import TransferkitError
 
@@ -13,7 +13,7 @@ LUMA = (0.2989, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601, as torchv
 HUE_SHARE = 0.25  # of the strength; SimCLR takes 0.8 and 0.2 (Chen et al. 2020, appendix A)
 
 
-def colour(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def colour(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """Brightness, contrast and saturation times 1 - strength to 1 + strength, hue turned by a quarter of that.
 
     In this order, each by its own number: what torchvision calls ColorJitter, there in random order.
@@ -25,7 +25,7 @@ def colour(images: Tensor, strength: float, draws: Draws) -> Tensor:
     return as_uint8(hue_turned(pixels, HUE_SHARE * change[:, 3]) if strength else pixels)
 
 
-def grey(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def grey(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """Without colour, for a share `strength` of the images."""
     require_colours(images)
     chosen = draws.uniform(1) < strength

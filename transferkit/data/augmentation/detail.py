@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from transferkit.data.augmentation.colour import blended
-from transferkit.data.augmentation.draws import Draws
+from transferkit.data.augmentation.draws import BatchDraws
 from transferkit.data.augmentation.levels import as_uint8
 
 SIGMAS = 3  # how far a Gaussian reaches
@@ -16,7 +16,7 @@ AREA = (0.02, 0.4)  # of an erased rectangle, as a share of the image (Zhong et 
 ASPECT = math.log(1 / 0.3)  # of it, either way (the same)
 
 
-def blur(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def blur(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """Gaussian blur of each image, sigma uniform from 0 to `strength` px; beyond the border images are reflected."""
     sigma = strength * draws.uniform(1)[:, 0]
     return blurred(images, sigma, math.ceil(SIGMAS * strength))
@@ -58,7 +58,7 @@ def sharpened(images: Tensor, change: Tensor) -> Tensor:
     return blended(images, smooth, change)
 
 
-def erasing(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def erasing(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """A rectangle of one random colour in place of what was there (Zhong et al. 2017, arXiv:1708.04896).
 
     For a share `strength` of the images. Area is uniform from 2 to 40 %, and the aspect ratio from 0.3 to 1 / 0.3 on a

@@ -12,7 +12,7 @@ WORDS = 4  # 64-bit numbers that Philox gives for each value of its counter
 
 
 @dataclass(frozen=True)
-class Draws:
+class BatchDraws:
     """The draws of a batch for one function; the same whenever they are asked for.
 
     Attributes:
@@ -43,6 +43,6 @@ class Draws:
         below_one = np.minimum(numbers.astype(np.float32), np.float32(1 - 2**-24))
         return torch.from_numpy(below_one).to(self.device)
 
-    def of_function(self, place: int) -> Draws:
+    def of_function(self, place: int) -> BatchDraws:
         """The draws of the function at this place in a chain."""
         return replace(self, stream=place)

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from transferkit.data.augmentation.draws import Draws
+from transferkit.data.augmentation.draws import BatchDraws
 from transferkit.data.augmentation.levels import as_uint8
 from transferkit.runtime.errors import TransferkitError
 
 WIDEST = math.log(4 / 3)  # of a crop's aspect ratio, relative to the image's (Szegedy et al. 2015)
 
 
-def crop(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def crop(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """A random rectangle of each image, resized to the whole (Szegedy et al. 2015, arXiv:1409.4842).
 
     Area is uniform from `strength` to 1, and the logarithm of the aspect ratio up to that of 4:3 either way, less where
@@ -49,7 +49,7 @@ def interpolation(first: Tensor, length: Tensor, side: int) -> Tensor:
     return (1 - (sources[:, :, None] - places).abs()).clamp(min=0)
 
 
-def rotation(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def rotation(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """Turned about the centre by up to `strength` degrees either way."""
     return as_uint8(rotated(images.float(), strength * (2 * draws.uniform(1)[:, 0] - 1)))
 
@@ -104,13 +104,13 @@ def moved(images: Tensor, matrices: Tensor | None, offsets: Tensor | None = None
     return grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def vertical_flip(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def vertical_flip(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """Upside down, mirrored, for a share `strength` of the images."""
     flipped = draws.uniform(1) < strength  # (B, 1)
     return torch.where(flipped[:, :, None, None], images.flip(2), images)
 
 
-def quarter_turns(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def quarter_turns(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """Turned by 90, 180 or 270 degrees against the clock, each alike, for a share `strength` of the images.
 
     Raises:

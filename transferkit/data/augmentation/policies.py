@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transferkit.data.augmentation import colour, detail, geometry, levels
-from transferkit.data.augmentation.draws import Draws
+from transferkit.data.augmentation.draws import BatchDraws
 
 MAGNITUDES = 30  # steps of a range
 ROUNDS = 2  # of RandAugment, for ImageNet (Cubuk et al. 2020, section 4.3)
@@ -74,7 +74,7 @@ RANDAUGMENT = _ranges(0.3, Range(150 / 331, signed=True, of_side=True), 30, 0.9,
 TRIVIAL = _ranges(0.99, Range(32, signed=True), 135, 0.99, 2)  # Mueller and Hutter 2021, table 7, "wide"
 
 
-def randaugment(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def randaugment(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """Two operations after each other, drawn for each image, at magnitude `strength` of 30 (arXiv:1909.13719)."""
     colour.require_colours(images)
     numbers = draws.uniform(2 * ROUNDS)
@@ -84,7 +84,7 @@ def randaugment(images: Tensor, strength: float, draws: Draws) -> Tensor:
     return images
 
 
-def trivial(images: Tensor, strength: float, draws: Draws) -> Tensor:
+def trivial(images: Tensor, strength: float, draws: BatchDraws) -> Tensor:
     """One operation at one of 31 magnitudes, both drawn for each image (arXiv:2103.10158).
 
     At `strength` 1 the ranges are those of the paper, which has no setting; below, that share of them.

@@ -135,7 +135,7 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
 
 
 @dataclass(frozen=True)
-class Fold:
+class FoldAnswers:
     """The answers to the images of one fold, by what was learnt from the others."""
 
     probe: Tensor
@@ -169,7 +169,7 @@ def fold_of_each(images: Images, seed: int) -> Labels:
 
 def cross_validate(
     features: Tensor, labels: Tensor, seed: int, fold: Tensor | None = None, groups: Tensor | None = None
-) -> Iterator[Fold]:
+) -> Iterator[FoldAnswers]:
     """Every fold in turn; C is chosen without the fold that is answered, on the next one or by folds of the rest.
 
     Args:
@@ -191,7 +191,7 @@ def cross_validate(
         fit = fit_probe(features[learns], labels[learns], *judges, classes, seed=seed, groups=together)
         k = min(NEIGHBOURS, int((~held).sum()))
         votes = knn_logits(features[~held], labels[~held], features[held], classes, k)
-        yield Fold(fit.head.logits(features[held]).argmax(1), votes.argmax(1), fit.C, k, fit.converged)
+        yield FoldAnswers(fit.head.logits(features[held]).argmax(1), votes.argmax(1), fit.C, k, fit.converged)
 
 
 def gathered(answers: list[Tensor], fold: Labels | None = None) -> Labels:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import torch
 
-from transferkit.data.augmentation import Draws, Wanted, augment
+from transferkit.data.augmentation import BatchDraws, Wanted, augment
 from transferkit.data.images import Images, Splits
 from transferkit.data.mirroring import mirroring_in_words
 from transferkit.models.classifier import Classifier
@@ -86,7 +86,7 @@ def try_augment(wanted: Wanted, train: Images) -> None:
         TransferkitError: If it does not go with these images, or one's own function is not at hand.
     """
     pixels = torch.from_numpy(train.take(slice(0, 2)))
-    augment(pixels, wanted, Draws(0, 0, 0, len(pixels), pixels.device))
+    augment(pixels, wanted, BatchDraws(0, 0, 0, len(pixels), pixels.device))
 
 
 def fit(

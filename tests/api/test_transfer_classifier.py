@@ -22,9 +22,9 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from transferkit.api.transfer_classifier import TransferClassifier
 from transferkit.recipe import METHOD_MODELS
 from transferkit.runtime.errors import TransferkitError
-from transferkit.transfer_classifier import TransferClassifier
 
 EXPECTED_FAILURES = {  # of scikit-learn's checks, with the reason
     "check_class_weight_classifiers": "weights by class are those of the recipe: a probe has 'balanced' alone",
