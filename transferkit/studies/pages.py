@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit.runs import result_folders
-from transferkit.runs.result_folders import COMPARISON, GRADIENT_FLOW, LIMITS, LIMITS_COMPARISON, RANKING, STUDY, Kind
+from transferkit.runs.result_folders import (
+    COMPARISON,
+    FOLDS,
+    GRADIENT_FLOW,
+    LIMITS,
+    LIMITS_COMPARISON,
+    RANKING,
+    STUDY,
+    Kind,
+)
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
@@ -72,6 +81,12 @@ def _rebuild_comparison(folder: Path) -> RenderableType:
     return comparison_verdict(write_pages(folder))
 
 
+def _rebuild_folds(folder: Path) -> RenderableType:
+    from transferkit.studies.folds.cross_validation import write_folds_page
+
+    return "\n".join(write_folds_page(folder).lines())
+
+
 def _rebuild_ranking(folder: Path) -> RenderableType:
     from transferkit.studies.rank.report import ranking_verdict, write_pages
     from transferkit.studies.rank.results import read_ranking
@@ -116,11 +131,12 @@ def _draw_of_comparison(folder: Path, name: str, target: Path) -> None:
     comparison_figure(Run(folder), name, target)
 
 
-KINDS = (STUDY, COMPARISON, RANKING, LIMITS, LIMITS_COMPARISON, GRADIENT_FLOW)
+KINDS = (STUDY, COMPARISON, FOLDS, RANKING, LIMITS, LIMITS_COMPARISON, GRADIENT_FLOW)
 REBUILD: dict[str, Callable[[Path], RenderableType]] = {
     "run": _rebuild_run,
     STUDY.name: _rebuild_comparison,
     COMPARISON.name: _rebuild_comparison,
+    FOLDS.name: _rebuild_folds,
     RANKING.name: _rebuild_ranking,
     LIMITS.name: _rebuild_limits,
     LIMITS_COMPARISON.name: _rebuild_limits_comparison,

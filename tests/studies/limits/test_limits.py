@@ -521,7 +521,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         test_fraction=0.2,
         out=folder,
         quiet=True,
-    )
+    ).folder
 
 
 @pytest.fixture(scope="module")

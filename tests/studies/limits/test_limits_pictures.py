@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 from transferkit.data.images import Images
 from transferkit.metrics.outputs import Outputs
+from transferkit.models.stored_model import WeightsRecord
 from transferkit.studies.limits import contamination, gallery, open_world, probit, published
 from transferkit.studies.limits import figures as limits_figures
 from transferkit.studies.limits.image_sets import ImageSet
@@ -145,7 +146,7 @@ def test_held_out_classes_count_as_unknown_images_of_the_open_world() -> None:
 def test_published_differences_name_accuracy_pretraining_and_jpeg() -> None:
     test = outputs_of(np.zeros((4, 1)), [0, 0, 0, 1], ids=["a.jpg", "b.JPEG", "c.jpg", "d.jpg"])
     facts = SimpleNamespace(data=SimpleNamespace(n=SimpleNamespace(train=4500)))
-    run = SimpleNamespace(facts=facts, model={"weights": {"source": "file", "tag": "tiny.safetensors"}})
+    run = SimpleNamespace(facts=facts, model=SimpleNamespace(weights=WeightsRecord("file", "tiny.safetensors")))
 
     told = published.differences_from_published(SimpleNamespace(test=test, run=run))  # type: ignore[arg-type]
 

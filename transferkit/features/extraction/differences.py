@@ -14,7 +14,8 @@ def fact_differences(facts: Mapping[str, Any], other: Mapping[str, Any]) -> Iter
     """Each fact of `facts` that `other` has otherwise, with both values; tables are compared row by row.
 
     Example:
-        >>> list(differences({"pool": "max", "input": {"size": 64, "crop": 1}}, {"input": {"size": 32, "crop": 1}}))
+        >>> other = {"input": {"size": 32, "crop": 1}}
+        >>> list(fact_differences({"pool": "max", "input": {"size": 64, "crop": 1}}, other))
         ['pool (max, none)', 'input size (64, 32)']
     """
     for name, value in facts.items():

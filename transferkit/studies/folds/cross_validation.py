@@ -98,7 +98,18 @@ def cross_validate(
         runs = [_run_fold(recipe, number, folder, console, command) for number in range(1, count + 1)]
         result = pooled(runs, command)
         write_record(folder / FOLDS.result, result)
-        write_text(folder / FOLDS.page, as_markdown(result))
+        write_folds_page(folder)
+    return result
+
+
+def write_folds_page(folder: Path) -> CrossValidation:
+    """The page of stored results.
+
+    Raises:
+        TransferkitError: If they are damaged.
+    """
+    result = read_cross_validation(folder)
+    write_text(folder / FOLDS.page, as_markdown(result))
     return result
 
 
