@@ -46,6 +46,7 @@ def test_fine_tuning_adds_to_the_probe(probed: Run, options: dict[str, object], 
 
 
 def test_weights_and_data_are_named_in_the_run(probed: Run) -> None:
-    assert probed.model["weights"]["source"] == "file"
-    assert len(probed.model["weights"]["sha256"]) == 64
+    weights = Run(probed.path).model.weights
+    assert weights.source == "file"
+    assert len(weights.sha256) == 64
     assert probed.facts.data.n == ImageCounts(train=450, val=50, test=10_000)

@@ -277,7 +277,7 @@ def test_the_command_leaves_findings_pictures_and_a_new_page(probed: Run) -> Non
 def test_other_data_than_the_runs_are_refused(probed: Run) -> None:
     pytest.importorskip("cleanlab")
     data = replace(probed.facts.data, fingerprint=replace(probed.facts.data.fingerprint, train="0" * 64))
-    probed.write_facts(replace(probed.facts, data=data))
+    Run(probed.path).write_facts(replace(probed.facts, data=data))
 
     with pytest.raises(TransferkitError, match="The train images are not those that"):
         check_labels(Run(probed.path), SILENT)
