@@ -168,7 +168,17 @@ class OwnData(DataSettings):
         return self.path
 
 
-class FolderData(OwnData):
+class EncodedData(OwnData):
+    """Keys of the user's own images where they have to be decoded."""
+
+    storage: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
+        "auto", description="Side in px at which images are decoded and kept."
+    )
+    fit: Literal["squash", "crop"] = Field("squash", description="How a rectangle becomes a square.")
+    skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
+
+
+class FolderData(EncodedData):
     """Your own images: train/[val/]test/ with class folders, class folders alone, or a CSV of path,label."""
 
     module = "transferkit.data.datasets.folder"
@@ -176,10 +186,6 @@ class FolderData(OwnData):
     source = "a folder or a CSV file"
 
     name: Literal["folder"]
-    storage: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
-        "auto", description="Side in px at which images are decoded and kept."
-    )
-    fit: Literal["squash", "crop"] = Field("squash", description="How a rectangle becomes a square.")
     group: Group | None = Field(
         None,
         description="What belongs together and stays in one part: parent: folders inside class folders, as of one "
@@ -191,7 +197,6 @@ class FolderData(OwnData):
     label_column: str | None = Field(
         None, description="The column of a table with the classes; default: label, target or class."
     )
-    skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
 
 
 class ArraysData(OwnData):
@@ -204,7 +209,7 @@ class ArraysData(OwnData):
     name: Literal["arrays"]
 
 
-class ShardsData(OwnData):
+class ShardsData(EncodedData):
     """Your own images in .parquet files (Hugging Face) or .tar files (WebDataset): one of them, or a folder."""
 
     module = "transferkit.data.datasets.shards"
@@ -212,14 +217,9 @@ class ShardsData(OwnData):
     source = "Parquet or tar files"
 
     name: Literal["shards"]
-    storage: Annotated[int, Field(ge=8, le=1024)] | Literal["auto"] = Field(
-        "auto", description="Side in px at which images are decoded and kept."
-    )
-    fit: Literal["squash", "crop"] = Field("squash", description="How a rectangle becomes a square.")
     label_column: str | None = Field(
         None, description="The column of a Parquet file, or the key of a JSON file, with the classes."
     )
-    skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
 
 
 DATA_MODELS: dict[str, type[DataSettings]] = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from transferkit.data.decoding import EXTENSIONS
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
@@ -19,14 +19,14 @@ ROWS = 64  # of a Parquet file, read together
 
 
 class Record(NamedTuple):
-    """One image of a shard, still encoded."""
+    """One image of a shard, still encoded; without its bytes where labels alone were asked for."""
 
     name: str
     image: bytes
     label: str
 
 
-def parquet_records(path: Path, label_column: str | None) -> Iterator[Record]:
+def parquet_records(path: Path, label_column: str | None, *, with_images: bool) -> Iterator[Record]:
     """The rows of a Parquet file: `image` as bytes or as {bytes, path}, `label` as text or as a number.
 
     Names of numbered classes stand in the schema where the `datasets` library wrote it.
@@ -40,8 +40,10 @@ def parquet_records(path: Path, label_column: str | None) -> Iterator[Record]:
         image, label = _columns(path, file.schema_arrow.names, label_column)
         names = _class_names(file.schema_arrow.metadata or {}, label)
         row = 0
-        for batch in file.iter_batches(ROWS, columns=[image, label]):
-            for cell, value in zip(*(batch.column(name).to_pylist() for name in (image, label)), strict=True):
+        for batch in file.iter_batches(ROWS, columns=[image, label] if with_images else [label]):
+            values = batch.column(label).to_pylist()
+            cells = batch.column(image).to_pylist() if with_images else [b""] * len(values)
+            for cell, value in zip(cells, values, strict=True):
                 yield Record(f"{path.stem}/{row}", _image_bytes(path, row, cell), _label(path, row, value, names))
                 row += 1
     except (library.ArrowInvalid, OSError) as error:
@@ -92,7 +94,7 @@ def _label(path: Path, row: int, value: Any, names: list[str]) -> str:
     return str(value)
 
 
-def tar_records(path: Path, label_column: str | None) -> Iterator[Record]:
+def tar_records(path: Path, label_column: str | None, *, with_images: bool) -> Iterator[Record]:
     """The samples of a tar file in WebDataset's layout: neighbours NAME.jpg and NAME.cls (or NAME.txt, NAME.json).
 
     Nothing is unpacked; numbered classes take their names from a file classnames.txt beside the shards.
@@ -104,13 +106,13 @@ def tar_records(path: Path, label_column: str | None) -> Iterator[Record]:
     names = beside.read_text(encoding="utf-8").splitlines() if beside.is_file() else []
     try:
         with tarfile.open(path, "r|*") as archive:
-            for key, sample in _samples(archive, path):
+            for key, sample in _samples(archive, path, with_images=with_images):
                 yield _sample_record(path, key, sample, names, label_column)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise TransferkitError(f"{path} is no tar file, or damaged: {error}.") from error
 
 
-def _samples(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _samples(archive: tarfile.TarFile, path: Path, *, with_images: bool) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Members in a row that share a name up to its first dot, by what follows the dot."""
     key, sample = "", cast("dict[str, bytes]", {})
     for member in archive:
@@ -126,9 +128,9 @@ def _samples(archive: tarfile.TarFile, path: Path) -> Iterator[tuple[str, dict[s
         if sample and name != key:
             yield key, sample
             sample = {}
-        key = name
-        opened = archive.extractfile(member)
-        sample[f".{ending.lower()}"] = opened.read() if opened else b""
+        key, ending = name, f".{ending.lower()}"
+        opened = archive.extractfile(member) if with_images or ending not in EXTENSIONS else None
+        sample[ending] = opened.read() if opened else b""
     if sample:
         yield key, sample
 
@@ -160,7 +162,15 @@ def _sample_label(sample: dict[str, bytes], label_column: str | None) -> str | N
     return str(label) if isinstance(label, (int, str)) and not isinstance(label, bool) else None
 
 
-READERS: dict[str, Callable[[Path, str | None], Iterator[Record]]] = {
+class Reader(Protocol):
+    """What reads one kind of shard."""
+
+    def __call__(self, path: Path, label_column: str | None, *, with_images: bool) -> Iterator[Record]:
+        """The records of a file, in its order."""
+        ...
+
+
+READERS: dict[str, Reader] = {
     ".parquet": parquet_records,
     ".tar": tar_records,
     ".tar.gz": tar_records,

@@ -34,7 +34,7 @@ EXPECTED = (
 def load(settings: ShardsData, console: Console) -> Splits:
     """Splits of the shards; what has no test or val part gets one.
 
-    Shards are read twice, once for their labels and once for their pixels, and nothing of them is unpacked to disk.
+    Labels are read first, then images; nothing is unpacked to disk.
 
     Raises:
         TransferkitError: If there are no shards, they cannot be read, or name fewer than two classes.
@@ -112,13 +112,13 @@ def part_of(file: Path) -> str:
     return next((PARTS[word] for word in words if word in PARTS), "train")
 
 
-def _records(paths: list[Path], settings: ShardsData) -> Iterator[Record]:
+def _records(paths: list[Path], settings: ShardsData, *, with_images: bool = True) -> Iterator[Record]:
     for path in paths:
-        yield from READERS[reader_of(path)](path, settings.label_column)
+        yield from READERS[reader_of(path)](path, settings.label_column, with_images=with_images)
 
 
 def _labels(paths: list[Path], settings: ShardsData) -> list[str]:
-    return [class_name(record.label) for record in _records(paths, settings)]
+    return [class_name(record.label) for record in _records(paths, settings, with_images=False)]
 
 
 def _side(paths: list[Path], settings: ShardsData) -> int:
