@@ -14,6 +14,7 @@ from PIL import Image
 from transferkit.data import datasets
 from transferkit.data.images import Images
 from transferkit.features import caches, inventory
+from transferkit.features.data_arguments import as_named
 from transferkit.features.extractor import FeatureExtractor
 from transferkit.features.store import open_store
 from transferkit.features.stored import stored_features
@@ -131,6 +132,20 @@ def test_clearing_downloads_takes_unpacked_data_sets_too(cache: Path) -> None:
     assert caches.clear_caches("downloads") == {"downloads": 5 + manifest}
     assert list(caches.stored_items()) == []
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["downloads", "all"])
+def test_images_given_in_python_are_removed_by_their_own_name_alone(cache: Path, what: str) -> None:
+    name = as_named((np.zeros((2, 8, 8, 3), np.uint8), ["a", "b"]))
+    file = Path(name.removeprefix("arrays:"))
+
+    caches.clear_caches(what)
+
+    assert file.parent == cache / "given"
+    assert file.is_file()
+    assert [item.what for item in caches.stored_items() if item.cache == "given"] == [file.name]
+    caches.clear_caches("given")
+    assert not file.exists()
 
 
 @pytest.mark.parametrize("place", ["features", "images", "datasets", "weights", "downloads"])

@@ -161,11 +161,14 @@ def size_of_cache() -> None:
 @cache_app.command("clear")
 def clear_cache(
     what: Annotated[
-        Literal["features", "images", "downloads", "all"],
-        typer.Argument(help="downloads: data sets and weights. Caches of torch and timm are left alone."),
+        Literal["features", "images", "downloads", "given", "all"],
+        typer.Argument(
+            help="downloads: data sets and weights; given: images given in Python, which runs made of them need and "
+            "which all leaves alone. So are the caches of torch and timm."
+        ),
     ],
 ) -> None:
-    """Remove a cache; it is filled again when it is needed."""
+    """Remove a cache; all but `given` is filled again when it is needed."""
     from transferkit.features import caches
 
     for name, freed in caches.clear_caches(what).items():

@@ -21,6 +21,7 @@ FOLDERS = {
     "features": ("features",),
     "images": ("images",),
     "downloads": ("downloads", "datasets", "weights"),  # archives, what was unpacked from them, weights
+    "given": ("given",),  # images given in Python, of which this may be the only file
 }
 
 
@@ -29,7 +30,7 @@ class StoredItem:
     """One item of a cache.
 
     Attributes:
-        cache: features, images or downloads.
+        cache: features, images, downloads or given.
         what: Of which network and layer, of which size, or which file.
         of: The data set or folder it was made from; empty where that is not known.
         images: How many; None where it is not counted.
@@ -56,11 +57,11 @@ def sizes() -> Iterator[str]:
 
 
 def stored_items() -> Iterator[StoredItem]:
-    """Every item of every cache: features, what was used last first; then decoded images, then downloads."""
+    """Every item of every cache: features, what was used last first; then decoded images, downloads, given images."""
     yield from _together(map(_features, reversed(inventory.entries())))
-    for name, described in (("images", _decoded), ("downloads", _downloaded)):
-        paths = (path for folder in folders_of(name) if folder.is_dir() for path in _things(folder))
-        yield from map(described, sorted(paths))
+    for name in ("images", "downloads", "given"):
+        paths = sorted(path for folder in folders_of(name) if folder.is_dir() for path in _things(folder))
+        yield from (_decoded(path) if name == "images" else _file(name, path) for path in paths)
 
 
 def _together(features: Iterable[StoredItem]) -> Iterable[StoredItem]:
@@ -98,21 +99,21 @@ def _decoded(place: Path) -> StoredItem:
     return StoredItem("images", what, root, images, folder_bytes(place), used)
 
 
-def _downloaded(path: Path) -> StoredItem:
-    folder = next(folder for folder in folders_of("downloads") if path.is_relative_to(folder))
+def _file(cache: str, path: Path) -> StoredItem:
+    folder = next(folder for folder in folders_of(cache) if path.is_relative_to(folder))
     used = max(path.stat().st_atime, path.stat().st_mtime)
-    return StoredItem("downloads", path.relative_to(folder).as_posix(), "", None, folder_bytes(path), used)
+    return StoredItem(cache, path.relative_to(folder).as_posix(), "", None, folder_bytes(path), used)
 
 
 def clear_caches(what: str) -> dict[str, int]:
-    """Remove one cache or `all`; the bytes freed by each.
+    """Remove one cache, or `all` that can be made or downloaded again; the bytes freed by each.
 
     Raises:
         TransferkitError: If there is no such cache.
     """
     if what != "all" and what not in FOLDERS:
         raise TransferkitError(f"Unknown cache {what!r}. {did_you_mean(what, [*FOLDERS, 'all'])}")
-    chosen = FOLDERS if what == "all" else (what,)
+    chosen = [name for name in FOLDERS if name != "given"] if what == "all" else [what]
     return {name: sum(_cleared(folder) for folder in folders_of(name)) for name in chosen}
 
 

@@ -43,14 +43,14 @@ def as_named(data: Any) -> str:
     if isinstance(data, os.PathLike):
         return f"folder:{os.fspath(data)}"
     if isinstance(data, Images):
-        return _kept_arrays(data.pixels, np.array(data.class_names)[data.require_labels()], data.groups)
+        return _store_arrays(data.pixels, np.array(data.class_names)[data.require_labels()], data.groups)
     if hasattr(data, "columns"):
-        return _kept_table(data)
+        return _store_table(data)
     if isinstance(data, tuple | list) and len(data) == 2:
-        return _kept_pair(*data)
+        return _store_pair(*data)
     is_plain = isinstance(data, np.ndarray | Tensor | tuple | list | Mapping)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not is_plain:
-        return _kept_pair(*_items(data))
+        return _store_pair(*_items(data))
     raise TransferkitError(f"data is {_in_words(data)}. {EXPECTED}.")
 
 
@@ -69,7 +69,7 @@ def pixels_of(images: Any, side_px: int, resize: str) -> Pixels:
 # ---------------------------------------------------------------------------------------------------------- the kinds
 
 
-def _kept_pair(images: Any, labels: Any) -> str:
+def _store_pair(images: Any, labels: Any) -> str:
     """Images and their labels: paths as a table, everything else as arrays."""
     named = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if named.ndim != 1 or len(named) != _count(images):
@@ -78,10 +78,10 @@ def _kept_pair(images: Any, labels: Any) -> str:
             f"({_count(images)},)."
         )
     if _are_paths(images):
-        return _kept_rows(
+        return _store_rows(
             [{"path": _absolute(path), "label": str(label)} for path, label in zip(images, named, strict=True)]
         )
-    return _kept_arrays(pixels_of(images, storage_px(images, "squash"), "squash"), named, None)
+    return _store_arrays(pixels_of(images, storage_px(images, "squash"), "squash"), named, None)
 
 
 def _count(images: Any) -> int:
@@ -129,7 +129,7 @@ def _as_image(image: Any) -> Any:
     return np.round(levels).astype(np.uint8)
 
 
-def _kept_table(table: Any) -> str:
+def _store_table(table: Any) -> str:
     """A table of pandas or polars with a path and a label for each image, and perhaps split and group."""
     columns = [str(name) for name in table.columns]
     chosen = {
@@ -141,7 +141,7 @@ def _kept_table(table: Any) -> str:
         raise TransferkitError(f"data is a table with the columns {quoted(', '.join(columns))}. {EXPECTED}.")
     values = {name: [str(value) for value in table[column]] for name, column in chosen.items()}
     values["path"] = [_absolute(path) for path in values["path"]]
-    return _kept_rows([dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)])
+    return _store_rows([dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)])
 
 
 def _absolute(path: Any) -> str:
@@ -159,7 +159,7 @@ def _in_words(value: Any) -> str:
 # ---------------------------------------------------------------------------------------------------------- the files
 
 
-def _kept_arrays(pixels: Pixels, labels: npt.NDArray[Any], groups: Sequence[str] | None) -> str:
+def _store_arrays(pixels: Pixels, labels: npt.NDArray[Any], groups: Sequence[str] | None) -> str:
     arrays: dict[str, npt.NDArray[Any]] = {
         "images": pixels,
         "labels": labels.astype(str) if labels.dtype.kind in "OU" else labels,
@@ -182,7 +182,7 @@ def _save(path: Path, arrays: dict[str, Any]) -> None:
         np.savez(file, **arrays)
 
 
-def _kept_rows(rows: Sequence[dict[str, str]]) -> str:
+def _store_rows(rows: Sequence[dict[str, str]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -196,4 +196,4 @@ def _kept_rows(rows: Sequence[dict[str, str]]) -> str:
 
 
 def _place(digest: str, ending: str) -> Path:
-    return cache_folder() / "datasets" / f"from-python-{digest[:16]}{ending}"
+    return cache_folder() / "given" / f"from-python-{digest[:16]}{ending}"
