@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.errors import MachineError, TransferkitError
-from transferkit.runtime.files import read_arrays, write_arrays
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,7 @@ class Outputs:
 
     def save(self, path: Path) -> None:
         """Write to a .safetensors file."""
-        arrays: dict[str, npt.NDArray[Any]] = {"features": self.features, "logits": self.logits}
-        arrays |= {} if self.labels is None else {"labels": self.labels}
-        groups = {} if self.groups is None else {"groups": self.groups}
-        write_arrays(path, arrays, {"ids": self.ids, "class_names": self.class_names} | groups)
+        write_array_record(path, self)
 
     @classmethod
     def load(cls, path: Path) -> Outputs:
@@ -100,18 +96,7 @@ class Outputs:
         Raises:
             TransferkitError: If the file is missing, damaged or something else.
         """
-        arrays, metadata = read_arrays(path)
-        try:
-            return cls(
-                arrays["features"],
-                arrays["logits"],
-                arrays.get("labels"),
-                tuple(metadata["ids"]),
-                tuple(metadata["class_names"]),
-                tuple(metadata["groups"]) if "groups" in metadata else None,
-            )
-        except KeyError as error:
-            raise TransferkitError(f"{path} holds no outputs: {error} is missing.") from error
+        return read_array_record(path, cls, "outputs")
 
 
 def require_finite_logits(logits: npt.NDArray[np.float32], ids: tuple[str, ...]) -> None:

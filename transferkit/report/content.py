@@ -21,6 +21,7 @@ from transferkit.report.published import Published, published
 from transferkit.runs.facts import RunFacts
 from transferkit.runs.label_check import LabelCheck
 from transferkit.runs.run_directory import Run
+from transferkit.runs.small_pictures import NO_LABEL_PICTURES, ByIndex, LabelPictures
 from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError
 
@@ -49,7 +50,7 @@ class Content:
         explanations: Nearest training images and class-activation maps of the images listed one by one.
         feature_map: Places of some test images in the plane.
         labels: Likely label errors and duplicates; None where nobody looked for them.
-        label_pictures: Pictures of these, by part and position.
+        label_pictures: Pictures of these.
         missing: What is not there and how to make it, by the name of the part.
     """
 
@@ -62,12 +63,12 @@ class Content:
     evaluation: Evaluation | None
     history: History
     test: Outputs | None
-    thumbnails: dict[int, npt.NDArray[np.uint8]]
+    thumbnails: ByIndex
     augmented: npt.NDArray[np.uint8] | None
     explanations: Explanations | None
     feature_map: FeatureMap | None
     labels: LabelCheck | None
-    label_pictures: dict[str, dict[int, npt.NDArray[np.uint8]]]
+    label_pictures: LabelPictures
     missing: dict[str, str]
 
     @property
@@ -134,7 +135,7 @@ def gather(run: Run) -> Content:
             missing[part] = f"{error} {again}" if str(error) else again
             return empty
 
-    nothing: dict[int, npt.NDArray[np.uint8]] = {}
+    nothing: ByIndex = {}
     thumbnails = read("pictures", run.thumbnails, nothing)
     if not thumbnails:
         missing.setdefault("pictures", f"No pictures were kept with this run (outputs/thumbnails.safetensors). {again}")
@@ -156,7 +157,7 @@ def gather(run: Run) -> Content:
         augmented=read("augmented examples", run.augmented, None),
         explanations=read("explanations", lambda: Explanations.load(run.explanations_path), None),
         labels=labels,
-        label_pictures=read("label pictures", run.label_pictures, {}) if labels else {},
+        label_pictures=read("label pictures", run.label_pictures, NO_LABEL_PICTURES) if labels else NO_LABEL_PICTURES,
         feature_map=read("map", lambda: FeatureMap.load(run.map_path), None),
         missing=missing,
     )

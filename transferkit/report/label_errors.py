@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from transferkit.report import number_words as words
 from transferkit.report.content import Content
@@ -19,10 +15,9 @@ from transferkit.runs.label_check import (
     LabelError,
     LabelledImage,
 )
+from transferkit.runs.small_pictures import ByIndex
 
 SHOWN = 24  # of each kind
-
-Pictures = Mapping[int, npt.NDArray[np.uint8]]
 
 JUDGES = {
     "start": "features that have not learnt from them (the weights the run started from)",
@@ -71,14 +66,14 @@ def label_section(content: Content) -> LabelSection | None:
     check = content.labels
     if check is None:
         return None
-    pictures = {part: content.label_pictures.get(part, {}) for part in check.parts}
+    train, test = content.label_pictures.train, content.label_pictures.test
     return LabelSection(
         _words(content, check),
         check.accuracy,
-        tuple(_part(name, part, pictures[name]) for name, part in check.parts.items()),
+        (_part("train", check.train, train), _part("test", check.test, test)),
         _duplicate_words(check),
         tuple(
-            PicturedPair(pair, (_pictured(pair.test, pictures["test"]), _pictured(pair.train, pictures["train"])))
+            PicturedPair(pair, (_pictured(pair.test, test), _pictured(pair.train, train)))
             for pair in check.duplicates[:SHOWN]
         ),
     )
@@ -95,7 +90,7 @@ def _words(content: Content, check: LabelCheck) -> str:
     )
 
 
-def _part(name: str, part: CheckedPart, pictures: Pictures) -> PartSection:
+def _part(name: str, part: CheckedPart, pictures: ByIndex) -> PartSection:
     rows, n = part.issues, part.n
     share = f" ({100 * len(rows) / n:.1f} %)" if n else ""
     sampled = f", a sample of {part.of:,}" if n < part.of else ""
@@ -108,7 +103,7 @@ def _part(name: str, part: CheckedPart, pictures: Pictures) -> PartSection:
     )
 
 
-def _pictured(image: LabelError | LabelledImage, pictures: Pictures) -> PicturedImage:
+def _pictured(image: LabelError | LabelledImage, pictures: ByIndex) -> PicturedImage:
     picture = pictures.get(image.index)
     return PicturedImage(image, "" if picture is None else data_uri(picture))
 

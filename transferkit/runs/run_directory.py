@@ -21,14 +21,14 @@ from transferkit.models.stored_model import StoredModel, read_model, write_model
 from transferkit.runs import result_folders
 from transferkit.runs.facts import FORMAT, RunFacts, read_facts, write_facts
 from transferkit.runs.label_check import LabelCheck, read_label_check, write_label_check
+from transferkit.runs.small_pictures import ByIndex, LabelPictures, PictureSheet, SmallPictures
 from transferkit.runtime import folders
+from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import (
     CHECKPOINT,
     REFIT_CHECKPOINT,
-    read_arrays,
-    write_arrays,
     write_json,
     write_text,
 )
@@ -151,39 +151,38 @@ class Run:
         """Where the pictures of likely label errors and duplicates are."""
         return self.path / "outputs" / "label_pictures.safetensors"
 
-    def label_pictures(self) -> dict[str, dict[int, npt.NDArray[np.uint8]]]:
-        """Small pictures (3, h, w) of these images, by part (`train`, `test`) and position in it."""
-        arrays, _ = read_arrays(self.label_pictures_path)
-        return {
-            part: dict(zip(arrays[f"{part}_indices"].tolist(), arrays[f"{part}_pixels"], strict=True))
-            for part in ("train", "test")
-        }
+    def label_pictures(self) -> LabelPictures:
+        """Small pictures of these images."""
+        return read_array_record(self.label_pictures_path, LabelPictures, "pictures of label errors")
 
     @property
     def map_path(self) -> Path:
         """Where the places of the test images on the report's map are; made by the first report."""
         return self.path / "outputs" / "map.safetensors"
 
-    def thumbnails(self) -> dict[int, npt.NDArray[np.uint8]]:
+    @property
+    def thumbnails_path(self) -> Path:
+        """Where small pictures of some test images are."""
+        return self.path / "outputs" / "thumbnails.safetensors"
+
+    def thumbnails(self) -> ByIndex:
         """Small pictures (3, h, w) of some test images, by their position in the test outputs; may be empty."""
-        path = self.path / "outputs" / "thumbnails.safetensors"
-        if not path.exists():
+        if not self.thumbnails_path.exists():
             return {}
-        arrays, _ = read_arrays(path)
-        return dict(zip(arrays["indices"].tolist(), arrays["pixels"], strict=True))
+        return read_array_record(self.thumbnails_path, SmallPictures, "pictures").by_index
 
     def write_thumbnails(self, indices: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8]) -> None:
         """Keep pictures (M, 3, h, w) of the test images at `indices`."""
-        write_arrays(self.path / "outputs" / "thumbnails.safetensors", {"indices": indices, "pixels": pixels})
+        write_array_record(self.thumbnails_path, SmallPictures(indices, pixels))
 
     def augmented(self) -> npt.NDArray[np.uint8] | None:
         """A sheet (3, h, w) of training images and augmented copies; None where training took no steps."""
         path = self.path / "outputs" / "augmented.safetensors"
-        return read_arrays(path)[0]["pixels"] if path.exists() else None
+        return read_array_record(path, PictureSheet, "examples").pixels if path.exists() else None
 
     def write_augmented(self, sheet: npt.NDArray[np.uint8]) -> None:
         """Keep that sheet."""
-        write_arrays(self.path / "outputs" / "augmented.safetensors", {"pixels": sheet})
+        write_array_record(self.path / "outputs" / "augmented.safetensors", PictureSheet(sheet))
 
     def save_outputs(self, outputs: Mapping[str, Outputs | None]) -> None:
         """Keep the outputs of each image set that there is."""

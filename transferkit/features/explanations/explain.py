@@ -12,8 +12,7 @@ import numpy.typing as npt
 from transferkit.data.images import Images
 from transferkit.metrics.evaluation import listed_one_by_one, thumbnails
 from transferkit.metrics.outputs import Outputs
-from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import read_arrays, write_arrays
+from transferkit.runtime.array_records import read_array_record, write_array_record
 
 if TYPE_CHECKING:  # the report reads what is stored, without torch
     from transferkit.features.explanations.gradcam import CamLayer
@@ -63,8 +62,7 @@ class Explanations:
 
     def save(self, path: Path) -> None:
         """Write to a .safetensors file."""
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        write_arrays(path, arrays, {name: getattr(self, name) for name in METADATA})
+        write_array_record(path, self)
 
     @classmethod
     def load(cls, path: Path) -> Explanations:
@@ -73,16 +71,7 @@ class Explanations:
         Raises:
             TransferkitError: If the file is missing, damaged or something else.
         """
-        arrays, metadata = read_arrays(path)
-        try:
-            parts = {name: arrays[name] for name in ARRAYS} | {name: metadata[name] for name in METADATA}
-            return cls(**{**parts, "ids": tuple(parts["ids"])})
-        except KeyError as error:
-            raise TransferkitError(f"{path} holds no explanations: {error} is missing.") from error
-
-
-ARRAYS = ("indices", "neighbours", "similarities", "pictures", "labels", "maps")
-METADATA = ("ids", "searched", "train_images", "layer", "crop", "no_maps_because")
+        return read_array_record(path, cls, "explanations")
 
 
 def explain(

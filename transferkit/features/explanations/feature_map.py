@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.metrics.outputs import Outputs
-from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import read_arrays, write_arrays
+from transferkit.runtime.array_records import read_array_record, write_array_record
 
 POINTS = 600  # at most: enough to see the classes, few enough for a second of one core
 FEWEST = 10
@@ -38,7 +37,7 @@ class FeatureMap:
 
     def save(self, path: Path) -> None:
         """Write to a .safetensors file."""
-        write_arrays(path, {"indices": self.indices, "places": self.places}, {"reason": self.reason})
+        write_array_record(path, self)
 
     @classmethod
     def load(cls, path: Path) -> FeatureMap:
@@ -47,11 +46,7 @@ class FeatureMap:
         Raises:
             TransferkitError: If the file is missing, damaged or something else.
         """
-        arrays, metadata = read_arrays(path)
-        try:
-            return cls(arrays["indices"], arrays["places"], metadata["reason"])
-        except KeyError as error:
-            raise TransferkitError(f"{path} holds no map: {error} is missing.") from error
+        return read_array_record(path, cls, "map")
 
 
 def feature_map(test: Outputs, candidates: Integers, seed: int = 0) -> FeatureMap:

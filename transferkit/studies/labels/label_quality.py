@@ -18,7 +18,7 @@ from scipy.special import softmax
 from transferkit.data import datasets
 from transferkit.data.duplicates import Duplicate, duplicates
 from transferkit.data.groups import folds_of_all, group_numbers
-from transferkit.data.images import Images, Splits
+from transferkit.data.images import Images, Labels, Pixels, Splits
 from transferkit.features.fast_classifier import collect
 from transferkit.metrics.evaluation import thumbnails
 from transferkit.metrics.outputs import Outputs
@@ -39,11 +39,13 @@ from transferkit.runs.label_check import (
     LabelledImage,
 )
 from transferkit.runs.run_directory import Run
+from transferkit.runs.small_pictures import LabelPictures
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
+from transferkit.runtime.array_records import write_array_record
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import write_arrays, write_text
+from transferkit.runtime.files import write_text
 
 SHOWN = 24  # of each kind, with pictures
 FOLDS = 5
@@ -294,21 +296,24 @@ def _accuracy(name: str, hits: npt.NDArray[np.bool_]) -> CheckedAccuracy:
 
 def _write(run: Run, check: LabelCheck, train: Images, test: Images) -> None:
     pairs = check.duplicates[:SHOWN]
-    arrays = _pictures("train", train, [*check.train.issues[:SHOWN], *(pair.train for pair in pairs)])
-    arrays |= _pictures("test", test, [*check.test.issues[:SHOWN], *(pair.test for pair in pairs)])
+    pictures = LabelPictures(
+        *_pictures(train, [*check.train.issues[:SHOWN], *(pair.train for pair in pairs)]),
+        *_pictures(test, [*check.test.issues[:SHOWN], *(pair.test for pair in pairs)]),
+    )
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(_csv_rows(check))
     openings = (run.facts.label_openings or 0) + 1
     with run_directory.hold_run(run):
-        write_arrays(run.label_pictures_path, arrays)
+        write_array_record(run.label_pictures_path, pictures)
         write_text(run.path / "labels.csv", text.getvalue())
         run.write_facts(replace(run.facts, label_openings=openings))
         run.write_labels(check)
 
 
-def _pictures(part: str, images: Images, shown: Sequence[LabelError | LabelledImage]) -> dict[str, npt.NDArray[Any]]:
+def _pictures(images: Images, shown: Sequence[LabelError | LabelledImage]) -> tuple[Labels, Pixels]:
+    """Positions, in order and each once, and small pictures."""
     indices = np.array(sorted({image.index for image in shown}), np.int64)
-    return {f"{part}_indices": indices, f"{part}_pixels": thumbnails(images, indices)}
+    return indices, thumbnails(images, indices)
 
 
 def _csv_rows(check: LabelCheck) -> Iterator[Sequence[Any]]:

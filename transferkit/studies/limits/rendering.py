@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferkit.runtime.files import read_arrays, write_text
+from transferkit.runtime.files import write_text
 from transferkit.studies.limits.comparison_results import LimitsComparison, read_limits_comparison
-from transferkit.studies.limits.report import PICTURES_FILE, LimitsReport, read_limits_report
+from transferkit.studies.limits.report import LimitsReport, gallery_pixels, read_limits_report
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,10 +20,9 @@ def write_limits(folder: Path) -> None:
     from transferkit.studies.limits.page import limits_page
 
     report = read_limits_report(folder)
-    pictures, _ = read_arrays(folder / PICTURES_FILE)
     write_text(folder / "limits.md", limits_markdown(report))
     write_figures(folder / "figs", report)
-    write_text(folder / "limits.html", limits_page(report, pictures["pixels"]))
+    write_text(folder / "limits.html", limits_page(report, gallery_pixels(folder)))
 
 
 def limits_verdict(report: LimitsReport) -> RenderableType:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from transferkit.runtime.files import read_arrays
+from transferkit.data.images import Pixels
+from transferkit.runs.small_pictures import PictureSheet
+from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.json_files import SCHEMAS
 from transferkit.runtime.records import read_result_record, write_record
 from transferkit.studies.limits.abstaining import CandidateSets, SelectiveReport
@@ -129,8 +131,21 @@ class LimitsReport:
         from transferkit.report.page import framed
         from transferkit.studies.limits.page import limits_page
 
-        pictures, _ = read_arrays(Path(self.folder) / PICTURES_FILE)
-        return framed(limits_page(self, pictures["pixels"]))
+        return framed(limits_page(self, gallery_pixels(Path(self.folder))))
+
+
+def gallery_pixels(folder: Path) -> Pixels:
+    """The pictures (N, 3, h, w) that a report's gallery and strips number.
+
+    Raises:
+        TransferkitError: If their file is missing, damaged or something else.
+    """
+    return read_array_record(folder / PICTURES_FILE, PictureSheet, "pictures").pixels
+
+
+def write_gallery(folder: Path, pixels: Pixels) -> None:
+    """Keep these pictures."""
+    write_array_record(folder / PICTURES_FILE, PictureSheet(pixels))
 
 
 def read_limits_report(folder: Path) -> LimitsReport:

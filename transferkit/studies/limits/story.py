@@ -21,7 +21,7 @@ from transferkit.runs.run_directory import LIMITS_FOLDER, Run
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import write_arrays, write_atomically
+from transferkit.runtime.files import write_atomically
 from transferkit.studies.limits import abstaining, gallery, image_sets, in_distribution
 from transferkit.studies.limits.contamination import own_images
 from transferkit.studies.limits.corruption_severity import Corrupted, measure_corruptions
@@ -35,7 +35,7 @@ from transferkit.studies.limits.nuisance import measure_sweeps
 from transferkit.studies.limits.open_world import open_world_report
 from transferkit.studies.limits.out_of_distribution import ScoredSet, score_set, unknown_report
 from transferkit.studies.limits.rendering import write_limits
-from transferkit.studies.limits.report import PICTURES_FILE, LimitsReport, write_limits_report
+from transferkit.studies.limits.report import LimitsReport, write_gallery, write_limits_report
 from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.subject import LimitsSubject, open_subject
 from transferkit.studies.limits.summary import summary
@@ -134,7 +134,7 @@ def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -
         folder=str(folder),
     )
     result_folders.clear_results(folder)
-    write_arrays(folder / PICTURES_FILE, {"pixels": album.pixels})
+    write_gallery(folder, album.pixels)
     write_scores(folder / "scores.npz", subject, observations)
     write_limits_report(folder, report)
     write_limits(folder)

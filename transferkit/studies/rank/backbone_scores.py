@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,35 @@ from transferkit.models.classifier import Classifier
 from transferkit.models.linear import fit_probe, knn_logits
 from transferkit.models.receptive_fields import total_flops
 from transferkit.recipe import BackboneSettings, Recipe
+from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import read_arrays, write_arrays
 from transferkit.runtime.machine import Runtime, seed_everything
-from transferkit.runtime.records import as_json, from_json
 from transferkit.studies.rank.logme import logme
 from transferkit.studies.rank.results import BackboneFacts
 
 FOLDS = 5
 NEIGHBOURS = 20
 TIMED_SECONDS, TIMED_BATCHES = 1.0, 20  # throughput is measured until either is reached
+
+
+@dataclass(frozen=True)
+class ScoreSource:
+    """What decides a backbone's answers.
+
+    Attributes:
+        images: Their fingerprint.
+        weights_stamp: Of the file of weights, see `features.networks.stamp`.
+        recipe: The resolved probe.
+        precision: In which the network computed.
+        groups: What each image belongs to; None where every image stands for itself.
+    """
+
+    images: str
+    weights_stamp: tuple[int, ...]
+    recipe: Any
+    precision: str
+    groups: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,22 +63,26 @@ class ProbedBackbone:
         probe: (N,) the class that a linear probe gives to each image, fitted on the other folds.
         knn: (N,) the same by the nearest images of the other folds.
         facts: Everything else.
+        made_of: What decides all of it; None before it is stored, and in files of earlier versions.
     """
 
     probe: Labels
     knn: Labels
     facts: BackboneFacts
+    made_of: ScoreSource | None = None
 
-    def save(self, path: Path, made_of: Mapping[str, Any]) -> None:
-        """Write it to a .safetensors file, atomically, with what it was made of."""
-        write_arrays(path, {"probe": self.probe, "knn": self.knn}, {"facts": as_json(self.facts), "made_of": made_of})
+    def save(self, path: Path) -> None:
+        """Write it to a .safetensors file, atomically."""
+        write_array_record(path, self)
 
     @classmethod
-    def load(cls, path: Path) -> tuple[ProbedBackbone, Any]:
-        """Read it again, and what it was made of; None where an earlier version wrote it."""
-        arrays, metadata = read_arrays(path)
-        facts = from_json(metadata["facts"], BackboneFacts, str(path))
-        return cls(arrays["probe"], arrays["knn"], facts), metadata.get("made_of")
+    def load(cls, path: Path) -> ProbedBackbone:
+        """Read it again.
+
+        Raises:
+            TransferkitError: If the file is missing, damaged or something else.
+        """
+        return read_array_record(path, cls, "answers of a backbone")
 
 
 def sample(images: Images, most: int, seed: int) -> Images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, reason
 from transferkit.runtime.files import write_text
 from transferkit.runtime.machine import Runtime
-from transferkit.studies.rank.backbone_scores import FOLDS, ProbedBackbone, folds_learnt, sample, score
+from transferkit.studies.rank.backbone_scores import FOLDS, ProbedBackbone, ScoreSource, folds_learnt, sample, score
 from transferkit.studies.rank.report import write_pages
 from transferkit.studies.rank.results import RankedBackbone, RankedData, RankedPair, Ranking, Standings, write_ranking
 from transferkit.training import defaults
@@ -151,20 +152,18 @@ def all_scores(
 
 def read_or_score(place: Path, recipe: Recipe, images: Images, runtime: Runtime, console: Console) -> ProbedBackbone:
     """The answers in the file if they are of the same images, weights and machine settings; else made and written."""
-    made_of = {
-        "images": images.fingerprint,
-        "weights_stamp": list(stamp(recipe.backbone.weights)),
-        "recipe": recipe.model_dump(mode="json"),
-        "precision": runtime.precision,
-    }
-    made_of |= {} if images.groups is None else {"groups": list(images.groups)}
-    if place.exists():
-        stored, stored_made_of = ProbedBackbone.load(place)
-        if stored_made_of == made_of:
-            console.line("finished earlier, not done again")
-            return stored
-    probed = score(recipe, images, runtime, console)
-    probed.save(place, made_of)
+    made_of = ScoreSource(
+        images.fingerprint,
+        stamp(recipe.backbone.weights),
+        recipe.model_dump(mode="json"),
+        runtime.precision,
+        images.groups,
+    )
+    if place.exists() and (stored := ProbedBackbone.load(place)).made_of == made_of:
+        console.line("finished earlier, not done again")
+        return stored
+    probed = replace(score(recipe, images, runtime, console), made_of=made_of)
+    probed.save(place)
     return probed
 
 
