@@ -364,7 +364,7 @@ def test_what_was_used_longest_ago_makes_room() -> None:
     served(digests(1000), replace(opened(console), budget=budget), replace(KEY, layer="four"))
 
     assert len(entries()) == 3
-    assert {"one", "four"} <= {entry.key["layer"] for entry in entries()}
+    assert {"one", "four"} <= {entry.key.layer for entry in entries()}
     assert "Feature store full: removed 1,000 rows" in said()
     assert inventory.total_bytes() < budget
 

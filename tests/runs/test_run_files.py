@@ -26,7 +26,8 @@ from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_tensors
-from transferkit.runtime.json_files import AGAIN, SCHEMAS, misfit, read_json, read_result
+from transferkit.runtime.json_files import AGAIN, SCHEMAS, read_json
+from transferkit.runtime.records import read_result
 
 GROUP = {"stage": "stem", "parameters": 1, "trainable": True}
 CLASS = {"name": "a", "n": 1, "confidence": 0.5, "accuracy": 0.5, "gap": 0.0, "interval": None}
@@ -47,28 +48,6 @@ def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     value = json.loads(path.read_text())
     change(value)
     path.write_text(json.dumps(value))
-
-
-@pytest.mark.parametrize(
-    ("value", "shape", "words"),
-    [
-        ({"a": 1}, {"a": int}, ""),
-        ({"a": 1}, {"a": float}, ""),
-        ({"a": True}, {"a": int}, "a is True, expected int"),
-        ({}, {"a": int}, "a is missing"),
-        ({}, {"a?": int}, ""),
-        ({"a": {"b": [1, "x"]}}, {"a": {"b": [int]}}, "a.b.1 is 'x', expected int"),
-        ({"a": {"c": {}}}, {"a": {"c": {"d": int}}}, "a.c.d is missing"),
-        ({"a": None}, {"a": (None, int)}, ""),
-        ({"a": "x"}, {"a": (None, int)}, "a is 'x', expected int"),
-        ({"a": 1, "b": "x"}, {"a": int, "*": str}, ""),
-        ({"b": 1}, {"*": str}, "b is 1, expected str"),
-        ([], {"a": int}, "the whole is [], expected an object"),
-        ({"a": "\ud800"}, {"a": str}, "a is '\\ud800', expected str"),
-    ],
-)
-def test_a_value_of_another_shape_is_told_with_its_place(value: Any, shape: Any, words: str) -> None:
-    assert misfit(value, shape) == words
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,8 @@ def test_keys_of_other_versions_are_passed_over_and_those_with_a_default_may_be_
         ({"rows": [{"accuracy": 1, "interval": [0]}]}, "rows.0.interval.1 is missing"),
         ({"names": {"a": 1}}, "names.a is 1, expected str"),
         ({"best": []}, "best is [], expected an object"),
+        ({"rows": [{"accuracy": 1, "interval": [0, 1], "p": "x"}]}, "rows.0.p is 'x', expected float"),
+        ({"names": {"a": "\ud800"}}, "it holds half a character, which no text has"),
     ],
 )
 def test_a_value_of_another_type_is_told_with_its_place(changes: dict[str, Any], words: str) -> None:
@@ -63,6 +65,11 @@ def test_a_value_of_another_type_is_told_with_its_place(changes: dict[str, Any],
         from_json({**GOOD, **changes}, Table, "table.json")
 
     assert str(caught.value) == f"table.json is damaged: {words}."
+
+
+def test_a_value_that_is_no_object_at_all_is_shown() -> None:
+    with pytest.raises(TransferkitError, match=r"x is damaged: the whole is \[\], expected an object"):
+        from_json([], Table, "x")
 
 
 def test_a_place_names_keys_of_the_file_and_no_types_of_ours() -> None:

@@ -82,9 +82,9 @@ def _things(folder: Path) -> Iterator[Path]:
 
 def _features(entry: Entry) -> StoredItem:
     key, about = entry.key, entry.about
-    network = about.get("network") or f"weights {key['weights'][:8]}"
-    what = f"{network}, layer {key['layer']}, {key['preparation']['size']} px, {key['precision']}"
-    return StoredItem("features", what, about.get("images") or "", entry.rows, entry.bytes, entry.last_used)
+    network = about.network or f"weights {key.weights[:8]}"
+    what = f"{network}, layer {key.layer}, {key.preparation.size} px, {key.precision}"
+    return StoredItem("features", what, about.images, entry.rows, entry.bytes, entry.last_used)
 
 
 def _decoded(place: Path) -> StoredItem:

@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from transferkit.features.segments import INDEX
+from transferkit.features.segments import INDEX_FILE, About, StoredKey, read_index
 from transferkit.runtime import cached_files, folders
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.json_files import read_object
 from transferkit.runtime.machine import cache_folder
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BUDGET = 20 * 10**9  # bytes
 BUDGET_VARIABLE = "TRANSFERKIT_FEATURE_BUDGET"
-SEGMENT_FILES = ("index.json", "features.npy", "digests.npy")
+SEGMENT_FILES = (INDEX_FILE, "features.npy", "digests.npy")
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -31,8 +30,8 @@ class Entry:
 
     Attributes:
         path: Its folder.
-        key: What index.json says of its Key.
-        about: Of which network and images it is, for people; empty in stores of earlier versions.
+        key: What decided the features.
+        about: Of which network and images it is; empty in stores of earlier versions.
         rows: How many images.
         width: D, features per image.
         bytes: On disk.
@@ -40,8 +39,8 @@ class Entry:
     """
 
     path: Path
-    key: dict[str, Any]
-    about: dict[str, str]
+    key: StoredKey
+    about: About
     rows: int
     width: int
     bytes: int
@@ -58,10 +57,10 @@ class Named(Protocol):
     def __len__(self) -> int: ...
 
 
-def described(classifier: Classifier, pictures: Named | None = None) -> dict[str, str]:
+def described(classifier: Classifier, pictures: Named | None = None) -> About:
     """What an entry says of its network and images, for people; no part of the key, so features are found as ever."""
     network = f"{classifier.backbone} ({classifier.weights.tag})"
-    return {"network": network, "images": "" if pictures is None else origin(pictures)}
+    return About(network, "" if pictures is None else origin(pictures))
 
 
 def origin(pictures: Named) -> str:
@@ -129,10 +128,10 @@ def _segment_folders(folder: Path) -> Iterator[Path]:
 def _entry(path: Path) -> Entry | None:
     """None where the segment is damaged or was removed meanwhile."""
     try:
-        index = read_object(path / "index.json", INDEX)
+        index = read_index(path)
         size = sum(_bytes(file) for file in path.iterdir())
-        used = (path / "index.json").stat().st_mtime
-        return Entry(path, index["key"], index.get("about", {}), index["rows"], index["width"], size, used)
+        used = (path / INDEX_FILE).stat().st_mtime
+        return Entry(path, index.key, index.about, index.rows, index.width, size, used)
     except (OSError, TransferkitError):
         return None
 

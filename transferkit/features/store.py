@@ -18,8 +18,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,15 @@ from transferkit.features.inventory import (
 )
 from transferkit.features.keys import FORMAT, Key
 from transferkit.features.located import first_of_each, located
-from transferkit.features.segments import CHUNK_ROWS, Segment, checksum, read_segment, write_segment
+from transferkit.features.segments import (
+    CHUNK_ROWS,
+    NOTHING_SAID,
+    About,
+    Segment,
+    checksum,
+    read_segment,
+    write_segment,
+)
 from transferkit.runtime import cached_files
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.errors import TransferkitError
@@ -59,7 +67,7 @@ class FeatureStore:
     folder: Path
     budget: int
     console: Console
-    about: Mapping[str, str] = field(default_factory=dict)
+    about: About = NOTHING_SAID
 
     def served(self, key: Key, digests: Pixels, compute: Callable[[Labels], Features]) -> Features:
         """Features (N, D) of the images with these digests: stored rows, and computed ones where none are stored.
@@ -132,7 +140,7 @@ class FeatureStore:
             remove_entry(entry.path)
             surplus -= entry.bytes
             self.console.line(
-                f"Feature store full: removed {entry.rows:,} rows of layer {entry.key['layer']} "
+                f"Feature store full: removed {entry.rows:,} rows of layer {entry.key.layer} "
                 f"({entry.bytes / 1e6:,.1f} MB), used longest ago."
             )
 
@@ -185,7 +193,7 @@ class FeatureStore:
         return rest
 
 
-def open_store(console: Console, about: Mapping[str, str] | None = None) -> FeatureStore | None:
+def open_store(console: Console, about: About = NOTHING_SAID) -> FeatureStore | None:
     """The store of this machine; None where a newer transferkit wrote it. One of an older format is cleared.
 
     `about` says of which network and images new rows are, for listings.
@@ -208,7 +216,7 @@ def open_store(console: Console, about: Mapping[str, str] | None = None) -> Feat
         ensure_folder(folder)
         cached_files.will_write(folder / "FORMAT")
         (folder / "FORMAT").write_text(f"{FORMAT}\n", encoding="utf-8")
-    return FeatureStore(folder, budget, console, about or {})
+    return FeatureStore(folder, budget, console, about)
 
 
 def _written_format(folder: Path) -> int | None:

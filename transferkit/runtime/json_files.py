@@ -1,10 +1,10 @@
-"""JSON files, read with the shape that they should have: damage is an error that names the file and the place."""
+"""JSON files, and what the files of results are called in which schema: damage is an error that names the file."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,24 +32,6 @@ AGAIN = {  # what to type where the schema is another
 MEND = " Copy it back from where the run was made, or make the run again."  # of a damaged file
 
 
-Shape = (
-    Any  # a type; None; a test; a tuple of shapes to choose from; [shape of every item]; {key: shape, "key?": shape}
-)
-
-
-def positive(value: Any) -> bool:
-    """Whether it is a whole number above zero."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def share(value: Any) -> bool:
-    """Whether it is a part of a whole, or all of it."""
-    return not misfit(value, float) and 0 < value <= 1
-
-
-MAYBE = (None, float)
-
-
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
@@ -64,34 +46,6 @@ def read_json(path: Path) -> Any:
         raise TransferkitError(f"{path} is no JSON: {error}.") from error
     except RecursionError as error:
         raise TransferkitError(f"{path} is no JSON of ours: it is nested too deeply.") from error
-
-
-def read_object(path: Path, shape: Shape) -> dict[str, Any]:
-    """The object in a JSON file, in which at least the keys of its shape hold what they should.
-
-    Raises:
-        TransferkitError: If the file is damaged; says where.
-    """
-    value = read_json(path)
-    if problem := misfit(value, shape):
-        raise TransferkitError(f"{path} is damaged: {problem}.{MEND}")
-    return dict(value)
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of results, whose numbers mean what those of this version mean; see `SCHEMAS`.
-
-    Raises:
-        TransferkitError: If it has another schema; says to make it again.
-    """
-    result, schema = read_object(path, {"schema": int}), SCHEMAS[path.name]
-    if result["schema"] == schema:
-        return result
-    whose = "a newer" if result["schema"] > schema else "an earlier"
-    raise TransferkitError(
-        f"{path} was written by {whose} version of transferkit (schema {result['schema']}, here {schema}), which "
-        f"computed its numbers in another way. Make it again: {AGAIN[path.name]}."
-    )
 
 
 def read_line_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -110,54 +64,6 @@ def read_line_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except (ValueError, TypeError, RecursionError) as error:
             raise TransferkitError(f"{path}, line {number} is damaged: {quoted(line)}.") from error
         yield f"{path}, line {number}", value
-
-
-def misfit(value: Any, shape: Shape, place: str = "") -> str:
-    """What is wrong with a value, and where; empty where it has this shape.
-
-    Example:
-        >>> misfit({"input": {"size": "x"}}, {"input": {"size": int}})
-        "input.size is 'x', expected int"
-    """
-    match shape:
-        case dict():
-            return _misfit_of_object(value, shape, place)
-        case tuple():
-            misfits = [misfit(value, choice, place) for choice in shape]
-            return "" if "" in misfits else misfits[-1]
-        case list():
-            if not isinstance(value, list):
-                return _words(value, "a list", place)
-            return next(filter(None, (misfit(item, shape[0], f"{place}.{at}") for at, item in enumerate(value))), "")
-        case None:
-            return "" if value is None else _words(value, "null", place)
-        case _:
-            return "" if _is(value, shape) else _words(value, shape.__name__.replace("_", " "), place)
-
-
-def _misfit_of_object(value: Any, shape: Mapping[str, Shape], place: str) -> str:
-    if not isinstance(value, dict) or (not shape and value):
-        return _words(value, "an object", place)
-    named = {key.removesuffix("?"): below for key, below in shape.items() if key != "*"}
-    missing = [key for key in shape if key not in value and not key.endswith("?") and key != "*"]
-    if missing:
-        return f"{f'{place}.{missing[0]}'.lstrip('.')} is missing"
-    checked = ((key, below, named.get(key, shape.get("*", object))) for key, below in value.items())
-    return next(filter(None, (misfit(below, wanted, f"{place}.{key}") for key, below, wanted in checked)), "")
-
-
-def _is(value: Any, shape: type | Callable[[Any], bool]) -> bool:
-    if not isinstance(shape, type):
-        return shape(value)
-    if shape is float:  # JSON writes 1.0 as 1 now and then
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
-        return False  # half a character, which no file can hold
-    return isinstance(value, shape) and not (shape is int and isinstance(value, bool))
-
-
-def _words(value: Any, expected: str, place: str) -> str:
-    return f"{quoted(place.lstrip('.') or 'the whole')[1:-1]} is {quoted(value)}, expected {expected}"
 
 
 def _finite(text: str) -> float:

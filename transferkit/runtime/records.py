@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import write_json, write_text
-from transferkit.runtime.json_files import MEND, read_json, read_line_objects, read_result
+from transferkit.runtime.json_files import AGAIN, MEND, SCHEMAS, read_json, read_line_objects
 
 Record = TypeVar("Record")
 Measure = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]  # NaN is None in JSON
@@ -70,6 +71,30 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     return from_json(read_json(path), kind, str(path), MEND)
 
 
+@dataclass(frozen=True)
+class ResultSchema:
+    """What every file of results says of itself."""
+
+    schema: int
+
+
+def read_result(path: Path) -> Any:
+    """The value in a JSON file of results, whose numbers mean what those of this version mean; see `SCHEMAS`.
+
+    Raises:
+        TransferkitError: If it is damaged or has another schema; says to make it again.
+    """
+    value, here = read_json(path), SCHEMAS[path.name]
+    schema = from_json(value, ResultSchema, str(path), MEND).schema
+    if schema == here:
+        return value
+    whose = "a newer" if schema > here else "an earlier"
+    raise TransferkitError(
+        f"{path} was written by {whose} version of transferkit (schema {schema}, here {here}), which "
+        f"computed its numbers in another way. Make it again: {AGAIN[path.name]}."
+    )
+
+
 def read_result_record(path: Path, kind: type[Record]) -> Record:
     """The record in a JSON file of results whose numbers mean what those of this version mean.
 
@@ -118,6 +143,8 @@ def _problem(error: ErrorDetails, value: Any) -> str:
     kind, place = error["type"], ".".join(_steps(error, value))
     if kind == "missing":
         return f"{place} is missing"
+    if kind == "json_invalid":  # we wrote this JSON ourselves: all that UTF-8 cannot hold is half a character
+        return "it holds half a character, which no text has"
     choice = error.get("ctx", {}).get("expected", error["msg"])
     expected = EXPECTED.get(kind.split("_")[0], choice)
     return f"{quoted(place or 'the whole')[1:-1]} is {quoted(error['input'])}, expected {expected}"

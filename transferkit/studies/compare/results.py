@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from transferkit.metrics.statistics import Bounds, Over
-from transferkit.runtime.json_files import SCHEMAS, read_result
-from transferkit.runtime.records import from_json, write_record
+from transferkit.runtime.json_files import SCHEMAS
+from transferkit.runtime.records import from_json, read_result, write_record
 
 FILE = "comparison.json"
 
