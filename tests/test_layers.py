@@ -49,7 +49,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "backbones",
         "description receptive_fields weights",
         "classifier heads",
-        "linear measured_fields preparation stored_model test_time_augmentation",
+        "linear logit_checks measured_fields preparation stored_model test_time_augmentation",
     ],
     "studies/limits": [
         "comparison",

@@ -20,7 +20,7 @@ from transferkit.studies.compare import study
 def test_every_method_is_called_alike() -> None:
     parameters = list(signature(transferkit.finetune).parameters)
 
-    assert parameters == ["backbone", "data", "out", "overwrite", "resume", "quiet", "options"]
+    assert parameters == ["backbone", "data", "stages", "mean", "std", "out", "overwrite", "resume", "quiet", "options"]
     assert signature(transferkit.probe) == signature(transferkit.scratch) == signature(transferkit.finetune)
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from transferkit.data.images import Images, split
 from transferkit.models.classifier import Classifier
+from transferkit.models.logit_checks import loss_floor
 from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import parse
 from transferkit.runtime import machine
@@ -22,7 +23,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import initial_checks as logit_checks
 from transferkit.training import methods
-from transferkit.training.initial_checks import check_start, first_loss, loss_floor, require_logits, words_on_first_loss
+from transferkit.training.initial_checks import check_start, first_loss, require_logits, words_on_first_loss
 
 NAMES = tuple("abcdefghij")
 CPU = torch.device("cpu")

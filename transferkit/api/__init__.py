@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, ParamSpec
 
+from torch import nn
+
 from transferkit import estimates
 from transferkit.deploy.trained_run import TrainedRun
-from transferkit.recipe import Study, from_options, ranking_from_options
+from transferkit.recipe import METHOD_MODELS, Study, from_options, ranking_from_options
 from transferkit.run import run
 from transferkit.runs.label_check import LabelCheck
 from transferkit.runs.run_directory import Run, open_run
@@ -26,9 +28,12 @@ P = ParamSpec("P")
 
 @typed
 def finetune(
-    backbone: str,
+    backbone: str | nn.Module,
     data: Any = "cifar10",
     *,
+    stages: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -38,10 +43,15 @@ def finetune(
     """Fine-tune a pretrained backbone; the run as `transferkit finetune BACKBONE --data DATA ...` leaves it.
 
     Args:
-        backbone: Such as `resnet18` or `timm/vit_tiny_patch16_224`.
+        backbone: Such as `resnet18` or `timm/vit_tiny_patch16_224`; or a network of your own, an `nn.Module` that takes
+            (N, 3, size, size), whose last linear layer gives way to a head for these classes. It stays as it is.
         data: A data set's name, `folder:PATH`, or images of your program: `(images, labels)`, `Images`, a torch Dataset
             of (image, label), a table with the columns path and label. These are kept as a file in the cache, which the
             recipe names.
+        stages: Of a network of your own: names of its parts from the images on, or a mapping from stage to parts;
+            default: its children.
+        mean: Of a network of your own, per channel for pixels in [0, 1]; default: images stay in [0, 1].
+        std: Likewise.
         out: The run's folder; default runs/<recipe>-<hash>.
         overwrite: Replace a finished run in that folder.
         resume: Continue an unfinished run in that folder.
@@ -51,7 +61,19 @@ def finetune(
     Raises:
         TransferkitError: For wrong options or data, before any work.
     """
-    return _run("finetune", backbone, data, out=out, overwrite=overwrite, resume=resume, quiet=quiet, **options)
+    return _run(
+        "finetune",
+        backbone,
+        data,
+        stages=stages,
+        mean=mean,
+        std=std,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        quiet=quiet,
+        **options,
+    )
 
 
 def _like(other: Callable[P, TrainedRun]) -> Callable[[Callable[..., TrainedRun]], Callable[P, TrainedRun]]:
@@ -300,9 +322,12 @@ def _run_study(
 
 def _run(
     method: str,
-    backbone: str,
+    backbone: str | nn.Module,
     data: Any = "cifar10",
     *,
+    stages: Any = None,
+    mean: Any = None,
+    std: Any = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -312,13 +337,41 @@ def _run(
     from transferkit import report
     from transferkit.features.data_arguments import as_named
 
-    recipe = from_options(method, backbone, as_named(data), options, ())
+    name, options = _named(method, backbone, {"stages": stages, "mean": mean, "std": std}, options)
+    recipe = from_options(method, name, as_named(data), options, ())
     console, command = Console(quiet=quiet), f"transferkit.{method}(...)"
     estimates.before_run(recipe, console)
     finished = run(recipe, _path(out), overwrite=overwrite, resume=resume, console=console, command=command)
     if not quiet:
         console.show(report.verdict(finished))
     return TrainedRun(finished)
+
+
+def _named(
+    method: str, backbone: str | nn.Module, preparation: Mapping[str, Any], options: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The backbone's name and the options; those of a network of the user's own with its weights.
+
+    Raises:
+        TransferkitError: If the network cannot be used, or what it alone can have is given with a name.
+    """
+    from transferkit.models.backbones import own_modules
+
+    asked = [key for key, value in preparation.items() if value is not None]
+    if isinstance(backbone, str):
+        if asked:
+            raise TransferkitError(
+                f"{asked[0]} goes with a network of your own; {backbone} brings its own. Leave it out."
+            )
+        return backbone, options
+    if options.get("weights") is not None:
+        raise TransferkitError(
+            "A network of your own has its weights already: load others into it before (load_state_dict), and leave "
+            "weights out."
+        )
+    settings = own_modules.give(backbone, options.get("size"), **preparation).settings
+    begins_with_them = METHOD_MODELS[method].starts_from_pretrained
+    return settings.name, {**options, "weights": settings.weights if begins_with_them else "none"}
 
 
 def _path(out: Path | str | None) -> Path | None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.features.pictures import Pictures, as_pictures
 from transferkit.metrics.outputs import Outputs
+from transferkit.models.backbones import own_modules
 from transferkit.models.classifier import Classifier
 from transferkit.ood import rejection
 from transferkit.ood.rejection import ACCEPTANCE, Rejection
@@ -175,15 +177,24 @@ def no_threshold(model: Model) -> str:
     return model.rejection.score_words
 
 
-def load(run: Run | os.PathLike[str] | str, device: str = "auto") -> Model:
+def load(run: Run | os.PathLike[str] | str, device: str = "auto", *, module: nn.Module | None = None) -> Model:
     """The model of a finished run, from its folder or from what `finetune`, `probe` or `scratch` returned.
 
     It computes in the precision in which its thresholds were made.
 
+    Args:
+        run: Its folder, or what the call returned.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        module: The network of a run of your own `nn.Module`, whose code no file holds; with any weights. Whatever
+            this program asks of the run afterwards knows it too.
+
     Raises:
-        TransferkitError: If there is no finished run at this path, or its files are damaged.
+        TransferkitError: If there is no finished run at this path, its files are damaged, or the module is missing or
+            another one.
     """
     place = open_run(run)
+    if module is not None:
+        own_modules.give_again(module, place.model)
     runtime = machine.start(device, place.precision)
     classifier = load_classifier(place).to(runtime.device).eval()
     data = place.recipe.data

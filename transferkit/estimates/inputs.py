@@ -58,7 +58,7 @@ def require_weights(recipe: Recipe) -> None:
     """
     full = resolved_as_run(recipe)
     backbones.require(full.backbone)
-    if full.backbone.weights not in ("imagenet", "none"):
+    if full.backbone.weights_are_on_disk:
         backbones.load(full.backbone, ("one", "two"), full.input_px, SILENT)
 
 

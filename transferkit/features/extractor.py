@@ -19,6 +19,7 @@ from transferkit.features.networks import NetworkSource, default_px, layer_netwo
 from transferkit.features.pictures import Pictures, StorablePictures, as_pictures
 from transferkit.features.store import open_store
 from transferkit.features.stored import served
+from transferkit.models.backbones import own_modules
 from transferkit.runtime import machine
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import Console
@@ -51,7 +52,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        backbone: str = "resnet18",
+        backbone: str | nn.Module = "resnet18",
         *,
         layer: str | None = None,
         pool: Pool = "avg",
@@ -65,11 +66,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         store: bool = True,
         seed: int = 0,
         verbose: bool = False,
+        stages: Any = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         """Keep the settings; the network is loaded when it is first needed.
 
         Args:
-            backbone: As on the command line: resnet18, vgg16_bn, timm/<name> ...
+            backbone: As on the command line: resnet18, vgg16_bn, timm/<name> ...; or a network of your own, an
+                `nn.Module`, whose last linear layer is taken off.
             layer: A module of the body (`layer4`, `layer3.0.conv2`), a stage, or None for the head's input.
             pool: How a map (N, C, H, W) becomes (N, D): avg, max or flatten; none keeps it.
             weights: imagenet, none (random, from `seed`), a file, or a run's folder.
@@ -82,6 +87,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             store: Keep features on disk and serve them from there (not for pool none).
             seed: Of random weights.
             verbose: Show progress and choices on stderr.
+            stages: Of a network of your own, as in `finetune`.
+            mean: Likewise.
+            std: Likewise.
         """
         self.backbone = backbone
         self.layer = layer
@@ -96,6 +104,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.store = store
         self.seed = seed
         self.verbose = verbose
+        self.stages = stages
+        self.mean = mean
+        self.std = std
 
     def fit(self, X: Any = None, y: Any = None) -> FeatureExtractor:  # noqa: ARG002 - scikit-learn's signature
         """Nothing is learnt; this extractor.
@@ -163,16 +174,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _require_kinds(self) -> None:
         """Settings are kept as they are given, as scikit-learn wants it, and looked at when they are used."""
-        if not isinstance(self.backbone, str):
+        if not isinstance(self.backbone, str | nn.Module):
             raise TransferkitError(
-                f"FeatureExtractor takes the name of a backbone, such as 'resnet18' or 'timm/vit_tiny_patch16_224'; "
-                f"found {of_kind(self.backbone)}."
-                + (
-                    " For a network of your own, save its state dict to a file and give the name of its architecture "
-                    "with weights=FILE."
-                    if isinstance(self.backbone, nn.Module)
-                    else ""
-                )
+                "FeatureExtractor takes the name of a backbone, such as 'resnet18' or 'timm/vit_tiny_patch16_224', or "
+                f"an nn.Module; found {of_kind(self.backbone)}."
             )
         if not isinstance(self.weights, str):
             raise TransferkitError(
@@ -198,12 +203,21 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return machine.as_found(self.device, self.precision)
 
     @property
+    def _named(self) -> tuple[str, str]:
+        """The backbone and its weights; a network of one's own under the name that it has in this process."""
+        if isinstance(self.backbone, str):
+            return self.backbone, self.weights
+        settings = own_modules.give(self.backbone, self.size, self.stages, self.mean, self.std).settings
+        return settings.name, settings.weights
+
+    @property
     def _side_px(self) -> int:
-        return self.size or default_px(self.backbone, self.weights)
+        return self.size or default_px(*self._named)
 
     @property
     def _source(self) -> NetworkSource:
-        return NetworkSource(self.backbone, self.weights, stamp(self.weights), self._side_px, self.seed, self.verbose)
+        backbone, weights = self._named
+        return NetworkSource(backbone, weights, stamp(weights), self._side_px, self.seed, self.verbose)
 
     def _network(self, layers: Sequence[str]) -> LayerNetwork:
         return layer_network(self._source, tuple(layers), self.pool, self._runtime, self.verbose)
@@ -216,7 +230,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _batches(self, pictures: Pictures, layers: Sequence[str]) -> Iterator[dict[str, Features]]:
         engine = Engine(self._network(layers), self._screen, compile=self.compile)
-        with self._screen.progress(f"features of {self.backbone}", len(pictures)) as progress:
+        with self._screen.progress(f"features of {self._named[0]}", len(pictures)) as progress:
             yield from finite(engine.features_of(pictures, progress, self.batch_size), pictures.ids)
 
 

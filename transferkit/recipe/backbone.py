@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from transferkit.recipe.settings import RecipePart
 
 WIDEST = 4096
+GIVEN = "given:"  # weights that a network of the user's own program brings, followed by their hash
 Count: TypeAlias = Annotated[int, Field(ge=1, le=WIDEST)]
 
 
@@ -27,6 +28,11 @@ class BackboneSettings(RecipePart):
         description="cifar: 3x3 convolution without pooling, for small images; auto: cifar from scratch only.",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="Rate of the network's dropout layers.")
+
+    @property
+    def weights_are_on_disk(self) -> bool:
+        """Whether the weights are those of a file, a run or a package, instead of a word that says it all."""
+        return self.weights not in ("imagenet", "none") and not self.weights.startswith(GIVEN)
 
 
 class SimpleCnnSettings(BackboneSettings):

@@ -13,7 +13,11 @@ from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
-IN_WORDS = {"Sequence[str]": "a list of names, as in ['resnet18', 'resnet34=none']"}
+IN_WORDS = {
+    "Sequence[str]": "a list of names, as in ['resnet18', 'resnet34=none']",
+    "str | nn.Module": "a name such as 'resnet18', or a network of your own (an nn.Module, as in Net())",
+}
+CONFIG = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
@@ -40,10 +44,16 @@ def require_types(source: str, values: Mapping[str, Any], like: Any) -> None:
     hints = get_type_hints(like)
     for name, value in values.items():
         try:
-            TypeAdapter(hints[name], config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+            TypeAdapter(hints[name], config=CONFIG).validate_python(value)
         except ValidationError:
             expected = _expected(value, hints[name], like.__annotations__[name])
-            raise TransferkitError(f"{source}: {name} is {quoted(value)}. {expected}") from None
+            raise TransferkitError(f"{source}: {name} is {_came(value)}. {expected}") from None
+
+
+def _came(value: Any) -> str:
+    """What came; of an array its shape, not its numbers."""
+    shape = getattr(value, "shape", None)
+    return quoted(value) if shape is None else f"a {type(value).__name__} of shape {tuple(shape)}"
 
 
 def _expected(value: Any, hint: Any, annotation: str) -> str:

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from transferkit.data.batches import to_device
 from transferkit.data.images import Images
 from transferkit.models.classifier import Classifier
+from transferkit.models.logit_checks import CLOSE, activation, loss_floor
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 
-CLOSE = 1e-3  # sums of float32 rows differ from 1 by less
 BLOWN_UP = 1e6  # factor by which features are enlarged, to see whether the head has a ceiling
 
 # First loss less ln C of fifteen networks with random weights, two seeds each, 128 digits and 130 images of CIFAR-10:
@@ -67,24 +67,6 @@ def require_logits(classifier: Classifier, images: Tensor) -> None:
         raise TransferkitError(f"{problem} Remove it: a classifier returns logits.")
 
 
-def activation(outputs: Tensor) -> str:
-    """What is wrong with outputs (N, C) that went through a softmax or log-softmax; empty for logits."""
-    sums = outputs.sum(1)
-    if bool((outputs >= 0).all()) and bool(((sums - 1).abs() < CLOSE).all()):
-        return (
-            f"The network ends in a softmax: for each of {len(outputs)} images its outputs are positive and sum to 1. "
-            f"Cross-entropy contains a softmax already; behind a second one the loss cannot fall below "
-            f"{loss_floor(outputs.shape[1]):.3f}."
-        )
-    if bool((outputs <= 0).all()) and bool((outputs.logsumexp(1).abs() < CLOSE).all()):
-        return (
-            f"The network ends in a log-softmax: for each of {len(outputs)} images the exponentials of its outputs sum "
-            "to 1. Cross-entropy contains it already; a second one leaves the loss as it is, but scores that need "
-            "logits (energy, largest logit) lose their meaning."
-        )
-    return ""
-
-
 def ceiling(head: nn.Module, features: Tensor) -> str:
     """What is wrong with a head that goes to one of two values where its features are large; empty where it grows.
 
@@ -105,16 +87,6 @@ def ceiling(head: nn.Module, features: Tensor) -> str:
         f"The network ends in an activation with a ceiling (a sigmoid, say): its outputs are {low:.2g} or "
         f"{high:.2g} for features {BLOWN_UP:,.0f} times as large as usual, so the loss cannot fall below {floor:.3f}."
     )
-
-
-def loss_floor(num_classes: int, spread: float = 1.0) -> float:
-    """The least cross-entropy of outputs that differ by at most `spread`: `spread` for the class, 0 for all others.
-
-    Example:
-        >>> round(loss_floor(10), 3)
-        1.461
-    """
-    return math.log(1 + (num_classes - 1) * math.exp(-spread))
 
 
 def first_loss(classifier: Classifier, images: Tensor, labels: Tensor) -> float:

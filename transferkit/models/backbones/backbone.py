@@ -13,6 +13,7 @@ from transferkit.recipe import BackboneSettings
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 
 TIMM = "timm/"
+OWN = "own/"
 TIMM_RESNET = re.compile(
     r"(?:legacy_|wide_|se|eca|sk)*resne[sx]?t(?:aa|blur|rs|v2_)?(?P<depth>\d+)(?!.*_clip)"
 )  # CLIP's: attention
@@ -27,7 +28,7 @@ class BackboneSource:
         module: Dotted name of the module with `load`, `made_for_px` and `fitting_px`; a name, so that a family is known
             without importing torch.
         downloads: Whether ImageNet weights may have to be downloaded; the module has `has_imagenet` then.
-        is_open: Whether it has more networks than there are cards; the module has `require_model` then.
+        is_open: Whether it has more networks than there are cards; the module has `require` then.
         takes_any_size: Whether its networks are built for the images' own size.
     """
 
@@ -41,6 +42,7 @@ SOURCES = {
     "torchvision": BackboneSource("transferkit.models.backbones.torchvision_models", downloads=True),
     "timm": BackboneSource("transferkit.models.backbones.timm_models", downloads=True, is_open=True),
     "small": BackboneSource("transferkit.models.backbones.small_cnns", takes_any_size=True),
+    "own": BackboneSource("transferkit.models.backbones.own_modules", is_open=True, takes_any_size=True),
     "pixels": BackboneSource("transferkit.models.backbones.pixels"),
 }
 
@@ -63,8 +65,7 @@ class Backbone:
         from transferkit.models import weights
 
         settings = self.settings
-        is_named = settings.weights in ("imagenet", "none")
-        stated = None if is_named else weights.stated_px(Path(settings.weights).expanduser())
+        stated = weights.stated_px(Path(settings.weights).expanduser()) if settings.weights_are_on_disk else None
         stated = stated or weights.packaged_px(settings.name, settings.weights)
         return stated or int(self.module.made_for_px(settings))
 
@@ -91,10 +92,10 @@ class Backbone:
         from transferkit.models import weights
 
         if self.source.is_open:
-            self.module.require_model(self.settings.name.removeprefix(TIMM))
+            self.module.require(self.settings)
         if self.settings.weights == "imagenet":
             self.lacks_weights()
-        else:
+        elif self.settings.weights_are_on_disk:
             weights.require_weights_source(self.settings.weights, self.settings.name)
 
     def require_weights_named(self) -> None:
@@ -136,6 +137,8 @@ def card(name: str) -> BackboneCard:
     """
     if name.startswith(TIMM):
         return BackboneCard(name, _timm_family(name.removeprefix(TIMM).partition(".")[0]), None, None, "timm")
+    if name.startswith(OWN):
+        return BackboneCard(name, "classical", None, None, "own")
     if name not in CARDS:
         known = did_you_mean(name, CARDS, limit=len(CARDS))
         raise TransferkitError(f"Unknown backbone {name!r}. {known} For timm models write timm/<name>.")

@@ -14,7 +14,7 @@ class BackboneCard:
         family: Backbones that share hyper-parameters.
         parameters: Of the published network, classification layer included; None where only building it would tell.
         top1: ImageNet top-1 accuracy in [0, 1] of the pinned weights, one 224 px centre crop; None without a source.
-        source: torchvision, timm, small or pixels.
+        source: torchvision, timm, small, own or pixels.
     """
 
     name: str

@@ -111,6 +111,11 @@ def names(wildcard: str) -> list[BackboneCard]:
     ]
 
 
+def require(settings: BackboneSettings) -> None:
+    """Refuse a network that timm does not have."""
+    require_model(settings.name.removeprefix(PREFIX))
+
+
 def require_model(full_name: str) -> None:
     """Refuse a name or a tag that timm does not have.
 
