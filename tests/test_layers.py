@@ -78,7 +78,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "groups mixing",
         "failure judging keeping",
         "resolved",
-        "averages balance checkpoint initial_checks pace rates",
+        "averages balance checkpoint initial_checks pace rates step_defaults",
     ],
 }
 

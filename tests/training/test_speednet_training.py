@@ -198,7 +198,7 @@ def test_biases_of_batchnorm_alone_have_the_higher_rate() -> None:
 
     options = [option for group in (stem, norm) for option in optimizer_groups(classifier, group, 64.0)]
 
-    found = {id(value): (option["lr"], option["weight_decay"]) for option in options for value in option["params"]}
+    found = {id(value): (option.lr, option.weight_decay) for option in options for value in option.params}
     named = {name: found[id(value)] for name, value in classifier.body.named_parameters()}
     assert named == {
         "stem.0.weight": (0.02, 1e-3),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -229,7 +228,7 @@ def test_decoupled_rates_of_body_and_head_have_one_unit(given: dict[str, Any], h
     decoupled = settings(decoupled=True, lr=11.5, weight_decay=0.0153, momentum=0.85, **given)
     rates = finetune_rates.settled_rates(decoupled, classifier(), "re-estimated")
 
-    training = resolved_training(decoupled, asdict(rates))
+    training = resolved_training(decoupled, rates)
 
     assert training.lr == pytest.approx(0.1875)
     assert training.head_lr == pytest.approx(head_lr)

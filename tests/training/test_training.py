@@ -161,9 +161,7 @@ def test_every_trainable_parameter_is_in_exactly_one_optimiser_group() -> None:
     network = classifier()
     groups = parameter_groups(network, resolved_training(settings()))
 
-    listed = [
-        id(value) for group in groups for option in optimizer_groups(network, group) for value in option["params"]
-    ]
+    listed = [id(value) for group in groups for option in optimizer_groups(network, group) for value in option.params]
 
     assert sorted(listed) == sorted(id(value) for value in network.parameters())
 
@@ -173,9 +171,7 @@ def test_norms_and_biases_have_no_weight_decay() -> None:
     group = parameter_groups(network, resolved_training(settings(weight_decay=0.1)))[0]
 
     decays = {
-        value.ndim > 1: option["weight_decay"]
-        for option in optimizer_groups(network, group)
-        for value in option["params"]
+        value.ndim > 1: option.weight_decay for option in optimizer_groups(network, group) for value in option.params
     }
 
     assert decays == {True: 0.1, False: 0.0}
@@ -201,10 +197,10 @@ def test_layer_decay_and_weight_decay_of_a_timm_model_are_those_of_timm(name: st
     training = resolved_training(settings(lr=1.0, layer_decay=0.75, weight_decay=0.05, batch_size=128))
 
     ours = {
-        id(value): (option["lr"], option["weight_decay"])
+        id(value): (option.lr, option.weight_decay)
         for group in parameter_groups(network, training)[:-1]
         for option in optimizer_groups(network, group)
-        for value in option["params"]
+        for value in option.params
     }
 
     theirs = param_groups_layer_decay(model, 0.05, model.no_weight_decay() if "conv" not in name else ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -138,6 +139,25 @@ PositiveWeight: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
 BudgetText: TypeAlias = Annotated[str, AfterValidator(_readable)]
 
 
+@dataclass(frozen=True)
+class StartKeys:
+    """What a method that starts from pretrained weights says besides; as here where it has no such keys.
+
+    Attributes:
+        head_lr: Peak rate of the head; None where it is left open.
+        layer_decay: Rate of a stage relative to the next one; 1 is off.
+        l2_sp: Pull towards the starting weights; 0 is off.
+        gradual_unfreezing: Whether stages wake one after the other.
+        has_random_head: Whether the head is one that knows nothing yet.
+    """
+
+    head_lr: float | None
+    layer_decay: float | None = 1.0
+    l2_sp: float = 0.0
+    gradual_unfreezing: bool = False
+    has_random_head: bool = True
+
+
 class TrainingSettings(MethodSettings):
     """Keys of every method that trains by gradient steps; None means the default of the backbone's family."""
 
@@ -220,6 +240,11 @@ class TrainingSettings(MethodSettings):
         return self
 
     @property
+    def start(self) -> StartKeys:
+        """What it says about its start; a method without keys for it trains head and body at one rate."""
+        return StartKeys(head_lr=self.lr)
+
+    @property
     def step_images(self) -> int | None:
         """Images of one step; None where the default decides."""
         return self.batch_size and self.batch_size * self.accumulate
@@ -288,6 +313,10 @@ class FinetuneSettings(TrainingSettings):
         if self.refit and self.keep == "best":
             raise ValueError("keep best chooses an epoch by val, and refit trains on val. Give one of them.")
         return self
+
+    @property
+    def start(self) -> StartKeys:
+        return StartKeys(self.head_lr, self.layer_decay, self.l2_sp, self.gradual_unfreezing, self.head == "random")
 
     @property
     def in_words(self) -> str:

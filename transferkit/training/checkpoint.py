@@ -54,6 +54,11 @@ class Training:
         return self.history.last.epoch if self.history.last else 0
 
     @property
+    def lr(self) -> float:
+        """The highest rate of the groups now, without the scale of each."""
+        return max(float(group["lr"] / group["scale"]) for group in self.optimizer.param_groups)
+
+    @property
     def seconds(self) -> float:
         """The time of the gradient steps of all finished epochs."""
         return self.history.seconds
@@ -101,9 +106,14 @@ def resume(training: Training, path: Path | None) -> None:
     _restore_optimizer(training.optimizer, parts["optimizer"])
 
 
+def trained_parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    """All that it changes, in the order of its state."""
+    return [value for group in optimizer.param_groups for value in group["params"]]
+
+
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back momentum and the like, each in its parameter's memory layout, which fused steps rely on."""
-    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    parameters = trained_parameters(optimizer)
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
         parameter = parameters[int(index)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from transferkit.data.mirroring import reason_not_to_mirror
 from transferkit.models import backbones
@@ -21,6 +20,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.methods import stepping
 from transferkit.training.methods.scratch_rates import TRIANGLE_PEAK
+from transferkit.training.step_defaults import StepDefaults
 
 MANY_IMAGES = 20_000
 BUDGET_STEPS = 10  # in an epoch, at least, where a budget counts steps
@@ -36,9 +36,9 @@ def resolved(recipe: Recipe, num_images: int, native_px: int, class_names: Seque
         known = lookup(backbone)
         mirrors = recipe.data.mirrors and not reason_not_to_mirror(class_names)
         training = in_steps(training, known, size, num_images)
-        training = training.model_copy(update=missing(training, {"flip": mirrors}))
+        training = training.model_copy(update={"flip": mirrors} if training.flip is None else {})
         filled = training_defaults(training, known.card, num_images)
-        method = training.model_copy(update=missing(training, filled))
+        method = training.model_copy(update=filled.missing_in(training))
     return recipe.model_copy(update={"name": recipe.title, "backbone": backbone, "method": method})
 
 
@@ -98,41 +98,28 @@ def default_batch(method: TrainingSettings, num_images: int, backbone: BackboneC
     return max(16, min(128, 1 << max(0, (num_images // steps).bit_length() - 1)))
 
 
-def training_defaults(method: TrainingSettings, backbone: BackboneCard, num_images: int) -> dict[str, Any]:
+def training_defaults(method: TrainingSettings, backbone: BackboneCard, num_images: int) -> StepDefaults:
     """Defaults of a method that trains, by family and budget: those of every training, and those of this method.
 
     Raises:
         TransferkitError: If the menu has no such method, or it trains by steps and says nothing of them.
     """
-    own = stepping(method).defaults
     batch = method.step_images or default_batch(method, num_images, backbone)
     epochs = method.epochs or expected_epochs(method, num_images, batch)
     long = epochs >= 10
-    usual: dict[str, Any] = {
-        "epochs": None if method.budget else epochs,
-        "batch_size": math.ceil(batch / method.accumulate),
-        "schedule": "cosine",
-        "warmup": TRIANGLE_PEAK if method.schedule == "triangular" else 0.1 if epochs == 1 else 0.05,
-        "momentum": 0.9,
-        "ema": epochs > 1 and not method.lookahead,
-        "lookahead": False,
-        "norm_bias_lr": 1.0,
-        "freeze_after": {},
-        "alternating_flip": False,
-        "test_flip": False,
-        "test_shifts": False,
-        "shift": 0.0 if "crop" in augmentations(method) else 0.125,
-        "mixup": 0.1 if long and num_images >= MANY_IMAGES else 0.0,
-        "label_smoothing": 0.05 if long else 0.0,
-    }
-    return usual | own(method, backbone.family, num_images, epochs * max(1, num_images // batch))
+    usual = StepDefaults(
+        epochs=None if method.budget else epochs,
+        batch_size=math.ceil(batch / method.accumulate),
+        warmup=TRIANGLE_PEAK if method.schedule == "triangular" else 0.1 if epochs == 1 else 0.05,
+        ema=epochs > 1 and not method.lookahead,
+        shift=0.0 if "crop" in augmentations(method) else 0.125,
+        mixup=0.1 if long and num_images >= MANY_IMAGES else 0.0,
+        label_smoothing=0.05 if long else 0.0,
+    )
+    steps = epochs * max(1, num_images // batch)
+    return stepping(method).defaults(method, usual, backbone.family, num_images, steps)
 
 
 def augmentations(method: TrainingSettings) -> Mapping[str, float]:
     """Strengths by name; none where the user's own function stands in their place."""
     return method.augment if isinstance(method.augment, Mapping) else {}
-
-
-def missing(settings: TrainingSettings, values: dict[str, Any]) -> dict[str, Any]:
-    """The values for keys that the settings leave open."""
-    return {key: value for key, value in values.items() if getattr(settings, key) is None}

@@ -68,7 +68,7 @@ def run_epoch(
         epoch=training.epochs + 1,
         step=training.step,
         loss=sum(losses) / len(losses),
-        lr=max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
+        lr=training.lr,
         gradient_norm=float(torch.stack(norms).mean()),
         images_per_second=trained_images / seconds,
         seconds=seconds,

@@ -145,7 +145,7 @@ def _write(path: Path, failed: FailedStep, training: Training, context: Context)
         str(failed.value),
         context.runtime.precision,
         context.runtime.device.type,
-        lr=max(group["lr"] / group["scale"] for group in training.optimizer.param_groups),
+        lr=training.lr,
         frozen=tuple(classifier.frozen),
         batchnorm_frozen=classifier.batchnorm_frozen,
         model=describe(classifier, BackboneSettings(name=classifier.backbone, weights="none")),

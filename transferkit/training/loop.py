@@ -118,7 +118,7 @@ def begun(
     average = {name: value.clone() for name, value in classifier.state_dict().items()} if is_averaged else None
     parameters = classifier.body.named_parameters() if settings.l2_sp else ()
     anchor = {name: value.detach().clone() for name, value in parameters}
-    return Training(classifier, optimizer, [option["lr"] for option in options], average, anchor)
+    return Training(classifier, optimizer, [option.lr for option in options], average, anchor)
 
 
 def _wake(classifier: Classifier, groups: Sequence[ParameterGroup], epoch: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,31 @@ from torch import Tensor, nn
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import Runtime
-from transferkit.training.checkpoint import Training
+from transferkit.training.checkpoint import Training, trained_parameters
 from transferkit.training.groups import ParameterGroup
 from transferkit.training.resolved import ResolvedTraining
 
 
+@dataclass(frozen=True)
+class RateGroup:
+    """Parameters with one rate and one decay; its fields are what torch.optim calls them, and the scale for the log.
+
+    Attributes:
+        params: The parameters.
+        lr: Peak rate.
+        weight_decay: 0 is off.
+        scale: The rate as a multiple of the stage's.
+    """
+
+    params: list[nn.Parameter]
+    lr: float
+    weight_decay: float
+    scale: float
+
+
 def optimizer_groups(
     classifier: Classifier, group: ParameterGroup, norm_bias_scale: float = 1.0
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[RateGroup]:
     """The stage's weights with decay; norms, biases (everything of one dimension) and what the body exempts without.
 
     The rate falls by the group's `layer_decay` per layer inside the stage. Biases of BatchNorm have `norm_bias_scale`
@@ -34,7 +51,7 @@ def optimizer_groups(
         alike.setdefault((decays, scale * norm_bias_scale if name in fast else scale), []).append(value)
     for (decays, scale), chosen in alike.items():
         decay = group.weight_decay if decays else 0.0
-        yield {"params": chosen, "lr": scale * group.lr, "weight_decay": decay, "scale": scale}
+        yield RateGroup(chosen, scale * group.lr, decay, scale)
 
 
 def norm_biases(classifier: Classifier) -> set[str]:
@@ -44,13 +61,14 @@ def norm_biases(classifier: Classifier) -> set[str]:
 
 
 def create_optimizer(
-    options: list[dict[str, Any]], settings: ResolvedTraining, runtime: Runtime
+    groups: Sequence[RateGroup], settings: ResolvedTraining, runtime: Runtime
 ) -> torch.optim.Optimizer:
     """The optimiser over these groups.
 
     Raises:
         TransferkitError: If there is nothing to train.
     """
+    options = [dict(vars(group)) for group in groups]
     if not options:
         raise TransferkitError("Every stage is frozen, so nothing would be trained. Choose an earlier --freeze-to.")
     fused = runtime.device.type in ("cpu", "cuda")
@@ -68,5 +86,4 @@ def set_rates(training: Training, share: float) -> None:
 
 def clipped_norm(training: Training, largest: float) -> Tensor:
     """The gradient's norm, before it is cut to at most `largest`."""
-    parameters = [value for group in training.optimizer.param_groups for value in group["params"]]
-    return nn.utils.clip_grad_norm_(parameters, largest)
+    return nn.utils.clip_grad_norm_(trained_parameters(training.optimizer), largest)

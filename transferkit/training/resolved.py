@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from types import MappingProxyType
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 from transferkit.data.augmentation import Wanted
-from transferkit.recipe import MethodSettings
+from transferkit.recipe import MethodSettings, TrainingSettings
 from transferkit.recipe.budget import Budget
 from transferkit.recipe.budget import read as read_budget
+from transferkit.runs.facts import SettledRates
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.balance import Balance
 from transferkit.training.rates import coupled
 
 Optimizer = Literal["sgd", "adamw"]
 Average = Literal["none", "ema", "lookahead"]
-WITHOUT_THE_KEY = {"layer_decay": 1.0, "l2_sp": 0.0, "gradual_unfreezing": False, "head": "random"}
-NOTHING_OPEN: Mapping[str, Any] = MappingProxyType({})
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,17 @@ class Mixing:
     label_smoothing: float
 
     @classmethod
-    def of(cls, settings: MethodSettings) -> Mixing:
+    def of(cls, settings: TrainingSettings) -> Mixing:
         """As the settings of a run say.
 
         Raises:
-            TransferkitError: If they leave it open, or the method takes no steps.
+            TransferkitError: If they leave it open.
         """
-        return cls(**{field.name: written_out(dict(settings), field.name) for field in fields(cls)})
+        return cls(
+            mixup=written_out(settings, "mixup", settings.mixup),
+            cutmix=settings.cutmix,
+            label_smoothing=written_out(settings, "label_smoothing", settings.label_smoothing),
+        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class ResolvedTraining:
         return self.batch_size * self.accumulate
 
 
-def resolved_training(settings: MethodSettings, settled: Mapping[str, Any] = NOTHING_OPEN) -> ResolvedTraining:
+def resolved_training(settings: MethodSettings, settled: SettledRates | None = None) -> ResolvedTraining:
     """The training that the settings of a resolved recipe mean; keys that a method lacks are off.
 
     Args:
@@ -127,67 +130,108 @@ def resolved_training(settings: MethodSettings, settled: Mapping[str, Any] = NOT
     Raises:
         TransferkitError: If a key is still open; names it.
     """
-    values = {**WITHOUT_THE_KEY, "head_lr": dict(settings).get("lr"), **dict(settings), **settled}
-    special = {
-        **rates_and_decay(values),
-        "length": length_of(settings),
-        "average": average_of(values),
-        "mixing": Mixing.of(settings),
-        "balance": balance_of(settings),
-        "has_random_head": values["head"] == "random",
-        "keep": "best" if values["patience"] else values["keep"],
-        "patience": values["patience"] or 0,
-        "stop_after": 0,
-    }
+    training, start = steps_of(settings), steps_of(settings).start
+    rates = _in_one_unit(training, settled or _rates_of(training))
     return ResolvedTraining(
-        **{field.name: written_out(values | special, field.name) for field in fields(ResolvedTraining)}
+        optimizer=rates.optimizer,
+        lr=rates.lr,
+        head_lr=rates.head_lr,
+        weight_decay=rates.weight_decay,
+        layer_decay=rates.layer_decay,
+        clip_norm=rates.clip_norm,
+        length=length_of(training),
+        keep="best" if training.patience else training.keep,
+        patience=training.patience or 0,
+        batch_size=written_out(training, "batch_size", training.batch_size),
+        accumulate=training.accumulate,
+        momentum=written_out(training, "momentum", training.momentum),
+        norm_bias_lr=written_out(training, "norm_bias_lr", training.norm_bias_lr),
+        schedule=written_out(training, "schedule", training.schedule),
+        warmup=written_out(training, "warmup", training.warmup),
+        average=average_of(training),
+        l2_sp=start.l2_sp,
+        gradual_unfreezing=start.gradual_unfreezing,
+        freeze_after=written_out(training, "freeze_after", training.freeze_after),
+        mixing=Mixing.of(training),
+        balance=balance_of(training),
+        flip=written_out(training, "flip", training.flip),
+        alternating_flip=written_out(training, "alternating_flip", training.alternating_flip),
+        shift=written_out(training, "shift", training.shift),
+        augment=training.augment,
+        test_flip=written_out(training, "test_flip", training.test_flip),
+        test_shifts=written_out(training, "test_shifts", training.test_shifts),
+        has_random_head=start.has_random_head,
     )
 
 
-def balance_of(settings: MethodSettings) -> Balance:
+def steps_of(settings: MethodSettings) -> TrainingSettings:
+    """The keys of the gradient steps of a method.
+
+    Raises:
+        TransferkitError: If it takes none.
+    """
+    if (training := settings.training) is None:
+        raise TransferkitError(
+            f"The method {settings.name} takes no gradient steps. Expected one that trains by steps."
+        )
+    return training
+
+
+def balance_of(settings: TrainingSettings) -> Balance:
     """What the settings of a run do about uneven classes."""
-    return Balance(**{field.name: written_out(dict(settings), field.name) for field in fields(Balance)})
+    return Balance(settings.class_weight, settings.sampler, settings.logit_adjustment)
 
 
-def length_of(settings: MethodSettings) -> Budget:
+def length_of(settings: TrainingSettings) -> Budget:
     """The epochs, or the budget, of settings that are complete.
 
     Raises:
         TransferkitError: If neither is given.
     """
-    values = dict(settings)
-    if values.get("budget") is not None:
-        return read_budget(values["budget"])
-    return Budget("epochs", written_out(values, "epochs"))
+    if settings.budget is not None:
+        return read_budget(settings.budget)
+    return Budget("epochs", written_out(settings, "epochs", settings.epochs))
 
 
-def rates_and_decay(values: Mapping[str, Any]) -> dict[str, float]:
+def _rates_of(settings: TrainingSettings) -> SettledRates:
+    """The rates that the settings themselves give, in their unit."""
+    return SettledRates(
+        batchnorm="train",
+        lr=written_out(settings, "lr", settings.lr),
+        head_lr=written_out(settings, "head_lr", settings.start.head_lr),
+        weight_decay=written_out(settings, "weight_decay", settings.weight_decay),
+        optimizer=written_out(settings, "optimizer", settings.optimizer),
+        clip_norm=written_out(settings, "clip_norm", settings.clip_norm),
+        layer_decay=written_out(settings, "layer_decay", settings.start.layer_decay),
+    )
+
+
+def _in_one_unit(settings: TrainingSettings, rates: SettledRates) -> SettledRates:
     """Rates and decay as SGD and AdamW take them; those of body and head were given in one unit."""
-    given = {key: float(written_out(values, key)) for key in ("lr", "head_lr", "weight_decay")}
-    if not values["decoupled"]:
-        return given
-    momentum = written_out(values, "momentum")
-    lr, weight_decay = coupled(given["lr"], given["weight_decay"], momentum)
-    head_lr, _ = coupled(given["head_lr"], given["weight_decay"], momentum)
-    return {"lr": lr, "head_lr": head_lr, "weight_decay": weight_decay}
+    if not settings.decoupled:
+        return rates
+    momentum = written_out(settings, "momentum", settings.momentum)
+    lr, weight_decay = coupled(rates.lr, rates.weight_decay, momentum)
+    head_lr, _ = coupled(rates.head_lr, rates.weight_decay, momentum)
+    return replace(rates, lr=lr, head_lr=head_lr, weight_decay=weight_decay)
 
 
-def average_of(values: Mapping[str, Any]) -> Average:
+def average_of(settings: TrainingSettings) -> Average:
     """Which weights are kept beside those in training; Lookahead's are an average too."""
-    if written_out(values, "lookahead"):
+    if written_out(settings, "lookahead", settings.lookahead):
         return "lookahead"
-    return "ema" if written_out(values, "ema") else "none"
+    return "ema" if written_out(settings, "ema", settings.ema) else "none"
 
 
-def written_out(values: Mapping[str, Any], key: str) -> Any:
+def written_out(settings: MethodSettings, key: str, value: Value | None) -> Value:
     """The value of a key that a training needs.
 
     Raises:
         TransferkitError: If it is left open.
     """
-    if values.get(key) is None:
+    if value is None:
         raise TransferkitError(
-            f"The settings of {values.get('name', 'a training')} leave method.{key} open. Complete them by "
+            f"The settings of {settings.name} leave method.{key} open. Complete them by "
             "training.defaults.resolved(recipe, images, side), as a run does."
         )
-    return values[key]
+    return value

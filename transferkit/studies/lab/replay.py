@@ -21,7 +21,7 @@ from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
 from transferkit.runtime.records import from_json
 from transferkit.training.failure import FAILED_STEP, FailedStepFacts, set_random_state
-from transferkit.training.resolved import Mixing
+from transferkit.training.resolved import Mixing, steps_of
 from transferkit.training.step_loss import StepLoss
 
 PRECISIONS: tuple[machine.Precision, ...] = ("fp32", "bf16")
@@ -131,7 +131,7 @@ def _pass(run: Run, tensors: Mapping[str, Tensor], facts: FailedStepFacts, runti
     images, labels = (tensors[f"batch.{name}"].to(runtime.device) for name in ("images", "labels"))
     random = {name.removeprefix("random."): value for name, value in tensors.items() if name.startswith("random.")}
     class_weights = tensors["loss_weights"].to(runtime.device) if "loss_weights" in tensors else None
-    step_loss = StepLoss(Mixing.of(run.recipe.method), _batch_size(run, len(labels)), runtime, class_weights)
+    step_loss = StepLoss(Mixing.of(steps_of(run.recipe.method)), _batch_size(run, len(labels)), runtime, class_weights)
     outputs: dict[str, float] = {}
 
     def keep(name: str, output: Any) -> None:

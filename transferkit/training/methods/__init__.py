@@ -18,6 +18,7 @@ from transferkit.recipe import METHOD_MODELS, BackboneSettings, MethodSettings, 
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.methods.fitted import Fitted
+from transferkit.training.step_defaults import StepDefaults
 
 
 class MethodModule(Protocol):
@@ -40,8 +41,10 @@ class StepsModule(MethodModule, Protocol):
     def default_epochs(self, train_images: int, /) -> int:
         """How often it sees every training image."""
 
-    def defaults(self, settings: Any, family: str, train_images: int, steps: int, /) -> dict[str, Any]:
-        """Values of its keys for a backbone of this family, where they differ from those of every training."""
+    def defaults(
+        self, settings: Any, usual: StepDefaults, family: str, train_images: int, steps: int, /
+    ) -> StepDefaults:
+        """Values of its keys for a backbone of this family: those of every training, with its own in place of some."""
 
 
 def module_of(name: str) -> MethodModule:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from transferkit.data.images import Images, Splits
 from transferkit.features.fast_classifier import collect
@@ -19,6 +18,7 @@ from transferkit.training.methods.fitted import Fitted
 from transferkit.training.methods.starting_point import Start
 from transferkit.training.methods.table import show_groups
 from transferkit.training.resolved import ResolvedTraining, length_of, resolved_training
+from transferkit.training.step_defaults import StepDefaults
 
 STEPS_OF_AN_EPOCH = 64  # at least, where the batch follows from the images: fine-tuning gains from more of them
 WARMUP_STEPS = 20
@@ -31,10 +31,12 @@ def default_epochs(train_images: int) -> int:
     return 3 if train_images >= MANY_IMAGES else 10 if train_images >= 2_000 else 30
 
 
-def defaults(settings: FinetuneSettings, _family: str, train_images: int, steps: int) -> dict[str, Any]:
+def defaults(
+    settings: FinetuneSettings, usual: StepDefaults, _family: str, train_images: int, steps: int
+) -> StepDefaults:
     """Warmup, and whether val is given back; rates depend on where it starts (`finetune_rates`)."""
     refit = train_images < MANY_IMAGES and not settings.budget and settings.keep == "last"
-    return {"warmup": warmup_share(steps), "refit": refit}
+    return replace(usual, warmup=warmup_share(steps), refit=refit)
 
 
 def warmup_share(steps: int) -> float:
@@ -75,7 +77,7 @@ def fit(
     for line in start.words():
         context.console.line(line)
     rates = finetune_rates.settled_rates(settings, classifier, start.statistics)
-    tuning = Tuning(start, rates, resolved_training(settings, asdict(rates)))
+    tuning = Tuning(start, rates, resolved_training(settings, rates))
     fitted = Fitted(None, groups=(), notes=notes, probe=start.facts(), rates=rates)
     notes += mirror_notes(classifier, tuning, splits.val, context)
     groups, history = tune(classifier, tuning, splits.train, splits.val, context)

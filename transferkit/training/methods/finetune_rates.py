@@ -73,7 +73,7 @@ def random_head_lr(settings: FinetuneSettings, rates: Rates) -> float:
     """What suits a head with random weights, in the unit in which the settings give the body's rate."""
     if not settings.decoupled:
         return rates.random_head_lr
-    return decoupled_rate(rates.random_head_lr, written_out(dict(settings), "momentum"))
+    return decoupled_rate(rates.random_head_lr, written_out(settings, "momentum", settings.momentum))
 
 
 def has_batchnorm(classifier: Classifier) -> bool:

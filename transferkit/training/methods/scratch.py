@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from transferkit.data.batches import to_device
@@ -14,9 +12,10 @@ from transferkit.recipe import BackboneSettings, ScratchSettings
 from transferkit.runtime.context import Context
 from transferkit.training import parameter_groups, require_choice, stop_in_words, train
 from transferkit.training.methods.fitted import Fitted
-from transferkit.training.methods.scratch_rates import scratch_rates
+from transferkit.training.methods.scratch_rates import scratch_defaults
 from transferkit.training.methods.table import show_groups
 from transferkit.training.resolved import resolved_training
+from transferkit.training.step_defaults import StepDefaults
 
 STEPS_OF_AN_EPOCH = 10  # at least, where the batch follows from the images
 STARTED_FROM = 2_000  # images, evenly spread over the training set
@@ -27,9 +26,11 @@ def default_epochs(_train_images: int) -> int:
     return 30
 
 
-def defaults(settings: ScratchSettings, family: str, _train_images: int, _steps: int) -> dict[str, Any]:
+def defaults(
+    settings: ScratchSettings, usual: StepDefaults, family: str, _train_images: int, _steps: int
+) -> StepDefaults:
     """The rates of the backbone's family."""
-    return scratch_rates(settings, family)
+    return scratch_defaults(settings, usual, family)
 
 
 def require(_classifier: Classifier, settings: ScratchSettings, _train_images: int, val_images: int) -> None:

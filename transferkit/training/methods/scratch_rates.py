@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from transferkit.recipe import TrainingSettings
+from transferkit.training.step_defaults import StepDefaults
 
 TRIANGLE_PEAK = 0.23  # share of the steps (airbench94, Jordan 2024)
 
@@ -33,26 +34,35 @@ FAMILIES = {
 }
 
 
-def scratch_rates(method: TrainingSettings, family: str) -> dict[str, Any]:
-    """The rates of the backbone's family; of speednet, everything that its program sets."""
-    decoupled = {"optimizer": "sgd"} if method.decoupled else {}
-    return {**asdict(FAMILIES[family]), **decoupled, **(speed_defaults(method) if family == "speed" else {})}
+def scratch_defaults(method: TrainingSettings, usual: StepDefaults, family: str) -> StepDefaults:
+    """With the rates of the backbone's family; of speednet, everything that its program sets."""
+    rates = FAMILIES[family]
+    defaults = replace(
+        usual,
+        lr=rates.lr,
+        weight_decay=rates.weight_decay,
+        clip_norm=rates.clip_norm,
+        optimizer="sgd" if method.decoupled else rates.optimizer,
+    )
+    return speed_defaults(method, defaults) if family == "speed" else defaults
 
 
-def speed_defaults(method: TrainingSettings) -> dict[str, Any]:
+def speed_defaults(method: TrainingSettings, usual: StepDefaults) -> StepDefaults:
     """How speednet is trained, after Jordan 2024 (arXiv:2404.00498), sections 3.1 to 3.6 and the program airbench94."""
-    mirrored = {} if method.flip is False else {"alternating_flip": True, "test_flip": True}
-    return {
-        "momentum": 0.85,
-        "schedule": "triangular",
-        "warmup": TRIANGLE_PEAK if method.schedule != "cosine" else 0.05,
-        "norm_bias_lr": 64.0,
-        "freeze_after": {"whitening_bias": 3},
-        "lookahead": not method.ema,
-        "ema": False,
-        "label_smoothing": 0.2,
-        "mixup": 0.0,
-        "shift": 0.0625,  # 2 px of 32
-        "test_shifts": True,
-        **mirrored,
-    }
+    mirrors = method.flip is not False
+    return replace(
+        usual,
+        momentum=0.85,
+        schedule="triangular",
+        warmup=TRIANGLE_PEAK if method.schedule != "cosine" else 0.05,
+        norm_bias_lr=64.0,
+        freeze_after={"whitening_bias": 3},
+        lookahead=not method.ema,
+        ema=False,
+        label_smoothing=0.2,
+        mixup=0.0,
+        shift=0.0625,  # 2 px of 32
+        test_shifts=True,
+        alternating_flip=mirrors,
+        test_flip=mirrors,
+    )
