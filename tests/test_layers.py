@@ -31,7 +31,9 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
     "data": [
         "augmented_examples corruptions datasets",
         "batches decoding duplicates mirroring",
-        "augmentation images",
+        "band_files",
+        "augmentation reading",
+        "images",
         "groups",
     ],
     "features": [

@@ -129,6 +129,7 @@ def start_machine(recipe: Recipe) -> machine.Runtime:
 def resolved(recipe: Recipe, splits: Splits) -> tuple[Recipe, InputSize]:
     """The recipe with every default written out, and the size of the classifier's input."""
     native_px = min(splits.train.size_px)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=dict(splits.read_as))})
     complete = defaults.resolved(recipe, len(splits.train), native_px, splits.class_names)
     return complete, input_sizes.input_size(recipe.method, complete.backbone, native_px)
 

@@ -23,6 +23,7 @@ from PIL import Image
 from transferkit.data import datasets
 from transferkit.data.datasets import content_check, folder_cache, folder_workers, glyphs
 from transferkit.data.images import Splits
+from transferkit.data.reading import Reading
 from transferkit.features import caches
 from transferkit.recipe import (
     DATA_MODELS,
@@ -862,7 +863,7 @@ def test_several_processes_decode_the_same_pixels_as_one(tmp_path: Path, monkeyp
 
 
 def test_a_dead_decoding_process_is_told_with_its_files(tmp_path: Path) -> None:
-    decoding = folder_workers.Decoding(str(tmp_path / "missing" / "pixels"), str(tmp_path / "digests"), 8, "squash")
+    decoding = folder_workers.Decoding(str(tmp_path / "missing" / "pixels"), str(tmp_path / "digests"), 8, Reading())
 
     with folder_workers._Worker(decoding) as worker, pytest.raises(MachineError) as caught:
         worker.run(0, ["a.png", "b.png"])
@@ -920,7 +921,7 @@ def test_a_full_disk_names_the_space_that_is_needed_and_leaves_nothing(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_disk_that_fills_up_while_decoding_is_told(tmp_path: Path) -> None:
     image_file(tmp_path / "a.png")
-    decoding = folder_workers.Decoding("/dev/full", "/dev/full", 8, "squash")
+    decoding = folder_workers.Decoding("/dev/full", "/dev/full", 8, Reading())
 
     with (
         folder_workers._Worker(decoding) as worker,

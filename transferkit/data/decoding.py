@@ -6,22 +6,25 @@ import contextlib
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from transferkit.data import band_files
 from transferkit.data.images import Pixels, image_digest
+from transferkit.data.reading import Reading, UnfitPixels, as_reading, eight_bits
 from transferkit.runtime.errors import TransferkitError
 
 Source: TypeAlias = Path | str | IO[bytes] | Image.Image
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".apng", ".gif", ".webp", ".avif", ".tif", ".tiff", ".bmp")
-) | {".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif"}
+) | {".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".npy"}
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")  # none starts a program
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO/IEC 23008-12, annex B
 NOT_FILES = {
@@ -35,6 +38,7 @@ WHITE = (255, 255, 255, 255)
 
 ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4
 PHOTOMETRIC_TAG, YCBCR, SUBSAMPLING_TAG = 262, 6, 530  # TIFF 6.0, sections 8 and 21
+RGB_TIFF, BANDS_TAG, EXTRA_TAG = 2, 277, 338  # ditto, sections 6, 8 and 18
 UPRIGHT = {  # EXIF 2.3, section 4.6.4: what undoes each orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,28 +50,44 @@ UPRIGHT = {  # EXIF 2.3, section 4.6.4: what undoes each orientation
 }
 
 
-def decode(source: Source, size: int, fit: str) -> Pixels:
-    """The pixels of an image, upright, in RGB, resized to a square.
+@dataclass(frozen=True)
+class PixelKind:
+    """What one file holds.
 
-    Transparent parts lie on white. Sixteen-bit grey is divided by 257, so that 65535 becomes 255. Of an animation the
-    first frame counts. JPEGs are decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 that is no smaller than the square;
-    the rest is one antialiased bilinear resize.
+    Attributes:
+        channels: Bands that it is read as where nobody says how many.
+        bands: Bands in the file, alpha left out.
+        brightest: Of values deeper than 8 bits; None where there are none.
+    """
+
+    channels: int
+    bands: int
+    brightest: float | None
+
+
+def decode(source: Source, size: int, fit: str | Reading) -> Pixels:
+    """The pixels of an image, upright, in RGB or as many bands as asked for, resized to a square.
+
+    Transparent parts lie on white. Sixteen-bit grey goes from 0 to 65535 unless the reading says otherwise. Of an
+    animation the first frame counts. JPEGs are decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 that is no smaller
+    than the square; the rest is one antialiased bilinear resize.
 
     Args:
-        source: A path, an open binary file, or a Pillow image.
+        source: A path, an open binary file, or a Pillow image; arrays and images of many bands by their path.
         size: Side of the square in px.
-        fit: `squash` bends a rectangle into the square; `crop` takes the largest square in its middle.
+        fit: `squash` bends a rectangle into the square; `crop` takes the largest square in its middle. Or a `Reading`.
 
     Returns:
-        (3, size, size) uint8.
+        (channels, size, size) uint8.
 
     Raises:
         TransferkitError: If the image cannot be read; says why.
     """
-    if fit not in FITS:
+    reading = as_reading(fit)
+    if reading.fit not in FITS:
         raise TransferkitError(f"Unknown fit {fit!r}. Expected squash or crop.")
     try:
-        return _decoded(source, size, fit)
+        return _decoded(source, size, reading)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise errors of many kinds on damaged files
@@ -82,26 +102,29 @@ def decode_whole(path: Path) -> Pixels:
     """
     try:
         with _opened(path) as image:
-            return _upright(_rgb(image), image)
+            return _upright(_rgb(image, Reading()), image)
     except MemoryError:
         raise
     except Exception as error:  # as in decode
         raise TransferkitError(f"Cannot read {path}: {reason(error)}.") from error
 
 
-def decode_many(paths: Sequence[str | Path], size: int, fit: str) -> tuple[Pixels, Pixels, list[tuple[int, str]]]:
+def decode_many(
+    paths: Sequence[str | Path], size: int, fit: str | Reading
+) -> tuple[Pixels, Pixels, list[tuple[int, str]]]:
     """Pixels and digests of several files, and what is wrong with those that cannot be read.
 
     Returns:
-        (B, 3, size, size) pixels and (B, 16) digests, zero where a file is unreadable, and for each unreadable file its
+        (B, C, size, size) pixels and (B, 16) digests, zero where a file is unreadable, and for each unreadable file its
         position and the reason.
     """
-    pixels = np.zeros((len(paths), 3, size, size), dtype=np.uint8)
+    reading = as_reading(fit)
+    pixels = np.zeros((len(paths), reading.channels, size, size), dtype=np.uint8)
     digests = np.zeros((len(paths), 16), dtype=np.uint8)
     failures = []
     for position, path in enumerate(paths):
         try:
-            pixels[position] = _decoded(path, size, fit)
+            pixels[position] = _decoded(path, size, reading)
         except MemoryError:
             raise
         except Exception as error:  # as in decode
@@ -111,33 +134,54 @@ def decode_many(paths: Sequence[str | Path], size: int, fit: str) -> tuple[Pixel
     return pixels, digests, failures
 
 
-def short_side(source: Source) -> int | None:
+def short_side(source: Source, max_megapixels: float | None = None) -> int | None:
     """The shorter side of an image in px, of a file from its header alone; None if it cannot be read."""
     if isinstance(source, Image.Image):
         return min(source.size)
     try:
-        with _opened(source) as image:
+        if band_files.are_bands(source):
+            return min(band_files.shape_of(source)[:2])
+        with _opened(source, max_megapixels) as image:
             return min(image.size)
     except Exception:  # as in decode; the file is reported when it is decoded
         return None
 
 
-def mode_of(path: str | Path) -> str:
-    """Pillow's name for the kind of pixels in a file, as RGB or I;16, from its header; "" if it cannot be read."""
+def kind_of(path: Path | str | IO[bytes], max_megapixels: float | None = None) -> PixelKind | None:
+    """What kind of pixels a file holds; None if it cannot be read."""
     try:
-        with _opened(path) as image:
-            return image.mode
-    except Exception:  # as in short_side
-        return ""
-
-
-def brightest_value(path: str | Path) -> int | None:
-    """The brightest value in a file of grey; None if it cannot be read."""
-    try:
-        with _opened(path) as image:
-            return int(np.asarray(image).max())
+        if band_files.are_bands(path) or _is_foreign_tiff(path):
+            values = band_files.values_of(path)
+            return PixelKind(values.shape[2], values.shape[2], _deep_maximum(values))
+        with _opened(path, max_megapixels) as image:
+            is_deep = image.mode.startswith("I")
+            return PixelKind(3, _bands_in(image), float(np.asarray(image).max()) if is_deep else None)
     except Exception:  # as in short_side
         return None
+
+
+def _deep_maximum(values: Any) -> float | None:
+    return None if values.dtype == np.uint8 else float(values.max())
+
+
+def _is_foreign_tiff(path: Path | str | IO[bytes]) -> TypeGuard[Path | str]:
+    """Whether a file is a TIFF that Pillow does not know, as of thirteen bands."""
+    if not isinstance(path, (str, Path)) or os.path.splitext(path)[1].lower() not in band_files.TIFF:
+        return False
+    try:
+        Image.open(path, formats=formats()).close()
+    except UnidentifiedImageError:
+        return True
+    return False
+
+
+def _bands_in(image: Image.Image) -> int:
+    """Bands of a colour image that are no alpha; 3 where nothing is left out by reading it as RGB."""
+    if not isinstance(image, TiffImageFile) or image.tag_v2.get(PHOTOMETRIC_TAG) != RGB_TIFF:
+        return 3
+    alphas = sum(kind in (1, 2) for kind in image.tag_v2.get(EXTRA_TAG, ()))
+    is_alpha_by_default = "A" in image.mode and not alphas
+    return max(3, int(image.tag_v2.get(BANDS_TAG, 3)) - alphas - is_alpha_by_default)
 
 
 def reason(error: Exception) -> str:
@@ -148,12 +192,16 @@ def reason(error: Exception) -> str:
         return "it is a folder; name the files in it"
     if isinstance(error, PermissionError):
         return "no permission to read it"
-    if isinstance(error, _Unreadable):
+    if isinstance(error, (_Unreadable, UnfitPixels, TransferkitError)):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
         return f"not an image, or damaged, or of another kind than {', '.join(formats())}"
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return f"more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels, as in a decompression bomb; shrink it"
+        most = error.args[0] if error.args and isinstance(error.args[0], int) else Image.MAX_IMAGE_PIXELS or 0
+        return (
+            f"more than {most:,} pixels, as in a decompression bomb; shrink it, or allow more by "
+            "data.max_megapixels=500 if it comes from a source you trust"
+        )
     text = (str(error) or type(error).__name__).splitlines()[0][:200]
     return f"truncated ({text})" if "truncated" in text.lower() else f"damaged ({text})"
 
@@ -190,28 +238,47 @@ class _Unreadable(OSError):
     """A file that is not decoded, for the reason in the message."""
 
 
-def _decoded(source: Source, size: int, fit: str) -> Pixels:
+def _decoded(source: Source, size: int, reading: Reading) -> Pixels:
     if isinstance(source, Image.Image):
-        return _square(source, size, fit)
-    with _opened(source) as image:
-        if isinstance(image, ImageFile.ImageFile):
-            image.draft(None, (size, size))
-        return _square(image, size, fit)
-
-
-def _opened(source: Path | str | IO[bytes]) -> Image.Image:
+        return _square(source, size, reading)
     if isinstance(source, (str, Path)):
         require_regular(source)
+        if band_files.are_bands(source, reading.channels):
+            return band_files.square(source, size, reading)
+    with _opened(source, reading.max_megapixels) as image:
+        if isinstance(image, ImageFile.ImageFile):
+            image.draft(None, (size, size))
+        return _square(image, size, reading)
+
+
+def _opened(source: Path | str | IO[bytes], max_megapixels: float | None = None) -> Image.Image:
+    if isinstance(source, (str, Path)):
+        require_regular(source)
+    most = _most_pixels(max_megapixels)
     try:
         image = Image.open(source, formats=formats())
     except UnidentifiedImageError as error:
         if isinstance(source, (str, Path)) and (known := _known_kind(source)):
             raise _Unreadable(known) from error
         raise
-    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+    if most and image.width * image.height > most:
         image.close()
-        raise Image.DecompressionBombError
+        raise Image.DecompressionBombError(most)
     return image
+
+
+def _most_pixels(max_megapixels: float | None) -> int | None:
+    """How many pixels an image may have: as many as Pillow thinks safe unless more or fewer are asked for.
+
+    Pillow's own bound, which counts for the whole process, is raised where it is lower, and never lowered again:
+    threads read it, and here every image is held against what was asked for it.
+    """
+    if max_megapixels is None:
+        return Image.MAX_IMAGE_PIXELS
+    most = round(1e6 * max_megapixels)
+    if Image.MAX_IMAGE_PIXELS is not None and most > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = most
+    return most
 
 
 def _known_kind(path: str | Path) -> str:
@@ -222,17 +289,23 @@ def _known_kind(path: str | Path) -> str:
         return "the file is empty (0 bytes)"
     if begin[4:8] == b"ftyp" and begin[8:12] in HEIC_BRANDS:
         return "a HEIC photograph, as telephones take them; to read these, type: pip install pillow-heif"
+    if begin.startswith((b"II*\0", b"MM\0*")):
+        return (
+            "a TIFF that Pillow does not know, or damaged; of one with many bands type their number, as in "
+            "data.channels=13 (pip install 'transferkit[bands]')"
+        )
     if begin.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
         return "a PostScript program, not an image; save it as PNG"
     return ""
 
 
-def _square(image: Image.Image, size: int, fit: str) -> Pixels:
-    colour = _rgb(image)
-    box = _centre_square(colour.size) if fit == "crop" else None
-    if colour.size != (size, size):
-        colour = colour.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-    return _upright(colour, image)
+def _square(image: Image.Image, size: int, reading: Reading) -> Pixels:
+    colour = _rgb(image, reading)
+    if reading.channels == 1:
+        colour = colour.convert("L")
+    elif reading.channels != 3:
+        raise UnfitPixels(f"3 bands, and data.channels is {reading.channels}")
+    return _upright(band_files.squared(colour, size, reading.fit), image)
 
 
 def _upright(colour: Image.Image, image: Image.Image) -> Pixels:
@@ -240,7 +313,8 @@ def _upright(colour: Image.Image, image: Image.Image) -> Pixels:
     orientation = _orientation(image)  # after loading, in which Pillow turns TIFFs upright by itself
     if orientation in UPRIGHT:
         colour = colour.transpose(UPRIGHT[orientation])
-    return np.ascontiguousarray(np.asarray(colour).transpose(2, 0, 1))  # (H, W, 3) -> (3, H, W)
+    values = np.asarray(colour)
+    return np.ascontiguousarray(values.reshape(*values.shape[:2], -1).transpose(2, 0, 1))  # (H, W[, 3]) -> (C, H, W)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -251,14 +325,14 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, reading: Reading) -> Image.Image:
     if isinstance(image, TiffImageFile) and _is_mistaken_for_rgb(image):
         return _uncompressed_ycbcr(image).convert("RGB")
     if image.mode == "RGB" and "transparency" not in image.info:
         image.load()
         return image
     if image.mode.startswith(("I", "F")):
-        return _eight_bits(image).convert("RGB")
+        return _eight_bits(image, reading).convert("RGB")
     if image.has_transparency_data:
         transparent = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), transparent).convert("RGB")
@@ -287,19 +361,15 @@ def _uncompressed_ycbcr(image: TiffImageFile) -> Image.Image:
     return whole
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits as grey of 8."""
+def _eight_bits(image: Image.Image, reading: Reading) -> Image.Image:
+    """Grey of 16 bits, or of any depth where the reading names a window, as grey of 8."""
     values: Any = np.asarray(image)
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"pixels of mode {image.mode} beyond 16 bits; save it with 8 or 16 bits per channel")
-    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
-
-
-def _centre_square(size: tuple[int, int]) -> tuple[float, float, float, float]:
-    width, height = size
-    side = min(size)
-    left, top = (width - side) / 2, (height - side) / 2
-    return left, top, left + side, top + side
+    if values.dtype.kind == "f" and not reading.clips:
+        raise UnfitPixels(
+            f"pixels of mode {image.mode} beyond 16 bits; save it with 8 or 16 bits per channel, or name the values of "
+            "black and white, as in data.range=[0,1]"
+        )
+    return Image.fromarray(eight_bits(values, reading))
 
 
 def _name(source: Source) -> str:

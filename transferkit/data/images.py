@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +44,9 @@ class Images:
     groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.storage.ndim != 4 or self.storage.shape[1] != 3 or self.storage.dtype != np.uint8:
+        if self.storage.ndim != 4 or self.storage.dtype != np.uint8:
             raise TransferkitError(
-                f"Images need uint8 pixels of shape (N, 3, H, W); found {self.storage.dtype} {self.storage.shape}."
+                f"Images need uint8 pixels of shape (N, bands, H, W); found {self.storage.dtype} {self.storage.shape}."
             )
         labels = np.zeros(len(self.rows), np.int64) if self.labels is None else self.labels
         if not len(self.rows) == len(labels) == len(self.ids):
@@ -208,12 +209,21 @@ class SealedImages:
 
 @dataclass(frozen=True)
 class Splits:
-    """Train and val to learn and choose with, test to open once; `notes` are lines the report must show."""
+    """Train and val to learn and choose with, test to open once.
+
+    Attributes:
+        train: Images to learn from.
+        val: To choose with.
+        test: Sealed.
+        notes: Lines the report must show.
+        read_as: Keys of the data that said auto, as they turned out; a run's recipe holds them.
+    """
 
     train: Images
     val: Images
     test: SealedImages
     notes: tuple[str, ...] = ()
+    read_as: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def class_names(self) -> tuple[str, ...]:

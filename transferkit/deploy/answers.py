@@ -67,8 +67,10 @@ def task_of(model: Model, words: Sequence[str], settings: PredictSettings, conso
 
 def _reading(model: Model, settings: PredictSettings) -> ExtractSettings:
     """How images are found and read, in the words of `extract`: as the model's own were."""
-    fit: Literal["crop", "squash"] = "crop" if model.fit == "crop" else "squash"
-    return ExtractSettings(model.classifier.backbone, resize=fit, part=settings.part, skip_bad=True)
+    fit: Literal["crop", "squash"] = "crop" if model.reading.fit == "crop" else "squash"
+    return ExtractSettings(
+        model.classifier.backbone, resize=fit, part=settings.part, skip_bad=True, reading=model.reading
+    )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from transferkit.data.reading import Reading, reading_of
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.features.pictures import Pictures, as_pictures
 from transferkit.metrics.outputs import Outputs
@@ -63,7 +64,7 @@ class Model:
         classifier: In eval mode, on its device.
         runtime: Device and precision.
         storage_px: Side of the squares that files become before the classifier prepares them.
-        fit: How a rectangle becomes a square: squash or crop.
+        reading: How files are read: as the run's own were.
         rejection: When to say "unknown"; None where the run holds no thresholds.
         folder: Of the run.
     """
@@ -71,7 +72,7 @@ class Model:
     classifier: Classifier
     runtime: machine.Runtime
     storage_px: int
-    fit: str
+    reading: Reading
     rejection: Rejection | None = None
     folder: Path | None = None
 
@@ -95,7 +96,7 @@ class Model:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise TransferkitError(f"batch_size is {quoted(batch_size)}; expected a whole number of at least 1.")
         require_acceptance(acceptance)
-        pictures = pictures_of(images, self.storage_px, self.fit)
+        pictures = pictures_of(images, self.storage_px, self.reading)
         features, logits = self.fast.answers(pictures, batch_size=batch_size)
         ids = tuple(f"image {number}" for number in range(1, len(pictures) + 1))
         outputs = Outputs(features, logits, None, ids, self.class_names)
@@ -197,9 +198,8 @@ def load(run: Run | os.PathLike[str] | str, device: str = "auto", *, module: nn.
         own_modules.give_again(module, place.model)
     runtime = machine.start(device, place.precision)
     classifier = load_classifier(place).to(runtime.device).eval()
-    data = place.recipe.data
-    fit = getattr(data, "fit", "squash")
-    return Model(classifier, runtime, int(min(place.facts.data.size_px)), fit, limits_of(place), place.path)
+    reading = reading_of(place.recipe.data)
+    return Model(classifier, runtime, int(min(place.facts.data.size_px)), reading, limits_of(place), place.path)
 
 
 def limits_of(run: Run) -> Rejection | None:
@@ -213,11 +213,11 @@ def limits_of(run: Run) -> Rejection | None:
     return rejection.fit(run.outputs("val")) if run.outputs_path("val").exists() else None
 
 
-def pictures_of(images: Any, size: int, fit: str) -> Pictures:
+def pictures_of(images: Any, size: int, reading: Reading) -> Pictures:
     """Images of many kinds, those in files still undecoded; one array (H, W, 3) or (3, H, W) is one image.
 
     Raises:
         TransferkitError: If the kind is unknown.
     """
     one_array = getattr(images, "ndim", 0) == 3  # of numpy or torch
-    return as_pictures(images[None] if one_array else images, size, fit)
+    return as_pictures(images[None] if one_array else images, size, reading)

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from markupsafe import Markup
 
+from transferkit.data.reading import Reading
 from transferkit.deploy.prediction import Prediction, pictures_of
 from transferkit.runtime.errors import TransferkitError
 
@@ -89,4 +90,4 @@ def picture_names(images: Any) -> Sequence[str]:
     Raises:
         TransferkitError: If these are no images.
     """
-    return pictures_of(images, 8, "squash").ids
+    return pictures_of(images, 8, Reading()).ids

@@ -17,6 +17,7 @@ from torch import Tensor
 from transferkit.data.datasets.folder_cache import automatic_size
 from transferkit.data.datasets.table_layout import LABEL_NAMES, PATH_NAMES
 from transferkit.data.images import Images, Pixels
+from transferkit.data.reading import Reading
 from transferkit.features.pictures import ImageFiles, as_pictures
 from transferkit.runtime import cached_files
 from transferkit.runtime.errors import TransferkitError, quoted
@@ -54,13 +55,13 @@ def as_named(data: Any) -> str:
     raise TransferkitError(f"data is {_in_words(data)}. {EXPECTED}.")
 
 
-def storage_px(images: Any, resize: str) -> int:
+def storage_px(images: Any, resize: str | Reading) -> int:
     """At which side files and PIL images are kept: their median short side, at most 256 px, as of a folder."""
     pictures = as_pictures(images, 8, resize)
     return automatic_size(pictures.sources) if isinstance(pictures, ImageFiles) else min(pictures.size_px)
 
 
-def pixels_of(images: Any, side_px: int, resize: str) -> Pixels:
+def pixels_of(images: Any, side_px: int, resize: str | Reading) -> Pixels:
     """(N, 3, H, W) uint8 of images of many kinds; files and PIL images become squares of this side."""
     pictures = as_pictures(images, side_px, resize)
     return pictures.pixels if isinstance(pictures, Images) else pictures.take(np.arange(len(pictures)))

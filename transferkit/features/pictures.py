@@ -17,6 +17,7 @@ from torch import Tensor
 
 from transferkit.data.decoding import EXTENSIONS, decode, reason, require_regular
 from transferkit.data.images import Images, Labels, Pixels, image_digest
+from transferkit.data.reading import Reading
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError, quoted
 
@@ -60,7 +61,7 @@ class ImageFiles:
     sources: Sequence[Any]
     ids: Sequence[str]
     side_px: int
-    resize: str
+    resize: str | Reading
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -123,7 +124,7 @@ def taken(pictures: Pictures, indices: Labels) -> Pictures:
     return pictures if len(indices) == len(pictures) else Taken(pictures, indices)
 
 
-def as_pictures(images: Any, side_px: int, resize: str) -> StorablePictures:
+def as_pictures(images: Any, side_px: int, resize: str | Reading) -> StorablePictures:
     """Images of many kinds, those in files still undecoded.
 
     Raises:
@@ -135,7 +136,7 @@ def as_pictures(images: Any, side_px: int, resize: str) -> StorablePictures:
     return pictures
 
 
-def found_pictures(images: Any, side_px: int, resize: str) -> StorablePictures:
+def found_pictures(images: Any, side_px: int, resize: str | Reading) -> StorablePictures:
     """Images of many kinds, perhaps none."""
     if isinstance(images, Images):
         return images
@@ -148,7 +149,7 @@ def found_pictures(images: Any, side_px: int, resize: str) -> StorablePictures:
     return from_items(list(images) if isinstance(images, Iterable) else [images], side_px, resize)
 
 
-def from_path(path: Path, side_px: int, resize: str) -> ImageFiles:
+def from_path(path: Path, side_px: int, resize: str | Reading) -> ImageFiles:
     """One image file, or all images of a folder."""
     if os.path.isdir(path):
         files = [str(file) for file in image_paths(path)]
@@ -170,7 +171,7 @@ def image_paths(folder: Path) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def from_items(items: Sequence[Any], side_px: int, resize: str) -> StorablePictures:
+def from_items(items: Sequence[Any], side_px: int, resize: str | Reading) -> StorablePictures:
     """Pictures from a list of paths, PIL images or arrays."""
     from PIL import Image
 

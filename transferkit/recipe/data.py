@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from transferkit.recipe.menu import ChosenFrom
 from transferkit.recipe.settings import MOST_IMAGES, SEEDS, RecipePart
@@ -168,6 +170,21 @@ class OwnData(DataSettings):
         return self.path
 
 
+Window: TypeAlias = tuple[float, float]
+Depth: TypeAlias = Annotated[int, Field(ge=8, le=16)]
+
+
+def _from_text(value: Any) -> Any:
+    """A list typed as an option, `[0,4095]`, is text there."""
+    return yaml.safe_load(value) if isinstance(value, str) and value.startswith("[") else value
+
+
+def _rising(value: Any) -> Any:
+    if isinstance(value, tuple) and value[0] >= value[1]:
+        raise PydanticCustomError("rising", "two numbers, the lower one first")
+    return value
+
+
 class EncodedData(OwnData):
     """Keys of the user's own images where they have to be decoded."""
 
@@ -175,6 +192,17 @@ class EncodedData(OwnData):
         "auto", description="Side in px at which images are decoded and kept."
     )
     fit: Literal["squash", "crop"] = Field("squash", description="How a rectangle becomes a square.")
+    range: Annotated[Literal["auto"] | Depth | Window, BeforeValidator(_from_text), AfterValidator(_rising)] = Field(
+        "auto",
+        description="Which values become black and white where files are deeper than 8 bits: the bits in use, as 10, "
+        "12 or 16, or [lowest,highest], beyond which they are clipped; auto: the bits that the brightest value needs.",
+    )
+    channels: Annotated[int, Field(ge=1, le=512)] | Literal["auto"] = Field(
+        "auto", description="Bands of an image; auto: as many as the files have."
+    )
+    max_megapixels: float | None = Field(
+        None, gt=0, le=100_000, description="Refuse larger images; default: 89.5, Pillow's bound against bombs."
+    )
     skip_bad: bool = Field(False, description="List unreadable files in the report instead of stopping.")
 
 

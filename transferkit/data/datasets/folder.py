@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from transferkit.data.datasets.folder_cache import Decoded, decoded
-from transferkit.data.datasets.folder_depth import depth_notes
+from transferkit.data.datasets.folder_depth import seen_reading
 from transferkit.data.datasets.folder_groups import group_notes
 from transferkit.data.datasets.folder_outline import outline as outline
 from transferkit.data.datasets.folder_outline import seen_in_words as seen_in_words
@@ -16,6 +16,7 @@ from transferkit.data.datasets.layout import LISTED, Layout, Part, escaped
 from transferkit.data.datasets.layouts import find
 from transferkit.data.datasets.parts import parted
 from transferkit.data.images import Images, Splits, aligned, require_known_classes
+from transferkit.data.reading import read_as
 from transferkit.recipe import FolderData
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
@@ -35,16 +36,17 @@ def load(settings: FolderData, console: Console) -> Splits:
     """
     layout = find(settings)
     _require_known_classes(layout)
-    pixels = decoded(layout.root, layout.files, settings.storage, settings.fit, console)
+    reading, reading_notes = seen_reading([str(layout.root / file.path) for file in layout.files], settings)
+    pixels = decoded(layout.root, layout.files, settings.storage, reading, console)
     notes = [_size_note(pixels, settings), *layout.notes, *_unreadable_notes(settings, layout, pixels)]
-    notes += depth_notes([str(layout.root / file.path) for file in layout.files])
+    notes += reading_notes
     parts = _parts(layout, pixels)
     splits, test, test_notes = parted(parts, settings)
     used = {"train": splits.train, "val": splits.val, "test": test}
     is_carved = "test" not in parts or ("val" not in parts and settings.val_fraction > 0)
     notes += [*test_notes, *group_notes(layout, used, is_carved=is_carved)]
     notes += [*_absence_notes(used if layout.has_groups else parts), *_duplicate_notes(splits.train, splits.val, test)]
-    return replace(splits, notes=tuple(notes))
+    return replace(splits, notes=tuple(notes), read_as=read_as(reading))
 
 
 def _parts(layout: Layout, pixels: Decoded) -> dict[str, Images]:

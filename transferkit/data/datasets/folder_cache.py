@@ -21,6 +21,7 @@ from transferkit.data.datasets.folder_workers import Decoding, decode_into
 from transferkit.data.datasets.layout import File
 from transferkit.data.decoding import Source, decode_many, short_side
 from transferkit.data.images import Pixels, image_digest
+from transferkit.data.reading import Reading, as_reading
 from transferkit.runtime import cached_files, folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
@@ -48,6 +49,7 @@ class DecodedFacts:
         root: The data set's folder, as `ascii` writes it.
         fit: How images are made square.
         checks: Of the pixels and the digests, by file; None from a version that wrote none.
+        channels: Bands of an image.
     """
 
     size_px: Annotated[int, Field(gt=0)]
@@ -55,6 +57,7 @@ class DecodedFacts:
     root: str = "''"
     fit: str = ""
     checks: dict[str, ContentCheck] | None = None
+    channels: Annotated[int, Field(gt=0)] = 3
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Decoded:
     """All files of a data set at one size.
 
     Attributes:
-        pixels: (M, 3, S, S) uint8, memory-mapped, one row per file.
+        pixels: (M, C, S, S) uint8, memory-mapped, one row per file.
         digests: (M, 16) uint8, the digest of each row.
         unreadable: The reason for each row that could not be read; its pixels are black and of no use.
     """
@@ -72,7 +75,7 @@ class Decoded:
     unreadable: dict[int, str]
 
 
-def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str, console: Console) -> Decoded:
+def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str | Reading, console: Console) -> Decoded:
     """The pixels of the files, from the cache where they are unchanged since they were last decoded.
 
     Raises:
@@ -80,7 +83,7 @@ def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str, conso
     """
     place = cache_folder() / "images" / _key(root, files, storage, fit)
     facts = _sound_facts(place, len(files), console)
-    if facts is None or _is_mended(root, files, facts):
+    if facts is None or _is_mended(root, files, facts, as_reading(fit)):
         _remove(place)
         _build(place, root, files, storage, fit, console)
         facts = _facts(place, len(files))
@@ -88,26 +91,26 @@ def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str, conso
         raise MachineError(f"The decoded images in {place} are incomplete. Delete that folder and run again.")
     with contextlib.suppress(OSError):
         os.utime(place / FACTS)  # used now
-    shape = (len(files), 3, facts.size_px, facts.size_px)
+    shape = (len(files), facts.channels, facts.size_px, facts.size_px)
     pixels: Pixels = np.memmap(place / PIXELS, dtype=np.uint8, mode="r", shape=shape)
     digests = np.fromfile(place / DIGESTS, dtype=np.uint8).reshape(len(files), DIGEST_BYTES)
     return Decoded(pixels, digests, dict(facts.unreadable))
 
 
-def automatic_size(sources: Sequence[Source]) -> int:
+def automatic_size(sources: Sequence[Source], max_megapixels: float | None = None) -> int:
     """The median short side of up to 1,000 evenly spaced files or images, at least 8 and at most 256 px."""
     chosen = np.unique(np.linspace(0, len(sources) - 1, min(len(sources), SAMPLED_FILES)).astype(int))
-    sides = [side for side in (short_side(sources[index]) for index in chosen) if side is not None]
+    sides = [side for side in (short_side(sources[index], max_megapixels) for index in chosen) if side is not None]
     return int(np.clip(np.median(sides), SMALLEST_PX, LARGEST_PX)) if sides else SMALLEST_PX
 
 
-def _key(root: Path, files: Iterable[File], storage: Storage, fit: str) -> str:
+def _key(root: Path, files: Iterable[File], storage: Storage, fit: str | Reading) -> str:
     """Names the content: any file added, removed, renamed or changed gives another key.
 
     The root enters too: files of one size and one time, as in unpacked archives of uncompressed images, would else
     pass for those of another folder.
     """
-    digest = hashlib.sha256(repr((FORMAT, str(root.resolve()), storage, fit)).encode("utf-8", "surrogateescape"))
+    digest = hashlib.sha256(repr((FORMAT, str(root.resolve()), storage, str(fit))).encode("utf-8", "surrogateescape"))
     for file in files:
         line = f"{file.path}\0{file.size}\0{file.mtime_ns}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
@@ -118,7 +121,7 @@ def _facts(place: Path, count: int) -> DecodedFacts | None:
     """What was written beside the pixels; None unless everything is there in full length."""
     try:
         facts = read_record(place / FACTS, DecodedFacts)
-        is_complete = (place / PIXELS).stat().st_size == count * 3 * facts.size_px**2 and (
+        is_complete = (place / PIXELS).stat().st_size == count * facts.channels * facts.size_px**2 and (
             place / DIGESTS
         ).stat().st_size == count * DIGEST_BYTES
     except (OSError, TransferkitError):
@@ -144,7 +147,7 @@ def _sound_facts(place: Path, count: int, console: Console) -> DecodedFacts | No
 
 def _checked_once(place: Path, facts: DecodedFacts, count: int, console: Console) -> DecodedFacts | None:
     """Every pixel against the digests; then sums are kept, so that the next load is quick."""
-    shape = (count, 3, facts.size_px, facts.size_px)
+    shape = (count, facts.channels, facts.size_px, facts.size_px)
     pixels: Pixels = np.memmap(place / PIXELS, dtype=np.uint8, mode="r", shape=shape)
     digests = np.fromfile(place / DIGESTS, dtype=np.uint8).reshape(count, DIGEST_BYTES)
     unreadable = {row for row, _ in facts.unreadable}
@@ -180,28 +183,33 @@ def older_files(folder: Path) -> list[Path]:
     return older
 
 
-def _is_mended(root: Path, files: Sequence[File], facts: DecodedFacts) -> bool:
+def _is_mended(root: Path, files: Sequence[File], facts: DecodedFacts, reading: Reading) -> bool:
     """Whether a file that could not be read can be read now, as after a change of its permissions alone."""
     paths = [str(root / files[row].path) for row, _ in facts.unreadable]
-    return bool(paths) and len(decode_many(paths, SMALLEST_PX, "squash")[2]) < len(paths)
+    return bool(paths) and len(decode_many(paths, SMALLEST_PX, reading)[2]) < len(paths)
 
 
-def _build(place: Path, root: Path, files: Sequence[File], storage: Storage, fit: str, console: Console) -> None:
+def _build(
+    place: Path, root: Path, files: Sequence[File], storage: Storage, fit: str | Reading, console: Console
+) -> None:
     """Decode in a folder beside `place` and rename it; whoever comes second keeps what the first one made."""
     ensure_folder(place.parent)
     _remove_abandoned(place)
     paths = [str(root / file.path) for file in files]
-    size = automatic_size(paths) if storage == "auto" else storage
-    _require_space(place.parent, len(files) * (3 * size * size + DIGEST_BYTES), len(files), size)
+    reading = as_reading(fit)
+    size = automatic_size(paths, reading.max_megapixels) if storage == "auto" else storage
+    _require_space(place.parent, len(files) * (reading.channels * size * size + DIGEST_BYTES), len(files), size)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
         finished = Path(scratch) / "finished"
         finished.mkdir()
-        decoding = Decoding(str(finished / PIXELS), str(finished / DIGESTS), size, fit)
+        decoding = Decoding(str(finished / PIXELS), str(finished / DIGESTS), size, reading)
         for name in (decoding.pixels, decoding.digests):
             Path(name).touch()
         num_bytes = sum(file.size for file in files)
         unreadable = decode_into(decoding, paths, num_bytes, usable_cores(), console)
-        _write_facts(finished, DecodedFacts(size, tuple(sorted(unreadable)), ascii(str(root.resolve())), fit))
+        source = ascii(str(root.resolve()))
+        facts = DecodedFacts(size, tuple(sorted(unreadable)), source, str(reading), channels=reading.channels)
+        _write_facts(finished, facts)
         cached_files.will_write(*(place / name for name in FILES))
         with contextlib.suppress(OSError):
             os.rename(finished, place)

@@ -1,35 +1,77 @@
-"""What of the pixels a person would not expect: 16-bit files whose values need fewer bits."""
+"""What of the pixels a person would not expect: values that need fewer bits than their files have, and more bands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from transferkit.data.decoding import brightest_value, mode_of
+from transferkit.data.decoding import PixelKind, kind_of
+from transferkit.data.reading import DEEPEST, Reading, reading_of, span
+from transferkit.recipe.data import EncodedData
+from transferkit.runtime.errors import TransferkitError
 
-LOOKED_AT = 20  # files, evenly spread
-BITS = (10, 12, 14)
+LOOKED_AT = 100  # files, evenly spread
+BITS = (8, 10, 12, 14, 16)
 
 
-def depth_notes(paths: Sequence[str]) -> list[str]:
-    """Lines for the screen and the report, from some of the files.
+def seen_reading(paths: Sequence[Path | str | IO[bytes]], settings: EncodedData) -> tuple[Reading, list[str]]:
+    """How the files are read, from the keys and, where these say auto, from some of the files; and what to tell of it.
 
-    Sixteen-bit grey is read as 0 to 65535. Where the brightest value of all that were looked at needs fewer bits, as of
-    a 12-bit sensor, the images come out nearly black.
+    Deep values go from 0 to the highest that fits into 8, 10, 12, 14 or 16 bits, whichever the brightest value needs:
+    read as 16 bits, images of a 12-bit sensor come out nearly black.
+
+    Raises:
+        TransferkitError: If files have different numbers of bands.
     """
     chosen = [paths[at] for at in np.unique(np.linspace(0, len(paths) - 1, min(len(paths), LOOKED_AT)).astype(int))]
-    modes = {path: mode_of(path) for path in chosen}
-    values = [brightest_value(path) for path, mode in modes.items() if mode.startswith("I")]
-    deep = [value for value in values if value is not None]
-    return _range_note(max(deep)) if deep else []
+    kinds = [kind for path in chosen if (kind := kind_of(path, settings.max_megapixels))]
+    reading = reading_of(settings)
+    if settings.channels == "auto":
+        reading = replace(reading, channels=_channels(kinds))
+    deep = [kind.brightest for kind in kinds if kind.brightest is not None]
+    if deep and settings.range == "auto":
+        reading = replace(reading, **span(_bits(max(deep))))
+    return reading, [*_range_notes(deep, reading, len(kinds)), *_band_notes(kinds, reading)]
 
 
-def _range_note(brightest: int) -> list[str]:
-    bits = next((bits for bits in BITS if brightest < 2**bits), 16)
-    if bits == 16:
+def _channels(kinds: Sequence[PixelKind]) -> int:
+    """As many as the files have; grey counts as colour, for which networks were trained."""
+    counts = {3 if kind.channels == 1 else kind.channels for kind in kinds} or {3}
+    if len(counts) > 1:
+        listed = ", ".join(map(str, sorted(counts)))
+        raise TransferkitError(f"Some images have {listed} bands. Expected as many in every file.")
+    return counts.pop()
+
+
+def _bits(brightest: float) -> int:
+    return next((bits for bits in BITS if brightest < 2**bits), 16)
+
+
+def _range_notes(deep: Sequence[float], reading: Reading, looked_at: int) -> list[str]:
+    if not deep:
+        return []
+    is_full = (reading.black, reading.white) == (0, DEEPEST)
+    bits = "" if reading.clips else f" ({_bits(reading.white)} bits)"
+    brightest = f"the brightest value in the {looked_at:,} files looked at is {max(deep):,.0f}"
+    hint = "" if is_full else "; data.range=16, or =[lowest,highest], reads them otherwise"
+    return [
+        f"values from {reading.black:,g} to {reading.white:,.0f}{bits} become black to white: {brightest}{hint}"
+        if not reading.clips
+        else f"values from {reading.black:,g} to {reading.white:,g} become black to white, as asked; {brightest}"
+    ]
+
+
+def _band_notes(kinds: Sequence[PixelKind], reading: Reading) -> list[str]:
+    if reading.channels != 3:
+        return [f"images of {reading.channels} bands; pages show the first three as red, green and blue"]
+    more = [kind.bands for kind in kinds if kind.bands > 3]
+    if not more:
         return []
     return [
-        f"WARNING: 16-bit grey is read as 0 to 65535, but the brightest value in the files looked at is {brightest:,}: "
-        f"{bits} bits, so that the images are nearly black. Multiply the values by {2 ** (16 - bits)}, or save 8 bits."
+        f"WARNING: {len(more):,} of {len(kinds):,} files looked at have {max(more)} bands, as red, green, blue and "
+        f"near infrared: the first three are read, the others dropped. data.channels={max(more)} reads them all."
     ]

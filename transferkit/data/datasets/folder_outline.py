@@ -22,7 +22,7 @@ def outline(settings: FolderData) -> Outline:
     """
     layout = layouts.find(settings)
     paths = [str(layout.root / file.path) for file in layout.files]
-    side = settings.storage if isinstance(settings.storage, int) else automatic_size(paths)
+    side = settings.storage if isinstance(settings.storage, int) else automatic_size(paths, settings.max_megapixels)
     classes = len(layout.train.class_names)
     if layout.test and layout.test.files:
         tested = len(layout.test.files)
@@ -39,7 +39,9 @@ def seen_in_words(settings: FolderData) -> list[str]:
     layout = layouts.find(settings)
     counts = Counter(file.label for file in layout.train.files)
     looked_at = layout.files[:: max(1, len(layout.files) // LOOKED_AT)]
-    broken = [file.path for file in looked_at if short_side(str(layout.root / file.path)) is None]
+    broken = [
+        file.path for file in looked_at if short_side(str(layout.root / file.path), settings.max_megapixels) is None
+    ]
     sizes = f"{min(counts.values()):,} to {max(counts.values()):,} training images each"
     lines = [f"Data: {len(counts)} classes, {sizes}; {len(looked_at):,} of {len(layout.files):,} files opened."]
     if broken:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from transferkit.data.decoding import decode_many
+from transferkit.data.reading import Reading
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError
 
@@ -42,12 +43,12 @@ serve(first["decoding"], sys.stdin, sys.stdout)
 
 @dataclass(frozen=True)
 class Decoding:
-    """What all tasks share: the files that take pixels and digests, the side in px and the fit."""
+    """What all tasks share: the files that take pixels and digests, the side in px and how files are read."""
 
     pixels: str
     digests: str
     size: int
-    fit: str
+    reading: Reading
 
 
 def decode_into(decoding: Decoding, paths: Sequence[str], num_bytes: int, workers: int, console: Console) -> Failures:
@@ -160,7 +161,7 @@ class _Worker:
 def serve(decoding: dict[str, Any], tasks: IO[str], answers: IO[str]) -> None:
     """A child's life: one task per line in, one answer per line out, until the tasks end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    shared = Decoding(**decoding)
+    shared = Decoding(**{**decoding, "reading": Reading(**decoding["reading"])})
     with open(shared.pixels, "r+b") as pixels, open(shared.digests, "r+b") as digests:
         for line in tasks:
             start, paths = json.loads(line)
@@ -177,7 +178,7 @@ def _write(decoding: Decoding, pixels: IO[bytes], digests: IO[bytes], start: int
 
     Plain writes, no memory map: on a full disk a write fails with an error, a map kills the process.
     """
-    decoded, marks, failures = decode_many(paths, decoding.size, decoding.fit)
+    decoded, marks, failures = decode_many(paths, decoding.size, decoding.reading)
     try:
         for file, rows in ((pixels, decoded), (digests, marks)):
             file.seek(start * (rows.nbytes // len(rows)))

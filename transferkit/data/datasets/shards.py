@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from transferkit.data.datasets.folder_cache import SAMPLED_FILES, automatic_size
+from transferkit.data.datasets.folder_depth import LOOKED_AT, seen_reading
 from transferkit.data.datasets.layout import LISTED, PARTS, class_name, in_natural_order
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.datasets.parts import parted
 from transferkit.data.datasets.shard_records import READERS, Record
 from transferkit.data.decoding import decode, reason
 from transferkit.data.images import Images, Pixels, Splits, aligned
+from transferkit.data.reading import Reading, read_as, reading_of
 from transferkit.recipe import ShardsData
 from transferkit.runtime.console import Console, Progress
 from transferkit.runtime.errors import TransferkitError
@@ -46,6 +48,9 @@ def load(settings: ShardsData, console: Console) -> Splits:
         classes = f"{len(names)} classes: {', '.join(names[:LISTED])}"
         raise TransferkitError(f"{settings.path} has {', '.join(files)} with {classes}. {EXPECTED}.")
     side = _side(files["train"], settings)
+    sample = [BytesIO(record.image) for record in islice(_records(files["train"], settings), LOOKED_AT)]
+    reading, reading_notes = seen_reading(sample, settings)
+    settings = settings.model_copy(update=read_as(reading))
     parts, notes = {}, [f"images kept at {side} x {side} px ({settings.fit})"]
     with console.progress("decode", sum(map(len, labels.values()))) as progress:
         for part, paths in files.items():
@@ -55,7 +60,11 @@ def load(settings: ShardsData, console: Console) -> Splits:
     splits, _, more = parted(parts, settings)
     sizes = ", ".join(f"{len(images):,} in {part}" for part, images in parts.items())
     count = sum(map(len, files.values()))
-    return replace(splits, notes=(f"{settings.path.name}: {count:,} shards, {sizes}", *notes, *more))
+    return replace(
+        splits,
+        notes=(f"{settings.path.name}: {count:,} shards, {sizes}", *notes, *reading_notes, *more),
+        read_as=read_as(reading),
+    )
 
 
 def outline(settings: ShardsData) -> Outline:
@@ -125,7 +134,8 @@ def _side(paths: list[Path], settings: ShardsData) -> int:
     """As asked for, or as the first thousand images suggest."""
     if isinstance(settings.storage, int):
         return settings.storage
-    return automatic_size([BytesIO(record.image) for record in islice(_records(paths, settings), SAMPLED_FILES)])
+    sample = [BytesIO(record.image) for record in islice(_records(paths, settings), SAMPLED_FILES)]
+    return automatic_size(sample, settings.max_megapixels)
 
 
 def _decoded(
@@ -136,12 +146,12 @@ def _decoded(
     Raises:
         TransferkitError: If some are unreadable and not to be skipped.
     """
-    pixels = np.zeros((len(labels), 3, side, side), dtype=np.uint8)
+    pixels = np.zeros((len(labels), reading_of(settings).channels, side, side), dtype=np.uint8)
     ids: list[str] = []
     unreadable: dict[int, str] = {}
     with ThreadPoolExecutor(usable_cores()) as pool:
         for records in batched(_records(paths, settings), CHUNK):
-            squares = pool.map(lambda record: _square(record, side, settings.fit), records)
+            squares = pool.map(lambda record: _square(record, side, reading_of(settings)), records)
             for record, square in zip(records, squares, strict=True):
                 if isinstance(square, str):
                     unreadable[len(ids)] = f"{part}/{record.name}: {square}"
@@ -162,10 +172,10 @@ def _decoded(
     return Images(pixels, rows, known, names, tuple(ids[row] for row in rows.tolist())), list(unreadable.values())
 
 
-def _square(record: Record, side: int, fit: str) -> Pixels | str:
+def _square(record: Record, side: int, reading: Reading) -> Pixels | str:
     """The pixels (3, side, side) of an image, or why it cannot be read."""
     try:
-        return decode(BytesIO(record.image), side, fit)
+        return decode(BytesIO(record.image), side, reading)
     except TransferkitError as error:
         return reason(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
 

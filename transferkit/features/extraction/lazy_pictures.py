@@ -11,6 +11,7 @@ import numpy as np
 
 from transferkit.data.decoding import decode
 from transferkit.data.images import Images, Labels, Pixels
+from transferkit.data.reading import Reading, as_reading
 from transferkit.features.extraction.listing import ListedImage
 from transferkit.features.extraction.settings import ExtractSettings
 from transferkit.runtime import machine
@@ -63,7 +64,7 @@ class Files:
 
     lines: Sequence[ListedImage]
     side_px: int
-    resize: str
+    resize: str | Reading
     skip_bad: bool
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -93,9 +94,9 @@ class Files:
                     f"{error} Finished chunks are kept; --skip-bad leaves such files out."
                 ) from error
             self.unreadable[path] = str(error)
-            return np.zeros((3, self.side_px, self.side_px), np.uint8)
+            return np.zeros((as_reading(self.resize).channels, self.side_px, self.side_px), np.uint8)
 
 
 def decoded_files(lines: Sequence[ListedImage], side_px: int, settings: ExtractSettings) -> Files:
     """The files that some lines of a listing stand for."""
-    return Files(lines, side_px, settings.resize, settings.skip_bad)
+    return Files(lines, side_px, settings.reading or settings.resize, settings.skip_bad)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from transferkit.data.reading import Reading
 from transferkit.features.engine import BatchSize
 from transferkit.features.layer_network import Compile
 from transferkit.features.layers import PENULTIMATE, Pool
@@ -33,6 +34,7 @@ class ExtractSettings:
     batch_size: BatchSize = "auto"
     compile: Compile = "auto"
     seed: int = 0
+    reading: Reading | None = None  # of files, where a finished run knows more than how rectangles become squares
 
 
 def parsed_shard(text: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from transferkit.data.datasets.folder_cache import automatic_size, decoded
 from transferkit.data.datasets.layout import PARTS, File, class_name, escaped
 from transferkit.data.decoding import EXTENSIONS
 from transferkit.data.images import Images, Pixels
+from transferkit.data.reading import Reading
 from transferkit.models.preparation import resize
 from transferkit.recipe import DATA_MODELS, parse_data
 from transferkit.runtime.console import Console
@@ -62,7 +63,7 @@ class ImageSet:
         return replace(self, images=images, native=native, notes=(*self.notes, note))
 
 
-def load(source: str, side_px: int, limit: int, seed: int, console: Console, fit: str = "crop") -> ImageSet:
+def load(source: str, side_px: int, limit: int, seed: int, console: Console, fit: str | Reading = "crop") -> ImageSet:
     """A data set's test part, or the images of a folder, as squares of `side_px`.
 
     Args:
@@ -137,7 +138,7 @@ def source_words(name: str, root: str) -> str:
 
 
 def load_folder(
-    folder: Path, name: str, side_px: int, limit: int, seed: int, console: Console, fit: str = "crop"
+    folder: Path, name: str, side_px: int, limit: int, seed: int, console: Console, fit: str | Reading = "crop"
 ) -> ImageSet:
     """All images below a folder; a class is the folder directly below it, else the folder itself.
 
@@ -193,7 +194,7 @@ def _walk(root: Path) -> Iterator[File]:
 
 
 def _decoded(
-    root: Path, files: Sequence[File], side_px: int, fit: str, console: Console
+    root: Path, files: Sequence[File], side_px: int, fit: str | Reading, console: Console
 ) -> tuple[Images, tuple[str, ...]]:
     """Readable files at one size, and a line about the others.
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from transferkit.data import datasets
 from transferkit.data.images import Images, SealedImages, Splits
+from transferkit.data.reading import Reading, reading_of
 from transferkit.deploy.prediction import limits_of
 from transferkit.features.stored_answers import StoredAnswers
 from transferkit.metrics.outputs import Outputs
@@ -75,9 +76,10 @@ class LimitsSubject:
         return int(min(self.images.test.size_px))
 
     @property
-    def fit(self) -> str:
-        """How rectangular files become square: as those of the run did; to runs of square images, by their middle."""
-        return str(getattr(self.run.recipe.data, "fit", "crop"))
+    def fit(self) -> Reading:
+        """How files are read: as those of the run were; where those were square images, by their middle."""
+        data = self.run.recipe.data
+        return reading_of(data) if hasattr(data, "fit") else Reading("crop")
 
     @property
     def head(self) -> LinearHead | None:
