@@ -13,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from synthetic_runs import finished_run
+from predicting_runs import predicting_run
 
 from transferkit.cli.app import main
 from transferkit.cli.predict import AnswerTable
-from transferkit.data.images import Images
 from transferkit.deploy import answer_files
 from transferkit.deploy import answers as answers_module
 from transferkit.deploy.answer_page import most_doubtful
@@ -27,12 +25,6 @@ from transferkit.deploy.answer_rows import AnswerRow
 from transferkit.deploy.answers import Answer, PredictSettings, answer, task_of
 from transferkit.deploy.prediction import Model, load
 from transferkit.features.extraction import lazy_pictures
-from transferkit.features.fast_classifier import collect
-from transferkit.models import backbones
-from transferkit.ood import rejection
-from transferkit.recipe import BackboneSettings
-from transferkit.run import save_model
-from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
@@ -41,23 +33,7 @@ HOSTILE = "<img src=x onerror=alert(1)>.png"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of random weights, with thresholds from images of noise."""
-    finished = finished_run(tmp_path_factory.mktemp("runs") / "run")
-    settings, runtime = BackboneSettings(name="resnet20", weights="none"), machine.start("cpu", "fp32")
-    torch.manual_seed(0)
-    classifier = backbones.load(settings, ("cat", "dog", "ship"), 8, SILENT)
-    torch.nn.init.normal_(classifier.head.weight)  # type: ignore[arg-type]
-    noise = np.random.default_rng(1).integers(0, 256, (80, 3, 8, 8), dtype=np.uint8)
-    bank, val = (
-        collect(
-            classifier, Images.from_pixels(part, np.zeros(40, np.int64), classifier.class_names), runtime, SILENT, ""
-        )
-        for part in (noise[:40], noise[40:])
-    )
-    recipe = finished.recipe.model_copy(update={"backbone": settings})
-    finished.write_recipe(recipe)
-    save_model(finished, classifier, recipe, runtime, rejection.fit(val, bank))
-    finished.save_outputs({"bank": bank})
-    return finished.path
+    return predicting_run(tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture(scope="module")

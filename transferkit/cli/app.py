@@ -25,6 +25,7 @@ from transferkit.cli import (
     recipes,
     replay,
     runs,
+    serve,
     soup,
 )
 from transferkit.runtime.console import printable
@@ -46,6 +47,7 @@ for group in (
     rank,
     finished,
     predict,
+    serve,
     export,
     limits,
     labels,

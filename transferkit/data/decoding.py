@@ -147,6 +147,17 @@ def short_side(source: Source, max_megapixels: float | None = None) -> int | Non
         return None
 
 
+def pixel_count(source: Path | str | IO[bytes]) -> int | None:
+    """Width times height of an image, from its header alone; None if it cannot be read."""
+    try:
+        with Image.open(source, formats=formats()) as image:
+            return image.width * image.height
+    except Image.DecompressionBombError:
+        return 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    except Exception:  # as in short_side
+        return None
+
+
 def kind_of(path: Path | str | IO[bytes], max_megapixels: float | None = None) -> PixelKind | None:
     """What kind of pixels a file holds; None if it cannot be read."""
     try:

@@ -1,1 +1,1 @@
-"""A finished run at work: predictions, and files for other programs."""
+"""A finished run at work: predictions, a server, and files for other programs."""

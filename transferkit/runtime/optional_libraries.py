@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from transferkit.runtime.errors import TransferkitError
@@ -36,3 +37,16 @@ def tifffile() -> Any:
             "'transferkit[bands]'"
         ) from error
     return tifffile
+
+
+def require_server() -> None:
+    """Refuse to serve where a library for it is missing.
+
+    Raises:
+        TransferkitError: Names the extra.
+    """
+    missing = [name for name in ("starlette", "uvicorn", "python_multipart") if find_spec(name) is None]
+    if missing:
+        raise TransferkitError(
+            f"Serving needs {', '.join(missing)}, which is not installed. Type: pip install 'transferkit[serve]'"
+        )

@@ -1,0 +1,116 @@
+"""The files of a request, read no further than the limits allow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from transferkit.deploy.serving.refusals import CLOSE, Refusal, overloaded
+from transferkit.deploy.serving.settings import Limits
+
+IN_MEMORY = 1_000_000  # bytes of a file; the rest waits on disk
+LONGEST_NAME = 200  # characters of a file's name that are given back
+MOST_FIELDS = 8  # of a form, besides files
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as it came; its name is whatever the sender wrote."""
+
+    name: str
+    file: IO[bytes]
+
+
+class Waiting:
+    """Counts the images in work, and refuses those beyond the limit; used by the event loop alone."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.count = most, 0
+
+    @contextmanager
+    def taken(self, images: int) -> Iterator[None]:
+        """So many places; free again afterwards.
+
+        Raises:
+            Refusal: 503, if there are not so many.
+        """
+        if self.count + images > self.most:
+            raise overloaded()
+        self.count += images
+        try:
+            yield
+        finally:
+            self.count -= images
+
+
+async def received(request: Request, limits: Limits) -> list[Upload]:
+    """The files of a form, or the one file that is the body.
+
+    Raises:
+        Refusal: 400 if there is none, 408 if they take too long, 413 if they are too many or too large, 415 if the body
+            is something else.
+    """
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limits.bytes:
+        raise _too_large(limits)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        async with asyncio.timeout(limits.seconds):
+            if kind == "multipart/form-data":
+                return await _files_of_form(request, limits)
+            if kind.startswith("image/") or kind == "application/octet-stream":
+                return [await _whole_body(request, limits)]
+    except TimeoutError:
+        raise Refusal(408, f"The request did not arrive within {limits.seconds:g} s.", CLOSE) from None
+    raise Refusal(415, "Expected a form with files (multipart/form-data) or an image (Content-Type: image/...).", CLOSE)
+
+
+async def _files_of_form(request: Request, limits: Limits) -> list[Upload]:
+    stream = _counted(request, limits)
+    parser = MultiPartParser(request.headers, stream, max_files=limits.images, max_fields=MOST_FIELDS)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise Refusal(413, f"More than {limits.images} images in one request; send several.", CLOSE) from None
+        raise Refusal(400, f"The form cannot be read: {error.message}", CLOSE) from None
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if not files:
+        raise Refusal(400, "The form holds no file. Send images as files: curl -F images=@photo.jpg ...")
+    return [
+        Upload((file.filename or f"image {number}")[:LONGEST_NAME], file.file) for number, file in enumerate(files, 1)
+    ]
+
+
+async def _whole_body(request: Request, limits: Limits) -> Upload:
+    file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by whoever answers
+    try:
+        async for chunk in _counted(request, limits):
+            file.write(chunk)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return Upload("image 1", file)
+
+
+async def _counted(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+    """The body, as long as it is within the limit."""
+    total = 0
+    async for chunk in request.stream():
+        total += len(chunk)
+        if total > limits.bytes:
+            raise _too_large(limits)
+        yield chunk
+
+
+def _too_large(limits: Limits) -> Refusal:
+    return Refusal(413, f"More than {limits.bytes:,} bytes; send fewer or smaller images.", CLOSE)
