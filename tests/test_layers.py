@@ -18,7 +18,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors only, or of 
     {"api"},
     {"studies"},
     {"run", "deploy", "estimates"},
-    {"report", "training"},
+    {"report", "training", "checks"},
     {"features", "ood", "runs"},
     {"models", "metrics"},
     {"data"},

@@ -1,4 +1,4 @@
-"""Write what the docs take from the code: recipe keys, public names, and the list of rooms; `--check` only compares."""
+"""Write what the docs take from the code: recipe keys, public names, checks and rooms; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from transferkit.checks import CHECKS
+from transferkit.checks.finding import Check
+from transferkit.checks.subject import CheckedRun
 from transferkit.recipe import BACKBONE_MODELS, DATA_MODELS, METHOD_MODELS, BackboneSettings, Recipe, Study
 from transferkit.recipe.ranking import RankingRecipe
 
@@ -218,6 +221,36 @@ def _described(value: Any) -> str:
     return "\n".join([*lines, "```"] if section == "Example" else lines).strip()
 
 
+# ---- checks ----
+
+
+def checks_page(page: str) -> str:
+    """docs/checks.md with a section for each entry of the registry behind what is written by hand."""
+    written, _, _ = page.partition("## Every check")
+    sections = [f"{written}## Every check\n\n{HERE}"]
+    tests = ROOT / "tests"
+    sys.path += [str(tests), str(tests / "checks")]
+    faults = runpy.run_path(str(tests / "checks" / "planted_faults.py"))["FAULTS"]
+    sections += [_check_section(code, check, faults[code]) for code, check in CHECKS.items()]
+    return "\n\n".join(sections) + "\n"
+
+
+def _check_section(code: str, check: Check, example: CheckedRun) -> str:
+    early = " It speaks before training, too." if check.is_early else ""
+    finding = check.finding(code, example)
+    if finding is None:
+        sys.exit(f"{code} does not catch its planted fault in tests/checks/planted_faults.py.")
+    parts = [
+        f'<a id="{code.lower()}"></a>',
+        f"### {code} {check.title}",
+        f"{check.severity.capitalize()}.{early} {check.about}",
+        "As it is said:",
+        f"> {finding.sentence}",
+        f"```bash\n{finding.command}\n```" if finding.command else "",
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
 # ---- rooms ----
 
 
@@ -246,11 +279,12 @@ def _purpose(room: str) -> str:
 
 def pages() -> dict[Path, str]:
     """What every generated page should hold."""
-    rooms = DOCS / "architecture.md"
+    rooms, checks = DOCS / "architecture.md", DOCS / "checks.md"
     return {
         DOCS / "recipe-keys.md": recipe_keys(),
         DOCS / "api.md": api(),
         rooms: architecture(rooms.read_text(encoding="utf-8")),
+        checks: checks_page(checks.read_text(encoding="utf-8")),
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from transferkit import report
+from transferkit import checks, report
 from transferkit.data import datasets
 from transferkit.data.augmented_examples import augmented_examples
 from transferkit.data.batches import ShiftAndFlip
@@ -57,6 +57,7 @@ def run(
     """
     console = console or Console()
     tracking.require_tensorboard(recipe.track)
+    checks.require_codes(recipe.ignore)
     backbones.require(recipe.starting_backbone)
     with run_directory.claim(out or recipe.default_folder, overwrite=overwrite, resume=resume) as run:
         if run.is_finished and not overwrite:

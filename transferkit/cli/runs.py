@@ -159,5 +159,7 @@ def summary(run: Run) -> dict[str, Any]:
         "test": {key: evaluation["test"][key] for key in keys},
         **others,
         "since_start": evaluation["since_start"],
+        "findings": [as_json(finding) for finding in report.findings(run)],
+        "next": [as_json(step) for step in report.next_steps(run)],
         "seconds": seconds,
     }

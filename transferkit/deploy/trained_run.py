@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit import report
+from transferkit.checks.finding import Finding
 from transferkit.deploy.prediction import Model, load
 from transferkit.deploy.prediction_table import PredictionTable, picture_names
 from transferkit.metrics.history import History
@@ -57,6 +58,11 @@ class TrainedRun:
     def history(self) -> History:
         """Every finished epoch, after the start as epoch 0; empty for a probe."""
         return self.folder.history
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the numbered checks find in it, the most serious first; docs/checks.md explains each."""
+        return report.findings(self.folder)
 
     def outputs(self, image_set: str) -> Outputs:
         """The stored outputs of `val`, of `test`, or of some train images: `bank`."""

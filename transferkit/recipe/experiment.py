@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from transferkit.recipe.backbone import Backbone, BackboneSettings
 from transferkit.recipe.data import Data
@@ -33,6 +33,13 @@ class Recipe(RecipePart):
         None, ge=1, le=MOST_THREADS, description="Of the CPU; None: OMP_NUM_THREADS, or all usable cores."
     )
     track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
+    ignore: tuple[str, ...] = Field((), description="Checks to mute, as in TK007,TK012; docs/checks.md lists them.")
+
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _codes(cls, value: Any) -> Any:
+        """Codes in a row, as a command has them, or as a list."""
+        return tuple(code.strip().upper() for code in value.split(",")) if isinstance(value, str) else value
 
     @classmethod
     def from_yaml(cls, text: str) -> Recipe:
@@ -58,7 +65,7 @@ class Recipe(RecipePart):
     @property
     def short_hash(self) -> str:
         """Eight hex digits over everything that decides the result."""
-        return hash_of(self.model_dump(mode="json", exclude={"threads", "device", "track"}))
+        return hash_of(self.model_dump(mode="json", exclude={"threads", "device", "track", "ignore"}))
 
     @property
     def starting_backbone(self) -> BackboneSettings:

@@ -14,6 +14,9 @@ from transferkit.runtime.files import write_text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from transferkit.checks.finding import Finding
+    from transferkit.checks.next_steps import NextStep
+
 
 def write(run: Run) -> None:
     """Make report.html, report.md and confusion.csv from the run's stored files alone.
@@ -51,11 +54,11 @@ def _map(run: Run) -> None:
 
 
 def verdict(run: Run) -> RenderableType:
-    """What the terminal shows of a finished run, in at most 40 lines of 80 columns."""
+    """What the terminal shows of a finished run, in at most 50 lines of 80 columns."""
     from transferkit.report import terminal
     from transferkit.report.content import gather
 
-    return terminal.verdict(gather(run), str(run.path / "report.html"))
+    return terminal.verdict(gather(run, str(run.path)), str(run.path / "report.html"))
 
 
 def first_sentence(run: Run) -> str:
@@ -64,6 +67,20 @@ def first_sentence(run: Run) -> str:
     from transferkit.report.headline import headline
 
     return headline(gather(run))
+
+
+def findings(run: Run) -> tuple[Finding, ...]:
+    """What the numbered checks find in a run, the most serious first."""
+    from transferkit.report.content import gather
+
+    return gather(run, str(run.path)).findings
+
+
+def next_steps(run: Run) -> tuple[NextStep, ...]:
+    """What to do next, from the findings."""
+    from transferkit.report.content import gather
+
+    return gather(run, str(run.path)).next_steps
 
 
 def summary(run: Run) -> str:

@@ -10,7 +10,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from transferkit import checks
 from transferkit import recipe as recipes
+from transferkit.checks.finding import Finding
+from transferkit.checks.next_steps import NextStep, next_steps
+from transferkit.checks.subject import CheckedRun
 from transferkit.features.explanations.explain import Explanations
 from transferkit.features.explanations.feature_map import FeatureMap
 from transferkit.metrics.history import History
@@ -40,6 +44,7 @@ class Content:
 
     Attributes:
         name: Of the run's folder.
+        place: The folder, as it is typed in commands.
         recipe: As resolved; None where missing.
         model: None where missing; likewise `facts`, `environment` and `evaluation`.
         recipe_yaml: The recipe as text.
@@ -55,6 +60,7 @@ class Content:
     """
 
     name: str
+    place: str
     recipe: recipes.Recipe | None
     recipe_yaml: str
     model: StoredModel | None
@@ -76,6 +82,30 @@ class Content:
         """The test set's part of the evaluation; None where it is missing or there was no test image."""
         scores = self.evaluation.test if self.evaluation else None
         return scores if scores and scores.n else None
+
+    @cached_property
+    def checked(self) -> CheckedRun:
+        """The run as checks see it."""
+        return CheckedRun(self.place, self.recipe, self.facts, self.evaluation, self.history, self.model, self.test)
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the checks find, the most serious first, without those that the recipe mutes."""
+        return checks.findings(self.checked, self.muted)
+
+    @property
+    def muted(self) -> tuple[str, ...]:
+        """The checks that the recipe mutes."""
+        return self.recipe.ignore if self.recipe else ()
+
+    @property
+    def next_steps(self) -> tuple[NextStep, ...]:
+        """What to do next."""
+        return next_steps(self.checked, self.findings)
+
+    def finding(self, code: str) -> Finding | None:
+        """What one check finds."""
+        return next((finding for finding in self.findings if finding.code == code), None)
 
     @property
     def class_names(self) -> list[str]:
@@ -123,8 +153,13 @@ class Content:
         return subject[0].upper() + subject[1:] if subject.startswith("the ") else subject
 
 
-def gather(run: Run) -> Content:
-    """Everything a report needs, from the stored files alone; a missing or damaged file becomes a sentence."""
+def gather(run: Run, place: str = "") -> Content:
+    """Everything a report needs, from the stored files alone; a missing or damaged file becomes a sentence.
+
+    Args:
+        run: Its folder.
+        place: The folder as commands should name it; its bare name where the report may be read elsewhere.
+    """
     missing: dict[str, str] = {}
     again = f"Run the recipe again to make it: transferkit run {run.path / 'recipe.yaml'} --out ANOTHER_FOLDER"
 
@@ -145,6 +180,7 @@ def gather(run: Run) -> Content:
     labels = read("labels", lambda: run.labels, None)
     return Content(
         name=run.path.resolve().name,
+        place=place or run.path.resolve().name,
         recipe=read("recipe", lambda: run.recipe, None),
         recipe_yaml=read("recipe", lambda: recipes.dump(run.recipe), ""),
         model=read("model", lambda: run.model, None),

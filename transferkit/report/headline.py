@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from transferkit.metrics.history import FEWEST_TO_CHOOSE
-from transferkit.metrics.results import ClassResult, Commonest, Scores, SinceStart
+from transferkit.checks.outcome import end_words
+from transferkit.metrics.results import ClassResult, Scores
 from transferkit.metrics.statistics import Bounds, mean_share_interval
-from transferkit.recipe import TrainingSettings
 from transferkit.report.content import Content
 from transferkit.report.number_words import percent
-from transferkit.runs.facts import RunFacts
 
 UNEVEN = 1.5  # times the images of the smallest test class that the largest may have before accuracy hides it
 
@@ -33,17 +31,17 @@ def _sentences(content: Content) -> list[str]:
             f"{content.subject} has not been evaluated.",
             content.missing.get("evaluation", "There was no test image."),
         ]
-    rival = scores.commonest if scores.commonest and not scores.commonest.is_beaten else None
+    guess = content.finding("TK002")
     low, high = scores.interval
     balanced = balanced_accuracy(scores)
     result = f"{content.subject} gets {percent(scores.accuracy)} of {scores.n:,} test images right"
     return [
         *_lost(content),
-        f"{result}, {_no_better(content, rival)}" if rival else f"{result}{_and_balanced(balanced)}.",
+        f"{result}, {guess.observed}: {guess.advice}." if guess else f"{result}{_and_balanced(balanced)}.",
         f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}{_of_groups(scores)}.",
         *_balanced(balanced),
         *_way(content),
-        *_classes(scores, tells_guessing=not rival),
+        *_classes(scores, tells_guessing=not guess),
     ]
 
 
@@ -97,104 +95,28 @@ def guessing(scores: Scores) -> float:
     return max(row.n for row in scores.per_class) / scores.n
 
 
-# ---- against always answering the commonest class ----
-
-
-def _no_better(content: Content, rival: Commonest) -> str:
-    """The end of the sentence about a result that is not shown to beat one and the same answer."""
-    known = f"not shown to be better than always answering “{rival.class_name}” ({percent(rival.accuracy)})"
-    return f"{known}: try {_joined(list(_cures_of_guessing(content, rival)))}."
-
-
-def _cures_of_guessing(content: Content, rival: Commonest) -> Iterator[str]:
-    training = content.training
-    if rival.only_model > rival.only_answer:
-        yield "more test images, which may show it"
-    if content.recipe and content.method.keeps_body:
-        yield "another backbone (transferkit rank)"
-    elif training and training.epochs:
-        yield f"--epochs {3 * training.epochs}"
-    yield f"a look at the labels (transferkit labels {content.name})"
-
-
 # ---- against its own start ----
-
-
-def _since_start(content: Content) -> SinceStart | None:
-    return content.evaluation.since_start if content.evaluation else None
 
 
 def _lost(content: Content) -> Iterator[str]:
     """A sentence where training did not pay: worse on val than its start, or the start was kept."""
-    known, training = _since_start(content), content.training
-    if not known or not training:
-        return
-    name = content.method.fit_name
-    start, end, images = known.start, known.end, f"{known.n:,} val images"
-    cures = f"try {_joined(list(_cures_of_loss(training, content.facts, known)))}"
-    if end.epoch == 0:
-        yield (
-            f"{name} did not help {content.backbone}, so its start was kept: no epoch got more than "
-            f"{percent(start.accuracy)} of {images} right; {cures}."
-        )
-    elif known.is_worse:
-        verb = "made {} worse" if known.is_shown else "did not help {}"
-        chance = "" if known.is_shown else " (within chance)"
-        yield (
-            f"{name} {verb.format(content.backbone)}: of {images}, {percent(start.accuracy)} were right at its "
-            f"start and {percent(end.accuracy)} {_end(known)}{chance}; {cures}."
-        )
-
-
-def _end(known: SinceStart) -> str:
-    """When the end was judged: a result that has learnt from val cannot be judged on it."""
-    return "at the end" if known.is_result else "before it learnt from val too"
-
-
-def _cures_of_loss(training: TrainingSettings, facts: RunFacts | None, known: SinceStart) -> Iterator[str]:
-    best = known.best
-    if training.keep == "last" and not training.patience and known.n >= FEWEST_TO_CHOOSE:
-        epoch = f"epoch {best.epoch}" if best.epoch else "its start"
-        yield f"--keep best ({percent(best.accuracy)}, {epoch})"
-    settled = facts.rates if facts and facts.rates else training  # what the recipe left open, the start decided
-    if settled.lr:
-        yield " ".join(_gentler(settled.lr, getattr(settled, "batchnorm", ""), settled.clip_norm))
-    if getattr(training, "head", "") == "probe":
-        yield "transferkit probe, which is its start"
-
-
-def _gentler(lr: float, batchnorm: str, clip_norm: float | None) -> Iterator[str]:
-    """Options for smaller steps from the start, together: frozen statistics at the old rate can diverge."""
-    yield f"--lr {lr / 3:.1g}"
-    if batchnorm == "train":
-        yield "--batchnorm eval"
-    if not clip_norm:
-        yield "--clip-norm 1"
+    if (lost := content.finding("TK001")) is not None:
+        yield f"{lost.observed}; {lost.advice}."
 
 
 def _way(content: Content) -> Iterator[str]:
     """How far training has come on val, where that is not the headline."""
-    known = _since_start(content)
+    known = content.evaluation.since_start if content.evaluation else None
     if not known or known.is_worse or known.end.epoch == 0:
         return
     start, end = known.start, known.end
     chosen = f" (epoch {end.epoch}, chosen by them, so a little too good)" if _keeps_best(content) else ""
     yield (
         f"Of {known.n:,} val images, {percent(start.accuracy)} were right at its start and "
-        f"{percent(end.accuracy)} {_end(known)}{chosen}."
+        f"{percent(end.accuracy)} {end_words(known)}{chosen}."
     )
 
 
 def _keeps_best(content: Content) -> bool:
     training = content.training
     return training is not None and (training.keep == "best" or bool(training.patience))
-
-
-def _joined(options: list[str]) -> str:
-    """Options as a list in words.
-
-    Example:
-        >>> _joined(["--lr 0.01", "--keep best", "more images"])
-        '--lr 0.01, --keep best or more images'
-    """
-    return options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from transferkit.checks.next_steps import FROM_FINDINGS
 from transferkit.metrics.history import History
 from transferkit.metrics.results import Scores
 from transferkit.metrics.statistics import Bounds
@@ -25,7 +26,7 @@ def markdown(content: Content) -> str:
     """The report as Markdown."""
     parts = [f"# {escaped(headline(content))}", escaped(" ".join(explanation(content)))]
     if content.scores:
-        parts += _scores(content, content.scores)
+        parts += ["## What next", _next_steps(content), *_scores(content, content.scores)]
     if layers.rows_of(content):
         lines = [*layers.sentences(content), *layers.caveats(content)]
         parts += ["## Layers", table(*layers.markdown_rows(content)), "\n".join(f"- {escaped(line)}" for line in lines)]
@@ -42,6 +43,14 @@ def markdown(content: Content) -> str:
     if content.environment:
         parts += ["## Environment", _bullets(environment(content.environment))]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _next_steps(content: Content) -> str:
+    steps = [(step.code, step.words, step.command) for step in content.next_steps]
+    steps += [(finding.code, finding.sentence, finding.command) for finding in content.findings[FROM_FINDINGS:]]
+    lines = [f"- {f'{code} ' if code else ''}{escaped(text)} {inline_code(typed)}" for code, text, typed in steps]
+    lines += [f"- Muted by the recipe: {', '.join(content.muted)}."] if content.muted else []
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _scores(content: Content, scores: Scores) -> list[str]:
@@ -114,6 +123,14 @@ def code_block(command: str) -> str:
     longest = max((len(run) for run in re.findall("`+", command)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{command}\n{fence}"
+
+
+def inline_code(command: str) -> str:
+    """A command within a line; empty for none."""
+    if not command:
+        return ""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", command)), default=0))
+    return f"{fence} {command} {fence}" if len(fence) > 1 else f"`{command}`"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
-def percent(share: float | None) -> str:
-    """A share in [0, 1] as per cent, for reading.
-
-    Example:
-        >>> percent(0.8512), percent(0.0004), percent(0.9996), percent(None)
-        ('85.1 %', '< 0.1 %', '> 99.9 %', '–')
-    """
-    if share is None:
-        return "–"
-    if 0 < share < 0.001:
-        return "< 0.1 %"
-    return "> 99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
+from transferkit.runtime.shares import percent as percent
 
 
 def rounded_percent(share: float) -> str:

@@ -61,6 +61,9 @@ def page(content: Content) -> str:
         title=f"{headline(content)} · transferkit",
         headline=headline(content),
         explanation=explanation(content),
+        next_steps=content.next_steps if scores else (),
+        findings=content.findings,
+        muted=content.muted,
         command=sentences.command(content),
         opened=opened(content),
         openings=sentences.openings(content),
@@ -333,8 +336,7 @@ def _probe(probe: ProbeFacts) -> str:
         return f"class means of {probe.images:,} images, {probe.distance} distance"
     if probe.C is None:
         return ""
-    warning = "; the best value lies on the grid's boundary" if probe.on_boundary else ""
-    return f"C = {probe.C:.3g}, chosen by {probe.chosen_by}{warning}"
+    return f"C = {probe.C:.3g}, chosen by {probe.chosen_by}"
 
 
 def environment(machine: Environment | None) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The verdict on the terminal: at most 40 lines of 80 columns."""
+"""The verdict on the terminal: at most 50 lines of 80 columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from transferkit.report.short_names import shortened
 TABLE_UP_TO = 20  # classes; of more, the worst ones are shown
 WORST = 10
 MATRIX_UP_TO = 12  # classes whose matrix fits into 80 columns
-BOTH_UP_TO = 10  # classes for which table and matrix fit into 40 lines together
+STEPS = 3  # of the next ones; the page has the others
+BOTH_UP_TO = 10  # classes for which table and matrix fit into 50 lines together
 
 
 def verdict(content: Content, path: str) -> RenderableType:
@@ -42,8 +43,22 @@ def verdict(content: Content, path: str) -> RenderableType:
             parts += [Text(), matrix_table(content.confusion, content.class_names)]
         parts += [Text(), *(Text(line) for line in pairs(scores))]
     parts.append(Text(plain(sentences.openings(content))))
+    if scores:
+        parts += [Text(), *what_next(content)]
     parts.append(Text(f"Report: {plain(path)}"))
     return Group(*parts)
+
+
+def what_next(content: Content) -> list[Text]:
+    """The box of next steps, each with its command; findings that find no room are counted."""
+    lines = [Text("What next", style="bold")]
+    for step in content.next_steps[:STEPS]:
+        code = f"{step.code} " if step.code else ""
+        lines.append(Text.assemble("- ", (code, "bold"), plain(step.words)))
+        lines += [Text(f"  {plain(step.command)}", style="cyan")] if step.command else []
+    if (more := len(content.findings) - STEPS) > 0:
+        lines.append(Text(f"{more} more found by checks, on the page.", style="dim"))
+    return lines
 
 
 def pairs(scores: Scores) -> list[str]:

@@ -155,8 +155,6 @@ def in_words(choice: Choice, final: LinearFits) -> Iterator[str]:
     accuracies = choice.validation_accuracy
     accuracy = f", accuracy {100 * max(accuracies):.1f} %" if accuracies else ""
     yield f"probe: C = {choice.C:.3g}, chosen by {choice.chosen_by}{accuracy}"
-    if choice.on_boundary:
-        yield "probe: the best C lies on the boundary of the grid; set method.C or method.sweep=full."
     if not final.converged.all():
         yield "probe: the solver stopped before it converged; the head may be improvable."
 

@@ -1,0 +1,162 @@
+"""What the numbers of the test set and of val say against the result itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from transferkit.checks.finding import Observation
+from transferkit.checks.subject import CheckedRun
+from transferkit.metrics.history import FEWEST_TO_CHOOSE
+from transferkit.metrics.results import Commonest, SinceStart
+from transferkit.recipe import TrainingSettings
+from transferkit.runs.facts import RunFacts
+from transferkit.runtime.shares import percent
+
+FEWEST_OF_A_CLASS = 10  # test images; of nine right ones in nine, the 95 % interval of the recall begins at 70 %
+NAMED = 3  # classes
+
+
+def joined(options: list[str]) -> str:
+    """Options as a list in words.
+
+    Example:
+        >>> joined(["--lr 0.01", "--keep best", "more images"])
+        '--lr 0.01, --keep best or more images'
+    """
+    return options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
+
+
+def named(names: list[str]) -> str:
+    """The first few names in quotation marks.
+
+    Example:
+        >>> named(["cat", "dog", "ship", "truck"])
+        '“cat”, “dog”, “ship” and 1 more'
+    """
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(f"“{name}”" for name in names[:NAMED]) + more
+
+
+# ---- against its own start ----
+
+
+def worse_than_start(run: CheckedRun) -> Observation | None:
+    """Training ended with fewer val images right than its start had, or its start was kept as the best epoch.
+
+    The start of a fine-tuning is a linear probe on the pretrained backbone. Both are judged on the same val images, by
+    weights that have not learnt from them; McNemar's test says whether the difference is more than chance.
+    """
+    known, training = run.since_start, run.training
+    if not known or not training:
+        return None
+    name, start, end, images = run.method.fit_name, known.start, known.end, f"{known.n:,} val images"
+    advice = f"try {joined(list(_cures_of_loss(training, run.facts, known)))}"
+    if end.epoch == 0:
+        observed = (
+            f"{name} did not help {run.backbone}, so its start was kept: no epoch got more than "
+            f"{percent(start.accuracy)} of {images} right"
+        )
+    elif known.is_worse:
+        verb = "made {} worse" if known.is_shown else "did not help {}"
+        chance = "" if known.is_shown else " (within chance)"
+        observed = (
+            f"{name} {verb.format(run.backbone)}: of {images}, {percent(start.accuracy)} were right at its "
+            f"start and {percent(end.accuracy)} {end_words(known)}{chance}"
+        )
+    else:
+        return None
+    return Observation(observed, advice, _gentler_run(run, training))
+
+
+def end_words(known: SinceStart) -> str:
+    """When the end was judged: a result that has learnt from val cannot be judged on it."""
+    return "at the end" if known.is_result else "before it learnt from val too"
+
+
+def _gentler_run(run: CheckedRun, training: TrainingSettings) -> str:
+    lr = run.facts.rates.lr if run.facts and run.facts.rates else training.lr
+    return run.again(f"method.lr={lr / 3:.1g}") if lr else ""
+
+
+def _cures_of_loss(training: TrainingSettings, facts: RunFacts | None, known: SinceStart) -> Iterator[str]:
+    best = known.best
+    if training.keep == "last" and not training.patience and known.n >= FEWEST_TO_CHOOSE:
+        epoch = f"epoch {best.epoch}" if best.epoch else "its start"
+        yield f"--keep best ({percent(best.accuracy)}, {epoch})"
+    settled = facts.rates if facts and facts.rates else training  # what the recipe left open, the start decided
+    if settled.lr:
+        yield " ".join(_gentler(settled.lr, getattr(settled, "batchnorm", ""), settled.clip_norm))
+    if getattr(training, "head", "") == "probe":
+        yield "transferkit probe, which is its start"
+
+
+def _gentler(lr: float, batchnorm: str, clip_norm: float | None) -> Iterator[str]:
+    """Options for smaller steps from the start, together: frozen statistics at the old rate can diverge."""
+    yield f"--lr {lr / 3:.1g}"
+    if batchnorm == "train":
+        yield "--batchnorm eval"
+    if not clip_norm:
+        yield "--clip-norm 1"
+
+
+# ---- against always answering the commonest class ----
+
+
+def not_above_commonest(run: CheckedRun) -> Observation | None:
+    """The test accuracy is not shown to be better than always answering the commonest class of the test set.
+
+    McNemar's test on the same test images at 5 %. With few test images a useful model may end here too: then more of
+    them can show it.
+    """
+    rival = run.scores.commonest if run.scores else None
+    if rival is None or rival.is_beaten:
+        return None
+    observed = f"not shown to be better than always answering “{rival.class_name}” ({percent(rival.accuracy)})"
+    return Observation(observed, f"try {joined(list(_cures_of_guessing(run, rival)))}", run.ask("labels"))
+
+
+def _cures_of_guessing(run: CheckedRun, rival: Commonest) -> Iterator[str]:
+    training = run.training
+    if rival.only_model > rival.only_answer:
+        yield "more test images, which may show it"
+    if run.recipe and run.method.keeps_body:
+        yield "another backbone (transferkit rank)"
+    elif training and training.epochs:
+        yield f"--epochs {3 * training.epochs}"
+    yield f"a look at the labels (transferkit labels {run.name})"
+
+
+# ---- what the test set can tell ----
+
+
+def few_test_images(run: CheckedRun) -> Observation | None:
+    """A class has fewer than 10 test images, so that its recall and its row of the confusion matrix tell little.
+
+    Where 9 of 9 images are right, the 95 % interval of the recall still begins near 70 %.
+    """
+    rows = [row for row in run.scores.per_class if 0 < row.n < FEWEST_OF_A_CLASS] if run.scores else []
+    if not rows:
+        return None
+    rows.sort(key=lambda row: row.n)
+    fewest = rows[0]
+    observed = (
+        f"{len(rows):,} of {len(run.scores.per_class if run.scores else ()):,} classes have fewer than "
+        f"{FEWEST_OF_A_CLASS} test images ({named([row.name for row in rows])}), the fewest {fewest.n:,}"
+    )
+    advice = "read recalls by their intervals, add test images, or test on every labelled image with --folds 5"
+    return Observation(observed, advice, run.again("data.folds=5"))
+
+
+# ---- how it was made ----
+
+
+def opened_again(run: CheckedRun) -> Observation | None:
+    """The test set of this run was opened more than once, or before the fit: what is chosen after an opening fits it.
+
+    A run opens it once, at the end. Openings by `transferkit labels` are counted apart: nothing is chosen by them.
+    """
+    openings = run.facts.test_openings if run.facts else None
+    if openings is None or openings <= 1:
+        return None
+    observed = f"the test set was opened {openings} times"
+    return Observation(observed, "choose on val, and keep a new test set closed until the end", run.ask("limits"))
