@@ -30,7 +30,7 @@ SLICES = {"compare", "folds", "rank", "limits", "labels", "lab", "soup"}  # of s
 INNER_FLOORS = {  # of the large rooms, from the top; a module may import modules of lower floors of its room only
     "data": [
         "augmented_examples corruptions datasets",
-        "batches decoding duplicates mirroring",
+        "batches decoding duplicates mirroring thumbnails",
         "band_files",
         "augmentation reading",
         "images",
@@ -44,7 +44,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "layer_network store",
         "graphs inventory located",
         "hooks segments",
-        "layers folding pictures keys",
+        "finite layers folding pictures keys",
     ],
     "models": [
         "creation input_sizes",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferkit.api import compare, curve, finetune, labels, limits, probe, rank, scratch
+    from transferkit.api.trained_run import TrainedRun
     from transferkit.api.transfer_classifier import TransferClassifier
     from transferkit.data.images import Images, Splits
     from transferkit.deploy.export import export
     from transferkit.deploy.export.mask_rcnn import mask_rcnn
     from transferkit.deploy.prediction import load
     from transferkit.deploy.prediction_table import PredictionTable
-    from transferkit.deploy.trained_run import TrainedRun
     from transferkit.features.extractor import FeatureExtractor
     from transferkit.metrics.history import History
     from transferkit.metrics.outputs import Outputs
@@ -51,7 +51,7 @@ _PLACES = {
     "ResolvedTraining": "training.resolved",
     "Run": "runs.run_directory",
     "Splits": "data.images",
-    "TrainedRun": "deploy.trained_run",
+    "TrainedRun": "api.trained_run",
     "TransferClassifier": "api.transfer_classifier",
     "TransferkitError": "runtime.errors",
     "compare": "api",

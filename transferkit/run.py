@@ -13,10 +13,11 @@ from transferkit.data import datasets
 from transferkit.data.augmented_examples import augmented_examples
 from transferkit.data.batches import ShiftAndFlip
 from transferkit.data.images import Images, SealedImages, Splits
+from transferkit.data.thumbnails import thumbnails
 from transferkit.features.cached_outputs import outputs_of
 from transferkit.features.engine import memory_notes
 from transferkit.features.explanations.explain import explain, searched
-from transferkit.metrics.evaluation import evaluate, thumbnail_choice, thumbnails
+from transferkit.metrics.evaluation import evaluate, thumbnail_choice
 from transferkit.metrics.outputs import Outputs
 from transferkit.models import backbones, input_sizes
 from transferkit.models.classifier import Classifier
@@ -145,6 +146,15 @@ def load_network(recipe: Recipe, splits: Splits, size: InputSize, console: Conso
     methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
     console.line(input_sizes.in_words(size, classifier.body))
     return classifier
+
+
+def fit_network(recipe: Recipe, splits: Splits, console: Console) -> tuple[Classifier, Recipe]:
+    """A network fitted to images in memory, and the complete recipe; nothing is written."""
+    complete, size = resolved(recipe, splits)
+    classifier = load_network(complete, splits, size, console)
+    context = Context(machine.as_found(complete.device, complete.precision), console, complete.seed)
+    methods.fit(classifier, splits, complete.method, complete.backbone, context)
+    return classifier.eval(), complete
 
 
 def thresholds_by_distance(fitted: Fitted, train: Outputs, seed: int) -> rejection.Rejection:

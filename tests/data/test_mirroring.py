@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.data.images import Images
-from transferkit.data.mirroring import mirrored_images, mirroring_in_words, reason_not_to_mirror
+from transferkit.data.mirroring import mirrored_images
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import from_options
+from transferkit.recipe.mirroring import mirroring_in_words, reason_not_to_mirror
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context

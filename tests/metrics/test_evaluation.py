@@ -12,7 +12,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precisio
 from synthetic_runs import outputs
 
 from transferkit.data.images import Images
-from transferkit.metrics.evaluation import SHOWN, THUMBNAIL_PX, evaluate, thumbnail_choice, thumbnails
+from transferkit.data.thumbnails import THUMBNAIL_PX, thumbnails
+from transferkit.metrics.evaluation import SHOWN, evaluate, thumbnail_choice
 from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import (

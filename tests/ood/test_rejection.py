@@ -14,6 +14,7 @@ from synthetic_runs import finished_run
 from transferkit.deploy.prediction import Model, in_words, limits_of, no_threshold, predictions
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature
+from transferkit.metrics.thresholds import FEWEST_TO_REJECT
 from transferkit.models.stored_model import Thresholds
 from transferkit.ood import knn, rejection
 from transferkit.ood.rejection import Rejection
@@ -324,7 +325,7 @@ def test_left_out_images_set_the_candidate_sets_too() -> None:
 
 
 def test_many_val_images_are_the_better_guide() -> None:
-    val, bank = spread(0.3, n=rejection.FEWEST_VAL), spread(0.3, n=60, seed=1)
+    val, bank = spread(0.3, n=FEWEST_TO_REJECT), spread(0.3, n=60, seed=1)
 
     assert rejection.fit(val, bank, cross_validated=cross_validated_of(60)) == rejection.fit(val, bank)
 

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 from torch import nn
 
 from transferkit import estimates
-from transferkit.deploy.trained_run import TrainedRun
+from transferkit.api.trained_run import TrainedRun
 from transferkit.recipe import METHOD_MODELS, Study, from_options, ranking_from_options
 from transferkit.run import run
 from transferkit.runs.label_check import LabelCheck

@@ -18,8 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 from transferkit.data.images import Images, Labels, Pixels, Splits, split
 from transferkit.features.data_arguments import pixels_of, storage_px
 from transferkit.features.fast_classifier import FastClassifier
+from transferkit.features.finite import require_finite_logits
 from transferkit.features.pictures import as_pictures
-from transferkit.metrics.outputs import require_finite_logits
 from transferkit.models.classifier import Classifier
 from transferkit.models.description import describe
 from transferkit.models.stored_model import StoredModel
@@ -32,14 +32,12 @@ from transferkit.recipe import (
     from_options,
     of_method,
 )
-from transferkit.run import load_network, resolved
+from transferkit.run import fit_network
 from transferkit.runs.stored_classifier import rebuild_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
-from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.records import as_json, from_json
-from transferkit.training import methods
 
 IN_MEMORY = "arrays:in-memory"  # where the recipe would name its images; nothing is read from there
 KEYS_OF_ALL = ("seed", "device", "precision", "val_fraction", "split_seed")
@@ -133,12 +131,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         console = Console(quiet=not self.verbose)
         with machine.seeded(recipe.seed):
             splits = _splits(recipe, pixels, numbers, classes)
-            recipe, size = resolved(recipe, splits)
-            network = load_network(recipe, splits, size, console)
-            context = Context(machine.as_found(recipe.device, recipe.precision), console, recipe.seed)
-            methods.fit(network, splits, recipe.method, recipe.backbone, context)
+            network, complete = fit_network(recipe, splits, console)
         self.classes_, self.storage_px_ = classes, side_px
-        self.network_, self.recipe_ = network.eval(), recipe
+        self.network_, self.recipe_ = network, complete
         return self
 
     def predict(self, X: Any) -> npt.NDArray[Any]:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from transferkit.data.images import Pixels
 from transferkit.deploy.prediction import Model, Prediction, predictions
 from transferkit.features.engine import BatchSize, ahead
 from transferkit.features.extraction.listing import ListedImage, ListingPart
 from transferkit.features.extraction.settings import ExtractSettings, Part
 from transferkit.features.extraction.sources import ImageSource, opened_sources
+from transferkit.features.finite import require_finite_logits
 from transferkit.features.pictures import Pictures
-from transferkit.metrics.outputs import Outputs, require_finite_logits
+from transferkit.metrics.outputs import Outputs
 from transferkit.ood.rejection import ACCEPTANCE
 from transferkit.runtime.console import Console
 
@@ -101,12 +102,12 @@ def answer(task: PredictionTask, listed: ListingPart) -> Iterator[tuple[Answer, 
         yield _answers(task, pixels, pictures)
 
 
-def _read(task: PredictionTask, lines: Sequence[ListedImage]) -> tuple[Pixels, Pictures]:
+def _read(task: PredictionTask, lines: Sequence[ListedImage]) -> tuple[npt.NDArray[np.uint8], Pictures]:
     pictures = task.pictures(lines, task.model.storage_px)
     return pictures.take(np.arange(len(lines))), pictures
 
 
-def _answers(task: PredictionTask, pixels: Pixels, pictures: Pictures) -> tuple[Answer, ...]:
+def _answers(task: PredictionTask, pixels: npt.NDArray[np.uint8], pictures: Pictures) -> tuple[Answer, ...]:
     model, ids = task.model, tuple(pictures.ids)
     features, logits = model.fast.answers_to(pixels)
     require_finite_logits(logits, ids)

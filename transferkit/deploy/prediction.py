@@ -208,9 +208,7 @@ def limits_of(run: Run) -> Rejection | None:
     Raises:
         TransferkitError: If the run's training images to compare with are gone, or a newer version wrote it.
     """
-    if shipped := run.model.rejection:
-        return Rejection.from_thresholds(shipped, run.outputs("bank") if run.outputs_path("bank").exists() else None)
-    return rejection.fit(run.outputs("val")) if run.outputs_path("val").exists() else None
+    return rejection.shipped(run.model.rejection, run.stored_outputs)
 
 
 def pictures_of(images: Any, size: int, reading: Reading) -> Pictures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transferkit.report.number_words import duration
+from transferkit.runtime.durations import duration
 
 LONG_SECONDS = 15 * 60
 

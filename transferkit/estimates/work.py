@@ -9,8 +9,8 @@ from transferkit.estimates.inputs import outline, require_weights, resolved_as_r
 from transferkit.estimates.timing import timed_network
 from transferkit.recipe import MethodSettings, RankingRecipe, Recipe, Study
 from transferkit.recipe import budget as budgets
-from transferkit.report.number_words import duration
 from transferkit.runtime import machine
+from transferkit.runtime.durations import duration
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import defaults
 

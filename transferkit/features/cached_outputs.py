@@ -11,8 +11,9 @@ from torch import Tensor
 from transferkit.data.images import Images
 from transferkit.features.engine import BatchSize
 from transferkit.features.fast_classifier import collect, logits_of
+from transferkit.features.finite import require_finite_logits
 from transferkit.features.stored import stored_features
-from transferkit.metrics.outputs import Outputs, require_finite_logits
+from transferkit.metrics.outputs import Outputs
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import Console

@@ -7,7 +7,7 @@ compile, and what happens when memory runs out are decided by `Engine`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -174,35 +174,6 @@ def suiting_batch_size(network: LayerNetwork) -> int:
     device, side = network.runtime.device.type, network.side_px
     pixels, most = BATCH_PIXELS.get(device, BATCH_PIXELS["cpu"]), LARGEST_BATCH.get(device, 256)
     return max(8, min(most, pixels // side**2))
-
-
-def finite(batches: Iterable[dict[str, Features]], ids: Sequence[str]) -> Iterator[dict[str, Features]]:
-    """The same batches; NaN and infinity are refused.
-
-    Raises:
-        MachineError: Names the layer and the first such image.
-    """
-    done = 0
-    for batch in batches:
-        count = len(next(iter(batch.values())))
-        require_finite(batch, ids[done : done + count])
-        done += count
-        yield batch
-
-
-def require_finite(batch: Mapping[str, Features], ids: Sequence[str]) -> None:
-    """Refuse NaN and infinity.
-
-    Raises:
-        MachineError: Names the layer and the first such image.
-    """
-    for layer, features in batch.items():
-        bad = np.flatnonzero(~np.isfinite(features.reshape(len(features), -1)).all(axis=1))
-        if len(bad):
-            raise MachineError(
-                f"Layer {layer!r} gives features that are not finite for {len(bad)} of {len(ids)} images of a batch, "
-                f"first {ids[bad[0]]}. The weights are damaged or overflow; try precision fp32."
-            )
 
 
 def gathered(batches: Iterable[Mapping[str, Features]], total: int) -> dict[str, Features]:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
-from transferkit.features.engine import BatchSize, Engine, finite, gathered
+from transferkit.features.engine import BatchSize, Engine, gathered
+from transferkit.features.finite import finite
 from transferkit.features.inventory import described
 from transferkit.features.keys import Key, key_of
 from transferkit.features.layer_network import Compile, LayerNetwork

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from transferkit.data.images import Images, Pixels
 from transferkit.features.engine import BatchSize, Engine, gathered
+from transferkit.features.finite import require_finite_logits
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.layers import PENULTIMATE
 from transferkit.features.pictures import Pictures
-from transferkit.metrics.outputs import Outputs, require_finite_logits
+from transferkit.metrics.outputs import Outputs
 from transferkit.models.classifier import Classifier
 from transferkit.models.test_time_augmentation import Averaging
 from transferkit.runtime.array_types import Features

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from transferkit.data.images import Images, Labels
-from transferkit.features.engine import BatchSize, Engine, finite, gathered
+from transferkit.features.engine import BatchSize, Engine, gathered
+from transferkit.features.finite import finite
 from transferkit.features.inventory import described
 from transferkit.features.keys import Key, key_of, weights_digest
 from transferkit.features.layer_network import LayerNetwork

@@ -15,14 +15,15 @@ from torch import Tensor
 
 from transferkit.data.batches import to_device
 from transferkit.data.images import Images, Labels, Pixels
-from transferkit.features.engine import finite, gathered
+from transferkit.features.engine import gathered
 from transferkit.features.fast_classifier import FastClassifier, logits_of
+from transferkit.features.finite import finite, require_finite_logits
 from transferkit.features.inventory import described
 from transferkit.features.keys import Key, key_of, weights_digest
 from transferkit.features.layers import PENULTIMATE
 from transferkit.features.pictures import taken
 from transferkit.features.store import FeatureStore, open_store
-from transferkit.metrics.outputs import Outputs, require_finite_logits
+from transferkit.metrics.outputs import Outputs
 from transferkit.models import heads
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.array_types import Features

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.data.images import Images
 from transferkit.metrics.calibration import (
     ClassConfidence,
     ReliabilityBin,
@@ -65,7 +64,6 @@ TARGETS = (0.01, 0.02, 0.05, 0.1)  # error rates somebody may have to promise
 THUMBNAILS = 2_000  # pictures kept of a test set, at most
 MISTAKES_SHARE = 0.75  # of the pictures, at most, so that hits are seen too
 PICTURES_IN_A_TURN = 12  # of a cell of the confusion matrix, before any cell gets more
-THUMBNAIL_PX = 64  # longer side of a picture, at most
 
 
 def evaluate(
@@ -279,19 +277,3 @@ def _side_by_side(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -
     """Both, each in its order, so mixed that every beginning holds them in the same proportion."""
     position = np.concatenate([(np.arange(len(part)) + 0.5) / max(len(part), 1) for part in (first, second)])
     return np.concatenate([first, second])[np.argsort(position, kind="stable")]
-
-
-def thumbnails(images: Images, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """(M, 3, h, w), small pictures of some images; the longer side is at most 64 px, small images stay as they are."""
-    from PIL import Image
-
-    height, width = images.size_px
-    scale = min(1.0, THUMBNAIL_PX / max(height, width))
-    small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    pictures = np.empty((len(indices), 3, small[1], small[0]), np.uint8)
-    for position, index in enumerate(indices):
-        pixels = images.take(slice(index, index + 1))[0].transpose(1, 2, 0)  # (H, W, 3)
-        picture = Image.fromarray(pixels)
-        resized = picture if picture.size == small else picture.resize(small, Image.Resampling.BILINEAR)
-        pictures[position] = np.asarray(resized).transpose(2, 0, 1)
-    return pictures

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from transferkit.data.groups import group_numbers
 from transferkit.metrics.bootstrap import CONFIDENCE
 from transferkit.metrics.statistics import Interval, clopper_pearson
 from transferkit.runtime.array_types import Bools, Floats
@@ -34,7 +33,7 @@ def share_interval(hits: Bools, groups: Sequence[str], among: Bools | None = Non
         Bounds in [0, 1]; 0 to 1 with fewer than two groups.
     """
     among = np.ones(len(hits), dtype=np.bool_) if among is None else among
-    numbers = group_numbers(np.asarray(groups)[among])
+    numbers = np.unique(np.asarray(groups)[among], return_inverse=True)[1]
     size = int(numbers.max(initial=-1)) + 1
     if size < 2:
         return Interval(0.0, 1.0)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.runtime.array_records import read_array_record, write_array_record
-from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.errors import TransferkitError
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,3 @@ class Outputs:
             TransferkitError: If the file is missing, damaged or something else.
         """
         return read_array_record(path, cls, "outputs")
-
-
-def require_finite_logits(logits: npt.NDArray[np.float32], ids: tuple[str, ...]) -> None:
-    """Refuse NaN and infinity.
-
-    Raises:
-        MachineError: Names the first such image.
-    """
-    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(bad):
-        raise MachineError(
-            f"The network gives logits that are not finite for {len(bad)} of {len(ids)} images, first {ids[bad[0]]}. "
-            "The weights are damaged or training diverged; try --precision fp32 or a smaller --lr."
-        )

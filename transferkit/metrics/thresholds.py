@@ -18,6 +18,9 @@ from transferkit.runtime.errors import TransferkitError
 
 ACCEPTANCE = 0.95
 FEWEST_VAL = 20  # below, a 95 % threshold is the largest score
+FEWEST_TO_REJECT = (
+    100  # with fewer, training images left out in turn are the better guide; docs/detectors.md has the figures
+)
 
 
 def threshold_at(val_scores: Floats, acceptance: float = ACCEPTANCE) -> float | None:

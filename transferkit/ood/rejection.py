@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from transferkit import ood
 from transferkit.metrics import conformal
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature
+from transferkit.metrics.thresholds import FEWEST_TO_REJECT
 from transferkit.models.stored_model import Thresholds
 from transferkit.ood import knn
 from transferkit.runtime.errors import TransferkitError
@@ -25,7 +27,6 @@ BANK = 1_000  # training images kept to compare with, or ...
 BANK_PER_CLASS = 50  # ... so many per class if that is more: as many as kNN looks at
 ACCEPTANCE = 0.95  # of images like those of val; the field's convention, Hendrycks and Gimpel 2017 (arXiv:1610.02136)
 FEWEST_FOR_THRESHOLD = 20  # images; with fewer, 95 % of them is all of them
-FEWEST_VAL = 100  # with fewer, training images left out in turn are the better guide; docs/detectors.md has the figures
 CANDIDATES_MISS = 0.1  # alpha of the candidate sets: they hold the true class for 90 % of images
 
 
@@ -160,7 +161,7 @@ def fit(
     Raises:
         TransferkitError: If features or scores are not finite.
     """
-    few = val is None or len(val) < FEWEST_VAL
+    few = val is None or len(val) < FEWEST_TO_REJECT
     if few and bank is not None and cross_validated is not None and len(bank) >= FEWEST_FOR_THRESHOLD:
         return _left_out(bank, cross_validated)
     if val is None or not len(val):
@@ -231,3 +232,19 @@ def _percentiles(scores: Floats, unseen: int = 0) -> tuple[float, ...]:
 def _candidate_quantile(val: Outputs) -> float | None:
     calibration = conformal.calibrate_lac(val, CANDIDATES_MISS)
     return None if calibration.reason else calibration.quantile
+
+
+def shipped(stored: Thresholds | None, outputs: Callable[[str], Outputs | None]) -> Rejection | None:
+    """The thresholds that a run ships; of a run of an earlier version, those that its stored val outputs give.
+
+    Args:
+        stored: As the run holds them; None in runs of earlier versions.
+        outputs: Reads stored outputs of `val` or of the `bank` of training images; None where there are none.
+
+    Raises:
+        TransferkitError: If the training images to compare with are gone, or a newer version wrote the run.
+    """
+    if stored is not None:
+        return Rejection.from_thresholds(stored, outputs("bank"))
+    val = outputs("val")
+    return None if val is None else fit(val)

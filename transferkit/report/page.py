@@ -13,12 +13,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from transferkit.data.mirroring import mirroring_in_words
 from transferkit.metrics.evaluation import thumbnail_choice
 from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import MethodSettings
 from transferkit.recipe.augmentation import augment_in_words
 from transferkit.recipe.budget import operations_in_words
+from transferkit.recipe.mirroring import mirroring_in_words
 from transferkit.report import confidence_words, layers, sentences, svg_confusion_matrix, svg_lines
 from transferkit.report import number_words as words
 from transferkit.report.content import Content
@@ -29,6 +29,7 @@ from transferkit.report.label_errors import label_section
 from transferkit.report.svg_feature_map import map_svg, map_words
 from transferkit.report.svg_whiskers import difference_whisker, whisker
 from transferkit.runs.facts import ProbeFacts, RunFacts
+from transferkit.runtime.durations import duration
 from transferkit.runtime.environment import Environment
 
 ORDER: tuple[str, ...] = ("backbone", "weights", "weights SHA-256", "licence", "method", "input", "operations", "data")
@@ -143,7 +144,7 @@ def _environment(folder: Path) -> jinja2.Environment:
     shown: tuple[Callable[..., str], ...] = (
         words.percent,
         words.percent_interval,
-        words.duration,
+        duration,
         words.spread,
         words.points,
         words.p_value,
@@ -310,7 +311,7 @@ def _made(facts: RunFacts) -> Iterator[tuple[str, str]]:
     yield "probe", _probe(facts.probe) if facts.probe else ""
     yield "trained", f"{facts.trained_parameters:,} parameters" if facts.trained_parameters else ""
     yield "started", facts.started.replace("T", " ").replace("+00:00", " UTC")
-    yield "time", " · ".join(f"{part} {words.duration(seconds)}" for part, seconds in facts.seconds.items())
+    yield "time", " · ".join(f"{part} {duration(seconds)}" for part, seconds in facts.seconds.items())
     yield from ((f"fingerprint of {part}", digest[:16]) for part, digest in vars(data.fingerprint).items())
 
 

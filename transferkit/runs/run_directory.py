@@ -132,6 +132,10 @@ class Run:
         """The stored outputs of `val`, of `test`, or of some train images to compare with: `bank`."""
         return Outputs.load(self.outputs_path(image_set))
 
+    def stored_outputs(self, image_set: str) -> Outputs | None:
+        """The same; None where none are stored."""
+        return self.outputs(image_set) if self.outputs_path(image_set).exists() else None
+
     def outputs_path(self, image_set: str) -> Path:
         """Where the outputs of an image set are, if there are any."""
         return self.path / "outputs" / f"{image_set}.safetensors"

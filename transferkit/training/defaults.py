@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from transferkit.data.mirroring import reason_not_to_mirror
 from transferkit.models import backbones
 from transferkit.models.backbones import Backbone, lookup
 from transferkit.models.backbones.cards import BackboneCard
@@ -16,6 +15,7 @@ from transferkit.models.input_sizes import input_size, resolved_backbone
 from transferkit.models.receptive_fields import total_flops
 from transferkit.recipe import MethodSettings, Recipe, TrainingSettings
 from transferkit.recipe import budget as budgets
+from transferkit.recipe.mirroring import reason_not_to_mirror
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.methods import stepping

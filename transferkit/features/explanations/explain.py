@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.data.images import Images
-from transferkit.metrics.evaluation import listed_one_by_one, thumbnails
+from transferkit.data.thumbnails import thumbnails
+from transferkit.metrics.evaluation import listed_one_by_one
 from transferkit.metrics.outputs import Outputs
 from transferkit.runtime.array_records import read_array_record, write_array_record
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transferkit.features.engine import BatchSize, Engine, finite, gathered
+from transferkit.features.engine import BatchSize, Engine, gathered
 from transferkit.features.extraction.chunks import Chunks, chunk_rows
 from transferkit.features.extraction.differences import fact_differences
 from transferkit.features.extraction.facts import FORMAT, ExtractionFacts
@@ -16,6 +16,7 @@ from transferkit.features.extraction.listing import LISTING, ListedImage, Listin
 from transferkit.features.extraction.results import facts_path, index_path, require_free, write_result
 from transferkit.features.extraction.settings import ExtractSettings
 from transferkit.features.extraction.sources import ImageSource, opened_source
+from transferkit.features.finite import finite
 from transferkit.features.keys import versions
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.networks import NetworkSource, default_px, loaded, stamp, views_words

@@ -9,10 +9,10 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from transferkit.report import svg_lines
-from transferkit.report.number_words import duration
 from transferkit.report.short_names import shortened
 from transferkit.report.svg_confusion_matrix import shade
 from transferkit.report.svg_lines import COLOURS, Drawn, Frame, Line
+from transferkit.runtime.durations import duration
 from transferkit.studies.compare.results import Agreement, Arm, LabelCurve, LabelPoint, LoggedEpoch
 from transferkit.studies.compare.words import gigaflops
 

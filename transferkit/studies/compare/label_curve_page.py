@@ -16,6 +16,7 @@ from transferkit.report.matplotlib_figures import SOFT, drawn_to
 from transferkit.report.page import rendered
 from transferkit.report.short_names import shortened
 from transferkit.runtime.console import printable
+from transferkit.runtime.durations import duration
 from transferkit.studies.compare import drawings as drawn
 from transferkit.studies.compare import words as compare_words
 from transferkit.studies.compare.page import NAME_WIDTH, links, two_lines
@@ -55,7 +56,7 @@ def label_curve_markdown(curve: LabelCurve) -> str:
             compare_words.interval(row.interval),
             _difference(row),
             words.p_value(row.difference.p_holm) if row.difference else "",
-            words.duration(row.fit_seconds),
+            duration(row.fit_seconds),
         ]
         for point, row in curve.lines()
     ]
@@ -109,7 +110,7 @@ def _cells(point: LabelPoint, row: Arm, is_first: bool) -> list[Text]:
             "bold" if difference and difference.shown else "",
         ),
         Text(words.p_value(difference.p_holm) if difference else ""),
-        Text(words.duration(row.fit_seconds)),
+        Text(duration(row.fit_seconds)),
     ]
 
 

@@ -16,6 +16,7 @@ from transferkit.report import number_words as words
 from transferkit.report.page import rendered
 from transferkit.report.short_names import shortened
 from transferkit.runtime.console import printable
+from transferkit.runtime.durations import duration
 from transferkit.studies.compare import drawings as drawn
 from transferkit.studies.compare import words as compare_words
 from transferkit.studies.compare.results import Arm, ArmDifference, Comparison
@@ -114,7 +115,7 @@ def _stacked(row: Arm) -> list[Text]:
         two_lines(how[0] or how[1], how[1] if how[0] else "", style),
         two_lines(how[2], ""),
         two_lines(compare_words.count(row.trained_parameters), compare_words.gigaflops(row.flops_per_image)),
-        two_lines(words.duration(row.fit_seconds), compare_words.rate(row.predicted_images_per_second)),
+        two_lines(duration(row.fit_seconds), compare_words.rate(row.predicted_images_per_second)),
         two_lines(compare_words.gigabytes(row.peak_memory_bytes), ""),
     ]
 

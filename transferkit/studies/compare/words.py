@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from transferkit.metrics.statistics import Bounds
 from transferkit.report.markdown import escaped, table
-from transferkit.report.number_words import duration, p_value
+from transferkit.report.number_words import p_value
+from transferkit.runtime.durations import duration
 from transferkit.studies.compare.results import Arm, ArmDifference, Comparison, LabelCurve
 from transferkit.studies.compare.verdict import signed_points
 

@@ -17,10 +17,11 @@ from torch.nn.modules.dropout import _DropoutNd
 from transferkit.data import datasets
 from transferkit.data.batches import to_device
 from transferkit.data.images import Images
-from transferkit.deploy.prediction import load
 from transferkit.metrics.statistics import wilson
 from transferkit.models.classifier import Classifier
 from transferkit.runs.run_directory import open_run
+from transferkit.runs.stored_classifier import load_classifier
+from transferkit.runtime import machine
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 
@@ -64,11 +65,12 @@ def of_run(run: Path, passes: int, console: Console, device: str = "auto") -> li
     Raises:
         TransferkitError: If there is no finished run, it has no val images, or neither dropout nor BatchNorm.
     """
-    model = load(run, device)
-    val = datasets.load(open_run(run).recipe.data, console).val
+    finished = open_run(run)
+    runtime = machine.start(device, finished.precision)
+    val = datasets.load(finished.recipe.data, console).val
     if not len(val):
         raise TransferkitError(f"{run} was made without val images. Run it again with data.val_fraction=0.1.")
-    return effects(model.classifier, val, model.runtime.device, passes)
+    return effects(load_classifier(finished).to(runtime.device).eval(), val, runtime.device, passes)
 
 
 def effects(classifier: Classifier, images: Images, device: torch.device, passes: int = 20) -> list[ModeEffect]:

@@ -19,8 +19,8 @@ from transferkit.data import datasets
 from transferkit.data.duplicates import Duplicate, duplicates
 from transferkit.data.groups import folds_of_all, group_numbers
 from transferkit.data.images import Images, Labels, Pixels, Splits
+from transferkit.data.thumbnails import thumbnails
 from transferkit.features.fast_classifier import collect
-from transferkit.metrics.evaluation import thumbnails
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.statistics import wilson
 from transferkit.metrics.temperature import TEMPERATURES

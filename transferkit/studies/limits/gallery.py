@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from transferkit.data.images import Images
-from transferkit.metrics.evaluation import thumbnails
+from transferkit.data.thumbnails import thumbnails
 from transferkit.metrics.mistakes import most_confident_mistakes
 from transferkit.metrics.outputs import Outputs
 from transferkit.studies.limits.contamination import Reason

@@ -11,7 +11,6 @@ from torch import nn
 from transferkit.data import datasets
 from transferkit.data.images import Images, SealedImages, Splits
 from transferkit.data.reading import Reading, reading_of
-from transferkit.deploy.prediction import limits_of
 from transferkit.features.stored_answers import StoredAnswers
 from transferkit.metrics.outputs import Outputs
 from transferkit.models.classifier import Classifier
@@ -123,7 +122,7 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
         first, second = (images.test.subset([position[name] for name in half.ids]) for half in (val, test))
         images = OwnParts(train_part, first, second)
         notes.append(note)
-    shipped = limits_of(run)
+    shipped = rejection.shipped(run.model.rejection, run.stored_outputs)
     if shipped is None or not shipped.n:
         notes.append("the run has no val images, so that `predict` never answers unknown; the threshold here does")
         shipped = rejection.fit(val, shipped.bank if shipped else None)

@@ -12,9 +12,9 @@ import torch
 
 from transferkit.data.augmentation import BatchDraws, Wanted, augment
 from transferkit.data.images import Images, Splits
-from transferkit.data.mirroring import mirroring_in_words
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import METHOD_MODELS, BackboneSettings, MethodSettings, TrainingSettings, of_method
+from transferkit.recipe.mirroring import mirroring_in_words
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.methods.fitted import Fitted

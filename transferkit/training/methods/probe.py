@@ -8,9 +8,9 @@ from transferkit.features.engine import BatchSize
 from transferkit.features.stored import stored_features
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import OtherResults
+from transferkit.metrics.thresholds import FEWEST_TO_REJECT
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import require_neighbours
-from transferkit.ood.rejection import FEWEST_VAL
 from transferkit.recipe import BackboneSettings, ProbeSettings
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.context import Context
@@ -68,7 +68,7 @@ def _cross_validated(
     labelled: LabelledFeatures, splits: Splits, settings: ProbeSettings, solved: Solved, seed: int
 ) -> Outputs | None:
     """What stands in for outputs on val where there are few, see `ood.rejection`."""
-    if len(splits.val) >= FEWEST_VAL:
+    if len(splits.val) >= FEWEST_TO_REJECT:
         return None
     C = settings.C if settings.C is not None else solved.facts.C
     k = None if settings.k is None else min(settings.k, max(1, len(splits.train) // 2))

@@ -12,8 +12,8 @@ import pytest
 from networks import batch
 
 import transferkit
+from transferkit.api.trained_run import TrainedRun
 from transferkit.deploy.prediction_table import PredictionTable
-from transferkit.deploy.trained_run import TrainedRun
 from transferkit.runs.run_directory import open_run
 
 PIXELS = batch(40, 8).numpy()

@@ -1,0 +1,54 @@
+"""Numbers of a network that are none: refused before anything is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.runtime.array_types import Features
+from transferkit.runtime.errors import MachineError
+
+
+def require_finite_logits(logits: npt.NDArray[np.float32], ids: tuple[str, ...]) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        MachineError: Names the first such image.
+    """
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad):
+        raise MachineError(
+            f"The network gives logits that are not finite for {len(bad)} of {len(ids)} images, first {ids[bad[0]]}. "
+            "The weights are damaged or training diverged; try --precision fp32 or a smaller --lr."
+        )
+
+
+def finite(batches: Iterable[dict[str, Features]], ids: Sequence[str]) -> Iterator[dict[str, Features]]:
+    """The same batches; NaN and infinity are refused.
+
+    Raises:
+        MachineError: Names the layer and the first such image.
+    """
+    done = 0
+    for batch in batches:
+        count = len(next(iter(batch.values())))
+        require_finite(batch, ids[done : done + count])
+        done += count
+        yield batch
+
+
+def require_finite(batch: Mapping[str, Features], ids: Sequence[str]) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        MachineError: Names the layer and the first such image.
+    """
+    for layer, features in batch.items():
+        bad = np.flatnonzero(~np.isfinite(features.reshape(len(features), -1)).all(axis=1))
+        if len(bad):
+            raise MachineError(
+                f"Layer {layer!r} gives features that are not finite for {len(bad)} of {len(ids)} images of a batch, "
+                f"first {ids[bad[0]]}. The weights are damaged or overflow; try precision fp32."
+            )
