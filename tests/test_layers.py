@@ -25,7 +25,8 @@ FLOORS = [  # from the top; a room may import rooms of lower floors only, or of 
     {"recipe"},
     {"runtime"},
 ]
-SLICES = {"compare", "folds", "rank", "limits", "labels", "lab", "soup"}  # of studies: each answers one question, alone
+# of studies: each answers one question, alone
+SLICES = {"compare", "folds", "rank", "limits", "labels", "lab", "soup", "tune"}
 
 INNER_FLOORS = {  # of the large rooms, from the top; a module may import modules of lower floors of its room only
     "data": [

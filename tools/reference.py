@@ -19,6 +19,7 @@ from transferkit.checks.finding import Check
 from transferkit.checks.subject import CheckedRun
 from transferkit.recipe import BACKBONE_MODELS, DATA_MODELS, METHOD_MODELS, BackboneSettings, Recipe, Study
 from transferkit.recipe.ranking import RankingRecipe
+from transferkit.recipe.tuning import TuningRecipe
 
 ROOT = Path(__file__).parent.parent
 PACKAGE, DOCS = ROOT / "transferkit", ROOT / "docs"
@@ -45,6 +46,7 @@ def recipe_keys() -> str:
         "`method`": METHOD_MODELS.values(),
         "A study": [Study],
         "A ranking": [RankingRecipe],
+        "A tuning": [TuningRecipe],
     }
     parts = [
         "# Every key of a recipe",

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transferkit.api import compare, curve, finetune, labels, limits, probe, rank, scratch
+    from transferkit.api import compare, curve, finetune, labels, limits, probe, rank, scratch, tune
     from transferkit.api.trained_run import TrainedRun
     from transferkit.api.transfer_classifier import TransferClassifier
     from transferkit.data.images import Images, Splits
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transferkit.studies.limits.comparison_results import LimitsComparison
     from transferkit.studies.limits.report import LimitsReport
     from transferkit.studies.rank.results import Ranking
+    from transferkit.studies.tune.results import Tuning
     from transferkit.training.resolved import ResolvedTraining
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ _PLACES = {
     "TrainedRun": "api.trained_run",
     "TransferClassifier": "api.transfer_classifier",
     "TransferkitError": "runtime.errors",
+    "Tuning": "studies.tune.results",
     "compare": "api",
     "curve": "api",
     "export": "deploy.export",
@@ -65,6 +67,7 @@ _PLACES = {
     "probe": "api",
     "rank": "api",
     "scratch": "api",
+    "tune": "api",
 }
 
 __all__ = [
@@ -89,6 +92,7 @@ __all__ = [
     "TrainedRun",
     "TransferClassifier",
     "TransferkitError",
+    "Tuning",
     "compare",
     "curve",
     "export",
@@ -100,6 +104,7 @@ __all__ = [
     "probe",
     "rank",
     "scratch",
+    "tune",
 ]
 
 

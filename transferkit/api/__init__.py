@@ -11,7 +11,7 @@ from torch import nn
 
 from transferkit import estimates
 from transferkit.api.trained_run import TrainedRun
-from transferkit.recipe import METHOD_MODELS, Study, from_options, ranking_from_options
+from transferkit.recipe import METHOD_MODELS, Study, from_options, ranking_from_options, tuning_from_options
 from transferkit.run import run
 from transferkit.runs.label_check import LabelCheck
 from transferkit.runs.run_directory import Run, open_run
@@ -22,6 +22,7 @@ from transferkit.studies.compare.results import Comparison, LabelCurve
 from transferkit.studies.limits.comparison_results import LimitsComparison
 from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.rank.results import Ranking
+from transferkit.studies.tune.results import Tuning
 
 P = ParamSpec("P")
 
@@ -136,6 +137,50 @@ def rank(
     ranking.require_backbones(wanted)
     estimates.before_ranking(wanted, console)
     return ranking.rank(wanted, _path(out), overwrite=overwrite, console=console, command="transferkit.rank(...)")
+
+
+@typed
+def tune(
+    backbone: str,
+    data: Any = "cifar10",
+    *,
+    space: Mapping[str, Sequence[Any]] | None = None,
+    points: int | None = None,
+    search: str = "grid",
+    eta: int = 3,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Tuning:
+    """Choose settings of fine-tuning on val by successive halving, then train the best; `transferkit tune` in Python.
+
+    Args:
+        backbone: Such as `resnet18` or `timm/vit_tiny_patch16_224`.
+        data: As for `finetune`.
+        space: Values by key of the method, as in `{"lr_factor": [0.3, 1, 3], "augment": ["none", "trivial"]}`;
+            `"default"` among them leaves the key alone. None: rates, sizes, freezing and augmentation that suit.
+        points: Try so many settings of the space, drawn at random; None: all.
+        search: grid, or optuna.
+        eta: One in so many settings goes on, to a training so many times longer.
+        out: The folder; default runs/tune-<recipe>-<hash>.
+        overwrite: Replace what is in that folder.
+        quiet: Print nothing.
+        **options: Keys of the recipe that all settings share: `epochs=30, limit_per_class=50` ...
+
+    Returns:
+        The tuning: `chosen`, `result` with the test accuracy, `trials` and `verdict`.
+
+    Raises:
+        TransferkitError: For wrong options or data, before any work.
+    """
+    from transferkit.features.data_arguments import as_named
+    from transferkit.studies.tune import tune as tunings
+
+    own = {"points": points, "search": search, "eta": eta}
+    wanted = tuning_from_options(backbone, as_named(data), space or {}, own, options)
+    console = Console(quiet=quiet)
+    return tunings.tune(wanted, _path(out), overwrite=overwrite, console=console, command="transferkit.tune(...)")
 
 
 @typed

@@ -27,6 +27,7 @@ from transferkit.cli import (
     runs,
     serve,
     soup,
+    tune,
 )
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import Stopped, TransferkitError
@@ -45,6 +46,7 @@ for group in (
     replay,
     compare,
     rank,
+    tune,
     finished,
     predict,
     serve,

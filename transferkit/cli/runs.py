@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit import recipe as recipes
-from transferkit.cli import compare, rank
+from transferkit.cli import compare, rank, tune
 from transferkit.cli.options import Backbone, Data, Json, Out, Overrides, Overwrite, method_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import book
@@ -59,12 +59,14 @@ def run_command(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Run a recipe, a study of several, or a ranking."""
+    """Run a recipe, a study of several, a ranking, or a tuning."""
     loaded = recipes.load(book.find(recipe), overrides or [])
     if isinstance(loaded, recipes.Study):
         compare.run_study(loaded, out, overwrite, dry_run, json)
     elif isinstance(loaded, recipes.RankingRecipe):
         rank.run_ranking(loaded, out, overwrite, dry_run, json)
+    elif isinstance(loaded, recipes.TuningRecipe):
+        tune.run_tuning(loaded, out, overwrite, dry_run, json)
     else:
         named = loaded if loaded.name else loaded.model_copy(update={"name": book.find(recipe).stem})
         run_recipe(named, out, overwrite, resume, dry_run, json)

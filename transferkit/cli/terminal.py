@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferkit.recipe import RankingRecipe, Recipe, Study, dump
+from transferkit.recipe import Document, dump
 from transferkit.runtime.errors import Stopped
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
-def print_dry_run(
-    work: Recipe | RankingRecipe | Study, inputs: Sequence[str], estimates: str | Mapping[str, str], as_json: bool
-) -> None:
+def print_dry_run(work: Document, inputs: Sequence[str], estimates: str | Mapping[str, str], as_json: bool) -> None:
     """What would be run, for --dry-run: the recipe alone on stdout; beside it what was seen, and what it would cost."""
     from transferkit.estimates import announce
     from transferkit.runtime.console import Console

@@ -23,7 +23,7 @@ from transferkit.recipe.data import (
     expanded_data,
 )
 from transferkit.recipe.experiment import Recipe, parse, parse_data
-from transferkit.recipe.files import dump, load, parse_any, schema
+from transferkit.recipe.files import Document, dump, load, parse_any, schema
 from transferkit.recipe.method import (
     METHOD_MODELS,
     FinetuneSettings,
@@ -35,16 +35,18 @@ from transferkit.recipe.method import (
     of_method,
 )
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.options import from_options, ranking_from_options, weighted
+from transferkit.recipe.options import from_options, ranking_from_options, tuning_from_options, weighted
 from transferkit.recipe.overrides import merged, overridden
 from transferkit.recipe.ranking import RankingRecipe, parse_ranking
 from transferkit.recipe.settings import RecipePart
 from transferkit.recipe.study import Labels, Study, parse_study
+from transferkit.recipe.tuning import DEFAULT, TuningRecipe, parse_tuning, points_of, read_space
 from transferkit.recipe.yaml_text import parse_yaml
 
 __all__ = [
     "BACKBONE_MODELS",
     "DATA_MODELS",
+    "DEFAULT",
     "METHOD_MODELS",
     "ArraysData",
     "Backbone",
@@ -54,6 +56,7 @@ __all__ = [
     "Data",
     "DataSettings",
     "DigitsData",
+    "Document",
     "FinetuneSettings",
     "FolderData",
     "GlyphsData",
@@ -71,6 +74,7 @@ __all__ = [
     "Study",
     "SvhnData",
     "TrainingSettings",
+    "TuningRecipe",
     "backbone_settings",
     "checked",
     "dump",
@@ -85,8 +89,12 @@ __all__ = [
     "parse_data",
     "parse_ranking",
     "parse_study",
+    "parse_tuning",
     "parse_yaml",
+    "points_of",
     "ranking_from_options",
+    "read_space",
     "schema",
+    "tuning_from_options",
     "weighted",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
@@ -12,11 +12,19 @@ from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.overrides import overridden
 from transferkit.recipe.ranking import RankingRecipe, parse_ranking
 from transferkit.recipe.study import Study, parse_study
+from transferkit.recipe.tuning import TuningRecipe, parse_tuning
 from transferkit.recipe.yaml_text import LONGEST_TEXT, dump_yaml, parse_keys
 from transferkit.runtime.errors import TransferkitError
 
+Document: TypeAlias = Recipe | Study | RankingRecipe | TuningRecipe
+DOCUMENTS: dict[str, Callable[[Mapping[str, Any], str], Document]] = {  # by the key that only they have
+    "backbones": parse_ranking,
+    "arms": parse_study,
+    "base": parse_tuning,
+}
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | RankingRecipe:
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Document:
     """The recipe, study or ranking in a YAML file, with `key.path=value` overrides applied.
 
     Raises:
@@ -30,18 +38,17 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Recipe | Study | RankingR
     return parse_any(overridden(parse_keys(text, str(path)), overrides), str(path))
 
 
-def parse_any(values: Mapping[str, Any], source: str) -> Recipe | Study | RankingRecipe:
-    """A study where there are arms, a ranking where there are backbones, else a recipe."""
-    if "backbones" in values:
-        return parse_ranking(values, source)
-    return parse_study(values, source) if "arms" in values else parse(values, source)
+def parse_any(values: Mapping[str, Any], source: str) -> Document:
+    """What its own key tells: see `DOCUMENTS`; a recipe where there is none of them."""
+    own = next((key for key in DOCUMENTS if key in values), None)
+    return parse(values, source) if own is None else DOCUMENTS[own](values, source)
 
 
-def dump(recipe: Recipe | Study | RankingRecipe) -> str:
+def dump(recipe: Document) -> str:
     """YAML that `load` reads back as the same recipe."""
     return dump_yaml(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a recipe file, for editors."""
-    return TypeAdapter(Recipe | Study | RankingRecipe).json_schema()
+    return TypeAdapter(Document).json_schema()

@@ -293,6 +293,9 @@ class FinetuneSettings(TrainingSettings):
         "probe", description="What the head starts from: a linear probe, or chance."
     )
     head_lr: float | None = Field(None, gt=0, le=1000, description="Peak rate of the head at batch 128.")
+    lr_factor: float = Field(
+        1.0, gt=0, le=1000, description="Multiplies lr and head_lr, the defaults of network and start included."
+    )
     freeze_to: str | None = Field(None, description="Freeze every stage up to and including this one.")
     layer_decay: float | None = Field(None, gt=0, le=1, description="Rate of a stage relative to the next one.")
     gradual_unfreezing: bool = Field(

@@ -11,6 +11,7 @@ from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.method import METHOD_MODELS
 from transferkit.recipe.overrides import merged, overridden
 from transferkit.recipe.ranking import RankingRecipe, parse_ranking
+from transferkit.recipe.tuning import TuningRecipe, parse_tuning, read_space
 from transferkit.runtime.errors import TransferkitError, quoted
 
 
@@ -79,6 +80,33 @@ def ranking_from_options(
             )
             values = merged(values, {"data": {key: value}} if in_data else {key: value})
     return parse_ranking(values, "transferkit rank")
+
+
+def tuning_from_options(
+    backbone: str,
+    data: str,
+    given: Sequence[str] | Mapping[str, Sequence[Any]],
+    own: Mapping[str, Any],
+    options: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+) -> TuningRecipe:
+    """The tuning that the command or the Python call means.
+
+    Args:
+        backbone: Name of the backbone.
+        data: Name of a data set, or `folder:PATH`.
+        given: The space, as mapping or as `KEY=VALUE/VALUE`; empty for the default one.
+        own: Keys of the tuning itself; None stands for not given.
+        options: Keys of the recipe that all settings share.
+        overrides: `key.path=value` of this recipe.
+
+    Raises:
+        TransferkitError: For all mistakes at once.
+    """
+    base = from_options("finetune", backbone, data, options, overrides)
+    space = dict(given) if isinstance(given, Mapping) else read_space(given)
+    asked = {key: value for key, value in own.items() if value is not None}
+    return parse_tuning({"base": base, "space": space, **asked}, "transferkit tune")
 
 
 def weighted(backbones: Sequence[str], weights: Sequence[str]) -> list[dict[str, str]]:

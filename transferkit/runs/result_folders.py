@@ -40,6 +40,7 @@ STUDY = Kind("study", "this", "comparison.json")
 COMPARISON = Kind("comparison", "a", "comparison.json")
 FOLDS = Kind("cross-validation", "this", "folds.json", "report.md")
 RANKING = Kind("ranking", "this", "ranking.json")
+TUNING = Kind("tuning", "this", "tuning.json")
 LIMITS = Kind("limits report", "a", "limits.json", "limits.html")
 LIMITS_COMPARISON = Kind("comparison of limits", "a", "limits-comparison.json", "limits-comparison.html")
 GRADIENT_FLOW = Kind("measurement", "a", "gradient-flow.json")
@@ -51,7 +52,7 @@ def claim(
     kind: Kind,
     *,
     overwrite: bool,
-    content: recipes.Recipe | recipes.Study | recipes.RankingRecipe | None = None,
+    content: recipes.Document | None = None,
 ) -> Iterator[None]:
     """Check that results may be written to a folder; inside, this process alone works there. See `require_free`."""
     require_free(folder, kind, overwrite=overwrite, content=content)
@@ -75,7 +76,7 @@ def require_free(
     kind: Kind,
     *,
     overwrite: bool,
-    content: recipes.Recipe | recipes.Study | recipes.RankingRecipe | None = None,
+    content: recipes.Document | None = None,
 ) -> None:
     """Check that results may be written to a folder; nothing is changed yet.
 

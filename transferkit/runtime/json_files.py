@@ -16,6 +16,7 @@ SCHEMAS = {  # of files of results; counts up when the same name means another n
     "ranking.json": 2,  # before 2, pairs were compared as if folds had no training images in common
     "limits.json": 3,  # before 2, copies of the run's own images counted; before 3, keys had other names
     "limits-comparison.json": 2,  # before 2, p and interval of an accuracy came from two computations
+    "tuning.json": 1,
 }
 
 
@@ -26,6 +27,7 @@ AGAIN = {  # what to type where the schema is another
     "ranking.json": "the same command with --overwrite; stored features are used again",
     "limits.json": "transferkit limits with the same run and options and --overwrite; what the network said is kept",
     "limits-comparison.json": "transferkit limits RUN RUN ... with the same options and --overwrite",
+    "tuning.json": "the same command with --overwrite",
 }
 
 

@@ -23,6 +23,21 @@ def pyarrow() -> Any:
     return pyarrow
 
 
+def optuna() -> Any:
+    """The library that proposes settings.
+
+    Raises:
+        TransferkitError: If it is not installed.
+    """
+    try:
+        import optuna as library
+    except ImportError as error:
+        raise TransferkitError(
+            "--search optuna needs optuna, which is not installed. Type: pip install 'transferkit[tune]'"
+        ) from error
+    return library
+
+
 def tifffile() -> Any:
     """The library for TIFF of many bands.
 

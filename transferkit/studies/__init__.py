@@ -1,1 +1,1 @@
-"""The questions a user types: `compare` (label curves too), `folds`, `rank`, `limits`, `labels`, `lab`, `soup`."""
+"""Questions a user types: `compare` (with label curves), `folds`, `rank`, `limits`, `labels`, `lab`, `soup`, `tune`."""

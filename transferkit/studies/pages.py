@@ -16,6 +16,7 @@ from transferkit.runs.result_folders import (
     LIMITS_COMPARISON,
     RANKING,
     STUDY,
+    TUNING,
     Kind,
 )
 from transferkit.runs.run_directory import Run, open_run
@@ -95,6 +96,12 @@ def _rebuild_ranking(folder: Path) -> RenderableType:
     return ranking_verdict(replace(read_ranking(folder), folder=str(folder)))
 
 
+def _rebuild_tuning(folder: Path) -> RenderableType:
+    from transferkit.studies.tune.report import tuning_verdict, write_pages
+
+    return tuning_verdict(replace(write_pages(folder), folder=str(folder)))
+
+
 def _rebuild_limits(folder: Path) -> RenderableType:
     from transferkit.studies.limits.rendering import limits_verdict, write_limits
     from transferkit.studies.limits.report import read_limits_report
@@ -131,13 +138,14 @@ def _draw_of_comparison(folder: Path, name: str, target: Path) -> None:
     comparison_figure(Run(folder), name, target)
 
 
-KINDS = (STUDY, COMPARISON, FOLDS, RANKING, LIMITS, LIMITS_COMPARISON, GRADIENT_FLOW)
+KINDS = (STUDY, COMPARISON, FOLDS, RANKING, TUNING, LIMITS, LIMITS_COMPARISON, GRADIENT_FLOW)
 REBUILD: dict[str, Callable[[Path], RenderableType]] = {
     "run": _rebuild_run,
     STUDY.name: _rebuild_comparison,
     COMPARISON.name: _rebuild_comparison,
     FOLDS.name: _rebuild_folds,
     RANKING.name: _rebuild_ranking,
+    TUNING.name: _rebuild_tuning,
     LIMITS.name: _rebuild_limits,
     LIMITS_COMPARISON.name: _rebuild_limits_comparison,
     GRADIENT_FLOW.name: _rebuild_gradient_flow,

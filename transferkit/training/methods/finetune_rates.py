@@ -66,7 +66,8 @@ def settled_rates(settings: FinetuneSettings, classifier: Classifier, statistics
     )
     keys = [field.name for field in fields(SettledRates) if field.name != "batchnorm"]
     asked = {key: getattr(settings, key) for key in keys if getattr(settings, key) is not None}
-    return replace(defaults, **asked)
+    settled = replace(defaults, **asked)
+    return replace(settled, lr=settled.lr * settings.lr_factor, head_lr=settled.head_lr * settings.lr_factor)
 
 
 def random_head_lr(settings: FinetuneSettings, rates: Rates) -> float:

@@ -1,0 +1,1 @@
+"""Settings chosen by successive halving on val, and one training with the best of them."""

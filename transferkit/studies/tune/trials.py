@@ -1,0 +1,132 @@
+"""One trial: a setting trained for one length on train and judged on val, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferkit import run as story
+from transferkit.data.images import Splits
+from transferkit.metrics.classification import accuracy_with_interval
+from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.probabilities import nll
+from transferkit.recipe import Recipe, TuningRecipe
+from transferkit.recipe.settings import hash_of
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT, Console
+from transferkit.runtime.context import Context
+from transferkit.runtime.errors import MachineError
+from transferkit.runtime.machine import Runtime
+from transferkit.runtime.records import read_record, write_record
+from transferkit.studies.tune.halving import Rung
+from transferkit.studies.tune.results import Trial
+from transferkit.studies.tune.space import in_words
+from transferkit.training import methods
+from transferkit.training.methods.fitted import Fitted
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every trial of a tuning is given.
+
+    Attributes:
+        tuning: With the base that settings change.
+        splits: Of which test stays closed.
+        folder: Finished trials are kept there.
+    """
+
+    tuning: TuningRecipe
+    splits: Splits
+    runtime: Runtime
+    folder: Path
+    console: Console
+
+    def trial(self, values: Mapping[str, Any], rung: Rung) -> Trial:
+        """The finished trial as it is where there is one, else made now.
+
+        Raises:
+            TransferkitError: If the setting does not go with network or images.
+        """
+        path = self.folder / "trials" / f"{rung.length.text}-{hash_of(dict(values))}.json"
+        if path.exists():
+            return read_record(path, Trial)
+        trial = train_trial(self, values, rung)
+        write_record(path, trial)
+        self.console.line(f"{in_words(values)}, {rung.length.text}: {trial_in_words(trial)}")
+        return trial
+
+
+def trial_in_words(trial: Trial) -> str:
+    """What the terminal says of a trial."""
+    if trial.accuracy is None:
+        return f"failed: {trial.failure}"
+    return f"val {100 * trial.accuracy:.1f} %, {trial.steps:,} steps, {trial.seconds:.0f} s"
+
+
+def train_trial(work: Workshop, values: Mapping[str, Any], rung: Rung) -> Trial:
+    """Train a setting for so long on train, and judge it on val; a training that diverges is a trial too."""
+    recipe = shortened(work.tuning.recipe(values), work.splits, rung)
+    started = time.perf_counter()
+    fitted, failure = _fit(recipe, work)
+    seconds = round(time.perf_counter() - started, 3)
+    length, unit = int(rung.length.amount), rung.length.kind
+    if fitted is None:
+        return Trial(dict(values), rung.number, length, unit, 0, seconds, recipe.input_px, failure=failure)
+    outputs = fitted.val
+    assert outputs is not None  # val is there, and was not learnt from
+    return Trial(
+        dict(values),
+        rung.number,
+        length,
+        unit,
+        fitted.history.steps,
+        seconds,
+        recipe.input_px,
+        lr=_rate(recipe, fitted),
+        **judged(outputs),
+    )
+
+
+def _rate(recipe: Recipe, fitted: Fitted) -> float | None:
+    """The peak rate of the body, as the fit settled it or as the recipe says."""
+    return fitted.rates.lr if fitted.rates else getattr(recipe.method, "lr", None)
+
+
+def judged(outputs: Outputs) -> dict[str, Any]:
+    """What a trial says of val."""
+    share = accuracy_with_interval(outputs)
+    return {"n": share.n, "accuracy": share.value, "interval": share.interval.bounds, "loss": nll(outputs)}
+
+
+def _fit(recipe: Recipe, work: Workshop) -> tuple[Fitted | None, str]:
+    machine.seed_everything(recipe.seed)
+    _, size = story.resolved(recipe, work.splits)
+    classifier = story.load_network(recipe, work.splits, size, SILENT)
+    context = Context(work.runtime, SILENT, recipe.seed)
+    try:
+        return methods.fit(classifier, work.splits, recipe.method, recipe.backbone, context), ""
+    except MachineError as error:  # no finite loss, or no memory: another setting may do
+        return None, str(error).splitlines()[0]
+
+
+def shortened(recipe: Recipe, splits: Splits, rung: Rung) -> Recipe:
+    """The complete recipe at a rung's length, everything but length and warmup as at full length, val not learnt from.
+
+    Defaults that follow from the length (label smoothing, averaging) are those of the full training, which is what the
+    trial stands for.
+    """
+    full, _ = story.resolved(recipe, splits)
+    length = {"epochs": None, "budget": None, **_length(rung)}
+    short, _ = story.resolved(recipe.model_copy(update={"method": recipe.method.model_copy(update=length)}), splits)
+    changes = {**length, "warmup": getattr(short.method, "warmup", None)}
+    if hasattr(full.method, "refit"):
+        changes["refit"] = False
+    return full.model_copy(update={"method": full.method.model_copy(update=changes)})
+
+
+def _length(rung: Rung) -> dict[str, Any]:
+    amount = int(rung.length.amount)
+    return {"epochs": amount} if rung.length.kind == "epochs" else {"budget": f"{amount}steps"}
