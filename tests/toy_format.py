@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transferkit.models.classifier import Classifier
+from transferkit.deploy.export.source import ExportSource
 
 FILE = "classes.txt"
 
@@ -13,7 +13,12 @@ def require() -> None:
     """It needs no library."""
 
 
-def write(classifier: Classifier, name: str, path: Path) -> str:
+def write(source: ExportSource, path: Path) -> tuple[str, ...]:
     """The names of the classes, a line each."""
-    path.write_text("\n".join(classifier.class_names), encoding="utf-8")
-    return f"# the classes of {name}"
+    path.write_text("\n".join(source.class_names), encoding="utf-8")
+    return ()
+
+
+def usage(source: ExportSource, path: Path) -> str:
+    """What is in the file."""
+    return f"# {path.name}: the classes of {source.name}"

@@ -12,14 +12,25 @@ class Format:
     Attributes:
         module: Dotted name of the module that writes it, see `deploy.export`.
         about: What is in the file.
+        is_folder: Whether it is written as a folder with all that a machine without transferkit needs, unless --out
+            names a file.
     """
 
     module: str
     about: str
+    is_folder: bool = False
 
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format("transferkit.deploy.export.onnx_graph", "images to logits, preparation included"),
+    "onnx": Format("transferkit.deploy.export.onnx_graph", "images to answers, preparation included", is_folder=True),
+    "onnx-int8": Format(
+        "transferkit.deploy.export.onnx_int8",
+        "the same in whole numbers of 8 bits, calibrated on training images, its loss measured on val",
+        is_folder=True,
+    ),
+    "torch-export": Format(
+        "transferkit.deploy.export.torch_program", "the same as a program that torch alone runs", is_folder=True
+    ),
     "weights": Format(
         "transferkit.deploy.export.library_weights", "a state dict for torchvision's or timm's own class"
     ),

@@ -26,6 +26,11 @@ def resize(images: Tensor, size: int, interpolation: str = "bilinear", crop: flo
         images = centre_crop(images, crop)
     if images.shape[-2:] == (size, size):
         return images
+    return interpolate(images, size, interpolation)
+
+
+def interpolate(images: Tensor, size: int, interpolation: str) -> Tensor:
+    """The resize itself; images of that size already come out as they are."""
     images = images.contiguous(memory_format=torch.channels_last)
     return F.interpolate(images, size=(size, size), mode=interpolation, antialias=True, align_corners=False)
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from transferkit.deploy.export.source import ExportSource
 from transferkit.models.backbones import TIMM, card
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.errors import MachineError, TransferkitError
@@ -23,16 +24,17 @@ def require() -> None:
     """Nothing besides the core packages is needed."""
 
 
-def write(classifier: Classifier, name: str, path: Path) -> str:
+def write(source: ExportSource, path: Path) -> tuple[str, ...]:
     """Write a state dict that the library's own class takes with `strict=True`, and load it into one to see that.
 
     Returns:
-        How to use the file; the library's class takes images that are resized and normalised already.
+        Nothing that a user must know besides.
 
     Raises:
         TransferkitError: If the network is of neither library, or was changed so that its class no longer fits.
         MachineError: If the library's network, with these weights, answers otherwise than the classifier.
     """
+    classifier, name = source.classifier, source.name
     if not isinstance(classifier.head, nn.Linear):
         raise TransferkitError(
             f"The head of this {name} is no linear layer, and {library(name)}'s class has one. Use --to onnx."
@@ -44,9 +46,15 @@ def write(classifier: Classifier, name: str, path: Path) -> str:
     write_tensors(path, tensors, {**facts, "weights": classifier.weights.as_dict()})
     twin.load_state_dict(load_file(path))
     require_equal(classifier, twin.eval(), path)
+    return ()
+
+
+def usage(source: ExportSource, path: Path) -> str:
+    """How to use the file; the library's class takes images that are resized and normalised already."""
+    name, input_spec = source.name, source.classifier.input_spec
     return (
         f"import {library(name)}\nfrom safetensors.torch import load_file\n"
-        f"network = {constructor(name, len(classifier.class_names))}\n"
+        f"network = {constructor(name, len(source.class_names))}\n"
         f"network.load_state_dict(load_file({str(path)!r}))\n"
         f"# images: [0, 1], resized to {input_spec.size} px, antialiased {input_spec.interpolation}, then\n"
         f"# normalised: mean {json.dumps(input_spec.mean)}, std {json.dumps(input_spec.std)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file
 
+from transferkit.deploy.export.source import ExportSource
 from transferkit.models.backbones import card
 from transferkit.models.classifier import Classifier
 from transferkit.runs.run_directory import Run, open_run
@@ -49,26 +50,31 @@ def require() -> None:
     """Nothing besides the core packages is needed."""
 
 
-def write(classifier: Classifier, name: str, path: Path) -> str:
+def write(source: ExportSource, path: Path) -> tuple[str, ...]:
     """Write the state dict of a Mask R-CNN for the run's classes and the background.
 
     Returns:
-        How to use the file.
+        Nothing that a user must know besides.
 
     Raises:
         TransferkitError: If the backbone is no ResNet of torchvision with the ImageNet stem.
         MachineError: If the backbone in it gives other maps than the model.
     """
-    num_classes = 1 + len(classifier.class_names)
-    network = filled(classifier, name, num_classes, {})
-    require_equal(classifier, network)
+    network = filled(source.classifier, source.name, 1 + len(source.class_names), {})
+    require_equal(source.classifier, network)
     write_tensors(path, network.state_dict())
     network.load_state_dict(load_file(path))
-    mean, std = classifier.input_spec.mean, classifier.input_spec.std
+    return ()
+
+
+def usage(source: ExportSource, path: Path) -> str:
+    """How to use the file."""
+    spec = source.classifier.input_spec
     return (
         "from safetensors.torch import load_file\nfrom torchvision.models.detection import MaskRCNN, backbone_utils\n"
-        f"backbone = backbone_utils.resnet_fpn_backbone(backbone_name={name!r}, weights=None)\n"
-        f"network = MaskRCNN(backbone, {num_classes}, image_mean={list(mean)}, image_std={list(std)})\n"
+        f"backbone = backbone_utils.resnet_fpn_backbone(backbone_name={source.name!r}, weights=None)\n"
+        f"network = MaskRCNN(backbone, {1 + len(source.class_names)}, image_mean={list(spec.mean)}, "
+        f"image_std={list(spec.std)})\n"
         f"network.load_state_dict(load_file({str(path)!r}))  # the heads are random: train them on boxes and masks"
     )
 

@@ -1,25 +1,35 @@
-"""The whole classifier as an ONNX graph: uint8 images of any size in, logits out, preparation included."""
+"""The whole classifier as an ONNX graph: uint8 images of any size in, answers out, preparation included."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from transferkit.data.images import Pixels
+from transferkit.deploy.export.answering import (
+    EXAMPLE,
+    OUTPUTS,
+    Answering,
+    cannot_be_written,
+    dynamic_shapes,
+    example_images,
+    require_equal,
+)
+from transferkit.deploy.export.source import ExportSource
 from transferkit.models.classifier import Classifier
-from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_atomically
 
 FILE = "model.onnx"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+NEEDS = ("onnxruntime",)  # where the file runs
 OPSET = 20
-CHECKED = ((2, 3, 40, 48), (3, 3, 96, 64), (1, 3, 300, 200))  # shapes (N, 3, H, W): other batches, other sides
-TOLERANCE = 1e-3  # of the largest logit
 
 
 def require() -> None:
@@ -35,53 +45,55 @@ def require() -> None:
         )
 
 
-def write(classifier: Classifier, name: str, path: Path) -> str:
+def write(source: ExportSource, path: Path) -> tuple[str, ...]:
     """Write the graph, and run it beside the classifier on random images of several sizes.
 
-    The graph takes `images`, uint8 (N, 3, H, W), RGB, and gives `logits` (N, C). Class names, the side that images are
-    resized to, and source and licence of the weights are in its metadata.
+    The graph takes `images`, uint8 (N, 3, H, W), RGB, and gives `answering.OUTPUTS`. Class names, the side that images
+    are resized to, and source and licence of the weights are in its metadata.
 
     Returns:
-        How to use the file.
+        Nothing that a user must know besides.
 
     Raises:
         TransferkitError: If the network has an operation without an equal in ONNX.
         MachineError: If the graph answers otherwise than the classifier.
     """
-    program = traced(classifier, name)
-    program.model.metadata_props.update(metadata(classifier, name))
+    model = Answering(source.classifier, source.rejection).eval()
+    program = traced(model, source.name)
+    program.model.metadata_props.update(metadata(source.classifier, source.name))
     write_atomically(path, lambda temporary: program.save(temporary))
-    require_equal(classifier, path)
+    require_equal(model, answers_of(path), "ONNX graph")
+    return ()
+
+
+def usage(source: ExportSource, path: Path) -> str:  # noqa: ARG001 - one signature for all formats
+    """How to use the file."""
     return (
         f"import onnxruntime\nsession = onnxruntime.InferenceSession({str(path)!r})\n"
-        "logits = session.run(None, {'images': images})[0]  # images: uint8 (N, 3, H, W), RGB, of any size"
+        "logits, probability, unknown_score, unknown_threshold, features = session.run(None, {'images': images})\n"
+        "# images: uint8 (N, 3, H, W), RGB, of any size; unknown where the score is above the threshold"
     )
 
 
-def traced(classifier: Classifier, name: str) -> Any:
+def traced(model: Answering, name: str) -> Any:
     """The ONNX program, with batch, height and width left open.
 
     Raises:
         TransferkitError: If it cannot be traced or translated.
     """
-    images = torch.randint(0, 256, CHECKED[0], dtype=torch.uint8)
-    free = torch.export.Dim.DYNAMIC
     try:
         return torch.onnx.export(
-            classifier,
-            (images,),
+            model,
+            (torch.from_numpy(example_images(EXAMPLE)),),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
             input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: free, 2: free, 3: free},),
+            output_names=list(OUTPUTS),
+            dynamic_shapes=dynamic_shapes(),
         )
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TransferkitError(
-            f"{name} cannot be written as ONNX: {reason} Use --to weights, or transferkit.load(RUN) in Python."
-        ) from error
+        raise cannot_be_written(name, "ONNX", error) from error
 
 
 def metadata(classifier: Classifier, name: str) -> dict[str, str]:
@@ -94,23 +106,13 @@ def metadata(classifier: Classifier, name: str) -> dict[str, str]:
     }
 
 
-def require_equal(classifier: Classifier, path: Path) -> None:
-    """Run the file on random images and refuse it if its logits differ.
-
-    Raises:
-        MachineError: Names the shape and the difference; the file is removed.
-    """
+def answers_of(path: Path, threads: int = 0) -> Callable[[Pixels], Sequence[Any]]:
+    """The file as a function of images (N, 3, H, W), on the CPU, on so many threads; 0 lets the library choose."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for shape in CHECKED:
-        images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        with torch.inference_mode():
-            expected = classifier(torch.from_numpy(images)).numpy()
-        difference = float(np.abs(session.run(None, {"images": images})[0] - expected).max())
-        if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-            path.unlink()
-            raise MachineError(
-                f"The ONNX graph differs from the model by {difference:.2g} on images {shape}, so it was not kept. "
-                "Use --to weights, and please report it."
-            )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors alone
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = list(OUTPUTS)
+    return lambda images: list(session.run(names, {"images": images}))

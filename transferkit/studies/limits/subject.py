@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from transferkit.data import datasets
-from transferkit.data.images import Images, SealedImages, Splits
+from transferkit.data.images import Images
 from transferkit.data.reading import Reading, reading_of
 from transferkit.features.stored_answers import StoredAnswers
 from transferkit.metrics.outputs import Outputs
@@ -17,11 +16,12 @@ from transferkit.models.classifier import Classifier
 from transferkit.models.linear import LinearHead
 from transferkit.ood import rejection
 from transferkit.ood.rejection import Rejection
+from transferkit.runs.own_images import same_images as same_images
+from transferkit.runs.own_images import why_no_val as why_no_val
 from transferkit.runs.run_directory import Run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console
-from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.image_sets import sample
 
 
@@ -131,33 +131,6 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
     learnt_parts = [splits.train, splits.val] if lacks_val else [splits.train]
     learnt = frozenset(digest.tobytes() for part in learnt_parts for digest in part.digests)
     return LimitsSubject(run, classifier, runtime, images, learnt, train, val, test, shipped, tuple(notes), store)
-
-
-def same_images(run: Run, console: Console) -> Splits:
-    """The run's images, loaded again as its recipe says.
-
-    Raises:
-        TransferkitError: If a part has other images, labels or classes than when the run was made.
-    """
-    splits = datasets.load(run.recipe.data, console)
-    expected = vars(run.facts.data.fingerprint)
-    parts: dict[str, Images | SealedImages] = {"train": splits.train, "val": splits.val, "test": splits.test}
-    changed = [name for name, part in parts.items() if part.fingerprint != expected[name]]
-    if changed:
-        raise TransferkitError(
-            f"The {' and '.join(changed)} images are not those that {run.path} was made with: files of "
-            f"{run.recipe.title}'s data were added, removed or changed since. Restore them, or make the run again."
-        )
-    return splits
-
-
-def why_no_val(run: Run, splits: Splits) -> str:
-    """Why the network cannot be judged on val; empty where it can."""
-    if not len(splits.val):
-        return "the run has no val images"
-    method = run.recipe.method
-    learnt = bool(getattr(method, "refit", False)) and not method.keeps_body  # a probe's features stay the same
-    return "the result has learnt from the val images too" if learnt else ""
 
 
 def halves(test: Outputs, seed: int, why: str) -> tuple[Outputs, Outputs, str]:

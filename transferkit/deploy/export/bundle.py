@@ -1,0 +1,132 @@
+"""What lies beside an exported model so that a machine without transferkit can use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from transferkit.deploy.export.source import ExportSource
+from transferkit.report.number_words import percent, percent_interval
+from transferkit.runtime.files import write_json, write_text
+from transferkit.runtime.machine import package_version
+
+LOADING = {  # the lines of predict.py that differ
+    "onnxruntime": """SESSION = onnxruntime.InferenceSession(HERE / "{file}", providers=["CPUExecutionProvider"])
+
+
+def answers(images):
+    \"\"\"Logits, probability, unknown_score, unknown_threshold and features of images (N, 3, H, W).\"\"\"
+    return SESSION.run(None, {{"images": images}})""",
+    "torch": """MODEL = torch.export.load(HERE / "{file}").module()
+
+
+def answers(images):
+    \"\"\"Logits, probability, unknown_score, unknown_threshold and features of images (N, 3, H, W).\"\"\"
+    with torch.inference_mode():
+        return MODEL(torch.from_numpy(images))""",
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """What was written.
+
+    Attributes:
+        format: Its key in `deploy.formats`.
+        file: The model's name in the folder.
+        needs: Packages that run it, besides numpy and Pillow.
+    """
+
+    format: str
+    file: str
+    needs: tuple[str, ...]
+
+
+def write(source: ExportSource, folder: Path, program: Program, notes: tuple[str, ...]) -> None:
+    """classes.json, predict.py, Dockerfile and MODEL_CARD.md."""
+    write_json(folder / "classes.json", facts_of(source, program))
+    write_text(folder / "predict.py", predict_script(program))
+    write_text(folder / "Dockerfile", dockerfile(program))
+    write_text(folder / "MODEL_CARD.md", model_card(source, program, notes))
+
+
+def facts_of(source: ExportSource, program: Program) -> dict[str, Any]:
+    """The names of the classes, and what a program must know of images and answers."""
+    rejection = source.rejection
+    threshold = rejection.threshold() if rejection else None
+    return {
+        "classes": list(source.class_names),
+        "model": program.file,
+        "format": program.format,
+        "backbone": source.name,
+        "side_px": source.storage_px,
+        "fit": source.reading.fit,
+        "black": source.reading.black,
+        "white": source.reading.white,
+        "network_px": source.classifier.input_spec.size,
+        "temperature": rejection.temperature if rejection else None,
+        "unknown_score": rejection.score if rejection else "msp",
+        "unknown_threshold": threshold,
+        "unknown_learnt_from": rejection.learnt_from if rejection and threshold is not None else None,
+    }
+
+
+def predict_script(program: Program) -> str:
+    """A program that answers for files, with the few packages that it names."""
+    import jinja2
+
+    text = resources.files(__package__).joinpath("predict.py.jinja").read_text(encoding="utf-8")
+    (needs,) = program.needs
+    template = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined).from_string(text)
+    return template.render(needs=needs, loading=LOADING[needs].format(file=program.file))
+
+
+def dockerfile(program: Program) -> str:
+    """An image of this folder; packages in the versions with which the file was checked."""
+    packages = " ".join(f"{name}=={_release(name)}" for name in (*program.needs, "numpy", "pillow"))
+    return (
+        "# docker build -t my-model . && docker run --rm -v $PWD:/data my-model /data/picture.jpg\n"
+        "FROM python:3.12-slim\n"
+        f"RUN pip install --no-cache-dir {packages}\n"
+        "WORKDIR /model\n"
+        f"COPY {program.file} classes.json predict.py ./\n"
+        'ENTRYPOINT ["python", "predict.py"]\n'
+    )
+
+
+def _release(name: str) -> str:
+    return package_version(name).partition("+")[0]  # without the build's own suffix, as +cu130
+
+
+def model_card(source: ExportSource, program: Program, notes: tuple[str, ...]) -> str:
+    """In a page: what it is, how good, from what, and where it ends."""
+    test, weights = source.run.evaluation.test, source.classifier.weights
+    n = int(sum(map(sum, test.confusion)))
+    lines = [
+        f"# {source.name} for {len(source.class_names)} classes",
+        "",
+        f"- classes: {', '.join(source.class_names[:20])}{' ...' if len(source.class_names) > 20 else ''}",
+        f"- accuracy on {n:,} test images: {percent(test.accuracy)} (95 % interval {percent_interval(test.interval)}),"
+        " of the run that this file was written from",
+        f"- data: {source.run.facts.data.name}; terms: {source.run.facts.data.terms or 'unknown'}",
+        f"- started from weights: {weights.source}, {weights.tag}; licence: {weights.licence}",
+        f"- `unknown`: {_unknown_words(source)}",
+        f"- file: {program.file}, written by `transferkit export --to {program.format}`",
+        *(f"- {note}" for note in notes),
+        "",
+        "It names one of its classes for every image, or calls it unknown. Images unlike those of its data (of other",
+        "cameras, places, times) may cost accuracy that the number above does not show.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _unknown_words(source: ExportSource) -> str:
+    rejection = source.rejection
+    threshold = rejection.threshold() if rejection else None
+    if rejection is None or threshold is None:
+        return "never said, as the run holds no threshold"
+    images = f"95 % of {rejection.n:,} {rejection.learnt_from} images"
+    return f"above {threshold:.4g} of {rejection.score}, below which {images} stay"

@@ -1,0 +1,163 @@
+"""The ONNX graph in whole numbers of 8 bits: calibrated on training images, its loss measured on val.
+
+Static quantisation, a scale per output channel of each weight (Jacob et al., CVPR 2018, arXiv:1712.05877; Nagel et al.
+2021, arXiv:2106.08295). Only the body is quantised: preparing images, the head, and the distance to training images
+stay in fp32.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transferkit.data.images import Images, Pixels
+from transferkit.deploy.export import onnx_graph
+from transferkit.deploy.export.accuracy_loss import AccuracyLoss, in_words, measure_loss
+from transferkit.deploy.export.answering import reason_of
+from transferkit.deploy.export.source import ExportSource
+from transferkit.deploy.export.turns import images_per_second
+from transferkit.runs.own_images import same_images, why_no_val
+from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.files import write_atomically
+
+FILE = onnx_graph.FILE
+NEEDS = onnx_graph.NEEDS
+QUANTISED = ("Conv", "MatMul", "Gemm", "Add", "Relu", "Clip", "MaxPool", "GlobalAveragePool", "AveragePool", "Concat")
+CALIBRATION = 200  # training images; the ranges of activations no longer move with more
+BATCH = 25  # of them at a time
+VAL = 5_000  # images on which the loss is measured, at most
+MOST_LOST = 0.01  # end of the interval of the loss, in accuracy, above which the file is refused
+TIMED = 32  # images of a batch by which the two graphs are timed
+
+require, usage = onnx_graph.require, onnx_graph.usage
+
+
+def write(source: ExportSource, path: Path) -> tuple[str, ...]:
+    """Write the graph with fp32 weights, quantise it, and measure what that costs.
+
+    Returns:
+        What it costs in accuracy, and how fast it is here.
+
+    Raises:
+        TransferkitError: If it may cost more than a point, or there are no val images to measure that on, and
+            `source.allow_loss` does not say that this is wanted; or if the run's images changed.
+        MachineError: If the network cannot be quantised.
+    """
+    splits = same_images(source.run, source.console)
+    with tempfile.TemporaryDirectory(prefix="transferkit-int8-") as workshop:
+        exact = Path(workshop) / "exact.onnx"
+        onnx_graph.write(source, exact)
+        source.console.line(f"Calibrating on {min(CALIBRATION, len(splits.train))} training images ...")
+        write_atomically(path, lambda temporary: quantise(exact, temporary, splits.train.spread(CALIBRATION)))
+        graphs = onnx_graph.answers_of(exact), onnx_graph.answers_of(path)
+        loss = loss_on_val(splits.val, *graphs)
+        require_small(loss, allowed=source.allow_loss)
+        learnt = why_no_val(source.run, splits) if loss else ""
+        return in_words(loss, learnt), speed_words(*graphs, splits.train.spread(TIMED).pixels)
+
+
+def loss_on_val(val: Images, exact: Callable[..., Any], small: Callable[..., Any]) -> AccuracyLoss | None:
+    """What 8 bits cost on val; None without val images."""
+    images = val.spread(VAL)
+    return measure_loss(images, exact, small) if len(images) else None
+
+
+def require_small(loss: AccuracyLoss | None, *, allowed: bool) -> None:
+    """Refuse what may cost more than a point of accuracy.
+
+    Raises:
+        TransferkitError: Says how much, and how to keep it all the same.
+    """
+    if allowed or (loss is not None and loss.interval.high <= MOST_LOST):
+        return
+    if loss is None:
+        raise TransferkitError(
+            "The run has no val images, so that nobody knows what 8 bits cost; nothing was written. Keep them all the "
+            "same with --allow-loss, or use --to onnx."
+        )
+    raise TransferkitError(
+        f"{in_words(loss, '')} More than {100 * MOST_LOST:.0f} point is possible, so nothing was written. Keep it all "
+        "the same with --allow-loss, or use --to onnx."
+    )
+
+
+def speed_words(exact: Callable[..., Any], small: Callable[..., Any], images: Pixels) -> str:
+    """How much faster the quantised graph is on this machine, in turns with the other."""
+    rates = images_per_second({"exact": exact, "small": small}, images)
+    gain = rates["small"] / rates["exact"]
+    if gain < 1.05:
+        return (
+            f"on this machine 8 bits are no faster than fp32 ({gain:.2f} times as fast, batches of {len(images)}): it "
+            "has no fast units for them. Use --to onnx here."
+        )
+    return f"on this machine {gain:.1f} times as fast as --to onnx (batches of {len(images)}, in turns)"
+
+
+# ------------------------------------------------------------------------------------------------------ quantising
+
+
+def quantise(exact: Path, path: Path, images: Images) -> None:
+    """Write the graph of `exact` with its body in 8 bits, ranges as these images have them.
+
+    Raises:
+        MachineError: If the library cannot.
+    """
+    from onnxruntime import quantization
+
+    kinds = quantization.QuantType
+    prepared = exact.with_name("prepared.onnx")
+    logging.disable(logging.WARNING)  # the library advises what is done here already
+    try:
+        quantization.shape_inference.quant_pre_process(str(exact), str(prepared), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(prepared),
+            str(path),
+            _Calibration(images),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=kinds.QUInt8,
+            weight_type=kinds.QInt8,
+            op_types_to_quantize=list(QUANTISED),
+            nodes_to_quantize=body_nodes(prepared),
+            extra_options={"CalibMovingAverage": True},
+        )
+    except Exception as error:
+        raise MachineError(f"The graph cannot be quantised: {reason_of(error)} Use --to onnx.") from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+class _Calibration:
+    """What onnxruntime reads images by; it asks until there is nothing."""
+
+    def __init__(self, images: Images) -> None:
+        self._chunks: Iterator[Pixels] = images.chunks(BATCH)
+
+    def get_next(self) -> dict[str, Pixels] | None:
+        chunk = next(self._chunks, None)
+        return None if chunk is None else {"images": np.ascontiguousarray(chunk)}
+
+
+def body_nodes(path: Path) -> list[str]:
+    """The nodes between prepared images and features: what the first convolution or product needs is preparation."""
+    import onnx
+
+    nodes = list(onnx.load(path, load_external_data=False).graph.node)
+    to_features = _needed(nodes, ["features"])
+    first = next(node for node in nodes if node.op_type in ("Conv", "MatMul", "Gemm") and node.name in to_features)
+    return sorted(to_features - _needed(nodes, list(first.input)))
+
+
+def _needed(nodes: Sequence[Any], tensors: Sequence[str]) -> set[str]:
+    """Names of the nodes that these tensors are computed by; nodes stand in the order of computation."""
+    wanted, names = set(tensors), set()
+    for node in reversed(nodes):
+        if wanted & set(node.output):
+            wanted |= set(node.input)
+            names.add(node.name)
+    return names

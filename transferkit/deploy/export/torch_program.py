@@ -1,0 +1,90 @@
+"""The whole classifier as a program of torch.export: torch loads and runs it, without the code that made it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit.data.images import Pixels
+from transferkit.deploy.export.answering import (
+    EXAMPLE,
+    Answering,
+    cannot_be_written,
+    dynamic_shapes,
+    example_images,
+    require_equal,
+)
+from transferkit.deploy.export.source import ExportSource
+from transferkit.runtime.files import write_atomically
+
+FILE = "model.pt2"
+NEEDS = ("torch",)  # where the file runs
+
+
+def require() -> None:
+    """Nothing besides the core packages is needed."""
+
+
+def write(source: ExportSource, path: Path) -> tuple[str, ...]:
+    """Write the program, load it again, and run it beside the classifier on random images of several sizes.
+
+    It takes uint8 images (N, 3, H, W), RGB, and gives `answering.OUTPUTS`. Class names are in its extra files.
+
+    Returns:
+        Nothing that a user must know besides.
+
+    Raises:
+        TransferkitError: If the network cannot be traced.
+        MachineError: If the program answers otherwise than the classifier.
+    """
+    model = Answering(source.classifier, source.rejection).eval()
+    program = traced(model, source.name)
+    extra = {"class_names.json": json.dumps(source.class_names, ensure_ascii=False)}
+    write_atomically(path, lambda temporary: _save(program, temporary, extra))
+    require_equal(model, answers_of(path), "torch program")
+    return ()
+
+
+def usage(source: ExportSource, path: Path) -> str:  # noqa: ARG001 - one signature for all formats
+    """How to use the file."""
+    return (
+        f"import torch\nmodel = torch.export.load({str(path)!r}).module()\n"
+        "logits, probability, unknown_score, unknown_threshold, features = model(images)\n"
+        "# images: uint8 (N, 3, H, W), RGB, of any size; unknown where the score is above the threshold"
+    )
+
+
+def traced(model: Answering, name: str) -> Any:
+    """The program, with batch, height and width left open.
+
+    Raises:
+        TransferkitError: If it cannot be traced.
+    """
+    images = torch.from_numpy(example_images(EXAMPLE))
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(model, (images,), dynamic_shapes=dynamic_shapes(), strict=False)
+    except Exception as error:
+        raise cannot_be_written(name, "a torch program", error) from error
+
+
+def answers_of(path: Path) -> Callable[[Pixels], Sequence[Any]]:
+    """The file as a function of images (N, 3, H, W)."""
+    model = torch.export.load(path).module()
+
+    @torch.inference_mode()
+    def answer(images: Pixels) -> Sequence[Any]:
+        return [output.numpy() for output in model(torch.from_numpy(images))]
+
+    return answer
+
+
+def _save(program: Any, path: Path, extra: dict[str, str]) -> None:
+    with path.open("wb") as file:  # a path without the suffix .pt2 is refused
+        torch.export.save(program, file, extra_files=extra)
