@@ -82,7 +82,8 @@ class FarFromNeighbours(nn.Module):
         bank, rows = self.get_buffer("bank"), knn.unit_length(features)
         nearness = rows @ bank.T - bank.square().sum(dim=1) / 2
         nearest = nearness.topk(self.k, dim=1).indices[:, -1]
-        return torch.linalg.vector_norm(rows - bank[nearest], dim=1)
+        distance: Tensor = torch.linalg.vector_norm(rows - bank[nearest], dim=1)
+        return distance
 
 
 def dynamic_shapes() -> tuple[dict[int, Any]]:
