@@ -28,7 +28,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
-from transferkit.studies.compare.options import Arms, study_of
+from transferkit.studies.compare.options import Arms, StudySettings, study_of
 from transferkit.training import defaults
 
 
@@ -220,7 +220,7 @@ def test_an_estimate_is_of_the_network_that_the_run_will_train(tmp_path: Path) -
 
 def test_a_study_estimates_each_arm_and_how_often_it_is_run() -> None:
     arms = Arms(["resnet-mini"], ["scratch", "probe"], ["none"])
-    study = study_of("compare", arms, "digits", {"limit_per_class": 4}, {"seeds": 2, "budget": "1epochs"})
+    study = study_of("compare", arms, "digits", {"limit_per_class": 4}, StudySettings(2, "1epochs"))
 
     told = of_study(study)
 
@@ -256,7 +256,7 @@ def test_a_dry_run_of_a_study_sees_its_data_once_and_what_it_would_download(
 ) -> None:
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    study = study_of("compare", Arms(["resnet18"], ["scratch", "finetune"], ()), "cifar10", {}, {"seeds": 3})
+    study = study_of("compare", Arms(["resnet18"], ["scratch", "finetune"], ()), "cifar10", {}, StudySettings(3))
 
     told = inputs_in_words(recipe for _, _, recipe in study.recipes())
 

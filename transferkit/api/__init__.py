@@ -300,11 +300,11 @@ def compare(
     Raises:
         TransferkitError: For wrong options, backbones or data, before any work.
     """
-    from transferkit.studies.compare.options import Arms, study_of
+    from transferkit.studies.compare.options import Arms, StudySettings, study_of
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     arms = Arms(backbones, methods, shared, scratch_budget)
-    study = study_of("compare", arms, data, options, {"seeds": seeds, "budget": budget})
+    study = study_of("compare", arms, data, options, StudySettings(seeds, budget))
     return _run_study(study, out, overwrite, Console(quiet=quiet), "transferkit.compare(...)")
 
 
@@ -346,12 +346,12 @@ def curve(
     Raises:
         TransferkitError: For wrong options, backbones or data, before any work.
     """
-    from transferkit.studies.compare.options import Arms, label_counts, study_of
+    from transferkit.studies.compare.options import Arms, StudySettings, label_counts, study_of
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     arms = Arms([backbone], methods, shared, scratch_budget)
     counts = label_counts(",".join(map(str, labels)))
-    study = study_of("curve", arms, data, options, {"seeds": seeds, "budget": budget, "labels": counts})
+    study = study_of("curve", arms, data, options, StudySettings(seeds, budget, counts))
     return _run_study(study, out, overwrite, Console(quiet=quiet), "transferkit.curve(...)")
 
 

@@ -14,7 +14,7 @@ from transferkit.cli.terminal import command_line, print_dry_run, print_json, wo
 from transferkit.recipe import FolderData, Study
 from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
 from transferkit.runtime.errors import TransferkitError
-from transferkit.studies.compare.options import DEFAULT_STEPS, Arms, label_counts, listed, study_of
+from transferkit.studies.compare.options import DEFAULT_STEPS, Arms, StudySettings, label_counts, listed, study_of
 
 WHEN_STOPPED = "Stopped. Finished runs and the last saved epoch are kept; the same command goes on from there."
 Methods = Annotated[
@@ -71,11 +71,6 @@ class StudyOptions:
         return {name: getattr(self, name) for name in ("stem", "size", "device", "precision", "threads")}
 
     @property
-    def keys(self) -> dict[str, Any]:
-        """Keys of the study itself."""
-        return {"reference": self.reference, "over": self.over}
-
-    @property
     def changes(self) -> Sequence[str]:
         """`key.path=value` of the study."""
         return self.set_ or ()
@@ -111,13 +106,13 @@ def compare(
     """Compare methods and backbones on the same images and budget, with seeds and paired tests; or finished runs."""
     shared = {**given.shared, **options}
     if any(is_run(arm) for arm in arms):
-        own: dict[str, Any] = {"--methods": methods, "--seeds": seeds, "--budget": budget}
-        own |= {"--scratch-budget": given.scratch_budget, "--weights": given.weights, "--set": given.set_}
-        require_runs_alone(arms, {**own, **{f"--{key}": value for key, value in shared.items()}})
+        own = (("methods", methods), ("seeds", seeds), ("budget", budget), ("scratch-budget", given.scratch_budget))
+        every = (*own, ("weights", given.weights), ("set", given.set_), *shared.items())
+        require_runs_alone(arms, [f"--{name}" for name, value in every if value is not None])
         _compare_runs(arms, given)
         return
-    settings = {"seeds": seeds, "budget": budget or "converged"}
-    given.run(study_of("compare", given.arms(arms, methods), given.data, shared, given.keys | settings, given.changes))
+    settings = StudySettings(seeds, budget or "converged", None, given.reference, given.over)
+    given.run(study_of("compare", given.arms(arms, methods), given.data, shared, settings, given.changes))
 
 
 @with_options(FolderData)
@@ -138,9 +133,9 @@ def curve(
         raise TransferkitError(
             "--labels says how many labels are used, and each seed draws its own. Use --labels alone."
         )
-    settings = {"seeds": seeds, "budget": budget, "labels": label_counts(labels)}
+    settings = StudySettings(seeds, budget, label_counts(labels), given.reference, given.over)
     shared, arms = {**given.shared, **options}, given.arms([backbone], methods)
-    given.run(study_of("curve", arms, given.data, shared, given.keys | settings, given.changes))
+    given.run(study_of("curve", arms, given.data, shared, settings, given.changes))
 
 
 def is_run(argument: str) -> bool:
@@ -149,7 +144,7 @@ def is_run(argument: str) -> bool:
     return path.is_dir() or (len(path.parts) > 1 and path.parts[0] != "timm")
 
 
-def require_runs_alone(arms: list[str], given: dict[str, Any]) -> None:
+def require_runs_alone(arms: list[str], options: Sequence[str]) -> None:
     """Refuse backbones beside runs, and options that would have no effect on finished ones.
 
     Raises:
@@ -160,8 +155,8 @@ def require_runs_alone(arms: list[str], given: dict[str, Any]) -> None:
         raise TransferkitError(
             f"{others[0]} is no folder, and {folders[0]} is one. Give folders of runs alone, or backbones alone."
         )
-    if useless := [option for option, value in given.items() if value is not None]:
-        raise TransferkitError(f"{useless[0].replace('_', '-')} has no effect on finished runs. Leave it out.")
+    if options:
+        raise TransferkitError(f"{options[0].replace('_', '-')} has no effect on finished runs. Leave it out.")
 
 
 def _compare_runs(runs: list[str], given: StudyOptions) -> None:

@@ -75,12 +75,12 @@ def predict(
         if words := no_threshold(model):
             console.line(words)
         task = task_of(model, images, PredictSettings(acceptance, top, part, batch_size or "auto"), console)
-        documents: list[dict[str, Any]] = []
-        counts = answer_all(task, targets, voice(console, out, documents if json else None))
+        answers: list[Answer] = []
+        counts = answer_all(task, targets, voice(console, out, answers if json else None))
     for path in filter(None, (sort_into, html, out)):
         console.line(f"{counts.in_words()}: {path}")
     if json:
-        print_json(counts if out else documents)
+        print_json(counts if out else list(map(document, answers)))
     require_readable(counts, skip_bad, console)
 
 
@@ -106,15 +106,15 @@ def require_readable(counts: Tally, skip_bad: bool, console: Console) -> None:
         console.line(f"{counts.unreadable:,} of {counts.images:,} images could not be read.")
 
 
-def voice(console: Console, out: Path | None, documents: list[dict[str, Any]] | None) -> Voice:
-    """Who hears the answers: nobody where they go to a file, else the list of documents or standard output."""
+def voice(console: Console, out: Path | None, answers: list[Answer] | None) -> Voice:
+    """Who hears the answers: nobody where they go to a file, else the list or standard output."""
     from transferkit.deploy.batch_prediction import Voice
     from transferkit.runtime.console import SILENT
 
     if out:
         return Voice(console, console, lambda _: None)
-    if documents is not None:
-        return Voice(console, console, lambda answers: documents.extend(map(document, answers)))
+    if answers is not None:
+        return Voice(console, console, answers.extend)
     table = AnswerTable(is_aligned=sys.stdout.isatty())
     return Voice(console, SILENT if table.is_aligned else console, table.show)
 

@@ -33,7 +33,7 @@ def replay(
 
         made = made_again(run, device)
     if json:
-        print_json(made.as_dict())
+        print_json(made)
         return
     for line in in_words(made):
         console.line(line)

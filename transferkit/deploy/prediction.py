@@ -133,27 +133,38 @@ def predictions(outputs: Outputs, limits: Rejection | None, acceptance: float) -
             score=float(score),
             score_name=judge.score,
             judged_by=judge.learnt_from,
-            **verdict,
+            unknown=verdict.unknown,
+            percentile=verdict.percentile,
+            candidates=verdict.candidates,
         )
         for best, row, score, verdict in zip(outputs.predictions, shares, scores, verdicts, strict=True)
     ]
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a run's limits say about one image; see `Prediction`."""
+
+    unknown: bool | None
+    percentile: int | None
+    candidates: tuple[str, ...] | None
+
+
 def _verdicts(
     outputs: Outputs, scores: npt.NDArray[np.float64], limits: Rejection | None, acceptance: float
-) -> list[dict[str, Any]]:
+) -> list[Verdict]:
     """What a run's limits say about each image; nothing where the run holds none."""
     threshold = limits.threshold(acceptance) if limits else None
     if limits is None or threshold is None:
-        return [{"unknown": None, "percentile": None, "candidates": None}] * len(outputs)
+        return [Verdict(None, None, None)] * len(outputs)
     members = limits.candidates(outputs)
     by_rank = np.argsort(-outputs.logits, axis=1, kind="stable")
     return [
-        {
-            "unknown": bool(score > threshold),
-            "percentile": int(percentile),
-            "candidates": tuple(outputs.class_names[index] for index in order if member[index]),
-        }
+        Verdict(
+            bool(score > threshold),
+            int(percentile),
+            tuple(outputs.class_names[index] for index in order if member[index]),
+        )
         for score, percentile, order, member in zip(scores, limits.percentile(scores), by_rank, members, strict=True)
     ]
 

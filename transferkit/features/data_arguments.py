@@ -133,15 +133,11 @@ def _as_image(image: Any) -> Any:
 def _store_table(table: Any) -> str:
     """A table of pandas or polars with a path and a label for each image, and perhaps split and group."""
     columns = [str(name) for name in table.columns]
-    chosen = {
-        "path": next((name for name in PATH_NAMES if name in columns), ""),
-        "label": next((name for name in LABEL_NAMES if name in columns), ""),
-    }
-    chosen |= {name: name for name in ("split", "group") if name in columns}
-    if not chosen["path"] or not chosen["label"]:
+    path, label = (next((name for name in names if name in columns), "") for names in (PATH_NAMES, LABEL_NAMES))
+    if not path or not label:
         raise TransferkitError(f"data is a table with the columns {quoted(', '.join(columns))}. {EXPECTED}.")
-    values = {name: [str(value) for value in table[column]] for name, column in chosen.items()}
-    values["path"] = [_absolute(path) for path in values["path"]]
+    values = {"path": [_absolute(str(value)) for value in table[path]], "label": [str(name) for name in table[label]]}
+    values |= {name: [str(value) for value in table[name]] for name in ("split", "group") if name in columns}
     return _store_rows([dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)])
 
 

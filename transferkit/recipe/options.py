@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from transferkit.recipe.backbone import BackboneSettings, expanded_backbone
@@ -72,7 +73,10 @@ def ranking_from_options(
     Raises:
         TransferkitError: For all mistakes at once.
     """
-    values: dict[str, Any] = {"data": expanded_data(data), "backbones": weighted(backbones, weights)}
+    values: dict[str, Any] = {
+        "data": expanded_data(data),
+        "backbones": [backbone.keys for backbone in weighted(backbones, weights)],
+    }
     for key, value in options.items():
         if value is not None:
             in_data = key not in RankingRecipe.model_fields and any(
@@ -109,8 +113,21 @@ def tuning_from_options(
     return parse_tuning({"base": base, "space": space, **asked}, "transferkit tune")
 
 
-def weighted(backbones: Sequence[str], weights: Sequence[str]) -> list[dict[str, str]]:
-    """The keys of each backbone `NAME` or `NAME=WEIGHTS`, its own weights before those given to all.
+@dataclass(frozen=True)
+class BackboneChoice:
+    """A backbone as a command names it; weights None where the default is meant."""
+
+    name: str
+    weights: str | None = None
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The keys of a recipe's backbone."""
+        return {"name": self.name} | ({"weights": self.weights} if self.weights else {})
+
+
+def weighted(backbones: Sequence[str], weights: Sequence[str]) -> list[BackboneChoice]:
+    """Each backbone `NAME` or `NAME=WEIGHTS`, its own weights before those given to all.
 
     Raises:
         TransferkitError: If these are no names, or two kinds of weights are given to all.
@@ -119,8 +136,8 @@ def weighted(backbones: Sequence[str], weights: Sequence[str]) -> list[dict[str,
         raise TransferkitError(
             f"backbones is {quoted(backbones)}. Expected a list of names, as in ['resnet18', 'resnet34=none']."
         )
-    entries = [expanded_backbone(entry) for entry in backbones]
-    names = {entry["name"] for entry in entries}
+    entries = [BackboneChoice(**expanded_backbone(entry)) for entry in backbones]
+    names = {entry.name for entry in entries}
     own = dict(given.split("=", 1) for given in weights if given.partition("=")[0] in names)
     shared = [given for given in weights if given.partition("=")[0] not in names]
     if len(shared) > 1:
@@ -128,5 +145,5 @@ def weighted(backbones: Sequence[str], weights: Sequence[str]) -> list[dict[str,
             f"--weights {shared[1]}: the backbones without weights of their own can have one kind only, and "
             f"{shared[0]} was given too. Write NAME=WEIGHTS for one backbone."
         )
-    default = {"weights": shared[0]} if shared else {}
-    return [default | ({"weights": own[e["name"]]} if e["name"] in own else {}) | e for e in entries]
+    default = shared[0] if shared else None
+    return [BackboneChoice(entry.name, entry.weights or own.get(entry.name, default)) for entry in entries]

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from transferkit.features.explanations.explain import Explanations
 from transferkit.report.content import Content
 from transferkit.report.inline_images import data_uri, spotlit
 
 
-def explained(content: Content) -> dict[int, dict[str, Any]]:
+@dataclass(frozen=True)
+class NearImage:
+    """A training image beside a listed one: picture as a data URI, class, id, and cosine in words."""
+
+    picture: str
+    name: str
+    id: str
+    cosine: str
+
+
+@dataclass(frozen=True)
+class ExplainedImage:
+    """The picture lit by its map, empty where there is none, and the nearest training images."""
+
+    spotlit: str
+    neighbours: list[NearImage]
+
+
+def explained(content: Content) -> dict[int, ExplainedImage]:
     """Neighbours and the picture lit by its map, by the image's position in the test outputs; {} without any."""
     explanations = content.explanations
     if explanations is None or not content.scores:
         return {}
     table = [data_uri(picture) for picture in explanations.pictures]
     return {
-        index: {
-            "spotlit": _spotlit(content, explanations, row),
-            "neighbours": _neighbours(content, explanations, row, table),
-        }
+        index: ExplainedImage(
+            _spotlit(content, explanations, row),
+            _neighbours(content, explanations, row, table),
+        )
         for row, index in enumerate(explanations.indices.tolist())
     }
 
@@ -31,14 +49,11 @@ def _spotlit(content: Content, explanations: Explanations, row: int) -> str:
     return data_uri(spotlit(picture, explanations.maps[row], explanations.crop))
 
 
-def _neighbours(content: Content, explanations: Explanations, row: int, table: list[str]) -> list[dict[str, str]]:
+def _neighbours(content: Content, explanations: Explanations, row: int, table: list[str]) -> list[NearImage]:
     return [
-        {
-            "picture": table[near],
-            "name": content.class_names[int(explanations.labels[near])],
-            "id": explanations.ids[near],
-            "cosine": f"{cosine:.2f}",
-        }
+        NearImage(
+            table[near], content.class_names[int(explanations.labels[near])], explanations.ids[near], f"{cosine:.2f}"
+        )
         for near, cosine in zip(
             explanations.neighbours[row].tolist(), explanations.similarities[row].tolist(), strict=True
         )

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def page(content: Content) -> str:
             "names": content.class_names,
             "confusion": content.confusion.tolist(),
             "order": svg_confusion_matrix.similarity_order(content.confusion),
-            "images": images,
+            "images": vars(images),
         },
     )
 
@@ -214,22 +215,41 @@ def confidence_section(content: Content) -> dict[str, Any]:
     }
 
 
-def layer_section(content: Content) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class LayerSection:
     """What the page shows of the probed layers."""
+
+    drawing: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    sentences: Sequence[str]
+    caveats: Sequence[str]
+
+
+def layer_section(content: Content) -> LayerSection | None:
+    """What the page shows of the probed layers; None where there are none."""
     if not layers.rows_of(content):
         return None
     header, cells = layers.markdown_rows(content)
-    words = {"sentences": layers.sentences(content), "caveats": layers.caveats(content)}
-    return {"drawing": layers.drawing(content), "header": header, "rows": cells, **words}
+    return LayerSection(layers.drawing(content), header, cells, layers.sentences(content), layers.caveats(content))
 
 
-def opened(content: Content) -> dict[str, Any]:
+@dataclass(frozen=True)
+class OpenedTile:
     """The tile about the openings of the test set."""
+
+    count: str
+    words: str
+    is_warning: bool
+
+
+def opened(content: Content) -> OpenedTile:
+    """How often the test set was opened."""
     count = content.facts.test_openings if content.facts else None
     if count is None:
-        return {"count": "–", "words": "not recorded", "is_warning": True}
+        return OpenedTile("–", "not recorded", True)
     times = {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
-    return {"count": times, "words": "as it should be" if count == 1 else "see the notes", "is_warning": count != 1}
+    return OpenedTile(times, "as it should be" if count == 1 else "see the notes", count != 1)
 
 
 def listed(content: Content, pictures: Mapping[int, str]) -> list[int]:
@@ -241,19 +261,38 @@ def listed(content: Content, pictures: Mapping[int, str]) -> list[int]:
     return [index for index in chosen if index < len(test)]
 
 
-def listed_images(content: Content, rows: Sequence[int], pictures: Mapping[int, str]) -> dict[str, list[Any]]:
+@dataclass(frozen=True)
+class ImageColumns:
+    """Listed images as the page's script reads them, column by column.
+
+    Attributes:
+        true: Positions of their classes.
+        predicted: Positions of the answers.
+        confidence: In [0, 1].
+        id: Paths or indices.
+        picture: Data URIs; 0 where none was kept.
+    """
+
+    true: list[int]
+    predicted: list[int]
+    confidence: list[float]
+    id: list[str]
+    picture: list[str | int]
+
+
+def listed_images(content: Content, rows: Sequence[int], pictures: Mapping[int, str]) -> ImageColumns:
     """These images as columns."""
-    columns: dict[str, list[Any]] = {"true": [], "predicted": [], "confidence": [], "id": [], "picture": []}
+    columns = ImageColumns([], [], [], [], [])
     test = content.test
     if test is None:
         return columns
     predictions, confidences = test.predictions.tolist(), test.confidences.tolist()
     for index in rows:
-        columns["true"].append(int(test.require_labels()[index]))
-        columns["predicted"].append(predictions[index])
-        columns["confidence"].append(round(confidences[index], 4))
-        columns["id"].append(test.ids[index])
-        columns["picture"].append(pictures.get(index, 0))
+        columns.true.append(int(test.require_labels()[index]))
+        columns.predicted.append(predictions[index])
+        columns.confidence.append(round(confidences[index], 4))
+        columns.id.append(test.ids[index])
+        columns.picture.append(pictures.get(index, 0))
     return columns
 
 

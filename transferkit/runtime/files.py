@@ -16,6 +16,7 @@ from transferkit.runtime.json_files import read_json as read_json
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from torch import Tensor
 
 CHECKPOINT, REFIT_CHECKPOINT = "checkpoint.safetensors", "checkpoint-refit.safetensors"  # of unfinished trainings
 
@@ -103,7 +104,7 @@ def read_arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]
     return _read(path, "numpy")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
     """torch tensors in a .safetensors file, atomically; `metadata` values are stored as JSON."""
     from safetensors.torch import save_file
 
@@ -112,7 +113,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str,
     write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata=texts))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """torch tensors and metadata of a .safetensors file.
 
     Raises:
@@ -121,7 +122,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return _read(path, "pt")
 
 
-def _read(path: Path, framework: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read(path: Path, framework: str) -> tuple[Any, dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:

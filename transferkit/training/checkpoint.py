@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,14 @@ from transferkit.runtime.files import read_tensors, write_tensors
 from transferkit.runtime.records import as_json, from_json
 
 SECONDS_BETWEEN_SAVES = 10.0  # short epochs are not saved one by one: what is written would be most of their time
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a checkpoint holds beside tensors: steps taken, and every finished epoch."""
+
+    step: int
+    history: tuple[Epoch, ...]
 
 
 @dataclass
@@ -82,28 +91,28 @@ def save(training: Training, path: Path | None) -> None:
         tensors["start.right"] = training.right_at_start
     for index, state in training.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
-    facts = {"step": training.step, "history": as_json(training.history.epochs)}
-    write_tensors(path, tensors, facts)
+    write_tensors(path, tensors, as_json(CheckpointFacts(training.step, training.history.epochs)))
 
 
 def resume(training: Training, path: Path | None) -> None:
     """Go on from the checkpoint, if there is one."""
     if path is None or not path.exists():
         return
-    tensors, facts = read_tensors(path)
-    training.step = facts["step"]
-    training.history = History(from_json(facts["history"], tuple[Epoch, ...], str(path)))
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}, "optimizer": {}, "start": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = value
-    training.right_at_start = parts["start"].get("right")
-    training.classifier.load_state_dict(parts["model"])
-    for name, value in parts["average"].items():
+    tensors, header = read_tensors(path)
+    facts = from_json(header, CheckpointFacts, str(path))
+    training.step, training.history = facts.step, History(facts.history)
+    training.right_at_start = tensors.get("start.right")
+    training.classifier.load_state_dict(_part(tensors, "model."))
+    for name, value in _part(tensors, "average.").items():
         assert training.average is not None
         training.average[name].copy_(value)
-    training.best = parts["best"] or None
-    _restore_optimizer(training.optimizer, parts["optimizer"])
+    training.best = _part(tensors, "best.") or None
+    _restore_optimizer(training.optimizer, _part(tensors, "optimizer."))
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose name begins so, without the beginning."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def trained_parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:

@@ -24,7 +24,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.studies.compare import study
-from transferkit.studies.compare.options import Arms, label_counts, study_of
+from transferkit.studies.compare.options import Arms, StudySettings, label_counts, study_of
 from transferkit.studies.compare.report import comparison_verdict
 from transferkit.studies.compare.results import Comparison, LabelCurve, read_comparison
 from transferkit.studies.compare.study import budget_in_words, compare_runs, run_study
@@ -38,7 +38,7 @@ def wanted(command: str = "compare", **settings: Any) -> Study:
         ["resnet20=none"], ["scratch", "probe", "finetune"], scratch_budget=settings.pop("scratch_budget", None)
     )
     options = {"limit_per_class": 20} if command == "compare" else {}
-    return study_of(command, arms, "digits", options, {"seeds": 2, "budget": "30steps", **settings})
+    return study_of(command, arms, "digits", options, StudySettings(**{"seeds": 2, "budget": "30steps", **settings}))
 
 
 class Engine:
@@ -82,7 +82,10 @@ def test_arms_are_methods_and_scratch_gets_no_weights() -> None:
 
 
 def test_arms_of_several_backbones_carry_their_names() -> None:
-    arms = Arms(["resnet18", "timm/resnet18.a1_in1k"], ["scratch", "probe"]).as_keys()
+    arms = {
+        name: vars(arm)
+        for name, arm in Arms(["resnet18", "timm/resnet18.a1_in1k"], ["scratch", "probe"]).by_name().items()
+    }
 
     assert list(arms) == [
         "resnet18-scratch",
@@ -93,7 +96,9 @@ def test_arms_of_several_backbones_carry_their_names() -> None:
 
 
 def test_one_backbone_with_two_weights_is_trained_from_scratch_once() -> None:
-    arms = Arms(["resnet18", "resnet18=none"], ["scratch", "probe"]).as_keys()
+    arms = {
+        name: vars(arm) for name, arm in Arms(["resnet18", "resnet18=none"], ["scratch", "probe"]).by_name().items()
+    }
 
     assert list(arms) == ["resnet18-scratch", "resnet18-probe", "resnet18-probe-none"]
 
@@ -358,7 +363,7 @@ def test_three_methods_with_three_seeds_cost_one_feature_pass_for_each_statistic
     options = {"weights": "none", "limit_per_class": 20, "epochs": 1}
     letters = real_run(from_options("scratch", "resnet20", "digits", options, ()), tmp_path / "w", console=SILENT)
     arms = Arms([f"resnet20={letters.path}"], ["scratch", "probe", "finetune"])
-    nine = study_of("compare", arms, "digits", {"limit_per_class": 20}, {"seeds": 3, "budget": "2steps"})
+    nine = study_of("compare", arms, "digits", {"limit_per_class": 20}, StudySettings(3, "2steps"))
     said = io.StringIO()
 
     run_study(nine, tmp_path / "study", console=Console(stream=said))
@@ -435,7 +440,7 @@ def test_a_curve_compares_the_arms_at_each_number_of_labels(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("engine")
 def test_a_curve_of_one_method_needs_no_other(tmp_path: Path) -> None:
-    one = study_of("curve", Arms(["resnet20=none"], ["probe"]), "digits", {}, {"seeds": 2, "labels": [5, 10]})
+    one = study_of("curve", Arms(["resnet20=none"], ["probe"]), "digits", {}, StudySettings(2, labels=[5, 10]))
 
     found = run_study(one, tmp_path / "study", console=SILENT)
 

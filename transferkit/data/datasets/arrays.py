@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from transferkit.data.datasets.layout import class_name, in_natural_order
 from transferkit.data.datasets.outline import Outline
@@ -63,7 +64,7 @@ def seen_in_words(settings: ArraysData) -> list[str]:
     return [f"Data: {known.classes} classes, {known.labelled + known.tested:,} images of {known.px} px in one file."]
 
 
-def _arrays(path: Path) -> Mapping[str, Any]:
+def _arrays(path: Path) -> Mapping[str, npt.NDArray[Any]]:
     """The arrays by name; nothing in the file is executed."""
     if not path.is_file():
         raise TransferkitError(f"{path} is no file. Expected an .npz file, as numpy.savez writes it.")
@@ -81,7 +82,7 @@ def _arrays(path: Path) -> Mapping[str, Any]:
         raise TransferkitError(f"{path} is no .npz file, or damaged: {error}.") from error
 
 
-def _parts(path: Path, arrays: Mapping[str, Any]) -> Iterator[tuple[str, Images]]:
+def _parts(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, Images]]:
     """Train, val and test as the names of arrays say; all is train where names say nothing."""
     named = {part: (_named(arrays, IMAGE_NAMES, part), _named(arrays, LABEL_NAMES, part)) for part in PARTS}
     named = {part: names for part, names in named.items() if all(names)}
@@ -95,7 +96,7 @@ def _parts(path: Path, arrays: Mapping[str, Any]) -> Iterator[tuple[str, Images]
         yield part, _images(path, part, arrays[images], arrays[labels], known, arrays[groups] if groups else None)
 
 
-def _named(arrays: Mapping[str, Any], names: tuple[str, ...], part: str = "") -> str:
+def _named(arrays: Mapping[str, npt.NDArray[Any]], names: tuple[str, ...], part: str = "") -> str:
     """The array of one of these names: images, train_images, images_train; "" where there is none."""
     forms = [form for name in names for form in ((f"{part}_{name}", f"{name}_{part}") if part else (name,))]
     return next((form for form in forms if form in arrays), "")

@@ -29,8 +29,8 @@ def rows(table: Path, columns: Sequence[str], wanted: Sequence[str] = COLUMNS) -
         TransferkitError: If it is no such table, lacks a column, or a cell is no path or name at all.
     """
     _require_columns(table, header(table), columns)
-    for line, row in _reader(table)(table):
-        yield line, _cells(table, line, row, wanted)
+    for line, cells in _reader(table)(table, wanted):
+        yield line, _plain(table, line, cells)
 
 
 def header(table: Path) -> tuple[str, ...]:
@@ -40,8 +40,8 @@ def header(table: Path) -> tuple[str, ...]:
         TransferkitError: If it is no table.
     """
     if _reader(table) is _json_lines:
-        first = next(_json_lines(table), (1, {}))[1]
-        return tuple(first)
+        with _readable(table), table.open(encoding="utf-8-sig") as file:
+            return next((tuple(_json_object(table, *line)) for line in enumerate(file, start=1) if line[1].strip()), ())
     with _readable(table), table.open(newline="", encoding="utf-8-sig") as file:
         return tuple(csv.DictReader(file, delimiter=delimiter(table)).fieldnames or ())
 
@@ -54,23 +54,24 @@ def delimiter(table: Path) -> str:
     return max(cut, key=lambda sign: cut[sign])
 
 
-def _reader(table: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]:
+def _reader(table: Path) -> Callable[[Path, Sequence[str]], Iterator[Row]]:
     return _json_lines if table.suffix.lower() in (".jsonl", ".ndjson") else _csv_lines
 
 
-def _csv_lines(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_lines(table: Path, wanted: Sequence[str]) -> Iterator[Row]:
     sign = delimiter(table)
     with _readable(table), table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="", delimiter=sign)
         for row in reader:
-            yield reader.line_num, row
+            yield reader.line_num, {column: _text(cell) for column, cell in row.items() if column in wanted}
 
 
-def _json_lines(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_lines(table: Path, wanted: Sequence[str]) -> Iterator[Row]:
     with _readable(table), table.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(file, start=1):
             if text.strip():
-                yield line, _json_object(table, line, text)
+                row = _json_object(table, line, text)
+                yield line, {column: _text(value) for column, value in row.items() if column in wanted}
 
 
 def _json_object(table: Path, line: int, text: str) -> dict[str, Any]:
@@ -106,8 +107,8 @@ def _require_columns(table: Path, names: Sequence[str], columns: Sequence[str]) 
         )
 
 
-def _cells(table: Path, line: int, row: dict[str, Any], wanted: Sequence[str]) -> dict[str, str]:
-    cells = {column: _text(row[column]) for column in row if column in wanted}
+def _plain(table: Path, line: int, cells: dict[str, str]) -> dict[str, str]:
+    """The cells, refused where one is no path or name at all."""
     if strange := [text for text in cells.values() if not is_plain(text) or len(text) > LONGEST]:
         raise TransferkitError(
             f"{table}, line {line}: expected text of at most {LONGEST:,} characters without control characters; "

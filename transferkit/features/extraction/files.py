@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 from transferkit.runtime.optional_libraries import pyarrow
+from transferkit.runtime.records import from_json
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
@@ -79,18 +80,27 @@ def write_npy(path: Path, content: FeatureTable) -> None:
             file.write(little_endian(rows.features[layer]))
 
 
+@dataclass(frozen=True)
+class StoredTensor:
+    """What the header of a .safetensors file says of one tensor: number type, shape, first byte and end."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
 def write_safetensors(path: Path, content: FeatureTable) -> None:
     """One tensor (N, ...) float32 per layer.
 
     The format: eight bytes with the header's length, the header in JSON, the tensors one after the other
     (github.com/huggingface/safetensors, "Format"). Written by hand, because the library wants all in memory.
     """
-    header: dict[str, Any] = {}
+    header: dict[str, StoredTensor] = {}
     end = 0
     for layer, shape in content.shapes.items():
         start, end = end, end + content.count * row_bytes(shape)
-        header[layer] = {"dtype": "F32", "shape": [content.count, *shape], "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
+        header[layer] = StoredTensor("F32", (content.count, *shape), (start, end))
+    text = json.dumps({layer: vars(place) for layer, place in header.items()}).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
@@ -154,11 +164,12 @@ def read_safetensors(path: Path, shapes: Shapes, size: int) -> Iterator[dict[str
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
-        count = header[next(iter(shapes))]["shape"][0]
+        places = {layer: from_json(header.get(layer), StoredTensor, f"{path}, {layer},") for layer in shapes}
+        count = places[next(iter(shapes))].shape[0]
         for row in range(0, count, size):
             chunk = {}
             for layer, shape in shapes.items():
-                file.seek(8 + length + header[layer]["data_offsets"][0] + row * row_bytes(shape))
+                file.seek(8 + length + places[layer].data_offsets[0] + row * row_bytes(shape))
                 chunk[layer] = floats(file.read(min(size, count - row) * row_bytes(shape)), shape)
             yield chunk
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import timm
 from huggingface_hub import constants, get_hf_file_metadata, try_to_load_from_cache
-from timm.data.config import resolve_data_config
-from timm.models import get_pretrained_cfg
+from timm.models import PretrainedCfg, get_pretrained_cfg
 from timm.models._manipulate import group_with_matcher
 from torch import nn
 
@@ -21,8 +20,9 @@ from transferkit.models import weights
 from transferkit.models.backbones import timm_sizes
 from transferkit.models.backbones.cards import BackboneCard
 from transferkit.models.classifier import Classifier, measured_width
-from transferkit.models.stored_model import RANDOM_WEIGHTS, WeightsRecord
+from transferkit.models.stored_model import RANDOM_WEIGHTS, Triple, WeightsRecord
 from transferkit.models.weights import Weights
+from transferkit.models.weights.content import Preparation
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
@@ -47,7 +47,7 @@ class Pretrained:
         head: Module names of the classification layer.
         px: Side of the images that they were trained with.
         fixed_size: Whether the network must be told the size of its input.
-        preparation: Keys of InputSpec.
+        preparation: What its weights were trained with.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Pretrained:
     head: tuple[str, ...]
     px: int
     fixed_size: bool
-    preparation: Mapping[str, Any]
+    preparation: Preparation
 
 
 def load(settings: BackboneSettings, class_names: Sequence[str], size: int, console: Console) -> Classifier:
@@ -137,25 +137,29 @@ def require_model(full_name: str) -> None:
 
 def pretrained(full_name: str) -> Pretrained:
     """What timm's metadata tells about a model and its weights, whole image and no centre crop."""
-    configuration = get_pretrained_cfg(full_name)
-    facts: dict[str, Any] = asdict(configuration) if configuration is not None else {}
-    data: dict[str, Any] = resolve_data_config(pretrained_cfg=facts)  # type: ignore[no-untyped-call]
-    head = facts.get("classifier") or ()
+    facts = get_pretrained_cfg(full_name) or PretrainedCfg()
+    head = facts.classifier or ()
     return Pretrained(
         name=full_name.partition(".")[0],
-        tag=facts.get("tag") or "",
-        repository=facts.get("hf_hub_id") or "",
-        url=facts.get("url") or "",
-        licence=facts.get("license") or "unknown",
+        tag=facts.tag or "",
+        repository=facts.hf_hub_id or "",
+        url=facts.url if isinstance(facts.url, str) else "",
+        licence=facts.license or "unknown",
         head=(head,) if isinstance(head, str) else tuple(head),
-        px=int(data["input_size"][-1]),
-        fixed_size=bool(facts.get("fixed_input_size")),
-        preparation={
-            "mean": tuple(data["mean"]),
-            "std": tuple(data["std"]),
-            "interpolation": "bilinear" if data["interpolation"] == "bilinear" else "bicubic",
-        },
+        px=int(facts.input_size[-1]),
+        fixed_size=bool(facts.fixed_input_size),
+        preparation=Preparation(
+            _of_three_channels(facts.mean),
+            _of_three_channels(facts.std),
+            "bilinear" if facts.interpolation == "bilinear" else "bicubic",
+        ),
     )
+
+
+def _of_three_channels(numbers: Sequence[float]) -> Triple:
+    """As timm does: one number counts for every channel."""
+    red, green, blue = numbers if len(numbers) == 3 else (numbers[0],) * 3
+    return red, green, blue
 
 
 # ----------------------------------------------------------------------------------------------------- weights

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transferkit.runtime.errors import TransferkitError
 
@@ -57,7 +57,7 @@ def outlined(size: Size) -> nn.Module:
     return body
 
 
-def _with_weights(size: Size, tensors: dict[str, Any]) -> nn.Module:
+def _with_weights(size: Size, tensors: Mapping[str, Tensor]) -> nn.Module:
     """The same, through timm's own conversion of weights."""
     overlay = {"state_dict": tensors, "num_classes": 0}
     with torch.device("meta"), _quiet():

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
-from transferkit.models.stored_model import InputSpec, WeightsRecord
+from transferkit.models.stored_model import InputSpec, Triple, WeightsRecord
 from transferkit.models.weights.reading import Tensors
 
-IMAGENET_PREPARATION = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision docs, "Models"
+
+@dataclass(frozen=True)
+class Preparation:
+    """What of an InputSpec travels with weights; None where nothing is told of it.
+
+    Attributes:
+        mean: Per channel (R, G, B), for pixels in [0, 1].
+        std: Per channel, likewise.
+        interpolation: Of the resize.
+        crop: Share of the sides kept around the centre.
+    """
+
+    mean: Triple
+    std: Triple
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    crop: float | None = None
+
+
+IMAGENET_PREPARATION = Preparation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision docs, "Models"
 
 
 @dataclass(frozen=True)
@@ -19,14 +36,16 @@ class Weights:
     Attributes:
         tensors: By name, in float32; an old classification layer may still be among them.
         record: Where they came from.
-        preparation: Keys of InputSpec that travel with them (mean, std ...); empty where the file tells none.
+        preparation: What they were trained with; None where the file tells nothing.
     """
 
     tensors: Tensors = field(repr=False)
     record: WeightsRecord
-    preparation: Mapping[str, Any] = field(default_factory=dict)
+    preparation: Preparation | None = None
 
 
-def input_spec(size: int, weights: Weights | None, default: Mapping[str, Any] = IMAGENET_PREPARATION) -> InputSpec:
+def input_spec(size: int, weights: Weights | None, default: Preparation = IMAGENET_PREPARATION) -> InputSpec:
     """How images are prepared: as the weights say, else by `default`."""
-    return InputSpec(size=size, **{**default, **(weights.preparation if weights else {})})
+    chosen = (weights.preparation if weights else None) or default
+    interpolation = chosen.interpolation or default.interpolation or "bilinear"
+    return InputSpec(size, chosen.mean, chosen.std, interpolation, chosen.crop or default.crop or 1.0)

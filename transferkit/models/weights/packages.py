@@ -16,7 +16,7 @@ from typing import Literal
 
 from transferkit.models.stored_model import WeightsRecord
 from transferkit.models.weights.cached import sha256_of
-from transferkit.models.weights.content import Weights
+from transferkit.models.weights.content import Preparation, Weights
 from transferkit.models.weights.known_packages import KNOWN, same_network
 from transferkit.models.weights.reading import Tensors, read_file
 from transferkit.models.weights.tables import PackagedFile, read_table
@@ -189,7 +189,7 @@ def open_offer(offer: Offer) -> Weights:
     tensors, _ = read_file(offer.path)
     content = offer.content
     record = WeightsRecord("package", offer.tag, digest, content.licence)
-    return Weights(renamed(tensors, content.names), record, {"mean": content.mean, "std": content.std})
+    return Weights(renamed(tensors, content.names), record, Preparation(content.mean, content.std))
 
 
 def _intact_digest(offer: Offer) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from transferkit.models.stored_model import FILE as MODEL
 from transferkit.models.stored_model import WeightsRecord, read_model
 from transferkit.models.weights.cached import download_file, local, sha256_of
-from transferkit.models.weights.content import Weights
+from transferkit.models.weights.content import Preparation, Weights
 from transferkit.models.weights.known_packages import same_network
 from transferkit.models.weights.packages import from_packages, installed, is_packaged
 from transferkit.models.weights.reading import read_file
@@ -94,9 +94,9 @@ def from_file(path: Path, console: Console) -> Weights:
         TransferkitError: If the file is none of these, damaged, or would have to run code.
     """
     tensors, metadata = read_file(path)
-    preparation = {key: _triple(path, key, metadata[key]) for key in ("mean", "std") if metadata.get(key)}
-    if len(preparation) < 2:
-        preparation = {}
+    mean, std = (_triple(path, key, text) if (text := metadata.get(key)) else None for key in ("mean", "std"))
+    preparation = Preparation(mean, std) if mean and std else None
+    if preparation is None:
         console.line(f"{path.name} tells no mean and std; images are prepared as for ImageNet weights.")
     licence = metadata.get("licence") or metadata.get("license") or "unknown"
     return Weights(tensors, WeightsRecord("file", path.name, sha256_of(path), licence), preparation)
@@ -121,7 +121,8 @@ def from_run(folder: Path, backbone: str) -> Weights:
         )
     tensors, _ = read_file(path)
     licence = model.weights.licence if model.weights else "unknown"
-    preparation = {key: value for key, value in vars(model.input).items() if key != "size"}
+    given = model.input
+    preparation = Preparation(given.mean, given.std, given.interpolation, given.crop)
     return Weights(tensors, WeightsRecord("run", folder.resolve().name, sha256_of(path), licence), preparation)
 
 

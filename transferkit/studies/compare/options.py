@@ -19,10 +19,43 @@ from transferkit.recipe import (
     parse_study,
     weighted,
 )
+from transferkit.recipe.options import BackboneChoice
 from transferkit.runtime.errors import TransferkitError
 
 NO_FILE_SIGNS = re.compile(r"[^\w.-]+")
 DEFAULT_STEPS = "500steps"  # of a label curve: a few minutes per network on a laptop
+
+
+@dataclass(frozen=True)
+class Length:
+    """A method, and its own budget; None within the study's."""
+
+    method: str
+    budget: str | None = None
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The keys of a recipe's method."""
+        return {"name": self.method} | ({"budget": self.budget} if self.budget else {})
+
+
+@dataclass(frozen=True)
+class ArmKeys:
+    """What an arm changes in a recipe: keys of its backbone and of its method."""
+
+    backbone: dict[str, str]
+    method: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """Keys of the study itself; None stands for not given."""
+
+    seeds: int | None = None
+    budget: str | None = None
+    labels: Sequence[int | str] | None = None
+    reference: str | None = None
+    over: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,23 +74,22 @@ class Arms:
     weights: Sequence[str] = ()
     scratch_budget: str | None = None
 
-    def as_keys(self) -> dict[str, dict[str, Any]]:
-        """The keys of a recipe that each arm changes, by the arm's name.
+    def by_name(self) -> dict[str, ArmKeys]:
+        """What each arm changes in a recipe, by the arm's name.
 
         Raises:
             TransferkitError: If a method is unknown, or something is there twice.
         """
         for name in self.methods:
             of_method(METHOD_MODELS, name)
-        arms: dict[str, dict[str, Any]] = {}
+        arms: dict[str, ArmKeys] = {}
         for backbone in weighted(self.backbones, self.weights):
-            for name, method in self._lengths():
-                is_random = not METHOD_MODELS[method["name"]].starts_from_pretrained
-                backbone_keys = {"name": backbone["name"]} if is_random else dict(backbone)
-                values = {"backbone": backbone_keys, "method": method}
+            for name, length in self._lengths():
+                is_random = not METHOD_MODELS[length.method].starts_from_pretrained
+                values = ArmKeys({"name": backbone.name} if is_random else backbone.keys, length.keys)
                 label = self._label(backbone, name)
                 if label in arms and arms[label] != values:
-                    label = f"{label}-{NO_FILE_SIGNS.sub('-', str(backbone.get('weights', 'imagenet')))}"
+                    label = f"{label}-{NO_FILE_SIGNS.sub('-', backbone.weights or 'imagenet')}"
                 if label in arms and not is_random:
                     raise TransferkitError(
                         f"{label} is there twice. To compare one backbone with several weights write NAME=WEIGHTS."
@@ -65,20 +97,20 @@ class Arms:
                 arms[label] = values
         return arms
 
-    def _lengths(self) -> list[tuple[str, dict[str, str]]]:
+    def _lengths(self) -> list[tuple[str, Length]]:
         """Method after method; one that starts at random a second time where that has a budget of its own."""
-        lengths: list[tuple[str, dict[str, str]]] = []
+        lengths: list[tuple[str, Length]] = []
         for method in dict.fromkeys(self.methods):
-            lengths.append((method, {"name": method}))
+            lengths.append((method, Length(method)))
             if self.scratch_budget and not METHOD_MODELS[method].starts_from_pretrained:
-                own = {"name": method, "budget": self.scratch_budget}
+                own = Length(method, self.scratch_budget)
                 lengths.append((f"{method}-{NO_FILE_SIGNS.sub('', self.scratch_budget)}", own))
         return lengths
 
-    def _label(self, backbone: Mapping[str, str], method: str) -> str:
+    def _label(self, backbone: BackboneChoice, method: str) -> str:
         if len(self.backbones) == 1:
             return method
-        return NO_FILE_SIGNS.sub("-", f"{backbone['name']}-{method}")
+        return NO_FILE_SIGNS.sub("-", f"{backbone.name}-{method}")
 
 
 def study_of(
@@ -86,7 +118,7 @@ def study_of(
     arms: Arms,
     data: str,
     options: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    settings: StudySettings,
     overrides: Sequence[str] = (),
 ) -> Study:
     """The study that a command means.
@@ -96,7 +128,7 @@ def study_of(
         arms: The arms, the first of them the reference unless the settings name another.
         data: Name of a data set, or `folder:PATH`.
         options: Keys that all arms share, of data, backbone, method or recipe; None stands for not given.
-        settings: Keys of the study; None stands for not given.
+        settings: Keys of the study.
         overrides: `key.path=value` of the study, applied last.
 
     Raises:
@@ -107,13 +139,13 @@ def study_of(
         if value is not None:
             group = _group(key)
             common = merged(common, {group: {key: value}} if group else {key: value})
-    keys = arms.as_keys()
+    keys = arms.by_name()
     values: dict[str, Any] = {
         "name": NO_FILE_SIGNS.sub("-", f"{command}-{common['data']['name']}"),
         "common": common,
-        "arms": keys,
+        "arms": {name: vars(arm) for name, arm in keys.items()},
         "reference": next(iter(keys), ""),
-        **{key: value for key, value in settings.items() if value is not None},
+        **{key: value for key, value in vars(settings).items() if value is not None},
     }
     return parse_study(overridden(values, overrides), f"transferkit {command}")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import PlainSerializer
 from torch import Tensor
 
 from transferkit.features.hooks import hooked
@@ -27,6 +28,13 @@ from transferkit.training.step_loss import StepLoss
 PRECISIONS: tuple[machine.Precision, ...] = ("fp32", "bf16")
 
 
+def _finite_or_text(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+Shown = Annotated[float, PlainSerializer(_finite_or_text)]  # in JSON, numbers that are not finite are text
+
+
 @dataclass(frozen=True)
 class Pass:
     """The failed step's forward and backward pass in one precision.
@@ -40,10 +48,10 @@ class Pass:
     """
 
     precision: str
-    loss: float
-    gradient_norm: float
+    loss: Shown
+    gradient_norm: Shown
     first: str
-    stages: dict[str, tuple[float, float]]
+    stages: dict[str, tuple[Shown, Shown]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Replay:
     step: int
     epoch: int
     quantity: str
-    value: float
+    value: Annotated[float, PlainSerializer(str)]
     precision: str
     lr: float
     images: int
@@ -75,19 +83,6 @@ class Replay:
         """Whether the same thing is not finite in the precision of the training."""
         again = self.passes[0]
         return not math.isfinite(again.loss if self.quantity == "loss" else again.gradient_norm)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON, where numbers that are not finite are text."""
-        return {**asdict(self), "value": str(self.value), "passes": [_as_dict(made) for made in self.passes]}
-
-
-def _as_dict(made: Pass) -> dict[str, Any]:
-    stages = {name: [_json(value) for value in values] for name, values in made.stages.items()}
-    return {**asdict(made), "loss": _json(made.loss), "gradient_norm": _json(made.gradient_norm), "stages": stages}
-
-
-def _json(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
 
 
 def replay(folder: Path | str, device: str = "auto") -> Replay:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +75,10 @@ class Start:
         """The head at the chosen C, on train or on train and val together."""
         train = (self.labelled.train_features, self.labelled.train_labels)
         images = self.labelled.everything if val_too else train
-        options: dict[str, Any] = {"scaling": common_scale, "class_weight": self.class_weight}
-        return fit_chosen(*images, self.labelled.num_classes, self.choice, **options).head(0)
+        fits = fit_chosen(
+            *images, self.labelled.num_classes, self.choice, scaling=common_scale, class_weight=self.class_weight
+        )
+        return fits.head(0)
 
     def facts(self) -> ProbeFacts:
         """What the report shows of it."""
