@@ -17,6 +17,7 @@ from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.optional_libraries import require_server
 
 GRACE_SECONDS = 30  # for requests in work, once it is told to stop
+KEEP_ALIVE_SECONDS = 30  # of a connection on which nobody asks; shorter ones close on busy clients
 
 
 def serve(run: Run | Path | str, settings: ServeSettings, console: Console, device: str = "auto") -> None:
@@ -65,6 +66,7 @@ def _answer(run: Run, settings: ServeSettings, door: socket.socket, console: Con
         access_log=False,
         server_header=False,
         ws="none",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     try:

@@ -24,7 +24,7 @@ class Limits:
     """
 
     megabytes: float = 20.0
-    megapixels: float = 50.0
+    megapixels: float = 25.0
     images: int = 32
     seconds: float = 30.0
     waiting: int = 256
