@@ -24,6 +24,7 @@ from transferkit.cli import (
     rank,
     recipes,
     replay,
+    run_list,
     runs,
     serve,
     soup,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 for group in (
     runs,
+    run_list,
     replay,
     compare,
     rank,

@@ -9,10 +9,21 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsOfEach, with_groups, with_options
+from transferkit.cli.options import (
+    Data,
+    DryRun,
+    Json,
+    Out,
+    Overwrite,
+    WeightsOfEach,
+    named_run,
+    with_groups,
+    with_options,
+)
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import FolderData, Study
 from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
+from transferkit.runs.references import is_reference
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare.options import DEFAULT_STEPS, Arms, StudySettings, label_counts, listed, study_of
 
@@ -93,7 +104,9 @@ def register(app: typer.Typer) -> None:
 @with_options(FolderData)
 @with_groups
 def compare(
-    arms: Annotated[list[str], typer.Argument(help="Backbones, each NAME or NAME=WEIGHTS; or folders of runs.")],
+    arms: Annotated[
+        list[str], typer.Argument(help="Backbones, each NAME or NAME=WEIGHTS; or folders of runs, or @last, @2 ...")
+    ],
     methods: Methods = None,
     seeds: Seeds = None,
     budget: Annotated[
@@ -141,7 +154,7 @@ def curve(
 def is_run(argument: str) -> bool:
     """Whether an argument is meant as a folder, and not as a backbone."""
     path = Path(argument)
-    return path.is_dir() or (len(path.parts) > 1 and path.parts[0] != "timm")
+    return is_reference(argument) or path.is_dir() or (len(path.parts) > 1 and path.parts[0] != "timm")
 
 
 def require_runs_alone(arms: list[str], options: Sequence[str]) -> None:
@@ -164,7 +177,7 @@ def _compare_runs(runs: list[str], given: StudyOptions) -> None:
     from transferkit.studies.compare.report import comparison_verdict
     from transferkit.studies.compare.study import compare_runs
 
-    paths = [Path(run) for run in runs]
+    paths = [named_run(run) for run in runs]
     comparison = compare_runs(
         paths,
         given.out,

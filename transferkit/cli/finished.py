@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from transferkit.cli.options import OverwriteFile
+from transferkit.cli.options import Open, OverwriteFile, named_run
+from transferkit.cli.terminal import show_page
 from transferkit.runtime.errors import TransferkitError
 
 
@@ -18,18 +19,26 @@ def register(app: typer.Typer) -> None:
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="The folder of a run, a comparison, a label curve, a ranking or a limits report.")
+        Path,
+        typer.Argument(
+            parser=named_run,
+            metavar="FOLDER",
+            help="Of a run (or @last, @2 ...), a comparison, a label curve, a ranking or a limits report.",
+        ),
     ],
     figure: Annotated[str | None, typer.Option(help="Draw one figure instead: confusion, recall, curve ...")] = None,
     out: Annotated[Path | None, typer.Option(help="The figure's file: .pdf, .svg or .png.")] = None,
     overwrite: OverwriteFile = False,
+    open_page: Open = False,
 ) -> None:
     """Build the pages of a folder again from what is stored in it, or draw a figure for a paper."""
     from transferkit.runtime.console import Console
-    from transferkit.studies.pages import draw_figure, rebuild_pages
+    from transferkit.studies.pages import draw_figure, page_of, rebuild_pages
 
     if figure is None:
         Console().show(rebuild_pages(folder))
+        if open_page:
+            show_page(page_of(folder))
         return
     target = out or Path(f"{figure}.pdf")
     if target.exists() and not overwrite:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from transferkit.cli.options import Device, Json, Overwrite, with_groups
+from transferkit.cli.options import Device, FinishedRuns, Json, Overwrite, with_groups
 from transferkit.cli.terminal import command_line, print_json, working
 from transferkit.recipe.settings import MOST_IMAGES, SEEDS
 
@@ -88,9 +88,7 @@ def register(app: typer.Typer) -> None:
 
 @with_groups
 def limits(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs; several are compared.")
-    ],
+    runs: FinishedRuns,
     asked: LimitsOptions = LimitsOptions(),
     out: Annotated[
         Path | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import wraps
@@ -15,11 +16,28 @@ from pydantic.fields import FieldInfo
 
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, RecipePart
 from transferkit.recipe.settings import MOST_THREADS
+from transferkit.runtime.console import printable
 
 NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root"}
 
 Backbone = Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")]
-FinishedRun = Annotated[Path, typer.Argument(help="A run's folder.")]
+
+
+def named_run(reference: str) -> Path:
+    """The folder that a RUN stands for; of @last and @2, which they are is said on stderr."""
+    from transferkit.runs.references import is_reference, run_folder
+
+    folder = run_folder(reference)
+    if is_reference(reference):
+        print(f"{reference} is {printable(str(folder))}", file=sys.stderr)
+    return folder
+
+
+RUN_WORDS = "@last and @2 name the latest ones, as `transferkit runs` numbers them."
+FinishedRun = Annotated[Path, typer.Argument(parser=named_run, metavar="RUN", help=f"A run's folder. {RUN_WORDS}")]
+FinishedRuns = Annotated[
+    list[Path], typer.Argument(parser=named_run, metavar="RUN...", help=f"Folders of finished runs. {RUN_WORDS}")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key.path=value, any key of the recipe.", show_default=False)
 ]
@@ -44,6 +62,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="The folder. (default: runs/<name>-<hash>)", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result that is in the folder.")]
+Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
 OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estimate what each arm costs, and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from transferkit.cli.options import Json, Out, Overwrite
+from transferkit.cli.options import Json, Out, Overwrite, named_run
 from transferkit.cli.runs import summary
 from transferkit.cli.terminal import command_line, print_json, working
 
@@ -18,7 +18,12 @@ def register(app: typer.Typer) -> None:
 
 
 def soup(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs of one recipe with several seeds, or a study's.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=named_run, metavar="RUN...", help="Folders of runs of one recipe with several seeds, or a study's."
+        ),
+    ],
     greedy: Annotated[bool, typer.Option("--greedy", help="Let val decide which runs take part.")] = False,
     out: Out = None,
     overwrite: Overwrite = False,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.recipe import Document, dump
@@ -42,6 +43,15 @@ def working(when_stopped: str | Callable[[], str] = NOTHING_WRITTEN) -> Iterator
 def command_line() -> str:
     """What was typed, for the report."""
     return shlex.join(["transferkit", *sys.argv[1:]])
+
+
+def show_page(page: Path) -> None:
+    """Open a page in the browser; where there is none, its address is all there is to give."""
+    import webbrowser
+
+    address = page.resolve().as_uri()
+    if not webbrowser.open(address):
+        print(f"No browser was found. The page is {address}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

@@ -58,3 +58,19 @@ def p_value(p: float) -> str:
         ('0.031', '< 0.001')
     """
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def age(seconds: float | None) -> str:
+    """How long ago something was, in one unit.
+
+    Example:
+        >>> [age(seconds) for seconds in (20, 300, 7200, 200_000, 40 * 86_400, None)]
+        ['just now', '5 min ago', '2 h ago', '2 days ago', '40 days ago', '–']
+    """
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return "just now"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min ago"
+    return f"{seconds / 3600:.0f} h ago" if seconds < 172_800 else f"{seconds / 86_400:.0f} days ago"

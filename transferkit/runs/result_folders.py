@@ -44,6 +44,7 @@ TUNING = Kind("tuning", "this", "tuning.json")
 LIMITS = Kind("limits report", "a", "limits.json", "limits.html")
 LIMITS_COMPARISON = Kind("comparison of limits", "a", "limits-comparison.json", "limits-comparison.html")
 GRADIENT_FLOW = Kind("measurement", "a", "gradient-flow.json")
+SITE = Kind("site", "a", "index.json", "index.html")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from transferkit.models.stored_model import StoredModel, read_model, write_model
 from transferkit.runs import result_folders
 from transferkit.runs.facts import FORMAT, RunFacts, read_facts, write_facts
 from transferkit.runs.label_check import LabelCheck, read_label_check, write_label_check
+from transferkit.runs.references import run_folder
 from transferkit.runs.small_pictures import ByIndex, LabelPictures, PictureSheet, SmallPictures
 from transferkit.runtime import folders
 from transferkit.runtime.array_records import read_array_record, write_array_record
@@ -234,7 +235,7 @@ class Run:
 
 
 def open_run(path: os.PathLike[str] | str | Run) -> Run:
-    """A finished run, from its folder or from what `finetune`, `probe` or `scratch` returned.
+    """A finished run, from its folder, from @last or @2, or from what `finetune`, `probe` or `scratch` returned.
 
     Raises:
         TransferkitError: If there is none at `path`, it is unfinished, or a newer version wrote it.
@@ -245,7 +246,7 @@ def open_run(path: os.PathLike[str] | str | Run) -> Run:
             f"An object of type {type(path).__name__} is no run. Expected a run's folder, or what finetune, probe or "
             "scratch returned."
         )
-    run = Run(Path(place))
+    run = Run(run_folder(place))
     if not run.exists:
         raise TransferkitError(
             f"{quoted(str(place))[1:-1]} is no run: it has no recipe.yaml. Expected a folder that a transferkit "

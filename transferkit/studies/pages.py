@@ -15,6 +15,7 @@ from transferkit.runs.result_folders import (
     LIMITS,
     LIMITS_COMPARISON,
     RANKING,
+    SITE,
     STUDY,
     TUNING,
     Kind,
@@ -57,6 +58,12 @@ def draw_figure(folder: Path, name: str, target: Path) -> None:
             f"a {kind.name if kind else 'run'}."
         )
     draw(folder, name, target)
+
+
+def page_of(folder: Path) -> Path:
+    """The page to look at in a folder of results."""
+    kind = _kind_of(folder)
+    return folder / (kind.page if kind else "report.html")
 
 
 def _kind_of(folder: Path) -> Kind | None:
@@ -138,7 +145,13 @@ def _draw_of_comparison(folder: Path, name: str, target: Path) -> None:
     comparison_figure(Run(folder), name, target)
 
 
-KINDS = (STUDY, COMPARISON, FOLDS, RANKING, TUNING, LIMITS, LIMITS_COMPARISON, GRADIENT_FLOW)
+def _rebuild_site(folder: Path) -> RenderableType:
+    from transferkit.report.site import write_index
+
+    return f"{len(write_index(folder).runs):,} runs: {folder / SITE.page}"
+
+
+KINDS = (STUDY, COMPARISON, FOLDS, RANKING, TUNING, LIMITS, LIMITS_COMPARISON, GRADIENT_FLOW, SITE)
 REBUILD: dict[str, Callable[[Path], RenderableType]] = {
     "run": _rebuild_run,
     STUDY.name: _rebuild_comparison,
@@ -149,6 +162,7 @@ REBUILD: dict[str, Callable[[Path], RenderableType]] = {
     LIMITS.name: _rebuild_limits,
     LIMITS_COMPARISON.name: _rebuild_limits_comparison,
     GRADIENT_FLOW.name: _rebuild_gradient_flow,
+    SITE.name: _rebuild_site,
 }
 DRAW: dict[str, Callable[[Path, str, Path], None]] = {
     "run": _draw_of_run,
