@@ -29,6 +29,7 @@ from transferkit.cli import (
     serve,
     soup,
     tune,
+    verify,
 )
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import Stopped, TransferkitError
@@ -56,6 +57,7 @@ for group in (
     limits,
     labels,
     soup,
+    verify,
     corrupt,
     lab,
     features,

@@ -18,7 +18,7 @@ from transferkit.recipe import BackboneSettings, DataSettings, FolderData, Ranki
 from transferkit.recipe.settings import MOST_THREADS
 from transferkit.runtime.console import printable
 
-NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root"}
+NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root", "stated_accuracy"}
 
 Backbone = Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -15,6 +15,8 @@ from transferkit.recipe.mistakes import checked
 from transferkit.recipe.settings import MOST_THREADS, SEEDS, RecipePart, hash_of
 from transferkit.recipe.yaml_text import dump_yaml, parse_keys
 from transferkit.runtime.errors import TransferkitError
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Recipe(RecipePart):
@@ -34,12 +36,22 @@ class Recipe(RecipePart):
     )
     track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
     ignore: tuple[str, ...] = Field((), description="Checks to mute, as in TK007,TK012; docs/checks.md lists them.")
+    stated_accuracy: tuple[Share, Share] | None = Field(
+        None, description="Lowest and highest accuracy on test that it should reach; `transferkit verify` checks it."
+    )
 
     @field_validator("ignore", mode="before")
     @classmethod
     def _codes(cls, value: Any) -> Any:
         """Codes in a row, as a command has them, or as a list."""
         return tuple(code.strip().upper() for code in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("stated_accuracy")
+    @classmethod
+    def _in_order(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError(f"the lowest comes first: write [{value[1]:g}, {value[0]:g}]")
+        return value
 
     @classmethod
     def from_yaml(cls, text: str) -> Recipe:
@@ -65,7 +77,8 @@ class Recipe(RecipePart):
     @property
     def short_hash(self) -> str:
         """Eight hex digits over everything that decides the result."""
-        return hash_of(self.model_dump(mode="json", exclude={"threads", "device", "track", "ignore"}))
+        not_the_result = {"threads", "device", "track", "ignore", "stated_accuracy"}
+        return hash_of(self.model_dump(mode="json", exclude=not_the_result))
 
     @property
     def starting_backbone(self) -> BackboneSettings:

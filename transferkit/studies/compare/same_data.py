@@ -13,7 +13,13 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 
-NOT_THE_EXPERIMENT = {"seed", "name", "device", "threads"}  # of a recipe: another value is the same arm
+NOT_THE_EXPERIMENT = {
+    "seed",
+    "name",
+    "device",
+    "threads",
+    "stated_accuracy",
+}  # of a recipe: another value is the same arm
 
 
 def finished_runs(paths: Sequence[Path]) -> list[Run]:
