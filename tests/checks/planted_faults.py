@@ -5,16 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from synthetic_runs import outputs
+from synthetic_runs import NAMES, outputs
 
 from transferkit import recipe as recipes
 from transferkit.checks.subject import CheckedRun
 from transferkit.metrics.evaluation import evaluate
 from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outputs import Outputs
+from transferkit.models.stored_model import RANDOM_WEIGHTS, InputSpec, StoredModel, Thresholds, WeightsRecord
 from transferkit.runs.facts import Fingerprints, ImageCounts, ProbeFacts, RunData, RunFacts, SettledRates
 
 RATES = SettledRates("train", "sgd", 0.03, 0.0, 0.03, 5e-4)
+
+
+MODEL = StoredModel(
+    backbone=recipes.BackboneSettings(name="resnet18"),
+    class_names=NAMES,
+    input=InputSpec(64, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)),
+    weights=WeightsRecord("torchvision", "IMAGENET1K_V1"),
+    rejection=Thresholds("knn", 100, (0.0, 1.0), 1.0, 1.0),
+)
 
 
 def recipe_of(method: str = "finetune", **keys: object) -> recipes.Recipe:
@@ -54,7 +64,7 @@ def clean(method: str = "finetune") -> CheckedRun:
     """A run in which nothing is wrong."""
     test = answers()
     history = history_of(0.85, 0.88, 0.9) if method != "probe" else History()
-    return CheckedRun("RUN", recipe_of(method), facts_of(), evaluate(test, answers(), history), history, None, test)
+    return CheckedRun("RUN", recipe_of(method), facts_of(), evaluate(test, answers(), history), history, MODEL, test)
 
 
 def after(run: CheckedRun, *accuracies: float, n: int = 1000) -> CheckedRun:
@@ -80,10 +90,58 @@ def guesses() -> CheckedRun:
 
 PROBE = ProbeFacts(C=1e5, grid=(1.0, 1e3, 1e5), validation_accuracy=(0.7, 0.8, 0.9), on_boundary=True)
 
+SIDES = ("turn left", "turn right", "stop", "go")
+
+
+def sure(test: Outputs, wrong: int) -> Outputs:
+    """All answers right with 99.9 %, but the first few, which are as sure of the next class."""
+    predicted = test.require_labels().copy()
+    predicted[:wrong] = (predicted[:wrong] + 1) % len(test.class_names)
+    logits = np.full((len(test), len(test.class_names)), 0.0, np.float32)
+    logits[np.arange(len(test)), predicted] = 8.0
+    return replace(test, logits=logits)
+
+
+def of_few(n: int, **changes: object) -> RunFacts:
+    data = RunData("cifar10", Fingerprints("a", "b", "c"), ImageCounts(n, 1000, 1000), (256, 256))
+    return facts_of(data=data, **changes)
+
+
+def losses_of(losses: tuple[float, ...], val: tuple[float, ...]) -> History:
+    epochs = [Epoch(0, val_accuracy=0.5, val_loss=1.0, val_images=1000)]
+    epochs += [
+        Epoch(number, loss=loss, val_accuracy=0.9, val_loss=val_loss, val_images=1000)
+        for number, (loss, val_loss) in enumerate(zip(losses, val, strict=True), 1)
+    ]
+    return History(tuple(epochs)).keeping(epochs[-1])
+
+
+def model_of(**changes: object) -> StoredModel:
+    return replace(MODEL, **changes)  # type: ignore[arg-type]
+
+
 FAULTS: dict[str, CheckedRun] = {
     "TK001": after(clean(), 0.9, 0.85, 0.8),
     "TK002": guesses(),
     "TK003": few_of_a_class(),
     "TK004": replace(clean(), facts=facts_of(test_openings=3)),
     "TK005": replace(clean("probe"), facts=facts_of(probe=PROBE)),
+    "TK006": answering(clean(), outputs(per_class=10, wrong=3)),
+    "TK007": answering(clean(), outputs(labels=[0] * 40 + [1] * 40 + [2] * 40 + [3] * 12, wrong=12)),
+    "TK008": answering(clean(), answers(right=0.7), answers(right=0.9)),
+    "TK009": replace(clean("probe"), facts=facts_of(probe=ProbeFacts(C=1e4, converged=False))),
+    "TK010": replace(after(clean(), 0.8, 0.85, 0.9), recipe=recipe_of(epochs=2, keep="best")),
+    "TK011": replace(clean(), facts=facts_of(data=replace(facts_of().data, n=ImageCounts(4000, 0, 1000)))),
+    "TK012": replace(clean(), facts=of_few(4000, input_reason="as asked"), model=MODEL),
+    "TK013": replace(clean(), model=model_of(weights=RANDOM_WEIGHTS)),
+    "TK014": replace(
+        answering(clean(), replace(answers(), class_names=SIDES), replace(answers(), class_names=SIDES)),
+        recipe=recipe_of(flip=True),
+    ),
+    "TK015": replace(clean("scratch"), facts=of_few(20)),
+    "TK016": replace(clean(), history=losses_of((0.5, 0.1, 0.01), (0.4, 0.35, 0.6))),
+    "TK017": replace(clean(), history=losses_of((2.30, 2.31, 2.30), (2.3, 2.3, 2.3))),
+    "TK018": answering(clean(), sure(answers(), 150), answers(per_class=10)),
+    "TK019": replace(clean(), model=model_of(rejection=Thresholds("knn", 12, (), None, None))),
+    "TK020": answering(clean(), sure(answers(), 30), sure(answers(), 0)),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from transferkit.checks import choices, outcome
+from transferkit.checks import choices, confidence, course, outcome
 from transferkit.checks.finding import SEVERITIES, Check, Finding
 from transferkit.checks.subject import CheckedRun
 from transferkit.runtime.errors import TransferkitError, did_you_mean
@@ -15,6 +15,21 @@ CHECKS: dict[str, Check] = {
     "TK003": Check("Few test images in a class", "warning", outcome.few_test_images),
     "TK004": Check("Test set opened more than once", "serious", outcome.opened_again),
     "TK005": Check("C at the edge of its grid", "hint", choices.C_at_edge),
+    "TK006": Check("Few test images", "warning", outcome.few_images_at_all),
+    "TK007": Check("A class that is never found", "warning", outcome.class_never_found),
+    "TK008": Check("Val and test disagree", "warning", outcome.val_and_test_differ),
+    "TK009": Check("Solver not converged", "hint", choices.not_converged),
+    "TK010": Check("Best epoch is the last", "hint", choices.best_epoch_is_last),
+    "TK011": Check("No val images", "warning", choices.no_val),
+    "TK012": Check("Input smaller than the images", "hint", choices.input_below_images),
+    "TK013": Check("Nothing transferred", "warning", choices.nothing_transferred),
+    "TK014": Check("Mirrored where left and right differ", "serious", choices.mirrored_sides),
+    "TK015": Check("One seed on few images", "hint", choices.one_seed_on_few_images),
+    "TK016": Check("Loss near zero while val stands still", "warning", course.memorised),
+    "TK017": Check("Loss did not fall", "serious", course.never_learnt),
+    "TK018": Check("Overconfident", "warning", confidence.overconfident),
+    "TK019": Check("Never answers unknown", "hint", confidence.no_unknown),
+    "TK020": Check("Wrong labels suspected", "warning", confidence.labels_suspected),
 }
 
 

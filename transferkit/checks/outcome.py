@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from transferkit.checks.finding import Observation
@@ -14,6 +15,9 @@ from transferkit.runtime.shares import percent
 
 FEWEST_OF_A_CLASS = 10  # test images; of nine right ones in nine, the 95 % interval of the recall begins at 70 %
 NAMED = 3  # classes
+WIDEST = 0.2  # 95 % interval of the accuracy
+FEWEST_TO_COMPARE = 50  # images of either part
+FAR_APART = 3.29  # standard errors; p = 0.001 on two sides
 
 
 def joined(options: list[str]) -> str:
@@ -160,3 +164,46 @@ def opened_again(run: CheckedRun) -> Observation | None:
         return None
     observed = f"the test set was opened {openings} times"
     return Observation(observed, "choose on val, and keep a new test set closed until the end", run.ask("limits"))
+
+
+def few_images_at_all(run: CheckedRun) -> Observation | None:
+    """The 95 % interval of the test accuracy is wider than 20 points: most comparisons with it stay undecided."""
+    scores = run.scores
+    if scores is None or scores.interval[1] - scores.interval[0] <= WIDEST:
+        return None
+    low, high = scores.interval
+    observed = f"{scores.n:,} test images leave the accuracy anywhere from {percent(low)} to {percent(high)}"
+    return Observation(observed, "test on every labelled image with --folds 5", run.again("data.folds=5"))
+
+
+def class_never_found(run: CheckedRun) -> Observation | None:
+    """No test image of a class is answered with that class, though there are at least 10 of it."""
+    rows = [row for row in run.scores.per_class if row.n >= FEWEST_OF_A_CLASS and row.recall == 0] if run.scores else []
+    if not rows:
+        return None
+    observed = f"not one of {rows[0].n:,} test images of {named([rows[0].name])} is found"
+    observed += f", nor any of {len(rows) - 1:,} other classes" if len(rows) > 1 else ""
+    advice = "look at its images in the confusion matrix, and whether train has enough of them under the same name"
+    return Observation(observed, advice, run.ask("labels"))
+
+
+def val_and_test_differ(run: CheckedRun) -> Observation | None:
+    """The accuracies on val and test differ by more than chance explains (two-proportion z test, p < 0.001).
+
+    Either the two parts come from different sources, as with a test folder of one's own, or near copies lie in train
+    and val. What was chosen on val may then be the wrong choice.
+    """
+    val = run.evaluation.val if run.evaluation else None
+    scores = run.scores
+    if val is None or scores is None or min(val.n, scores.n) < FEWEST_TO_COMPARE or scores.groups:
+        return None
+    pooled = (val.accuracy * val.n + scores.accuracy * scores.n) / (val.n + scores.n)
+    error = math.sqrt(pooled * (1 - pooled) * (1 / val.n + 1 / scores.n))
+    if not error or abs(val.accuracy - scores.accuracy) / error < FAR_APART:
+        return None
+    observed = (
+        f"{percent(val.accuracy)} of {val.n:,} val images are right and {percent(scores.accuracy)} of {scores.n:,} "
+        "test images"
+    )
+    advice = "ask whether both are drawn alike, and keep what belongs together in one part with --group parent"
+    return Observation(observed, advice, run.ask("labels"))
