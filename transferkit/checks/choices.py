@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from transferkit.checks.finding import Observation
 from transferkit.checks.subject import CheckedRun
-from transferkit.data.mirroring import reason_not_to_mirror
 from transferkit.models.backbones.cards import PIXELS
+from transferkit.recipe.mirroring import reason_not_to_mirror
 from transferkit.runtime.shares import percent
 
 FEW_PER_CLASS = 10  # training images
