@@ -144,7 +144,7 @@ def first_sentences(run: Run) -> list[str]:
     console = Console(width=80, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
     console.print(report.verdict(run))
     lines = console.export_text().splitlines()
-    assert len(lines) <= 40
+    assert len(lines) <= 50
     page = html.unescape((run.path / "report.html").read_text()).replace("\N{NO-BREAK SPACE}", " ")
     heading = re.sub("<[^>]+>", "", re.split("</?h1[^>]*>", page)[1])
     markdown = (run.path / "report.md").read_text().splitlines()[0].removeprefix("# ").replace("\\", "")
