@@ -171,7 +171,7 @@ def valley(rates: Sequence[float], losses: Sequence[float]) -> float:
 
     Example:
         >>> valley([1e-4, 1e-3, 1e-2, 1e-1, 1, 10], [5.0, 4.0, 3.0, 2.0, 1.0, 9.0])
-        0.01
+        0.001
     """
     longest = [1] * len(losses)
     for later in range(1, len(losses)):
@@ -184,11 +184,12 @@ def valley(rates: Sequence[float], losses: Sequence[float]) -> float:
 
 
 def steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """The rate at which the loss falls fastest over the logarithm of the rate (fastai's `steep`).
+    """The rate at which the loss falls fastest over the logarithm of the rate (fastai's `steep`), after a tenth.
 
     Example:
         >>> steepest([1e-3, 1e-2, 1e-1, 1.0], [3.0, 2.9, 1.0, 0.9])
         0.01
     """
+    first = len(rates) // 10
     slopes = np.gradient(np.asarray(losses), np.log10(np.asarray(rates)))
-    return rates[int(slopes.argmin())]
+    return rates[first + int(slopes[first:].argmin())]
