@@ -53,6 +53,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "description receptive_fields weights",
         "classifier heads",
         "linear logit_checks measured_fields preparation stored_model test_time_augmentation",
+        "bands",
     ],
     "studies/limits": [
         "comparison",

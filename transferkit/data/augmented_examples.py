@@ -9,7 +9,7 @@ from torch import Tensor
 
 from transferkit.data.augmentation import BatchDraws, Wanted, augment
 from transferkit.data.batches import ShiftAndFlip
-from transferkit.data.images import Images
+from transferkit.data.images import Images, first_three
 
 SHOWN = 4  # images
 COPIES = 7
@@ -26,7 +26,8 @@ def augmented_examples(images: Images, moves: ShiftAndFlip, wanted: Wanted, seed
     for epoch in range(COPIES):
         draws = BatchDraws(seed, epoch, 0, len(originals), originals.device)
         columns.append(augment(moves(originals, generator), wanted, draws))
-    return tiled(torch.stack([shrunk(column) for column in columns], 1)).numpy()
+    sheet = tiled(torch.stack([shrunk(column) for column in columns], 1)).numpy()
+    return first_three(sheet)
 
 
 def shrunk(pictures: Tensor) -> Tensor:

@@ -104,6 +104,24 @@ class Images:
         return self.storage.shape[2], self.storage.shape[3]
 
     @property
+    def bands(self) -> int:
+        """Of an image: three of a picture in colour."""
+        return int(self.storage.shape[1])
+
+    def band_statistics(self, most: int = 2000) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each band over at most so many images, evenly spread, for pixels in [0, 1].
+
+        A band that never changes has the deviation 1, so that it can be divided by.
+        """
+        sums, squares, count = np.zeros(self.bands), np.zeros(self.bands), 0
+        for chunk in self.spread(most).chunks(100):
+            values = chunk.transpose(1, 0, 2, 3).reshape(self.bands, -1) / 255
+            sums, squares, count = sums + values.sum(1), squares + (values**2).sum(1), count + values.shape[1]
+        mean = sums / count
+        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return mean.tolist(), np.where(deviation > 1e-6, deviation, 1.0).tolist()
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the pixels of these images."""
         return len(self) * int(np.prod(self.storage.shape[1:]))
@@ -161,6 +179,11 @@ class Images:
         digest.update(self.digests.tobytes())
         digest.update(b"" if self.labels is None else self.labels.tobytes())
         return digest.hexdigest()
+
+
+def first_three(pixels: Pixels) -> Pixels:
+    """The bands of (..., C, H, W) that a page shows as red, green and blue; of fewer the first alone."""
+    return pixels[..., :3, :, :] if pixels.shape[-3] >= 3 else np.repeat(pixels[..., :1, :, :], 3, axis=-3)
 
 
 def image_digest(pixels: Pixels) -> bytes:

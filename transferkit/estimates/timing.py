@@ -54,13 +54,16 @@ def seconds_per_image(
         optimizer.zero_grad(set_to_none=True)
 
     def timed(work: Callable[[Tensor], object]) -> float:
-        return _seconds_per_image(work, partial(_noise, side=side, runtime=runtime), batch_size, runtime)
+        return _seconds_per_image(
+            work, partial(_noise, classifier=classifier, side=side, runtime=runtime), batch_size, runtime
+        )
 
     return timed(fast), timed(step)
 
 
-def _noise(count: int, side: int, runtime: machine.Runtime) -> Tensor:
-    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, device=runtime.device)
+def _noise(count: int, classifier: Classifier, side: int, runtime: machine.Runtime) -> Tensor:
+    shape = (count, len(classifier.input_spec.mean), side, side)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, device=runtime.device)
 
 
 def _seconds_per_image(

@@ -69,9 +69,9 @@ def hooked(body: nn.Module, modules: Sequence[str], keep: Callable[[str, Any], N
             handle.remove()
 
 
-def example_images(size: int, device: torch.device) -> Tensor:
+def example_images(size: int, device: torch.device, bands: int = 3) -> Tensor:
     """Prepared images of noise, the same every time."""
-    noise = torch.randn(EXAMPLES, 3, size, size, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(EXAMPLES, bands, size, size, generator=torch.Generator().manual_seed(0))
     return noise.to(device).contiguous(memory_format=torch.channels_last)
 
 

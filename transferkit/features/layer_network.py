@@ -57,7 +57,7 @@ class LayerNetwork:
         with torch.random.fork_rng(devices=[]):  # a classifier draws a head; the caller's random numbers stay his
             preparation = Classifier(nn.Identity(), 1, ("-",), {}, classifier.input_spec)
         self.preparation = preparation.to(runtime.device)
-        images = example_images(classifier.input_spec.size, runtime.device)
+        images = example_images(classifier.input_spec.size, runtime.device, len(classifier.input_spec.mean))
         modules = {name: module_of(classifier, name) for name in layers}
         reference = watched(body, sorted(set(modules.values())), images)
         self.layers = tuple(found_layer(name, module, reference.outputs[module]) for name, module in modules.items())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from transferkit.models.bands import adapt_stem
 from transferkit.models.preparation import as_unit_range, resize
 from transferkit.models.stored_model import RANDOM_WEIGHTS, InputSpec, WeightsRecord
 from transferkit.models.test_time_augmentation import NO_AVERAGING, Averaging
@@ -17,7 +19,7 @@ from transferkit.runtime.errors import MachineError, TransferkitError, did_you_m
 
 
 class Classifier(nn.Module):
-    """Images (N, 3, H, W) of any size, uint8 or float in [0, 1], to logits (N, C).
+    """Images (N, 3, H, W), or of other bands, of any size, uint8 or float in [0, 1], to logits (N, C).
 
     Attributes:
         body: Prepared images (N, 3, size, size) to features (N, D).
@@ -59,8 +61,8 @@ class Classifier(nn.Module):
         self.undecayed: frozenset[str] = frozenset()
         self.batchnorm_frozen = False
         self.averages_mirror = self.averages_shifts = False
-        self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(input_spec.std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(input_spec.std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, C); apply softmax yourself where you need probabilities."""
@@ -81,6 +83,17 @@ class Classifier(nn.Module):
         copies = self.averaging.copies(prepared)  # itself last: hooks keep the last they see
         return torch.stack([weight * self.body(copy) for weight, copy in copies]).sum(0)
 
+    def adapt_to_bands(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Change this classifier to images of as many bands as these numbers, of pixels in [0, 1], have entries.
+
+        Raises:
+            TransferkitError: If the body has no stem that could be adapted.
+        """
+        adapt_stem(self.body, len(mean), pretrained=self.weights != RANDOM_WEIGHTS)
+        self.input_spec = replace(self.input_spec, mean=tuple(mean), std=tuple(std))
+        for name, values in (("mean", mean), ("std", std)):
+            setattr(self, name, torch.tensor(tuple(values), device=self.get_buffer(name).device).view(1, -1, 1, 1))
+
     @property
     def averaging(self) -> Averaging:
         """What features are averaged over in eval mode besides the image itself."""
@@ -89,7 +102,7 @@ class Classifier(nn.Module):
     def prepare(self, images: Tensor) -> Tensor:
         """Resized and normalised images (N, 3, size, size)."""
         spec = self.input_spec
-        resized = resize(as_unit_range(images), spec.size, spec.interpolation, spec.crop)
+        resized = resize(as_unit_range(images, len(spec.mean)), spec.size, spec.interpolation, spec.crop)
         prepared = (resized - self.get_buffer("mean")) / self.get_buffer("std")
         return prepared.contiguous(memory_format=torch.channels_last)
 

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from transferkit.models.bands import bands_of
+
 SIDES = 4  # of the image: top, left, bottom, right
 
 
@@ -61,7 +63,7 @@ def measured_fields(body: nn.Module, size: int, names: Collection[str]) -> dict[
     searches = {(name, side): Bisection(0, size) for name in values for side in range(SIDES)}
     while asked := {(side, search.next) for (_, side), search in searches.items() if not search.is_done}:
         for side, lines in asked:
-            noticed = noticed_by(body, lost_lines(size, side, lines), values)
+            noticed = noticed_by(body, lost_lines(size, bands_of(body), side, lines), values)
             for name in values:
                 searches[name, side].learn(lines, noticed[name])
     return {name: field([searches[name, side].noticed for side in range(SIDES)], size) for name in values}
@@ -73,27 +75,27 @@ def field(lines: list[int], size: int) -> int | Literal["global"]:
     return "global" if max(height, width) == size else max(height, width)
 
 
-def lost_lines(size: int, side: int, lines: int) -> Tensor:
+def lost_lines(size: int, bands: int, side: int, lines: int) -> Tensor:
     """An image (1, 3, size, size) without its first rows (0), columns (1), last rows (2) or columns (3)."""
-    image, is_last = ordinary(size), side >= 2
+    image, is_last = ordinary(size, bands), side >= 2
     image.narrow(2 + side % 2, size - lines if is_last else 0, lines).fill_(torch.nan)
     return image
 
 
-def ordinary(size: int) -> Tensor:
-    """Random pixels, (1, 3, size, size)."""
-    return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+def ordinary(size: int, bands: int = 3) -> Tensor:
+    """Random pixels, (1, bands, size, size)."""
+    return torch.randn(1, bands, size, size, generator=torch.Generator().manual_seed(0))
 
 
 def middle_values(body: nn.Module, size: int, names: Collection[str]) -> dict[str, int]:
     """The position of one value in each module's flattened output: the middle one that sees the image's middle."""
     with outputs_of(body, names) as outputs:
-        body(ordinary(size))
+        body(ordinary(size, bands_of(body)))
         sound = {name for name, output in outputs.items() if not output.isnan().any()}
         positions: dict[str, int] = {}
         spread = 1
         while spread < size and len(positions) < len(sound):
-            image, start = ordinary(size), (size - spread) // 2
+            image, start = ordinary(size, bands_of(body)), (size - spread) // 2
             image[:, :, start : start + spread, start : start + spread] = torch.nan
             body(image)
             for name in sound - positions.keys():

@@ -9,14 +9,14 @@ from torch.nn import functional as F
 from transferkit.runtime.errors import TransferkitError
 
 
-def as_unit_range(images: Tensor) -> Tensor:
+def as_unit_range(images: Tensor, bands: int = 3) -> Tensor:
     """float32 pixels in [0, 1] from uint8 in 0..255 or from floats that are there already.
 
     Raises:
-        TransferkitError: If the shape is not (N, 3, H, W).
+        TransferkitError: If the shape is not (N, bands, H, W).
     """
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise TransferkitError(f"A classifier takes images (N, 3, H, W); found shape {tuple(images.shape)}.")
+    if images.ndim != 4 or images.shape[1] != bands:
+        raise TransferkitError(f"A classifier takes images (N, {bands}, H, W); found shape {tuple(images.shape)}.")
     return images.float().div(255) if images.dtype == torch.uint8 else images.float()
 
 

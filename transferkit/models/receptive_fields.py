@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from transferkit.models.bands import bands_of
 from transferkit.models.classifier import Classifier
 from transferkit.models.measured_fields import measured_fields
 from transferkit.runtime.errors import TransferkitError
@@ -146,7 +147,7 @@ def counted(body: nn.Module, size: int) -> FlopCounterMode:
     device = next((value.device for value in tensors.values()), torch.device("cpu"))
     counter: FlopCounterMode
     with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
-        functional_call(body, tensors, (torch.zeros(1, 3, size, size, device=device),))
+        functional_call(body, tensors, (torch.zeros(1, bands_of(body), size, size, device=device),))
     return counter
 
 
@@ -182,7 +183,7 @@ def receptive_fields(body: nn.Module, size: int) -> dict[str, Field]:
     try:
         graph = tracer.trace(body)
         with torch.no_grad():
-            ShapeProp(fx.GraphModule(body, graph)).propagate(torch.zeros(1, 3, size, size))
+            ShapeProp(fx.GraphModule(body, graph)).propagate(torch.zeros(1, bands_of(body), size, size))
     except Exception:  # control flow that depends on values can fail in any way while it is traced
         return {}
     fields = propagated(graph, dict(body.named_modules()))

@@ -17,16 +17,17 @@ FILE = "model.json"
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Triple: TypeAlias = tuple[float, float, float]  # per channel
+Numbers: TypeAlias = tuple[float, ...]  # per band
 
 
-def _positive(numbers: Triple) -> Triple:
-    """Three numbers that images can be divided by."""
-    if min(numbers) <= 0:
-        raise PydanticCustomError("three_positive", "three positive")
+def _positive(numbers: Numbers) -> Numbers:
+    """Numbers, one per band, that images can be divided by."""
+    if min(numbers, default=0) <= 0:
+        raise PydanticCustomError("positive", "three positive" if len(numbers) == 3 else "one positive number per band")
     return numbers
 
 
-PositiveTriple = Annotated[Triple, AfterValidator(_positive)]
+Positives = Annotated[Numbers, AfterValidator(_positive)]
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,15 @@ class InputSpec:
 
     Attributes:
         size: Side in px that images are resized to.
-        mean: Per channel (R, G, B), for pixels in [0, 1].
-        std: Per channel, likewise.
+        mean: Per band (R, G, B, or all there are), for pixels in [0, 1].
+        std: Per band, likewise.
         interpolation: Of the resize, which is always antialiased.
         crop: Share of the sides kept around the centre before the resize; 1 keeps the whole image.
     """
 
     size: Positive
-    mean: Triple
-    std: PositiveTriple
+    mean: Numbers
+    std: Positives
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     crop: Share = 1.0
 

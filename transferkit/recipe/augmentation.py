@@ -25,6 +25,7 @@ class Strength:
         off: Strength that leaves images as they are.
         bounds: Lowest and highest.
         means: What the number says.
+        needs_colours: Whether it makes sense of red, green and blue only.
     """
 
     function: str
@@ -32,6 +33,7 @@ class Strength:
     off: float
     bounds: tuple[float, float]
     means: str
+    needs_colours: bool = False
 
 
 AUGMENTATIONS: dict[str, Strength] = {
@@ -40,15 +42,15 @@ AUGMENTATIONS: dict[str, Strength] = {
     "vertical_flip": Strength("geometry.vertical_flip", 0.5, 0, (0, 1), "share of images turned upside down, mirrored"),
     "quarter_turns": Strength("geometry.quarter_turns", 0.75, 0, (0, 1), "share turned by 90, 180 or 270 degrees"),
     "colour": Strength(
-        "colour.colour", 0.4, 0, (0, 1), "largest change of brightness, contrast and saturation; of hue a quarter"
+        "colour.colour", 0.4, 0, (0, 1), "largest change of brightness, contrast and saturation; of hue a quarter", True
     ),
-    "grey": Strength("colour.grey", 0.2, 0, (0, 1), "share of images made grey"),
+    "grey": Strength("colour.grey", 0.2, 0, (0, 1), "share of images made grey", True),
     "blur": Strength("detail.blur", 1, 0, (0, 20), "largest sigma of a Gaussian, in px of the stored image"),
     "erasing": Strength("detail.erasing", 0.25, 0, (0, 1), "share of images that lose a rectangle"),
     "randaugment": Strength(
-        "policies.randaugment", 9, 0, (0, 30), "magnitude, up to 30, of two operations of fourteen"
+        "policies.randaugment", 9, 0, (0, 30), "magnitude, up to 30, of two operations of fourteen", True
     ),
-    "trivial": Strength("policies.trivial", 1, 0, (0, 1), "share of the widest range; one operation of fourteen"),
+    "trivial": Strength("policies.trivial", 1, 0, (0, 1), "share of the widest range; one operation of fourteen", True),
 }
 POLICIES: dict[str, dict[str, float]] = {
     "imagenet": {"crop": 0.08, "colour": 0.4},  # torchvision's and timm's for ImageNet, mirroring apart

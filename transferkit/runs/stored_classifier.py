@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from transferkit.models import backbones, heads
+from transferkit.models.bands import adapt_stem
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import StoredModel
 from transferkit.runs.run_directory import Run
@@ -34,6 +35,7 @@ def rebuild_classifier(model: StoredModel, tensors: Mapping[str, Tensor], run_na
     settings = model.backbone.model_copy(update={"weights": "none"})
     bare = backbones.load(settings, model.class_names, model.input.size, SILENT)
     record = model.weights or bare.weights
+    adapt_stem(bare.body, len(model.input.mean), pretrained=False)
     classifier = Classifier(bare.body, bare.num_features, bare.class_names, bare.stages, model.input, record)
     classifier.backbone = f"{settings.name}, run {run_name}"
     classifier.averages_mirror, classifier.averages_shifts = model.averages_mirror, model.averages_shifts

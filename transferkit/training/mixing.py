@@ -51,10 +51,10 @@ class MixedBatch:
 
     def pixels(self, part: slice) -> Tensor:
         """(P, 3, H, W) in [0, 1], the images of a part as the network gets them."""
-        images = as_unit_range(self.images[part])
+        images = as_unit_range(self.images[part], self.images.shape[1])
         if self.order is None:
             return images
-        others = as_unit_range(self.images[self.order[part]])
+        others = as_unit_range(self.images[self.order[part]], self.images.shape[1])
         return self.share * images + (1 - self.share) * others if self.box is None else pasted(images, others, self.box)
 
     def targets(self, part: slice) -> list[tuple[float, Tensor]]:

@@ -40,9 +40,24 @@ def augment(images: Tensor, wanted: Wanted, draws: BatchDraws) -> Tensor:
     """
     if not isinstance(wanted, Mapping):
         return _checked(require_callable(wanted)(images.clone()), images)
+    require_colours(wanted, images.shape[1])
     for place, (name, strength) in enumerate(wanted.items()):
         images = function_of(name)(images, strength, draws.of_function(place))
     return images
+
+
+def require_colours(wanted: Mapping[str, float], bands: int) -> None:
+    """Refuse what makes sense of red, green and blue only, where images have other bands.
+
+    Raises:
+        TransferkitError: Names the functions.
+    """
+    coloured = [name for name in wanted if AUGMENTATIONS[name].needs_colours]
+    if coloured and bands != 3:
+        raise TransferkitError(
+            f"Of method.augment {', '.join(coloured)} changes colours, and these images have {bands} bands, not red, "
+            "green and blue. Leave it out; crop, rotation and erasing work with any bands."
+        )
 
 
 def require_callable(wanted: Own | str) -> Own:

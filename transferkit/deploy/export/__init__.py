@@ -25,7 +25,7 @@ from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 from transferkit.runtime.machine import Precision, Runtime
 
-NOISE = (16, 3, 64, 64)  # (N, 3, H, W) of the images by which two precisions are compared
+NOISE = (16, 64, 64)  # (N, H, W) of the images by which two precisions are compared
 
 
 def export(
@@ -95,7 +95,13 @@ def precision_words(classifier: Classifier, precision: Precision) -> list[str]:
     """What a reader must know of the file's arithmetic where the run answers in bf16: files compute in fp32."""
     if precision == "fp32":
         return []
-    images = torch.randint(0, 256, NOISE, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0,
+        256,
+        (NOISE[0], len(classifier.input_spec.mean), *NOISE[1:]),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(0),
+    )
     exact, rounded = (
         FastClassifier(classifier, Runtime(torch.device("cpu"), arithmetic, 1), SILENT)(images)[1]
         for arithmetic in ("fp32", precision)

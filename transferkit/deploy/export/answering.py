@@ -50,7 +50,7 @@ class Answering(nn.Module):
     def _prepared(self, images: Tensor) -> Tensor:
         """As the classifier prepares them, but without a way around the resize, which a graph would hold as a rule."""
         spec = self.classifier.input_spec
-        unit = as_unit_range(images)
+        unit = as_unit_range(images, len(spec.mean))
         whole = centre_crop(unit, spec.crop) if spec.crop < 1 else unit
         resized = interpolate(whole, spec.size, spec.interpolation)
         return (resized - self.classifier.get_buffer("mean")) / self.classifier.get_buffer("std")
@@ -92,8 +92,9 @@ def dynamic_shapes() -> tuple[dict[int, Any]]:
     return ({0: free, 2: free, 3: free},)
 
 
-def example_images(shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Random pixels of a shape (N, 3, H, W)."""
+def example_images(shape: tuple[int, ...], bands: int = 3) -> np.ndarray[Any, Any]:
+    """Random pixels of a shape (N, 3, H, W), or of other bands."""
+    shape = (shape[0], bands, *shape[2:])
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -122,7 +123,7 @@ def require_equal(model: Answering, answer: Any, kind: str) -> None:
         MachineError: Names the shape, the output and the difference.
     """
     for shape in CHECKED:
-        images = example_images(shape)
+        images = example_images(shape, len(model.classifier.input_spec.mean))
         with torch.inference_mode():
             expected = [output.numpy() for output in model(torch.from_numpy(images))]
         for name, given, wanted in zip(OUTPUTS, answer(images), expected, strict=True):

@@ -84,7 +84,7 @@ def traced(model: Answering, name: str) -> Any:
     try:
         return torch.onnx.export(
             model,
-            (torch.from_numpy(example_images(EXAMPLE)),),
+            (torch.from_numpy(example_images(EXAMPLE, len(model.classifier.input_spec.mean))),),
             dynamo=True,
             verbose=False,
             opset_version=OPSET,

@@ -65,7 +65,7 @@ def traced(model: Answering, name: str) -> Any:
     Raises:
         TransferkitError: If it cannot be traced.
     """
-    images = torch.from_numpy(example_images(EXAMPLE))
+    images = torch.from_numpy(example_images(EXAMPLE, len(model.classifier.input_spec.mean)))
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

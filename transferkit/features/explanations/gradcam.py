@@ -92,7 +92,7 @@ def _calls(classifier: Classifier) -> list[_Call]:
     size, device = classifier.input_spec.size, classifier.get_buffer("mean").device
     try:
         with _fixed(classifier):
-            classifier.features(torch.zeros(1, 3, size, size, device=device))
+            classifier.features(torch.zeros(1, len(classifier.input_spec.mean), size, size, device=device))
     finally:
         for handle in handles:
             handle.remove()

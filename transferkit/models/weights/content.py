@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transferkit.models.stored_model import InputSpec, Triple, WeightsRecord
+from transferkit.models.stored_model import InputSpec, Numbers, WeightsRecord
 from transferkit.models.weights.reading import Tensors
 
 
@@ -20,8 +20,8 @@ class Preparation:
         crop: Share of the sides kept around the centre.
     """
 
-    mean: Triple
-    std: Triple
+    mean: Numbers
+    std: Numbers
     interpolation: Literal["bilinear", "bicubic"] | None = None
     crop: float | None = None
 
