@@ -25,12 +25,12 @@ COMMANDS = [  # what was typed, the work that is stopped, what is told
     (
         ["limits", "run"],
         "transferkit.studies.limits.story.measure_limits",
-        "What the network said of the image sets so far is kept; the same command goes on from there.",
+        "The outputs for the image sets so far are stored; the same command goes on from there.",
     ),
     (
         ["limits", "run", "other"],
         "transferkit.studies.limits.comparison.compare_limits",
-        "What the network said of the image sets so far is kept; the same command goes on from there.",
+        "The outputs for the image sets so far are stored; the same command goes on from there.",
     ),
     (
         ["extract", "resnet20", "digits", "--weights", "none", "--out", "features.npy"],

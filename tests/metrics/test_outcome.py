@@ -235,8 +235,8 @@ def test_a_chosen_epoch_is_told_with_what_choosing_does_to_its_accuracy(tmp_path
     run = told(tmp_path / "run", BETTER, keep="best")
 
     assert (
-        "Of 1,000 val images, 80.0 % were right at its start and 90.0 % at the end (epoch 1, chosen by them, so a "
-        "little too good)." in (run.path / "report.md").read_text().replace("\\", "")
+        "Of 1,000 val images, 80.0 % were right at its start and 90.0 % at the end (epoch 1, chosen on these "
+        "images, so slightly optimistic)." in (run.path / "report.md").read_text().replace("\\", "")
     )
 
 

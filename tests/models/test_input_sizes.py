@@ -274,7 +274,7 @@ def test_a_dry_run_counts_classes_and_names_files_that_cannot_be_read(tmp_path: 
 
     assert told == [
         "Data: 2 classes, 2 to 3 training images each; 5 of 5 files opened.",
-        "1 of them cannot be read: b/2.png. Mend or remove them, or use --skip-bad.",
+        "1 of them cannot be read: b/2.png. Fix or delete them, or use --skip-bad.",
     ]
 
 

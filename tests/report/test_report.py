@@ -99,7 +99,7 @@ def test_a_listed_image_stands_beside_what_the_network_compared_it_with_and_wher
     mistakes = page.split('id="mistakes"', 1)[1].split("</section>", 1)[0]
     assert "among 1,000 of 5,000" in mistakes
     assert "Grad-CAM of layer4, a map of 2 x 2 px" in mistakes
-    assert mistakes.count('alt="where the network looked"') == 12
+    assert mistakes.count('alt="the regions that supported the prediction"') == 12
     assert mistakes.count('alt="training image, cat, cosine 0.90"') == 3
 
 
@@ -149,7 +149,7 @@ def test_calibration_stands_beside_its_temperature_and_what_chance_gives(tmp_pat
         assert f"{100 * ece(test):.1f} %" in text
         assert f"{100 * ece(with_temperature(test, temperature)):.1f} %" in text
         assert "none: no coverage guarantees it" in text
-    assert page.count("Which answers promise too much") == 1
+    assert page.count("Overconfident classes") == 1
 
 
 def test_no_temperature_is_fitted_on_few_images_and_the_report_says_why(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_test_images_of_one_class_alone_are_reported(tmp_path: Path, wrong: int)
     page = html.unescape(page_of(run))
 
     assert f"gets {100 * (120 - wrong) / 120:.1f}\N{NO-BREAK SPACE}% of 120 test images right" in page
-    assert ("not defined: it needs hits and mistakes" in page) == (wrong == 0)
+    assert ("not defined: it needs correct and wrong answers" in page) == (wrong == 0)
     assert len(terminal_lines(run)) <= 40
 
 

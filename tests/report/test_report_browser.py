@@ -140,7 +140,7 @@ def test_a_click_on_a_cell_shows_its_images_with_id_and_confidence(browser: Any,
 
     click_cell(browser, 1, 2)
 
-    assert find(browser, "#behind h3").text == "dog called ship"
+    assert find(browser, "#behind h3").text == "dog predicted as ship"
     assert "3 images, 30.0\N{NO-BREAK SPACE}%" in find(browser, "#behind .hint").get_attribute("textContent")
     assert sorted(texts(browser, "#behind .id")) == ["0.png", "1.png", "2.png"]
     widths = browser.execute_script("return [...document.querySelectorAll('#behind img')].map(i => i.naturalWidth)")
@@ -156,7 +156,7 @@ def test_the_keyboard_alone_opens_a_cell_and_closes_it(browser: Any, pages: dict
     press(browser, Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ENTER)
 
     reached = find(browser, "#behind h3").text
-    assert " called " in reached or " recognised" in reached
+    assert " predicted as " in reached or " recognised" in reached
     assert find(browser, "#readout").text.split(":")[0].replace("true ", "").replace(",", "") == reached
     assert browser.execute_script("return document.activeElement.id") == "behind"
     press(browser, Keys.ESCAPE)
@@ -169,7 +169,7 @@ def test_a_confused_pair_opens_its_cell(browser: Any, pages: dict[str, str]) -> 
 
     browser.execute_script("document.querySelector('[data-open]').click()")
 
-    assert find(browser, "#behind h3").text == "cat called dog"
+    assert find(browser, "#behind h3").text == "cat predicted as dog"
 
 
 def test_numbers_change_to_shares_and_back(browser: Any, pages: dict[str, str]) -> None:
@@ -198,7 +198,7 @@ def test_another_order_moves_cells_and_opens_the_same_images(browser: Any, pages
     moved = f"M{round(data.index(8) * side, 2):g} {round(data.index(7) * side, 2):g}h"
     assert len(before.split("M")) == len(after.split("M")) == 203
     assert moved in after
-    assert find(browser, "#behind h3").text == "class number 7 called class number 8"
+    assert find(browser, "#behind h3").text == "class number 7 predicted as class number 8"
     find(browser, "input[value=given]").click()
     assert set(browser.execute_script(shape).split("M")) == set(before.split("M"))
 

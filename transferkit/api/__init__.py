@@ -201,7 +201,7 @@ def limits(
         ood: Images of classes the model does not know: names of data sets, folders, or NAME=FOLDER.
         shift: Other images of its own classes, likewise.
         out: The report's folder; default RUN/limits, of several runs limits-comparison.
-        overwrite: Replace a report in that folder; what the network said is kept.
+        overwrite: Replace a report in that folder; the stored outputs are reused.
         quiet: Print nothing.
         device: auto, cpu, cuda, cuda:1 or mps.
         **options: `corruptions="full", leave_out="none", target_risk=0.05, rules=Rules(auroc=0.9)` ...: the fields of

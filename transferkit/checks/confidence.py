@@ -22,7 +22,7 @@ TIMES_EXPECTED = 3.0  # mistakes among sure answers, of those that confidence le
 def overconfident(run: CheckedRun) -> Observation | None:
     """Mean confidence on test is more than 10 points above the accuracy, and more than chance gives a calibrated model.
 
-    Answers and their order stay as they are; the probabilities promise too much. `predict` divides by the temperature
+    Answers and their order stay as they are; the probabilities are overconfident. `predict` divides by the temperature
     that val asks for, where val has at least 100 images.
     """
     scores, calibration = run.scores, run.calibration

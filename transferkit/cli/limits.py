@@ -15,7 +15,7 @@ from transferkit.recipe.settings import MOST_IMAGES, SEEDS
 if TYPE_CHECKING:
     from transferkit.studies.limits.settings import LimitsSettings
 
-WHEN_STOPPED = "Stopped. What the network said of the image sets so far is kept; the same command goes on from there."
+WHEN_STOPPED = "Stopped. The outputs for the image sets so far are stored; the same command goes on from there."
 Names = list[str] | None
 
 

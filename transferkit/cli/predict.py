@@ -50,7 +50,7 @@ def predict(
         Path | None, typer.Option(help="Copy each image into a folder per answer, in this one.", show_default=False)
     ] = None,
     acceptance: Annotated[
-        float, typer.Option(help="Share of familiar images that are not to be called unknown.", min=0.5, max=1.0)
+        float, typer.Option(help="Share of familiar images that must not be rejected as unknown.", min=0.5, max=1.0)
     ] = 0.95,
     top: Annotated[int, typer.Option(help="Classes per image in the file.", min=1, max=MOST_CLASSES)] = 3,
     part: Annotated[Literal["train", "val", "trainval", "test"], typer.Option(help="Of a data set.")] = "trainval",

@@ -31,10 +31,13 @@ def serve(
         typer.Option(help="A file that holds the token. (default: the variable TRANSFERKIT_TOKEN)", show_default=False),
     ] = None,
     acceptance: Annotated[
-        float, typer.Option(help="Share of familiar images that are not to be called unknown.", min=0.5, max=1.0)
+        float, typer.Option(help="Share of familiar images that must not be rejected as unknown.", min=0.5, max=1.0)
     ] = 0.95,
     explain: Annotated[
-        bool, typer.Option("--explain/--no-explain", help="Show training images alike, and where the network looked.")
+        bool,
+        typer.Option(
+            "--explain/--no-explain", help="Show training images alike, and the regions that supported the prediction."
+        ),
     ] = True,
     max_megabytes: Annotated[float, typer.Option(help="Of one request.", min=0.01, max=1000)] = 20.0,
     max_megapixels: Annotated[float, typer.Option(help="Of one image.", min=0.01, max=89)] = 25.0,

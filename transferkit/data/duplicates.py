@@ -67,7 +67,7 @@ def duplicates(train: Images, test: Images, train_features: Floats, test_feature
 
 
 def likeness(train: Images, images: Images) -> Floats:
-    """(M,), the correlation of each of M images with the most alike of N training images, in grey at 16 px, in [-1, 1].
+    """(M,), the correlation of each of M images with the most similar of N training images (grey, 16 px), in [-1, 1].
 
     A copy that was brightened, compressed or made smaller stays near 1. How near other images come depends on what they
     show: on the nearly blank drawings of `digits` at 8 px a third of the val images are above 0.95.

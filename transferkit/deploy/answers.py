@@ -26,7 +26,7 @@ class PredictSettings:
     """How images are answered.
 
     Attributes:
-        acceptance: Share of familiar images that are not to be called unknown, in [0.5, 1].
+        acceptance: Share of familiar images that must not be rejected as unknown, in [0.5, 1].
         top: Classes per image that a file of answers holds, likeliest first.
         part: Of a data set.
         batch_size: Images per forward pass.

@@ -88,7 +88,7 @@ class Model:
             images: A path, a folder, a list of paths, PIL images, a uint8 array or tensor (N, H, W, 3) or (N, 3, H, W),
                 or `Images`.
             batch_size: Images per forward pass, at least 1.
-            acceptance: Share of images like those of val that are not to be called unknown, in [0.5, 1].
+            acceptance: Share of images like those of val that must not be rejected as unknown, in [0.5, 1].
 
         Raises:
             TransferkitError: If the images cannot be read.
@@ -185,7 +185,7 @@ def no_threshold(model: Model) -> str:
         missing = "no threshold for `unknown` and no outputs of val to learn it from"
         return f"This run holds {missing}. Every image gets a class."
     if model.rejection.reason:
-        return f"No image can be called unknown: {model.rejection.reason}. Every image gets a class."
+        return f"No image can be rejected as unknown: {model.rejection.reason}. Every image gets a class."
     return model.rejection.score_words
 
 

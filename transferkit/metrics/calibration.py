@@ -170,7 +170,7 @@ class ClassConfidence:
         name: Class name.
         confidence: Mean confidence of the images given this class.
         accuracy: Share of them that is right, with n and interval.
-        gap: confidence - accuracy; above 0 the answers promise too much.
+        gap: confidence - accuracy; above 0 the answers are overconfident.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which classes are taken for which, and the images where the classifier was surest and least sure."""
+"""Which classes are confused, and the images where the classifier was surest and least sure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transferkit.runtime.array_types import Integers
 
 @dataclass(frozen=True)
 class Confusion:
-    """Images of one class taken for another.
+    """Images of one class predicted as another.
 
     Attributes:
         true: Name of the class they belong to.

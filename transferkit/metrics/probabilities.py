@@ -23,7 +23,7 @@ def brier(outputs: Outputs) -> float:
 
 
 def signed_overconfidence(outputs: Outputs) -> float:
-    """Mean confidence minus accuracy, in [-1, 1]; above 0 the classifier promises more than it keeps."""
+    """Mean confidence minus accuracy, in [-1, 1]; above 0 the classifier claims more than it keeps."""
     return mean_or_nan(outputs.confidences - outputs.is_right)
 
 

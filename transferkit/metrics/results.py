@@ -128,7 +128,7 @@ class ClassCalibration:
     Attributes:
         confidence: Their mean confidence.
         accuracy: Share of them that is right, with its interval.
-        gap: confidence - accuracy; above 0 the answers promise too much.
+        gap: confidence - accuracy; above 0 the answers are overconfident.
     """
 
     name: str

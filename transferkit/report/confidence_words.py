@@ -90,11 +90,11 @@ def confidence_rows(calibration: Calibration) -> list[ClassCalibration]:
 
 def selective(result: SelectiveResult) -> list[tuple[str, str]]:
     """How well confidence tells hits from mistakes, as pairs of name and words."""
-    separation = "not defined: it needs hits and mistakes"
+    separation = "not defined: it needs correct and wrong answers"
     if result.error_auroc is not None:
         separation = f"{result.error_auroc:.3f} (AUROC; 0.5 is chance)"
     return [
-        ("hits above mistakes", separation),
+        ("correct answers above mistakes", separation),
         ("AURC", f"{result.aurc:.3g}, mean error rate over all coverages"),
         ("AUGRC", f"{result.augrc:.3g}, mean share answered and wrong"),
     ]

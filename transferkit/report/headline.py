@@ -110,7 +110,7 @@ def _way(content: Content) -> Iterator[str]:
     if not known or known.is_worse or known.end.epoch == 0:
         return
     start, end = known.start, known.end
-    chosen = f" (epoch {end.epoch}, chosen by them, so a little too good)" if _keeps_best(content) else ""
+    chosen = f" (epoch {end.epoch}, chosen on these images, so slightly optimistic)" if _keeps_best(content) else ""
     yield (
         f"Of {known.n:,} val images, {percent(start.accuracy)} were right at its start and "
         f"{percent(end.accuracy)} {end_words(known)}{chosen}."

@@ -1,4 +1,4 @@
-"""What stands beside a listed image: its nearest training images, and the places the network looked at."""
+"""What stands beside a listed image: its nearest training images, and the regions that supported the prediction."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def explained_words(content: Content) -> str:
     among = f"{explanations.searched:,}" + (
         f" of {explanations.train_images:,}" if explanations.searched < explanations.train_images else ""
     )
-    below = f"Below each: the training images most alike to the network (cosine of features, among {among})"
+    below = f"Below each: the most similar training images (cosine of features, among {among})"
     below += ", in bold where their class is the answer. "
     if explanations.no_maps_because:
         return f"{below}There are no maps of where it looked: {explanations.no_maps_because}."
     height, width = explanations.maps.shape[1:]
     return (
-        f"{below}Beside each: the places that spoke for the answer (Grad-CAM of {explanations.layer}, a map of "
+        f"{below}Beside each: the regions that supported the prediction (Grad-CAM of {explanations.layer}, a map of "
         f"{width} x {height} px; what looks finer is interpolation)."
     )

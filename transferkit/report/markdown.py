@@ -68,7 +68,7 @@ def _scores(content: Content, scores: Scores) -> list[str]:
         ]
         for row in scores.per_class
     ]
-    header = ["class", "n", "recall, %", "precision, %", "F1, %", "most often taken for"]
+    header = ["class", "n", "recall, %", "precision, %", "F1, %", "most often mistaken for"]
     pairs = "\n".join(f"{rank}. {escaped(text)}" for rank, text in enumerate(sentences.confusions_in_words(scores), 1))
     mistakes = [
         [row.id, row.true, row.predicted, words.percent(row.confidence)] for row in scores.most_confident_mistakes

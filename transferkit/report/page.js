@@ -114,7 +114,7 @@
     const n = data.confusion[label][predicted];
     const words = label === predicted
       ? [named(label), " recognised: "]
-      : ["true ", named(label), ", called ", named(predicted), ": "];
+      : ["true ", named(label), ", predicted as ", named(predicted), ": "];
     return [...words, element("b", "", n.toLocaleString("en")),
       ` of ${totals[label].toLocaleString("en")}` + (totals[label] ? ` (${percent(n / totals[label])})` : "")];
   }
@@ -154,7 +154,7 @@
     const rows = groups.get(label + "," + predicted) || [];
     const n = data.confusion[label][predicted];
     const title = element("h3", "", ...(label === predicted
-      ? [named(label), " recognised"] : [named(label), " called ", named(predicted)]));
+      ? [named(label), " recognised"] : [named(label), " predicted as ", named(predicted)]));
     const close = element("button", "", "Close");
     close.type = "button";
     close.addEventListener("click", () => { behind.hidden = true; holder.focus(); });

@@ -187,7 +187,7 @@ def sections(content: Content) -> list[tuple[str, str]]:
     scored = [
         ("classes", "Per class"),
         ("mistakes", "Mistakes"),
-        ("hits", "Near misses"),
+        ("hits", "Least sure"),
         ("map", "Map"),
         ("calibration", "Calibration"),
         ("selective", "Abstaining"),

@@ -49,6 +49,6 @@ def val_images(content: Content) -> int:
 def confusions_in_words(scores: Scores) -> list[str]:
     """The most confused pairs as sentences."""
     return [
-        f"“{pair.true}” was called “{pair.predicted}” {pair.n:,} times ({percent(pair.share)} of it)."
+        f"“{pair.true}” was predicted as “{pair.predicted}” {pair.n:,} times ({percent(pair.share)} of it)."
         for pair in scores.most_confused
     ]

@@ -73,6 +73,6 @@ def map_words(content: Content) -> str:
     few = len(content.class_names) <= COLOURED_UP_TO
     colours = "Coloured by label" if few else "The dots of one label light up together"
     return (
-        f"Features of {among} test images, hits and mistakes in their true proportion, laid out by t-SNE: neighbours "
-        f"are alike to the network; distances between groups mean nothing. {colours}; mistakes have a rim."
+        f"Features of {among} test images, correct and wrong ones in their true proportion, laid out by t-SNE: "
+        f"neighbours are alike to the network; distances between groups mean nothing. {colours}; mistakes have a rim."
     )

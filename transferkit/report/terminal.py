@@ -66,9 +66,9 @@ def pairs(scores: Scores) -> list[str]:
     classes = len(scores.per_class)
     limit = 1 if BOTH_UP_TO < classes <= MATRIX_UP_TO else 3
     return [
-        f"“{plain(pair.true, 20)}” called “{plain(pair.predicted, 20)}”: {pair.n:,} ({words.percent(pair.share)})"
+        f"“{plain(pair.true, 20)}” predicted as “{plain(pair.predicted, 20)}”: {pair.n:,} ({words.percent(pair.share)})"
         for pair in scores.most_confused[:limit]
-    ] or ["No class was ever taken for another one."]
+    ] or ["No test image was predicted as another class."]
 
 
 def class_table(rows: Sequence[ClassResult]) -> Table:
@@ -93,7 +93,7 @@ def _share(share: float | None, interval: Bounds | None) -> Text:
 def matrix_table(confusion: npt.NDArray[np.int64], names: list[str]) -> Table:
     """The confusion matrix; columns are the predicted classes in the order of the rows."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    table.add_column("true \\ called", no_wrap=True, max_width=14)
+    table.add_column("true \\ predicted", no_wrap=True, max_width=14)
     for title in column_titles(names):
         table.add_column(Text(title), justify="right", no_wrap=True)
     for index, (name, counts) in enumerate(zip(names, confusion.tolist(), strict=True)):

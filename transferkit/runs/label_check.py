@@ -23,7 +23,7 @@ class LabelError:
         index: Position in its image set.
         id: Its name there.
         label: The class it is labelled as.
-        suggested: The class it is taken for.
+        suggested: The class suggested instead.
         probability: Of the label it has.
     """
 

@@ -14,7 +14,7 @@ _SHORT.maxlevel, _SHORT.maxstring = 3, LONGEST_QUOTE
 
 
 class TransferkitError(Exception):
-    """A mistake the user can mend; the command ends with exit code 2 and this one message."""
+    """A mistake the user can fix; the command ends with exit code 2 and this one message."""
 
     exit_code = 2
 

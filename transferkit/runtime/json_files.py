@@ -25,7 +25,7 @@ AGAIN = {  # what to type where the schema is another
     "comparison.json": "the same command with --overwrite, or transferkit compare RUN RUN ... --out NEW-FOLDER over "
     "its finished runs",
     "ranking.json": "the same command with --overwrite; stored features are used again",
-    "limits.json": "transferkit limits with the same run and options and --overwrite; what the network said is kept",
+    "limits.json": "transferkit limits with the same run and options and --overwrite; the stored outputs are reused",
     "limits-comparison.json": "transferkit limits RUN RUN ... with the same options and --overwrite",
     "tuning.json": "the same command with --overwrite",
 }

@@ -122,7 +122,7 @@ def from_json(value: Any, kind: type[Record], place: str, mend: str = "") -> Rec
     """The record that a JSON value holds.
 
     Raises:
-        TransferkitError: If it has another shape; names `place` and what is wrong in it, and says how to mend it.
+        TransferkitError: If it has another shape; names `place` and what is wrong in it, and says how to fix it.
     """
     try:
         record: Record = _adapter(kind).validate_json(json.dumps(value), strict=True)

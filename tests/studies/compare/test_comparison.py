@@ -131,7 +131,7 @@ def test_one_run_each_is_never_a_claim_about_the_methods(three: dict[str, list[R
     all_three = compare(single, "scratch").verdict
 
     assert two.startswith("This run of probe is better than this run of scratch: +30.0 points (")
-    assert all_three.startswith("No winner is shown: this run of probe and this run of finetune share the first place;")
+    assert all_three.startswith("No clear winner: this run of probe and this run of finetune cannot be told apart;")
 
 
 def test_the_difference_of_a_worse_arm_is_negative_with_its_interval_turned(three: dict[str, list[Run]]) -> None:
@@ -167,7 +167,7 @@ def test_a_winner_is_named_only_where_it_is_shown(three: dict[str, list[Run]]) -
     found = compare(three, "scratch")
 
     assert found.leaders == ("finetune", "probe")
-    assert found.verdict.startswith("No winner is shown: finetune and probe share the first place;")
+    assert found.verdict.startswith("No clear winner: finetune and probe cannot be told apart;")
     assert "(95 % intervals over seeds and images, n = 100, 2 seeds)." in found.verdict
 
 

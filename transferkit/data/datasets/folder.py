@@ -100,7 +100,7 @@ def _unreadable_notes(settings: FolderData, layout: Layout, pixels: Decoded) -> 
         more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
         raise TransferkitError(
             "\n  ".join([f"{len(problems)} of {len(files)} images cannot be read:", *problems[:LISTED], *more])
-            + "\nMend or remove them, or leave them out with --skip-bad."
+            + "\nFix or delete them, or leave them out with --skip-bad."
         )
     return [f"skipped, unreadable: {line}" for line in problems]
 

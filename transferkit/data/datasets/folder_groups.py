@@ -106,7 +106,7 @@ def _patient_first_note(train: Part) -> list[str]:
     if not is_first or any(len(folders) < len(names) / 2 for folders in inside.values()):
         return []
     return [
-        f"WARNING: the {len(inside):,} folders taken for classes ({listed(sorted(inside))}) all hold folders of the "
+        f"WARNING: the {len(inside):,} folders read as classes ({listed(sorted(inside))}) all hold folders of the "
         f"same names ({listed(sorted(names))}). If these are the classes and the outer folders patients, videos or "
         "places, type --group grandparent."
     ]

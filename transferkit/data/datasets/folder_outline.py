@@ -46,5 +46,5 @@ def seen_in_words(settings: FolderData) -> list[str]:
     lines = [f"Data: {len(counts)} classes, {sizes}; {len(looked_at):,} of {len(layout.files):,} files opened."]
     if broken:
         shown = ", ".join(broken[:LISTED])
-        lines.append(f"{len(broken)} of them cannot be read: {shown}. Mend or remove them, or use --skip-bad.")
+        lines.append(f"{len(broken)} of them cannot be read: {shown}. Fix or delete them, or use --skip-bad.")
     return lines

@@ -26,7 +26,7 @@ class Answering(nn.Module):
 
     `logits` (N, C); `probability` (N, C), the softmax of the logits divided by the temperature that val gave;
     `unknown_score` (N,), higher = more unusual, as the run's `Rejection` scores; `unknown_threshold` (1,), above which
-    an image is to be called unknown, infinite where the run has none; `features` (N, D), the head's input.
+    an image counts as unknown, infinite where the run has none; `features` (N, D), the head's input.
     """
 
     def __init__(self, classifier: Classifier, rejection: Rejection | None) -> None:

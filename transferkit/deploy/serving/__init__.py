@@ -2,5 +2,5 @@
 
 `server` opens the port; `application` is the menu of addresses; `uploads` and `reading` turn a request into pixels
 within the limits; `worker` asks the model about images that come together; `explaining` says what an image is like in
-training and where the network looked.
+training and the regions that supported the prediction.
 """

@@ -41,9 +41,9 @@ class Explanation:
 
     Attributes:
         picture: What the model was given, as a data URI.
-        looked_at: The same, darkened where nothing spoke for the class (Grad-CAM); empty where there is no such map.
+        looked_at: The same, darkened where nothing supported the class (Grad-CAM); empty where there is no such map.
         no_map_because: Why not; else empty.
-        neighbours: Training images, the most alike first.
+        neighbours: Training images, the most similar first.
     """
 
     picture: str

@@ -1,4 +1,4 @@
-"""What an image is like in training, and where the network looked."""
+"""What an image is like in training, and the regions that supported the prediction."""
 
 from __future__ import annotations
 

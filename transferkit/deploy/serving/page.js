@@ -99,7 +99,7 @@ function show(answer) {
 function noteOf(answer) {
   if (answer.error) return answer.error;
   const unusual = answer.unusual_percent;
-  if (answer.unknown) return `More unusual than ${unusual}\u00a0% of the model’s own images. It would have been called ${answer.top[0].name}.`;
+  if (answer.unknown) return `More unusual than ${unusual}\u00a0% of the model’s own images. It would have been predicted as ${answer.top[0].name}.`;
   if (unusual === null) return "";
   const others = (answer.candidates || []).filter((name) => name !== answer.answer);
   return others.length ? `Could also be ${others.slice(0, 5).join(", ")}${others.length > 5 ? " …" : ""}.` : "";

@@ -48,8 +48,8 @@ class ServeSettings:
         host: An address or name of this machine.
         port: 0 takes a free one.
         token: What a request must carry; empty asks for none.
-        acceptance: Share of familiar images that are not to be called unknown, in [0.5, 1].
-        explains: Whether a request may ask what an image is like in training and where the network looked.
+        acceptance: Share of familiar images that must not be rejected as unknown, in [0.5, 1].
+        explains: Whether a request may ask for similar training images and the regions that supported the prediction.
         limits: What is refused.
     """
 

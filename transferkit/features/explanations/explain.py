@@ -1,4 +1,4 @@
-"""Why the network answered so: the training images it finds most alike, and the places it looked at."""
+"""Why the network answered so: the most similar training images, and the regions that supported its prediction."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Explanations:
 
     Attributes:
         indices: (M,), positions of these images in the test outputs.
-        neighbours: (M, K), rows of the table below, most alike first.
+        neighbours: (M, K), rows of the table below, most similar first.
         similarities: (M, K), cosine of the features, in [-1, 1].
         pictures: (U, 3, h, w) uint8, the neighbours' small pictures.
         labels: (U,), their classes.
@@ -129,7 +129,7 @@ def searched(train_images: int, test_images: int, seed: int) -> Integers:
 
 
 def nearest_rows(queries: Floats, features: Floats, count: int) -> tuple[Integers, Floats]:
-    """The rows of `features` most alike to each query by cosine, most alike first; ties in order.
+    """The rows of `features` most similar to each query by cosine, most similar first; ties in order.
 
     Args:
         queries: (M, D).

@@ -84,7 +84,7 @@ def words(labels: Labels) -> str:
 
 
 def leader(comparison: Comparison) -> str:
-    """The winner with its distance, those that share the first place, or the only arm's accuracy."""
+    """The winner with its distance, those that cannot be told apart, or the only arm's accuracy."""
     first, arms = comparison.leaders, comparison.arms
     if len(arms) == 1:
         return f"{arms[0].name} {100 * arms[0].mean:.1f} %"
@@ -95,4 +95,4 @@ def leader(comparison: Comparison) -> str:
         gap = in_points(nearest.mean, nearest.interval)
         return f"{subjects[first[0]].words} {leads}, {gap} before {subjects[nearest.b].words}"
     tied = [subjects[name].words for name in first]
-    return f"no winner shown among {', '.join(tied[:-1])} and {tied[-1]}"
+    return f"no clear winner: {', '.join(tied[:-1])} and {tied[-1]} cannot be told apart"

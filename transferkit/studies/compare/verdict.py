@@ -70,7 +70,7 @@ class ArmInWords:
 
 
 def winner_in_words(first: Sequence[ArmInWords], subjects: Mapping[str, ArmInWords], pairs: Sequence[ArmPair]) -> str:
-    """The winner, or those that share the first place."""
+    """The winner, or those that cannot be told apart."""
     if len(first) == 1:
         nearest = next(pair for pair in pairs if subjects[pair.a] == first[0])
         best = f"{first[0].begins} {first[0].verb} the best of {len(subjects)}"
@@ -78,7 +78,7 @@ def winner_in_words(first: Sequence[ArmInWords], subjects: Mapping[str, ArmInWor
     widest = next(pair for pair in pairs if {subjects[pair.a], subjects[pair.b]} <= set(first))
     tied = f"{', '.join(subject.words for subject in first[:-1])} and {first[-1].words}"
     a, b, gap = subjects[widest.a], subjects[widest.b], in_points(widest.mean, widest.interval)
-    return f"No winner is shown: {tied} share the first place; {a.words} {a.verb} {gap} before {b.words}"
+    return f"No clear winner: {tied} cannot be told apart; {a.words} {a.verb} {gap} before {b.words}"
 
 
 def difference_in_words(subject: ArmInWords, reference: ArmInWords, difference: ArmDifference) -> str:

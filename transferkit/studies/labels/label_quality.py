@@ -147,7 +147,7 @@ class Issue:
 
     Attributes:
         index: Position in its image set.
-        suggested: The class it is taken for.
+        suggested: The class suggested instead.
         probability: Of the label it has.
     """
 

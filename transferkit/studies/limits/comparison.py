@@ -96,7 +96,7 @@ def require_same_settings(folders: Sequence[Path], settings: LimitsSettings) -> 
     if others:
         named = ", ".join(map(str, others))
         raise TransferkitError(
-            f"Made with other settings: {named}. Replace with --overwrite (what the network said is kept), or give the "
+            f"Made with other settings: {named}. Replace with --overwrite (the stored outputs are reused), or give the "
             "settings that were used there."
         )
 

@@ -193,7 +193,7 @@ def contamination_of(image_set: ImageSet, outputs: Outputs, subject: LimitsSubje
 
 
 def worst(by_name: Bools, close: Bools, cosines: Floats) -> list[int]:
-    """At most twelve suspects: images both close and of a known name, then either; the most alike first.
+    """At most twelve suspects: images both close and of a known name, then either; the most similar first.
 
     Example:
         >>> worst(np.array([True, False, True]), np.array([False, False, True]), np.array([0.8, 0.9, 0.5]))
@@ -237,7 +237,7 @@ def close_limit(subject: LimitsSubject) -> float:
 
 
 def nearest_train(features: npt.NDArray[np.float32], train: npt.NDArray[np.float32]) -> tuple[Floats, Integers]:
-    """(N,) cosine to the most alike train image, and (N,) which one that is."""
+    """(N,) cosine to the most similar training image, and (N,) which one that is."""
     bank = torch.nn.functional.normalize(torch.from_numpy(train), dim=1)
     parts = [
         (torch.nn.functional.normalize(chunk, dim=1) @ bank.T).max(dim=1)

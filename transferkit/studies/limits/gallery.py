@@ -31,7 +31,7 @@ class GalleryItem:
     """One picture and what is written under it.
 
     Attributes:
-        picture: Number among the report's pictures; likewise `beside`, the most alike train image, and `neighbours`.
+        picture: Number among the report's pictures; likewise `beside`, the most similar train image, and `neighbours`.
         label: Its class, where that is known.
         percentile: Share of val, in %, that is less unusual; None without a threshold.
         why: It is shown, where that needs words.
@@ -113,7 +113,7 @@ def _suspect_group(subject: LimitsSubject, scored_set: ScoredSet, album: Album) 
         replace(item, beside=like, why=WHY[suspect.reason], cosine=suspect.cosine)
         for item, suspect, like in zip(items, listed, likes, strict=True)
     )
-    title = f"{scored_set.name}: may show known classes, each beside the most alike train image"
+    title = f"{scored_set.name}: may show known classes, each beside the most similar training image"
     return GalleryGroup(title, tuple(explained))
 
 
@@ -185,7 +185,7 @@ def _own_groups(subject: LimitsSubject) -> Iterator[tuple[str, Integers]]:
     accepted, scores = accepted_of(subject, subject.test)
     right = subject.test.is_right
     order = np.argsort(-scores, kind="stable")
-    yield "Right, and called unknown", order[(right & ~accepted)[order]][:SHOWN].astype(np.int64)
+    yield "Right, but rejected as unknown", order[(right & ~accepted)[order]][:SHOWN].astype(np.int64)
 
 
 def _items(

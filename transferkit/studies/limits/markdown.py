@@ -92,7 +92,7 @@ def _nonsense(report: LimitsReport) -> list[str]:
         [name_in_words(row.name), row.n, _share(row.accepted), percent(row.confidence), row.called]
         for row in report.nonsense
     ]
-    return ["## Meaningless images", table(["kind", "n", "accepted", "mean confidence", "mostly called"], rows)]
+    return ["## Meaningless images", table(["kind", "n", "accepted", "mean confidence", "mostly predicted as"], rows)]
 
 
 def _open_world(report: LimitsReport) -> list[str]:

@@ -28,7 +28,7 @@ class Rule:
         id: S1 ... S11, the order of severity.
         about: What is looked at.
         threshold: The field of `Rules` that it uses.
-        light: red, or amber for what can be mended or asks for more evidence.
+        light: red, or amber for what can be fixed or asks for more evidence.
         find: The lines it prints for a report; None if the report lacks the test.
     """
 
@@ -141,7 +141,7 @@ def _accepted_in_words(row: UnknownSet, accepted: Share, limit: float) -> str:
     called = max(row.calls.called, key=lambda name: row.calls.called[name])
     start = "More than" if accepted.value > limit else "Perhaps more than"
     share = f"{start} {rounded_percent(limit)} of {row.name}"
-    return f"{share}, which it does not know, is accepted, most often as “{called}”."
+    return f"{share}, whose classes it does not know, is accepted, most often as “{called}”."
 
 
 def breaks_under_corruption(report: LimitsReport, rules: Rules) -> Sentences | None:
