@@ -9,7 +9,6 @@ from transferkit.checks.finding import Observation
 from transferkit.checks.subject import CheckedRun
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import with_temperature
-from transferkit.ood.rejection import FEWEST_FOR_THRESHOLD
 from transferkit.runtime.shares import percent
 
 TOO_SURE = 0.1  # mean confidence less accuracy
@@ -57,6 +56,8 @@ def no_unknown(run: CheckedRun) -> Observation | None:
     limits = run.model.rejection if run.model else None
     if limits is None or limits.percentiles:
         return None
+    from transferkit.ood.rejection import FEWEST_FOR_THRESHOLD  # torch, which a page is built without
+
     observed = (
         f"{limits.n:,} val images are too few to learn when to answer “unknown”, which takes {FEWEST_FOR_THRESHOLD}"
     )

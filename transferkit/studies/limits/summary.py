@@ -141,7 +141,7 @@ def _accepted_in_words(row: UnknownSet, accepted: Share, limit: float) -> str:
     called = max(row.calls.called, key=lambda name: row.calls.called[name])
     start = "More than" if accepted.value > limit else "Perhaps more than"
     share = f"{start} {rounded_percent(limit)} of {row.name}"
-    return f"{share}, whose classes it does not know, is accepted, most often as “{called}”."
+    return f"{share}, which it does not know, is accepted, most often as “{called}”."
 
 
 def breaks_under_corruption(report: LimitsReport, rules: Rules) -> Sentences | None:
