@@ -48,7 +48,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "finite layers folding pictures keys",
     ],
     "models": [
-        "creation input_sizes",
+        "creation input_sizes adapters",
         "backbones",
         "description receptive_fields weights",
         "classifier heads",
@@ -82,7 +82,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "groups mixing",
         "failure judging keeping",
         "resolved",
-        "averages balance checkpoint initial_checks pace rates step_defaults",
+        "averages balance checkpoint growth initial_checks pace rates step_defaults",
     ],
 }
 

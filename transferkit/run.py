@@ -84,6 +84,8 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     fitted = fit(classifier, splits, recipe.method, recipe.backbone, context)
     save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val))  # from here on no fault loses the training
     run.write_history(fitted.history)
+    if fitted.change is not None:
+        run.write_adapter(fitted.change, recipe)
     clock.lap("fit")
 
     test_images = splits.test.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 
 PX = 8
-ENDS = {
+ENDS: dict[str, Callable[[Tensor], Tensor]] = {
     "logits": lambda logits: logits,
     "softmax": lambda logits: F.softmax(logits, 1),
     "log-softmax": lambda logits: F.log_softmax(logits, 1),

@@ -74,6 +74,18 @@ def test_frozen_stages_keep_every_tensor_batchnorm_statistics_included() -> None
     assert not torch.equal(tensors_of(network, "dense")["body.dense.weight"], classifier().body.dense.weight)
 
 
+@pytest.mark.parametrize("average", ["ema", "lookahead"])
+def test_an_average_leaves_frozen_weights_of_minus_zero_bit_for_bit(average: str) -> None:
+    network, chosen = classifier(), resolved_training(settings(epochs=10, **{average: True}))
+    network.body.stem[0].weight.data.flatten()[:9] = -0.0
+    network.freeze(["stem"])
+    before = network.digest(["stem"])
+
+    train(network, images(), images(16, 1), chosen, parameter_groups(network, chosen), Context(MACHINE, SILENT, 0))
+
+    assert network.digest(["stem"]) == before
+
+
 def test_batchnorm_eval_keeps_statistics_while_weights_are_trained() -> None:
     before = tensors_of(classifier(), "stem")
 

@@ -13,6 +13,7 @@ from transferkit.runtime import machine
 from transferkit.runtime.durations import duration
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import defaults
+from transferkit.training.growth import cost_share
 
 MINUTE = 60
 PROBED_AT_ONCE = 64  # images of a batch where the method has no size of its own
@@ -46,7 +47,7 @@ def _estimated(recipe: Recipe) -> tuple[float, str]:
     forward, step, parameters = _timed(full, labelled, side, runtime)
     seconds = _seconds(full, labelled, tested, forward, step)
     gigabytes = (parameters * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
-    work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {full.input_px} px"
+    work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {sizes_in_words(full)} px"
     where = f"about {duration(seconds)} on {machine.device_name(runtime.device)}"
     memory = f"{gigabytes:.1f} GB for weights, optimiser state and pixels, besides one batch of activations"
     text = f"Estimate: {work}, {where}; {memory}. Timed on one batch, so expect a factor of two."
@@ -119,7 +120,9 @@ def _seconds(full: Recipe, labelled: int, tested: int, forward: float, step: flo
     judged = (getattr(full.method, "epochs", None) or 0) * labelled * full.data.val_fraction
     networks = 2 if getattr(full.method, "layers", None) else 1  # a random copy passes over the images too
     passes = (labelled * probed + judged + tested + min(labelled, tested)) * networks
-    return (length if shown is None else shown * step) + passes * forward
+    training = full.method.training
+    growth = cost_share(training.start_size or 0, full.input_px, training.epochs) if training else 1.0
+    return (length if shown is None else shown * step * growth) + passes * forward
 
 
 def training_length(method: MethodSettings, num_images: int, labelled: int) -> tuple[float | None, float]:
@@ -139,6 +142,13 @@ def training_length(method: MethodSettings, num_images: int, labelled: int) -> t
     if budget.kind == "seconds":
         return None, budget.amount
     return budget.amount * min(training.step_images or num_images, num_images), 0
+
+
+def sizes_in_words(full: Recipe) -> str:
+    """The side of the input, or the first and the last one."""
+    training = full.method.training
+    first = training.start_size if training else None
+    return f"{first} to {full.input_px}" if first else str(full.input_px)
 
 
 def in_words(method: MethodSettings) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from transferkit.runtime.lazy_names import lazily
 
 if TYPE_CHECKING:
+    from transferkit.models.adapters import merge
     from transferkit.models.backbones.shapes import Window
     from transferkit.models.classifier import Classifier
     from transferkit.models.creation import create
@@ -22,6 +23,7 @@ _PLACES = {
     "create": "creation",
     "fit_probe": "linear",
     "layers": "receptive_fields",
+    "merge": "adapters",
 }
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "create",
     "fit_probe",
     "layers",
+    "merge",
 ]
 
 __getattr__ = lazily(__name__, _PLACES)

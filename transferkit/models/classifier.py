@@ -30,6 +30,9 @@ class Classifier(nn.Module):
         weights: Where the body's weights came from.
         backbone: What listings call the network: the name it was loaded by; empty where it was made otherwise.
         frozen: Names of the stages that stay as they are, BatchNorm statistics included, through every `.train()`.
+        adapted: The body's tensors that are trained where an adapter leaves all others as they are, frozen stages
+            aside; None where everything is trained.
+        training_px: In train mode, the side that images are resized to where it is not that of `input_spec`.
         averages_mirror: Whether in eval mode features are the mean of those of the image and of its mirror image; the
             head is linear, so the logits are the means of the logits.
         layer_numbers: Of the body's parameters, counted from the images, where a body has finer steps than its stages
@@ -57,9 +60,11 @@ class Classifier(nn.Module):
         self.weights = weights
         self.backbone = ""
         self.frozen: tuple[str, ...] = ()
+        self.adapted: frozenset[str] | None = None
         self.layer_numbers: Mapping[str, int] = {}
         self.undecayed: frozenset[str] = frozenset()
         self.batchnorm_frozen = False
+        self.training_px: int | None = None
         self.averages_mirror = self.averages_shifts = False
         self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_spec.std).view(1, -1, 1, 1), persistent=False)
@@ -100,9 +105,10 @@ class Classifier(nn.Module):
         return Averaging(self.averages_mirror, self.averages_shifts)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Resized and normalised images (N, 3, size, size)."""
+        """Resized and normalised images (N, 3, size, size); in train mode of `training_px` where that is set."""
         spec = self.input_spec
-        resized = resize(as_unit_range(images, len(spec.mean)), spec.size, spec.interpolation, spec.crop)
+        side = (self.training_px if self.training else None) or spec.size
+        resized = resize(as_unit_range(images, len(spec.mean)), side, spec.interpolation, spec.crop)
         prepared = (resized - self.get_buffer("mean")) / self.get_buffer("std")
         return prepared.contiguous(memory_format=torch.channels_last)
 
@@ -170,8 +176,16 @@ class Classifier(nn.Module):
             self.require_stage(stage)
         self.frozen = tuple(stages)
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(self.stage_of(name) not in self.frozen)
+            parameter.requires_grad_(self.is_trained(name))
         self.train(self.training)
+
+    def is_trained(self, name: str) -> bool:
+        """Whether a parameter or buffer may change, by its full name: neither its stage nor an adapter keeps it."""
+        return self.stage_of(name) not in self.frozen and self.is_adapted(name)
+
+    def is_adapted(self, name: str) -> bool:
+        """Whether an adapter trains a parameter or buffer, by its full name; without an adapter all are."""
+        return self.adapted is None or self.stage_of(name) == "head" or name.removeprefix("body.") in self.adapted
 
     @property
     def has_frozen_body(self) -> bool:
@@ -184,26 +198,26 @@ class Classifier(nn.Module):
         names = tuple(self.stages)
         return names[: names.index(stage) + 1]
 
-    def digest(self, stages: Sequence[str]) -> str:
-        """SHA-256 over every parameter and buffer of some stages."""
+    def digest(self, stages: Sequence[str], *, of_frozen: bool = False) -> str:
+        """SHA-256 over every parameter and buffer of some stages, or over those of them that stay as they are."""
         digest = hashlib.sha256()
         for name, value in self.state_dict().items():
-            if self.stage_of(name) in stages:
+            if self.stage_of(name) in stages and not (of_frozen and self.is_trained(name)):
                 digest.update(name.encode())
                 digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     @contextmanager
     def frozen_verified(self) -> Iterator[None]:
-        """Check that the stages frozen now are bit for bit the same at the end, buffers included.
+        """Check that what is frozen now is bit for bit the same at the end, buffers included.
 
         Raises:
             MachineError: If one changed.
         """
-        stages = self.frozen
-        before = {stage: self.digest([stage]) for stage in stages}
+        adapted, stages = self.adapted, self.frozen if self.adapted is None else tuple(self.stages)
+        before = {stage: self.digest([stage], of_frozen=adapted is not None) for stage in stages}
         yield
-        changed = [stage for stage in stages if self.digest([stage]) != before[stage]]
+        changed = [stage for stage in stages if self.digest([stage], of_frozen=adapted is not None) != before[stage]]
         if changed:
             raise MachineError(
                 f"Frozen stages changed during training: {', '.join(changed)}. This is a fault of transferkit; "

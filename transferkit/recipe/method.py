@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
@@ -175,7 +176,12 @@ class TrainingSettings(MethodSettings):
         le=MOST_EPOCHS,
         description="Stop after so many epochs without a better one on val, of at least 500 images; the best is kept.",
     )
-    size: Annotated[int, Field(ge=8, le=LARGEST_PX)] | Literal["auto"] = Field("auto", description="Input side in px.")
+    size: Annotated[int, Field(ge=8, le=LARGEST_PX)] | Literal["auto"] = Field(
+        "auto", description="Input side in px; '96->160' (in quotes) trains small first, see start_size."
+    )
+    start_size: int | None = Field(
+        None, ge=8, le=LARGEST_PX, description="Input side of the first epochs, from which it grows to size."
+    )
     batch_size: int | None = Field(
         None, ge=1, le=LARGEST_BATCH, description="Images per pass, and per step; fewer where train is small."
     )
@@ -249,6 +255,23 @@ class TrainingSettings(MethodSettings):
         """Images of one step; None where the default decides."""
         return self.batch_size and self.batch_size * self.accumulate
 
+    @model_validator(mode="before")
+    @classmethod
+    def _growing(cls, values: Any) -> Any:
+        """`96->160` is short for a first and a last size."""
+        if not isinstance(values, Mapping) or not isinstance(size := values.get("size"), str):
+            return values
+        if re.fullmatch(r"\d+-", size):
+            raise ValueError(f"size is {quoted(size)}: the shell took > for a file's name. Write --size '{size}>160'.")
+        grows = re.fullmatch(r"(\d+)->(\d+)", size)
+        return {**values, "start_size": grows[1], "size": grows[2]} if grows else values
+
+    @model_validator(mode="after")
+    def _smaller_first(self) -> Self:
+        if self.start_size and self.size != "auto" and self.start_size >= self.size:
+            raise ValueError(f"start_size {self.start_size} is not below size {self.size}.")
+        return self
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if self.epochs and self.budget:
@@ -296,6 +319,9 @@ class FinetuneSettings(TrainingSettings):
     lr_factor: float = Field(
         1.0, gt=0, le=1000, description="Multiplies lr and head_lr, the defaults of network and start included."
     )
+    train: Literal["all", "bias", "norm"] = Field(
+        "all", description="What is trained besides the head: all, or of the body its biases, or its norms, alone."
+    )
     freeze_to: str | None = Field(None, description="Freeze every stage up to and including this one.")
     layer_decay: float | None = Field(None, gt=0, le=1, description="Rate of a stage relative to the next one.")
     gradual_unfreezing: bool = Field(
@@ -310,6 +336,20 @@ class FinetuneSettings(TrainingSettings):
     )
     refit: bool | None = Field(None, description="Train again on train and val together; None: below 20,000 images.")
     l2_sp: float = Field(0.0, ge=0, le=1e6, description="Pull towards the starting weights (Li et al. 2018), alpha.")
+
+    @model_validator(mode="after")
+    def _one_adapter(self) -> Self:
+        if self.train == "all":
+            return self
+        asked = {
+            "l2_sp": bool(self.l2_sp),
+            "freeze_after": bool(self.freeze_after),
+            "gradual_unfreezing": self.gradual_unfreezing,
+            "batchnorm train": self.batchnorm == "train" and self.train != "norm",
+        }
+        if wrong := [key for key, is_asked in asked.items() if is_asked]:
+            raise ValueError(f"train {self.train} does not go with {wrong[0]}. Leave one of them out.")
+        return self
 
     @model_validator(mode="after")
     def _one_result(self) -> Self:

@@ -63,6 +63,7 @@ class GroupFacts:
     batchnorm: str | None = None
     wakes_at: int | None = None
     sleeps_at: int | None = None
+    trained: int | None = None
 
 
 @dataclass(frozen=True)

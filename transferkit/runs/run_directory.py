@@ -31,6 +31,7 @@ from transferkit.runtime.files import (
     CHECKPOINT,
     REFIT_CHECKPOINT,
     write_json,
+    write_tensors,
     write_text,
 )
 from transferkit.runtime.records import read_record, write_record
@@ -211,6 +212,11 @@ class Run:
     def write_model(self, model: StoredModel) -> None:
         """The network besides its tensors."""
         write_model(self.path, model)
+
+    def write_adapter(self, change: Mapping[str, Any], recipe: recipes.Recipe) -> None:
+        """What an adapter changed, with the backbone that it goes with."""
+        facts = {"backbone": recipe.backbone.name, "weights": recipe.backbone.weights, "size": recipe.input_px}
+        write_tensors(self.path / "adapter.safetensors", change, facts)
 
     def write_facts(self, facts: RunFacts) -> None:
         """How the run was made."""

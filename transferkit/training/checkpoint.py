@@ -36,6 +36,8 @@ class Training:
         optimizer: Over the trained stages.
         peak_rates: Of each of the optimiser's groups.
         average: Weights and buffers that follow those in training, by name; None for none.
+        unaveraged: Names of those that stay as they are in every step. Averages leave them alone: a weight of -0.0
+            would become -0.0 + s (-0.0 - -0.0) = 0.0, other bits.
         loss_weights: (C,), what an image of each class counts in the loss; None where all count the same.
         anchor: The body's weights at the start, by name, where they are pulled back to them; else empty.
         history: All finished epochs, after the start as epoch 0.
@@ -55,6 +57,7 @@ class Training:
     best: dict[str, Tensor] | None = None
     step: int = 0
     loss_weights: Tensor | None = None
+    unaveraged: frozenset[str] = frozenset()
     saved_at: float = -math.inf
 
     @property

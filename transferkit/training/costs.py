@@ -20,6 +20,7 @@ from transferkit.recipe import Recipe
 from transferkit.runs.facts import RunCosts
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.machine import Runtime
+from transferkit.training.growth import cost_share
 from transferkit.training.methods.fitted import Fitted
 
 BATCH = 64  # of the timed prediction
@@ -44,10 +45,16 @@ def costs(
         flops_per_image=forward,
         steps=steps,
         images_trained_on=images,
-        training_flops=forward * (3 * images + looked_at),
+        training_flops=forward * (3 * images * _growth(recipe) + looked_at),
         predicted_images_per_second=prediction_rate(classifier, splits.train, runtime),
         peak_memory_bytes=peak,
     )
+
+
+def _growth(recipe: Recipe) -> float:
+    """What a step cost on average, as a share of one at the last size."""
+    training = recipe.method.training
+    return 1.0 if training is None else cost_share(training.start_size or 0, recipe.input_px, training.epochs)
 
 
 def _batch(recipe: Recipe, num_images: int) -> int:

@@ -100,7 +100,10 @@ def _step(
     training.step += 1
     if training.average is not None:
         update = averages.look_ahead if settings.average == "lookahead" else averages.follow
-        update(training.average, training.classifier.state_dict(), training.step, total_steps)
+        values = training.classifier.state_dict()
+        if training.unaveraged:
+            values = {name: value for name, value in values.items() if name not in training.unaveraged}
+        update(training.average, values, training.step, total_steps)
     return read_loss(), norm
 
 

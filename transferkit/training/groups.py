@@ -31,6 +31,7 @@ class ParameterGroup:
         sleeps_at: Epoch from which it is frozen; None for never.
         layers: In how many steps its rate falls from its last layer to its first.
         layer_decay: Rate of a layer relative to the next one.
+        trained: How many numbers an adapter trains of it; None where it is all or none.
     """
 
     stage: str
@@ -43,6 +44,7 @@ class ParameterGroup:
     sleeps_at: int | None = None
     layers: int = 1
     layer_decay: float = 1.0
+    trained: int | None = None
 
     @property
     def first_lr(self) -> float:
@@ -63,6 +65,8 @@ class ParameterGroup:
             return "frozen"
         if self.sleeps_at is not None:
             return f"to epoch {self.sleeps_at}"
+        if self.trained is not None:
+            return f"{self.trained:,} trained"
         return f"from epoch {self.wakes_at + 1}" if self.wakes_at else "trained"
 
     @property
@@ -76,6 +80,7 @@ class ParameterGroup:
             first_lr=self.first_lr or None,
             weight_decay=self.weight_decay if self.lr else None,
             batchnorm=self.batchnorm,
+            trained=self.trained,
             wakes_at=self.wakes_at,
             sleeps_at=self.sleeps_at,
         )
@@ -95,17 +100,21 @@ def parameter_groups(classifier: Classifier, settings: ResolvedTraining) -> list
 
 def _group(classifier: Classifier, stage: str, settings: ResolvedTraining, wakes_at: int) -> ParameterGroup:
     parameters = classifier.stage_parameters(stage)
-    depths = set(classifier.layers_above(parameters).values())
+    trained = {name: value for name, value in parameters.items() if classifier.is_trained(name)}
+    depths = set(classifier.layers_above(trained).values())
     return ParameterGroup(
         stage=stage,
         parameters=sum(value.numel() for value in parameters.values()),
-        lr=0.0 if stage in classifier.frozen or not depths else peak_rate(settings, min(depths)),
+        lr=0.0 if not depths else peak_rate(settings, min(depths)),
         weight_decay=settings.weight_decay,
         batchnorm=_batchnorm_state(classifier, stage),
         wakes_at=wakes_at,
         sleeps_at=settings.freeze_after.get(stage),
         layers=len(depths),
         layer_decay=settings.layer_decay,
+        trained=sum(value.numel() for value in trained.values())
+        if classifier.adapted is not None and stage != "head"
+        else None,
     )
 
 

@@ -18,6 +18,7 @@ from transferkit.training.checkpoint import Training, resume, save_now_and_then
 from transferkit.training.epoch import run_epoch
 from transferkit.training.failure import StepFailed, keep, too_large
 from transferkit.training.groups import ParameterGroup, require_batch
+from transferkit.training.growth import epoch_px
 from transferkit.training.initial_checks import check_start
 from transferkit.training.judging import judge_now, judge_start, start_in_words
 from transferkit.training.keeping import is_stopped, note_best, require_choice, stop_in_words, take_result
@@ -70,6 +71,8 @@ def train(
             epoch = training.epochs
             seed_everything(context.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
             _wake(classifier, groups, epoch)
+            steps = training.step, pace.total_steps(training.step, training.seconds), batches.steps_per_epoch
+            classifier.training_px = epoch_px(settings.start_px, classifier.input_spec.size, *steps)
             progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
             try:
                 trained = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
@@ -84,6 +87,7 @@ def train(
             save_now_and_then(training, context.checkpoint_path, always=is_over)
             progress.tell(f"{progress.title}: {_words(judged)}", always=is_over)
         progress.title, progress.words = "training", ""
+    classifier.training_px = None
     if stopped := stop_in_words(training.history, settings):
         console.line(stopped)
     take_result(training, settings.keep)
@@ -118,7 +122,13 @@ def begun(
     average = {name: value.clone() for name, value in classifier.state_dict().items()} if is_averaged else None
     parameters = classifier.body.named_parameters() if settings.l2_sp else ()
     anchor = {name: value.detach().clone() for name, value in parameters}
-    return Training(classifier, optimizer, [option.lr for option in options], average, anchor)
+    training = Training(classifier, optimizer, [option.lr for option in options], average, anchor)
+    training.unaveraged = frozenset(
+        name
+        for name in classifier.state_dict()
+        if classifier.stage_of(name) not in {group.stage for group in trained} or not classifier.is_adapted(name)
+    )
+    return training
 
 
 def _wake(classifier: Classifier, groups: Sequence[ParameterGroup], epoch: int) -> None:

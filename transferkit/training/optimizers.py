@@ -41,7 +41,9 @@ def optimizer_groups(
     The rate falls by the group's `layer_decay` per layer inside the stage. Biases of BatchNorm have `norm_bias_scale`
     times the rate (Page 2019; Jordan 2024, section 3.4: 64 times).
     """
-    parameters = classifier.stage_parameters(group.stage)
+    parameters = {
+        name: value for name, value in classifier.stage_parameters(group.stage).items() if classifier.is_trained(name)
+    }
     fast = norm_biases(classifier) if norm_bias_scale != 1 else set()
     depths = classifier.layers_above(parameters)
     alike: dict[tuple[bool, float], list[nn.Parameter]] = {}

@@ -81,6 +81,7 @@ class ResolvedTraining:
         test_flip: Whether the mirror image is predicted from too.
         test_shifts: Whether moved images are.
         has_random_head: Whether the head is one that knows nothing yet.
+        start_px: Input side of the first epochs; 0 where it is the same in all.
         stop_after: Epochs after which it stops, at rates that are those of its whole length; 0 is off.
     """
 
@@ -112,6 +113,7 @@ class ResolvedTraining:
     test_flip: bool
     test_shifts: bool
     has_random_head: bool
+    start_px: int = 0
     stop_after: int = 0
 
     @property
@@ -161,6 +163,7 @@ def resolved_training(settings: MethodSettings, settled: SettledRates | None = N
         test_flip=written_out(training, "test_flip", training.test_flip),
         test_shifts=written_out(training, "test_shifts", training.test_shifts),
         has_random_head=start.has_random_head,
+        start_px=training.start_size or 0,
     )
 
 

@@ -17,6 +17,7 @@ from transferkit.recipe import METHOD_MODELS, BackboneSettings, MethodSettings, 
 from transferkit.recipe.mirroring import mirroring_in_words
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
+from transferkit.training.growth import require_growth
 from transferkit.training.methods.fitted import Fitted
 from transferkit.training.step_defaults import StepDefaults
 
@@ -79,6 +80,8 @@ def require(classifier: Classifier, settings: MethodSettings, train_images: int,
         TransferkitError: If the menu has no such method, the backbone has no such stage or layer, or train or val is
             too small for what is asked.
     """
+    if (training := settings.training) is not None:
+        require_growth(classifier, training.start_size)
     module_of(settings.name).require(classifier, settings, train_images, val_images)
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from transferkit.data.images import Images, Splits
 from transferkit.features.fast_classifier import collect
 from transferkit.metrics.history import History
+from transferkit.models.adapters import adapter_of, change
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, FinetuneSettings
 from transferkit.runs.facts import SettledRates
 from transferkit.runtime.context import Context
+from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import REFIT_CHECKPOINT
 from transferkit.training import ParameterGroup, parameter_groups, require_choice, stop_in_words, train, waking_epochs
 from transferkit.training.methods import finetune_rates, mirror_check, starting_point
@@ -63,7 +65,24 @@ def require(classifier: Classifier, settings: FinetuneSettings, _train_images: i
 def fit(
     classifier: Classifier, splits: Splits, settings: FinetuneSettings, _backbone: BackboneSettings, context: Context
 ) -> Fitted:
-    """Train the classifier further from its pretrained weights.
+    """Train the classifier further from its pretrained weights; with an adapter, few numbers of its body.
+
+    Raises:
+        TransferkitError: If the body has nothing that the adapter trains.
+    """
+    adapter = adapter_of(settings.train)
+    if adapter is None:
+        return fit_adapted(classifier, splits, settings, context)
+    classifier.adapted = adapter.trains(classifier.body)
+    if not classifier.adapted:
+        raise TransferkitError(f"This backbone has nothing that train {settings.train} trains. Choose another adapter.")
+    before = {name: value.clone() for name, value in classifier.body.state_dict().items()}
+    fitted = fit_adapted(classifier, splits, settings, context)
+    return replace(fitted, change=change(before, classifier))
+
+
+def fit_adapted(classifier: Classifier, splits: Splits, settings: FinetuneSettings, context: Context) -> Fitted:
+    """Train what of the classifier is neither frozen nor left alone by an adapter.
 
     The first training learns from train alone and is judged on val. Where val is given back, a second one of the same
     length learns from both and is the result; what is known of val stays that of the first. With patience it is as long

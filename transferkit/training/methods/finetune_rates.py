@@ -23,6 +23,7 @@ class Rates:
         clip_norm: Largest gradient norm; 0 is off.
         head_scale: What a probe's head is multiplied by.
         layer_decay: Rate of a stage relative to the next one; 1 is off.
+        probe_head_lr: Of a probe's head, where it is not the body's.
     """
 
     lr: float
@@ -31,6 +32,7 @@ class Rates:
     clip_norm: float
     head_scale: float = 1.0
     layer_decay: float = 1.0
+    probe_head_lr: float | None = None
 
 
 TRAINED_STATISTICS = {
@@ -45,20 +47,25 @@ TRANSFORMER = {
     "sgd": Rates(lr=0.01, random_head_lr=0.1, weight_decay=5e-4, clip_norm=1.0),
     "adamw": Rates(lr=5e-5, random_head_lr=5e-4, weight_decay=0.05, clip_norm=1.0, layer_decay=0.75),
 }
+ADAPTED = {  # few numbers take larger steps; the head's are those of full tuning
+    "bias": Rates(lr=2e-3, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, probe_head_lr=4e-4),
+    "norm": Rates(lr=2e-3, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, probe_head_lr=4e-4),
+}
 
 
 def settled_rates(settings: FinetuneSettings, classifier: Classifier, statistics: Statistics) -> SettledRates:
     """Every rate, in the recipe's unit, as asked for or else as suits the start, and BatchNorm as the start has it."""
     trains = statistics == "re-estimated"
     by_optimizer = TRAINED_STATISTICS if trains else FIXED_STATISTICS if has_batchnorm(classifier) else TRANSFORMER
-    optimizer: Optimizer = settings.optimizer or ("sgd" if trains or settings.decoupled else "adamw")
-    rates = by_optimizer[optimizer]
+    adapted = ADAPTED.get(settings.train)
+    optimizer: Optimizer = settings.optimizer or ("sgd" if settings.decoupled or (trains and not adapted) else "adamw")
+    rates = adapted if adapted and optimizer == "adamw" else by_optimizer[optimizer]
     lr = settings.lr or rates.lr
     defaults = SettledRates(
         batchnorm="train" if trains else "eval",
         optimizer=optimizer,
         lr=lr,
-        head_lr=random_head_lr(settings, rates) if settings.head == "random" else lr,
+        head_lr=random_head_lr(settings, rates) if settings.head == "random" else rates.probe_head_lr or lr,
         weight_decay=rates.weight_decay,
         clip_norm=rates.clip_norm,
         head_scale=rates.head_scale if settings.head == "probe" else 1.0,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from transferkit.data.images import Images
 from transferkit.metrics.history import History
@@ -35,6 +37,7 @@ class Fitted:
             another one.
         cross_validated: Outputs on train images of heads that have not learnt from them, where the body is frozen and
             val is small.
+        change: What an adapter changed, by name; None where everything was trained.
     """
 
     val: Outputs | None
@@ -46,8 +49,11 @@ class Fitted:
     judge_others: Callable[[Images], OtherResults] = no_others
     train_before_refit: Outputs | None = None
     cross_validated: Outputs | None = None
+    change: Mapping[str, Tensor] | None = None
 
     @property
     def trained_parameters(self) -> int:
         """How many numbers were trained."""
-        return sum(group.parameters for group in self.groups if group.is_trained)
+        return sum(
+            group.parameters if group.trained is None else group.trained for group in self.groups if group.is_trained
+        )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transferkit.data.batches import TrainingBatches
 from transferkit.data.images import Images, Splits
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
+from transferkit.models.adapters import adapter_of
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import Choice, LinearHead, choose_C, common_scale, fit_chosen
 from transferkit.models.linear.objective import ClassWeight
@@ -131,7 +132,12 @@ def choose(classifier: Classifier, splits: Splits, settings: FinetuneSettings, c
 
 def candidates(classifier: Classifier, settings: FinetuneSettings) -> tuple[Statistics, ...]:
     """The statistics that come into question; random weights have none worth keeping."""
-    if settings.batchnorm == "eval" or not any(trained_batchnorms(classifier)):
+    adapter = adapter_of(settings.train)
+    if (
+        settings.batchnorm == "eval"
+        or (adapter and adapter.keeps_statistics)
+        or not any(trained_batchnorms(classifier))
+    ):
         return ("pretrained",)
     if settings.batchnorm == "train" or classifier.weights.source == "none":
         return ("re-estimated",)
