@@ -59,7 +59,7 @@ def run(
     console = console or Console()
     tracking.require_tensorboard(recipe.track)
     checks.require_codes(recipe.ignore)
-    backbones.require(recipe.starting_backbone)
+    backbones.require(recipe.starting_backbone, console)
     with run_directory.claim(out or recipe.default_folder, overwrite=overwrite, resume=resume) as run:
         if run.is_finished and not overwrite:
             show(run, Extras(console))

@@ -182,8 +182,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         if not isinstance(self.weights, str):
             raise TransferkitError(
-                f"weights is {of_kind(self.weights)}. Expected imagenet, none, or the path of a file or of a "
-                "run's folder as text."
+                f"weights is {of_kind(self.weights)}. Expected imagenet, none, hf:USER/NAME, or the path of a "
+                "file or of a run's folder as text."
             )
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:

@@ -16,6 +16,7 @@ from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import FILE as MODEL
 from transferkit.models.stored_model import read_model
+from transferkit.models.weights import location
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import Console
 from transferkit.runtime.machine import Runtime
@@ -58,7 +59,7 @@ def layer_network(
 
 def stamp(weights: str) -> tuple[int, ...]:
     """Time and size of a file of weights or of a run's model; empty for names."""
-    path = Path(weights).expanduser()
+    path = location(weights)
     file = path / "model.safetensors" if path.is_dir() else path
     return (file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else ()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from transferkit.models import weights
 from transferkit.models.backbones import Backbone, lookup, with_shape
 from transferkit.models.backbones.cards import PIXELS
 from transferkit.models.receptive_fields import total_flops
@@ -94,7 +95,7 @@ def resolved_backbone(backbone: BackboneSettings, method: MethodSettings, native
         return backbone
     if facts := run_facts(backbone):
         return backbone.model_copy(update={"stem": facts.backbone.stem})
-    file = Path(backbone.weights).expanduser()
+    file = weights.location(backbone.weights)
     if known.card.has_small_stem and file.is_file():
         from transferkit.models.backbones.torchvision_models import stem_of_file
 

@@ -15,11 +15,11 @@ from transferkit.models.backbones.backbone import SOURCES, TIMM, Backbone, Backb
 from transferkit.models.backbones.cards import CARDS, BackboneCard
 from transferkit.models.stored_model import read_model
 from transferkit.recipe import BACKBONE_MODELS, BackboneSettings, backbone_settings
+from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 
 if TYPE_CHECKING:
     from transferkit.models.classifier import Classifier
-    from transferkit.runtime.console import Console
 
 __all__ = [
     "SOURCES",
@@ -73,13 +73,18 @@ def _backbone_of_run(folder: Path) -> BackboneSettings | None:
         return None
 
 
-def require(settings: BackboneSettings) -> None:
+def require(settings: BackboneSettings, console: Console | None = None) -> None:
     """Check what can be known before any work: that there are such a backbone and such weights.
+
+    Args:
+        settings: Name and weights.
+        console: Hears of a download from a hub.
 
     Raises:
         TransferkitError: If not; names the nearest backbone.
+        MachineError: If weights on a hub are not here and cannot be downloaded.
     """
-    lookup(settings).require()
+    lookup(settings).require(console)
 
 
 def require_known(settings: BackboneSettings) -> None:

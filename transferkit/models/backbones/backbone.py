@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from transferkit.models.backbones.cards import CARDS, BackboneCard
 from transferkit.recipe import BackboneSettings
+from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 
 TIMM = "timm/"
@@ -65,7 +65,7 @@ class Backbone:
         from transferkit.models import weights
 
         settings = self.settings
-        stated = weights.stated_px(Path(settings.weights).expanduser()) if settings.weights_are_on_disk else None
+        stated = weights.stated_px(weights.location(settings.weights)) if settings.weights_are_on_disk else None
         stated = stated or weights.packaged_px(settings.name, settings.weights)
         return stated or int(self.module.made_for_px(settings))
 
@@ -83,11 +83,15 @@ class Backbone:
             return False
         return not self.module.has_imagenet(self.settings)
 
-    def require(self) -> None:
+    def require(self, console: Console | None = None) -> None:
         """Check what can be known before any work: that there are such a network and such weights.
+
+        Args:
+            console: Hears of a download from a hub.
 
         Raises:
             TransferkitError: If not; names the nearest.
+            MachineError: If weights on a hub are not here and cannot be downloaded.
         """
         from transferkit.models import weights
 
@@ -96,7 +100,7 @@ class Backbone:
         if self.settings.weights == "imagenet":
             self.lacks_weights()
         elif self.settings.weights_are_on_disk:
-            weights.require_weights_source(self.settings.weights, self.settings.name)
+            weights.require_weights_source(self.settings.weights, self.settings.name, console)
 
     def require_weights_named(self) -> None:
         """Refuse ImageNet weights of a network that has none.

@@ -3,6 +3,8 @@
 from transferkit.models.weights.cached import download_file, is_cached, local, no_download, sha256_of
 from transferkit.models.weights.content import Weights, input_spec
 from transferkit.models.weights.fitting import fill, without_head
+from transferkit.models.weights.hub import location
+from transferkit.models.weights.metadata import metadata_of, stated_px
 from transferkit.models.weights.packages import (
     PACKAGE_ADVICE,
     Installed,
@@ -12,7 +14,7 @@ from transferkit.models.weights.packages import (
     is_packaged,
     packaged_px,
 )
-from transferkit.models.weights.reading import read_file, stated_px
+from transferkit.models.weights.reading import read_file
 from transferkit.models.weights.sources import from_torchvision, open_weights, require_weights_source, torchvision_url
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "is_cached",
     "is_packaged",
     "local",
+    "location",
+    "metadata_of",
     "no_download",
     "open_weights",
     "packaged_px",

@@ -26,6 +26,11 @@ class Preparation:
     crop: float | None = None
 
 
+def interpolation_named(name: object) -> Literal["bilinear", "bicubic"] | None:
+    """The resize of that name; None for others."""
+    return "bilinear" if name == "bilinear" else "bicubic" if name == "bicubic" else None
+
+
 IMAGENET_PREPARATION = Preparation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # torchvision docs, "Models"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import warnings
@@ -40,25 +39,6 @@ def read_file(path: Path) -> tuple[Tensors, dict[str, str]]:
     if not tensors:
         raise TransferkitError(f"{path} holds no weights: expected a state dict, tensors by name.")
     return without_prefixes(tensors), metadata
-
-
-def stated_px(path: Path) -> int | None:
-    """The side in px that a run or a file of weights says it was trained with; None where it says nothing.
-
-    A .safetensors file says it in its metadata as `size`, or in `top1` as in `0.462 at 64 px`.
-    """
-    try:
-        if path.is_dir():
-            return int(json.loads((path / "model.json").read_text(encoding="utf-8"))["input"]["size"])
-        if path.suffix != ".safetensors":
-            return None
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return None  # what is wrong with them is said where they are loaded
-    stated = re.fullmatch(r"\s*(\d{1,4})\s*", metadata.get("size", ""))
-    stated = stated or re.search(r"\bat (\d{1,4}) px\b", metadata.get("top1", ""))
-    return int(stated.group(1)) or None if stated else None
 
 
 def _read_safetensors(path: Path) -> tuple[Any, dict[str, str]]:

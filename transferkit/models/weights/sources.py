@@ -1,16 +1,20 @@
-"""Where pretrained weights are found: torchvision, an installed package, a file, a run's folder."""
+"""Where pretrained weights are found: torchvision, an installed package, a file, a run's folder, a hub."""
 
 from __future__ import annotations
 
-import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from transferkit.models.stored_model import FILE as MODEL
 from transferkit.models.stored_model import WeightsRecord, read_model
+from transferkit.models.weights import hub
 from transferkit.models.weights.cached import download_file, local, sha256_of
 from transferkit.models.weights.content import Preparation, Weights
+from transferkit.models.weights.facts_beside import licence_beside, preparation_beside
+from transferkit.models.weights.hub import HubFile
 from transferkit.models.weights.known_packages import same_network
+from transferkit.models.weights.metadata import stated_preparation
 from transferkit.models.weights.packages import from_packages, installed, is_packaged
 from transferkit.models.weights.reading import read_file
 from transferkit.runtime.console import Console
@@ -27,6 +31,8 @@ def open_weights(where: str, backbone: str, console: Console) -> Weights | None:
     """
     if where == "none":
         return None
+    if hub.is_on_hub(where):
+        return from_hub(hub.hub_file(where, console), console)
     path = Path(where).expanduser()
     if os.path.isdir(path):
         return from_run(path, backbone)
@@ -38,13 +44,16 @@ def open_weights(where: str, backbone: str, console: Console) -> Weights | None:
     return packaged
 
 
-def require_weights_source(where: str, backbone: str) -> None:
-    """Check that there is something at `where`: a file, a folder, or a name that an installed package gives.
+def require_weights_source(where: str, backbone: str, console: Console | None = None) -> None:
+    """Check that there is something at `where`: a file, a folder, a name that an installed package gives.
+
+    What lies on a hub is downloaded, since its size and stem have a say in what is done.
 
     Raises:
         TransferkitError: If not, or if the package's file is altered; says what was expected.
+        MachineError: If it would have to be downloaded and cannot be.
     """
-    if where in ("imagenet", "none") or Path(where).expanduser().exists():
+    if where in ("imagenet", "none") or hub.location(where, console).exists():
         return
     if is_packaged(backbone, where):
         return
@@ -55,8 +64,9 @@ def require_weights_source(where: str, backbone: str) -> None:
     raise TransferkitError(
         " ".join(
             [
-                f"No weights at {quoted(where)}: there is no such file or folder. Expected imagenet, none, a "
-                ".safetensors or .pth file, the folder of a run, or a name that an installed package gives.",
+                f"No weights at {quoted(where)}: there is no such file or folder. Expected imagenet, none, "
+                "a .safetensors or .pth file, the folder of a run, hf:USER/NAME, or a name that an installed package "
+                "gives.",
                 *near,
                 *(packages.problems if is_a_word else ()),
             ]
@@ -94,12 +104,22 @@ def from_file(path: Path, console: Console) -> Weights:
         TransferkitError: If the file is none of these, damaged, or would have to run code.
     """
     tensors, metadata = read_file(path)
-    mean, std = (_triple(path, key, text) if (text := metadata.get(key)) else None for key in ("mean", "std"))
-    preparation = Preparation(mean, std) if mean and std else None
+    preparation = stated_preparation(path, metadata) or preparation_beside(path)
     if preparation is None:
         console.line(f"{path.name} tells no mean and std; images are prepared as for ImageNet weights.")
     licence = metadata.get("licence") or metadata.get("license") or "unknown"
     return Weights(tensors, WeightsRecord("file", path.name, sha256_of(path), licence), preparation)
+
+
+def from_hub(file: HubFile, console: Console) -> Weights:
+    """The weights in a file of the hub; where the file tells no licence, the repository's card does.
+
+    Raises:
+        TransferkitError: If the file is damaged.
+    """
+    weights = from_file(file.path, console)
+    licence = weights.record.licence if weights.record.licence != "unknown" else licence_beside(file.path)
+    return replace(weights, record=replace(weights.record, source="hub", tag=file.tag, licence=licence))
 
 
 def from_run(folder: Path, backbone: str) -> Weights:
@@ -129,22 +149,3 @@ def from_run(folder: Path, backbone: str) -> Weights:
         )
     preparation = Preparation(given.mean, given.std, given.interpolation, given.crop)
     return Weights(tensors, WeightsRecord("run", folder.resolve().name, sha256_of(path), licence), preparation)
-
-
-def _triple(path: Path, key: str, text: str) -> tuple[float, float, float]:
-    """Three numbers written as `0.485,0.456,0.406`.
-
-    Raises:
-        TransferkitError: If they are anything else, or nothing that images can be prepared with.
-    """
-    try:
-        first, second, third = (float(number) for number in text.strip("[]() ").split(","))
-    except ValueError:
-        first = second = third = math.nan
-    if not all(math.isfinite(number) and (key == "mean" or number > 0) for number in (first, second, third)):
-        kind = "finite" if key == "mean" else "positive"
-        raise TransferkitError(
-            f"{path} says in its metadata that {key} is {quoted(text)}. Expected three {kind} numbers, as in "
-            "0.485,0.456,0.406. Save the file with the right ones, or without them to prepare images as for ImageNet."
-        )
-    return first, second, third
