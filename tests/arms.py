@@ -29,14 +29,14 @@ COSTS = {
 }
 
 
-def outputs(correct: Sequence[int], names: Sequence[str] = NAMES) -> Outputs:
+def outputs(correct: Sequence[int], names: Sequence[str] = NAMES, groups: tuple[str, ...] | None = None) -> Outputs:
     """Outputs that are right on the images where `correct` is 1; the labels are 0, 1, 0, 1 ..."""
     right = np.asarray(correct, dtype=bool)
     labels = np.arange(len(right)) % len(names)
     predicted = np.where(right, labels, (labels + 1) % len(names))
     logits = np.eye(len(names), dtype=np.float32)[predicted]
     ids = tuple(f"image-{number}" for number in range(len(right)))
-    return Outputs(np.zeros((len(right), 2), np.float32), logits, labels.astype(np.int64), ids, tuple(names))
+    return Outputs(np.zeros((len(right), 2), np.float32), logits, labels.astype(np.int64), ids, tuple(names), groups)
 
 
 def recipe(method: str = "finetune", seed: int = 0, **keys: Any) -> Recipe:

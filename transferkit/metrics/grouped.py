@@ -8,14 +8,38 @@ import numpy as np
 from scipy import stats
 
 from transferkit.metrics.bootstrap import CONFIDENCE
-from transferkit.metrics.statistics import Interval, clopper_pearson
+from transferkit.metrics.statistics import (
+    Interval,
+    Units,
+    clopper_pearson,
+    mean_accuracy_interval,
+    mean_accuracy_interval_over_seeds,
+    widened_by_seeds,
+)
 from transferkit.runtime.array_types import Bools, Floats
 
 RESAMPLES = 2000
 BLOCK_ELEMENTS = 2**22  # resampled counts held at once, 32 MB
 
 
-def share_interval(hits: Bools, groups: Sequence[str], among: Bools | None = None, seed: int = 0) -> Interval:
+def accuracy_interval(correct: Bools, groups: Sequence[str] | None) -> Interval:
+    """The 95 % interval of the mean accuracy of several models, over images or over their groups.
+
+    Args:
+        correct: (S, N) whether each of S models is right on each of N images.
+        groups: N names; None where every image stands for itself.
+    """
+    return share_interval(correct.mean(axis=0), groups) if groups else mean_accuracy_interval(correct)
+
+
+def accuracy_interval_over_seeds(correct: Bools, groups: Sequence[str] | None) -> Interval:
+    """The same over seeds too; see `mean_accuracy_interval_over_seeds`."""
+    if not groups:
+        return mean_accuracy_interval_over_seeds(correct)
+    return widened_by_seeds(accuracy_interval(correct, groups), correct, Units.of(correct.shape[1], groups))
+
+
+def share_interval(hits: Bools | Floats, groups: Sequence[str], among: Bools | None = None, seed: int = 0) -> Interval:
     """The 95 % interval of a share of images, by the bootstrap over groups.
 
     Images of one group say much the same, so that groups are what was drawn by chance (Cameron and Miller, J. Human
@@ -24,7 +48,7 @@ def share_interval(hits: Bools, groups: Sequence[str], among: Bools | None = Non
     count as the trials of Clopper and Pearson's interval.
 
     Args:
-        hits: (N,) what is counted.
+        hits: (N,) what is counted, or the share of models for which it is, in [0, 1].
         groups: N names.
         among: (N,) of which images it is a share; None: of all.
         seed: Of the draws.

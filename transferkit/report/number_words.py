@@ -74,3 +74,13 @@ def age(seconds: float | None) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min ago"
     return f"{seconds / 3600:.0f} h ago" if seconds < 172_800 else f"{seconds / 86_400:.0f} days ago"
+
+
+def counted(n: int, groups: int | None, of: str = "") -> str:
+    """How many images, and in how many groups.
+
+    Example:
+        >>> counted(160, 20, " test images"), counted(160, None)
+        ('n = 160 test images in 20 groups', 'n = 160')
+    """
+    return f"n = {n:,}{of}" + ("" if groups is None else f" in {groups:,} groups")

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arms import COSTS, finished, recipe, shares
+from arms import COSTS, finished, outputs, recipe, shares
 from statsmodels.stats.contingency_tables import mcnemar
 from synthetic_runs import FACTS
 
+from transferkit.metrics.grouped import share_interval
 from transferkit.metrics.statistics import holm, mean_accuracy_interval, paired_difference
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.compare import words
 from transferkit.studies.compare.measure import agreement, compare, leaders
+from transferkit.studies.compare.page import comparison_page, comparison_verdict
 from transferkit.studies.compare.results import ArmPair
 from transferkit.studies.compare.same_data import arms_of, chosen_reference, finished_runs, require_same_data
 
@@ -347,3 +350,67 @@ def test_runs_tested_on_other_images_are_refused(tmp_path: Path) -> None:
 def test_an_unknown_reference_names_the_arms(three: dict[str, list[Run]]) -> None:
     with pytest.raises(TransferkitError, match=r"reference 'prob' is no arm. Did you mean 'probe'\? Available: finetu"):
         chosen_reference(three, "prob")
+
+
+# ---- images that belong together ----
+
+
+def regroup(runs: Sequence[Run], groups: tuple[str, ...] | None) -> None:
+    """Store what the test images of finished runs belong to."""
+    for run in runs:
+        right = run.outputs("test").is_right
+        run.save_outputs({"test": outputs(right.tolist(), groups=groups)})
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> dict[str, list[Run]]:
+    """Ten patients with ten pictures each; fine-tuning knows two more of them than the probe."""
+    arms = {
+        "probe": arm(tmp_path, "probe", shares((1, 60), (0, 40))),
+        "finetune": arm(tmp_path, "finetune", shares((1, 80), (0, 20))),
+    }
+    for runs in arms.values():
+        regroup(runs, tuple(f"patient {number // 10}" for number in range(100)))
+    return arms
+
+
+def test_of_images_that_belong_together_whole_groups_are_compared(patients: dict[str, list[Run]]) -> None:
+    found = compare(patients, "probe")
+
+    pair = found.pairs[0]
+    correct = [np.array([shares((1, n), (0, 100 - n))], bool) for n in (80, 60)]
+    groups = [str(number // 10) for number in range(100)]
+    expected = paired_difference(correct[0], correct[1], "images", groups=groups)
+    assert (pair.p, *pair.interval) == pytest.approx((expected.p, *expected.interval.bounds))
+    assert not pair.shown  # two patients of ten
+    assert paired_difference(correct[0], correct[1], "images").p < 1e-4  # twenty images to nothing
+    assert found.groups == 10
+    assert found.arms[1].interval == share_interval(correct[0][0], groups).bounds
+
+
+def test_the_words_say_groups_instead_of_images(patients: dict[str, list[Run]], tmp_path: Path) -> None:
+    found = compare(patients, "probe")
+
+    page, markdown = comparison_page(found, tmp_path), words.markdown(found)
+
+    assert "95 % intervals over groups, n = 100 in 10 groups, 1 seed" in found.verdict
+    assert "over the 10 groups that the test images come in" in markdown
+    assert "p is McNemar's test for clustered pairs, with one group more on either side" in markdown
+    for text in (page, markdown):
+        assert "n = 100 test images in 10 groups" in text
+        assert "on other groups?" in text
+        assert "over images" not in text
+    assert "over images" not in str(comparison_verdict(found))
+
+
+def test_runs_whose_images_are_in_other_groups_are_refused(patients: dict[str, list[Run]]) -> None:
+    regroup(patients["finetune"], tuple(str(number) for number in range(100)))
+
+    with pytest.raises(TransferkitError, match="finetune and probe were tested on the same images in different groups"):
+        compare(patients, "probe")
+
+
+def test_groups_that_one_arm_knows_hold_for_all(patients: dict[str, list[Run]]) -> None:
+    regroup(patients["finetune"], None)
+
+    assert compare(patients, "probe").groups == 10

@@ -117,6 +117,18 @@ def test_all_pairs_are_adjusted_together() -> None:
     assert pairs["ab"].p_holm == pytest.approx(3 * pairs["ab"].p)
 
 
+def test_backbones_are_compared_on_whole_groups_where_images_have_some() -> None:
+    groups = tuple(f"patient {number // 25}" for number in range(1000))
+    scores = {"a": found(800), "b": found(750)}  # two patients of forty more
+
+    alone, together = ranking.ranked(scores, LABELS), ranking.ranked(scores, LABELS, groups)
+
+    assert alone.pairs[0].shown
+    assert not together.pairs[0].shown
+    assert together.groups == 40
+    assert "n = 1,000 in 40 groups" in together.verdict
+
+
 def test_one_backbone_alone_is_measured_and_compared_with_nothing() -> None:
     result = ranking.ranked({"a": found(800)}, LABELS)
 

@@ -22,6 +22,7 @@ from transferkit.metrics.statistics.intervals import (
     mean_and_sd,
     mean_share_interval,
     newcombe,
+    widened_by_seeds,
     wilson,
 )
 from transferkit.metrics.statistics.paired_difference import (
@@ -31,6 +32,7 @@ from transferkit.metrics.statistics.paired_difference import (
     paired_difference,
 )
 from transferkit.metrics.statistics.significance import holm, mcnemar_mid_p, rank_ranges
+from transferkit.metrics.statistics.units import Units
 
 __all__ = [
     "Bounds",
@@ -38,6 +40,7 @@ __all__ = [
     "Interval",
     "Over",
     "PairedDifference",
+    "Units",
     "clopper_pearson",
     "cross_validation_dependence",
     "holm",
@@ -49,5 +52,6 @@ __all__ = [
     "newcombe",
     "paired_difference",
     "rank_ranges",
+    "widened_by_seeds",
     "wilson",
 ]

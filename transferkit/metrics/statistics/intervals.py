@@ -9,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from scipy import stats
 
-from transferkit.runtime.array_types import Bools, Floats, Integers
+from transferkit.metrics.statistics.units import Units, seed_variance
+from transferkit.runtime.array_types import Bools, Floats
 from transferkit.runtime.errors import TransferkitError
 
 Bounds: TypeAlias = tuple[float, float]  # lower and upper, of an interval
@@ -191,28 +192,21 @@ def mean_accuracy_interval_over_seeds(correct: Bools, confidence: float = 0.95) 
     Returns:
         Bounds in [0, 1] around the mean of `correct`.
     """
-    runs, n = correct.shape
-    mean, alone = float(correct.mean()), mean_accuracy_interval(correct, confidence)
+    return widened_by_seeds(mean_accuracy_interval(correct, confidence), correct, Units(correct.shape[1]), confidence)
+
+
+def widened_by_seeds(alone: Interval, correct: Bools, units: Units, confidence: float = 0.95) -> Interval:
+    """The interval of a mean accuracy over images or groups, `alone`, with what other seeds would change added."""
+    runs, mean = len(correct), float(correct.mean())
     tail = (1 - confidence) / 2
-    within = float(stats.norm.isf(tail)) ** 2 * float(within_one_image(correct.sum(axis=0), runs)) / n
+    within = float(stats.norm.isf(tail)) ** 2 * float(seed_variance(correct, units))
     by_seeds = float(stats.t.isf(tail, runs - 1)) ** 2 * float(correct.mean(axis=1).var(ddof=1)) / runs
-    below, above = (_both(abs(bound - mean), within, by_seeds) for bound in (alone.low, alone.high))
+    below, above = (_both(abs(bound - mean), within, by_seeds) for bound in alone.bounds)
     return Interval(max(0.0, mean - below), min(1.0, mean + above))
 
 
 def _both(alone: float, within: float, by_seeds: float) -> float:
     return max(alone, float(np.sqrt(max(0.0, alone**2 - within) + by_seeds)))
-
-
-def within_one_image(right: Integers, runs: int) -> Floats:
-    """(...) variance of an arm's mean answer to one image by the seed alone, unbiased, averaged over images.
-
-    Args:
-        right: (..., N) how many of the runs are right on each image.
-        runs: How many runs, at least two.
-    """
-    variance: Floats = (right * (runs - right)).mean(axis=-1) / (runs**2 * (runs - 1))
-    return variance
 
 
 def mean_and_sd(values: Sequence[float] | Floats) -> tuple[float, float]:

@@ -13,6 +13,12 @@ Two questions can be asked, and `over` says which:
   quantiles. The images add what is beyond that: the variance over images of how much oftener one arm is right, less
   what seeds of one arm already differ by on one image. And nothing counts as more certain than with the networks kept.
 
+Where images come in groups, such as the pictures of one patient, groups take the place of images throughout: the sum
+of the differences in a group is what was drawn by chance. With one network on either side the p-value is then that of
+McNemar's test for clustered pairs (Durkalski, Palesch, Lipsitz and Rust, Stat. Med. 22 (2003) 2417; Yang, Sun and
+Hardin, Biometrical J. 52 (2010) 638), to which turning the signs of whole groups at random tends, with one more group
+counted on either side, as different as those that differ are on average.
+
 Seeds are not paired: seed 1 of one arm has no more to do with seed 1 of the other than with its seed 2, so it does not
 matter how seeds are numbered. Where two arms do share something by their seed, as the labels in a label curve, their
 difference is steadier than is assumed here, and the interval is wider than it need be.
@@ -20,14 +26,16 @@ difference is steadier than is assumed here, and the interval is wider than it n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import stats
 
-from transferkit.metrics.statistics.intervals import Interval, within_one_image
-from transferkit.runtime.array_types import Bools, Floats, Integers
+from transferkit.metrics.statistics.intervals import Interval
+from transferkit.metrics.statistics.units import Units, seed_variance
+from transferkit.runtime.array_types import Bools, Floats
 from transferkit.runtime.errors import TransferkitError
 
 Over: TypeAlias = Literal["seeds", "images"]
@@ -57,7 +65,7 @@ class BySeeds:
     Attributes:
         between: (...) by the seeds.
         freedom: (...) degrees of freedom of `between`.
-        beyond: (...) by the images, as far as it is not in `between`.
+        beyond: (...) by the images or groups, as far as it is not in `between`.
     """
 
     between: Floats
@@ -71,19 +79,32 @@ class Evidence:
 
     Attributes:
         difference: (...) mean accuracy of a minus that of b.
-        spread: (...) variance over images of the mean difference on one image.
-        images: How many images.
+        spread: (...) variance over units of the mean difference on one unit; units are images, or whole groups.
+        units: How many units; of groups of several sizes, how many of equal size tell as much.
         by_seeds: None where the networks count as given.
+        more: (...) squared difference on the unit that is added on either side; 1 for an image.
     """
 
     difference: Floats
     spread: Floats
-    images: int
+    units: float
     by_seeds: BySeeds | None = None
+    more: Floats | float = 1.0
+
+    @property
+    def variance(self) -> Floats:
+        """(...) of the difference with the networks kept, one unit more counted on either side."""
+        variance: Floats = (self.spread + 2 * self.more / self.units) / self.units
+        return variance
 
 
 def paired_difference(
-    correct_a: Bools, correct_b: Bools, over: Over, confidence: float = 0.95, dependence: float = 1.0
+    correct_a: Bools,
+    correct_b: Bools,
+    over: Over,
+    confidence: float = 0.95,
+    dependence: float = 1.0,
+    groups: Sequence[str] | None = None,
 ) -> PairedDifference:
     """The difference in mean accuracy of two arms on the same images.
 
@@ -94,12 +115,13 @@ def paired_difference(
         confidence: Coverage of the interval, in (0, 1).
         dependence: By how much images that share a network vary together: the variance over images is that of
             independent ones times this. See `cross_validation_dependence`.
+        groups: N names, what each image belongs to, as a patient; whole groups then count as drawn by chance.
 
     Raises:
         TransferkitError: If the arms have different images, no images or runs, or too few runs for `seeds`.
     """
     _check(correct_a, correct_b, over)
-    measured = evidence(correct_a, correct_b, over)
+    measured = evidence(correct_a, correct_b, over, Units.of(correct_a.shape[1], groups))
     root = float(np.sqrt(dependence))
     z = float(stats.norm.isf((1 - confidence) / 2))
     half = float(half_width(measured, np.float64(z * root)))
@@ -130,29 +152,44 @@ def cross_validation_dependence(folds: int, learnt: float, held: float) -> float
 # ---------------------------------------------------------------------------------------------------- variances
 
 
-def evidence(correct_a: Bools, correct_b: Bools, over: Over) -> Evidence:
+def evidence(correct_a: Bools, correct_b: Bools, over: Over, units: Units | None = None) -> Evidence:
     """What two arms show, for one pair of them or for many at once.
 
     Args:
         correct_a: (..., S, N) whether each run of the first arm is right on each image.
         correct_b: (..., T, N) the same for the second arm.
         over: What counts as drawn by chance.
+        units: Of the N images; None: each stands for itself.
     """
-    right = [correct.sum(axis=-2, dtype=np.int64) for correct in (correct_a, correct_b)]  # (..., N), of so many runs
-    on_one_image = right[0] / correct_a.shape[-2] - right[1] / correct_b.shape[-2]  # (..., N)
-    spread = on_one_image.var(axis=-1)
-    by_seeds = _by_seeds(correct_a, correct_b, right, spread) if over == "seeds" else None
-    return Evidence(on_one_image.mean(axis=-1), spread, correct_a.shape[-1], by_seeds)
+    units = units or Units(correct_a.shape[-1])
+    right = [units.sums(correct.sum(axis=-2, dtype=np.int64)) for correct in (correct_a, correct_b)]  # (..., G)
+    of_units = right[0] / correct_a.shape[-2] - right[1] / correct_b.shape[-2]  # (..., G)
+    difference = of_units.sum(axis=-1) / units.images
+    scale = units.effective / units.images  # one over the size of a unit
+    residuals = scale * (of_units - units.sizes * difference[..., None])
+    spread = np.square(residuals).sum(axis=-1) / units.effective
+    by_seeds = _by_seeds(correct_a, correct_b, units, spread) if over == "seeds" else None
+    return Evidence(difference, spread, units.effective, by_seeds, _one_more(of_units, units, scale))
 
 
-def _by_seeds(correct_a: Bools, correct_b: Bools, right: list[Integers], spread: Floats) -> BySeeds:
-    runs, n = (correct_a.shape[-2], correct_b.shape[-2]), correct_a.shape[-1]
-    accuracies = [
-        np.sort(correct.mean(axis=-1)) for correct in (correct_a, correct_b)
-    ]  # so that no sum is rounded anew
+def _one_more(of_units: Floats, units: Units, scale: float) -> Floats:
+    """(...) squared difference on a unit, averaged over those that differ; at least that of one image.
+
+    Where none differs, a whole unit does.
+    """
+    differing = (of_units != 0).sum(axis=-1)
+    mean = np.square(of_units).sum(axis=-1) / np.maximum(differing, 1)
+    square: Floats = scale**2 * np.where(differing > 0, np.maximum(mean, 1.0), np.square(units.sizes).mean())
+    return square
+
+
+def _by_seeds(correct_a: Bools, correct_b: Bools, units: Units, spread: Floats) -> BySeeds:
+    arms = correct_a, correct_b
+    accuracies = [np.sort(correct.mean(axis=-1)) for correct in arms]  # so that no sum is rounded anew
+    runs = correct_a.shape[-2], correct_b.shape[-2]
     of_means = [accuracy.var(axis=-1, ddof=1) / count for accuracy, count in zip(accuracies, runs, strict=True)]
-    within = sum(within_one_image(answers, count) for answers, count in zip(right, runs, strict=True))
-    beyond = np.maximum(0, spread * n / max(n - 1, 1) - within) / n
+    within = seed_variance(correct_a, units) + seed_variance(correct_b, units)
+    beyond = np.maximum(0, spread / max(units.effective - 1, 1e-9) - within)
     return BySeeds(of_means[0] + of_means[1], _freedom(of_means, runs), beyond)
 
 
@@ -173,40 +210,46 @@ def half_width(measured: Evidence, z: Floats | np.float64) -> Floats:
     That keeps the level exactly where one of them is everything, and never exceeds it between (P(Z^2 > c) is convex in
     c, so it is at most the mean of the levels of the parts; compare Mickey and Brown, Ann. Math. Stat. 37 (1966) 639).
     """
-    alone = _over_images(measured, z)
+    alone = _over_units(measured, z)
     if measured.by_seeds is None:
         return alone
-    return np.maximum(alone, np.sqrt(_squared(measured.by_seeds, np.broadcast_to(z, measured.difference.shape))))
+    both = _squared(measured.by_seeds, np.broadcast_to(z, measured.difference.shape), measured.units)
+    return np.maximum(alone, np.sqrt(both))
 
 
-def _over_images(measured: Evidence, z: Floats | np.float64) -> Floats:
-    """(...) half the interval with the networks kept; everything where there are fewer images than z^2.
+def _over_units(measured: Evidence, z: Floats | np.float64) -> Floats:
+    """(...) half the interval with the networks kept; everything where there are fewer units than z^2.
 
-    By the variance that a difference d0 would have: n (d - d0)^2 / (spread + 2 / n + (d - d0)^2) = z^2.
+    By the variance that a difference d0 would have: (d - d0)^2 / (variance + (d - d0)^2 / units) = z^2.
     """
-    room = measured.images - np.square(z)
-    variance = np.square(z) * (measured.spread + 2 / measured.images)
-    return np.where(room > 0, np.sqrt(variance / np.where(room > 0, room, 1)), 2.0)
+    room = _room(z, measured.units)
+    return np.where(room > 0, np.sqrt(np.square(z) * measured.variance / np.where(room > 0, room, 1)), 2.0)
 
 
-def _squared(by_seeds: BySeeds, z: Floats) -> Floats:
+def _room(z: Floats | np.float64, units: float) -> Floats:
+    """(...) by how much less than z^2 so many units can reach, which widens intervals as Student's t does."""
+    room: Floats = 1 - np.square(z) / units
+    return room
+
+
+def _squared(by_seeds: BySeeds, z: Floats, units: float) -> Floats:
     """(...) half the interval where trainings are drawn by chance, squared."""
     t = stats.t.isf(stats.norm.sf(z), by_seeds.freedom)
     between = np.multiply(np.square(t), by_seeds.between, out=np.zeros_like(t), where=by_seeds.between > 0)
-    squared: Floats = between + np.square(z) * by_seeds.beyond
+    squared: Floats = between + np.square(z) * by_seeds.beyond / np.maximum(_room(z, units), 1e-9)
     return squared
 
 
 def deviations(measured: Evidence) -> Floats:
     """(...) of how many standard deviations of a normal the interval may be before it reaches 0."""
     squared = np.square(measured.difference)
-    alone: Floats = np.sqrt(measured.images * squared / (measured.spread + 2 / measured.images + squared))
+    alone: Floats = np.sqrt(squared / (measured.variance + squared / measured.units))
     if measured.by_seeds is None:
         return alone
     low, high = np.zeros_like(alone), alone
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        is_within = _squared(measured.by_seeds, middle) <= squared
+        is_within = _squared(measured.by_seeds, middle, measured.units) <= squared
         low, high = np.where(is_within, middle, low), np.where(is_within, high, middle)
     return low
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from transferkit.metrics.statistics import Bounds, Over, mean_accuracy_interval, mean_accuracy_interval_over_seeds
+from transferkit.metrics.grouped import accuracy_interval, accuracy_interval_over_seeds
+from transferkit.metrics.statistics import Bounds, Over
 from transferkit.recipe import Labels, Study
 from transferkit.runs.run_directory import Run
 from transferkit.studies.compare.measure import compare, correct_answers
@@ -38,6 +39,7 @@ def label_curve(
         verdict=verdict(points),
         notes=tuple(dict.fromkeys(note for point in points for note in point.comparison.notes)),
         subsets=SUBSETS,
+        groups=first.groups,
     )
 
 
@@ -59,10 +61,10 @@ def label_point(
 
 
 def interval(runs: Sequence[Run]) -> Bounds:
-    """Of an arm's mean accuracy: over seeds and images, or over images where there is one seed."""
-    correct = correct_answers([run.outputs("test") for run in runs])
-    over_seeds = mean_accuracy_interval(correct) if len(runs) < 2 else mean_accuracy_interval_over_seeds(correct)
-    return over_seeds.bounds
+    """Of an arm's mean accuracy: over seeds and images (or groups), or over these alone where there is one seed."""
+    tested = [run.outputs("test") for run in runs]
+    measure = accuracy_interval if len(runs) < 2 else accuracy_interval_over_seeds
+    return measure(correct_answers(tested), tested[0].groups).bounds
 
 
 def verdict(points: Sequence[LabelPoint]) -> str:
@@ -70,7 +72,7 @@ def verdict(points: Sequence[LabelPoint]) -> str:
     leads = "; ".join(f"{words(point.labels)}: {leader(point.comparison)}" for point in points)
     seeds = (arm.seeds for point in points for arm in point.comparison.arms)
     first = points[0].comparison
-    return f"{leads} ({evidence_in_words(seeds, first.over, first.n)})."
+    return f"{leads} ({evidence_in_words(seeds, first.over, first.n, first.groups)})."
 
 
 def words(labels: Labels) -> str:

@@ -38,6 +38,7 @@ def label_curve_page(curve: LabelCurve, folder: Path) -> str:
         compare_words=compare_words,
         lines=[(point, row, links(row, folder)) for point, row in curve.lines()],
         notes=compare_words.notes(curve),
+        counted=words.counted(curve.n, curve.groups, " test images"),
         openings=sum(row.test_openings for row in curve.arms),
         drawing=drawn.label_drawing(curve),
         key=drawn.key(curve.names),
@@ -65,7 +66,7 @@ def label_curve_markdown(curve: LabelCurve) -> str:
         f"# {escaped(curve.name)}",
         escaped(curve.verdict),
         table(HEADER, rows),
-        f"n = {curve.n:,} test images.",
+        f"{words.counted(curve.n, curve.groups, ' test images')}.",
         "\n".join(f"- {escaped(note)}" for note in compare_words.notes(curve)),
         failures,
     ]
@@ -140,7 +141,7 @@ def _figure(curve: LabelCurve) -> Any:
             capsize=2,
         )
     axes.set_xscale("log")
-    axes.set(xlabel="labels per class", ylabel=f"accuracy, % (95 %, n = {curve.n:,})")
+    axes.set(xlabel="labels per class", ylabel=f"accuracy, % (95 %, {words.counted(curve.n, curve.groups)})")
     places = [drawn.labels_per_class(point, classes) for point in curve.points]
     axes.set_xticks(places, [str(point.labels) for point in curve.points], minor=False)
     axes.set_xticks([], minor=True)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.metrics.grouped import accuracy_interval
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.statistics import Over, holm, mean_accuracy_interval, mean_and_sd, paired_difference
+from transferkit.metrics.statistics import Over, holm, mean_and_sd, paired_difference
 from transferkit.recipe import budget as budgets
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import thread_count
 from transferkit.studies.compare.results import Agreement, Arm, ArmDifference, ArmPair, Comparison, LoggedEpoch
-from transferkit.studies.compare.same_data import require_same_images
+from transferkit.studies.compare.same_data import groups_of, require_same_images
 from transferkit.studies.compare.verdict import verdict
 
 Correct: TypeAlias = npt.NDArray[np.bool_]  # (S, N), one row per seed
@@ -43,13 +45,15 @@ def compare(arms: Mapping[str, Sequence[Run]], reference: str, over: Over | None
     correct = {name: correct_answers(per_seed) for name, per_seed in outputs.items()}
     over = over or chosen_over(correct)
     require_seeds(correct, over)
-    first = next(iter(outputs.values()))[0]
-    pairs = all_pairs(correct, over)
+    groups = groups_of(outputs)
+    first = replace(next(iter(outputs.values()))[0], groups=groups)
+    pairs = all_pairs(correct, over, groups)
     names = [reference, *(name for name in arms if name != reference)]
     rows = tuple(
         measured_arm(name, arms[name], correct[name], first, seen_from(name, reference, pairs)) for name in names
     )
     first_places = leaders(sorted(names, key=lambda name: correct[name].mean(), reverse=True), pairs)
+    counted = len(set(groups)) if groups else None
     return Comparison(
         reference=reference,
         n=len(first),
@@ -59,8 +63,9 @@ def compare(arms: Mapping[str, Sequence[Run]], reference: str, over: Over | None
         pairs=pairs,
         leaders=first_places,
         agreement=Agreement(tuple(names), agreement([~correct[name] for name in names])),
-        verdict=verdict(rows, pairs, first_places, reference, over, len(first)),
+        verdict=verdict(rows, pairs, first_places, reference, over, len(first), counted),
         notes=notes(arms),
+        groups=counted,
     )
 
 
@@ -86,7 +91,7 @@ def measured_arm(
         accuracies=tuple(accuracies.tolist()),
         mean=float(accuracies.mean()),
         sd=mean_and_sd(accuracies)[1] if len(runs) > 1 else None,
-        interval=mean_accuracy_interval(correct).bounds,
+        interval=accuracy_interval(correct, test.groups).bounds,
         recalls=tuple(_share(correct[:, test.require_labels() == label]) for label in range(len(test.class_names))),
         length=length_in_words(runs[0]),
         trained_parameters=facts[0].trained_parameters,
@@ -157,11 +162,11 @@ def require_seeds(correct: Mapping[str, Correct], over: Over) -> None:
         )
 
 
-def all_pairs(correct: Mapping[str, Correct], over: Over) -> tuple[ArmPair, ...]:
+def all_pairs(correct: Mapping[str, Correct], over: Over, groups: Sequence[str] | None = None) -> tuple[ArmPair, ...]:
     """How each two arms differ, the better mean first, with p-values adjusted over all pairs."""
     ranked = sorted(correct, key=lambda name: correct[name].mean(), reverse=True)
     names = list(combinations(ranked, 2))
-    differences = [paired_difference(correct[a], correct[b], over) for a, b in names]
+    differences = [paired_difference(correct[a], correct[b], over, groups=groups) for a, b in names]
     adjusted = holm([difference.p for difference in differences])
     return tuple(
         ArmPair(

@@ -20,7 +20,7 @@ from transferkit.runtime.durations import duration
 from transferkit.studies.compare import drawings as drawn
 from transferkit.studies.compare import words as compare_words
 from transferkit.studies.compare.results import Arm, ArmDifference, Comparison
-from transferkit.studies.compare.verdict import signed_points
+from transferkit.studies.compare.verdict import signed_points, units
 
 FOLDER = Path(__file__).parent
 
@@ -44,6 +44,8 @@ def comparison_page(comparison: Comparison, folder: Path) -> str:
         comparison=comparison,
         linked=[(arm, links(arm, folder)) for arm in arms],
         headline=study_headline(comparison.arms),
+        units=units(comparison.groups),
+        counted=words.counted(comparison.n, comparison.groups, " test images"),
         compare_words=compare_words,
         notes=compare_words.notes(comparison),
         openings=sum(row.test_openings for row in comparison.arms),
@@ -79,7 +81,7 @@ def comparison_verdict(comparison: Comparison) -> RenderableType:
     below = [Text(printable(line), style="dim") for line in _below(comparison)]
     page = Text(printable(f"Report: {comparison.folder}/report.html"))
     sentence = Text(printable(comparison.verdict), style="bold")
-    return Group(sentence, Text(), arms_table(comparison.arms), Text(), *below, *failures, page)
+    return Group(sentence, Text(), arms_table(comparison.arms, comparison.groups), Text(), *below, *failures, page)
 
 
 def _below(comparison: Comparison) -> list[str]:
@@ -87,12 +89,12 @@ def _below(comparison: Comparison) -> list[str]:
     return [*budget, *compare_words.reading(comparison)]
 
 
-def arms_table(rows: Sequence[Arm]) -> Table:
+def arms_table(rows: Sequence[Arm], groups: int | None = None) -> Table:
     """Two lines per arm: what it reaches and costs above, the intervals and the rest below."""
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("arm\nlength", no_wrap=True, max_width=NAME_WIDTH)
     for title in (
-        "accuracy, %\n95 % images",
+        f"accuracy, %\n95 % {units(groups)}",
         "difference\n95 %, points",
         "p\nHolm",
         "trained\nGFLOPs",

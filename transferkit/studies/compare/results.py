@@ -129,6 +129,7 @@ class Comparison:
         notes: What a reader must know of how the runs were made.
         failures: A sentence for each run that came to no end.
         folder: Where it and its page are.
+        groups: How many groups the test images come in, which then take the place of images in intervals and tests.
     """
 
     reference: str
@@ -147,6 +148,7 @@ class Comparison:
     budget: str | None = None
     budget_in_words: str = ""
     folder: str = ""
+    groups: int | None = None
     kind: Literal["comparison"] = "comparison"
     schema: int = SCHEMAS[FILE]
 
@@ -203,6 +205,7 @@ class LabelCurve:
     budget: str | None = None
     budget_in_words: str = ""
     folder: str = ""
+    groups: int | None = None
     kind: Literal["curve"] = "curve"
     schema: int = SCHEMAS[FILE]
 

@@ -99,6 +99,22 @@ def require_same_images(sets: Mapping[str, Sequence[Outputs]]) -> None:
                 )
 
 
+def groups_of(sets: Mapping[str, Sequence[Outputs]]) -> tuple[str, ...] | None:
+    """What the images that all arms were tested on belong to, where a run says so.
+
+    Raises:
+        TransferkitError: Names the first arm whose images belong together in another way.
+    """
+    known = [(name, outputs.groups) for name, per_seed in sets.items() for outputs in per_seed if outputs.groups]
+    for name, groups in known:
+        if groups != known[0][1]:
+            raise TransferkitError(
+                f"{name} and {known[0][0]} were tested on the same images in different groups, so it is not clear what "
+                "was drawn by chance. Make both runs with the same --group."
+            )
+    return known[0][1] if known else None
+
+
 # ------------------------------------------------------------------------------------------- runs become arms
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transferkit.metrics.statistics import Bounds, Over
+from transferkit.report.number_words import counted
 from transferkit.studies.compare.results import Arm, ArmDifference, ArmPair
 
 
@@ -16,12 +17,13 @@ def verdict(
     reference: str,
     over: Over,
     n: int,
+    groups: int | None = None,
 ) -> str:
     """Who wins, if that is shown, and how the others stand to the reference where they are few.
 
     Of arms whose seeds do not count as drawn by chance it is told what their runs did, not what they would do again.
     """
-    evidence = evidence_in_words((row.seeds for row in rows), over, n)
+    evidence = evidence_in_words((row.seeds for row in rows), over, n, groups)
     if not pairs:
         return f"{rows[0].name} gets {100 * rows[0].mean:.1f} %; with one arm there is nothing to compare."
     subjects = {row.name: ArmInWords.of(row, over) for row in rows}
@@ -113,16 +115,23 @@ def signed_points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
-def evidence_in_words(seeds_of_arms: Iterable[int], over: Over, n: int) -> str:
+def evidence_in_words(seeds_of_arms: Iterable[int], over: Over, n: int, groups: int | None = None) -> str:
     """What the intervals rest on.
 
     Example:
         >>> evidence_in_words([3, 3], "seeds", 10_000)
         '95 % intervals over seeds and images, n = 10,000, 3 seeds'
+        >>> evidence_in_words([1], "images", 160, 20)
+        '95 % intervals over groups, n = 160 in 20 groups, 1 seed'
     """
     counts = sorted(set(seeds_of_arms))
     seeds = (
         f"{counts[0]} seed{'s' if counts[0] > 1 else ''}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     )
-    drawn = "seeds and images" if over == "seeds" else "images"
-    return f"95 % intervals over {drawn}, n = {n:,}, {seeds}"
+    drawn = f"seeds and {units(groups)}" if over == "seeds" else units(groups)
+    return f"95 % intervals over {drawn}, {counted(n, groups)}, {seeds}"
+
+
+def units(groups: int | None) -> str:
+    """What counts as drawn by chance beside the seeds."""
+    return "images" if groups is None else "groups"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from transferkit.metrics.statistics import Bounds
 from transferkit.report.markdown import escaped, table
-from transferkit.report.number_words import p_value
+from transferkit.report.number_words import counted, p_value
 from transferkit.runtime.durations import duration
 from transferkit.studies.compare.results import Arm, ArmDifference, Comparison, LabelCurve
-from transferkit.studies.compare.verdict import signed_points
+from transferkit.studies.compare.verdict import signed_points, units
 
 DASH = "–"
 
@@ -105,26 +105,34 @@ def reading(comparison: Comparison | LabelCurve) -> list[str]:
     else:
         lines.append("One seed: nothing here says whether another training would give the same.")
     if isinstance(comparison, LabelCurve):
-        lines += [_curve_interval(seeds), comparison.subsets]
+        lines += [_curve_interval(seeds, comparison.groups), comparison.subsets]
     else:
-        lines.append(
-            "The interval of an accuracy is over test images (Wilson's, 95 %, of the mean over seeds): would other "
-            "images give the same?"
-        )
+        lines.append(_interval_over_units("95 %, of the mean over seeds", comparison.groups))
     return [*lines, _difference(comparison), _p_value(comparison)]
+
+
+def _interval_over_units(which: str, groups: int | None) -> str:
+    """Which question the interval of an accuracy answers that is over images, or over their groups."""
+    if groups is None:
+        return f"The interval of an accuracy is over test images (Wilson's, {which}): would other images give the same?"
+    return (
+        f"The interval of an accuracy is over the {groups:,} groups that the test images come in (a bootstrap of whole "
+        f"groups, {which}): would other groups give the same?"
+    )
 
 
 def _difference(comparison: Comparison | LabelCurve) -> str:
     """Which question the interval of a difference and its p-value answer."""
+    drawn = units(comparison.groups)
     if comparison.over == "seeds":
         return (
-            "A difference asks: would other trainings differ in the same way, on other images? Its 95 % interval adds "
-            "the variance between seeds (Welch's t, so few seeds make it wide) to that between images."
+            f"A difference asks: would other trainings differ in the same way, on other {drawn}? Its 95 % interval "
+            f"adds the variance between seeds (Welch's t, so few seeds make it wide) to that between {drawn}."
         )
     return (
-        "A difference asks about these very networks: would they differ in the same way on other images? Its 95 % "
-        "interval is over images alone; whether other trainings would differ is another question, which needs at least "
-        "two seeds of every arm."
+        f"A difference asks about these very networks: would they differ in the same way on other {drawn}? Its 95 % "
+        f"interval is over {drawn} alone; whether other trainings would differ is another question, which needs at "
+        "least two seeds of every arm."
     )
 
 
@@ -134,20 +142,22 @@ def _p_value(comparison: Comparison | LabelCurve) -> str:
     among = comparison.points[0].comparison if isinstance(comparison, LabelCurve) else comparison
     pairs, where = len(among.pairs), " at each number of labels" if is_curve else ""
     is_single = all(row.seeds == 1 for row in comparison.arms)
-    named = "McNemar's test, with one image more on either side" if is_single else "from the same computation"
+    mcnemar = "McNemar's test" if comparison.groups is None else "McNemar's test for clustered pairs"
+    unit = units(comparison.groups).removesuffix("s")
+    named = f"{mcnemar}, with one {unit} more on either side" if is_single else "from the same computation"
     adjusted = f"adjusted by Holm over all {pairs} pairs{where}" if pairs > 1 else "of the one pair there is"
     return f"p is {named}, {adjusted}; a difference counts as shown where it is at most 0.05." + (
         " An interval stands for its own pair alone, so it can leave out zero where p is above 0.05." * (pairs > 1)
     )
 
 
-def _curve_interval(seeds: int) -> str:
+def _curve_interval(seeds: int, groups: int | None) -> str:
     if seeds > 1:
         return (
-            "The interval of an accuracy is over seeds and images (95 %): would other labels, another training and "
-            "other images give the same?"
+            f"The interval of an accuracy is over seeds and {units(groups)} (95 %): would other labels, another "
+            f"training and other {units(groups)} give the same?"
         )
-    return "The interval of an accuracy is over test images (Wilson's, 95 %): would other images give the same?"
+    return _interval_over_units("95 %", groups)
 
 
 def notes(comparison: Comparison | LabelCurve) -> list[str]:
@@ -162,29 +172,31 @@ def markdown(comparison: Comparison) -> str:
     parts = [
         f"# {escaped(comparison.name)}",
         escaped(comparison.verdict),
-        table(HEADER, [cells(row) for row in comparison.arms]),
-        f"n = {comparison.n:,} test images.",
+        table(header(comparison.groups), [cells(row) for row in comparison.arms]),
+        f"{counted(comparison.n, comparison.groups, ' test images')}.",
         "\n".join(f"- {escaped(note)}" for note in notes(comparison)),
         failures,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-HEADER = [
-    "arm",
-    "length",
-    "seeds",
-    "accuracy, %",
-    "95 % over images",
-    "difference, points",
-    "p (Holm)",
-    "trained",
-    "GFLOPs/img",
-    "training GFLOPs",
-    "fit",
-    "img/s",
-    "memory",
-]
+def header(groups: int | None) -> list[str]:
+    """The titles of the Markdown table."""
+    return [
+        "arm",
+        "length",
+        "seeds",
+        "accuracy, %",
+        f"95 % over {units(groups)}",
+        "difference, points",
+        "p (Holm)",
+        "trained",
+        "GFLOPs/img",
+        "training GFLOPs",
+        "fit",
+        "img/s",
+        "memory",
+    ]
 
 
 def cells(row: Arm) -> list[str]:

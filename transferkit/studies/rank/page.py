@@ -68,10 +68,10 @@ def notes(ranking: Ranking) -> list[str]:
         f"{data.of:,} training images of {data.name}; C is chosen without the images that are answered. "
         "Neither val nor test was looked at.",
         f"Always answering the commonest class gives {words.percent(data.guessing)}.",
-        "Intervals of accuracies are Wilson's, 95 %, over images: another training set would move them further.",
-        "Ranks: pairs are compared on the same images, each interval and its p from one computation with the wider "
-        "variance of cross-validated answers, whose folds share training images (Nadeau and Bengio 2003); Holm over "
-        "all pairs, level 5 %. A tie is a difference that is not shown.",
+        f"Intervals of accuracies are {_intervals(ranking.groups)}: another training set would move them further.",
+        f"Ranks: pairs are compared on the same {_units(ranking.groups)}, each interval and its p from one "
+        "computation with the wider variance of cross-validated answers, whose folds share training images (Nadeau "
+        "and Bengio 2003); Holm over all pairs, level 5 %. A tie is a difference that is not shown.",
         f"kNN: {min(row.neighbours for row in rows)} nearest images by cosine, in the same folds. LogME: higher = "
         "the features explain the labels better; comparable within this table only.",
         f"GFLOPs: per image, two operations per multiply-add, without the head. img/s: the fastest of a few batches on "
@@ -88,6 +88,16 @@ def notes(ranking: Ranking) -> list[str]:
     return [*lines, *ranking.notes]
 
 
+def _intervals(groups: int | None) -> str:
+    if groups is None:
+        return "Wilson's, 95 %, over images"
+    return f"by a bootstrap of the {groups:,} whole groups, 95 %, which no fold parts"
+
+
+def _units(groups: int | None) -> str:
+    return "images" if groups is None else "groups"
+
+
 # ------------------------------------------------------------------------------------------------------- terminal
 
 
@@ -101,7 +111,7 @@ def ranking_verdict(ranking: Ranking) -> RenderableType:
     for row in ranking.rows:
         table.add_row(*(printable(cell) for cell in _cells(row)))
     is_tied = any(row.ranks[0] < row.ranks[1] for row in ranking.rows)
-    tie = f"Tie: not told apart on these images (n = {ranking.n:,}; Nadeau-Bengio, Holm, 5 %)."
+    tie = f"Tie: not told apart on these images ({words.counted(ranking.n, ranking.groups)}; Nadeau-Bengio, Holm, 5 %)."
     validation = f"Cross-validated on {ranking.data.n:,} training images; val and test stay closed."
     failed = [Text(printable(f"Failed: {failure}")) for failure in ranking.failures]
     verdict = Text(printable(ranking.verdict), style="bold")
@@ -190,6 +200,7 @@ def ranking_page(ranking: Ranking) -> str:
         ranks=ranks,
         gigaflops=gigaflops,
         top1=top1,
+        units=_units(ranking.groups),
     )
 
 

@@ -26,6 +26,7 @@ from transferkit.metrics.statistics import (
 )
 from transferkit.models.backbones import require_known
 from transferkit.recipe import RankingRecipe, Recipe, dump
+from transferkit.report.number_words import counted
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import RANKING
 from transferkit.runtime import folders, machine
@@ -36,7 +37,14 @@ from transferkit.runtime.files import write_text
 from transferkit.runtime.machine import Runtime
 from transferkit.studies.rank.backbone_scores import FOLDS, ProbedBackbone, ScoreSource, folds_learnt, sample, score
 from transferkit.studies.rank.report import write_pages
-from transferkit.studies.rank.results import RankedBackbone, RankedData, RankedPair, Ranking, Standings, write_ranking
+from transferkit.studies.rank.results import (
+    RankedBackbone,
+    RankedData,
+    RankedPair,
+    Ranking,
+    Standings,
+    write_ranking,
+)
 from transferkit.training import defaults
 
 ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
@@ -99,7 +107,7 @@ def rank_backbones(ranking: RankingRecipe, folder: Path, console: Console, comma
         precision=runtime.precision,
         threads=runtime.threads,
         seed=ranking.seed,
-        notes=(*splits.notes, *_caution(images, console), *memory_notes(runtime.device, names)),
+        notes=(*splits.notes, *memory_notes(runtime.device, names)),
         failures=tuple(failures),
         command=command,
         folder=str(folder),
@@ -107,18 +115,6 @@ def rank_backbones(ranking: RankingRecipe, folder: Path, console: Console, comma
     write_ranking(folder, ranking_found)
     write_pages(folder)
     return ranking_found
-
-
-def _caution(images: Images, console: Console) -> tuple[str, ...]:
-    """What the tests of pairs do not allow for."""
-    if images.groups is None:
-        return ()
-    caution = (
-        f"folds and intervals go by {len(set(images.groups)):,} whole groups, but the tests of pairs count images as "
-        "if they stood for themselves: differences between backbones are less sure than their p-values say"
-    )
-    console.line(caution)
-    return (caution,)
 
 
 def prepare_ranking_folder(folder: Path, ranking: RankingRecipe, overwrite: bool) -> None:
@@ -173,25 +169,28 @@ def read_or_score(place: Path, recipe: Recipe, images: Images, runtime: Runtime,
 def ranked(scores: Mapping[str, ProbedBackbone], labels: Labels, groups: tuple[str, ...] | None = None) -> Standings:
     """Rows with the ranks that the tests allow, all pairs, and the verdict.
 
-    Every pair is compared on the same images, with the variance that answers of a cross-validation have (Nadeau and
-    Bengio), and by Holm's adjustment over all pairs. A difference counts as shown where the adjusted p is at most
-    ALPHA.
+    Every pair is compared on the same images, or whole groups of them, with the variance that answers of a
+    cross-validation have (Nadeau and Bengio), and by Holm's adjustment over all pairs. A difference counts as shown
+    where the adjusted p is at most ALPHA.
     """
     order = sorted(scores, key=lambda label: (scores[label].probe == labels).mean(), reverse=True)
     correct = {label: scores[label].probe == labels for label in order}
-    pairs = compared_pairs(order, correct)
+    pairs = compared_pairs(order, correct, groups)
     is_better = np.zeros((len(order), len(order)), dtype=bool)
     for pair in pairs:  # a comes before b in the order, so a is the better one
         is_better[order.index(pair.a), order.index(pair.b)] = pair.shown
     ranges = rank_ranges(is_better)
     rows = tuple(row(label, scores[label], labels, ranks, groups) for label, ranks in zip(order, ranges, strict=True))
-    return Standings(len(labels), rows, pairs, verdict(rows, len(labels)))
+    count = len(set(groups)) if groups else None
+    return Standings(len(labels), rows, pairs, verdict(rows, len(labels), count), count)
 
 
-def compared_pairs(order: Sequence[str], correct: Mapping[str, Bools]) -> tuple[RankedPair, ...]:
+def compared_pairs(
+    order: Sequence[str], correct: Mapping[str, Bools], groups: Sequence[str] | None = None
+) -> tuple[RankedPair, ...]:
     """How every two backbones differ on the same images, p adjusted by Holm over all of them."""
     names = list(combinations(order, 2))
-    differences = [_difference(correct[a], correct[b]) for a, b in names]
+    differences = [_difference(correct[a], correct[b], groups) for a, b in names]
     adjusted = holm([difference.p for difference in differences])
     return tuple(
         RankedPair(a, b, difference.difference, difference.interval.bounds, difference.p, float(p), bool(p <= ALPHA))
@@ -199,9 +198,9 @@ def compared_pairs(order: Sequence[str], correct: Mapping[str, Bools]) -> tuple[
     )
 
 
-def _difference(correct_a: Bools, correct_b: Bools) -> PairedDifference:
+def _difference(correct_a: Bools, correct_b: Bools, groups: Sequence[str] | None) -> PairedDifference:
     dependence = cross_validation_dependence(FOLDS, learnt=folds_learnt(len(correct_a)), held=1)
-    return paired_difference(correct_a[None], correct_b[None], "images", dependence=dependence)
+    return paired_difference(correct_a[None], correct_b[None], "images", dependence=dependence, groups=groups)
 
 
 def row(
@@ -221,11 +220,11 @@ def _accuracy(answers: Labels, labels: Labels, groups: tuple[str, ...] | None) -
     return right / len(labels), wilson(right, len(labels)).bounds
 
 
-def verdict(rows: Sequence[RankedBackbone], n: int) -> str:
+def verdict(rows: Sequence[RankedBackbone], n: int, groups: int | None = None) -> str:
     """What to choose, in one or two sentences; names a best backbone only where it is shown."""
     best = rows[0]
     low, high = (100 * bound for bound in best.interval)
-    measured = f"{100 * best.accuracy:.1f} % (95 % interval {low:.1f} to {high:.1f}, n = {n:,})"
+    measured = f"{100 * best.accuracy:.1f} % (95 % interval {low:.1f} to {high:.1f}, {counted(n, groups)})"
     if len(rows) == 1:
         return f"{best.label} gets {measured}; with one backbone there is nothing to compare."
     first = [row for row in rows if row.ranks[0] == 1]

@@ -134,12 +134,14 @@ class Standings:
         rows: The backbones, best accuracy first.
         pairs: Every two of them, the better one as `a`.
         verdict: What to choose, in a sentence or two.
+        groups: How many groups the images come in, which then take the place of images; None where they have none.
     """
 
     n: int
     rows: tuple[RankedBackbone, ...]
     pairs: tuple[RankedPair, ...]
     verdict: str
+    groups: int | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,6 +159,7 @@ class Ranking:
         notes: What the data set had to say.
         failures: A sentence for each backbone that came to no end.
         folder: Where it and its page are.
+        groups: As of `Standings`.
     """
 
     n: int
@@ -174,6 +177,7 @@ class Ranking:
     failures: tuple[str, ...]
     command: str
     folder: str
+    groups: int | None = None
     schema: int = SCHEMAS[FILE]
 
     def __repr__(self) -> str:
