@@ -50,7 +50,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
     "models": [
         "creation input_sizes adapters",
         "backbones",
-        "description receptive_fields weights",
+        "description pooled_stages receptive_fields weights",
         "classifier heads",
         "linear logit_checks measured_fields preparation stored_model test_time_augmentation",
         "bands",

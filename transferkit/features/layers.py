@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from transferkit.models.classifier import Classifier
+from transferkit.models.pooled_stages import has_channels_last
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 
 PENULTIMATE = "penultimate"  # the head's input
@@ -76,16 +76,6 @@ def found_layer(name: str, module: str, output: Any) -> Layer:
         )
     is_last = has_channels_last(output.shape[1:])
     return Layer(name, module, tuple(channels_first(output, is_last).shape[1:]), is_last)
-
-
-def has_channels_last(shape: Sequence[int]) -> bool:
-    """Whether the output for one image is a map (H, W, C), as images are square; a map (C, H, W) ends in equal sides.
-
-    Example:
-        >>> has_channels_last((56, 56, 96)), has_channels_last((64, 56, 56)), has_channels_last((197, 192))
-        (True, False, False)
-    """
-    return len(shape) == 3 and shape[0] == shape[1] != shape[2]
 
 
 def channels_first(maps: Tensor, is_channels_last: bool) -> Tensor:

@@ -38,6 +38,7 @@ class Classifier(nn.Module):
         layer_numbers: Of the body's parameters, counted from the images, where a body has finer steps than its stages
             for rates that fall with depth; empty where each stage is one step.
         undecayed: The body's parameters that weight decay spares besides norms and biases (position embeddings ...).
+        last_stages: How many of its last stages the features come from, see `pooled_stages`.
         averages_shifts: Whether they are averaged over small shifts of the image too (see `augmented_copies`).
     """
 
@@ -65,6 +66,7 @@ class Classifier(nn.Module):
         self.undecayed: frozenset[str] = frozenset()
         self.batchnorm_frozen = False
         self.training_px: int | None = None
+        self.last_stages = 1
         self.averages_mirror = self.averages_shifts = False
         self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_spec.std).view(1, -1, 1, 1), persistent=False)

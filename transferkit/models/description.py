@@ -20,5 +20,6 @@ def describe(classifier: Classifier, backbone: BackboneSettings) -> StoredModel:
         weights=classifier.weights,
         averages_mirror=classifier.averages_mirror,
         averages_shifts=classifier.averages_shifts,
+        last_stages=classifier.last_stages,
         parameters=sum(parameter.numel() for parameter in classifier.parameters()),
     )

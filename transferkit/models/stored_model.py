@@ -120,6 +120,7 @@ class StoredModel:
         averages_mirror: Whether it answers from the image and its mirror image.
         averages_shifts: Whether it answers also from the image moved by a little.
         parameters: How many numbers were or could have been trained.
+        last_stages: How many of the last stages the features come from.
         precision: In which the thresholds were made; None where environment.json alone tells.
     """
 
@@ -135,6 +136,7 @@ class StoredModel:
     averages_shifts: bool = False
     parameters: int | None = None
     precision: str | None = None
+    last_stages: Annotated[int, Field(ge=1, le=3)] = 1
 
 
 def read_model(folder: Path) -> StoredModel:

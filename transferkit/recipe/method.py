@@ -18,7 +18,14 @@ from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 _Entry = TypeVar("_Entry")
 
 LINEAR = ("linear", "raw-pixels")
-PROBE_KEYS = {"sweep": LINEAR, "C": LINEAR, "class_weight": LINEAR, "k": ("knn",), "layers": ("linear",)}
+PROBE_KEYS = {
+    "sweep": LINEAR,
+    "C": LINEAR,
+    "class_weight": LINEAR,
+    "k": ("knn",),
+    "layers": ("linear",),
+    "last_stages": ("linear",),
+}
 
 
 class MethodSettings(RecipePart):
@@ -89,6 +96,9 @@ class ProbeSettings(MethodSettings):
         None, ge=1, le=100_000, description="Neighbours that vote (knn); None: 20, fewer where train is smaller."
     )
     refit: bool = Field(True, description="Learn from train and val together in the end; off in comparisons.")
+    last_stages: Annotated[int, Field(ge=1, le=3)] | Literal["auto"] = Field(
+        1, description="Features of so many of the last stages side by side, pooled; auto chooses by held-out log-loss."
+    )
     layers: tuple[str, ...] | None = Field(
         None, description="Also probe these layers, and those of a random copy: all, or layer1,layer3."
     )
@@ -108,6 +118,10 @@ class ProbeSettings(MethodSettings):
     @model_validator(mode="after")
     def _keys_that_count(self) -> ProbeSettings:
         """A key that this classifier would not look at is a mistake."""
+        if self.last_stages != 1 and self.layers:
+            raise ValueError("layers are probed one by one, last_stages together. Leave one of them out.")
+        if self.last_stages == "auto" and self.C is not None:
+            raise ValueError("last_stages auto compares probes whose C is chosen. Leave C out, or give a number.")
         for key, classifiers in PROBE_KEYS.items():
             if getattr(self, key) != type(self).model_fields[key].default and self.classifier not in classifiers:
                 raise ValueError(f"{key} goes with classifier {' or '.join(classifiers)}, not with {self.classifier}.")

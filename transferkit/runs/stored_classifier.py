@@ -9,6 +9,7 @@ from torch import Tensor
 from transferkit.models import backbones, heads
 from transferkit.models.bands import adapt_stem
 from transferkit.models.classifier import Classifier
+from transferkit.models.pooled_stages import read_last_stages
 from transferkit.models.stored_model import StoredModel
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import SILENT
@@ -39,6 +40,7 @@ def rebuild_classifier(model: StoredModel, tensors: Mapping[str, Tensor], run_na
     classifier = Classifier(bare.body, bare.num_features, bare.class_names, bare.stages, model.input, record)
     classifier.backbone = f"{settings.name}, run {run_name}"
     classifier.averages_mirror, classifier.averages_shifts = model.averages_mirror, model.averages_shifts
+    read_last_stages(classifier, model.last_stages)
     classifier.head = heads.rebuilt(model.head, classifier.num_features, len(classifier.class_names))
     try:
         classifier.load_state_dict(tensors)

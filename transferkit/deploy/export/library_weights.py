@@ -35,6 +35,11 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
         MachineError: If the library's network, with these weights, answers otherwise than the classifier.
     """
     classifier, name = source.classifier, source.name
+    if classifier.last_stages > 1:
+        raise TransferkitError(
+            f"This {name} answers from its last {classifier.last_stages} stages side by side, and "
+            f"{library(name)}'s class from the last one. Use --to onnx."
+        )
     if not isinstance(classifier.head, nn.Linear):
         raise TransferkitError(
             f"The head of this {name} is no linear layer, and {library(name)}'s class has one. Use --to onnx."

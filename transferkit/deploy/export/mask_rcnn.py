@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transferkit.deploy.export.source import ExportSource
 from transferkit.models.backbones import card
 from transferkit.models.classifier import Classifier
+from transferkit.models.pooled_stages import network_of
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import write_tensors
@@ -94,7 +95,7 @@ def filled(classifier: Classifier, name: str, num_classes: int, options: dict[st
             f"Mask R-CNN takes maps at four scales, from layer1 to layer4 of a ResNet; this run has {name}. "
             "Fine-tune resnet18, 34, 50, 101 or 152."
         )
-    weights = classifier.body.state_dict()
+    weights = network_of(classifier.body).state_dict()
     if weights["conv1.weight"].shape[-1] != 7:
         raise TransferkitError(
             f"This {name} has the stem for small images, and objects are found in large ones. Train it with "
@@ -119,6 +120,6 @@ def require_equal(classifier: Classifier, network: MaskRCNN) -> None:
     with torch.inference_mode():
         prepared = classifier.eval().prepare(images)
         maps = list(body.eval()(prepared).values())
-        difference = float((maps[-1].mean((2, 3)) - classifier.body(prepared)).abs().max())
+        difference = float((maps[-1].mean((2, 3)) - network_of(classifier.body)(prepared)).abs().max())
     if not difference <= 1e-3:
         raise MachineError(f"The backbone in Mask R-CNN differs by {difference:.2g}; please report it.")

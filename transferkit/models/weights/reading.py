@@ -18,7 +18,8 @@ from transferkit.runtime.errors import TransferkitError
 Tensors = dict[str, Tensor]
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.", "model.", "body.")  # DataParallel, torch.compile, Lightning, a run of ours
+# DataParallel, torch.compile, Lightning, a run of ours, its last stages side by side
+PREFIXES = ("module.", "_orig_mod.", "model.", "body.", "network.")
 
 
 def read_file(path: Path) -> tuple[Tensors, dict[str, str]]:

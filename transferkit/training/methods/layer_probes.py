@@ -10,12 +10,13 @@ import torch
 
 from transferkit.data.images import Images, Splits
 from transferkit.features.engine import BatchSize
-from transferkit.features.layers import PENULTIMATE, has_channels_last, module_of
+from transferkit.features.layers import PENULTIMATE, module_of
 from transferkit.features.stored import stored_layers
 from transferkit.metrics.results import ProbeAccuracy, ProbedLayer, ProbedLayers
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import Choice, LinearHead
+from transferkit.models.pooled_stages import has_channels_last
 from transferkit.models.receptive_fields import layers
 from transferkit.models.stored_model import RANDOM_WEIGHTS
 from transferkit.recipe import BackboneSettings, ProbeSettings

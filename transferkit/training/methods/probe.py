@@ -11,11 +11,12 @@ from transferkit.metrics.results import OtherResults
 from transferkit.metrics.thresholds import FEWEST_TO_REJECT
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import require_neighbours
+from transferkit.models.pooled_stages import read_last_stages, stages_read
 from transferkit.recipe import BackboneSettings, ProbeSettings
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.context import Context
 from transferkit.training import ParameterGroup
-from transferkit.training.methods import layer_probes, probe_heads
+from transferkit.training.methods import layer_probes, probe_heads, stage_choice
 from transferkit.training.methods.cross_validation import cross_validated
 from transferkit.training.methods.fitted import Fitted
 from transferkit.training.methods.probe_heads import LabelledFeatures, Solved
@@ -26,6 +27,8 @@ def require(classifier: Classifier, settings: ProbeSettings, train_images: int, 
     """Refuse layers that are not there, and more neighbours than training images."""
     if settings.layers:
         layer_probes.probed_layers(classifier, settings.layers)
+    if settings.last_stages != "auto":
+        stages_read(classifier, settings.last_stages)
     if settings.k is not None:
         require_neighbours(settings.k, train_images)
 
@@ -38,6 +41,10 @@ def fit(
     What is chosen is chosen on val by a head that saw train alone; that head's outputs on val are the ones given back.
     Probes of layers come first: their one pass also gives the features that the head's own probe needs.
     """
+    number, notes = stage_choice.chosen_stages(classifier, splits, settings, context)
+    for note in notes:
+        context.console.line(note)
+    read_last_stages(classifier, number)
     judge_layers = layer_probes.fit(classifier, splits, settings, backbone, context) if settings.layers else None
     classifier.to(context.runtime.device)
     classifier.freeze(list(classifier.stages))
@@ -61,7 +68,7 @@ def fit(
         features = _features(classifier, test, "test", settings.batch_size, context)
         return OtherResults(neighbours=solved.judge_others(features, test.require_labels()))
 
-    return Fitted(honest, groups, probe=solved.facts, judge_others=judge_others, cross_validated=held_out)
+    return Fitted(honest, groups, probe=solved.facts, notes=notes, judge_others=judge_others, cross_validated=held_out)
 
 
 def _cross_validated(
