@@ -1,6 +1,8 @@
 """Probabilities, calibration and temperature: by hand and against independent formulas."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from transferkit.metrics.calibration import (
     reliability,
     reliability_equal_mass,
 )
+from transferkit.metrics.grouped import share_interval
+from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import brier, nll, signed_overconfidence
 from transferkit.metrics.temperature import fit_temperature, temperature_interval, with_temperature
 from transferkit.runtime.errors import TransferkitError
@@ -205,3 +209,54 @@ def outputs_at(outputs, rows):
 
 def test_temperature_has_no_interval_below_a_hundred_images():
     assert temperature_interval(random_outputs(n=99), seed=0) is None
+
+
+# ---- images that belong together ----
+
+
+def calibrated_patients(patients: int, per_patient: int, seed: int) -> Outputs:
+    """Right about a patient as often as said, and then about all of their pictures."""
+    generator = np.random.default_rng(seed)
+    confidence = generator.uniform(0.55, 0.95, patients)
+    right = np.repeat(generator.random(patients) < confidence, per_patient)
+    odds = np.repeat(np.log(confidence / (1 - confidence)), per_patient).astype(np.float32)
+    n = len(odds)
+    groups = tuple(f"patient {number}" for number in np.repeat(np.arange(patients), per_patient))
+    logits = np.stack([odds, np.zeros(n, np.float32)], axis=1)
+    names = tuple(map(str, range(n)))
+    return Outputs(np.zeros((n, 1), np.float32), logits, (~right).astype(np.int64), names, ("a", "b"), groups)
+
+
+def test_a_bin_of_grouped_images_has_the_interval_of_whole_groups() -> None:
+    outputs = calibrated_patients(30, 8, seed=0)
+
+    first = reliability(outputs)[0]
+
+    among = (outputs.confidences > first.low) & (outputs.confidences <= first.high)
+    assert first.accuracy.interval == share_interval(outputs.is_right, outputs.groups, among)
+
+
+def test_classes_of_grouped_images_have_the_interval_of_whole_groups() -> None:
+    outputs = calibrated_patients(30, 8, seed=0)
+
+    assert confidence_by_class(outputs)[0].accuracy.interval == share_interval(outputs.is_right, outputs.groups)
+
+
+@pytest.mark.parametrize("measure", [(ece, ece_if_calibrated), (ece_equal_mass, ece_equal_mass_if_calibrated)])
+def test_calibrated_patients_are_not_taken_for_miscalibrated(measure: tuple[Any, Any]) -> None:
+    value, range_by_chance = measure
+    by_groups, by_images = [], []
+    for seed in range(40):
+        outputs = calibrated_patients(40, 8, seed)
+        for asked, above in ((outputs, by_groups), (replace(outputs, groups=None), by_images)):
+            above.append(value(asked) > range_by_chance(asked, seed=0).high)
+
+    assert np.mean(by_groups) <= 0.1
+    assert np.mean(by_images) > 0.8  # eight copies of a patient are not eight witnesses
+
+
+def test_overconfident_patients_are_still_found() -> None:
+    outputs = calibrated_patients(60, 8, seed=0)
+    sure = replace(outputs, logits=6 * outputs.logits)
+
+    assert ece(sure) > ece_if_calibrated(sure, seed=0).high

@@ -78,7 +78,7 @@ class StoredAnswers:
             features = self._together(images, key, images.digests, lambda rows: self._features(asked, rows, bar))
         logits = logits_of(self.classifier.head, features, len(names), self.runtime.device)
         require_finite_logits(logits, asked.ids)
-        return Outputs(features, logits, asked.labels, asked.ids, names)
+        return Outputs(features, logits, asked.labels, asked.ids, names, asked.groups)
 
     def judged(
         self, images: Images, change: Change, name: str, judge: Judge, progress: Progress | None = None
@@ -100,7 +100,8 @@ class StoredAnswers:
         rows = self._together(images, key, places, lambda rows: self._changed(images, change, rows, judge, progress))
         logits, scores = np.ascontiguousarray(rows[:, :-2]), rows[:, -2].astype(np.float64) + rows[:, -1]
         nothing = np.zeros((len(images), 0), np.float32)
-        return Outputs(nothing, logits, images.labels, images.ids, self.classifier.class_names), scores
+        names = self.classifier.class_names
+        return Outputs(nothing, logits, images.labels, images.ids, names, images.groups), scores
 
     def missing(self, images: Images, name: str, judge: Judge) -> int:
         """How many of the images have not been asked about after this change."""

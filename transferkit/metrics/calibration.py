@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.metrics.grouped import grouped_proportion
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import mean_or_nan
-from transferkit.metrics.proportions import Proportion, proportion
-from transferkit.metrics.statistics import Interval
+from transferkit.metrics.proportions import Proportion
+from transferkit.metrics.statistics import Interval, Units
 from transferkit.runtime.array_types import Bools, Floats
 
 BINS = 15  # Guo et al., ICML 2017 (arXiv:1706.04599), section 5
@@ -27,7 +29,7 @@ class ReliabilityBin:
         high: Confidences lie at or below this.
         n: Images in the bin, at least 1.
         confidence: Their mean confidence.
-        accuracy: Their accuracy, with Wilson's interval.
+        accuracy: Their accuracy, with Wilson's interval, or that of the bootstrap over groups.
     """
 
     low: float
@@ -69,10 +71,10 @@ def _equal_mass(order: npt.NDArray[np.intp], ascending: Floats, bins: int) -> It
 
 
 def _bin(outputs: Outputs, members: npt.NDArray[np.intp], low: float, high: float) -> ReliabilityBin:
-    hits = int(outputs.is_right[members].sum())
-    return ReliabilityBin(
-        low, high, len(members), float(outputs.confidences[members].mean()), proportion(hits, len(members))
-    )
+    among = np.zeros(len(outputs), dtype=np.bool_)
+    among[members] = True
+    right = grouped_proportion(outputs.is_right, outputs.groups, among)
+    return ReliabilityBin(low, high, len(members), float(outputs.confidences[members].mean()), right)
 
 
 def ece(outputs: Outputs, bins: int = BINS) -> float:
@@ -98,10 +100,12 @@ def ece_if_calibrated(outputs: Outputs, seed: int, draws: int = 200, bins: int =
     """The 95 % of ECE values that chance gives a classifier whose confidences are exactly right.
 
     Hits are drawn with the stated confidences as probabilities (Broecker and Smith, Weather and Forecasting 22
-    (2007), consistency resampling). An ECE inside is not distinguishable from calibrated.
+    (2007), consistency resampling). An ECE inside is not distinguishable from calibrated. Where images have groups,
+    hits of a group are not drawn one by one: the gaps of hit and confidence keep their size, and their signs turn by
+    whole groups.
     """
     member = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], outputs.confidences, side="left")
-    return _if_calibrated(outputs.confidences, member, seed, draws)
+    return _if_calibrated(outputs, member, seed, draws)
 
 
 def ece_equal_mass_if_calibrated(outputs: Outputs, seed: int, draws: int = 200, bins: int = BINS) -> Interval:
@@ -110,20 +114,28 @@ def ece_equal_mass_if_calibrated(outputs: Outputs, seed: int, draws: int = 200, 
     member = np.empty(len(order), np.int64)
     for number, part in enumerate(_equal_mass(order, outputs.confidences[order], bins)):
         member[part] = number
-    return _if_calibrated(outputs.confidences, member, seed, draws)
+    return _if_calibrated(outputs, member, seed, draws)
 
 
-def _if_calibrated(confidences: Floats, member: npt.NDArray[np.integer[Any]], seed: int, draws: int) -> Interval:
-    """The 95 % of gaps over these bins when hits are drawn with the confidences as probabilities."""
-    if not len(confidences):
+def _if_calibrated(outputs: Outputs, member: npt.NDArray[np.integer[Any]], seed: int, draws: int) -> Interval:
+    """The 95 % of gaps over these bins where chance alone parts hits from confidences."""
+    if not len(outputs):
         return Interval(float("nan"), float("nan"))
-    generator = np.random.default_rng(seed)
-    values = [
-        np.abs(np.bincount(member, (generator.random(len(member)) < confidences) - confidences)).sum() / len(member)
-        for _ in range(draws)
-    ]
+    gaps = _gaps_by_chance(outputs, np.random.default_rng(seed))
+    values = [np.abs(np.bincount(member, gap)).sum() / len(member) for gap in islice(gaps, draws)]
     low, high = np.quantile(values, [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def _gaps_by_chance(outputs: Outputs, generator: np.random.Generator) -> Iterator[Floats]:
+    """(N,) again and again, hit minus confidence of every image if the confidences were right."""
+    confidences, numbers = outputs.confidences, Units.of(len(outputs), outputs.groups).numbers
+    gaps: Floats = outputs.is_right - confidences
+    while True:
+        if numbers is None:
+            yield (generator.random(len(confidences)) < confidences) - confidences
+        else:
+            yield gaps * generator.choice([-1.0, 1.0], size=int(numbers.max()) + 1)[numbers]
 
 
 def debiased_rms_calibration_error(outputs: Outputs, bins: int = BINS) -> float:
@@ -183,11 +195,10 @@ def confidence_by_class(outputs: Outputs) -> tuple[ClassConfidence, ...]:
     """One row for every class that was predicted, in class order."""
     classes = len(outputs.class_names)
     given = np.bincount(outputs.predictions, minlength=classes)
-    right = np.bincount(outputs.predictions, outputs.is_right, classes)
     total = np.bincount(outputs.predictions, outputs.confidences, classes)
     rows = []
     for label in np.flatnonzero(given):
-        accuracy = proportion(int(right[label]), int(given[label]))
+        accuracy = grouped_proportion(outputs.is_right, outputs.groups, outputs.predictions == label)
         confidence = float(total[label] / given[label])
         rows.append(ClassConfidence(outputs.class_names[label], confidence, accuracy, confidence - accuracy.value))
     return tuple(rows)

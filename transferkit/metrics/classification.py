@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from transferkit.metrics.grouped import share_interval
+from transferkit.metrics.grouped import grouped_proportion, share_interval
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.proportions import Proportion, proportion
+from transferkit.metrics.proportions import Proportion
 from transferkit.metrics.statistics import Interval, wilson
 from transferkit.runtime.array_types import Integers
 
@@ -47,8 +47,7 @@ def accuracy(outputs: Outputs) -> float:
 
 def accuracy_with_interval(outputs: Outputs) -> Proportion:
     """Accuracy with n and its 95 % interval: Wilson's, or by the bootstrap over groups where images have groups."""
-    share = proportion(int(outputs.is_right.sum()), len(outputs))
-    return replace(share, interval=share_interval(outputs.is_right, outputs.groups)) if outputs.groups else share
+    return grouped_proportion(outputs.is_right, outputs.groups)
 
 
 def macro_recall(outputs: Outputs) -> float:

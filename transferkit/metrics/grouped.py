@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
 
 from transferkit.metrics.bootstrap import CONFIDENCE
+from transferkit.metrics.proportions import Proportion, proportion
 from transferkit.metrics.statistics import (
+    Difference,
     Interval,
     Units,
     clopper_pearson,
+    independent_difference,
     mean_accuracy_interval,
     mean_accuracy_interval_over_seeds,
     widened_by_seeds,
@@ -20,6 +24,28 @@ from transferkit.runtime.array_types import Bools, Floats
 
 RESAMPLES = 2000
 BLOCK_ELEMENTS = 2**22  # resampled counts held at once, 32 MB
+
+
+def grouped_proportion(hits: Bools, groups: Sequence[str] | None, among: Bools | None = None) -> Proportion:
+    """How many of some images are hits, with Wilson's 95 % interval, or `share_interval` where images have groups."""
+    counted = hits if among is None else hits[among]
+    alone = proportion(int(counted.sum()), len(counted))
+    return replace(alone, interval=share_interval(hits, groups, among)) if groups else alone
+
+
+def accuracy_difference(
+    a: Bools, groups_a: Sequence[str] | None, b: Bools, groups_b: Sequence[str] | None
+) -> Difference:
+    """The difference of two accuracies on different images: Newcombe's, by groups where images have some.
+
+    Args:
+        a: (N,) whether each image of the first set is right.
+        groups_a: N names; None where every image stands for itself.
+        b: (M,) the same of the second set.
+        groups_b: M names, or None.
+    """
+    intervals = [accuracy_interval(right[None], groups) for right, groups in ((a, groups_a), (b, groups_b))]
+    return independent_difference(float(a.mean()), intervals[0], float(b.mean()), intervals[1])
 
 
 def accuracy_interval(correct: Bools, groups: Sequence[str] | None) -> Interval:

@@ -20,6 +20,7 @@ import transferkit
 from transferkit.cli.app import app
 from transferkit.data.images import Images
 from transferkit.features import keys
+from transferkit.metrics.grouped import share_interval
 from transferkit.metrics.outputs import Outputs
 from transferkit.recipe import from_options as recipe_of
 from transferkit.runs import result_folders
@@ -334,6 +335,26 @@ def test_without_val_each_class_gives_half_of_its_test_images_to_the_thresholds(
     assert np.bincount(val.labels).tolist() == [2, 2]
     assert sorted([*val.ids, *rest.ids]) == sorted(test.ids)
     assert note == "the run has no val images: half of its test images set the thresholds (stratified, seed 3)"
+
+
+def test_without_val_whole_groups_of_test_images_set_the_thresholds() -> None:
+    patients = tuple(f"patient {number // 4}" for number in range(80))
+    labels = np.repeat(np.arange(20) % 2, 4)
+    test = replace(outputs_of(np.eye(3)[labels], labels), groups=patients)
+
+    val, rest, note = halves(test, seed=3, why="the run has no val images")
+
+    assert not set(val.groups) & set(rest.groups)
+    assert np.bincount(val.labels).tolist() == np.bincount(rest.labels).tolist() == [20, 20]
+    assert note.endswith("half of its test images set the thresholds (whole groups, stratified, seed 3)")
+
+
+def test_shares_of_grouped_images_have_the_interval_of_whole_groups() -> None:
+    right, among = np.arange(80) % 20 < 12, np.arange(80) < 60
+    groups = [str(number // 4) for number in range(80)]
+
+    assert share_of(right, groups, among).interval == share_interval(right, groups, among).bounds
+    assert share_of(right, None, among) == share_of(right[among])
 
 
 def test_a_result_that_has_learnt_from_val_is_not_judged_on_it() -> None:

@@ -34,7 +34,7 @@ class AccuracyLoss:
 def measure_loss(images: Images, exact: Answer, small: Answer) -> AccuracyLoss:
     """The paired difference of two forms of a model on labelled images."""
     right = [is_right(images, answer) for answer in (exact, small)]
-    difference = paired_difference(right[0][None], right[1][None], "images")
+    difference = paired_difference(right[0][None], right[1][None], "images", groups=images.groups)
     return AccuracyLoss(difference.difference, difference.interval, len(images))
 
 

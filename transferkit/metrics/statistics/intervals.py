@@ -146,10 +146,14 @@ def newcombe(successes_a: int, n_a: int, successes_b: int, n_b: int, confidence:
     if 0 in (n_a, n_b):
         raise TransferkitError(f"A difference needs two samples with images; found n = {n_a} and n = {n_b}.")
     share_a, share_b = successes_a / n_a, successes_b / n_b
-    below = float(np.hypot(share_a - a.low, b.high - share_b))
-    above = float(np.hypot(a.high - share_a, share_b - b.low))
-    difference = share_a - share_b
-    return Difference(difference, Interval(difference - below, difference + above))
+    return independent_difference(share_a, a, share_b, b)
+
+
+def independent_difference(a: float, interval_a: Interval, b: float, interval_b: Interval) -> Difference:
+    """The difference of two independent numbers, each with its interval: the distances to the bounds add as squares."""
+    below = float(np.hypot(a - interval_a.low, interval_b.high - b))
+    above = float(np.hypot(interval_a.high - a, b - interval_b.low))
+    return Difference(a - b, Interval(a - b - below, a - b + above))
 
 
 def _check_count(successes: int, n: int) -> None:

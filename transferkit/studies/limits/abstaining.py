@@ -120,20 +120,21 @@ def selective(subject: LimitsSubject, target: float, evaluated: SelectiveResult)
         coverage=evaluated.coverage,
         risk=evaluated.risk,
         n=len(test),
-        error=share_of(wrong),
+        error=share_of(wrong, test.groups),
         oracle_aurc=oracle_aurc(wrong),
-        acceptances=tuple(_acceptance(limits, asked, scores, wrong) for asked in ACCEPTANCES),
+        acceptances=tuple(_acceptance(limits, asked, scores, test) for asked in ACCEPTANCES),
         targets=tuple(promise(val, test, goal) for goal in dict.fromkeys((*TARGETS, target))),
         promise=promise(val, test, target),
     )
 
 
-def _acceptance(limits: Rejection, asked: float, scores: Floats, wrong: Bools) -> Acceptance:
+def _acceptance(limits: Rejection, asked: float, scores: Floats, test: Outputs) -> Acceptance:
     threshold = np.inf if asked == 1 else limits.threshold(asked)
     if threshold is None:
         return Acceptance(asked, None, reason=limits.reason)
     accepted = scores <= threshold
-    return Acceptance(asked, None if asked == 1 else threshold, share_of(accepted), share_of(wrong[accepted]))
+    wrong = share_of(~test.is_right, test.groups, accepted)
+    return Acceptance(asked, None if asked == 1 else threshold, share_of(accepted, test.groups), wrong)
 
 
 def promise(val: Outputs, test: Outputs, target: float) -> Promise:
@@ -146,8 +147,8 @@ def promise(val: Outputs, test: Outputs, target: float) -> Promise:
         needed = int(np.ceil(np.log(DELTA / COVERAGES) / np.log1p(-target)))
         return Promise(target, None, len(val), needs=needed)
     accepted = test.confidences >= point.threshold
-    error = share_of((~test.is_right)[accepted])
-    return Promise(target, point.coverage, len(val), point.threshold, share_of(accepted), error)
+    error = share_of(~test.is_right, test.groups, accepted)
+    return Promise(target, point.coverage, len(val), point.threshold, share_of(accepted, test.groups), error)
 
 
 def oracle_aurc(wrong: Bools) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,9 @@ def _is_common(key: str, limits: Sequence[RunLimits]) -> bool:
 
 def _accuracy(name: str, part: str, limits: Sequence[RunLimits], seed: int) -> ComparedMeasure:
     right = [run.scores[f"{part}.prediction"] == run.scores[f"{part}.label"] for run in limits]
-    return _row(name, "accuracy", right, _accuracy_difference, seed)
+    groups = limits[0].scores.get(f"{part}.groups")
+    difference = partial(_accuracy_difference, groups=None if groups is None else tuple(groups.tolist()))
+    return _row(name, "accuracy", right, difference, seed)
 
 
 def _auroc(name: str, score: str, limits: Sequence[RunLimits], seed: int) -> ComparedMeasure | None:
@@ -253,8 +256,10 @@ def _row(
     return ComparedMeasure(name, unit, len(first), tuple(float(np.mean(value)) for value in values), differences)
 
 
-def _accuracy_difference(run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], _: int) -> MeasureDifference:
-    paired = paired_difference(run[None], first[None], "images")
+def _accuracy_difference(
+    run: npt.NDArray[np.bool_], first: npt.NDArray[np.bool_], _: int, groups: tuple[str, ...] | None
+) -> MeasureDifference:
+    paired = paired_difference(run[None], first[None], "images", groups=groups)
     return MeasureDifference(paired.difference, paired.interval.bounds, paired.p)
 
 

@@ -17,8 +17,10 @@ from transferkit.data import corruptions
 from transferkit.data.images import Images, Pixels
 from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.metrics.calibration import ece
+from transferkit.metrics.grouped import share_interval
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.statistics import Bounds
+from transferkit.metrics.statistics import Bounds, Interval
+from transferkit.runtime.array_types import Floats
 from transferkit.runtime.console import Console, Progress
 from transferkit.studies.limits import published
 from transferkit.studies.limits.image_sets import sample
@@ -183,7 +185,7 @@ def corruption_report(
         drop=DROP,
         n=len(images),
         severities=severities,
-        clean=share_of(clean.is_right),
+        clean=share_of(clean.is_right, clean.groups),
         cells=tuple(cells),
         corruptions=tuple(_corruption(name, cells, clean) for name in names),
         families=_families(cells),
@@ -291,16 +293,16 @@ def outputs_of(test: Outputs, images: Images) -> Outputs:
 
 
 def _cell(version: tuple[str, int], accepted: Bools, outputs: Outputs, clean: Outputs) -> CorruptionCell:
-    right = outputs.is_right
+    right, groups = outputs.is_right, clean.groups
     before = float(clean.is_right.mean())
     return CorruptionCell(
         *version,
-        accuracy=share_of(right),
+        accuracy=share_of(right, groups),
         retention=float(right.mean()) / before if before else None,
         ece=ece(outputs),
-        silent=share_of(~right & accepted),
-        silent_of_errors=share_of(accepted[~right]) if (~right).any() else None,
-        rejected=share_of(~accepted),
+        silent=share_of(~right & accepted, groups),
+        silent_of_errors=share_of(accepted, groups, ~right) if (~right).any() else None,
+        rejected=share_of(~accepted, groups),
     )
 
 
@@ -332,8 +334,6 @@ def _families(cells: Sequence[CorruptionCell]) -> dict[str, dict[int, float]]:
 def _means(answers: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int) -> CorruptionMeans:
     right = np.stack([part.is_right for part in answers.values()])  # (V, N)
     per_image = right.mean(axis=0)
-    n = right.shape[1]
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
     severities = sorted({severity for _, severity in answers})
     by_severity = {
         severity: float(np.mean([right[index].mean() for index, key in enumerate(answers) if key[1] == severity]))
@@ -341,8 +341,17 @@ def _means(answers: Mapping[tuple[str, int], Outputs], clean: Outputs, seed: int
     }
     before = float(clean.is_right.mean())
     mca = float(per_image.mean())
-    interval = percentile_interval(weights @ per_image).bounds
-    return CorruptionMeans(mca, interval, mca / before if before else None, by_severity)
+    interval = _interval_of_mean(per_image, clean.groups, seed)
+    return CorruptionMeans(mca, interval.bounds, mca / before if before else None, by_severity)
+
+
+def _interval_of_mean(per_image: Floats, groups: Sequence[str] | None, seed: int) -> Interval:
+    """By resampling images, or whole groups of them."""
+    if groups:
+        return share_interval(per_image, groups, seed=seed)
+    n = len(per_image)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+    return percentile_interval(weights @ per_image)
 
 
 def checksum(images: Images, names: Sequence[str], seed: int) -> str:

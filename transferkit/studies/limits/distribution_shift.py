@@ -14,8 +14,9 @@ from scipy import stats
 from transferkit.data.images import Images, Pixels
 from transferkit.metrics.calibration import ece
 from transferkit.metrics.classification import accuracy
+from transferkit.metrics.grouped import accuracy_difference
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.statistics import Bounds, newcombe
+from transferkit.metrics.statistics import Bounds
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits import image_sets
@@ -241,7 +242,8 @@ def measure_shift(shift: Shift, subject: LimitsSubject) -> tuple[ShiftReport, Ou
     right = outputs.is_right
     member = np.isin(subject.test.require_labels(), shift.shared)
     own = subject.test.is_right[member]
-    gap = newcombe(int(own.sum()), len(own), int(right.sum()), len(right))
+    own_groups = subject.test.groups and tuple(np.asarray(subject.test.groups)[member].tolist())
+    gap = accuracy_difference(own, own_groups, right, outputs.groups)
     accepted, _ = accepted_of(subject, outputs)
     row = ShiftReport(
         name=shift.image_set.name,
@@ -250,13 +252,13 @@ def measure_shift(shift: Shift, subject: LimitsSubject) -> tuple[ShiftReport, Ou
         native_px=shift.image_set.native_px,
         mapping=shift.words,
         notes=shift.image_set.notes,
-        accuracy=share_of(right),
-        own=share_of(own),
+        accuracy=share_of(right, outputs.groups),
+        own=share_of(own, own_groups),
         gap=Gap(gap.difference, gap.interval.bounds),
         masked_accuracy=masked_accuracy(outputs, shift.shared),
         ece=ece(outputs),
-        silent=share_of(~right & accepted),
-        rejected=share_of(~accepted),
+        silent=share_of(~right & accepted, outputs.groups),
+        rejected=share_of(~accepted, outputs.groups),
         atc=atc(subject.val, outputs),
         doc=doc(subject.val, outputs),
         effective=effective_robustness(own, right) if shift.is_cifar101 else None,

@@ -166,7 +166,7 @@ def duplicates(subject: LimitsSubject) -> Duplicates:
     """Test images whose very pixels are in train, and the accuracy without them."""
     same = np.array([digest.tobytes() in subject.learnt for digest in subject.images.test.digests], dtype=bool)
     right = subject.test.is_right
-    without_them = share_of(right[~same]) if same.any() else None
+    without_them = share_of(right, subject.test.groups, ~same) if same.any() else None
     return Duplicates(int(same.sum()), len(same), without_them)
 
 

@@ -256,7 +256,7 @@ def without(outputs: Outputs, group: Sequence[int]) -> Outputs:
     others = rows(outputs, ~np.isin(outputs.require_labels(), group))
     names = tuple(outputs.class_names[index] for index in left)
     labels = np.searchsorted(left, others.require_labels()).astype(np.int64)
-    return Outputs(others.features, others.logits[:, left], labels, others.ids, names)
+    return replace(others, logits=others.logits[:, left], labels=labels, class_names=names)
 
 
 def only(outputs: Outputs, group: Sequence[int]) -> Outputs:

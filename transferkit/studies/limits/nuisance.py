@@ -242,7 +242,7 @@ def measure_sweeps(subject: LimitsSubject, seed: int, console: Console) -> Sweep
             progress.advance(len(sweep.values) * len(images), name.replace("_", " "))
         background = background_reliance(subject, images, seed)
         progress.advance(len(images))
-    return SweepReport(len(images), share_of(clean.is_right), tuple(rows), background)
+    return SweepReport(len(images), share_of(clean.is_right, clean.groups), tuple(rows), background)
 
 
 def collect_step(subject: LimitsSubject, images: Images, name: str, value: float, seed: int) -> Outputs:
@@ -256,8 +256,8 @@ def collect_step(subject: LimitsSubject, images: Images, name: str, value: float
 
 def cell(value: float, outputs: Outputs, clean: Outputs) -> SweepCell:
     """Accuracy, and how many answers differ from those on the unchanged images."""
-    right = share_of(outputs.is_right)
-    return SweepCell(value, right, share_of(outputs.predictions != clean.predictions))
+    right = share_of(outputs.is_right, outputs.groups)
+    return SweepCell(value, right, share_of(outputs.predictions != clean.predictions, clean.groups))
 
 
 def safe_range(cells: Sequence[SweepCell], neutral: float, clean: Outputs) -> SafeRange:
@@ -282,7 +282,7 @@ def _reach(outwards: Sequence[float], is_safe: dict[float, bool], neutral: float
 def background_reliance(subject: LimitsSubject, images: Images, seed: int) -> BackgroundReliance:
     """Accuracy with the middle greyed out, beside guessing the commonest class."""
     outputs = collect_step(subject, images, "background_only", BACKGROUND_ONLY.values[0], seed)
-    right = share_of(outputs.is_right)
+    right = share_of(outputs.is_right, outputs.groups)
     chance = float(np.bincount(images.require_labels()).max() / len(images))
     relies = right.interval[0] > RELIANCE * chance
     words = "It relies on the background." if relies else "That shows no reliance on the background."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Discriminator, Tag, computed_field
 
+from transferkit.metrics.grouped import grouped_proportion
 from transferkit.metrics.proportions import Proportion, share
 from transferkit.metrics.statistics import Bounds, Interval
 from transferkit.runtime.array_types import Bools
@@ -52,9 +54,11 @@ OrReason = Annotated[
 ]
 
 
-def share_of(members: Bools) -> Share:
-    """How many of a mask are true."""
-    return as_share(share(members))
+def share_of(members: Bools, groups: Sequence[str] | None = None, among: Bools | None = None) -> Share:
+    """How many of a mask are true, of all or among some; the interval is by whole groups where images have some."""
+    if groups:
+        return as_share(grouped_proportion(members, groups, among))
+    return as_share(share(members if among is None else members[among]))
 
 
 def as_share(proportion: Proportion) -> Share:

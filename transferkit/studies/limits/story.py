@@ -269,6 +269,7 @@ def write_scores(path: Path, subject: LimitsSubject, observations: Observations)
         arrays |= {f"{name}.{score}": values for score, values in scores.items()}
         arrays |= {f"{name}.prediction": outputs.predictions, f"{name}.ids": np.array(outputs.ids)}
         arrays |= {} if outputs.labels is None else {f"{name}.label": outputs.labels}
+        arrays |= {} if outputs.groups is None else {f"{name}.groups": np.array(outputs.groups)}
     arrays |= {f"{part.name}.label": part.image_set.images.require_labels() for part in observations.scored_sets}
 
     def save(temporary: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from transferkit.data.groups import group_ranks, held_out
 from transferkit.data.images import Images
 from transferkit.data.reading import Reading, reading_of
 from transferkit.features.stored_answers import StoredAnswers
@@ -134,8 +135,15 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
 
 
 def halves(test: Outputs, seed: int, why: str) -> tuple[Outputs, Outputs, str]:
-    """Test split into two stratified halves, the first to set thresholds with; and the line that says so."""
+    """Test split into two stratified halves, the first to set thresholds with; and the line that says so.
+
+    Where images have groups, a group is in one half as a whole.
+    """
     generator = np.random.default_rng(seed)
+    if test.groups:
+        first = held_out(test.require_labels(), group_ranks(test.groups, generator), 0.5)
+        note = f"{why}: half of its test images set the thresholds (whole groups, stratified, seed {seed})"
+        return rows(test, first), rows(test, ~first), note
     first = np.zeros(len(test), dtype=bool)
     for label in range(len(test.class_names)):
         order = generator.permutation(np.flatnonzero(test.require_labels() == label))
@@ -149,4 +157,5 @@ def rows(outputs: Outputs, chosen: np.ndarray) -> Outputs:
     indices = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
     ids = tuple(outputs.ids[index] for index in indices)
     labels = None if outputs.labels is None else outputs.labels[indices]
-    return Outputs(outputs.features[indices], outputs.logits[indices], labels, ids, outputs.class_names)
+    groups = outputs.groups and tuple(outputs.groups[index] for index in indices)
+    return Outputs(outputs.features[indices], outputs.logits[indices], labels, ids, outputs.class_names, groups)

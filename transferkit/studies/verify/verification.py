@@ -11,7 +11,7 @@ import numpy as np
 from transferkit import run as story
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Scores
-from transferkit.metrics.statistics import Bounds, newcombe, paired_difference
+from transferkit.metrics.statistics import Bounds, Interval, independent_difference, paired_difference
 from transferkit.recipe import Recipe
 from transferkit.report.number_words import percent, points
 from transferkit.runs.run_directory import Run
@@ -167,14 +167,14 @@ def _is_within(repeated: Measured, earlier: Measured) -> bool:
 
 
 def _agree(repeated: Measured, earlier: Measured) -> bool:
-    right = [round(measured.accuracy * measured.n) for measured in (repeated, earlier)]
-    interval = newcombe(right[0], repeated.n, right[1], earlier.n).interval
+    intervals = Interval(*repeated.interval), Interval(*earlier.interval)
+    interval = independent_difference(repeated.accuracy, intervals[0], earlier.accuracy, intervals[1]).interval
     return interval.low <= 0 <= interval.high
 
 
 def _pairing(again: Run, run: Run) -> Pairing:
     new, old = again.outputs("test"), _aligned(run.outputs("test"), again.outputs("test"))
-    paired = paired_difference(new.is_right[None], old.is_right[None], over="images")
+    paired = paired_difference(new.is_right[None], old.is_right[None], over="images", groups=new.groups)
     names = [np.asarray(outputs.class_names)[outputs.predictions] for outputs in (new, old)]
     same = int((names[0] == names[1]).sum())
     return Pairing(paired.difference, paired.interval.bounds, paired.p, same)

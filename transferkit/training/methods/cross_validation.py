@@ -73,4 +73,5 @@ def _joined(parts: list[Outputs]) -> Outputs:
         np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "logits", "labels")
     )
     ids = tuple(identity for part in parts for identity in part.ids)
-    return Outputs(features, logits, labels, ids, parts[0].class_names)
+    groups = tuple(name for part in parts for name in part.groups or ()) or None
+    return Outputs(features, logits, labels, ids, parts[0].class_names, groups)

@@ -23,7 +23,7 @@ def loss_by_mirroring(classifier: Classifier, val: Images, context: Context) -> 
         for images, title in ((asked, "val"), (mirrored_images(asked), "val, mirrored"))
     ]
     as_is, mirrored = ((outputs.predictions == outputs.require_labels())[None] for outputs in pair)
-    return paired_difference(as_is, mirrored, "images")
+    return paired_difference(as_is, mirrored, "images", groups=asked.groups)
 
 
 def warning(loss: PairedDifference) -> str:
