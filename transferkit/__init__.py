@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from transferkit.api.trained_run import TrainedRun
     from transferkit.api.transfer_classifier import TransferClassifier
     from transferkit.data.images import Images, Splits
+    from transferkit.deploy.benchmark import benchmark
     from transferkit.deploy.export import export
     from transferkit.deploy.export.mask_rcnn import mask_rcnn
     from transferkit.deploy.prediction import load
@@ -56,6 +57,7 @@ _PLACES = {
     "TransferClassifier": "api.transfer_classifier",
     "TransferkitError": "runtime.errors",
     "Tuning": "studies.tune.results",
+    "benchmark": "deploy.benchmark",
     "compare": "api",
     "curve": "api",
     "export": "deploy.export",
@@ -93,6 +95,7 @@ __all__ = [
     "TransferClassifier",
     "TransferkitError",
     "Tuning",
+    "benchmark",
     "compare",
     "curve",
     "export",

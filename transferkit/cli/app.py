@@ -10,6 +10,7 @@ import typer
 
 from transferkit import __version__
 from transferkit.cli import (
+    benchmark,
     compare,
     corrupt,
     doctor,
@@ -56,6 +57,7 @@ for group in (
     predict,
     serve,
     export,
+    benchmark,
     limits,
     labels,
     soup,

@@ -40,6 +40,18 @@ FORMATS: dict[str, Format] = {
 }
 
 
+IN_TORCH = {  # forms that `benchmark` measures beside the exported ones
+    "eager": "torchvision's or timm's own class, fp32, as anyone would run it",
+    "fp32": "as every command runs it in fp32",
+    "bf16": "as every command runs it in bf16",
+}
+
+
+def measured_forms() -> tuple[str, ...]:
+    """What `benchmark` can measure: the forms in torch, and the formats that answer by themselves."""
+    return (*IN_TORCH, *(name for name, entry in FORMATS.items() if entry.is_folder))
+
+
 def in_words() -> str:
     """Every format with what is in the file, for `--help`."""
     return "; ".join(f"{name}: {entry.about}" for name, entry in FORMATS.items()) + "."

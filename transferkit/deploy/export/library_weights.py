@@ -35,17 +35,7 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
         MachineError: If the library's network, with these weights, answers otherwise than the classifier.
     """
     classifier, name = source.classifier, source.name
-    if classifier.last_stages > 1:
-        raise TransferkitError(
-            f"This {name} answers from its last {classifier.last_stages} stages side by side, and "
-            f"{library(name)}'s class from the last one. Use --to onnx."
-        )
-    if not isinstance(classifier.head, nn.Linear):
-        raise TransferkitError(
-            f"The head of this {name} is no linear layer, and {library(name)}'s class has one. Use --to onnx."
-        )
-    twin = built(name, len(classifier.class_names), classifier.input_spec.size)
-    tensors = state_dict(classifier, twin, name)
+    twin, tensors = twin_of(source)
     input_spec = classifier.input_spec
     facts = {"backbone": name, "class_names": list(classifier.class_names), "input": asdict(input_spec)}
     write_tensors(path, tensors, {**facts, "weights": classifier.weights.as_dict()})
@@ -64,6 +54,26 @@ def usage(source: ExportSource, path: Path) -> str:
         f"# images: [0, 1], resized to {input_spec.size} px, antialiased {input_spec.interpolation}, then\n"
         f"# normalised: mean {json.dumps(input_spec.mean)}, std {json.dumps(input_spec.std)}"
     )
+
+
+def twin_of(source: ExportSource) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The library's own network, with random weights, and the trained tensors under its names.
+
+    Raises:
+        TransferkitError: If the network is of neither library, or was changed so that its class no longer fits.
+    """
+    classifier, name = source.classifier, source.name
+    if classifier.last_stages > 1:
+        raise TransferkitError(
+            f"This {name} answers from its last {classifier.last_stages} stages side by side, and "
+            f"{library(name)}'s class from the last one. Use --to onnx."
+        )
+    if not isinstance(classifier.head, nn.Linear):
+        raise TransferkitError(
+            f"The head of this {name} is no linear layer, and {library(name)}'s class has one. Use --to onnx."
+        )
+    twin = built(name, len(classifier.class_names), classifier.input_spec.size)
+    return twin, state_dict(classifier, twin, name)
 
 
 def library(name: str) -> str:

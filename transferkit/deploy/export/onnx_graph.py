@@ -58,12 +58,20 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
         TransferkitError: If the network has an operation without an equal in ONNX.
         MachineError: If the graph answers otherwise than the classifier.
     """
-    model = Answering(source.classifier, source.rejection).eval()
-    program = traced(model, source.name)
+    draft(source, path)
+    require_equal(Answering(source.classifier, source.rejection).eval(), answers_of(path), "ONNX graph")
+    return ()
+
+
+def draft(source: ExportSource, path: Path) -> None:
+    """Write the graph, and do not ask it.
+
+    Raises:
+        TransferkitError: If the network has an operation without an equal in ONNX.
+    """
+    program = traced(Answering(source.classifier, source.rejection).eval(), source.name)
     program.model.metadata_props.update(metadata(source.classifier, source.name))
     write_atomically(path, lambda temporary: program.save(temporary))
-    require_equal(model, answers_of(path), "ONNX graph")
-    return ()
 
 
 def usage(source: ExportSource, path: Path) -> str:  # noqa: ARG001 - one signature for all formats

@@ -22,6 +22,7 @@ from transferkit.deploy.export.answering import reason_of
 from transferkit.deploy.export.source import ExportSource
 from transferkit.deploy.export.turns import images_per_second
 from transferkit.runs.own_images import same_images, why_no_val
+from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import write_atomically
 
@@ -34,7 +35,7 @@ VAL = 5_000  # images on which the loss is measured, at most
 MOST_LOST = 0.01  # end of the interval of the loss, in accuracy, above which the file is refused
 TIMED = 32  # images of a batch by which the two graphs are timed
 
-require, usage = onnx_graph.require, onnx_graph.usage
+require, usage, answers_of = onnx_graph.require, onnx_graph.usage, onnx_graph.answers_of
 
 
 def write(source: ExportSource, path: Path) -> tuple[str, ...]:
@@ -52,13 +53,31 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
     with tempfile.TemporaryDirectory(prefix="transferkit-int8-") as workshop:
         exact = Path(workshop) / "exact.onnx"
         onnx_graph.write(source, exact)
-        source.console.line(f"Calibrating on {min(CALIBRATION, len(splits.train))} training images ...")
-        write_atomically(path, lambda temporary: quantise(exact, temporary, splits.train.spread(CALIBRATION)))
+        _calibrate(exact, path, splits.train, source.console)
         graphs = onnx_graph.answers_of(exact), onnx_graph.answers_of(path)
         loss = loss_on_val(splits.val, *graphs)
         require_small(loss, allowed=source.allow_loss)
         learnt = why_no_val(source.run, splits) if loss else ""
         return in_words(loss, learnt), speed_words(*graphs, splits.train.spread(TIMED).pixels)
+
+
+def draft(source: ExportSource, path: Path) -> None:
+    """Write the graph and quantise it, whatever that costs.
+
+    Raises:
+        TransferkitError: If the network has an operation without an equal in ONNX, or the run's images changed.
+        MachineError: If the network cannot be quantised.
+    """
+    train = same_images(source.run, source.console).train
+    with tempfile.TemporaryDirectory(prefix="transferkit-int8-") as workshop:
+        exact = Path(workshop) / "exact.onnx"
+        onnx_graph.draft(source, exact)
+        _calibrate(exact, path, train, source.console)
+
+
+def _calibrate(exact: Path, path: Path, train: Images, console: Console) -> None:
+    console.line(f"Calibrating on {min(CALIBRATION, len(train))} training images ...")
+    write_atomically(path, lambda temporary: quantise(exact, temporary, train.spread(CALIBRATION)))
 
 
 def loss_on_val(val: Images, exact: Callable[..., Any], small: Callable[..., Any]) -> AccuracyLoss | None:

@@ -42,12 +42,20 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
         TransferkitError: If the network cannot be traced.
         MachineError: If the program answers otherwise than the classifier.
     """
-    model = Answering(source.classifier, source.rejection).eval()
-    program = traced(model, source.name)
+    draft(source, path)
+    require_equal(Answering(source.classifier, source.rejection).eval(), answers_of(path), "torch program")
+    return ()
+
+
+def draft(source: ExportSource, path: Path) -> None:
+    """Write the program, and do not ask it.
+
+    Raises:
+        TransferkitError: If the network cannot be traced.
+    """
+    program = traced(Answering(source.classifier, source.rejection).eval(), source.name)
     extra = {"class_names.json": json.dumps(source.class_names, ensure_ascii=False)}
     write_atomically(path, lambda temporary: _save(program, temporary, extra))
-    require_equal(model, answers_of(path), "torch program")
-    return ()
 
 
 def usage(source: ExportSource, path: Path) -> str:  # noqa: ARG001 - one signature for all formats
@@ -74,8 +82,8 @@ def traced(model: Answering, name: str) -> Any:
         raise cannot_be_written(name, "a torch program", error) from error
 
 
-def answers_of(path: Path) -> Callable[[Pixels], Sequence[Any]]:
-    """The file as a function of images (N, 3, H, W)."""
+def answers_of(path: Path, threads: int = 0) -> Callable[[Pixels], Sequence[Any]]:  # noqa: ARG001 - one signature
+    """The file as a function of images (N, 3, H, W), on as many threads as torch has in this process."""
     model = torch.export.load(path).module()
 
     @torch.inference_mode()

@@ -23,13 +23,16 @@ def images_per_second(forms: Mapping[str, Ask], images: Pixels, rounds: int = RO
 
 
 def seconds_of(forms: Mapping[str, Ask], images: Pixels, rounds: int = ROUNDS) -> dict[str, npt.NDArray[np.float64]]:
-    """(rounds,) seconds of each form for one batch, without its first pass, which pays for what is paid once."""
+    """(rounds,) seconds of each form for one batch; the forms take turns.
+
+    A turn begins with a pass that is not timed: it brings the form's weights back into the processor's caches, and
+    meanwhile the threads of the form before stop waiting for more.
+    """
     batch = np.ascontiguousarray(images)
-    for ask in forms.values():
-        ask(batch)
     taken: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(rounds):
         for name, ask in forms.items():
+            ask(batch)
             started = time.perf_counter()
             ask(batch)
             taken[name].append(time.perf_counter() - started)
