@@ -62,7 +62,7 @@ class Frame:
         parts = [_segment("grid", self.place(self.x_range[0], y), self.place(self.x_range[1], y)) for y in ys]
         parts += [tick.format(LEFT - 6, self.place(0, y)[1] + 4, "end", written(y)) for y in ys]
         parts += [tick.format(self.place(x, 0)[0], HEIGHT - BOTTOM + 15, "middle", f"{x:.4g}") for x in xs]
-        parts.append(tick.format(WIDTH - RIGHT, HEIGHT - 2, "end", x_title))
+        parts += [tick.format(WIDTH - RIGHT, HEIGHT - 2, "end", x_title)] if x_title else []
         return Markup("").join(parts)
 
 
@@ -97,7 +97,7 @@ def curve(
         drawn_line(line, frame, number % COLOURS, x_title, written, dotted_up_to) for number, line in enumerate(lines)
     ]
     last = ", ".join(f"{line.name} {written(line.ys[-1])}".strip() for line in lines)
-    return _svg(f"{title}; at the last {x_title}: {last}", parts)
+    return svg(f"{title}; at the last {x_title}: {last}", parts)
 
 
 def drawn_line(
@@ -131,7 +131,8 @@ def _dot(point: tuple[float, float], words: str) -> Markup:
     return Markup('<circle class="dot" cx="{}" cy="{}" r="3.2"><title>{}</title></circle>').format(*point, words)
 
 
-def _svg(label: str, parts: Sequence[Markup]) -> Markup:
+def svg(label: str, parts: Sequence[Markup]) -> Markup:
+    """The parts as one drawing; `label` says what it shows to who cannot see it."""
     opening = Markup('<svg class="curve" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, label)
     return opening + Markup("").join(parts) + Markup("</svg>")
 
@@ -188,7 +189,7 @@ def reliability(bins: Sequence[CalibrationBin]) -> Markup:
         x, y = 100 * group.confidence, 100 * group.accuracy
         parts.append(_segment("range", frame.place(x, low), frame.place(x, high)))
         parts.append(_dot(frame.place(x, y), f"confidence {x:.1f} %, accuracy {y:.1f} %, n = {group.n:,}"))
-    return _svg(f"Reliability diagram of {len(bins)} bins", [Markup('<g class="s0">'), *parts, Markup("</g>")])
+    return svg(f"Reliability diagram of {len(bins)} bins", [Markup('<g class="s0">'), *parts, Markup("</g>")])
 
 
 def risk_coverage(selective: SelectiveResult) -> Markup:

@@ -15,9 +15,10 @@ from transferkit.report.markdown import escaped, table
 from transferkit.report.matplotlib_figures import SOFT, drawn_to
 from transferkit.report.page import rendered
 from transferkit.report.short_names import shortened
+from transferkit.report.svg_whiskers import track_scale
 from transferkit.runtime.console import printable
 from transferkit.runtime.durations import duration
-from transferkit.studies.compare import drawings as drawn
+from transferkit.studies.compare import line_drawings
 from transferkit.studies.compare import words as compare_words
 from transferkit.studies.compare.page import NAME_WIDTH, links, two_lines
 from transferkit.studies.compare.results import Arm, LabelCurve, LabelPoint
@@ -40,8 +41,9 @@ def label_curve_page(curve: LabelCurve, folder: Path) -> str:
         notes=compare_words.notes(curve),
         counted=words.counted(curve.n, curve.groups, " test images"),
         openings=sum(row.test_openings for row in curve.arms),
-        drawing=drawn.label_drawing(curve),
-        key=drawn.key(curve.names),
+        scale=track_scale([arm.interval for arm in curve.arms]),
+        drawing=line_drawings.label_drawing(curve),
+        key=line_drawings.label_key(curve),
     )
 
 
@@ -128,7 +130,7 @@ def _figure(curve: LabelCurve) -> Any:
     classes = len(curve.class_names)
     for number, name in enumerate(curve.names):
         there = [(point, row) for point, row in curve.lines() if row.name == name]
-        labels = [drawn.labels_per_class(point, classes) for point, _ in there]
+        labels = [line_drawings.labels_per_class(point, classes) for point, _ in there]
         axes.errorbar(
             labels,
             [100 * row.mean for _, row in there],
@@ -142,7 +144,7 @@ def _figure(curve: LabelCurve) -> Any:
         )
     axes.set_xscale("log")
     axes.set(xlabel="labels per class", ylabel=f"accuracy, % (95 %, {words.counted(curve.n, curve.groups)})")
-    places = [drawn.labels_per_class(point, classes) for point in curve.points]
+    places = [line_drawings.labels_per_class(point, classes) for point in curve.points]
     axes.set_xticks(places, [str(point.labels) for point in curve.points], minor=False)
     axes.set_xticks([], minor=True)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -104,6 +104,8 @@ def measured_arm(
         test_openings=sum(fact.test_openings or 0 for fact in facts),
         history=logged(runs[0]),
         difference=difference,
+        backbone=runs[0].recipe.backbone.name,
+        method=runs[0].recipe.method.name,
     )
 
 

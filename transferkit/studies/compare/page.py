@@ -15,11 +15,14 @@ from rich.text import Text
 from transferkit.report import number_words as words
 from transferkit.report.page import rendered
 from transferkit.report.short_names import shortened
+from transferkit.report.svg_whiskers import track_scale
 from transferkit.runtime.console import printable
 from transferkit.runtime.durations import duration
 from transferkit.studies.compare import drawings as drawn
+from transferkit.studies.compare import line_drawings
 from transferkit.studies.compare import words as compare_words
 from transferkit.studies.compare.results import Arm, ArmDifference, Comparison
+from transferkit.studies.compare.styles import by_accuracy
 from transferkit.studies.compare.verdict import signed_points, units
 
 FOLDER = Path(__file__).parent
@@ -38,7 +41,7 @@ class RunLink:
 
 def comparison_page(comparison: Comparison, folder: Path) -> str:
     """The comparison as one HTML file that loads nothing."""
-    arms = comparison.arms
+    arms, reference = by_accuracy(comparison.arms), comparison.reference
     return rendered(
         FOLDER / "comparison.html.jinja",
         comparison=comparison,
@@ -50,10 +53,14 @@ def comparison_page(comparison: Comparison, folder: Path) -> str:
         notes=compare_words.notes(comparison),
         openings=sum(row.test_openings for row in comparison.arms),
         cost_drawings=drawn.cost_drawings(arms),
-        class_drawing=drawn.class_differences(arms, comparison.class_names),
-        agreement_drawing=drawn.agreement(comparison.agreement),
-        learning_drawings=drawn.learning_curves(arms),
-        key=drawn.key([arm.name for arm in arms]),
+        scale=track_scale([arm.interval for arm in arms]),
+        swatches={entry.name: entry.swatch for entry in drawn.arm_key(arms)},
+        cost_key=drawn.cost_key(arms),
+        class_drawing=drawn.class_differences(arms, reference, comparison.class_names),
+        class_key=drawn.class_key(arms, reference),
+        agreement_drawing=drawn.agreement(comparison.agreement, [arm.name for arm in arms]),
+        learning_drawings=line_drawings.learning_curves(arms),
+        learning_key=line_drawings.learning_key(arms),
     )
 
 
@@ -81,7 +88,9 @@ def comparison_verdict(comparison: Comparison) -> RenderableType:
     below = [Text(printable(line), style="dim") for line in _below(comparison)]
     page = Text(printable(f"Report: {comparison.folder}/report.html"))
     sentence = Text(printable(comparison.verdict), style="bold")
-    return Group(sentence, Text(), arms_table(comparison.arms, comparison.groups), Text(), *below, *failures, page)
+    return Group(
+        sentence, Text(), arms_table(by_accuracy(comparison.arms), comparison.groups), Text(), *below, *failures, page
+    )
 
 
 def _below(comparison: Comparison) -> list[str]:

@@ -82,6 +82,7 @@ class Arm:
         own_length: Whether it is outside the study's budget.
         history: Of the first seed.
         difference: To the reference; None for the reference itself.
+        backbone: Its name; empty where an earlier version wrote the file, as `method`.
     """
 
     name: str
@@ -104,6 +105,8 @@ class Arm:
     history: tuple[LoggedEpoch, ...] = ()
     difference: ArmDifference | None = None
     own_length: bool = False
+    backbone: str = ""
+    method: str = ""
 
 
 @dataclass(frozen=True)

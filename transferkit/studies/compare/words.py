@@ -172,7 +172,10 @@ def markdown(comparison: Comparison) -> str:
     parts = [
         f"# {escaped(comparison.name)}",
         escaped(comparison.verdict),
-        table(header(comparison.groups), [cells(row) for row in comparison.arms]),
+        table(
+            header(comparison.groups),
+            [cells(row) for row in sorted(comparison.arms, key=lambda row: row.mean, reverse=True)],
+        ),
         f"{counted(comparison.n, comparison.groups, ' test images')}.",
         "\n".join(f"- {escaped(note)}" for note in notes(comparison)),
         failures,

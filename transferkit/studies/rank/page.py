@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import Markup
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from transferkit.report import markdown, svg_lines
+from transferkit.report import markdown
 from transferkit.report import number_words as words
 from transferkit.report.page import rendered
-from transferkit.report.short_names import shortened
+from transferkit.report.svg_marks import Style, key, styles
+from transferkit.report.svg_scatter import CostPoint, accuracy_over_cost
+from transferkit.report.svg_whiskers import track_scale
 from transferkit.runtime.console import printable
 from transferkit.runtime.machine import thread_count
 from transferkit.studies.rank.results import RankedBackbone, Ranking
@@ -27,8 +27,7 @@ NO_TOP1 = {
     "run": "weights of a run",
     "timm": "timm's metadata on this machine state no accuracy",
 }
-WIDTH_WITH_TICKS = 0.75  # log10 of a range in which at least two of the ticks 1, 2, 5, 10 ... lie
-NAMES_FROM_RIGHT = 0.6  # of the drawing's width: from here on a point's name stands left of it
+COST_TITLE = "Accuracy of a linear probe, %, over the operations per image, GFLOPs"
 
 
 # ------------------------------------------------------------------------------------------------------- in words
@@ -192,10 +191,14 @@ def ranking_markdown(ranking: Ranking) -> str:
 
 def ranking_page(ranking: Ranking) -> str:
     """The ranking as one HTML file that loads nothing."""
+    points = cost_points(ranking.rows)
     return rendered(
         FOLDER / "ranking.html.jinja",
         ranking=ranking,
-        drawing=accuracy_over_cost(ranking.rows),
+        drawing=accuracy_over_cost(points, COST_TITLE, gigaflops, "operations"),
+        key=key([(point.name, point.style) for point in points]),
+        swatches={entry.name: entry.swatch for entry in key([(point.name, point.style) for point in points])},
+        scale=track_scale([row.interval for row in ranking.rows]),
         notes=notes(ranking),
         ranks=ranks,
         gigaflops=gigaflops,
@@ -204,50 +207,23 @@ def ranking_page(ranking: Ranking) -> str:
     )
 
 
-def accuracy_over_cost(rows: Sequence[RankedBackbone]) -> Markup:
-    """Inline SVG: accuracy with its interval over the logarithm of the operations per image."""
-    costs = [math.log10(row.flops) for row in rows]
-    bounds = [100 * bound for row in rows for bound in row.interval]
-    air = 0.08 * (max(bounds) - min(bounds))
-    span = max(costs) - min(costs)
-    room = max(0.15 * span, (WIDTH_WITH_TICKS - span) / 2)
-    frame = svg_lines.Frame((min(costs) - room, max(costs) + room), (min(bounds) - air, max(bounds) + air))
-    parts = [frame.axes([], svg_lines.ticks(*frame.y_range), "operations per image, GFLOPs (log)", "{:g}".format)]
-    parts += [_cost_tick(frame, 10.0**power * step) for power in range(5, 15) for step in (1, 2, 5)]
-    parts += [_point(frame, cost, row) for cost, row in zip(costs, rows, strict=True)]
-    opening = Markup('<svg class="curve" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-        svg_lines.WIDTH, svg_lines.HEIGHT, "Accuracy of each backbone over its operations per image"
-    )
-    return opening + Markup("").join(parts) + Markup("</svg>")
+def backbone_styles(rows: Sequence[RankedBackbone]) -> list[Style]:
+    """The mark of every backbone."""
+    return styles([(row.label, "probe") for row in sorted(rows, key=lambda row: row.label)])
 
 
-def _cost_tick(frame: svg_lines.Frame, flops: float) -> Markup:
-    low, high = frame.x_range
-    if not low <= math.log10(flops) <= high:
-        return Markup("")
-    across = frame.place(math.log10(flops), frame.y_range[0])[0]
-    tick = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
-    return tick.format(across, svg_lines.HEIGHT - svg_lines.BOTTOM + 15, f"{flops / 1e9:g}")
-
-
-def _point(frame: svg_lines.Frame, cost: float, row: RankedBackbone) -> Markup:
-    across, up = frame.place(cost, 100 * row.accuracy)
-    ends = [frame.place(cost, 100 * bound)[1] for bound in row.interval]
-    title = f"{row.label}: {words.percent(row.accuracy)}, {gigaflops(row.flops)} GFLOPs"
-    is_right = across > NAMES_FROM_RIGHT * svg_lines.WIDTH
-    shift, anchor = (-7, "end") if is_right else (7, "start")
-    return Markup(
-        '<g class="s0"><line class="range" x1="{x}" y1="{low}" x2="{x}" y2="{high}"/>'
-        '<circle class="dot" cx="{x}" cy="{y}" r="3.2"><title>{title}</title></circle>'
-        '<text class="tick" x="{at}" y="{below}" text-anchor="{anchor}">{name}</text></g>'
-    ).format(
-        x=across,
-        y=up,
-        low=ends[0],
-        high=ends[1],
-        title=title,
-        at=across + shift,
-        below=up + 4,
-        anchor=anchor,
-        name=shortened(row.label, 24),
-    )
+def cost_points(rows: Sequence[RankedBackbone]) -> list[CostPoint]:
+    """Every backbone with its operations per image and its accuracy."""
+    named = sorted(row.label for row in rows)
+    chosen = backbone_styles(rows)
+    return [
+        CostPoint(
+            row.flops,
+            row.accuracy,
+            row.interval,
+            row.label,
+            f"{row.label}: {words.percent(row.accuracy)}, {gigaflops(row.flops)} GFLOPs",
+            chosen[named.index(row.label)],
+        )
+        for row in rows
+    ]
