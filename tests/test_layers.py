@@ -26,7 +26,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors only, or of 
     {"runtime"},
 ]
 # of studies: each answers one question, alone
-SLICES = {"compare", "folds", "rank", "limits", "labels", "lab", "soup", "tune", "lr_find", "verify"}
+SLICES = {"compare", "folds", "rank", "limits", "labels", "lab", "next_images", "soup", "tune", "lr_find", "verify"}
 
 INNER_FLOORS = {  # of the large rooms, from the top; a module may import modules of lower floors of its room only
     "data": [

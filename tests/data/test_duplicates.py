@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.data.duplicates import difference_hashes, duplicates
+from transferkit.data.duplicates import copies, difference_hashes, duplicates, joined, sketches
 from transferkit.data.images import Images
 
 
@@ -91,3 +91,27 @@ def test_the_hash_compares_each_place_with_the_one_to_its_right() -> None:
 
     assert difference_hashes(images_of(falling)).all()
     assert not difference_hashes(images_of(falling[..., ::-1])).any()
+
+
+def test_sketches_find_the_same_pairs_without_pixels() -> None:
+    test = TEST.copy()
+    test[3] = (TRAIN[5] * 0.7 + 20).astype(np.uint8)
+    train, seen = images_of(TRAIN), images_of(test)
+    parts = joined([sketches(seen.subset(rows)) for rows in (np.arange(8), np.arange(8, 20))])
+
+    pairs = copies(sketches(train), parts, features(40, 0), features(20, 1))
+
+    assert pairs == duplicates(train, seen, features(40, 0), features(20, 1))
+
+
+def test_images_are_one_picture_by_pixels_or_by_hash_and_correlation() -> None:
+    pixels = TEST.copy()
+    pixels[4], pixels[9] = pixels[2], (pixels[2] * 0.7 + 20).astype(np.uint8)
+
+    assert np.flatnonzero(sketches(images_of(pixels)).likenesses(2)).tolist() == [2, 4, 9]
+
+
+def test_pictures_of_four_bands_are_compared_by_their_mean() -> None:
+    four = np.concatenate([TEST, TEST[:, :1]], axis=1)
+
+    assert np.flatnonzero(sketches(images_of(four)).likenesses(2)).tolist() == [2]

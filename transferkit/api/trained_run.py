@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from transferkit.metrics.statistics import Bounds
 from transferkit.recipe import Recipe
 from transferkit.runs.facts import RunFacts
 from transferkit.runs.run_directory import Run
+from transferkit.runtime.console import Console
+from transferkit.studies.next_images.results import NextImages
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,6 +106,31 @@ class TrainedRun:
             TransferkitError: If the images cannot be read.
         """
         return PredictionTable(tuple(picture_names(images)), tuple(self.model.predict(images)))
+
+    def next(
+        self,
+        images: Path | str | Sequence[Path | str],
+        n: int = 50,
+        *,
+        out: Path | str | None = None,
+        quiet: bool = False,
+    ) -> NextImages:
+        """Which of some unlabelled images to label next, best first, each with its reason.
+
+        Args:
+            images: A folder, a glob, a CSV with a column path, or several of these.
+            n: How many.
+            out: A CSV to write them to, with a page of thumbnails beside it; replaced where it exists.
+            quiet: Print nothing.
+
+        Raises:
+            TransferkitError: If there are no such images, none is new, or the run's own images have changed.
+        """
+        from transferkit.studies.next_images.next_images import NextFiles, next_images
+
+        sources = [images] if isinstance(images, (str, Path)) else images
+        files = None if out is None else NextFiles(Path(out), overwrite=True)
+        return next_images(self.folder, [str(source) for source in sources], n, Console(quiet=quiet), files=files)
 
     def open(self) -> None:
         """Show the page in the browser."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,46 @@ SIDE = 16  # px of the grey pictures that confirm a pair
 CORRELATION = 0.95  # of these, at least
 NEAREST = 3  # training images compared with each test image by features
 ROWS = 512  # test images compared at once
+
+
+@dataclass(frozen=True)
+class Sketches:
+    """What copies of N images are found by, about 1 KB of each: the pixels themselves are not needed any more.
+
+    Attributes:
+        digests: (N, 16), equal where the pixels are.
+        hashes: (N, 64), of `difference_hashes`.
+        grey: (N, 256), at 16 px, of mean 0 and length 1.
+    """
+
+    digests: Pixels
+    hashes: npt.NDArray[np.bool_]
+    grey: Floats
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    def subset(self, rows: slice | npt.NDArray[np.int64]) -> Sketches:
+        """Those of some of the images."""
+        return Sketches(self.digests[rows], self.hashes[rows], self.grey[rows])
+
+    def likenesses(self, at: int) -> npt.NDArray[np.bool_]:
+        """(N,), whether each is one picture with that of this position: by pixels, or by hash and correlation."""
+        is_same = (self.digests == self.digests[at]).all(axis=1)
+        is_near = (self.hashes != self.hashes[at]).sum(axis=1) <= HASH_BITS_APART
+        is_alike: npt.NDArray[np.bool_] = is_same | (is_near & (self.grey @ self.grey[at] >= CORRELATION))
+        return is_alike
+
+
+def sketches(images: Images) -> Sketches:
+    """What copies of these images are found by."""
+    return Sketches(images.digests, difference_hashes(images), _grey(images))
+
+
+def joined(parts: Sequence[Sketches]) -> Sketches:
+    """The sketches of several parts in a row; at least one part."""
+    digests, hashes, grey = zip(*((part.digests, part.hashes, part.grey) for part in parts), strict=True)
+    return Sketches(np.concatenate(digests), np.concatenate(hashes), np.concatenate(grey))
 
 
 @dataclass(frozen=True)
@@ -53,14 +94,18 @@ def duplicates(train: Images, test: Images, train_features: Floats, test_feature
     """
     if not len(train) or not len(test):
         return ()
+    return copies(sketches(train), sketches(test), train_features, test_features)
+
+
+def copies(train: Sketches, test: Sketches, train_features: Floats, test_features: Floats) -> tuple[Duplicate, ...]:
+    """As `duplicates`, of images whose pixels are gone."""
     by_test = _same_pixels(train, test)
-    grey = _grey(train), _grey(test)
-    by_hash = _nearest(_signs(difference_hashes(train)), _signs(difference_hashes(test)), 1, 64 - 2 * HASH_BITS_APART)
+    by_hash = _nearest(_signs(train.hashes), _signs(test.hashes), 1, 64 - 2 * HASH_BITS_APART)
     by_features = _nearest(_unit(train_features), _unit(test_features), NEAREST, -1.0)
     kinds: tuple[tuple[Kind, list[tuple[int, int]]], ...] = (("hash", by_hash), ("features", by_features))
     for kind, pairs in kinds:
         for at, like in pairs:
-            correlation = float(grey[1][at] @ grey[0][like])
+            correlation = float(test.grey[at] @ train.grey[like])
             if at not in by_test and correlation >= CORRELATION:
                 by_test[at] = Duplicate(at, like, kind, correlation)
     return tuple(by_test[at] for at in sorted(by_test))
@@ -79,7 +124,7 @@ def likeness(train: Images, images: Images) -> Floats:
     return highest
 
 
-def _same_pixels(train: Images, test: Images) -> dict[int, Duplicate]:
+def _same_pixels(train: Sketches, test: Sketches) -> dict[int, Duplicate]:
     """The test images whose pixels are those of a training image, with the first such."""
     first: dict[bytes, int] = {}
     for at, digest in enumerate(train.digests):
@@ -105,8 +150,9 @@ def _grey(images: Images) -> Floats:
 
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Floats:
-    """(B, h, w), luma (ITU-R BT.601) at another size, antialiased."""
-    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    """(B, h, w), luma (ITU-R BT.601) at another size, antialiased; of other than three bands their mean."""
+    bands = pixels.shape[1]
+    weights = torch.tensor([0.299, 0.587, 0.114] if bands == 3 else [1 / bands] * bands).view(1, -1, 1, 1)
     grey = (torch.from_numpy(pixels).float() * weights).sum(dim=1, keepdim=True)
     resized = torch.nn.functional.interpolate(grey, size=size, mode="bilinear", antialias=True, align_corners=False)
     small: Floats = resized[:, 0].numpy()

@@ -38,7 +38,7 @@ class ShownAnswer:
 def answer_page(task: PredictionTask, listing: Listing, journal: Journal, counts: Tally) -> str:
     """One HTML file that loads nothing: unknown images first, the most unusual foremost; then the least certain."""
     chosen = most_doubtful(journal.read())
-    pictures = _pictures(task, listing, sorted(chosen))
+    pictures = thumbnails_of(task, listing, sorted(chosen))
     shown = [ShownAnswer(row, pictures[number]) for number, row in chosen.items()]
     limits = task.model.rejection
     unreadable = (row for row in journal.read() if row.error)
@@ -67,7 +67,7 @@ def _certainty(row: AnswerRow) -> tuple[bool, float, float]:
     return not row.unknown, -unusual if row.unknown else 0, row.probability or 0.0
 
 
-def _pictures(task: PredictionTask, listing: Listing, numbers: Sequence[int]) -> Mapping[int, str]:
+def thumbnails_of(task: PredictionTask, listing: Listing, numbers: Sequence[int]) -> Mapping[int, str]:
     """The pictures of these lines, as data URIs, cut as the model sees them."""
     wanted = set(numbers)
     uris: dict[int, str] = {}

@@ -95,11 +95,22 @@ def answer(task: PredictionTask, listed: ListingPart) -> Iterator[tuple[Answer, 
     Raises:
         MachineError: If a logit is not finite; names the image.
     """
+    for pixels, pictures in batches(task, listed):
+        yield _answers(task, pixels, pictures)
+
+
+def batches(task: PredictionTask, listed: ListingPart) -> Iterator[tuple[npt.NDArray[np.uint8], Pictures]]:
+    """The images of a listing, one batch at a time as the model takes them; the next one is decoded meanwhile."""
     engine = task.model.fast.engine
     engine.images_ahead = listed.count
-    batches = listed.batched(engine.batch_size(task.settings.batch_size))
-    for pixels, pictures in ahead(_read(task, lines) for lines in batches):
-        yield _answers(task, pixels, pictures)
+    listings = listed.batched(engine.batch_size(task.settings.batch_size))
+    yield from ahead(_read(task, lines) for lines in listings)
+
+
+def unreadable_files(pictures: Pictures) -> Mapping[str, str]:
+    """Why some of these files could not be read, by path; of those met so far."""
+    reasons: Mapping[str, str] = getattr(pictures, "unreadable", {})
+    return reasons
 
 
 def _read(task: PredictionTask, lines: Sequence[ListedImage]) -> tuple[npt.NDArray[np.uint8], Pictures]:
@@ -113,7 +124,7 @@ def _answers(task: PredictionTask, pixels: npt.NDArray[np.uint8], pictures: Pict
     require_finite_logits(logits, ids)
     outputs = Outputs(features, logits, None, ids, model.class_names)
     answered = predictions(outputs, model.rejection, task.settings.acceptance)
-    unreadable: Mapping[str, str] = getattr(pictures, "unreadable", {})
+    unreadable = unreadable_files(pictures)
     return tuple(
         Answer(path, None, unreadable[path].removeprefix(f"Cannot read {path}: ").removesuffix("."))
         if path in unreadable

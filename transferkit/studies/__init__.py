@@ -1,1 +1,1 @@
-"""Questions a user types: compare (and label curves), folds, rank, limits, labels, lab, soup, tune, lr_find, verify."""
+"""Questions a user types: compare, folds, rank, limits, labels, lab, next_images, soup, tune, lr_find, verify."""

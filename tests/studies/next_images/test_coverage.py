@@ -1,0 +1,84 @@
+"""Greedy facility location: hand-made pools, and a loop that looks at every image again for every pick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from transferkit.studies.next_images import coverage
+from transferkit.studies.next_images.coverage import LEAST_WEIGHT, pick
+
+
+def itself(total: int) -> Callable[[int], np.ndarray]:
+    """Nothing is a copy of anything else."""
+    return lambda at: np.arange(total) == at
+
+
+def plain_greedy(pool: np.ndarray, labelled: np.ndarray, weights: np.ndarray, count: int) -> list[int]:
+    """The definition: all gains anew for every pick."""
+    mean = pool.mean(axis=0)
+    units = [(rows - mean) / np.linalg.norm(rows - mean, axis=1, keepdims=True) for rows in (pool, labelled)]
+    similarities = units[0] @ units[0].T
+    nearest = (units[0] @ units[1].T).max(axis=1)
+    chosen: list[int] = []
+    for _ in range(count):
+        gains = weights @ np.maximum(similarities - nearest[:, None], 0)
+        gains[chosen] = -1
+        chosen.append(int(gains.argmax()))
+        nearest = np.maximum(nearest, similarities[:, chosen[-1]])
+    return chosen
+
+
+def test_picks_are_those_of_a_plain_loop_over_all_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage, "LOOKED_AT", 8)  # so that most images are not looked at again
+    draws = np.random.default_rng(0)
+    pool, labelled = (draws.normal(size=(count, 5)).astype(np.float32) for count in (200, 10))
+    margins = draws.random(200)
+
+    picks = pick(pool, labelled, margins, 30, itself(200))
+
+    assert picks.positions.tolist() == plain_greedy(pool, labelled, 1 - margins, 30)
+
+
+def test_a_group_that_no_labelled_image_resembles_comes_first() -> None:
+    pool = np.array([[10, 0], [11, 0], [12, 0], [0, 10], [0, 11]], np.float32)
+    labelled = np.array([[9, 0]], np.float32)
+
+    picks = pick(pool, labelled, np.zeros(5), 1, itself(5))
+
+    assert picks.positions[0] in (3, 4)
+    assert picks.shares.tolist() == [pytest.approx(2 / 5)]
+
+
+def test_images_the_model_is_sure_of_count_for_little() -> None:
+    pool = np.array([[10, 0], [10, 1], [10, -1], [-10, 0]], np.float32)
+    labelled = np.array([[0, 100]], np.float32)
+
+    unsure_of_three = pick(pool, labelled, np.array([0, 0, 0, 1.0]), 1, itself(4))
+    sure_of_three = pick(pool, labelled, np.array([1.0, 1, 1, 0]), 1, itself(4))
+
+    assert unsure_of_three.positions[0] != 3
+    assert sure_of_three.positions.tolist() == [3]
+    assert 0 < LEAST_WEIGHT < 0.01
+
+
+def test_copies_of_a_pick_are_left_out_and_counted() -> None:
+    draws = np.random.default_rng(1)
+    pool = draws.normal(size=(8, 3)).astype(np.float32)
+
+    picks = pick(pool, pool[:0], np.zeros(8), 8, lambda at: np.arange(8) // 2 == at // 2)  # pairs of copies
+
+    assert sorted(position // 2 for position in picks.positions) == [0, 1, 2, 3]
+    assert picks.left_out == 4
+
+
+def test_a_large_pool_is_stood_for_by_a_sample_and_all_of_it_may_be_picked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coverage, "COVERED", 10)
+    pool = np.random.default_rng(2).normal(size=(50, 4)).astype(np.float32)
+
+    picks = pick(pool, pool[:1], np.zeros(50), 50, itself(50))
+
+    assert sorted(picks.positions.tolist()) == list(range(50))
+    assert picks.positions.tolist() == pick(pool, pool[:1], np.zeros(50), 50, itself(50)).positions.tolist()
