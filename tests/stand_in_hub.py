@@ -29,6 +29,8 @@ class StandIn:
         tokens: The Authorization headers that came.
         gated: A repository that asks for agreement.
         writable: Whether commits are taken.
+        private: Of each repository that was created, whether it is.
+        validated: Cards whose front matter was sent to be looked at.
     """
 
     address: str = ""
@@ -37,6 +39,8 @@ class StandIn:
     tokens: set[str] = field(default_factory=set)
     gated: str = ""
     writable: bool = True
+    private: dict[str, bool] = field(default_factory=dict)
+    validated: list[str] = field(default_factory=list)
 
     def downloads(self) -> list[str]:
         """The files that were fetched, by their names."""
@@ -74,6 +78,9 @@ def _handler(hub: StandIn) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.path == "/api/repos/create":
                 return self._create(json.loads(body))
+            if self.path == "/api/validate-yaml":
+                hub.validated.append(json.loads(body)["content"])
+                return self._json({"errors": [], "warnings": []})
             repository = self._repository("/api/models/")
             if "/preupload/" in self.path:
                 wanted = json.loads(body)["files"]
@@ -102,6 +109,7 @@ def _handler(hub: StandIn) -> type[BaseHTTPRequestHandler]:
             if repository in hub.repositories:
                 return self._error(409, "")
             hub.repositories[repository] = {}
+            hub.private[repository] = asked.get("private") or asked.get("visibility") == "private"
             return self._json({"url": f"{hub.address}/{repository}"})
 
         def _note(self) -> None:

@@ -11,6 +11,7 @@ import typer
 from transferkit import __version__
 from transferkit.cli import (
     benchmark,
+    card,
     compare,
     corrupt,
     doctor,
@@ -59,6 +60,7 @@ for group in (
     serve,
     export,
     benchmark,
+    card,
     limits,
     labels,
     next_images,

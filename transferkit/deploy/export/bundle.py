@@ -7,8 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from transferkit.deploy.card.text import CardFiles, card_text
 from transferkit.deploy.export.source import ExportSource
-from transferkit.report.number_words import percent, percent_interval
 from transferkit.runtime.files import write_json, write_text
 from transferkit.runtime.machine import package_version
 
@@ -101,32 +101,23 @@ def _release(name: str) -> str:
 
 
 def model_card(source: ExportSource, program: Program, notes: tuple[str, ...]) -> str:
-    """In a page: what it is, how good, from what, and where it ends."""
-    test, weights = source.run.evaluation.test, source.classifier.weights
-    n = int(sum(map(sum, test.confusion)))
-    lines = [
-        f"# {source.name} for {len(source.class_names)} classes",
-        "",
-        f"- classes: {', '.join(source.class_names[:20])}{' ...' if len(source.class_names) > 20 else ''}",
-        f"- accuracy on {n:,} test images: {percent(test.accuracy)} (95 % interval {percent_interval(test.interval)}),"
-        " of the run that this file was written from",
-        f"- data: {source.run.facts.data.name}; terms: {source.run.facts.data.terms or 'unknown'}",
-        f"- started from weights: {weights.source}, {weights.tag}; licence: {weights.licence}",
-        f"- `unknown`: {_unknown_words(source)}",
-        f"- file: {program.file}, written by `transferkit export --to {program.format}`",
-        *(f"- {note}" for note in notes),
-        "",
-        "It names one of its classes for every image, or calls it unknown. Images unlike those of its data (of other",
-        "cameras, places, times) may cost accuracy that the number above does not show.",
-        "",
-    ]
-    return "\n".join(lines)
+    """The run's card, with what the files beside it are for."""
+    needs = " ".join((*program.needs, "numpy", "pillow"))
+    use = (
+        f"`{program.file}` was written by `transferkit export --to {program.format}`; `predict.py` asks it.\n\n"
+        f"```\npip install {needs}\npython predict.py photo.jpg\n```"
+    )
+    name = f"{source.name} for {len(source.class_names)} classes"
+    return card_text(source.run, CardFiles(name, use, _unknown_words(source), notes))
 
 
 def _unknown_words(source: ExportSource) -> str:
     rejection = source.rejection
     threshold = rejection.threshold() if rejection else None
     if rejection is None or threshold is None:
-        return "never said, as the run holds no threshold"
+        return "It calls no image unknown, as the run holds no threshold."
     images = f"95 % of {rejection.n:,} {rejection.learnt_from} images"
-    return f"above {threshold:.4g} of {rejection.score}, below which {images} stay"
+    return (
+        f"It calls an image unknown above {threshold:.4g} of {rejection.score}, below which {images} lie; images "
+        "unlike its own may lie there too."
+    )

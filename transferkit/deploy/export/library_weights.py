@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from transferkit.deploy.export.library_lines import library, python_lines, size_options
 from transferkit.deploy.export.source import ExportSource
-from transferkit.models.backbones import TIMM, card
+from transferkit.models.backbones import TIMM
 from transferkit.models.classifier import Classifier
+from transferkit.models.weights import metadata_of
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import write_tensors
 
@@ -37,23 +39,17 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
     classifier, name = source.classifier, source.name
     twin, tensors = twin_of(source)
     input_spec = classifier.input_spec
-    facts = {"backbone": name, "class_names": list(classifier.class_names), "input": asdict(input_spec)}
-    write_tensors(path, tensors, {**facts, "weights": classifier.weights.as_dict()})
+    facts: dict[str, Any] = {"backbone": name, "class_names": list(classifier.class_names), "input": asdict(input_spec)}
+    facts |= {"weights": classifier.weights.as_dict(), **metadata_of(input_spec, classifier.weights)}
+    write_tensors(path, tensors, facts)
     twin.load_state_dict(load_file(path))
     require_equal(classifier, twin.eval(), path)
     return ()
 
 
 def usage(source: ExportSource, path: Path) -> str:
-    """How to use the file; the library's class takes images that are resized and normalised already."""
-    name, input_spec = source.name, source.classifier.input_spec
-    return (
-        f"import {library(name)}\nfrom safetensors.torch import load_file\n"
-        f"network = {constructor(name, len(source.class_names))}\n"
-        f"network.load_state_dict(load_file({str(path)!r}))\n"
-        f"# images: [0, 1], resized to {input_spec.size} px, antialiased {input_spec.interpolation}, then\n"
-        f"# normalised: mean {json.dumps(input_spec.mean)}, std {json.dumps(input_spec.std)}"
-    )
+    """Lines of Python that load the file into the library's own class and ask it about an image."""
+    return python_lines(source, f"file = {json.dumps(str(path))}")
 
 
 def twin_of(source: ExportSource) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -76,35 +72,12 @@ def twin_of(source: ExportSource) -> tuple[nn.Module, dict[str, Tensor]]:
     return twin, state_dict(classifier, twin, name)
 
 
-def library(name: str) -> str:
-    """torchvision or timm.
-
-    Raises:
-        TransferkitError: If the network is in neither.
-    """
-    source = card(name).source
-    if source not in ("torchvision", "timm"):
-        raise TransferkitError(f"{name} is in no other library, so there is no class to load it. Use --to onnx.")
-    return source
-
-
-def constructor(name: str, num_classes: int) -> str:
-    """The line of Python that builds the library's network."""
-    if library(name) == "timm":
-        return f"timm.create_model({name.removeprefix(TIMM)!r}, num_classes={num_classes})"
-    return f"torchvision.models.{name}(num_classes={num_classes})"
-
-
 def built(name: str, num_classes: int, size: int) -> nn.Module:
     """The library's own network, with random weights."""
     if library(name) == "timm":
         import timm
 
-        from transferkit.models.backbones.timm_models import pretrained
-
-        full_name = name.removeprefix(TIMM)
-        options: dict[str, Any] = {"img_size": size} if pretrained(full_name).fixed_size else {}
-        return timm.create_model(full_name, num_classes=num_classes, **options)
+        return timm.create_model(name.removeprefix(TIMM), num_classes=num_classes, **size_options(name, size))
     from torchvision import models
 
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)

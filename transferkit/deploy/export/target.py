@@ -68,8 +68,12 @@ def publish(workshop: Path, target: Target, *, overwrite: bool) -> None:
     if not target.is_folder:
         write_atomically(target.file, partial(shutil.copyfile, workshop / target.file.name))
         return
-    folder = target.file.parent
-    with result_folders.claim(folder, EXPORTED, overwrite=overwrite):
+    publish_files(workshop, target.file.parent, EXPORTED, overwrite=overwrite)
+
+
+def publish_files(workshop: Path, folder: Path, kind: result_folders.Kind, *, overwrite: bool) -> None:
+    """All files of a workshop into a folder of results of this kind; see `publish`."""
+    with result_folders.claim(folder, kind, overwrite=overwrite):
         result_folders.clear_results(folder)
         for path in sorted(workshop.iterdir()):
             write_atomically(folder / path.name, partial(shutil.copyfile, path))

@@ -6,7 +6,9 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -16,16 +18,9 @@ from transferkit.models.weights.facts_beside import px_beside
 from transferkit.runtime.errors import TransferkitError, quoted
 
 
-def metadata_of(spec: InputSpec, weights: WeightsRecord) -> dict[str, str]:
-    """The texts from which `--weights FILE` knows how images are prepared."""
-    return {
-        "mean": ",".join(map(str, spec.mean)),
-        "std": ",".join(map(str, spec.std)),
-        "size": str(spec.size),
-        "interpolation": spec.interpolation,
-        "crop": str(spec.crop),
-        "licence": weights.licence,
-    }
+def metadata_of(spec: InputSpec, weights: WeightsRecord) -> dict[str, Any]:
+    """The values from which `--weights FILE` knows how images are prepared; stored as JSON."""
+    return {**asdict(spec), "licence": weights.licence}
 
 
 def stated_preparation(path: Path, metadata: Mapping[str, str]) -> Preparation | None:
@@ -39,7 +34,12 @@ def stated_preparation(path: Path, metadata: Mapping[str, str]) -> Preparation |
         return None
     crop = re.fullmatch(r"0?\.\d+|1(?:\.0*)?", metadata.get("crop", ""))
     share = float(crop[0]) if crop else 0.0
-    return Preparation(mean, std, interpolation_named(metadata.get("interpolation")), share or None)
+    return Preparation(mean, std, interpolation_named(metadata.get("interpolation", "").strip('"')), share or None)
+
+
+def stated_licence(metadata: Mapping[str, str]) -> str:
+    """As a file's metadata says; unknown where it says nothing."""
+    return (metadata.get("licence") or metadata.get("license") or "unknown").strip('"')
 
 
 def stated_px(path: Path) -> int | None:

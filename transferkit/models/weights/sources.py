@@ -14,7 +14,7 @@ from transferkit.models.weights.content import Preparation, Weights
 from transferkit.models.weights.facts_beside import licence_beside, preparation_beside
 from transferkit.models.weights.hub import HubFile
 from transferkit.models.weights.known_packages import same_network
-from transferkit.models.weights.metadata import stated_preparation
+from transferkit.models.weights.metadata import stated_licence, stated_preparation
 from transferkit.models.weights.packages import from_packages, installed, is_packaged
 from transferkit.models.weights.reading import read_file
 from transferkit.runtime.console import Console
@@ -107,8 +107,8 @@ def from_file(path: Path, console: Console) -> Weights:
     preparation = stated_preparation(path, metadata) or preparation_beside(path)
     if preparation is None:
         console.line(f"{path.name} tells no mean and std; images are prepared as for ImageNet weights.")
-    licence = metadata.get("licence") or metadata.get("license") or "unknown"
-    return Weights(tensors, WeightsRecord("file", path.name, sha256_of(path), licence), preparation)
+    record = WeightsRecord("file", path.name, sha256_of(path), stated_licence(metadata))
+    return Weights(tensors, record, preparation)
 
 
 def from_hub(file: HubFile, console: Console) -> Weights:
