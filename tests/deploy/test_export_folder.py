@@ -120,10 +120,10 @@ def script(tmp_path: Path) -> Callable[[str, int], Any]:
     def of(fit: str, side_px: int) -> Any:
         facts = {"side_px": side_px, "fit": fit, "black": 0, "white": 65535, "classes": ["cat"]}
         (tmp_path / "classes.json").write_text(json.dumps(facts))
-        text = bundle.predict_script(bundle.Program("torch-export", "model.pt2", ("torch",)))
+        text = bundle.predict_script(bundle.Program("torch-export", "model.pt2", ("torch",)), fit)
         (tmp_path / "predict.py").write_text(text)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch.export, "load", lambda _: SimpleNamespace(module=lambda: None))
+            patch.setattr(torch.export, "load", lambda _: SimpleNamespace(module=torch.nn.Identity))
             return runpy.run_path(str(tmp_path / "predict.py"))["pixels"]
 
     return of

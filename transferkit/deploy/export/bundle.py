@@ -12,20 +12,28 @@ from transferkit.deploy.export.source import ExportSource
 from transferkit.runtime.files import write_json, write_text
 from transferkit.runtime.machine import package_version
 
-LOADING = {  # the lines of predict.py that differ
-    "onnxruntime": """SESSION = onnxruntime.InferenceSession(HERE / "{file}", providers=["CPUExecutionProvider"])
+
+@dataclass(frozen=True)
+class Library:
+    """The lines of predict.py that differ from library to library.
+
+    Attributes:
+        model: Reads the file; `{file}` is its name.
+        ask: What the model answers for `images`.
+    """
+
+    model: str
+    ask: str
 
 
-def answers(images):
-    \"\"\"Logits, probability, unknown_score, unknown_threshold and features of images (N, 3, H, W).\"\"\"
-    return SESSION.run(None, {{"images": images}})""",
-    "torch": """MODEL = torch.export.load(HERE / "{file}").module()
-
-
-def answers(images):
-    \"\"\"Logits, probability, unknown_score, unknown_threshold and features of images (N, 3, H, W).\"\"\"
-    with torch.inference_mode():
-        return MODEL(torch.from_numpy(images))""",
+LIBRARIES = {
+    "onnxruntime": Library(
+        'SESSION = onnxruntime.InferenceSession(HERE / "{file}", providers=["CPUExecutionProvider"])',
+        'SESSION.run(None, {"images": images})',
+    ),
+    "torch": Library(
+        'MODEL = torch.export.load(HERE / "{file}").module().requires_grad_(False)', "MODEL(torch.from_numpy(images))"
+    ),
 }
 
 
@@ -47,7 +55,7 @@ class Program:
 def write(source: ExportSource, folder: Path, program: Program, notes: tuple[str, ...]) -> None:
     """classes.json, predict.py, Dockerfile and MODEL_CARD.md."""
     write_json(folder / "classes.json", facts_of(source, program))
-    write_text(folder / "predict.py", predict_script(program))
+    write_text(folder / "predict.py", predict_script(program, source.reading.fit))
     write_text(folder / "Dockerfile", dockerfile(program))
     write_text(folder / "MODEL_CARD.md", model_card(source, program, notes))
 
@@ -73,14 +81,15 @@ def facts_of(source: ExportSource, program: Program) -> dict[str, Any]:
     }
 
 
-def predict_script(program: Program) -> str:
-    """A program that answers for files, with the few packages that it names."""
+def predict_script(program: Program, fit: str) -> str:
+    """A program that answers for files, with the few packages that it names; `fit` makes squares of them."""
     import jinja2
 
     text = resources.files(__package__).joinpath("predict.py.jinja").read_text(encoding="utf-8")
     (needs,) = program.needs
     template = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined).from_string(text)
-    return template.render(needs=needs, loading=LOADING[needs].format(file=program.file))
+    library = LIBRARIES[needs]
+    return template.render(needs=needs, fit=fit, model=library.model.format(file=program.file), ask=library.ask)
 
 
 def dockerfile(program: Program) -> str:
