@@ -117,6 +117,7 @@ FACTS = {
         "fingerprint": {"train": "aa" * 32, "val": "bb" * 32, "test": "cc" * 32},
         "n": {"train": 100, "val": 40, "test": 40},
         "size_px": [12, 12],
+        "parts": None,
     },
     "test_openings": 1,
     "rates": {

@@ -202,10 +202,9 @@ def test_fine_tuning_random_weights_is_said_to_transfer_nothing(tmp_path: Path) 
     options = {"weights": "none", "epochs": 1, "limit_per_class": 4, "test_fraction": 0.1}
     run = finetune("resnet20", "digits", out=tmp_path / "run", quiet=True, **options)
 
-    note = (
-        "the backbone starts from random weights, so nothing is transferred; `transferkit scratch` has rates for that"
-    )
-    assert note in run.facts.notes
+    (finding,) = [finding for finding in run.findings if finding.code == "TK013"]
+    assert finding.observed == "resnet20 started from random weights, so that nothing was transferred"
+    assert finding.advice == "give it pretrained weights, as with --weights imagenet, or train with transferkit scratch"
 
 
 def test_a_stopped_run_goes_on_from_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,12 +30,13 @@ SLICES = {"compare", "folds", "rank", "limits", "labels", "lab", "next_images", 
 
 INNER_FLOORS = {  # of the large rooms, from the top; a module may import modules of lower floors of its room only
     "data": [
-        "augmented_examples corruptions datasets",
+        "augmented_examples corruptions datasets split_comparison",
         "batches decoding duplicates mirroring thumbnails",
         "band_files",
         "augmentation reading",
         "images",
-        "groups",
+        "split_facts",
+        "file_facts groups",
     ],
     "features": [
         "extraction caches",

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from transferkit import checks, report
+from transferkit.checks.early import early_checks
 from transferkit.data import datasets
 from transferkit.data.augmented_examples import augmented_examples
 from transferkit.data.batches import ShiftAndFlip
-from transferkit.data.images import Images, SealedImages, Splits
+from transferkit.data.images import Images, Splits
 from transferkit.data.thumbnails import thumbnails
 from transferkit.features.cached_outputs import outputs_of
 from transferkit.features.engine import memory_notes
@@ -27,7 +28,8 @@ from transferkit.ood import rejection
 from transferkit.recipe import BackboneSettings, MethodSettings, Recipe
 from transferkit.report import tensorboard as tracking
 from transferkit.runs import run_directory
-from transferkit.runs.facts import FORMAT, Fingerprints, ImageCounts, RunCosts, RunData, RunFacts
+from transferkit.runs.facts import FORMAT, RunCosts, RunFacts
+from transferkit.runs.run_data import run_data
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console
@@ -80,7 +82,9 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     begun = run_directory.prepare_run_folder(run, recipe, resume=resume)
     splits = splits.noted(begun)
 
-    context = Context(runtime, console, recipe.seed, run.path)
+    begun_facts = facts_before_fit(recipe, splits, size)
+    watch = early_checks(recipe, begun_facts, str(run.path), console)
+    context = Context(runtime, console, recipe.seed, run.path, observe=watch.observe)
     fitted = fit(classifier, splits, recipe.method, recipe.backbone, context)
     save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val))  # from here on no fault loses the training
     run.write_history(fitted.history)
@@ -115,8 +119,8 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     run.write_environment(machine.environment(runtime))
     memory = memory_notes(runtime.device, [classifier.backbone])
     notes = (*runtime.notes, *splits.notes, *fitted.notes, *memory, *extras.notes)
-    facts = facts_of(recipe, splits, fitted, clock, command)
-    run.write_facts(replace(facts, notes=notes, costs=spent or RunCosts(), input_reason=size.reason))
+    facts = facts_of(replace(begun_facts, start=watch.start), splits, fitted, clock, command)
+    run.write_facts(replace(facts, notes=notes, costs=spent or RunCosts()))
     run.write_evaluation(evaluate(test, fitted.val, fitted.history, others))
     run.remove_checkpoint()
     show(run, extras)
@@ -212,21 +216,30 @@ def save_model(
     run.write_model(replace(model, rejection=limits.thresholds, precision=runtime.precision))
 
 
-def facts_of(recipe: Recipe, splits: Splits, fitted: Fitted, clock: Clock, command: str) -> RunFacts:
-    """What the report says about how the run was made, without notes and costs."""
-    parts: tuple[Images | SealedImages, ...] = (splits.train, splits.val, splits.test)
+def facts_before_fit(recipe: Recipe, splits: Splits, size: InputSize) -> RunFacts:
+    """What a resolved recipe and its images say, for the checks that speak before training."""
+    weights_px = input_sizes.weights_px(recipe.backbone)
     return RunFacts(
+        {}, run_data(recipe.data, splits), input_reason=size.reason, input_px=size.px, weights_px=weights_px
+    )
+
+
+def facts_of(begun: RunFacts, splits: Splits, fitted: Fitted, clock: Clock, command: str) -> RunFacts:
+    """What the report says about how the run was made, without notes and costs.
+
+    Args:
+        begun: What was known before the fit.
+        splits: Its images.
+        fitted: What the method left.
+        clock: Seconds of each part.
+        command: As it was typed.
+    """
+    return replace(
+        begun,
         format=FORMAT,
         command=command,
         started=clock.started_at,
         seconds=clock.laps,
-        data=RunData(
-            name=recipe.data.name,
-            terms=datasets.terms(recipe.data.name),
-            fingerprint=Fingerprints(*(part.fingerprint for part in parts)),
-            n=ImageCounts(*(len(part) for part in parts)),
-            size_px=splits.train.size_px,
-        ),
         test_openings=splits.test.openings,
         parameter_groups=tuple(group.facts for group in fitted.groups),
         images_per_second=fitted.history.images_per_second,
@@ -234,6 +247,7 @@ def facts_of(recipe: Recipe, splits: Splits, fitted: Fitted, clock: Clock, comma
         trained_parameters=fitted.trained_parameters,
         probe=fitted.probe,
         rates=fitted.rates,
+        chosen_from=fitted.chosen_from,
     )
 
 

@@ -9,11 +9,23 @@ from synthetic_runs import NAMES, outputs
 
 from transferkit import recipe as recipes
 from transferkit.checks.subject import CheckedRun
+from transferkit.data.file_facts import Depth, DroppedBands, FileFacts, Names
+from transferkit.data.split_facts import ClassCounts, SplitFacts
 from transferkit.metrics.evaluation import evaluate
 from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outputs import Outputs
 from transferkit.models.stored_model import RANDOM_WEIGHTS, InputSpec, StoredModel, Thresholds, WeightsRecord
-from transferkit.runs.facts import Fingerprints, ImageCounts, ProbeFacts, RunData, RunFacts, SettledRates
+from transferkit.runs.facts import (
+    Fingerprints,
+    FirstLoss,
+    ImageCounts,
+    MirrorLoss,
+    ProbeFacts,
+    RunData,
+    RunFacts,
+    SettledRates,
+    StartFacts,
+)
 
 RATES = SettledRates("train", "sgd", 0.03, 0.0, 0.03, 5e-4)
 
@@ -29,13 +41,16 @@ MODEL = StoredModel(
 
 def recipe_of(method: str = "finetune", **keys: object) -> recipes.Recipe:
     size = {"size": 64} | ({"epochs": 30, "flip": False, "augment": {}} if method != "probe" else {})
-    return recipes.parse(
-        {"data": "cifar10", "backbone": {"name": "resnet18"}, "method": {"name": method, **size, **keys}}
-    )
+    backbone = {"name": "resnet18", "weights": keys.pop("weights", "imagenet")}
+    return recipes.parse({"data": "cifar10", "backbone": backbone, "method": {"name": method, **size, **keys}})
+
+
+PARTS = SplitFacts(NAMES, ClassCounts((1000,) * 4, (250,) * 4, (250,) * 4))
+DATA = RunData("cifar10", Fingerprints("a", "b", "c"), ImageCounts(4000, 1000, 1000), (32, 32), parts=PARTS)
 
 
 def facts_of(**changes: object) -> RunFacts:
-    data = RunData("cifar10", Fingerprints("a", "b", "c"), ImageCounts(4000, 1000, 1000), (32, 32))
+    data = DATA
     return replace(RunFacts({"fit": 1.0}, data, test_openings=1, rates=RATES), **changes)  # type: ignore[arg-type]
 
 
@@ -102,6 +117,21 @@ def sure(test: Outputs, wrong: int) -> Outputs:
     return replace(test, logits=logits)
 
 
+def parts_of(**changes: object) -> CheckedRun:
+    """The run as if its parts were so."""
+    data = replace(DATA, parts=replace(PARTS, **changes))  # type: ignore[arg-type]
+    return replace(clean(), facts=facts_of(data=data))
+
+
+def files_of(**changes: object) -> CheckedRun:
+    """The run as if its files were so."""
+    return parts_of(files=FileFacts(**changes))  # type: ignore[arg-type]
+
+
+def few(*names: str, of: int) -> Names | None:
+    return Names.some(names, of)
+
+
 def of_few(n: int, **changes: object) -> RunFacts:
     data = RunData("cifar10", Fingerprints("a", "b", "c"), ImageCounts(n, 1000, 1000), (256, 256))
     return facts_of(data=data, **changes)
@@ -134,14 +164,24 @@ FAULTS: dict[str, CheckedRun] = {
     "TK011": replace(clean(), facts=facts_of(data=replace(facts_of().data, n=ImageCounts(4000, 0, 1000)))),
     "TK012": replace(clean(), facts=of_few(4000, input_reason="as asked"), model=MODEL),
     "TK013": replace(clean(), model=model_of(weights=RANDOM_WEIGHTS)),
-    "TK014": replace(
-        answering(clean(), replace(answers(), class_names=SIDES), replace(answers(), class_names=SIDES)),
-        recipe=recipe_of(flip=True),
-    ),
+    "TK014": replace(parts_of(class_names=SIDES), recipe=recipe_of(flip=True)),
     "TK015": replace(clean("scratch"), facts=of_few(20)),
     "TK016": replace(clean(), history=losses_of((0.5, 0.1, 0.01), (0.4, 0.35, 0.6))),
     "TK017": replace(clean(), history=losses_of((2.30, 2.31, 2.30), (2.3, 2.3, 2.3))),
     "TK018": answering(clean(), sure(answers(), 150), answers(per_class=10)),
     "TK019": replace(clean(), model=model_of(rejection=Thresholds("knn", 12, (), None, None))),
     "TK020": answering(clean(), sure(answers(), 30), sure(answers(), 0)),
+    "TK021": parts_of(n=ClassCounts((1000, 90, 800, 900), (250,) * 4, (250,) * 4)),
+    "TK022": parts_of(copies=few("test/cat/1.png", of=1000)),
+    "TK023": parts_of(near_copies=few(*(f"test/cat/{number}.png" for number in range(12)), of=1000)),
+    "TK024": parts_of(tested_groups=few("patient07", of=20)),
+    "TK025": files_of(parted_folders=few("patient00", "patient01", of=2)),
+    "TK026": files_of(outer_folders=few("ann", "bob", "eve", of=3), inner_folders=few("ill", "well", of=2)),
+    "TK027": files_of(depth=Depth(0, 4095, 1200)),
+    "TK028": files_of(dropped_bands=DroppedBands(100, 100, 4)),
+    "TK029": parts_of(n=ClassCounts((1000,) * 4, (250,) * 4, (250, 250, 250, 0))),
+    "TK030": replace(clean(), facts=facts_of(input_reason="as asked", input_px=64, weights_px=224)),
+    "TK031": replace(clean("scratch"), facts=facts_of(start=StartFacts(first_loss=FirstLoss(6.3, 4)))),
+    "TK032": replace(clean(), facts=facts_of(start=StartFacts(mirroring=MirrorLoss(0.2, 0.16, 0.24)))),
+    "TK033": replace(clean(), facts=facts_of(chosen_from=5, data=replace(DATA, n=ImageCounts(900, 100, 1000)))),
 }

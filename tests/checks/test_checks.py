@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import pytest
-from planted_faults import FAULTS, clean
+from planted_faults import FAULTS, answering, clean, facts_of, recipe_of
+from synthetic_runs import outputs
 
 from transferkit import checks
+from transferkit.checks.early import early_checks
 from transferkit.checks.finding import SEVERITIES
 from transferkit.checks.next_steps import next_steps
 from transferkit.checks.subject import CheckedRun
+from transferkit.metrics.outputs import Outputs
+from transferkit.runs.facts import FirstLoss, MirrorLoss, StartFacts
+from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 
 
@@ -49,6 +57,62 @@ def test_a_check_can_be_muted_and_has_a_page(code: str) -> None:
     assert check.severity in SEVERITIES
     assert re.fullmatch(r"[A-Z][^.]*", check.title)
     assert len(check.about.split()) > 15
+
+
+@pytest.mark.parametrize("code", [code for code, check in checks.CHECKS.items() if check.is_early])
+def test_an_early_check_needs_nothing_that_comes_after_the_fit(code: str) -> None:
+    fault = FAULTS[code]
+    before = CheckedRun(fault.place, fault.recipe, fault.facts)
+    random = recipe_of(weights="none") if code == "TK013" else before.recipe
+
+    assert code in [finding.code for finding in checks.early_findings(replace(before, recipe=random))]
+
+
+def test_an_early_finding_is_said_once_and_what_was_observed_stays() -> None:
+    stream = io.StringIO()
+    loud = StartFacts(first_loss=FirstLoss(6.3, 4))
+    watch = early_checks(recipe_of("scratch"), facts_of(), "RUN", Console(stream=stream))
+
+    watch.observe(loud)
+    watch.observe(StartFacts(mirroring=MirrorLoss(0.0, -0.1, 0.1)))
+
+    assert " ".join(stream.getvalue().split()).count("TK031 First loss far from chance. Before the first step") == 1
+    assert watch.start == StartFacts(loud.first_loss, MirrorLoss(0.0, -0.1, 0.1))
+
+
+def test_a_muted_check_is_silent_before_training_too() -> None:
+    stream, muted = io.StringIO(), recipe_of("scratch").model_copy(update={"ignore": ("TK022",)})
+
+    early_checks(muted, FAULTS["TK022"].facts or facts_of(), "RUN", Console(stream=stream))
+
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(("loss", "speaks"), [(6.0, True), (3.3, False), (0.7, False), (0.65, True)])
+def test_the_first_loss_is_far_above_chance_by_two_nats_and_far_below_at_half(loss: float, speaks: bool) -> None:
+    first = FirstLoss(loss, 4)  # ln 4 = 1.386
+
+    finding = checks.CHECKS["TK031"].finding("TK031", CheckedRun(facts=facts_of(start=StartFacts(first))))
+
+    assert (finding is not None) is speaks
+
+
+def test_ten_missed_images_are_no_surprise_in_a_difficult_task_with_many_classes() -> None:
+    """At 46 % accuracy a class found half as often misses ten of ten in 7 % of cases, and there are 20 classes."""
+    names = tuple(f"class {number}" for number in range(20))
+    hard = answering(clean(), outputs(names, per_class=10, wrong=5, labels=None))
+    hard = answering(clean(), replace(hard.test, logits=never_first(hard.test)))
+
+    assert [row.name for row in hard.scores.per_class if row.recall == 0] == ["class 0"]
+    assert checks.CHECKS["TK007"].finding("TK007", hard) is None
+
+
+def never_first(test: Outputs) -> npt.NDArray[np.float32]:
+    """Logits that answer class 1 wherever they answered class 0."""
+    logits = test.logits.copy()
+    is_first = logits.argmax(1) == 0
+    logits[is_first, 1] = logits[is_first].max(1) + 1
+    return logits
 
 
 def test_the_most_serious_finding_comes_first() -> None:

@@ -143,7 +143,7 @@ def test_a_tiff_of_thirteen_bands_is_read(tmp_path: Path) -> None:
     bands = np.arange(13, dtype=np.uint8) * np.ones((2, 2, 1), np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", bands, photometric="minisblack", planarconfig="contig")
 
-    reading, _ = seen_reading([str(tmp_path / "a.tif")], FolderData(name="folder", path=tmp_path))
+    reading, *_ = seen_reading([str(tmp_path / "a.tif")], FolderData(name="folder", path=tmp_path))
 
     assert reading.channels == 13
     assert decode(tmp_path / "a.tif", 2, reading)[:, 0, 0].tolist() == list(range(13))

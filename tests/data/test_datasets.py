@@ -13,16 +13,18 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+from data_findings import found
 from PIL import Image
 
 from transferkit.data import datasets
 from transferkit.data.datasets import content_check, folder_cache, folder_workers, glyphs
-from transferkit.data.images import Splits
+from transferkit.data.images import SealedImages, Splits
 from transferkit.data.reading import Reading
 from transferkit.features import caches
 from transferkit.recipe import (
@@ -505,7 +507,7 @@ def test_a_csv_without_splits_is_split_by_class(tmp_path: Path) -> None:
     assert np.bincount(splits.test.open().labels).tolist() == [2, 2]
 
 
-def test_the_test_part_may_lack_a_class_and_a_note_says_so(tmp_path: Path) -> None:
+def test_the_test_part_may_lack_a_class_and_a_check_says_so(tmp_path: Path) -> None:
     class_folders(tmp_path / "train", names=("cat", "dog", "owl"))
     class_folders(tmp_path / "test", names=("cat", "owl"), seed=100)
 
@@ -513,7 +515,7 @@ def test_the_test_part_may_lack_a_class_and_a_note_says_so(tmp_path: Path) -> No
 
     assert splits.test.open().class_names == ("cat", "dog", "owl")
     assert set(splits.test.open().labels.tolist()) == {0, 2}
-    assert noted(splits, "test has no image of 1 classes: dog")
+    assert "Test has no image of 1 of 3 classes (“dog”)" in found(splits, "TK029")
 
 
 def test_test_images_that_are_in_train_are_told(tmp_path: Path) -> None:
@@ -523,7 +525,7 @@ def test_test_images_that_are_in_train_are_told(tmp_path: Path) -> None:
 
     splits = load(tmp_path)
 
-    assert noted(splits, "1 of 7 test images have the very pixels of an image in train or val: test/cat/copy.png")
+    assert "1 of 7 test images have the very pixels of an image in train or val (“test/cat/copy.png”)" in found(splits)
 
 
 def test_images_are_kept_at_the_median_short_side_and_a_note_says_so(tmp_path: Path) -> None:
@@ -586,8 +588,10 @@ def test_an_empty_class_folder_in_val_or_test_is_like_a_missing_one(tmp_path: Pa
     splits = load(tmp_path)
 
     assert splits.class_names == splits.val.class_names == ("cat", "dog", "owl")
-    assert noted(splits, "val has no image of 1 classes: owl")
-    assert noted(splits, "test has no image of 1 classes: owl")
+    assert "Test has no image of 1 of 3 classes (“owl”)" in found(splits, "TK029")
+    assert "Val has no image of 1 of 3 classes (“owl”)" in found(
+        replace(splits, test=SealedImages(splits.train)), "TK029"
+    )
 
 
 def test_composed_and_decomposed_spellings_of_a_class_are_one(tmp_path: Path) -> None:
@@ -655,7 +659,7 @@ def test_skipped_files_are_listed_in_the_notes_and_nowhere_else(tmp_path: Path) 
 
     assert sum("skipped, unreadable" in note for note in splits.notes) == 3
     assert len(all_ids(splits)) == 20
-    assert not noted(splits, "very pixels")  # black rows of unreadable files are no duplicates
+    assert not found(splits, "TK022")  # black rows of unreadable files are no duplicates
 
 
 def test_a_class_of_which_every_file_is_unreadable_is_named(tmp_path: Path) -> None:

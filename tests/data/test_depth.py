@@ -13,6 +13,7 @@ from PIL import Image
 from transferkit.data.datasets import folder
 from transferkit.data.datasets.folder_depth import seen_reading
 from transferkit.data.decoding import decode
+from transferkit.data.file_facts import DroppedBands, FileFacts
 from transferkit.data.images import Splits
 from transferkit.data.reading import Reading, read_as, reading_of
 from transferkit.recipe import FolderData, parse_data
@@ -58,7 +59,7 @@ def tiff(path: Path, bands: int, extra: int) -> str:
 def test_the_brightest_value_says_how_many_bits_are_in_use(brightest: int, bits: int, tmp_path: Path) -> None:
     files = [grey16(tmp_path / "a.png", 0, 200), grey16(tmp_path / "b.png", 0, brightest)]
 
-    reading, (note,) = seen_reading(files, settings())
+    reading, (note,), _ = seen_reading(files, settings())
 
     assert read_as(reading) == {"range": bits, "channels": 3}
     assert f"values from 0 to {2**bits - 1:,} ({bits} bits) become black to white" in note
@@ -68,7 +69,7 @@ def test_the_brightest_value_says_how_many_bits_are_in_use(brightest: int, bits:
 def test_files_of_eight_bits_need_no_note(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "colour.png")
 
-    assert seen_reading([str(tmp_path / "colour.png")], settings()) == (Reading(), [])
+    assert seen_reading([str(tmp_path / "colour.png")], settings()) == (Reading(), [], FileFacts())
 
 
 def test_twelve_bits_fill_the_eight_of_a_pixel(tmp_path: Path) -> None:
@@ -134,13 +135,13 @@ def test_images_of_twelve_bits_are_those_of_sixteen(tmp_path: Path) -> None:
     assert (sixteen.read_as["range"], twelve.read_as["range"]) == (16, 12)
 
 
-def test_a_fourth_band_is_dropped_with_a_note(tmp_path: Path) -> None:
+def test_a_fourth_band_is_dropped_and_counted(tmp_path: Path) -> None:
     files = [tiff(tmp_path / "nir.tif", 4, extra=0), tiff(tmp_path / "nir5.tif", 5, extra=0)]
 
-    _, (note,) = seen_reading(files, settings())
+    _, notes, facts = seen_reading(files, settings())
 
-    assert note.startswith("WARNING: 2 of 2 files looked at have 5 bands, as red, green, blue and near infrared: the")
-    assert "the first three are read, the others dropped. data.channels=5 reads them all." in note
+    assert notes == []
+    assert facts.dropped_bands == DroppedBands(files=2, looked_at=2, bands=5)
 
 
 def test_alpha_and_cmyk_are_no_fourth_band(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_alpha_and_cmyk_are_no_fourth_band(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4)).save(tmp_path / "rgba.tif")
     files = [tiff(tmp_path / "alpha.tif", 4, extra=2), str(tmp_path / "cmyk.tif"), str(tmp_path / "rgba.tif")]
 
-    assert seen_reading(files, settings())[1] == []
+    assert seen_reading(files, settings())[1:] == ([], FileFacts())
 
 
 def test_larger_images_than_pillows_bound_are_read_where_they_are_allowed(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_findings import found
 
 from tests.data.test_datasets import error, image_file, load, noted
 from transferkit.data.groups import group_folds, held_out, in_turns
@@ -194,10 +195,9 @@ def test_a_deep_folder_belongs_to_the_group_below_the_class(tmp_path: Path) -> N
 def test_folders_that_were_not_named_groups_give_a_warning_that_says_what_to_type(tmp_path: Path) -> None:
     splits = load(clinic(tmp_path))
 
-    assert noted(
-        splits, "WARNING: the class folders hold 10 folders (patient00, patient01, patient02, ...), and images"
-    )
-    assert noted(splits, "--group parent keeps each in one part")
+    words = found(splits, "TK025")
+    assert "The class folders hold 10 folders (“patient00”, “patient01”, “patient02”, ...), and chance puts" in words
+    assert "keep each in one part with --group parent" in words
 
 
 def test_the_warning_is_silent_where_nothing_is_split_off(tmp_path: Path) -> None:
@@ -208,19 +208,17 @@ def test_the_warning_is_silent_where_nothing_is_split_off(tmp_path: Path) -> Non
                     tmp_path / part / label / f"{part}{index}" / "0.png", 1000 * number + 10 * index + len(label)
                 )
 
-    assert not noted(load(tmp_path), "WARNING")
+    assert not found(load(tmp_path), "TK025")
 
 
 def test_folders_of_one_name_in_train_and_test_give_a_warning(tmp_path: Path) -> None:
     clinic(tmp_path / "train")
     clinic(tmp_path / "test", patients_per_class=1)
 
-    assert noted(
-        load(tmp_path), "2 folders inside class folders have the same name in train and in test (patient00, pat"
-    )
-    assert noted(
-        load(tmp_path, group="parent"), "2 of 2 groups of test are in train or val, too (patient00, patient01)"
-    )
+    repeated = found(load(tmp_path, val_fraction=0), "TK025")
+    shared = found(load(tmp_path, group="parent"), "TK024")
+    assert "2 folders inside class folders have the same name in train and in test (“patient00”, “pat" in repeated
+    assert "2 of 2 groups of test are in train or val, too (“patient00”, “patient01”)" in shared
 
 
 def test_patients_above_class_folders_give_a_warning_that_says_what_to_type(tmp_path: Path) -> None:
@@ -232,8 +230,8 @@ def test_patients_above_class_folders_give_a_warning_that_says_what_to_type(tmp_
     splits = load(tmp_path)
 
     assert splits.class_names == ("patient0", "patient1", "patient2", "patient3")
-    assert noted(splits, "all hold folders of the same names (ill, well)")
-    assert noted(splits, "type --group grandparent")
+    assert "all hold folders of the same names (“ill”, “well”)" in found(splits, "TK026")
+    assert "type --group grandparent" in found(splits, "TK026")
 
 
 def test_class_folders_inside_groups_are_read_where_asked(tmp_path: Path) -> None:
@@ -264,7 +262,7 @@ def test_a_held_out_part_without_a_class_is_told(tmp_path: Path) -> None:
     clinic(tmp_path)
     image_file(tmp_path / "rare" / "only" / "0.png", 999)
 
-    assert noted(load(tmp_path, group="parent"), "test has no image of 1 classes: rare")
+    assert "Test has no image of 1 of 3 classes (“rare”)" in found(load(tmp_path, group="parent"), "TK029")
 
 
 # ---------------------------------------------------------------------------------------------------------- CSV

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
@@ -17,13 +16,13 @@ from transferkit.models.classifier import Classifier
 from transferkit.models.logit_checks import loss_floor
 from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import parse
+from transferkit.runs.facts import StartFacts
 from transferkit.runtime import machine
-from transferkit.runtime.console import SILENT, Console
+from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
-from transferkit.training import initial_checks as logit_checks
 from transferkit.training import methods
-from transferkit.training.initial_checks import check_start, first_loss, require_logits, words_on_first_loss
+from transferkit.training.initial_checks import check_start, first_loss, require_logits
 
 NAMES = tuple("abcdefghij")
 CPU = torch.device("cpu")
@@ -121,7 +120,7 @@ def test_checks_leave_the_network_and_the_random_numbers_as_they_were() -> None:
     network = classifier(nn.Dropout(0.5)).train()
     before, state = network.digest(["norm", "head"]), torch.get_rng_state()
 
-    check_start(network, images(), CPU, SILENT, has_random_head=True)
+    check_start(network, images(), CPU, has_random_head=True)
 
     assert network.training
     assert network.digest(["norm", "head"]) == before
@@ -137,25 +136,25 @@ def test_first_loss_is_the_cross_entropy_in_train_mode() -> None:
     assert first_loss(classifier(), batch(), labels) == pytest.approx(expected)
 
 
-def test_a_loud_random_head_is_told_and_a_quiet_one_is_not() -> None:
+def test_the_first_loss_is_that_of_a_random_head_alone() -> None:
     loud = classifier()
     with torch.no_grad():
         loud.head.weight.mul_(50)  # type: ignore[operator, union-attr]
-    said, silent = Console(stream=io.StringIO()), Console(stream=io.StringIO())
 
-    check_start(loud, images(), CPU, said, has_random_head=True)
-    check_start(classifier(), images(), CPU, silent, has_random_head=True)
-    check_start(loud, images(), CPU, silent, has_random_head=False)
+    first = check_start(loud, images(), CPU, has_random_head=True)
 
-    words = " ".join(said.stream.getvalue().split())  # type: ignore[union-attr]
-    assert "a head that knows nothing yet gives about ln C = 2.30. Its logits are too large" in words
-    assert silent.stream.getvalue() == ""  # type: ignore[union-attr]
+    assert first is not None
+    assert (first.classes, first.loss > math.log(10) + 2) == (10, True)
+    assert check_start(loud, images(), CPU, has_random_head=False) is None
 
 
-def test_the_first_loss_is_far_above_chance_by_two_nats_and_far_below_at_half() -> None:
-    chance = math.log(10)
+def test_a_loud_random_head_is_observed_before_the_first_step() -> None:
+    seen: list[StartFacts] = []
+    method = {**NEUTRAL, "name": "scratch", "epochs": 1, "batch_size": 8, "lr": 0.1, "weight_decay": 0.0}
+    recipe = parse({"data": "digits", "backbone": {"name": "lenet"}, "method": method})
+    splits = split(images(), images(), val_fraction=0.2, limit_per_class=None, seed=0)
+    context = Context(machine.Runtime(CPU, "fp32", 1), SILENT, 0, observe=seen.append)
 
-    assert words_on_first_loss(chance + 1.9, 10) == words_on_first_loss(chance / 2 + 0.01, 10) == ""
-    assert "too large" in words_on_first_loss(chance + 2.1, 10)
-    assert "Do the labels follow" in words_on_first_loss(chance / 2 - 0.01, 10)
-    assert logit_checks.FAR == 2
+    methods.fit(classifier(), splits, recipe.method, recipe.backbone, context)
+
+    assert seen[0].first_loss is not None

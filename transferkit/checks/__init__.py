@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from transferkit.checks import choices, confidence, course, outcome
+from transferkit.checks import choices, confidence, course, images, outcome, start
 from transferkit.checks.finding import SEVERITIES, Check, Finding
 from transferkit.checks.subject import CheckedRun
 from transferkit.runtime.errors import TransferkitError, did_you_mean
@@ -20,16 +20,29 @@ CHECKS: dict[str, Check] = {
     "TK008": Check("Val and test disagree", "warning", outcome.val_and_test_differ),
     "TK009": Check("Solver not converged", "hint", choices.not_converged),
     "TK010": Check("Best epoch is the last", "hint", choices.best_epoch_is_last),
-    "TK011": Check("No val images", "warning", choices.no_val),
+    "TK011": Check("No val images", "warning", choices.no_val, is_early=True),
     "TK012": Check("Input smaller than the images", "hint", choices.input_below_images),
-    "TK013": Check("Nothing transferred", "warning", choices.nothing_transferred),
-    "TK014": Check("Mirrored where left and right differ", "serious", choices.mirrored_sides),
+    "TK013": Check("Nothing transferred", "warning", choices.nothing_transferred, is_early=True),
+    "TK014": Check("Mirrored where left and right differ", "serious", choices.mirrored_sides, is_early=True),
     "TK015": Check("One seed on few images", "hint", choices.one_seed_on_few_images),
     "TK016": Check("Loss near zero while val stands still", "warning", course.memorised),
     "TK017": Check("Loss did not fall", "serious", course.never_learnt),
     "TK018": Check("Overconfident", "warning", confidence.overconfident),
     "TK019": Check("Never answers unknown", "hint", confidence.no_unknown),
     "TK020": Check("Wrong labels suspected", "warning", confidence.labels_suspected),
+    "TK021": Check("Classes of very different size", "warning", images.imbalanced, is_early=True),
+    "TK022": Check("Copies in train and test", "serious", images.copies, is_early=True),
+    "TK023": Check("Near copies in train and test", "warning", images.near_copies, is_early=True),
+    "TK024": Check("Groups in train and test", "serious", images.groups_shared, is_early=True),
+    "TK025": Check("Folders that may be groups", "warning", images.folders_parted, is_early=True),
+    "TK026": Check("Folders that may be the classes", "warning", images.folders_swapped, is_early=True),
+    "TK027": Check("Deep images read dark", "hint", images.dark_values, is_early=True),
+    "TK028": Check("A fourth band is dropped", "warning", images.bands_dropped, is_early=True),
+    "TK029": Check("Classes without test or val images", "warning", images.classes_missing, is_early=True),
+    "TK030": Check("Weights made for another size", "hint", start.other_size, is_early=True),
+    "TK031": Check("First loss far from chance", "warning", start.first_loss_far, is_early=True),
+    "TK032": Check("Mirror images lose", "warning", start.mirror_images_lose, is_early=True),
+    "TK033": Check("Chosen by few val images", "warning", start.chosen_by_few),
 }
 
 

@@ -74,14 +74,17 @@ def input_below_images(run: CheckedRun) -> Observation | None:
 
 def nothing_transferred(run: CheckedRun) -> Observation | None:
     """A method that builds on pretrained weights started from random ones, so that nothing was transferred."""
-    if run.recipe is None or run.model is None or run.model.weights is None:
+    if run.recipe is None:
         return None
-    is_random = run.model.weights.source == "none"
+    weights = run.model.weights if run.model else None
+    is_random = weights.source == "none" if weights else run.recipe.backbone.weights == "none"
     if not is_random or not run.method.starts_from_pretrained or run.recipe.backbone.name == PIXELS.name:
         return None
     observed = f"{run.backbone} started from random weights, so that nothing was transferred"
     return Observation(
-        observed, "give it pretrained weights, as with --weights imagenet", run.again("backbone.weights=imagenet")
+        observed,
+        "give it pretrained weights, as with --weights imagenet, or train with transferkit scratch",
+        run.again("backbone.weights=imagenet"),
     )
 
 
@@ -91,8 +94,7 @@ def mirrored_sides(run: CheckedRun) -> Observation | None:
     A mirrored “turn left” is a “turn right”: the network is taught both under one name.
     """
     training = run.training
-    names = [row.name for row in run.scores.per_class] if run.scores else []
-    if training is None or not training.flip or not (reason := reason_not_to_mirror(names)):
+    if training is None or not training.flip or not (reason := reason_not_to_mirror(run.class_names)):
         return None
     return Observation(f"training mirrors images, but {reason}", "do not mirror", run.again("method.flip=false"))
 

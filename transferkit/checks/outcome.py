@@ -14,6 +14,7 @@ from transferkit.runs.facts import RunFacts
 from transferkit.runtime.shares import percent
 
 FEWEST_OF_A_CLASS = 10  # test images; of nine right ones in nine, the 95 % interval of the recall begins at 70 %
+NEVER_LEVEL = 0.05  # of calling any class never found that is found half as often as images are
 NAMED = 3  # classes
 WIDEST = 0.2  # 95 % interval of the accuracy
 FEWEST_TO_COMPARE = 50  # images of either part
@@ -177,8 +178,19 @@ def few_images_at_all(run: CheckedRun) -> Observation | None:
 
 
 def class_never_found(run: CheckedRun) -> Observation | None:
-    """No test image of a class is answered with that class, though there are at least 10 of it."""
-    rows = [row for row in run.scores.per_class if row.n >= FEWEST_OF_A_CLASS and row.recall == 0] if run.scores else []
+    """Not one of at least 10 test images of a class is answered with that class, and chance does not explain it.
+
+    Held against a class that is found half as often as all images are: in a difficult task 10 images of such a class
+    may all be missed. Its probability is (1 - accuracy / 2) to the power of its images, at 5 % over all classes (Holm's
+    first step).
+    """
+    scores = run.scores
+    if scores is None:
+        return None
+    level, missed = NEVER_LEVEL / len(scores.per_class), 1 - scores.accuracy / 2
+    rows = [
+        row for row in scores.per_class if row.n >= FEWEST_OF_A_CLASS and row.recall == 0 and missed**row.n <= level
+    ]
     if not rows:
         return None
     observed = f"not one of {rows[0].n:,} test images of {named([rows[0].name])} is found"

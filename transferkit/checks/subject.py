@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from transferkit.data.split_facts import SplitFacts
 from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Calibration, Evaluation, Scores, SinceStart
@@ -52,6 +53,18 @@ class CheckedRun:
     def since_start(self) -> SinceStart | None:
         """How the result stands to the weights that training began with."""
         return self.evaluation.since_start if self.evaluation else None
+
+    @property
+    def parts(self) -> SplitFacts | None:
+        """What train, val and test say of each other."""
+        return self.facts.data.parts if self.facts else None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """From the data, or else from the evaluation."""
+        if self.parts:
+            return self.parts.class_names
+        return tuple(row.name for row in self.scores.per_class) if self.scores else ()
 
     @property
     def probe(self) -> ProbeFacts | None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.data.file_facts import FileFacts
 from transferkit.data.groups import group_ranks, held_out, in_turns
 from transferkit.runtime.errors import TransferkitError
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+Fact = TypeVar("Fact")
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,10 @@ class SealedImages:
         self.openings += 1
         return self._images
 
+    def measured(self, measure: Callable[[Images], Fact]) -> Fact:
+        """A fact that may be known without opening, as how many images there are: nothing is learnt or chosen by it."""
+        return measure(self._images)
+
     def __len__(self) -> int:
         return len(self._images)
 
@@ -240,6 +246,7 @@ class Splits:
         test: Sealed.
         notes: Lines the report must show.
         read_as: Keys of the data that said auto, as they turned out; a run's recipe holds them.
+        files: What was seen of the files, for checks.
     """
 
     train: Images
@@ -247,6 +254,7 @@ class Splits:
     test: SealedImages
     notes: tuple[str, ...] = ()
     read_as: Mapping[str, Any] = field(default_factory=dict)
+    files: FileFacts = field(default_factory=FileFacts)
 
     @property
     def class_names(self) -> tuple[str, ...]:

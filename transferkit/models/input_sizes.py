@@ -60,6 +60,18 @@ def input_size(method: MethodSettings, backbone: BackboneSettings, native_px: in
     return wanted if px == wanted.px else InputSize(px, f"{wanted.reason}, or the nearest that {backbone.name} takes")
 
 
+def weights_px(backbone: BackboneSettings) -> int | None:
+    """The size that pretrained weights were made for; None where there are none, or nobody has stated it."""
+    if backbone.weights == "none" or backbone.name == PIXELS.name:
+        return None
+    if facts := run_facts(backbone):
+        return facts.input.size
+    if backbone.weights_are_on_disk:
+        return weights.stated_px(Path(backbone.weights).expanduser())
+    known = lookup(backbone)
+    return None if known.source.takes_any_size else known.made_for_px()
+
+
 def _wanted(backbone: Backbone, native_px: int) -> InputSize:
     """The side by the rules, whether or not this network can take it."""
     made_for, settings = backbone.made_for_px(), backbone.settings

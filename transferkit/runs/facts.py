@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from transferkit.data.split_facts import SplitFacts
 from transferkit.runtime.records import Measure, read_record, write_record
 
 FORMAT = 1  # of a run's files; readers refuse a newer one
@@ -41,6 +42,7 @@ class RunData:
     Attributes:
         terms: Under which they may be used, where that is known.
         size_px: Height and width before they are prepared.
+        parts: What train, val and test say of each other; None in runs of earlier versions.
     """
 
     name: str
@@ -48,6 +50,7 @@ class RunData:
     n: ImageCounts
     size_px: tuple[Positive, ...]
     terms: str | None = None
+    parts: SplitFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,31 @@ class SettledRates:
 
 
 @dataclass(frozen=True)
+class FirstLoss:
+    """Cross-entropy before the first step, of a random head of so many classes."""
+
+    loss: Measure
+    classes: Positive
+
+
+@dataclass(frozen=True)
+class MirrorLoss:
+    """The share of val images that are no longer right when mirrored, with its interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class StartFacts:
+    """What was seen when a training started; None where it was not asked."""
+
+    first_loss: FirstLoss | None = None
+    mirroring: MirrorLoss | None = None
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """How a run was made.
 
@@ -144,7 +172,10 @@ class RunFacts:
         frozen_verified: Whether stages were frozen, and hashed before and after.
         probe: None where nothing was solved.
         rates: Of a fine-tuning.
-        input_reason: Why the input has its size.
+        input_reason: Why the input has its size, `input_px`.
+        weights_px: The size that pretrained weights were made for, where that is known.
+        start: Of a training by steps.
+        chosen_from: How many runs val chose among, for a soup.
     """
 
     seconds: dict[str, float]
@@ -163,6 +194,10 @@ class RunFacts:
     rates: SettledRates | None = None
     costs: RunCosts = RunCosts()
     input_reason: str = ""
+    input_px: int | None = None
+    weights_px: int | None = None
+    start: StartFacts = StartFacts()
+    chosen_from: int = 0
 
     @property
     def total_seconds(self) -> float:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transferkit.runtime.console import Console
 from transferkit.runtime.files import CHECKPOINT
 from transferkit.runtime.machine import Runtime
+
+
+def nobody(_facts: Any) -> None:
+    """Nobody asks for facts of the start."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,7 @@ class Context:
         seed: Of the order of images, augmentation, random weights and folds.
         folder: A training keeps its state there and goes on from the one it finds; None keeps nothing.
         checkpoint: Name of the file with this state; a method that trains twice has two.
+        observe: Given what is seen of a training's start, `runs.facts.StartFacts`, at once: before its first step.
     """
 
     runtime: Runtime
@@ -27,6 +34,7 @@ class Context:
     seed: int
     folder: Path | None = None
     checkpoint: str = CHECKPOINT
+    observe: Callable[[Any], None] = nobody
 
     @property
     def checkpoint_path(self) -> Path | None:

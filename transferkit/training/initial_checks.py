@@ -1,8 +1,6 @@
-"""What is checked before the first step: that the network gives logits, and that its loss starts near chance."""
+"""What is checked before the first step: that the network gives logits, and at which loss it starts."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -12,22 +10,18 @@ from transferkit.data.batches import to_device
 from transferkit.data.images import Images
 from transferkit.models.classifier import Classifier
 from transferkit.models.logit_checks import CLOSE, activation, loss_floor
-from transferkit.runtime.console import Console
+from transferkit.runs.facts import FirstLoss
 from transferkit.runtime.errors import TransferkitError
 
 BLOWN_UP = 1e6  # factor by which features are enlarged, to see whether the head has a ceiling
 
-# First loss less ln C of fifteen networks with random weights, two seeds each, 128 digits and 130 images of CIFAR-10:
-# between -0.08 and 0.47, but up to 1.27 for resnet56, whose shortcuts add up. Logits of a random head that vary with
-# standard deviation s give about ln C + s^2 / 2; two nats more are s = 2.
-FAR = 2.0
 LOOKED_AT = 128  # images, evenly spread over the training set
 
 
 def check_start(
-    classifier: Classifier, images: Images, device: torch.device, console: Console, *, has_random_head: bool
-) -> None:
-    """Before the first step: refuse outputs that are no logits, and warn of a first loss far from chance.
+    classifier: Classifier, images: Images, device: torch.device, *, has_random_head: bool
+) -> FirstLoss | None:
+    """Before the first step: refuse outputs that are no logits; the first loss of a random head.
 
     Raises:
         TransferkitError: Says which activation was found, and what it does to the loss.
@@ -35,10 +29,10 @@ def check_start(
     chosen = images.spread(LOOKED_AT)
     pixels = to_device(chosen.pixels, device)
     require_logits(classifier, pixels)
-    if has_random_head and len(chosen) > 1:
-        loss = first_loss(classifier, pixels, torch.from_numpy(chosen.require_labels()).to(device))
-        if words := words_on_first_loss(loss, len(classifier.class_names)):
-            console.line(words)
+    if not has_random_head or len(chosen) < 2:
+        return None
+    loss = first_loss(classifier, pixels, torch.from_numpy(chosen.require_labels()).to(device))
+    return FirstLoss(loss, len(classifier.class_names))
 
 
 def require_logits(classifier: Classifier, images: Tensor) -> None:
@@ -104,16 +98,3 @@ def first_loss(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
         for name, buffer in classifier.named_buffers():
             buffer.copy_(before[name])
     return loss
-
-
-def words_on_first_loss(loss: float, num_classes: int) -> str:
-    """A warning where the loss of a random head is not near ln C; empty where it is."""
-    chance = math.log(num_classes)
-    if not math.isfinite(loss) or chance / 2 <= loss <= chance + FAR:
-        return ""
-    known = (
-        f"Before the first step the loss is {loss:.2f}; a head that knows nothing yet gives about ln C = {chance:.2f}."
-    )
-    if loss > chance:
-        return f"{known} Its logits are too large: expect wasted steps. Try a smaller --lr, or --clip-norm 1."
-    return f"{known} Do the labels follow from something else than the images, or do the weights know these classes?"

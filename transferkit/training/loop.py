@@ -10,6 +10,7 @@ from transferkit.data.batches import ShiftAndFlip, TrainingBatches
 from transferkit.data.images import Images
 from transferkit.metrics.history import Epoch, History
 from transferkit.models.classifier import Classifier
+from transferkit.runs.facts import StartFacts
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import CHECKPOINT
@@ -59,7 +60,7 @@ def train(
     resume(training, context.checkpoint_path)
     require_batch(groups, smallest_part(batches.batch_size, settings.batch_size))
     has_random_head = training.step == 0 and settings.has_random_head
-    check_start(classifier, images, runtime.device, console, has_random_head=has_random_head)
+    context.observe(StartFacts(check_start(classifier, images, runtime.device, has_random_head=has_random_head)))
     if not training.history:
         start = judge_start(training, val, runtime)
         training.history = training.history.with_epoch(start)

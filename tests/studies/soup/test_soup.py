@@ -10,6 +10,7 @@ import torch
 from digits_recipe import digits
 
 import transferkit
+from transferkit import report
 from transferkit.run import run
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import SILENT
@@ -56,7 +57,8 @@ def test_greedy_soup_is_no_worse_on_val_than_the_best_run(seeds: list[Run], tmp_
 
     best = max(made.outputs("val").is_right.mean() for made in seeds)
     assert soup.outputs("val").is_right.mean() >= best
-    assert any("fewer than 500 val images choose" in note for note in soup.facts.notes)
+    (finding,) = [finding for finding in report.findings(soup) if finding.code == "TK033"]
+    assert finding.observed.endswith("val images chose among 2 runs, where 500 can")
 
 
 def test_runs_of_other_recipes_and_single_runs_are_refused(seeds: list[Run], tmp_path: Path) -> None:

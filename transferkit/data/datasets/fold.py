@@ -35,7 +35,7 @@ def with_fold_as_test(splits: Splits, settings: DataSettings) -> Splits:
         f"fold {fold} of {folds}: what is called test here are {len(test):,} of the {len(pool):,} labelled images; the "
         "sealed test part stayed closed"
     )
-    return replace(parts, notes=(*splits.notes, note))
+    return replace(parts, notes=(*splits.notes, note), read_as=splits.read_as, files=splits.files)
 
 
 def fold_of(pool: Images, folds: int, seed: int) -> Integers:

@@ -9,7 +9,7 @@ import numpy as np
 
 from transferkit.data.datasets.folder_cache import Decoded, decoded
 from transferkit.data.datasets.folder_depth import seen_reading
-from transferkit.data.datasets.folder_groups import group_notes
+from transferkit.data.datasets.folder_groups import group_notes, with_folders
 from transferkit.data.datasets.folder_outline import outline as outline
 from transferkit.data.datasets.folder_outline import seen_in_words as seen_in_words
 from transferkit.data.datasets.layout import LISTED, Layout, Part, escaped
@@ -36,7 +36,7 @@ def load(settings: FolderData, console: Console) -> Splits:
     """
     layout = find(settings)
     _require_known_classes(layout)
-    reading, reading_notes = seen_reading([str(layout.root / file.path) for file in layout.files], settings)
+    reading, reading_notes, files = seen_reading([str(layout.root / file.path) for file in layout.files], settings)
     pixels = decoded(layout.root, layout.files, settings.storage, reading, console)
     notes = [_size_note(pixels, settings), *layout.notes, *_unreadable_notes(settings, layout, pixels)]
     notes += reading_notes
@@ -44,9 +44,9 @@ def load(settings: FolderData, console: Console) -> Splits:
     splits, test, test_notes = parted(parts, settings)
     used = {"train": splits.train, "val": splits.val, "test": test}
     is_carved = "test" not in parts or ("val" not in parts and settings.val_fraction > 0)
-    notes += [*test_notes, *group_notes(layout, used, is_carved=is_carved)]
-    notes += [*_absence_notes(used if layout.has_groups else parts), *_duplicate_notes(splits.train, splits.val, test)]
-    return replace(splits, notes=tuple(notes), read_as=read_as(reading))
+    notes += [*test_notes, *group_notes(layout, used)]
+    files = with_folders(files, layout, is_carved=is_carved)
+    return replace(splits, notes=tuple(notes), read_as=read_as(reading), files=files)
 
 
 def _parts(layout: Layout, pixels: Decoded) -> dict[str, Images]:
@@ -103,23 +103,3 @@ def _unreadable_notes(settings: FolderData, layout: Layout, pixels: Decoded) -> 
             + "\nFix or delete them, or leave them out with --skip-bad."
         )
     return [f"skipped, unreadable: {line}" for line in problems]
-
-
-def _absence_notes(parts: dict[str, Images]) -> list[str]:
-    notes = []
-    for name in ("val", "test"):
-        if len(parts.get(name, ())):
-            counts = np.bincount(parts[name].require_labels(), minlength=len(parts[name].class_names))
-            absent = [parts[name].class_names[label] for label in np.flatnonzero(counts == 0)]
-            notes += [f"{name} has no image of {len(absent)} classes: {', '.join(absent[:LISTED])}"] if absent else []
-    return notes
-
-
-def _duplicate_notes(train: Images, val: Images, test: Images) -> list[str]:
-    """A test image that was learned from says nothing about new images."""
-    learned = {digest.tobytes() for images in (train, val) for digest in images.digests}
-    leaked = [name for name, digest in zip(test.ids, test.digests, strict=True) if digest.tobytes() in learned]
-    if not leaked:
-        return []
-    shown = ", ".join(leaked[:LISTED]) + (" ..." if len(leaked) > LISTED else "")
-    return [f"{len(leaked)} of {len(test)} test images have the very pixels of an image in train or val: {shown}"]

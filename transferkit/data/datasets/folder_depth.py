@@ -10,6 +10,7 @@ from typing import IO
 import numpy as np
 
 from transferkit.data.decoding import PixelKind, kind_of
+from transferkit.data.file_facts import Depth, DroppedBands, FileFacts
 from transferkit.data.reading import DEEPEST, Reading, reading_of, span
 from transferkit.recipe.data import EncodedData
 from transferkit.runtime.errors import TransferkitError
@@ -18,8 +19,10 @@ LOOKED_AT = 100  # files, evenly spread
 BITS = (8, 10, 12, 14, 16)
 
 
-def seen_reading(paths: Sequence[Path | str | IO[bytes]], settings: EncodedData) -> tuple[Reading, list[str]]:
-    """How the files are read, from the keys and, where these say auto, from some of the files; and what to tell of it.
+def seen_reading(
+    paths: Sequence[Path | str | IO[bytes]], settings: EncodedData
+) -> tuple[Reading, list[str], FileFacts]:
+    """How the files are read, from the keys and, where these say auto, from some of the files; notes and facts of it.
 
     Deep values go from 0 to the highest that fits into 8, 10, 12, 14 or 16 bits, whichever the brightest value needs:
     read as 16 bits, images of a 12-bit sensor come out nearly black.
@@ -35,7 +38,8 @@ def seen_reading(paths: Sequence[Path | str | IO[bytes]], settings: EncodedData)
     deep = [kind.brightest for kind in kinds if kind.brightest is not None]
     if deep and settings.range == "auto":
         reading = replace(reading, **span(_bits(max(deep))))
-    return reading, [*_range_notes(deep, reading, len(kinds)), *_band_notes(kinds, reading)]
+    notes = [*_range_notes(deep, reading, len(kinds)), *_band_notes(reading)]
+    return reading, notes, FileFacts(depth=_depth(deep, reading), dropped_bands=_dropped_bands(kinds, reading))
 
 
 def _channels(kinds: Sequence[PixelKind]) -> int:
@@ -65,13 +69,17 @@ def _range_notes(deep: Sequence[float], reading: Reading, looked_at: int) -> lis
     ]
 
 
-def _band_notes(kinds: Sequence[PixelKind], reading: Reading) -> list[str]:
-    if reading.channels != 3:
-        return [f"images of {reading.channels} bands; pages show the first three as red, green and blue"]
-    more = [kind.bands for kind in kinds if kind.bands > 3]
-    if not more:
+def _depth(deep: Sequence[float], reading: Reading) -> Depth | None:
+    return Depth(reading.black, reading.white, max(deep)) if deep and not reading.clips else None
+
+
+def _band_notes(reading: Reading) -> list[str]:
+    if reading.channels == 3:
         return []
-    return [
-        f"WARNING: {len(more):,} of {len(kinds):,} files looked at have {max(more)} bands, as red, green, blue and "
-        f"near infrared: the first three are read, the others dropped. data.channels={max(more)} reads them all."
-    ]
+    return [f"images of {reading.channels} bands; pages show the first three as red, green and blue"]
+
+
+def _dropped_bands(kinds: Sequence[PixelKind], reading: Reading) -> DroppedBands | None:
+    """Files with more bands than the three that are read, as red, green, blue and near infrared."""
+    more = [kind.bands for kind in kinds if kind.bands > 3] if reading.channels == 3 else []
+    return DroppedBands(len(more), len(kinds), max(more)) if more else None

@@ -49,7 +49,7 @@ def load(settings: ShardsData, console: Console) -> Splits:
         raise TransferkitError(f"{settings.path} has {', '.join(files)} with {classes}. {EXPECTED}.")
     side = _side(files["train"], settings)
     sample = [BytesIO(record.image) for record in islice(_records(files["train"], settings), LOOKED_AT)]
-    reading, reading_notes = seen_reading(sample, settings)
+    reading, reading_notes, seen_files = seen_reading(sample, settings)
     settings = settings.model_copy(update=read_as(reading))
     parts, notes = {}, [f"images kept at {side} x {side} px ({settings.fit})"]
     with console.progress("decode", sum(map(len, labels.values()))) as progress:
@@ -64,6 +64,7 @@ def load(settings: ShardsData, console: Console) -> Splits:
         splits,
         notes=(f"{settings.path.name}: {count:,} shards, {sizes}", *notes, *reading_notes, *more),
         read_as=read_as(reading),
+        files=seen_files,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transferkit.checks.early import say_of_data
 from transferkit.data import datasets
 from transferkit.data.images import Images, Labels, Splits
 from transferkit.features.engine import memory_notes
@@ -29,6 +30,7 @@ from transferkit.recipe import RankingRecipe, Recipe, dump
 from transferkit.report.number_words import counted
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import RANKING
+from transferkit.runs.run_data import run_data
 from transferkit.runtime import folders, machine
 from transferkit.runtime.array_types import Bools
 from transferkit.runtime.console import Console
@@ -92,6 +94,7 @@ def rank_backbones(ranking: RankingRecipe, folder: Path, console: Console, comma
     """Score, compare, and write, in a folder that may be written to."""
     runtime = machine.start(ranking.device, ranking.precision, ranking.threads)
     splits = datasets.load(ranking.data, console)
+    findings = say_of_data(run_data(ranking.data, splits), str(folder), console)
     images = sample(splits.train, ranking.images, ranking.seed)
     scores, failures = all_scores(ranking, images, runtime, folder, console)
     if not scores:
@@ -107,7 +110,7 @@ def rank_backbones(ranking: RankingRecipe, folder: Path, console: Console, comma
         precision=runtime.precision,
         threads=runtime.threads,
         seed=ranking.seed,
-        notes=(*splits.notes, *memory_notes(runtime.device, names)),
+        notes=(*splits.notes, *findings, *memory_notes(runtime.device, names)),
         failures=tuple(failures),
         command=command,
         folder=str(folder),

@@ -11,7 +11,6 @@ from torch import Tensor
 from transferkit import run as story
 from transferkit.data.images import Images, Splits
 from transferkit.features.fast_classifier import collect
-from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.metrics.outputs import Outputs
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, MethodSettings, Recipe
@@ -106,10 +105,8 @@ def _fit_by_averaging(runs: Sequence[Run], *, greedy: bool) -> Callable[..., Fit
         names = ", ".join(runs[index].path.name for index in chosen)
         kind = f"greedy, on {len(splits.val):,} val images" if greedy else "uniform"
         notes = [f"a soup ({kind}): the mean of the weights of {names}; recipe.yaml is that of {runs[0].path.name}"]
-        if greedy and len(splits.val) < FEWEST_TO_CHOOSE:
-            notes.append(f"fewer than {FEWEST_TO_CHOOSE} val images choose the runs of a soup by chance")
         is_independent = val is not None and not getattr(runs[0].recipe.method, "refit", False)
-        return Fitted(val if is_independent else None, groups=[], notes=notes)
+        return Fitted(val if is_independent else None, groups=[], notes=notes, chosen_from=len(runs) if greedy else 0)
 
     return fit
 

@@ -10,7 +10,7 @@ from transferkit.metrics.history import History
 from transferkit.models.adapters import adapter_of, change
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, FinetuneSettings
-from transferkit.runs.facts import SettledRates
+from transferkit.runs.facts import SettledRates, StartFacts
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import REFIT_CHECKPOINT
@@ -88,9 +88,7 @@ def fit_adapted(classifier: Classifier, splits: Splits, settings: FinetuneSettin
     length learns from both and is the result; what is known of val stays that of the first. With patience it is as long
     as the first was until its best epoch, at the same rates; where that is the start, the start is the result.
     """
-    notes = _notes(classifier)
-    for note in notes:
-        context.console.line(note)
+    notes: list[str] = []
     classifier.freeze(classifier.stages_up_to(settings.freeze_to) if settings.freeze_to else ())
     start = starting_point.choose(classifier, splits, settings, context)
     for line in start.words():
@@ -98,7 +96,7 @@ def fit_adapted(classifier: Classifier, splits: Splits, settings: FinetuneSettin
     rates = finetune_rates.settled_rates(settings, classifier, start.statistics)
     tuning = Tuning(start, rates, resolved_training(settings, rates))
     fitted = Fitted(None, groups=(), notes=notes, probe=start.facts(), rates=rates)
-    notes += mirror_notes(classifier, tuning, splits.val, context)
+    observe_mirroring(classifier, tuning, splits.val, context)
     groups, history = tune(classifier, tuning, splits.train, splits.val, context)
     if not len(splits.val):
         return replace(fitted, groups=groups, history=history)
@@ -132,19 +130,13 @@ class Tuning:
         return replace(self, training=replace(self.training, keep="last", patience=0, stop_after=epochs))
 
 
-def mirror_notes(classifier: Classifier, tuning: Tuning, val: Images, context: Context) -> list[str]:
-    """Whether mirrored val images lose with the probe's head, said at once; not asked where nothing is transferred."""
-    if (
-        not (tuning.training.flip and len(val))
-        or tuning.training.has_random_head
-        or classifier.weights.source == "none"
-    ):
-        return []
-    tuning.start.put_probe(classifier, tuning.rates.head_scale, val_too=False)
-    note = mirror_check.warning(mirror_check.loss_by_mirroring(classifier, val, context))
-    if note:
-        context.console.line(note)
-    return [note] if note else []
+def observe_mirroring(classifier: Classifier, tuning: Tuning, val: Images, context: Context) -> None:
+    """Whether mirrored val images lose with the probe's head, for checks; not asked where nothing is transferred."""
+    if not (tuning.training.flip and len(val)) or tuning.training.has_random_head:
+        return
+    if classifier.weights.source != "none":
+        tuning.start.put_probe(classifier, tuning.rates.head_scale, val_too=False)
+        context.observe(StartFacts(mirroring=mirror_check.loss_by_mirroring(classifier, val, context)))
 
 
 def tune(
@@ -161,11 +153,3 @@ def tune(
         show_groups(groups, context.console)
     with classifier.frozen_verified():
         return groups, train(classifier, images, val, tuning.training, groups, context)
-
-
-def _notes(classifier: Classifier) -> list[str]:
-    if classifier.weights.source != "none":
-        return []
-    return [
-        "the backbone starts from random weights, so nothing is transferred; `transferkit scratch` has rates for that"
-    ]

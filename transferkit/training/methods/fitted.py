@@ -38,6 +38,7 @@ class Fitted:
         cross_validated: Outputs on train images of heads that have not learnt from them, where the body is frozen and
             val is small.
         change: What an adapter changed, by name; None where everything was trained.
+        chosen_from: How many candidates val chose among, for a soup.
     """
 
     val: Outputs | None
@@ -50,6 +51,7 @@ class Fitted:
     train_before_refit: Outputs | None = None
     cross_validated: Outputs | None = None
     change: Mapping[str, Tensor] | None = None
+    chosen_from: int = 0
 
     @property
     def trained_parameters(self) -> int:

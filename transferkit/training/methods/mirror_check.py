@@ -8,14 +8,15 @@ from __future__ import annotations
 from transferkit.data.images import Images
 from transferkit.data.mirroring import mirrored_images
 from transferkit.features.fast_classifier import collect
-from transferkit.metrics.statistics import PairedDifference, paired_difference
+from transferkit.metrics.statistics import paired_difference
 from transferkit.models.classifier import Classifier
+from transferkit.runs.facts import MirrorLoss
 from transferkit.runtime.context import Context
 
 ASKED = 2_000  # val images, evenly spread
 
 
-def loss_by_mirroring(classifier: Classifier, val: Images, context: Context) -> PairedDifference:
+def loss_by_mirroring(classifier: Classifier, val: Images, context: Context) -> MirrorLoss:
     """How much more often the classifier is right about val images than about their mirror images."""
     asked = val.spread(ASKED)
     pair = [
@@ -23,15 +24,5 @@ def loss_by_mirroring(classifier: Classifier, val: Images, context: Context) -> 
         for images, title in ((asked, "val"), (mirrored_images(asked), "val, mirrored"))
     ]
     as_is, mirrored = ((outputs.predictions == outputs.require_labels())[None] for outputs in pair)
-    return paired_difference(as_is, mirrored, "images", groups=asked.groups)
-
-
-def warning(loss: PairedDifference) -> str:
-    """What a reader should know where mirrored images lose more than chance; else empty."""
-    if loss.interval.low <= 0:
-        return ""
-    low, high = 100 * loss.interval.low, 100 * loss.interval.high
-    return (
-        f"mirrored val images lose {100 * loss.difference:.1f} points of accuracy before training ({low:.1f} to "
-        f"{high:.1f}), and training mirrors images; if a mirror image is of another class, use --no-flip"
-    )
+    loss = paired_difference(as_is, mirrored, "images", groups=asked.groups)
+    return MirrorLoss(loss.difference, loss.interval.low, loss.interval.high)
