@@ -116,6 +116,23 @@ def test_unknown_data_set(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_that_exists_is_data_without_a_word_before_it(pets: Path, tmp_path: Path) -> None:
+    relative = transferkit("probe", "resnet20", "--data", pets.name, "--weights", "none", "--dry-run", cwd=pets.parent)
+    absolute = transferkit("probe", "resnet20", "--data", str(pets), "--weights", "none", "--dry-run", cwd=tmp_path)
+
+    for dry, path in ((relative, pets.name), (absolute, str(pets))):
+        data = recipe.Recipe.from_yaml(dry.stdout).data
+        assert (data.name, str(data.own_files)) == ("folder", path), dry.stderr
+
+
+def test_a_folder_that_does_not_exist_is_no_unknown_data_set(tmp_path: Path) -> None:
+    command = ["probe", "resnet20", "--weights", "none", "--data"]
+
+    assert "no/such" in refused(transferkit(*command, "no/such", cwd=tmp_path))
+    assert "unknown data 'photos'." in (message := refused(transferkit(*command, "photos", cwd=tmp_path)))
+    assert "Nor is there a folder or a file of this name." in message
+
+
 def test_unknown_key_of_an_override(tmp_path: Path) -> None:
     assert "unknown key 'method.epoch'. Did you mean 'epochs'?" in refused(
         transferkit("finetune", "resnet18", "method.epoch=3", cwd=tmp_path)

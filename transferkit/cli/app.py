@@ -18,6 +18,7 @@ from transferkit.cli import (
     export,
     features,
     finished,
+    help_command,
     lab,
     labels,
     limits,
@@ -35,6 +36,7 @@ from transferkit.cli import (
     tune,
     verify,
 )
+from transferkit.cli.help_pages import give_pages
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import Stopped, TransferkitError
 
@@ -45,7 +47,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Any command takes --debug, which shows the traceback of an error.",
 )
 for group in (
     runs,
@@ -72,8 +73,10 @@ for group in (
     listings,
     doctor,
     recipes,
+    help_command,
 ):
     group.register(app)
+give_pages(app)
 
 
 def print_version(asked: bool) -> None:

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from transferkit.cli.help_pages import RARE
 from transferkit.cli.options import (
+    RUN,
     Data,
     DryRun,
     Json,
@@ -42,7 +44,10 @@ Stem = Annotated[
     Literal["auto", "imagenet", "cifar"] | None,
     typer.Option(help="cifar: a stem for small images; auto: from scratch only.", rich_help_panel="Backbone"),
 ]
-Reference = Annotated[str | None, typer.Option(help="The arm the others are compared with. (default: the first)")]
+Reference = Annotated[
+    str | None,
+    typer.Option(help="The arm the others are compared with. (default: the first)", rich_help_panel="Options" + RARE),
+]
 Over = Annotated[
     Literal["seeds", "images"] | None,
     typer.Option(help="What intervals of differences cover. (default: seeds and images, with two seeds)"),
@@ -51,9 +56,9 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", help="key.path=value of the study, as in arms.scratch.method.lr=0.05.")
 ]
 Size = Annotated[int | None, typer.Option(min=8, max=LARGEST_PX, help="Input side in px, the same for all arms.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel="Run")]
-Precision = Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel="Run")]
-Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, rich_help_panel="Run")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUN)]
+Precision = Annotated[Literal["auto", "fp32", "bf16"] | None, typer.Option(rich_help_panel=RUN + RARE)]
+Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, rich_help_panel=RUN + RARE)]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from transferkit.cli.options import Backbone, Device, OverwriteFile, Threads, Weights
+from transferkit.cli.help_pages import RARE
+from transferkit.cli.options import RUN, Backbone, Device, OverwriteFile, Threads, Weights
 from transferkit.cli.terminal import NOTHING_WRITTEN, working
 from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, SEEDS
 
@@ -50,7 +51,8 @@ def extract(
         ),
     ] = None,
     resize: Annotated[
-        Literal["squash", "crop"], typer.Option(help="How a rectangular file becomes a square.")
+        Literal["squash", "crop"],
+        typer.Option(help="How a rectangular file becomes a square.", rich_help_panel="Options" + RARE),
     ] = "squash",
     part: Annotated[
         Literal["train", "val", "trainval", "test"], typer.Option(help="Of a data set; the index says which is which.")
@@ -60,17 +62,26 @@ def extract(
     overwrite: OverwriteFile = False,
     device: Device = "auto",
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"], typer.Option(help="auto: bf16 where the hardware has it.")
+        Literal["auto", "fp32", "bf16"],
+        typer.Option(help="auto: bf16 where the hardware has it.", rich_help_panel=RUN + RARE),
     ] = "auto",
     threads: Threads = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Images per forward pass. (default: by device and size)", min=1, max=LARGEST_BATCH),
+        typer.Option(
+            help="Images per forward pass. (default: by device and size)",
+            min=1,
+            max=LARGEST_BATCH,
+            rich_help_panel=RUN + RARE,
+        ),
     ] = None,
     compile: Annotated[
-        Literal["auto", "on", "off"], typer.Option(help="auto: when so much is ahead that it pays.")
+        Literal["auto", "on", "off"],
+        typer.Option(help="auto: when so much is ahead that it pays.", rich_help_panel=RUN + RARE),
     ] = "auto",
-    seed: Annotated[int, typer.Option(help="Of random weights.", min=0, max=SEEDS - 1)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Of random weights.", min=0, max=SEEDS - 1, rich_help_panel="Backbone" + RARE)
+    ] = 0,
 ) -> None:
     """Write the features of images to a file; the same command goes on where it was stopped."""
     with working(lambda: resume_advice(out)) as console:

@@ -14,10 +14,15 @@ from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origi
 import typer
 from pydantic.fields import FieldInfo
 
+from transferkit.cli.help_pages import RARE
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, RecipePart
 from transferkit.recipe.settings import MOST_THREADS
 from transferkit.runtime.console import printable
 
+COMMON = {  # keys of a recipe whose options `--help` shows; `--help-all` shows them all
+    *("limit_per_class", "group", "weights", "classifier", "layers", "epochs", "size", "batch_size", "lr"),
+    *("freeze_to", "class_weight", "augment", "seed", "device"),
+}
 NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root", "stated_accuracy"}
 
 Backbone = Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")]
@@ -43,12 +48,16 @@ Overrides = Annotated[
 ]
 Data = Annotated[
     str,
-    typer.Option(help="A data set's name, or your images as folder:PATH or arrays:FILE.", rich_help_panel="Data"),
+    typer.Option(
+        help="Your images: a folder with one folder per class, or a table; or the name of a data set.",
+        rich_help_panel="Data",
+    ),
 ]
 Weights = Annotated[
     str,
     typer.Option(
-        help="imagenet, none, a .safetensors or .pth file, a run's folder, or a package's name for its weights."
+        help="imagenet, none, a .safetensors or .pth file, a run's folder, or a package's name for its weights.",
+        rich_help_panel="Backbone",
     ),
 ]
 WeightsOfEach = Annotated[
@@ -58,14 +67,32 @@ WeightsOfEach = Annotated[
         rich_help_panel="Backbone",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, show_default=False)]
-Out = Annotated[Path | None, typer.Option(help="The folder. (default: runs/<name>-<hash>)", show_default=False)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result that is in the folder.")]
-Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.")]
-OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estimate what each arm costs, and stop.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+RUN = "Run"
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUN)]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="Of the CPU. (default: OMP_NUM_THREADS, or all usable cores)",
+        min=1,
+        max=MOST_THREADS,
+        show_default=False,
+        rich_help_panel=RUN + RARE,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="The folder. (default: runs/<name>-<hash>)", show_default=False, rich_help_panel=RUN),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the result that is in the folder.", rich_help_panel=RUN)
+]
+Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.", rich_help_panel=RUN)]
+OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file.", rich_help_panel=RUN)]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the recipe, estimate what each arm costs, and stop.", rich_help_panel=RUN),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=RUN)]
 
 
 def with_options(*models: type[RecipePart]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -127,23 +154,24 @@ def _parameters(model: type[RecipePart]) -> Iterator[inspect.Parameter]:
     for name, field in model.model_fields.items():
         if name not in NOT_OPTIONS:
             kind = _type(field.annotation)
-            annotation: Any = Annotated[kind, _option(name, field, panels.get(model, "Method"))]
+            panel = panels.get(model, "Method") + ("" if name in COMMON else RARE)
+            annotation: Any = Annotated[kind, _option(name, field, model.open_defaults.get(name), panel)]
             yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _option(name: str, field: FieldInfo, panel: str) -> Any:
+def _option(name: str, field: FieldInfo, default: str | None, panel: str) -> Any:
     flag = "--C" if name == "C" else "--" + name.replace("_", "-")
     if bool in _alternatives(field.annotation):
         flag = f"{flag}/--no-{flag[2:]}"
-    return typer.Option(flag, help=_help(field), rich_help_panel=panel, show_default=False)
+    return typer.Option(flag, help=_help(field, default), rich_help_panel=panel, show_default=False)
 
 
-def _help(field: FieldInfo) -> str:
-    described = field.description or ""
-    default = field.default
-    if default is None or isinstance(default, bool) or default == {}:
-        return described
-    return f"{described} (default: {default})".strip()
+def _help(field: FieldInfo, default: str | None) -> str:
+    """The description with the default: in words where there are any, else as it is."""
+    described, value = field.description or "", field.default
+    if default is None and value not in (None, "", {}, ()):
+        default = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return described if default is None else f"{described} (default: {default})".strip()
 
 
 def _alternatives(annotation: Any) -> list[Any]:

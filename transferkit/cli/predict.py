@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from transferkit.cli.options import Device, FinishedRun, Json, OverwriteFile
+from transferkit.cli.help_pages import RARE
+from transferkit.cli.options import RUN, Device, FinishedRun, Json, OverwriteFile
 from transferkit.cli.terminal import NOTHING_WRITTEN, print_json, working
 from transferkit.recipe.settings import LARGEST_BATCH
 from transferkit.runtime.console import printable
@@ -60,7 +61,12 @@ def predict(
     device: Device = "auto",
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Images per forward pass. (default: by device and size)", min=1, max=LARGEST_BATCH),
+        typer.Option(
+            help="Images per forward pass. (default: by device and size)",
+            min=1,
+            max=LARGEST_BATCH,
+            rich_help_panel=RUN + RARE,
+        ),
     ] = None,
 ) -> None:
     """Name what is in your pictures, or say `unknown`, with the model of a run."""

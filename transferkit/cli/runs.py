@@ -10,15 +10,19 @@ import typer
 
 from transferkit import recipe as recipes
 from transferkit.cli import compare, rank, tune
-from transferkit.cli.options import Backbone, Data, Json, Out, Overrides, Overwrite, method_options
+from transferkit.cli.options import RUN, Backbone, Data, Json, Out, Overrides, Overwrite, method_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import book
 
 if TYPE_CHECKING:
     from transferkit.runs.run_directory import Run
 
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the unfinished run in the folder.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estimate time and memory, and stop.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the unfinished run in the folder.", rich_help_panel=RUN)
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the recipe, estimate time and memory, and stop.", rich_help_panel=RUN)
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -43,7 +43,9 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(help="Of one image.", min=0.01, max=89)] = 25.0,
     max_images: Annotated[int, typer.Option(help="Of one request.", min=1, max=1000)] = 32,
     max_seconds: Annotated[float, typer.Option(help="To arrive, and to be answered.", min=0.1, max=3600)] = 30.0,
-    max_waiting: Annotated[int, typer.Option(help="Images in work; above, 503 and Retry-After.", min=1)] = 256,
+    max_waiting: Annotated[
+        int, typer.Option(help="Images in work; above, 503 and Retry-After.", min=1, max=100_000)
+    ] = 256,
     device: Device = "auto",
 ) -> None:
     """Serve a run: a page to drop images on, and answers in JSON."""

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from transferkit.cli.options import Backbone, Data, Json, Out, Overrides, Overwrite, method_options
+from transferkit.cli.options import RUN, Backbone, Data, Json, Out, Overrides, Overwrite, method_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import METHOD_MODELS, TuningRecipe, tuning_from_options
+from transferkit.recipe.settings import MOST_RUNS
 
 WHEN_STOPPED = "Stopped. Finished trials are kept; the same command goes on from there."
 
@@ -17,10 +18,14 @@ Try = Annotated[
     list[str] | None,
     typer.Option("--try", help="KEY=VALUE/VALUE of the method, repeated; `default` leaves a key alone."),
 ]
-Points = Annotated[int | None, typer.Option(min=1, help="Try so many settings at random. (default: all)")]
+Points = Annotated[
+    int | None, typer.Option(min=1, max=MOST_RUNS, help="Try so many settings at random. (default: all)")
+]
 Search = Annotated[Literal["grid", "optuna"], typer.Option(help="Who proposes settings; optuna is an extra.")]
 Eta = Annotated[int, typer.Option(min=2, max=10, help="One in so many goes on, to so many times longer trainings.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the recipe, estimate one full training, and stop.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the recipe, estimate one full training, and stop.", rich_help_panel=RUN)
+]
 
 
 def register(app: typer.Typer) -> None:

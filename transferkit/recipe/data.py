@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from transferkit.recipe.menu import ChosenFrom
 from transferkit.recipe.settings import MOST_IMAGES, SEEDS, RecipePart
 
+LONGEST_PATH = 4096  # characters (Linux, PATH_MAX)
 Group: TypeAlias = Literal["parent", "grandparent"]
 
 
@@ -43,6 +44,7 @@ class DataSettings(RecipePart):
     source: ClassVar[str]
     offline: ClassVar[bool] = True
     mirrors: ClassVar[bool] = True
+    open_defaults: ClassVar[Mapping[str, str]] = {"limit_per_class": "all"}
 
     if TYPE_CHECKING:  # each data set declares it at its place among its own keys
         name: str
@@ -156,7 +158,13 @@ class GlyphsData(DataSettings):
 
 
 class OwnData(DataSettings):
-    """Keys of the user's own data."""
+    """Keys of the user's own data, whose path alone is enough where data are asked for.
+
+    Attributes:
+        suffixes: Of a path that means these data; nothing is a folder's.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]]
 
     side = "any"
     terms = "yours"
@@ -212,12 +220,14 @@ class FolderData(EncodedData):
     module = "transferkit.data.datasets.folder"
     typed = "folder:PATH"
     source = "a folder or a CSV file"
+    suffixes = ("", ".csv")
+    open_defaults: ClassVar[Mapping[str, str]] = {**OwnData.open_defaults, "group": "each image for itself"}
 
     name: Literal["folder"]
     group: Group | None = Field(
         None,
-        description="What belongs together and stays in one part: parent: folders inside class folders, as of one "
-        "patient or video; grandparent: folders that hold class folders. A CSV names groups in its column group.",
+        description="What stays together in one part: parent: folders inside class folders, as of one patient or "
+        "video; grandparent: folders that hold class folders. A CSV has a column group.",
     )
     path_column: str | None = Field(
         None, description="The column of a table with the paths; default: path, file_name, filename, image or id."
@@ -233,6 +243,7 @@ class ArraysData(OwnData):
     module = "transferkit.data.datasets.arrays"
     typed = "arrays:FILE"
     source = "an .npz file"
+    suffixes = (".npz",)
 
     name: Literal["arrays"]
 
@@ -243,6 +254,7 @@ class ShardsData(EncodedData):
     module = "transferkit.data.datasets.shards"
     typed = "shards:PATH"
     source = "Parquet or tar files"
+    suffixes = (".parquet", ".tar")
 
     name: Literal["shards"]
     label_column: str | None = Field(
@@ -265,8 +277,30 @@ DATA_MODELS: dict[str, type[DataSettings]] = {
 OWN = tuple(name for name, model in DATA_MODELS.items() if model.typed)
 
 
+def own_data(text: str) -> str | None:
+    """The kind of own data that a path means, whether or not it is there; None for the name of a data set.
+
+    A name without a slash is a path where something of this name exists.
+
+    Example:
+        >>> own_data("photos/cells"), own_data("data/cells.npz"), own_data("cifar10"), own_data("folder:a/b")
+        ('folder', 'arrays', None, None)
+    """
+    if text in DATA_MODELS or text.partition(":")[0] in DATA_MODELS or len(text) > LONGEST_PATH or "\0" in text:
+        return None
+    path = Path(text)
+    if len(path.parts) < 2 and not path.exists():
+        return None
+    if path.is_dir():
+        return "folder"
+    kinds = {suffix: name for name, model in DATA_MODELS.items() for suffix in getattr(model, "suffixes", ())}
+    return kinds.get(path.suffix.lower())
+
+
 def expanded_data(value: Any) -> Any:
-    """`cifar10`, `folder:PATH` and `arrays:FILE` are short for a mapping with a name."""
+    """`cifar10`, `folder:PATH` and `arrays:FILE` are short for a mapping with a name; so is a path alone."""
+    if isinstance(value, str) and (own := own_data(value)):
+        return {"name": own, "path": value}
     if isinstance(value, str):
         name, _, path = value.partition(":")
         return {"name": name, "path": path} if path else {"name": name}

@@ -18,6 +18,7 @@ from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 _Entry = TypeVar("_Entry")
 
 LINEAR = ("linear", "raw-pixels")
+SIZE_OF_WEIGHTS = "what the weights were made for; at most 128 where images have up to 64"
 PROBE_KEYS = {
     "sweep": LINEAR,
     "C": LINEAR,
@@ -76,6 +77,11 @@ class ProbeSettings(MethodSettings):
 
     module = "transferkit.training.methods.probe"
     about = "Fit a linear classifier on the features of a frozen backbone."
+    open_defaults: ClassVar[Mapping[str, str]] = {
+        "size": SIZE_OF_WEIGHTS,
+        "layers": "none",
+        "batch_size": "by device and size",
+    }
     subject = "A linear probe on {}"
     noun = "A probe"
 
@@ -322,6 +328,14 @@ class FinetuneSettings(TrainingSettings):
 
     module = "transferkit.training.methods.finetune"
     about = "Train a pretrained backbone further on your images."
+    open_defaults: ClassVar[Mapping[str, str]] = {
+        "epochs": "30; 10 from 2,000 training images on, 3 from 20,000 on",
+        "size": SIZE_OF_WEIGHTS,
+        "batch_size": "16 to 128, about a 64th of the images",
+        "lr": "0.03, by SGD, if BatchNorm is trained; by AdamW 0.0004 if it is kept, 5e-05 without",
+        "freeze_to": "none is frozen",
+        "augment": "flip and shift alone",
+    }
     subject = "Fine-tuned {}"
     fit_name = "Fine-tuning"
 
@@ -385,6 +399,13 @@ class ScratchSettings(TrainingSettings):
 
     module = "transferkit.training.methods.scratch"
     about = "Train the same network from random weights, for comparison."
+    open_defaults: ClassVar[Mapping[str, str]] = {
+        "epochs": "30",
+        "size": "that of the images, where it suits the network",
+        "batch_size": "16 to 128, about a 10th of the images",
+        "lr": "0.1 for ResNets, 0.05 for VGG with BatchNorm, 0.01 without, 0.0005 for timm",
+        "augment": "flip and shift alone",
+    }
     subject = "{} trained from scratch"
     starts_from_pretrained = False
 

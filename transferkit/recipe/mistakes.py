@@ -20,6 +20,7 @@ from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain,
 
 _Model = TypeVar("_Model", bound=RecipePart)
 LISTED = 20  # mistakes; of more, their number is told
+ELSEWHERE = {"data": " Nor is there a folder or a file of this name."}  # what else could have been meant, by key
 DEEPEST = 20  # groups within each other
 LONGEST_TEXT = 4096  # characters of a value: no path is longer (Linux, PATH_MAX)
 
@@ -79,7 +80,8 @@ def _problem(model: type[RecipePart], detail: Any) -> str:
             return f"key {whole} is missing."
         case "union_tag_invalid":
             expected = re.findall(r"'([^']+)'", detail["ctx"]["expected_tags"])
-            return f"unknown {path} {quoted(detail['ctx']['tag'])}. {did_you_mean(detail['ctx']['tag'], expected)}"
+            advice = f"{did_you_mean(detail['ctx']['tag'], expected)}{ELSEWHERE.get(path, '')}"
+            return f"unknown {path} {quoted(detail['ctx']['tag'])}. {advice}"
         case "union_tag_not_found":
             return f"key '{path}.name' is missing: it says which {path} to use."
         case "value_error":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,7 +23,12 @@ class RecipePart(BaseModel):
     """A group of a recipe's keys: unknown keys are errors, values never change; every number has two bounds.
 
     What checks the values is built when the first ones come: `--help` needs names and descriptions alone.
+
+    Attributes:
+        open_defaults: What a key that is left open becomes, in words; of keys whose default says too little.
     """
+
+    open_defaults: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
 
