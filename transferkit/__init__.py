@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferkit.api import compare, curve, finetune, labels, limits, probe, rank, scratch, tune
+    from transferkit.api.several_runs import folds, soup
     from transferkit.api.trained_run import TrainedRun
     from transferkit.api.transfer_classifier import TransferClassifier
     from transferkit.data.images import Images, Splits
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from transferkit.runs.run_directory import Run
     from transferkit.runtime.errors import TransferkitError
     from transferkit.studies.compare.results import Comparison, LabelCurve
+    from transferkit.studies.folds.cross_validation import CrossValidation
     from transferkit.studies.limits.comparison_results import LimitsComparison
     from transferkit.studies.limits.report import LimitsReport
     from transferkit.studies.rank.results import Ranking
@@ -37,6 +39,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Classifier": "models.classifier",
     "Comparison": "studies.compare.results",
+    "CrossValidation": "studies.folds.cross_validation",
     "Evaluation": "metrics.results",
     "FeatureExtractor": "features.extractor",
     "History": "metrics.history",
@@ -62,6 +65,7 @@ _PLACES = {
     "curve": "api",
     "export": "deploy.export",
     "finetune": "api",
+    "folds": "api.several_runs",
     "labels": "api",
     "limits": "api",
     "load": "deploy.prediction",
@@ -69,12 +73,14 @@ _PLACES = {
     "probe": "api",
     "rank": "api",
     "scratch": "api",
+    "soup": "api.several_runs",
     "tune": "api",
 }
 
 __all__ = [
     "Classifier",
     "Comparison",
+    "CrossValidation",
     "Evaluation",
     "FeatureExtractor",
     "History",
@@ -100,6 +106,7 @@ __all__ = [
     "curve",
     "export",
     "finetune",
+    "folds",
     "labels",
     "limits",
     "load",
@@ -107,6 +114,7 @@ __all__ = [
     "probe",
     "rank",
     "scratch",
+    "soup",
     "tune",
 ]
 

@@ -10,8 +10,9 @@ from typing import Any, ParamSpec
 from torch import nn
 
 from transferkit import estimates
+from transferkit.api.arguments import as_path, named_backbone
 from transferkit.api.trained_run import TrainedRun
-from transferkit.recipe import METHOD_MODELS, Study, from_options, ranking_from_options, tuning_from_options
+from transferkit.recipe import Study, from_options, ranking_from_options, tuning_from_options
 from transferkit.run import run
 from transferkit.runs.label_check import LabelCheck
 from transferkit.runs.run_directory import Run, open_run
@@ -136,7 +137,7 @@ def rank(
     console = Console(quiet=quiet)
     ranking.require_backbones(wanted)
     estimates.before_ranking(wanted, console)
-    return ranking.rank(wanted, _path(out), overwrite=overwrite, console=console, command="transferkit.rank(...)")
+    return ranking.rank(wanted, as_path(out), overwrite=overwrite, console=console, command="transferkit.rank(...)")
 
 
 @typed
@@ -180,7 +181,7 @@ def tune(
     own = {"points": points, "search": search, "eta": eta}
     wanted = tuning_from_options(backbone, as_named(data), space or {}, own, options)
     console = Console(quiet=quiet)
-    return tunings.tune(wanted, _path(out), overwrite=overwrite, console=console, command="transferkit.tune(...)")
+    return tunings.tune(wanted, as_path(out), overwrite=overwrite, console=console, command="transferkit.tune(...)")
 
 
 @typed
@@ -231,8 +232,8 @@ def limits(
         raise TransferkitError("Name at least one finished run, as in transferkit.limits('runs/my-run').")
     work = Work(device, Console(quiet=quiet), "transferkit.limits(...)", overwrite=overwrite)
     if len(opened) > 1:
-        return compare_limits(opened, settings, _path(out) or Path("limits-comparison"), work)
-    return measure_limits(opened[0], settings, _path(out), work)
+        return compare_limits(opened, settings, as_path(out) or Path("limits-comparison"), work)
+    return measure_limits(opened[0], settings, as_path(out), work)
 
 
 @typed
@@ -362,7 +363,7 @@ def _run_study(
 
     require_backbones(study)
     estimates.before_study(study, console)
-    return run_study(study, _path(out), overwrite=overwrite, console=console, command=command)
+    return run_study(study, as_path(out), overwrite=overwrite, console=console, command=command)
 
 
 def _run(
@@ -382,42 +383,16 @@ def _run(
     from transferkit import report
     from transferkit.features.data_arguments import as_named
 
-    name, options = _named(method, backbone, {"stages": stages, "mean": mean, "std": std}, options)
+    name, options = named_backbone(method, backbone, {"stages": stages, "mean": mean, "std": std}, options)
     recipe = from_options(method, name, as_named(data), options, ())
+    if recipe.data.folds and recipe.data.fold is None:
+        raise TransferkitError(
+            f"folds={recipe.data.folds} asks for several runs: use transferkit.folds({name!r}, method={method!r}, "
+            f"folds={recipe.data.folds}), or fold=1 for one of them."
+        )
     console, command = Console(quiet=quiet), f"transferkit.{method}(...)"
     estimates.before_run(recipe, console)
-    finished = run(recipe, _path(out), overwrite=overwrite, resume=resume, console=console, command=command)
+    finished = run(recipe, as_path(out), overwrite=overwrite, resume=resume, console=console, command=command)
     if not quiet:
         console.show(report.verdict(finished))
     return TrainedRun(finished)
-
-
-def _named(
-    method: str, backbone: str | nn.Module, preparation: Mapping[str, Any], options: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """The backbone's name and the options; those of a network of the user's own with its weights.
-
-    Raises:
-        TransferkitError: If the network cannot be used, or what it alone can have is given with a name.
-    """
-    from transferkit.models.backbones import own_modules
-
-    asked = [key for key, value in preparation.items() if value is not None]
-    if isinstance(backbone, str):
-        if asked:
-            raise TransferkitError(
-                f"{asked[0]} goes with a network of your own; {backbone} brings its own. Leave it out."
-            )
-        return backbone, options
-    if options.get("weights") is not None:
-        raise TransferkitError(
-            "A network of your own has its weights already: load others into it before (load_state_dict), and leave "
-            "weights out."
-        )
-    settings = own_modules.give(backbone, options.get("size"), **preparation).settings
-    begins_with_them = METHOD_MODELS[method].starts_from_pretrained
-    return settings.name, {**options, "weights": settings.weights if begins_with_them else "none"}
-
-
-def _path(out: Path | str | None) -> Path | None:
-    return None if out is None else Path(out)

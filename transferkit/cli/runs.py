@@ -121,7 +121,7 @@ def run_folds(recipe: recipes.Recipe, out: Path | None, overwrite: bool, as_json
         result = cross_validate(recipe, out, overwrite=overwrite, console=console, command=command_line())
     for line in result.lines():
         console.line(line)
-    console.line(f"Table: {(out or recipe.default_folder) / 'report.md'}")
+    console.line(f"Report: {result.folder}/report.html")
     if as_json:
         print_json(result)
 

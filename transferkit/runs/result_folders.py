@@ -38,7 +38,7 @@ class Kind:
 
 STUDY = Kind("study", "this", "comparison.json")
 COMPARISON = Kind("comparison", "a", "comparison.json")
-FOLDS = Kind("cross-validation", "this", "folds.json", "report.md")
+FOLDS = Kind("cross-validation", "this", "folds.json")
 RANKING = Kind("ranking", "this", "ranking.json")
 TUNING = Kind("tuning", "this", "tuning.json")
 LIMITS = Kind("limits report", "a", "limits.json", "limits.html")

@@ -13,6 +13,7 @@ from digits_recipe import digits
 from small_trainings import images
 from typer.testing import CliRunner
 
+import transferkit
 from transferkit.cli.app import app
 from transferkit.data import datasets
 from transferkit.data.datasets.fold import fold_of, with_fold_as_test
@@ -138,3 +139,34 @@ def test_command_makes_all_folds_and_prints_one_verdict(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["n"] == 80
     assert "each predicted once by the one of 2 models" in " ".join(result.stderr.split())
+    assert f"Report: {tmp_path / 'out'}/report.html" in " ".join(result.stderr.split())
+
+
+def test_the_page_shows_every_fold_and_leads_to_its_run(tmp_path: Path) -> None:
+    result = cross_validate(probed(), tmp_path / "folds", console=SILENT)
+
+    page = (tmp_path / "folds" / "report.html").read_text()
+
+    assert result.lines()[0] in page.replace("\u00a0", " ")
+    for fold in result.folds:
+        assert f'href="fold{fold.number}/report.html"' in page
+        assert (tmp_path / "folds" / f"fold{fold.number}" / "report.html").exists()
+        assert f"<b>{100 * fold.accuracy:.1f}</b>" in page
+    assert "<li>n = 80 labelled images.</li>" in page
+    assert "The sealed test part stayed closed" in page
+
+
+def test_python_call_is_the_command(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3)).astype(np.uint8)
+    options: dict[str, Any] = {"weights": "none", "size": 8, "out": tmp_path / "out", "quiet": True}
+
+    result = transferkit.folds("resnet20", (images, np.arange(60) % 2), method="probe", folds=2, **options)
+
+    assert read_cross_validation(tmp_path / "out") == result
+    assert (result.n, len(result.folds)) == (48, 2)  # a fifth is sealed as test
+    assert repr(result).endswith(f"Report: {tmp_path / 'out'}/report.html")
+
+
+def test_one_run_with_folds_names_the_call_that_makes_them() -> None:
+    with pytest.raises(TransferkitError, match=r"use transferkit\.folds\('resnet20', method='probe', folds=5\)"):
+        transferkit.probe("resnet20", "digits", weights="none", folds=5, quiet=True)

@@ -68,3 +68,11 @@ def test_runs_of_other_recipes_and_single_runs_are_refused(seeds: list[Run], tmp
         cook([seeds[0].path, other.path], tmp_path / "soup", console=SILENT)
     with pytest.raises(TransferkitError, match="at least two finished runs, and here is 1"):
         cook([seeds[0].path], tmp_path / "soup", console=SILENT)
+
+
+def test_python_call_is_the_command(seeds: list[Run], tmp_path: Path) -> None:
+    made = transferkit.soup(seeds[0], str(seeds[1].path), out=tmp_path / "python", quiet=True)
+
+    expected = weights_of(cook([run.path for run in seeds], tmp_path / "command", console=SILENT))
+    found = weights_of(made.folder)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ class Fold:
     interval: Bounds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CrossValidation:
     """Every labelled image predicted once, by a model that has not learnt from it.
 
@@ -48,6 +48,7 @@ class CrossValidation:
         balanced_accuracy: Mean recall of the classes.
         folds: One run each.
         command: As typed.
+        folder: Where it and its page are.
     """
 
     subject: str
@@ -58,6 +59,18 @@ class CrossValidation:
     balanced_accuracy: float
     folds: tuple[Fold, ...]
     command: str
+    folder: str = ""
+
+    def __repr__(self) -> str:
+        """The verdict, and where to read more."""
+        return f"CrossValidation: {' '.join(self.lines()[:2])}\nReport: {self.folder}/report.html"
+
+    def _repr_html_(self) -> str:
+        """The page, for notebooks."""
+        from transferkit.report.page import framed
+        from transferkit.studies.folds.page import folds_page
+
+        return framed(folds_page(self))
 
     def lines(self) -> list[str]:
         """The verdict in sentences."""
@@ -83,7 +96,7 @@ def cross_validate(
     console: Console | None = None,
     command: str = "",
 ) -> CrossValidation:
-    """Carry out a recipe once per fold, and leave folds.json and report.md; finished folds are not done again.
+    """Carry out a recipe once per fold, and leave folds.json and its pages; finished folds are not done again.
 
     Raises:
         TransferkitError: If the folder holds something else, or a fold cannot be made.
@@ -96,20 +109,23 @@ def cross_validate(
             _remove_earlier(folder)
         write_text(folder / f"{FOLDS.name}.yaml", dump(recipe))
         runs = [_run_fold(recipe, number, folder, console, command) for number in range(1, count + 1)]
-        result = pooled(runs, command)
+        result = replace(pooled(runs, command), folder=str(folder))
         write_record(folder / FOLDS.result, result)
         write_folds_page(folder)
     return result
 
 
 def write_folds_page(folder: Path) -> CrossValidation:
-    """The page of stored results.
+    """The pages of stored results.
 
     Raises:
         TransferkitError: If they are damaged.
     """
     result = read_cross_validation(folder)
-    write_text(folder / FOLDS.page, as_markdown(result))
+    from transferkit.studies.folds.page import folds_page
+
+    write_text(folder / "report.md", as_markdown(result))
+    write_text(folder / FOLDS.page, folds_page(result))
     return result
 
 
