@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import torch
 from command_line import image, refused, transferkit
 from typer.models import OptionInfo
 
-from transferkit import recipe
+from transferkit import __version__, recipe
 from transferkit.cli import app as cli
 from transferkit.cli.doctor import Finding, mended_torchvision
 from transferkit.recipe import METHOD_MODELS, BackboneSettings, RankingRecipe, Recipe
@@ -108,6 +109,12 @@ def test_unknown_backbone(tmp_path: Path) -> None:
 
     assert "Unknown backbone 'resnet8'. Did you mean 'resnet18'?" in message
     assert "timm/<name>" in message
+
+
+def test_a_backbone_of_timm_without_its_prefix_is_suggested_with_it(tmp_path: Path) -> None:
+    message = refused(transferkit("finetune", "efficientnet_b0", *SMALL, cwd=tmp_path))
+
+    assert "Unknown backbone 'efficientnet_b0'. Did you mean 'timm/efficientnet_b0'?" in message
 
 
 def test_unknown_data_set(tmp_path: Path) -> None:
@@ -389,6 +396,8 @@ def test_doctor_names_this_machine(tmp_path: Path) -> None:
     assert result.returncode == 0
     assert findings["torch"]["result"] == torch.__version__
     assert findings["torch"]["state"] == "ok"
+    assert findings["transferkit"]["result"] == __version__
+    assert re.fullmatch(r"\d+ GB", findings["memory"]["result"])
 
 
 def test_doctor_says_what_to_type_when_torch_and_torchvision_do_not_match() -> None:

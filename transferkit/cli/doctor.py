@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from transferkit import __version__
 from transferkit.cli.options import Json
 from transferkit.cli.terminal import print_json
 
@@ -30,6 +33,8 @@ def doctor(json: Json = False) -> None:
     """Check this machine: Python, torch, device, threads, caches, and what is downloaded."""
     from transferkit.runtime.console import Console
 
+    if not json:
+        Console().line("Looking at this machine (loading torch takes a few seconds) ...")
     findings = examine()
     if json:
         print_json([vars(finding) for finding in findings])
@@ -51,9 +56,9 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Every finding; nothing here needs the network, and a broken torch is itself a finding."""
-    findings = [_python(), *_packages()]
+    findings = [_own_version(), _python(), *_packages()]
     if not any(finding.state == "broken" for finding in findings):
-        findings += [*_machine(), *_caches()]
+        findings += [*_extras(), *_machine(), *_caches()]
     return findings
 
 
@@ -64,6 +69,61 @@ def show(findings: list[Finding], console: Console) -> None:
         console.line(f"{marks[finding.state]} {finding.what}: {finding.result}")
         if finding.advice:
             console.line(f"       {finding.advice}")
+    console.line(f"\n{in_one_sentence(findings)}")
+
+
+def in_one_sentence(findings: list[Finding]) -> str:
+    """Whether one can work here, and what to do if not.
+
+    Example:
+        >>> in_one_sentence([Finding("torch", "ok", "2.14")])
+        'All is well. Try: transferkit quickstart'
+    """
+    broken = [finding.what for finding in findings if finding.state == "broken"]
+    if broken:
+        return f"{', '.join(broken)}: broken. Do what the advice says, and run `transferkit doctor` again."
+    notes = sum(finding.state == "note" for finding in findings)
+    well = (
+        f"Everything that is needed works; {notes} note{'s' if notes > 1 else ''} above." if notes else "All is well."
+    )
+    return f"{well} Try: transferkit quickstart"
+
+
+def _own_version() -> Finding:
+    return Finding("transferkit", "ok", __version__)
+
+
+def _extras() -> Iterator[Finding]:
+    """Which groups of optional packages are complete, and how to get those that are not."""
+    try:
+        required = metadata.requires("transferkit") or []
+    except metadata.PackageNotFoundError:  # it runs from a folder, without being installed
+        return
+    missing: dict[str, list[str]] = {}
+    for package, extra in re.findall(r"^([\w.-]+).*extra == ['\"]([\w-]+)['\"]", "\n".join(required), flags=re.M):
+        missing.setdefault(extra, []).extend(() if _is_installed(package) else (package,))
+    for extra, packages in missing.items():
+        if packages:
+            advice = f"Only if you want it, type: pip install 'transferkit[{extra}]'"
+            yield Finding(f"extra {extra}", "ok", f"without {', '.join(packages)}", advice)
+    complete = ", ".join(extra for extra, packages in missing.items() if not packages)
+    yield Finding("extras", "ok", f"complete: {complete or 'none'}")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _memory() -> Iterator[Finding]:
+    """How much memory there is, where the system tells it (not on Windows)."""
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+        scarce = "" if gigabytes > 6 else "Little for training; use a smaller --batch-size or --size."
+        yield Finding("memory", "note" if scarce else "ok", f"{gigabytes:.0f} GB", scarce)
 
 
 def _python() -> Finding:
@@ -108,6 +168,7 @@ def _machine() -> Iterator[Finding]:
     slow = "" if runtime.precision == "bf16" else "No fast bf16 here; runs use fp32."
     yield Finding("precision", "ok" if not slow else "note", runtime.precision, slow)
     yield Finding("threads", "ok", f"{runtime.threads} of {os.cpu_count()} cores usable")
+    yield from _memory()
 
 
 def _caches() -> Iterator[Finding]:

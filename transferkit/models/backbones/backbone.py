@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from transferkit.models.backbones.cards import CARDS, BackboneCard
@@ -144,9 +146,26 @@ def card(name: str) -> BackboneCard:
     if name.startswith(OWN):
         return BackboneCard(name, "classical", None, None, "own")
     if name not in CARDS:
+        if timm_has(name.partition(".")[0]):
+            raise TransferkitError(f"Unknown backbone {name!r}. Did you mean '{TIMM}{name}'? timm has it.")
         known = did_you_mean(name, CARDS, limit=len(CARDS))
         raise TransferkitError(f"Unknown backbone {name!r}. {known} For timm models write timm/<name>.")
     return CARDS[name]
+
+
+def timm_has(architecture: str) -> bool:
+    """Whether timm builds a network of this name; its files are searched, since importing it takes seconds.
+
+    Example:
+        >>> timm_has("efficientnet_b0"), timm_has("efficientnet"), timm_has("resnet8")
+        (True, False, False)
+    """
+    installed = find_spec("timm")
+    if installed is None or installed.origin is None or not architecture.isidentifier():
+        return False
+    builder = f"\n@register_model\ndef {architecture}("
+    files = (Path(installed.origin).parent / "models").glob("*.py")
+    return any(builder in file.read_text(encoding="utf-8") for file in files)
 
 
 def _timm_family(architecture: str) -> str:
