@@ -9,7 +9,7 @@ Every seed draws a pool of 3,000 training images, labels 100 of them at random, 
 each of several ways; the judged number is the mean accuracy at 150, 200, 250 and 300 labels, minus that of random
 labels from the same start. The training images are cut in three: pools to choose the method with, 10,000 images that
 the methods are judged on, and pools for the test. The test images are opened once, for the method that was best on
-those 10,000. `margin-weighted coverage` is what `transferkit next` does, by the same function.
+those 10,000. `coverage` is what `transferkit next` does, by the same function.
 """
 
 from __future__ import annotations
@@ -62,27 +62,27 @@ def margin(state: Round) -> np.ndarray:
     return state.unlabelled[np.argsort(state.margins[state.unlabelled], kind="stable")[:ROUND]]
 
 
-def covering(state: Round, margins: np.ndarray) -> np.ndarray:
-    """Facility location with these margins, among unlabelled images, as the command does it."""
+def covering(state: Round, weights: np.ndarray) -> np.ndarray:
+    """Facility location with these weights, among unlabelled images, as the command does it."""
     left = state.unlabelled
     chosen = pick(
         state.features[left],
         state.features[state.labelled],
-        margins[left],
         ROUND,
         lambda at: np.arange(len(left)) == at,
+        weights=weights[left],
     )
     return left[chosen.positions]
 
 
 def coverage(state: Round) -> np.ndarray:
     """Facility location, every image counted alike."""
-    return covering(state, np.zeros(len(state.features)))
+    return covering(state, np.ones(len(state.features)))
 
 
 def weighted_coverage(state: Round) -> np.ndarray:
     """Facility location, images counted by one minus margin."""
-    return covering(state, state.margins)
+    return covering(state, np.maximum(1 - state.margins, 1e-3))
 
 
 def coverage_then_margin(state: Round) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from transferkit.studies.next_images import coverage
-from transferkit.studies.next_images.coverage import LEAST_WEIGHT, pick
+from transferkit.studies.next_images.coverage import pick
 
 
 def itself(total: int) -> Callable[[int], np.ndarray]:
@@ -35,40 +35,41 @@ def test_picks_are_those_of_a_plain_loop_over_all_gains(monkeypatch: pytest.Monk
     monkeypatch.setattr(coverage, "LOOKED_AT", 8)  # so that most images are not looked at again
     draws = np.random.default_rng(0)
     pool, labelled = (draws.normal(size=(count, 5)).astype(np.float32) for count in (200, 10))
-    margins = draws.random(200)
+    weights = draws.random(200)
 
-    picks = pick(pool, labelled, margins, 30, itself(200))
+    alike = pick(pool, labelled, 30, itself(200))
+    weighted = pick(pool, labelled, 30, itself(200), weights=weights)
 
-    assert picks.positions.tolist() == plain_greedy(pool, labelled, 1 - margins, 30)
+    assert alike.positions.tolist() == plain_greedy(pool, labelled, np.ones(200), 30)
+    assert weighted.positions.tolist() == plain_greedy(pool, labelled, weights, 30)
 
 
 def test_a_group_that_no_labelled_image_resembles_comes_first() -> None:
     pool = np.array([[10, 0], [11, 0], [12, 0], [0, 10], [0, 11]], np.float32)
     labelled = np.array([[9, 0]], np.float32)
 
-    picks = pick(pool, labelled, np.zeros(5), 1, itself(5))
+    picks = pick(pool, labelled, 1, itself(5))
 
     assert picks.positions[0] in (3, 4)
     assert picks.shares.tolist() == [pytest.approx(2 / 5)]
 
 
-def test_images_the_model_is_sure_of_count_for_little() -> None:
+def test_images_of_no_weight_are_left_to_the_end() -> None:
     pool = np.array([[10, 0], [10, 1], [10, -1], [-10, 0]], np.float32)
     labelled = np.array([[0, 100]], np.float32)
 
-    unsure_of_three = pick(pool, labelled, np.array([0, 0, 0, 1.0]), 1, itself(4))
-    sure_of_three = pick(pool, labelled, np.array([1.0, 1, 1, 0]), 1, itself(4))
+    of_three = pick(pool, labelled, 1, itself(4), weights=np.array([1.0, 1, 1, 0]))
+    of_one = pick(pool, labelled, 1, itself(4), weights=np.array([0, 0, 0, 1.0]))
 
-    assert unsure_of_three.positions[0] != 3
-    assert sure_of_three.positions.tolist() == [3]
-    assert 0 < LEAST_WEIGHT < 0.01
+    assert of_three.positions[0] != 3
+    assert of_one.positions.tolist() == [3]
 
 
 def test_copies_of_a_pick_are_left_out_and_counted() -> None:
     draws = np.random.default_rng(1)
     pool = draws.normal(size=(8, 3)).astype(np.float32)
 
-    picks = pick(pool, pool[:0], np.zeros(8), 8, lambda at: np.arange(8) // 2 == at // 2)  # pairs of copies
+    picks = pick(pool, pool[:0], 8, lambda at: np.arange(8) // 2 == at // 2)  # pairs of copies
 
     assert sorted(position // 2 for position in picks.positions) == [0, 1, 2, 3]
     assert picks.left_out == 4
@@ -78,7 +79,7 @@ def test_a_large_pool_is_stood_for_by_a_sample_and_all_of_it_may_be_picked(monke
     monkeypatch.setattr(coverage, "COVERED", 10)
     pool = np.random.default_rng(2).normal(size=(50, 4)).astype(np.float32)
 
-    picks = pick(pool, pool[:1], np.zeros(50), 50, itself(50))
+    picks = pick(pool, pool[:1], 50, itself(50))
 
     assert sorted(picks.positions.tolist()) == list(range(50))
-    assert picks.positions.tolist() == pick(pool, pool[:1], np.zeros(50), 50, itself(50)).positions.tolist()
+    assert picks.positions.tolist() == pick(pool, pool[:1], 50, itself(50)).positions.tolist()

@@ -1,1 +1,1 @@
-"""Which images to label next: like many that no labelled image is like, and of which the model is unsure."""
+"""Which images to label next: those that many resemble and no labelled image does."""

@@ -15,7 +15,6 @@ from transferkit.runtime.array_types import Features
 COVERED = 10_000  # images that picks are to stand for, at most: of more a seeded sample
 ROWS = 256  # images compared at once with all that are covered
 LOOKED_AT = 32  # candidates of which the gain is computed anew at once: usually enough for the next pick
-LEAST_WEIGHT = 1e-3  # of an image that the model is sure of, so that where it is sure of all coverage decides
 
 Positions = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -40,32 +39,34 @@ class Picks:
 def pick(
     pool: Features,
     labelled: Features,
-    margins: npt.NDArray[np.float64],
     count: int,
     copies_of: Callable[[int], Mask],
     *,
+    weights: npt.NDArray[np.float64] | None = None,
     seed: int = 0,
 ) -> Picks:
     """The images that raise the similarity of the pool to its nearest labelled image the most, each in its turn.
 
-    Facility location (Wei, Iyer and Bilmes, ICML 2015) on cosines of centred features, every image weighted by one
-    minus the model's margin: what an image adds can only shrink as others are picked, so that most images need not be
-    looked at again (Minoux 1978). The picks are the same as if all were.
+    Facility location (Wei, Iyer and Bilmes, ICML 2015) on cosines of centred features: what an image adds can only
+    shrink as others are picked, so that most images need not be looked at again (Minoux 1978). The picks are the same
+    as if all were.
 
     Args:
         pool: (N, D), of unlabelled images.
         labelled: (M, D), of labelled ones; M may be 0.
-        margins: (N,), probability of the likeliest class minus that of the second one, in [0, 1].
         count: How many to pick; fewer where no more are left.
         copies_of: (N,) for a position, whether each image is a copy of that one; it is one of itself.
+        weights: (N,), how much each image counts, at least 0; None: all alike.
         seed: Of the sample that stands for a large pool.
     """
     sample = _sample(len(pool), seed)
     mean = torch.from_numpy(pool[sample]).mean(dim=0)
     candidates = _directions(pool, mean)
     covered = candidates[torch.from_numpy(sample)]
-    weights = torch.from_numpy(np.maximum(1 - margins[sample], LEAST_WEIGHT)).float()
-    state = Coverage(candidates, covered, weights, _nearest(covered, _directions(labelled, mean)))
+    counts = np.ones(len(sample)) if weights is None else weights[sample]
+    state = Coverage(
+        candidates, covered, torch.from_numpy(counts).float(), _nearest(covered, _directions(labelled, mean))
+    )
     nearest = np.full(len(sample), -1)
     available, left_out = np.ones(len(pool), bool), 0
     chosen: list[int] = []

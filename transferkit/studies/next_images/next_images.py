@@ -127,7 +127,7 @@ def choose(
         )
     console.line(f"Choosing among {len(pool):,} images ...")
     labelled, _ = own
-    picks = pick(pool.features, labelled.features, pool.margins, count, pool.sketches.likenesses)
+    picks = pick(pool.features, labelled.features, count, pool.sketches.likenesses)
     return NextImages(
         str(task.model.folder),
         task.source.name,

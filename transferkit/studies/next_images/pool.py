@@ -40,12 +40,6 @@ class Pool:
     sketches: Sketches
     unreadable: int = 0
 
-    @property
-    def margins(self) -> npt.NDArray[np.float64]:
-        """(N,), how far the likeliest class is ahead of the second one."""
-        margins: npt.NDArray[np.float64] = self.probabilities[:, 0] - self.probabilities[:, 1]
-        return margins
-
     def __len__(self) -> int:
         return len(self.paths)
 
