@@ -26,7 +26,7 @@ from transferkit.models.description import describe
 from transferkit.models.input_sizes import InputSize
 from transferkit.ood import rejection
 from transferkit.recipe import BackboneSettings, MethodSettings, Recipe
-from transferkit.report import tensorboard as tracking
+from transferkit.report import tensorboard, tracking
 from transferkit.runs import run_directory
 from transferkit.runs.facts import FORMAT, RunCosts, RunFacts
 from transferkit.runs.run_data import run_data
@@ -59,18 +59,23 @@ def run(
         TransferkitError: If the recipe, the data or the folder do not allow it; nothing is lost.
     """
     console = console or Console()
-    tracking.require_tensorboard(recipe.track)
+    tracking.require(recipe.track)
     checks.require_codes(recipe.ignore)
     backbones.require(recipe.starting_backbone, console)
     with run_directory.claim(out or recipe.default_folder, overwrite=overwrite, resume=resume) as run:
         if run.is_finished and not overwrite:
-            show(run, Extras(console))
+            extras = Extras(console)
+            extras.attempt("curves for TensorBoard", lambda: tensorboard.write(run))
+            show(run, extras)
         else:
-            carry_out(recipe, run, resume=resume, console=console, command=command, fit=fit)
+            with tracking.live(console) as live:
+                carry_out(recipe, run, resume=resume, console=console, command=command, fit=fit, live=live)
     return run
 
 
-def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, command: str, fit: Fit) -> None:
+def carry_out(
+    recipe: Recipe, run: Run, *, resume: bool, console: Console, command: str, fit: Fit, live: tracking.Live
+) -> None:
     """The machine itself: make the run in a folder that may be written to."""
     clock = Clock()
     runtime = start_machine(recipe)
@@ -84,7 +89,8 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
 
     begun_facts = facts_before_fit(recipe, splits, size)
     watch = early_checks(recipe, begun_facts, str(run.path), console)
-    context = Context(runtime, console, recipe.seed, run.path, observe=watch.observe)
+    live.begin(run, recipe)
+    context = Context(runtime, console, recipe.seed, run.path, observe=watch.observe, note_epoch=live.note_epoch)
     fitted = fit(classifier, splits, recipe.method, recipe.backbone, context)
     save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val))  # from here on no fault loses the training
     run.write_history(fitted.history)
@@ -123,6 +129,7 @@ def carry_out(recipe: Recipe, run: Run, *, resume: bool, console: Console, comma
     run.write_facts(replace(facts, notes=notes, costs=spent or RunCosts()))
     run.write_evaluation(evaluate(test, fitted.val, fitted.history, others))
     run.remove_checkpoint()
+    extras.attempt("verdict for --track", lambda: live.finish(run, report.first_sentence(run)))
     show(run, extras)
 
 
@@ -189,8 +196,7 @@ def thresholds_by_distance(fitted: Fitted, train: Outputs, seed: int) -> rejecti
 
 
 def show(run: Run, extras: Extras) -> None:
-    """Write what the run looks like: its page, and its curves where the recipe asks for them."""
-    extras.attempt("curves for TensorBoard", lambda: tracking.write(run))
+    """Write what the run looks like: its page."""
     extras.attempt(f"page; `transferkit report {run.path}` tries again", lambda: report.write(run))
 
 

@@ -90,7 +90,7 @@ def test_tracking_does_not_change_the_runs_name() -> None:
 
 
 def test_an_unknown_tracker_is_refused() -> None:
-    result = CliRunner().invoke(app, ["probe", "resnet18", "--track", "wandb", "--dry-run"])
+    result = CliRunner().invoke(app, ["probe", "resnet18", "--track", "neptune", "--dry-run"])
 
     assert result.exit_code != 0
     assert "tensorboard" in result.output

@@ -34,7 +34,9 @@ class Recipe(RecipePart):
     threads: int | None = Field(
         None, ge=1, le=MOST_THREADS, description="Of the CPU; None: OMP_NUM_THREADS, or all usable cores."
     )
-    track: Literal["none", "tensorboard"] = Field("none", description="Write the finished run for this tool as well.")
+    track: Literal["none", "tensorboard", "mlflow", "wandb"] = Field(
+        "none", description="Tell this tool too: settings, each epoch as it ends, and the verdict."
+    )
     ignore: tuple[str, ...] = Field((), description="Checks to mute, as in TK007,TK012; docs/checks.md lists them.")
     stated_accuracy: tuple[Share, Share] | None = Field(
         None, description="Lowest and highest accuracy on test that it should reach; `transferkit verify` checks it."

@@ -1,10 +1,9 @@
-"""A finished run for TensorBoard; only where the recipe asks for it, and only into the run's own folder."""
+"""A run for TensorBoard, live or when it is finished; only where asked for, and only into the run's own folder."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,11 @@ import numpy.typing as npt
 from transferkit.runs import run_directory
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
-from transferkit.runtime.errors import TransferkitError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+PACKAGE, EXTRA = "tensorboard", "track"
 FOLDER, EVENTS = "tensorboard", "events.out.tfevents.*"  # the names are SummaryWriter's choice
 PICTURES = 24  # of mistakes, at most
 TRAINING = {  # key of history.jsonl: tag
@@ -33,19 +32,6 @@ TRAINING = {  # key of history.jsonl: tag
 TEST = ("accuracy", "macro_recall", "nll", "brier", "ece")
 
 
-def require_tensorboard(track: str) -> None:
-    """Refuse a run that is to be tracked where the extra is missing, before any work.
-
-    Raises:
-        TransferkitError: Says what to install.
-    """
-    if track == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
-        raise TransferkitError(
-            "--track tensorboard needs the package tensorboard, which is not installed. "
-            'Type: pip install "transferkit[track]"'
-        )
-
-
 def write(run: Run) -> Path | None:
     """Write what the run's recipe asks for: scalars of every epoch, the test numbers, confusion matrix and mistakes.
 
@@ -54,19 +40,54 @@ def write(run: Run) -> Path | None:
     Returns:
         The folder to open with `tensorboard --logdir`, or None where the recipe asks for nothing.
     """
-    if run.recipe.track == "none":
+    if run.recipe.track != "tensorboard":
         return None
-    require_tensorboard(run.recipe.track)
+    with run_directory.hold_run(run), _opened(run) as writer:
+        _write_numbers(run, writer)
+    return run.path / FOLDER
+
+
+def _opened(run: Run) -> SummaryWriter:
+    """A file of events of its own, in place of those that were this run's before."""
     from torch.utils.tensorboard import SummaryWriter
 
     folder = run.path / FOLDER
-    with run_directory.hold_run(run):
-        folders.remove(run.path, [name for name in folders.files_of(run.path) if name.startswith(f"{FOLDER}/")])
-        of_others = set(folder.glob(EVENTS))
-        with SummaryWriter(str(folder)) as writer:
-            folders.record_written(set(folder.glob(EVENTS)) - of_others)
-            _write_numbers(run, writer)
-    return folder
+    folders.remove(run.path, [name for name in folders.files_of(run.path) if name.startswith(f"{FOLDER}/")])
+    of_others = set(folder.glob(EVENTS))
+    writer = SummaryWriter(str(folder))
+    folders.record_written(set(folder.glob(EVENTS)) - of_others)
+    return writer
+
+
+def begin(run: Run, settings: Mapping[str, str]) -> TensorboardTracker:
+    """Events in the run's folder, the settings first."""
+    writer = _opened(run)
+    rows = "\n".join(f"| {key} | {value} |" for key, value in settings.items())
+    writer.add_text("settings", f"| key | value |\n|---|---|\n{rows}")
+    return TensorboardTracker(writer)
+
+
+class TensorboardTracker:
+    """Numbers of one run, on the disk as they come."""
+
+    def __init__(self, writer: SummaryWriter) -> None:
+        self.writer, self.last = writer, 0
+
+    def log(self, numbers: Mapping[str, float], epoch: int) -> None:
+        """Numbers of one epoch."""
+        self.last = epoch
+        for tag, value in numbers.items():
+            self.writer.add_scalar(tag, value, epoch)
+        self.writer.flush()
+
+    def finish(self, run: Run, verdict: str) -> None:
+        """The verdict, the confusion matrix and mistakes."""
+        self.writer.add_text("verdict", verdict, self.last)
+        _write_pictures(run, self.writer, self.last)
+
+    def close(self, *, is_complete: bool) -> None:  # noqa: ARG002
+        """The file is complete as it is, however the run ended."""
+        self.writer.close()
 
 
 def _write_numbers(run: Run, writer: SummaryWriter) -> None:
@@ -85,8 +106,13 @@ def scalars(run: Run) -> Iterator[tuple[str, float, int, float]]:
         epoch, time = record.epoch, time + (record.seconds or 0.0)
         values = {tag: getattr(record, key) for key, tag in TRAINING.items()}
         yield from ((tag, value, epoch, time) for tag, value in values.items() if value is not None)
+    yield from ((tag, value, epoch, time) for tag, value in test_numbers(run))
+
+
+def test_numbers(run: Run) -> Iterator[tuple[str, float]]:
+    """Tag and value of what the test set says."""
     test = {key: getattr(run.evaluation.test, key) for key in TEST}
-    yield from ((f"test/{key}", value, epoch, time) for key, value in test.items() if not math.isnan(value))
+    yield from ((f"test/{key}", value) for key, value in test.items() if not math.isnan(value))
 
 
 def _write_pictures(run: Run, writer: SummaryWriter, epoch: int) -> None:

@@ -13,7 +13,7 @@ from transferkit.runtime.machine import Runtime
 
 
 def nobody(_facts: Any) -> None:
-    """Nobody asks for facts of the start."""
+    """Nobody asks for it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Context:
         console: Progress and prose go there.
         seed: Of the order of images, augmentation, random weights and folds.
         folder: A training keeps its state there and goes on from the one it finds; None keeps nothing.
+        note_epoch: Is told each epoch of a training as it ends, a resumed one's earlier ones first.
         checkpoint: Name of the file with this state; a method that trains twice has two.
         observe: Given what is seen of a training's start, `runs.facts.StartFacts`, at once: before its first step.
     """
@@ -35,6 +36,7 @@ class Context:
     folder: Path | None = None
     checkpoint: str = CHECKPOINT
     observe: Callable[[Any], None] = nobody
+    note_epoch: Callable[[Any], None] = nobody
 
     @property
     def checkpoint_path(self) -> Path | None:

@@ -67,6 +67,8 @@ def train(
         note_best(training, settings.keep)
         if len(val) or context.checkpoint == CHECKPOINT:  # a refit: its start was judged before
             console.line(start_in_words(start))
+    for epoch_before in training.history:
+        context.note_epoch(epoch_before)
     with console.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not _is_over(training, settings, pace):
             epoch = training.epochs
@@ -83,6 +85,7 @@ def train(
                 raise MachineError(too_large(settings, len(images), classifier.input_spec.size)) from error
             judged = judge_now(training, trained, val, runtime)
             training.history = training.history.with_epoch(judged)
+            context.note_epoch(judged)
             note_best(training, settings.keep)
             is_over = _is_over(training, settings, pace)
             save_now_and_then(training, context.checkpoint_path, always=is_over)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from transferkit.data.images import Images, Splits
 from transferkit.features.fast_classifier import collect
-from transferkit.metrics.history import History
+from transferkit.metrics.history import Epoch, History
 from transferkit.models.adapters import adapter_of, change
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, FinetuneSettings
@@ -108,12 +108,23 @@ def fit_adapted(classifier: Classifier, splits: Splits, settings: FinetuneSettin
     before_refit = collect(classifier, compared, context.runtime, context.console, "train images")
     everything = splits.train.joined(splits.val)
     context.console.line(f"once more on all {len(everything):,} labelled images: train and val together")
-    repeated, refit = tuning.repeated(history), replace(context, checkpoint=REFIT_CHECKPOINT)
+    repeated, refit = tuning.repeated(history), again_in(context, history)
     _, again = tune(classifier, repeated, everything, splits.val.subset([]), refit)
     notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
     return replace(
         fitted, val=val, groups=groups, history=history.followed_by(again), notes=notes, train_before_refit=before_refit
     )
+
+
+def again_in(context: Context, history: History) -> Context:
+    """Where a second training goes on: its epochs are told after those of the first, and its start, known, is not."""
+    last = history.epochs[-1]
+
+    def note_epoch(epoch: Epoch) -> None:
+        if epoch.epoch:
+            context.note_epoch(epoch.after(last))
+
+    return replace(context, checkpoint=REFIT_CHECKPOINT, note_epoch=note_epoch)
 
 
 @dataclass(frozen=True)
