@@ -342,3 +342,32 @@ def test_the_page_reads_without_script(browser: Any, pages: dict[str, str]) -> N
     assert "70.0\N{NO-BREAK SPACE}%" in heading or "70.0 %" in heading
     assert shown
     assert not controls
+
+
+def test_every_figure_has_a_link_that_saves_it_with_its_colours(browser: Any, pages: dict[str, str]) -> None:
+    from urllib.parse import unquote
+
+    page = opened(browser, pages["four"])
+    links = page.find_elements("css selector", "figure svg[role=img] + a.save")
+    page.execute_script("arguments[0].dispatchEvent(new Event('focus'))", links[0])
+
+    assert len(links) == len(page.find_elements("css selector", "main figure svg[role=img]")) >= 2
+    address = links[0].get_attribute("href")
+    assert address.startswith("data:image/svg+xml")
+    assert 'stroke="rgb(' in unquote(address)
+    assert links[0].get_attribute("download").endswith(".svg")
+
+
+def test_a_key_is_drawn_with_the_marks_of_its_chart(browser: Any, tmp_path: Path) -> None:
+    recalls = replace(study(tmp_path), class_names=("cat", "dog"))
+    arms = tuple(replace(arm, recalls=(0.5 + 0.1 * number, 0.5)) for number, arm in enumerate(recalls.arms))
+    with folders.hold(tmp_path / "page", "study"):
+        write_comparison(tmp_path / "page", replace(recalls, arms=arms))
+        write_pages(tmp_path / "page")
+
+    page = opened(browser, (tmp_path / "page" / "report.html").as_uri())
+
+    colour = "return getComputedStyle(document.querySelector(arguments[0])).fill"
+    in_key = page.execute_script(colour, "#classes .key polygon")
+    assert in_key == page.execute_script(colour, "#classes .chart polygon") != "none"
+    assert texts(page, "#classes .key li") == ["finetune"]

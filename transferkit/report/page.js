@@ -33,6 +33,30 @@
     });
   }
 
+  /* ---- figures as files: each drawing with the colours that it has here ---- */
+  const PAINTED = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "font-size",
+    "font-family", "font-weight", "text-anchor", "dominant-baseline"];
+  function painted(drawing) {
+    const copy = drawing.cloneNode(true), originals = [drawing, ...drawing.querySelectorAll("*")];
+    [copy, ...copy.querySelectorAll("*")].forEach((shape, index) => {
+      const style = getComputedStyle(originals[index]);
+      for (const name of PAINTED) shape.setAttribute(name, style.getPropertyValue(name));
+    });
+    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    copy.setAttribute("style", `background: ${getComputedStyle(document.body).backgroundColor}`);
+    return new XMLSerializer().serializeToString(copy);
+  }
+  for (const drawing of document.querySelectorAll("main figure svg[role=img]")) {
+    const link = element("a", "save", "SVG");
+    const title = drawing.getAttribute("aria-label") || "figure";
+    link.href = "#";
+    link.download = `${title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 60)}.svg`;
+    link.title = "Save this figure as an SVG file";
+    const fill = () => { link.href = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(painted(drawing))}`; };
+    for (const event of ["pointerdown", "focus", "click"]) link.addEventListener(event, fill);
+    drawing.after(link);
+  }
+
   /* ---- the command ---- */
   for (const button of document.querySelectorAll("[data-copy]")) {
     button.hidden = false;

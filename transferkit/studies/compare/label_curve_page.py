@@ -20,6 +20,7 @@ from transferkit.runtime.console import printable
 from transferkit.runtime.durations import duration
 from transferkit.studies.compare import line_drawings
 from transferkit.studies.compare import words as compare_words
+from transferkit.studies.compare.headlines import curve_headline
 from transferkit.studies.compare.page import NAME_WIDTH, links, two_lines
 from transferkit.studies.compare.results import Arm, LabelCurve, LabelPoint
 from transferkit.studies.compare.verdict import signed_points
@@ -36,6 +37,7 @@ def label_curve_page(curve: LabelCurve, folder: Path) -> str:
     return rendered(
         FOLDER / "label_curve.html.jinja",
         comparison=curve,
+        headline=curve_headline(curve),
         compare_words=compare_words,
         lines=[(point, row, links(row, folder)) for point, row in curve.lines()],
         notes=compare_words.notes(curve),

@@ -21,6 +21,7 @@ from transferkit.runtime.durations import duration
 from transferkit.studies.compare import drawings as drawn
 from transferkit.studies.compare import line_drawings
 from transferkit.studies.compare import words as compare_words
+from transferkit.studies.compare.headlines import comparison_headline
 from transferkit.studies.compare.results import Arm, ArmDifference, Comparison
 from transferkit.studies.compare.styles import by_accuracy
 from transferkit.studies.compare.verdict import signed_points, units
@@ -46,7 +47,7 @@ def comparison_page(comparison: Comparison, folder: Path) -> str:
         FOLDER / "comparison.html.jinja",
         comparison=comparison,
         linked=[(arm, links(arm, folder)) for arm in arms],
-        headline=study_headline(comparison.arms),
+        headline=comparison_headline(comparison),
         units=units(comparison.groups),
         counted=words.counted(comparison.n, comparison.groups, " test images"),
         compare_words=compare_words,
@@ -62,14 +63,6 @@ def comparison_page(comparison: Comparison, folder: Path) -> str:
         learning_drawings=line_drawings.learning_curves(arms),
         learning_key=line_drawings.learning_key(arms),
     )
-
-
-def study_headline(arms: Sequence[Arm]) -> str:
-    """The arms by their accuracy, best first; of many, the best ones."""
-    ranked = sorted(arms, key=lambda row: row.mean, reverse=True)
-    more = f" and {len(ranked) - 4} more" if len(ranked) > 5 else ""
-    shown = ranked[:4] if more else ranked
-    return ", ".join(f"{row.name} {100 * row.mean:.1f} %" for row in shown) + more
 
 
 def links(row: Arm, folder: Path) -> list[RunLink]:

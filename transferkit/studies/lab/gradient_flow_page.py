@@ -15,7 +15,9 @@ from rich.text import Text
 
 from transferkit.report.matplotlib_figures import STYLE
 from transferkit.report.page import rendered
-from transferkit.report.svg_lines import Line, curve
+from transferkit.report.svg_lines import Frame, Line, svg, ticks
+from transferkit.report.svg_log_axis import log_ticks
+from transferkit.report.svg_marks import KeyEntry, Style, styles
 from transferkit.runtime.console import printable
 from transferkit.runtime.files import write_atomically
 from transferkit.studies.lab.gradient_flow_results import GradientFlow, NetworkFlow, OverSeeds, TwinComparison
@@ -35,6 +37,17 @@ def sentences(flow: GradientFlow) -> list[str]:
     lines = [comparison(row, moments(flow)[row.moment], flow.seeds) for row in flow.comparisons]
     plain = dict.fromkeys(row.plain for row in flow.comparisons)
     return lines + [along(name, _first_over_last(flow.networks[name], moments(flow))) for name in plain]
+
+
+def headline(flow: GradientFlow) -> str:
+    """The largest difference between twins on which the seeds agree."""
+    agreed = [row for row in flow.comparisons if flow.seeds == 1 or not row.low < 1 < row.high]
+    if not agreed:
+        return "Seeds disagree whether plain or residual networks have the larger early gradients"
+    row = max(agreed, key=lambda row: abs(math.log(row.mean)) if row.mean > 0 else math.inf)
+    smaller, larger = (row.plain, row.residual) if row.mean < 1 else (row.residual, row.plain)
+    times = number(max(row.mean, 1 / row.mean)) if row.mean > 0 else "infinitely many"
+    return f"Early gradients of {smaller} are {times} times smaller than those of {larger} {moments(flow)[row.moment]}"
 
 
 def _first_over_last(network: NetworkFlow, moment_words: Mapping[str, str]) -> dict[str, float]:
@@ -143,12 +156,14 @@ def geometric_means(norms: Sequence[Sequence[float]]) -> list[float]:
 def page(flow: GradientFlow) -> str:
     """The page: sentences, one drawing per moment, the table."""
     drawings = [(title, _drawing(flow, moment, title)) for moment, title in moments(flow).items()]
-    swatches = [_swatch(index) for index in range(len(flow.networks))]
+    swatches = [_swatch(style) for style in _styles(flow)]
     return rendered(
         FOLDER / "gradient_flow.html.jinja",
         flow=flow,
+        headline=headline(flow),
         sentences=[sentence[0].upper() + sentence[1:] for sentence in sentences(flow)],
         drawings=drawings,
+        key=[KeyEntry(name, swatch) for name, swatch in zip(flow.networks, swatches, strict=True)],
         titles=titles(flow),
         rows=list(zip(swatches, rows(flow), strict=True)),
         notes=notes(flow),
@@ -156,17 +171,42 @@ def page(flow: GradientFlow) -> str:
 
 
 def _drawing(flow: GradientFlow, moment: str, title: str) -> Markup:
-    lines = []
-    for name, network in flow.networks.items():
-        norms = geometric_means(network.moments[moment].norm)
-        lines.append(Line(list(range(1, len(norms) + 1)), [math.log10(value) for value in norms], name))
-    return curve(lines, f"Gradient norm per layer, {title}", lambda y: number(10**y), "layer", dotted_up_to=0)
+    """Norm per layer at one moment, on the axes that both moments share."""
+    at_each = {name: [_line(name, network, at) for at in network.moments] for name, network in flow.networks.items()}
+    heights = [y for lines in at_each.values() for line in lines for y in line.ys]
+    most = max(len(line.xs) for lines in at_each.values() for line in lines)
+    air = 0.05 * (max(heights) - min(heights)) or 0.5
+    frame = Frame((1.0, float(max(most, 2))), (min(heights) - air, max(heights) + air))
+    powers = [math.log10(value) for value in log_ticks(*frame.y_range)]
+    across = [x for x in ticks(*frame.x_range) if x == int(x)]
+    parts = [frame.axes(across, powers, "layer", lambda y: number(10**y))]
+    for style, (name, network) in zip(_styles(flow), flow.networks.items(), strict=True):
+        group = Markup('<g class="{}">{}</g>')
+        parts.append(group.format(style.classes, _polyline(frame, _line(name, network, moment))))
+    return svg(f"Gradient norm per layer, {title}, log scale", parts)
 
 
-def _swatch(index: int) -> Markup:
-    line = '<line x1="0" y1="5" x2="30" y2="5"/>'
-    line = f'<svg class="swatch" width="30" height="10" aria-hidden="true"><g class="s{{}}">{line}</g></svg>'
-    return Markup(line).format(index)
+def _line(name: str, network: NetworkFlow, moment: str) -> Line:
+    norms = geometric_means(network.moments[moment].norm)
+    return Line(list(range(1, len(norms) + 1)), [math.log10(value) for value in norms], name)
+
+
+def _polyline(frame: Frame, line: Line) -> Markup:
+    points = (frame.place(x, y) for x, y in zip(line.xs, line.ys, strict=True))
+    return Markup('<polyline class="line" points="{}"/>').format(" ".join(f"{x},{y}" for x, y in points))
+
+
+def _styles(flow: GradientFlow) -> list[Style]:
+    """Networks of one depth share a colour; plain and residual ones differ in their dashes."""
+    return styles(
+        [(name.strip("abcdefghijklmnopqrstuvwxyz-_") or name, name.rstrip("0123456789")) for name in flow.networks]
+    )
+
+
+def _swatch(style: Style) -> Markup:
+    line = '<line class="line" x1="0" y1="5" x2="30" y2="5"/>'
+    line = f'<svg class="curve swatch {{}}" viewBox="0 0 30 10" width="30" height="10" aria-hidden="true">{line}</svg>'
+    return Markup(line).format(style.classes)
 
 
 def draw(flow: GradientFlow, path: Path) -> None:

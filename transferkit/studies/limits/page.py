@@ -62,13 +62,12 @@ def limits_page(report: LimitsReport, pixels: npt.NDArray[np.uint8]) -> str:
 
 
 def limits_headline(report: LimitsReport) -> str:
-    """How many limits were found, in one sentence."""
-    lines = [line for line in report.summary.lines if line.id not in ("OK", "S10", "S11")]
-    name = report.contract.run
-    if not lines:
-        return f"{report.summary.lines[0].text}"
-    count = len(lines)
-    return f"{count} limit{'s'[: count != 1]} found: where not to trust {name}"
+    """The gravest limit, and how many more are listed."""
+    lines = [line for line in report.summary.lines if line.id != "OK"]
+    if len(lines) < len(report.summary.lines) or not lines:
+        return report.summary.lines[0].text
+    more = f" ({len(lines)} limits found)" if len(lines) > 1 else ""
+    return f"Where not to trust {report.contract.run}: {lines[0].text.rstrip('.')}{more}"
 
 
 def sections(report: LimitsReport) -> list[tuple[str, str]]:
