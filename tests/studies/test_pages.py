@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pages import study
 
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import Kind
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_text
 from transferkit.studies import pages
+from transferkit.studies.compare.results import write_comparison
 
 
 def test_every_kind_of_folder_is_on_the_menu() -> None:
@@ -34,13 +36,46 @@ def test_the_pages_of_a_folder_are_built_by_the_entry_of_its_kind(
 
 
 def test_a_folder_without_figures_says_which_have_them(tmp_path: Path) -> None:
-    with result_folders.claim(tmp_path / "r", result_folders.RANKING, overwrite=False):
-        write_text(tmp_path / "r" / "ranking.json", "{}")
+    with result_folders.claim(tmp_path / "r", result_folders.TUNING, overwrite=False):
+        write_text(tmp_path / "r" / result_folders.TUNING.result, "{}")
 
     with pytest.raises(
-        TransferkitError, match="no figure 'curve' here: figures are drawn of runs and label curves, and"
+        TransferkitError, match="no figure 'curve' here: figures are drawn of runs, comparisons, label curves, rankings"
     ):
         pages.draw_figure(tmp_path / "r", "curve", tmp_path / "curve.pdf")
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> Path:
+    with result_folders.claim(tmp_path / "c", result_folders.COMPARISON, overwrite=False):
+        write_comparison(tmp_path / "c", study(tmp_path / "c", ("scratch_1", "fine & tune")))
+    return tmp_path / "c"
+
+
+def test_the_arms_of_a_comparison_are_a_booktabs_table(compared: Path) -> None:
+    pages.write_paper_table(compared, "arms", compared.parent / "arms.tex")
+
+    text = (compared.parent / "arms.tex").read_text(encoding="utf-8")
+    assert text.startswith("\\begin{tabular}{lrrrrrr}\n\\toprule\n")
+    assert r"fine \& tune & 82.0 $\pm$ 0.4 & 81.0 to 83.0 & +3.1 & +1.2 to +5.0 & 0.012 & 3 \\" in text
+    assert r"scratch\_1 & 82.0 $\pm$ 0.4 & 81.0 to 83.0 & reference" in text
+
+
+def test_a_table_of_another_name_or_kind_of_file_is_refused(compared: Path) -> None:
+    with pytest.raises(TransferkitError, match=r"There is no table 'backbones' in .*: it has arms"):
+        pages.write_paper_table(compared, "backbones", compared.parent / "b.csv")
+    with pytest.raises(TransferkitError, match=r"Cannot write a table as 'arms\.xls'. Expected .* in .tex or .csv"):
+        pages.write_paper_table(compared, "arms", compared.parent / "arms.xls")
+
+
+def test_a_comparison_has_a_figure_of_its_costs(compared: Path) -> None:
+    pages.draw_figure(compared, "cost", compared.parent / "cost.svg")
+
+    assert "fine &amp; tune" in (compared.parent / "cost.svg").read_text(encoding="utf-8")
+    with pytest.raises(TransferkitError, match=r"No arm of .* knows operations of training"):
+        pages.draw_figure(compared, "training", compared.parent / "training.svg")
+    with pytest.raises(TransferkitError, match="no figure 'costs' here: a comparison has cost, training, operations"):
+        pages.draw_figure(compared, "costs", compared.parent / "costs.svg")
 
 
 def test_a_folder_of_nothing_is_no_run(tmp_path: Path) -> None:

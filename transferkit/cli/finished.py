@@ -26,22 +26,32 @@ def report(
             help="Of a run (or @last, @2 ...), a comparison, a label curve, a ranking or a limits report.",
         ),
     ],
-    figure: Annotated[str | None, typer.Option(help="Draw one figure instead: confusion, recall, curve ...")] = None,
-    out: Annotated[Path | None, typer.Option(help="The figure's file: .pdf, .svg or .png.")] = None,
+    figure: Annotated[
+        str | None, typer.Option(help="Draw one figure instead: confusion, recall, curve, cost ...")
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Write one table instead: arms, backbones.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file: .pdf, .svg or .png of a figure; .tex or .csv of a table.")
+    ] = None,
     overwrite: OverwriteFile = False,
     open_page: Open = False,
 ) -> None:
     """Build the pages of a folder again from what is stored in it, or draw a figure for a paper."""
     from transferkit.runtime.console import Console
-    from transferkit.studies.pages import draw_figure, page_of, rebuild_pages
+    from transferkit.studies.pages import draw_figure, page_of, rebuild_pages, write_paper_table
 
-    if figure is None:
+    if figure is None and table is None:
         Console().show(rebuild_pages(folder))
         if open_page:
             show_page(page_of(folder))
         return
-    target = out or Path(f"{figure}.pdf")
+    if figure is not None and table is not None:
+        raise TransferkitError("--figure and --table are two files. Type the command once for each.")
+    target = out or Path(f"{figure}.pdf" if figure is not None else f"{table}.tex")
     if target.exists() and not overwrite:
         raise TransferkitError(f"{target} exists. Choose another file with --out, or replace it with --overwrite.")
-    draw_figure(folder, figure, target)
+    if figure is not None:
+        draw_figure(folder, figure, target)
+    elif table is not None:
+        write_paper_table(folder, table, target)
     print(target)

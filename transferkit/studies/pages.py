@@ -27,6 +27,8 @@ from transferkit.runtime.errors import TransferkitError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from transferkit.report.table_files import PaperTable
+
 
 def rebuild_pages(folder: Path) -> RenderableType:
     """Write a folder's pages again from its stored results alone.
@@ -54,10 +56,26 @@ def draw_figure(folder: Path, name: str, target: Path) -> None:
     draw = DRAW.get(kind.name if kind else "run")
     if draw is None:
         raise TransferkitError(
-            f"There is no figure {name!r} here: figures are drawn of runs and label curves, and {folder} holds "
-            f"a {kind.name if kind else 'run'}."
+            f"There is no figure {name!r} here: figures are drawn of runs, comparisons, label curves, rankings and "
+            f"limits reports, and {folder} holds a {kind.name if kind else 'run'}."
         )
     draw(folder, name, target)
+
+
+def write_paper_table(folder: Path, name: str, target: Path) -> None:
+    """Write one table of a folder for a paper, as .tex or .csv.
+
+    Raises:
+        TransferkitError: If such a folder has no table of this name.
+    """
+    from transferkit.report.table_files import write_table
+
+    kind = _kind_of(folder)
+    tables = TABLES.get(kind.name if kind else "run", {})
+    if name not in tables:
+        here = f"it has {', '.join(tables)}" if tables else "comparisons and label curves have arms, rankings backbones"
+        raise TransferkitError(f"There is no table {name!r} in {folder}: {here}.")
+    write_table(tables[name](folder), target)
 
 
 def page_of(folder: Path) -> Path:
@@ -145,6 +163,35 @@ def _draw_of_comparison(folder: Path, name: str, target: Path) -> None:
     comparison_figure(Run(folder), name, target)
 
 
+def _draw_of_ranking(folder: Path, name: str, target: Path) -> None:
+    from transferkit.studies.rank.report import ranking_figure
+
+    ranking_figure(folder, name, target)
+
+
+def _draw_of_limits(folder: Path, name: str, target: Path) -> None:
+    from transferkit.report.matplotlib_figures import drawn_to
+    from transferkit.studies.limits.figures import figures
+    from transferkit.studies.limits.report import read_limits_report
+
+    drawings = dict(figures(read_limits_report(folder)))
+    if name not in drawings:
+        raise TransferkitError(f"There is no figure {name!r} here: this report has {', '.join(drawings)}.")
+    drawn_to(target, drawings[name])
+
+
+def _arms_table(folder: Path) -> PaperTable:
+    from transferkit.studies.compare.report import arms_table
+
+    return arms_table(folder)
+
+
+def _backbones_table(folder: Path) -> PaperTable:
+    from transferkit.studies.rank.report import backbones_table
+
+    return backbones_table(folder)
+
+
 def _rebuild_site(folder: Path) -> RenderableType:
     from transferkit.report.site import write_index
 
@@ -168,4 +215,11 @@ DRAW: dict[str, Callable[[Path, str, Path], None]] = {
     "run": _draw_of_run,
     STUDY.name: _draw_of_comparison,
     COMPARISON.name: _draw_of_comparison,
+    RANKING.name: _draw_of_ranking,
+    LIMITS.name: _draw_of_limits,
+}
+TABLES: dict[str, dict[str, Callable[[Path], PaperTable]]] = {
+    STUDY.name: {"arms": _arms_table},
+    COMPARISON.name: {"arms": _arms_table},
+    RANKING.name: {"backbones": _backbones_table},
 }

@@ -35,6 +35,13 @@ COSTS: tuple[tuple[Callable[[Arm], float | None], str, Callable[[float], str], s
 )
 
 
+COST_FIGURES: dict[str, tuple[Callable[[Arm], float | None], str]] = {
+    "cost": (lambda arm: arm.fit_seconds, "time to fit, s"),
+    "training": (lambda arm: arm.training_flops, "operations of training"),
+    "operations": (lambda arm: arm.flops_per_image, "operations per image at prediction"),
+}
+
+
 # ------------------------------------------------------------------------------------------- accuracy and cost
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transferkit.report.table_files import PaperTable
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import COMPARISON, STUDY
 from transferkit.runs.run_directory import Run
@@ -56,15 +57,43 @@ def comparison_verdict(comparison: Comparison | LabelCurve) -> RenderableType:
 
 
 def comparison_figure(study: Run, name: str, path: Path) -> None:
-    """Draw the figure `curve` of a label curve, as .pdf, .svg or .png.
+    """Draw a figure of a comparison (cost, training, operations) or of a label curve (curve), as .pdf, .svg or .png.
 
     Raises:
-        TransferkitError: If there is no such figure of this comparison.
+        TransferkitError: If there is no such figure of it, or no arm knows what it shows.
     """
-    from transferkit.studies.compare.label_curve_page import label_curve_figure
-
     comparison = read_comparison(study.path)
-    if name != "curve" or not isinstance(comparison, LabelCurve):
-        which = "a label curve has the figure curve" if isinstance(comparison, LabelCurve) else "a comparison has none"
-        raise TransferkitError(f"There is no figure {name!r} here: {which}; a run has confusion, recall and training.")
-    label_curve_figure(comparison, path)
+    if isinstance(comparison, LabelCurve):
+        from transferkit.studies.compare.label_curve_page import label_curve_figure
+
+        if name != "curve":
+            raise TransferkitError(f"There is no figure {name!r} here: a label curve has the figure curve.")
+        label_curve_figure(comparison, path)
+        return
+    from transferkit.report.matplotlib_figures import drawn_to
+    from transferkit.report.scatter_figure import scatter_figure
+    from transferkit.studies.compare.drawings import COST_FIGURES, cost_points
+    from transferkit.studies.compare.styles import by_accuracy
+
+    if name not in COST_FIGURES:
+        raise TransferkitError(
+            f"There is no figure {name!r} here: a comparison has {', '.join(COST_FIGURES)}; a run has confusion, "
+            "recall and training."
+        )
+    cost, title = COST_FIGURES[name]
+    points = cost_points(by_accuracy(comparison.arms), cost, "{:g}".format)
+    if not points:
+        raise TransferkitError(f"No arm of {study.path} knows {title}. Try another of {', '.join(COST_FIGURES)}.")
+    drawn_to(path, lambda: scatter_figure(points, title))
+
+
+def arms_table(folder: Path) -> PaperTable:
+    """The arms of a comparison or a label curve, the best first, for a paper."""
+    from transferkit.studies.compare import words
+
+    comparison = read_comparison(folder)
+    if isinstance(comparison, LabelCurve):
+        rows = [[str(point.labels), *words.paper_cells(arm)] for point, arm in comparison.lines()]
+        return PaperTable(["labels per class", *words.PAPER_HEADER], rows)
+    arms = sorted(comparison.arms, key=lambda arm: arm.mean, reverse=True)
+    return PaperTable(words.PAPER_HEADER, [words.paper_cells(arm) for arm in arms])

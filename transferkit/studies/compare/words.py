@@ -221,3 +221,17 @@ def cells(row: Arm) -> list[str]:
         rate(row.predicted_images_per_second),
         gigabytes(row.peak_memory_bytes),
     ]
+
+
+PAPER_HEADER = ("arm", "accuracy, %", "95 %", "difference, points", "95 % of it", "p (Holm)", "seeds")
+
+
+def paper_cells(row: Arm) -> list[str]:
+    """An arm as a row of a table for a paper."""
+    difference = row.difference
+    compared = (
+        (signed_points(difference.mean), signed_interval(difference), p_value(difference.p_holm))
+        if difference
+        else ("reference", "", "")
+    )
+    return [row.name, accuracy(row), interval(row.interval), *compared, str(row.seeds)]

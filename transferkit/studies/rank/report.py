@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transferkit.report.table_files import PaperTable
+from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_text
 from transferkit.studies.rank.results import Ranking, read_ranking
 
@@ -26,3 +28,35 @@ def ranking_verdict(ranking: Ranking) -> RenderableType:
     from transferkit.studies.rank import page
 
     return page.ranking_verdict(ranking)
+
+
+def ranking_figure(folder: Path, name: str, target: Path) -> None:
+    """Draw the figure `cost` of a ranking: accuracy over the operations per image.
+
+    Raises:
+        TransferkitError: If there is no such figure.
+    """
+    from transferkit.report.matplotlib_figures import drawn_to
+    from transferkit.report.scatter_figure import scatter_figure
+    from transferkit.studies.rank import page
+
+    if name != "cost":
+        raise TransferkitError(f"There is no figure {name!r} here: a ranking has the figure cost.")
+    points = page.cost_points(read_ranking(folder).rows)
+    drawn_to(target, lambda: scatter_figure(points, "operations per image"))
+
+
+def backbones_table(folder: Path) -> PaperTable:
+    """The backbones of a ranking for a paper."""
+    from transferkit.studies.rank import page
+
+    rows = [
+        [
+            row.label,
+            f"{100 * row.accuracy:.1f}",
+            f"{100 * row.interval[0]:.1f} to {100 * row.interval[1]:.1f}",
+            page.gigaflops(row.flops),
+        ]
+        for row in read_ranking(folder).rows
+    ]
+    return PaperTable(["backbone", "probe, %", "95 %", "GFLOPs"], rows)
