@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from transferkit.data.datasets.folder_depth import seen_reading
 from transferkit.data.decoding import decode
 from transferkit.data.images import Images, first_three
 from transferkit.data.reading import Reading
+from transferkit.deploy.export.answering import images_in_words
 from transferkit.deploy.prediction import load
 from transferkit.models.bands import adapt_stem, adapted_weight
 from transferkit.models.classifier import Classifier
@@ -150,6 +152,16 @@ def test_a_tiff_of_thirteen_bands_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_an_export_says_how_many_bands_it_takes() -> None:
+    spec = SimpleNamespace(mean=(0.5,) * 13), SimpleNamespace(mean=(0.5,) * 3)
+    words = [images_in_words(SimpleNamespace(input_spec=each)) for each in spec]  # type: ignore[arg-type]
+
+    assert words == [
+        "(N, 13, H, W), the bands of the run's own images in their order, of any size",
+        "(N, 3, H, W), RGB, of any size",
+    ]
+
+
 def test_thirteen_bands_train_predict_and_export(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for label, name in enumerate(("town", "water")):

@@ -92,6 +92,13 @@ def dynamic_shapes() -> tuple[dict[int, Any]]:
     return ({0: free, 2: free, 3: free},)
 
 
+def images_in_words(classifier: Classifier) -> str:
+    """The images that a graph takes: their axes, and what the bands are."""
+    bands = len(classifier.input_spec.mean)
+    meant = "RGB" if bands == 3 else "the bands of the run's own images in their order"
+    return f"(N, {bands}, H, W), {meant}, of any size"
+
+
 def example_images(shape: tuple[int, ...], bands: int = 3) -> np.ndarray[Any, Any]:
     """Random pixels of a shape (N, 3, H, W), or of other bands."""
     shape = (shape[0], bands, *shape[2:])

@@ -19,6 +19,7 @@ from transferkit.deploy.export.answering import (
     cannot_be_written,
     dynamic_shapes,
     example_images,
+    images_in_words,
     require_equal,
 )
 from transferkit.deploy.export.source import ExportSource
@@ -74,12 +75,12 @@ def draft(source: ExportSource, path: Path) -> None:
     write_atomically(path, lambda temporary: program.save(temporary))
 
 
-def usage(source: ExportSource, path: Path) -> str:  # noqa: ARG001 - one signature for all formats
+def usage(source: ExportSource, path: Path) -> str:
     """How to use the file."""
     return (
         f"import onnxruntime\nsession = onnxruntime.InferenceSession({str(path)!r})\n"
         "logits, probability, unknown_score, unknown_threshold, features = session.run(None, {'images': images})\n"
-        "# images: uint8 (N, 3, H, W), RGB, of any size; unknown where the score is above the threshold"
+        f"# images: uint8 {images_in_words(source.classifier)}; unknown where the score is above the threshold"
     )
 
 

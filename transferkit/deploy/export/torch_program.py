@@ -17,6 +17,7 @@ from transferkit.deploy.export.answering import (
     cannot_be_written,
     dynamic_shapes,
     example_images,
+    images_in_words,
     require_equal,
 )
 from transferkit.deploy.export.source import ExportSource
@@ -58,12 +59,12 @@ def draft(source: ExportSource, path: Path) -> None:
     write_atomically(path, lambda temporary: _save(program, temporary, extra))
 
 
-def usage(source: ExportSource, path: Path) -> str:  # noqa: ARG001 - one signature for all formats
+def usage(source: ExportSource, path: Path) -> str:
     """How to use the file."""
     return (
         f"import torch\nmodel = torch.export.load({str(path)!r}).module()\n"
         "logits, probability, unknown_score, unknown_threshold, features = model(images)\n"
-        "# images: uint8 (N, 3, H, W), RGB, of any size; unknown where the score is above the threshold"
+        f"# images: uint8 {images_in_words(source.classifier)}; unknown where the score is above the threshold"
     )
 
 
