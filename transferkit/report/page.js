@@ -42,7 +42,6 @@
       const style = getComputedStyle(originals[index]);
       for (const name of PAINTED) shape.setAttribute(name, style.getPropertyValue(name));
     });
-    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("style", `background: ${getComputedStyle(document.body).backgroundColor}`);
     return new XMLSerializer().serializeToString(copy);
   }
