@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts; several workers share the cores
 
 import pytest
+from browsers import browser as browser
 from command_line import image
 
 from transferkit.runtime import machine

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transferkit.api import compare, curve, finetune, labels, limits, probe, rank, scratch, tune
+    from transferkit.api import compare, curve, finetune, labels, limits, probe, rank, scratch, serve, tune
     from transferkit.api.several_runs import folds, soup
     from transferkit.api.trained_run import TrainedRun
     from transferkit.api.transfer_classifier import TransferClassifier
@@ -73,6 +73,7 @@ _PLACES = {
     "probe": "api",
     "rank": "api",
     "scratch": "api",
+    "serve": "api",
     "soup": "api.several_runs",
     "tune": "api",
 }
@@ -114,6 +115,7 @@ __all__ = [
     "probe",
     "rank",
     "scratch",
+    "serve",
     "soup",
     "tune",
 ]

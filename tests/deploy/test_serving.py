@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 import signal
@@ -9,14 +10,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hostile_images
+import httpx
 import numpy as np
 import pytest
+from live_server import live
 from PIL import Image
 from predicting_runs import predicting_run
 from pydantic import TypeAdapter
@@ -25,7 +28,7 @@ from starlette.testclient import TestClient
 from transferkit.cli.app import main
 from transferkit.data.reading import Reading
 from transferkit.deploy.prediction import Model, load
-from transferkit.deploy.serving import reading
+from transferkit.deploy.serving import reading, uploads
 from transferkit.deploy.serving.application import OPEN, Service, application
 from transferkit.deploy.serving.documents import About, Answers
 from transferkit.deploy.serving.meters import Meters
@@ -175,7 +178,7 @@ def test_a_request_above_the_limits_is_told_so(
     assert service.waiting.count == 0
 
 
-def test_a_body_without_a_length_is_read_no_further_than_the_limit(made: Made) -> None:
+def test_a_body_without_a_length_is_kept_no_further_than_the_limit(made: Made) -> None:
     client, _, _ = made(limits=Limits(megabytes=0.001))
     sent = [0]
 
@@ -187,6 +190,32 @@ def test_a_body_without_a_length_is_read_no_further_than_the_limit(made: Made) -
     response = client.post("/predict", content=endless(), headers={"content-type": "image/png"})
 
     assert response.status_code == 413
+
+
+@pytest.mark.parametrize("has_length", [True, False])
+def test_whoever_sends_too_much_can_read_the_refusal(run: Run, model: Model, has_length: bool) -> None:
+    body = bytes(8_000_000)  # more than the system's buffers take, so that an early end would break the connection
+    content = body if has_length else iter([body[:1_000_000]] * 8)
+
+    with live(run, model, ServeSettings(limits=Limits(megabytes=0.001))) as address:
+        response = httpx.post(f"{address}predict", content=content, headers={"content-type": "image/png"}, timeout=60)
+
+    assert (response.status_code, response.headers["connection"]) == (413, "close")
+    assert response.json() == {"error": "More than 1,000 bytes; send fewer or smaller images."}
+
+
+def test_a_refused_body_is_discarded_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "DISCARDED_BYTES", 1_000)
+    sent = [0]
+
+    async def endless() -> AsyncGenerator[bytes, None]:
+        while True:
+            sent[0] += 1
+            yield bytes(500)
+
+    asyncio.run(uploads._discard(endless()))
+
+    assert sent == [3]
 
 
 @pytest.mark.parametrize(

@@ -366,6 +366,35 @@ def _run_study(
     return run_study(study, as_path(out), overwrite=overwrite, console=console, command=command)
 
 
+@typed
+def serve(
+    run: Run | Path | str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str = "",
+    explain: bool = True,
+    device: str = "auto",
+) -> None:
+    """Answer requests about images until Ctrl-C, as `transferkit serve RUN` does; in a script, not in a notebook.
+
+    Args:
+        run: A finished run, or its folder.
+        host: Address to listen on; any but this machine's own asks for a token.
+        port: 0 takes a free one.
+        token: That requests must carry.
+        explain: Show training images alike, and where the network looked.
+        device: To compute on.
+
+    Raises:
+        TransferkitError: If the port is taken, a token is missing, or there is no such run; before anything is served.
+    """
+    from transferkit.deploy.serving.server import serve as answer_requests
+    from transferkit.deploy.serving.settings import ServeSettings
+
+    answer_requests(run, ServeSettings(host, port, token, explains=explain), Console(), device)
+
+
 def _run(
     method: str,
     backbone: str | nn.Module,

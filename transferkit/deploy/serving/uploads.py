@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -19,6 +19,8 @@ from transferkit.deploy.serving.settings import Limits
 IN_MEMORY = 1_000_000  # bytes of a file; the rest waits on disk
 LONGEST_NAME = 200  # characters of a file's name that are given back
 MOST_FIELDS = 8  # of a form, besides files
+DISCARDED_BYTES = 100_000_000  # of a refused body at most, so that its sender reads the refusal
+DISCARDED_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -58,23 +60,46 @@ async def received(request: Request, limits: Limits) -> list[Upload]:
         Refusal: 400 if there is none, 408 if they take too long, 413 if they are too many or too large, 415 if the body
             is something else.
     """
+    body = request.stream()
+    try:
+        async with asyncio.timeout(limits.seconds):
+            return await _files(request, body, limits)
+    except TimeoutError:
+        raise Refusal(408, f"The request did not arrive within {limits.seconds:g} s.", CLOSE) from None
+    except Refusal:
+        if "expect" not in request.headers:  # else nothing comes before it is asked for
+            await _discard(body)
+        raise
+
+
+async def _files(request: Request, body: AsyncGenerator[bytes, None], limits: Limits) -> list[Upload]:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limits.bytes:
         raise _too_large(limits)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        async with asyncio.timeout(limits.seconds):
-            if kind == "multipart/form-data":
-                return await _files_of_form(request, limits)
-            if kind.startswith("image/") or kind == "application/octet-stream":
-                return [await _whole_body(request, limits)]
-    except TimeoutError:
-        raise Refusal(408, f"The request did not arrive within {limits.seconds:g} s.", CLOSE) from None
+    if kind == "multipart/form-data":
+        return await _files_of_form(request, body, limits)
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return [await _whole_body(body, limits)]
     raise Refusal(415, "Expected a form with files (multipart/form-data) or an image (Content-Type: image/...).", CLOSE)
 
 
-async def _files_of_form(request: Request, limits: Limits) -> list[Upload]:
-    stream = _counted(request, limits)
+async def _discard(body: AsyncGenerator[bytes, None]) -> None:
+    """Let the rest of a refused body come and go, within bounds.
+
+    A sender that is cut off while it sends sees a broken connection in place of the answer.
+    """
+    total = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARDED_SECONDS):
+            async for chunk in body:
+                total += len(chunk)
+                if total > DISCARDED_BYTES:
+                    return
+
+
+async def _files_of_form(request: Request, body: AsyncGenerator[bytes, None], limits: Limits) -> list[Upload]:
+    stream = _counted(body, limits)
     parser = MultiPartParser(request.headers, stream, max_files=limits.images, max_fields=MOST_FIELDS)
     try:
         form = await parser.parse()
@@ -90,10 +115,10 @@ async def _files_of_form(request: Request, limits: Limits) -> list[Upload]:
     ]
 
 
-async def _whole_body(request: Request, limits: Limits) -> Upload:
+async def _whole_body(body: AsyncGenerator[bytes, None], limits: Limits) -> Upload:
     file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by whoever answers
     try:
-        async for chunk in _counted(request, limits):
+        async for chunk in _counted(body, limits):
             file.write(chunk)
     except BaseException:
         file.close()
@@ -102,10 +127,10 @@ async def _whole_body(request: Request, limits: Limits) -> Upload:
     return Upload("image 1", file)
 
 
-async def _counted(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+async def _counted(body: AsyncGenerator[bytes, None], limits: Limits) -> AsyncGenerator[bytes, None]:
     """The body, as long as it is within the limit."""
     total = 0
-    async for chunk in request.stream():
+    async for chunk in body:
         total += len(chunk)
         if total > limits.bytes:
             raise _too_large(limits)
