@@ -12,6 +12,7 @@ import typer.main
 from command_line import refused, transferkit
 
 from transferkit.cli import app as cli
+from transferkit.cli import completion
 from transferkit.cli.help_pages import ALL
 from transferkit.cli.help_texts import EXAMPLES, SECTIONS
 from transferkit.models.backbones import card
@@ -127,3 +128,16 @@ def test_the_rates_that_help_names_are_the_defaults() -> None:
         f"without, {FAMILIES['timm'].lr} for timm"
     )
     assert FAMILIES["resnet"].lr == FAMILIES["resnet-deep"].lr
+
+
+def test_the_shell_completes_backbones_data_sets_folders_and_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cells").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert completion.backbones("resnet1") == ["resnet101", "resnet152", "resnet18", "resnet18-cifar"]
+    assert completion.data_sets("c") == ["cifar10", "cifar100", "cells"]
+    assert completion.data_sets(f"{tmp_path}/c") == [f"{tmp_path}/cells"]
+    assert completion.data_sets("/no/such/folder") == []
+    assert completion.recipes("lab-d") == ["lab-dropout"]

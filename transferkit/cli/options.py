@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origi
 import typer
 from pydantic.fields import FieldInfo
 
+from transferkit.cli import completion
 from transferkit.cli.help_pages import RARE
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, RecipePart
 from transferkit.recipe.settings import MOST_THREADS
@@ -25,7 +26,9 @@ COMMON = {  # keys of a recipe whose options `--help` shows; `--help-all` shows 
 }
 NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root", "stated_accuracy"}
 
-Backbone = Annotated[str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.")]
+Backbone = Annotated[
+    str, typer.Argument(help="resnet18, vgg16_bn, alexnet, ..., or timm/<name>.", autocompletion=completion.backbones)
+]
 
 
 def named_run(reference: str) -> Path:
@@ -50,6 +53,7 @@ Data = Annotated[
     str,
     typer.Option(
         help="Your images: a folder with one folder per class, or a table; or the name of a data set.",
+        autocompletion=completion.data_sets,
         rich_help_panel="Data",
     ),
 ]

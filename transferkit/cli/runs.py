@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit import recipe as recipes
-from transferkit.cli import compare, rank, tune
+from transferkit.cli import compare, completion, rank, tune
 from transferkit.cli.options import RUN, Backbone, Data, Json, Out, Overrides, Overwrite, method_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import book
@@ -55,7 +55,9 @@ def method_command(method: str, settings: type[recipes.RecipePart]) -> Callable[
 
 
 def run_command(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A shipped recipe's name, or a YAML file.", autocompletion=completion.recipes)
+    ],
     overrides: Overrides = None,
     out: Out = None,
     overwrite: Overwrite = False,
