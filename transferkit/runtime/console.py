@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from transferkit.runtime.notebook_bar import NotebookBar, is_notebook
+
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.console import RenderableType
@@ -35,6 +37,7 @@ class Console:
     stream: TextIO | None = None
     seconds_between_lines: float = 10.0
     _rich: RichConsole | None = field(default=None, repr=False)
+    _display: Any = field(default=None, repr=False)  # of the bars, in a notebook
 
     @property
     def rich(self) -> RichConsole:
@@ -44,6 +47,11 @@ class Console:
 
             self._rich = RichConsole(file=self.stream or sys.stderr, quiet=self.quiet, highlight=False)
         return self._rich
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether progress is drawn, and not only told in lines."""
+        return not self.quiet and (self.rich.is_terminal or (self.stream is None and is_notebook()))
 
     def line(self, text: str) -> None:
         """One line of prose, printed as it is: names and paths are never read as markup."""
@@ -74,11 +82,17 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> Progress:
-        if self.console.rich.is_terminal and not self.console.quiet:
-            self._live = self._make_live()
+        if self.console.has_bars:
+            self._live = self._make_notebook_bar() if not self.console.rich.is_terminal else self._make_live()
             self._live.start()
             self._task = self._live.add_task(self.title, total=self.total, words="", rate="")
         return self
+
+    def _make_notebook_bar(self) -> Any:
+        bar = NotebookBar(self.console._display)
+        bar.start()
+        self.console._display = bar.display
+        return bar
 
     def _make_live(self) -> Any:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
