@@ -203,7 +203,7 @@ def test_page_markdown_and_terminal_show_every_layer_with_both_networks(tmp_path
     assert any(
         line.split() == ["layer3", "32x4x4", "44", "px", "60.0", "57.0–63.0", "30.0", "27.0–33.0"] for line in lines
     )
-    assert len(lines) <= 40
+    assert len(lines) <= 50
     assert max(map(len, lines)) <= 80
 
 

@@ -21,7 +21,9 @@ def benchmark(
     formats: Annotated[
         str, typer.Option(help=f"Some of {','.join(measured_forms())}. (default: all)", show_default=False)
     ] = "",
-    images: Annotated[int, typer.Option(min=1, help="On how many accuracy is measured, at most.")] = 1000,
+    images: Annotated[
+        int, typer.Option(min=1, max=1_000_000_000, help="On how many accuracy is measured, at most.")
+    ] = 1000,
     on: Annotated[str, typer.Option(help="val, or test, which is opened for it.")] = "val",
     threads: Threads = None,
     json: Json = False,

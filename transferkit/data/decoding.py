@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,9 +22,10 @@ from transferkit.runtime.errors import TransferkitError
 
 Source: TypeAlias = Path | str | IO[bytes] | Image.Image
 
-EXTENSIONS = frozenset(
+PICTURES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".apng", ".gif", ".webp", ".avif", ".tif", ".tiff", ".bmp")
-) | {".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif", ".npy"}
+) | {".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif"}
+EXTENSIONS = PICTURES | {".npy"}
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")  # none starts a program
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO/IEC 23008-12, annex B
 NOT_FILES = {
@@ -63,6 +64,18 @@ class PixelKind:
     channels: int
     bands: int
     brightest: float | None
+
+
+def endings_among(paths: Iterable[str | Path]) -> frozenset[str]:
+    """Endings of images in a folder of these files: arrays (`.npy`) count only where there is no picture.
+
+    Beside pictures they are mostly features of them.
+
+    Example:
+        >>> ".npy" in endings_among(["cat.jpg", "features.npy"]), ".npy" in endings_among(["a.npy", "b.txt"])
+        (False, True)
+    """
+    return PICTURES if any(Path(path).suffix.lower() in PICTURES for path in paths) else EXTENSIONS
 
 
 def decode(source: Source, size: int, fit: str | Reading) -> Pixels:

@@ -46,7 +46,7 @@ class Images:
     groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.storage.ndim != 4 or self.storage.dtype != np.uint8:
+        if self.storage.ndim != 4 or self.storage.dtype != np.uint8 or is_channels_last(self.storage.shape):
             raise TransferkitError(
                 f"Images need uint8 pixels of shape (N, bands, H, W); found {self.storage.dtype} {self.storage.shape}."
             )
@@ -397,3 +397,13 @@ def require_every_class(class_names: Sequence[str], counts: Sequence[int]) -> No
 def _listed(names: Sequence[str], limit: int = 8) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return (", ".join(repr(name) for name in names[:limit]) or "none") + more
+
+
+def is_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether four axes are (N, H, W, channels): a last one of 1 or 3 behind two that are alike and larger.
+
+    Example:
+        >>> is_channels_last((2, 4, 4, 3)), is_channels_last((2, 3, 4, 4)), is_channels_last((2, 13, 3, 3))
+        (True, False, False)
+    """
+    return shape[-1] in (1, 3) and shape[1] == shape[2] > shape[-1]

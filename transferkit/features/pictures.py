@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from transferkit.data.decoding import EXTENSIONS, decode, reason, require_regular
+from transferkit.data.decoding import EXTENSIONS, decode, endings_among, reason, require_regular
 from transferkit.data.images import Images, Labels, Pixels, image_digest
 from transferkit.data.reading import Reading
 from transferkit.runtime import machine
@@ -152,7 +152,9 @@ def found_pictures(images: Any, side_px: int, resize: str | Reading) -> Storable
 def from_path(path: Path, side_px: int, resize: str | Reading) -> ImageFiles:
     """One image file, or all images of a folder."""
     if os.path.isdir(path):
-        files = [str(file) for file in image_paths(path)]
+        paths = list(image_paths(path))
+        endings = endings_among(paths)
+        files = [str(file) for file in paths if file.suffix.lower() in endings]
         if not files:
             raise TransferkitError(f"{path} holds no images ({', '.join(sorted(EXTENSIONS)[:6])} ...).")
         return ImageFiles(files, files, side_px, resize)

@@ -178,7 +178,7 @@ class OwnData(DataSettings):
         return self.path
 
 
-Window: TypeAlias = tuple[float, float]
+Window: TypeAlias = tuple[Annotated[float, Field(ge=-1e12, le=1e12)], Annotated[float, Field(ge=-1e12, le=1e12)]]
 Depth: TypeAlias = Annotated[int, Field(ge=8, le=16)]
 
 

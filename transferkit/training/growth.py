@@ -34,7 +34,7 @@ def cost_share(first_px: int, last_px: int, epochs: int | None) -> float:
 
     Example:
         >>> round(cost_share(96, 160, 10), 2), cost_share(0, 160, 10)
-        (0.61, 1.0)
+        (0.66, 1.0)
     """
     count = epochs or EPOCHS_UNKNOWN
     sides = [epoch_px(first_px, last_px, epoch, count, 1) for epoch in range(count)]

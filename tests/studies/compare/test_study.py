@@ -536,7 +536,8 @@ def test_a_comparison_without_labels_has_no_curve(tmp_path: Path) -> None:
     _, _, message = invoked("report", str(tmp_path / "study"), "--figure", "curve", "--out", str(tmp_path / "c.pdf"))
 
     assert message == (
-        "There is no figure 'curve' here: a comparison has none; a run has confusion, recall and training."
+        "There is no figure 'curve' here: a comparison has cost, training, operations; "
+        "a run has confusion, recall and training."
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from transferkit.data import datasets
 from transferkit.data.datasets import path_table
-from transferkit.data.decoding import EXTENSIONS
+from transferkit.data.decoding import EXTENSIONS, endings_among
 from transferkit.data.images import Images
 from transferkit.features.extraction.lazy_pictures import PartImages, decoded_files
 from transferkit.features.extraction.listing import LISTING, ListedImage, Listing
@@ -152,8 +152,9 @@ def from_files(name: str, paths: Callable[[], Iterator[Path]], root: Path) -> Im
     """Files below a folder; the class of an image is the name of its folder, if that is not the root itself."""
 
     def lines() -> Iterator[tuple[str, str, str]]:
+        endings = endings_among(paths())
         for path in paths():
-            if path.suffix.lower() in EXTENSIONS:
+            if path.suffix.lower() in endings:
                 _require_plain(path)
                 yield str(path), "" if path.parent == root else path.parent.name, ""
 
