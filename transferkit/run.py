@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from transferkit import checks, report
@@ -17,7 +18,7 @@ from transferkit.data.images import Images, Splits
 from transferkit.data.thumbnails import thumbnails
 from transferkit.features.cached_outputs import outputs_of
 from transferkit.features.engine import memory_notes
-from transferkit.features.explanations.explain import explain, searched
+from transferkit.features.explanations.explain import Explanations, explain, searched
 from transferkit.metrics.evaluation import evaluate, thumbnail_choice
 from transferkit.metrics.outputs import Outputs
 from transferkit.models import backbones, input_sizes
@@ -112,12 +113,8 @@ def carry_out(
     thresholds = thresholds_by_distance(fitted, compared_outputs, recipe.seed)
     save_model(run, classifier, recipe, runtime, thresholds)
     run.save_outputs({"bank": thresholds.bank})
-    explained = extras.attempt(
-        "explanations",
-        lambda: explain(classifier, compared, compared_outputs, test_images, test, runtime, len(splits.train)),
-    )
-    if explained:
-        extras.attempt("file of explanations", lambda: explained.save(run.explanations_path))
+    why = partial(explain, classifier, compared, compared_outputs, test_images, test, runtime, len(splits.train))
+    keep_explanations(run, extras, why)
     extras.attempt("pictures of test images", lambda: save_thumbnails(run, test_images, test))
     extras.attempt("augmented examples", lambda: save_augmented(run, recipe, splits.train))
     clock.lap("explain")
@@ -131,6 +128,13 @@ def carry_out(
     run.remove_checkpoint()
     extras.attempt("verdict for --track", lambda: live.finish(run, report.first_sentence(run)))
     show(run, extras)
+
+
+def keep_explanations(run: Run, extras: Extras, why: Callable[[], Explanations]) -> None:
+    """Write why test images got their answers, if that can be had: a fault costs these pictures alone."""
+    explanations = extras.attempt("explanations", why)
+    if explanations:
+        extras.attempt("file of explanations", lambda: explanations.save(run.explanations_path))
 
 
 def start_machine(recipe: Recipe) -> machine.Runtime:

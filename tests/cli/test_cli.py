@@ -22,7 +22,7 @@ from typer.models import OptionInfo
 
 from transferkit import __version__, recipe
 from transferkit.cli import app as cli
-from transferkit.cli.doctor import Finding, mended_torchvision
+from transferkit.cli.doctor import MachineFinding, mended_torchvision
 from transferkit.recipe import METHOD_MODELS, BackboneSettings, RankingRecipe, Recipe
 from transferkit.recipe.data import DATA_MODELS
 from transferkit.runtime.errors import TransferkitError
@@ -401,7 +401,7 @@ def test_doctor_names_this_machine(tmp_path: Path) -> None:
 
 
 def test_doctor_says_what_to_type_when_torch_and_torchvision_do_not_match() -> None:
-    broken = Finding("torchvision", "broken", "RuntimeError: operator torchvision::nms does not exist")
+    broken = MachineFinding("torchvision", "broken", "RuntimeError: operator torchvision::nms does not exist")
 
     assert "pip install --force-reinstall torch torchvision" in mended_torchvision(broken, "2.13.0+cpu").advice
 

@@ -30,7 +30,7 @@ from transferkit.data.reading import Reading
 from transferkit.deploy.prediction import Model, load
 from transferkit.deploy.serving import reading, uploads
 from transferkit.deploy.serving.application import OPEN, Service, application
-from transferkit.deploy.serving.documents import About, Answers
+from transferkit.deploy.serving.documents import Answers, ServedRun
 from transferkit.deploy.serving.meters import Meters
 from transferkit.deploy.serving.server import listening
 from transferkit.deploy.serving.service import service_of
@@ -148,7 +148,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(reading, "LARGE", 80)
     monkeypatch.setattr(reading, "decode", slow)
-    reader = reading.Reader(8, Reading(), 1000)
+    reader = reading.ImageReader(8, Reading(), 1000)
     threads = [threading.Thread(target=reader.decoded, args=(io.BytesIO(picture()),)) for _ in range(4)]
 
     for thread in threads:
@@ -318,7 +318,7 @@ def test_answers_are_what_the_schema_says(made: Made) -> None:
     assert set(TypeAdapter(Answers).validate_json(content, strict=True).answers[0].__dict__) == set(
         schema["components"]["schemas"]["ImageAnswer"]["properties"]
     )
-    TypeAdapter(About).validate_json(client.get("/about").content, strict=True)
+    TypeAdapter(ServedRun).validate_json(client.get("/about").content, strict=True)
     references = set(re.findall(r"#/components/schemas/(\w+)", str(schema)))
     assert references == set(schema["components"]["schemas"])
 

@@ -45,7 +45,7 @@ def doctor(json: Json = False) -> None:
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineFinding:
     """One line: what was looked at, how it is, and what to do where it is not well."""
 
     what: str
@@ -54,7 +54,7 @@ class Finding:
     advice: str = ""
 
 
-def examine() -> list[Finding]:
+def examine() -> list[MachineFinding]:
     """Every finding; nothing here needs the network, and a broken torch is itself a finding."""
     findings = [_own_version(), _python(), *_packages()]
     if not any(finding.state == "broken" for finding in findings):
@@ -62,7 +62,7 @@ def examine() -> list[Finding]:
     return findings
 
 
-def show(findings: list[Finding], console: Console) -> None:
+def show(findings: list[MachineFinding], console: Console) -> None:
     """Print the findings, the advice under each."""
     marks = {"ok": "  ok  ", "note": " note ", "broken": "BROKEN"}
     for finding in findings:
@@ -72,11 +72,11 @@ def show(findings: list[Finding], console: Console) -> None:
     console.line(f"\n{in_one_sentence(findings)}")
 
 
-def in_one_sentence(findings: list[Finding]) -> str:
+def in_one_sentence(findings: list[MachineFinding]) -> str:
     """Whether one can work here, and what to do if not.
 
     Example:
-        >>> in_one_sentence([Finding("torch", "ok", "2.14")])
+        >>> in_one_sentence([MachineFinding("torch", "ok", "2.14")])
         'All is well. Try: transferkit quickstart'
     """
     broken = [finding.what for finding in findings if finding.state == "broken"]
@@ -89,11 +89,11 @@ def in_one_sentence(findings: list[Finding]) -> str:
     return f"{well} Try: transferkit quickstart"
 
 
-def _own_version() -> Finding:
-    return Finding("transferkit", "ok", __version__)
+def _own_version() -> MachineFinding:
+    return MachineFinding("transferkit", "ok", __version__)
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[MachineFinding]:
     """Which groups of optional packages are complete, and how to get those that are not."""
     try:
         required = metadata.requires("transferkit") or []
@@ -105,9 +105,9 @@ def _extras() -> Iterator[Finding]:
     for extra, packages in missing.items():
         if packages:
             advice = f"Only if you want it, type: pip install 'transferkit[{extra}]'"
-            yield Finding(f"extra {extra}", "ok", f"without {', '.join(packages)}", advice)
+            yield MachineFinding(f"extra {extra}", "ok", f"without {', '.join(packages)}", advice)
     complete = ", ".join(extra for extra, packages in missing.items() if not packages)
-    yield Finding("extras", "ok", f"complete: {complete or 'none'}")
+    yield MachineFinding("extras", "ok", f"complete: {complete or 'none'}")
 
 
 def _is_installed(package: str) -> bool:
@@ -118,19 +118,19 @@ def _is_installed(package: str) -> bool:
     return True
 
 
-def _memory() -> Iterator[Finding]:
+def _memory() -> Iterator[MachineFinding]:
     """How much memory there is, where the system tells it (not on Windows)."""
     if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
         gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
         scarce = "" if gigabytes > 6 else "Little for training; use a smaller --batch-size or --size."
-        yield Finding("memory", "note" if scarce else "ok", f"{gigabytes:.0f} GB", scarce)
+        yield MachineFinding("memory", "note" if scarce else "ok", f"{gigabytes:.0f} GB", scarce)
 
 
-def _python() -> Finding:
-    return Finding("Python", "ok", f"{platform.python_version()} at {sys.executable}")
+def _python() -> MachineFinding:
+    return MachineFinding("Python", "ok", f"{platform.python_version()} at {sys.executable}")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[MachineFinding]:
     torch_version = _version_of("torch")
     yield torch_version
     vision = _version_of("torchvision")
@@ -139,7 +139,7 @@ def _packages() -> Iterator[Finding]:
         yield _version_of(name)
 
 
-def mended_torchvision(vision: Finding, torch_version: str) -> Finding:
+def mended_torchvision(vision: MachineFinding, torch_version: str) -> MachineFinding:
     """The finding with advice, where torchvision fails because torch is another build than it was made for."""
     mismatch = "torchvision::nms" in vision.result or "nms does not exist" in vision.result
     if vision.state != "broken" or not mismatch:
@@ -148,30 +148,30 @@ def mended_torchvision(vision: Finding, torch_version: str) -> Finding:
         f"torch {torch_version} and torchvision are builds that do not belong together. Type: "
         "pip install --force-reinstall torch torchvision"
     )
-    return Finding(vision.what, "broken", vision.result, advice)
+    return MachineFinding(vision.what, "broken", vision.result, advice)
 
 
-def _version_of(name: str) -> Finding:
+def _version_of(name: str) -> MachineFinding:
     try:
         module = importlib.import_module(name)
     except Exception as error:  # whatever an import of a broken build raises
         advice = f"Type: pip install --force-reinstall {'scikit-learn' if name == 'sklearn' else name}"
-        return Finding(name, "broken", f"{type(error).__name__}: {error}", advice)
-    return Finding(name, "ok", str(module.__version__))
+        return MachineFinding(name, "broken", f"{type(error).__name__}: {error}", advice)
+    return MachineFinding(name, "ok", str(module.__version__))
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Iterator[MachineFinding]:
     from transferkit.runtime import machine
 
     runtime = machine.start()
-    yield Finding("device", "ok", machine.device_name(runtime.device))
+    yield MachineFinding("device", "ok", machine.device_name(runtime.device))
     slow = "" if runtime.precision == "bf16" else "No fast bf16 here; runs use fp32."
-    yield Finding("precision", "ok" if not slow else "note", runtime.precision, slow)
-    yield Finding("threads", "ok", f"{runtime.threads} of {os.cpu_count()} cores usable")
+    yield MachineFinding("precision", "ok" if not slow else "note", runtime.precision, slow)
+    yield MachineFinding("threads", "ok", f"{runtime.threads} of {os.cpu_count()} cores usable")
     yield from _memory()
 
 
-def _caches() -> Iterator[Finding]:
+def _caches() -> Iterator[MachineFinding]:
     from transferkit.runtime import machine
     from transferkit.runtime.folders import CACHE_ADVICE
 
@@ -179,27 +179,27 @@ def _caches() -> Iterator[Finding]:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        yield Finding("cache", "broken", f"{folder} cannot be written", CACHE_ADVICE)
+        yield MachineFinding("cache", "broken", f"{folder} cannot be written", CACHE_ADVICE)
     else:
         scarce = "" if free > 5 else "Little room for data sets and features; see `transferkit cache size`."
-        yield Finding("cache", "note" if scarce else "ok", f"{folder}, {free:.0f} GB free", scarce)
+        yield MachineFinding("cache", "note" if scarce else "ok", f"{folder}, {free:.0f} GB free", scarce)
     for name in ("downloads", "images", "features", "weights"):
-        yield Finding(f"cache, {name}", "ok", _contents(folder / name))
-    yield Finding("torchvision weights", "ok", _contents(_torch_hub() / "checkpoints"))
+        yield MachineFinding(f"cache, {name}", "ok", _contents(folder / name))
+    yield MachineFinding("torchvision weights", "ok", _contents(_torch_hub() / "checkpoints"))
     yield from _packaged_weights()
 
 
-def _packaged_weights() -> Iterator[Finding]:
+def _packaged_weights() -> Iterator[MachineFinding]:
     from transferkit.models import weights
 
     packages = weights.installed()
     for problem in packages.problems:
-        yield Finding("weights in a package", "note", problem, "Ask the author of the package, or uninstall it.")
+        yield MachineFinding("weights in a package", "note", problem, "Ask the author of the package, or uninstall it.")
     for offer in packages.offers:
         state: Literal["ok", "broken"] = "ok" if offer.path.is_file() else "broken"
-        yield Finding("weights in a package", state, offer.summary, "" if state == "ok" else offer.advice)
+        yield MachineFinding("weights in a package", state, offer.summary, "" if state == "ok" else offer.advice)
     if not packages.offers:
-        yield Finding("weights in packages", "ok", "none; " + weights.PACKAGE_ADVICE)
+        yield MachineFinding("weights in packages", "ok", "none; " + weights.PACKAGE_ADVICE)
 
 
 def _torch_hub() -> Path:

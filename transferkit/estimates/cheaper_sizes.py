@@ -10,7 +10,7 @@ LONG_SECONDS = 15 * 60
 
 
 @dataclass(frozen=True)
-class Measured:
+class SizeLoss:
     """A smaller input beside a larger one, on the same images with the same network.
 
     Attributes:
@@ -29,9 +29,9 @@ class Measured:
 SMALL_IMAGES = "probe of EfficientNet-Lite0 on CIFAR-10, n = 3,000, 3 draws of 3,000 labels"
 TEXTURES = "probe of EfficientNet-Lite0 on photographs of ten textures, n = 860, cross-validated"
 MEASURED = (
-    Measured(224, 160, 2.2, TEXTURES),
-    Measured(128, 96, 2.0, SMALL_IMAGES),
-    Measured(96, 64, 8.7, SMALL_IMAGES),
+    SizeLoss(224, 160, 2.2, TEXTURES),
+    SizeLoss(128, 96, 2.0, SMALL_IMAGES),
+    SizeLoss(96, 64, 8.7, SMALL_IMAGES),
 )
 
 

@@ -35,7 +35,7 @@ class NotebookBar:
         from IPython.display import HTML, display
 
         if self.display is None:
-            self.display = display(HTML(EMPTY), display_id=True)  # type: ignore[no-untyped-call]
+            self.display = display(HTML(EMPTY), display_id=True)
 
     def stop(self) -> None:
         """Leave the place empty, as the bar on a terminal does."""
@@ -55,7 +55,7 @@ class NotebookBar:
         from IPython.display import HTML
 
         self.last_drawn = time.perf_counter()
-        self.display.update(HTML(text))  # type: ignore[no-untyped-call]
+        self.display.update(HTML(text))
 
 
 def bar_html(title: str, done: int, total: int, words: str, rate: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from transferkit.data.images import Images, Pixels
 from transferkit.deploy.benchmark.forms import CPU, Form, Workbench, in_torch, menu
-from transferkit.deploy.benchmark.results import Benchmark, FormResult, Measured, Speed
+from transferkit.deploy.benchmark.results import Benchmark, FormMeasurement, FormResult, Speed
 from transferkit.deploy.export.source import source_of
 from transferkit.deploy.export.turns import seconds_of
 from transferkit.deploy.formats import measured_forms
@@ -201,12 +201,12 @@ def speed_of(seconds: Floats, beside: Floats, images: int) -> Speed:
 
 def _measured(
     name: str, answer: Answered, own: Answered, images: Images, speeds: Mapping[int, Mapping[str, Speed]]
-) -> Measured:
+) -> FormMeasurement:
     labels = images.require_labels()
     right, own_right = answer.classes == labels, own.classes == labels
     loss = paired_difference(own_right[None], right[None], "images")
     single, batch = (speeds[size][name] for size in TURNS)
-    return Measured(
+    return FormMeasurement(
         float(right.mean()),
         wilson(int(right.sum()), len(images)).bounds,
         loss.difference,

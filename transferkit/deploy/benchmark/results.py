@@ -36,7 +36,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Measured:
+class FormMeasurement:
     """One form on the images and on this machine.
 
     Attributes:
@@ -71,7 +71,7 @@ class FormResult:
     """
 
     form: str
-    measured: Measured | None
+    measured: FormMeasurement | None
     obstacle: str = ""
 
 

@@ -18,13 +18,13 @@ from starlette.types import ASGIApp
 from transferkit.deploy.answer_rows import row
 from transferkit.deploy.answers import Answer
 from transferkit.deploy.serving.access import CLIENT_LEFT, Gate
-from transferkit.deploy.serving.documents import About, Answers, ClassShare, ImageAnswer, openapi
+from transferkit.deploy.serving.documents import Answers, ImageAnswer, LikelyClass, ServedRun, openapi
 from transferkit.deploy.serving.meters import MEDIA_TYPE, Meters
-from transferkit.deploy.serving.reading import Reader, UnreadableImage
+from transferkit.deploy.serving.reading import ImageReader, UnreadableImage
 from transferkit.deploy.serving.refusals import Refusal, overloaded
 from transferkit.deploy.serving.settings import ServeSettings
 from transferkit.deploy.serving.uploads import Upload, Waiting, received
-from transferkit.deploy.serving.worker import NoNumber, Verdict, Worker
+from transferkit.deploy.serving.worker import Judgement, NoNumber, Worker
 
 FOLDER = Path(__file__).parent
 POLICY = (
@@ -49,8 +49,8 @@ class Service:
     """What the addresses share."""
 
     settings: ServeSettings
-    about: About
-    reader: Reader
+    about: ServedRun
+    reader: ImageReader
     worker: Worker
     meters: Meters
     waiting: Waiting
@@ -196,7 +196,7 @@ async def _answer(service: Service, upload: Upload, top: int, explain: bool) -> 
     return _as_document(upload.name, verdict, top)
 
 
-def _as_document(name: str, verdict: Verdict, top: int) -> ImageAnswer:
+def _as_document(name: str, verdict: Judgement, top: int) -> ImageAnswer:
     entry = row(Answer(name, verdict.prediction), top)
     return ImageAnswer(
         file=name,
@@ -204,7 +204,7 @@ def _as_document(name: str, verdict: Verdict, top: int) -> ImageAnswer:
         probability=entry.probability,
         unknown=entry.unknown,
         unusual_percent=entry.unusual_percent,
-        top=tuple(ClassShare(*share) for share in entry.top),
+        top=tuple(LikelyClass(*share) for share in entry.top),
         candidates=verdict.prediction.candidates,
         error="",
         explanation=verdict.explanation,

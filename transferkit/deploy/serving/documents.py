@@ -11,7 +11,7 @@ from transferkit import __version__
 
 
 @dataclass(frozen=True)
-class ClassShare:
+class LikelyClass:
     """A class and how probable the network calls it, in [0, 1]."""
 
     name: str
@@ -73,7 +73,7 @@ class ImageAnswer:
     probability: float | None
     unknown: bool | None
     unusual_percent: int | None
-    top: tuple[ClassShare, ...]
+    top: tuple[LikelyClass, ...]
     candidates: tuple[str, ...] | None
     error: str
     explanation: Explanation | None = None
@@ -87,7 +87,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class About:
+class ServedRun:
     """The run that answers, and what it refuses.
 
     Attributes:
@@ -137,7 +137,7 @@ def openapi(needs_token: bool, most_classes: int) -> dict[str, Any]:
         "info": {"title": "transferkit serve", "version": __version__},
         "paths": {
             "/predict": {"post": _predict(most_classes) | guard},
-            "/about": {"get": _read("The run that answers.", About) | guard},
+            "/about": {"get": _read("The run that answers.", ServedRun) | guard},
             "/metrics": {"get": _text("Counters in Prometheus' text format.") | guard},
             "/health": {"get": _text("200 while the server can answer, else 503.")},
         },
@@ -185,7 +185,7 @@ def _json(kind: type[Any]) -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     """Of every type that is answered."""
     schemas: dict[str, Any] = {}
-    for kind in (Answers, About, Problem):
+    for kind in (Answers, ServedRun, Problem):
         schema = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schemas |= schema.pop("$defs", {})
         schemas[kind.__name__] = schema

@@ -19,7 +19,7 @@ class UnreadableImage(Exception):
     """Says why."""
 
 
-class Reader:
+class ImageReader:
     """Decodes files as the run's own images were, in as many threads as there are cores.
 
     Attributes:

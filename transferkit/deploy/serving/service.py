@@ -5,10 +5,10 @@ from __future__ import annotations
 from transferkit import report
 from transferkit.deploy.prediction import Model, no_threshold
 from transferkit.deploy.serving.application import Service
-from transferkit.deploy.serving.documents import About
+from transferkit.deploy.serving.documents import ServedRun
 from transferkit.deploy.serving.explaining import explainer_of
 from transferkit.deploy.serving.meters import Meters
-from transferkit.deploy.serving.reading import Reader
+from transferkit.deploy.serving.reading import ImageReader
 from transferkit.deploy.serving.settings import ServeSettings
 from transferkit.deploy.serving.uploads import Waiting
 from transferkit.deploy.serving.worker import Worker
@@ -32,17 +32,17 @@ def service_of(run: Run, model: Model, settings: ServeSettings) -> Service:
     return Service(
         settings,
         about_of(run, model, settings),
-        Reader(model.storage_px, model.reading, limits.pixels),
+        ImageReader(model.storage_px, model.reading, limits.pixels),
         Worker(model, settings.acceptance, explainer, meters),
         meters,
         Waiting(limits.waiting),
     )
 
 
-def about_of(run: Run, model: Model, settings: ServeSettings) -> About:
+def about_of(run: Run, model: Model, settings: ServeSettings) -> ServedRun:
     """What a program or a person first asks."""
     limits = settings.limits
-    return About(
+    return ServedRun(
         run=run.path.resolve().name,
         headline=report.first_sentence(run),
         class_names=model.class_names,

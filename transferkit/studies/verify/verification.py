@@ -22,7 +22,7 @@ SOUP = "a soup ("  # how the note of a run begins that was made by averaging oth
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredAccuracy:
     """An accuracy on test images, in [0, 1], with n and its 95 % interval."""
 
     accuracy: float
@@ -69,8 +69,8 @@ class Verification:
 
     subject: str
     is_reproduced: bool
-    repeated: Measured
-    earlier: Measured | None
+    repeated: MeasuredAccuracy
+    earlier: MeasuredAccuracy | None
     stated: Bounds | None
     pairing: Pairing | None
     changes: tuple[str, ...]
@@ -155,18 +155,18 @@ def verify_recipe(recipe: Recipe, name: str, folder: Path, console: Console, com
     return Verification(name, is_within, repeated, None, recipe.stated_accuracy, None, (), seconds)
 
 
-def _measured(test: Scores, place: str) -> Measured:
+def _measured(test: Scores, place: str) -> MeasuredAccuracy:
     if not test.n:
         raise TransferkitError(f"{place} has no test images, so that there is no result to hold against another.")
-    return Measured(test.accuracy, test.interval, test.n)
+    return MeasuredAccuracy(test.accuracy, test.interval, test.n)
 
 
-def _is_within(repeated: Measured, earlier: Measured) -> bool:
+def _is_within(repeated: MeasuredAccuracy, earlier: MeasuredAccuracy) -> bool:
     low, high = earlier.interval
     return low <= repeated.accuracy <= high
 
 
-def _agree(repeated: Measured, earlier: Measured) -> bool:
+def _agree(repeated: MeasuredAccuracy, earlier: MeasuredAccuracy) -> bool:
     intervals = Interval(*repeated.interval), Interval(*earlier.interval)
     interval = independent_difference(repeated.accuracy, intervals[0], earlier.accuracy, intervals[1]).interval
     return interval.low <= 0 <= interval.high

@@ -94,7 +94,7 @@ def fit_adapted(classifier: Classifier, splits: Splits, settings: FinetuneSettin
     for line in start.words():
         context.console.line(line)
     rates = finetune_rates.settled_rates(settings, classifier, start.statistics)
-    tuning = Tuning(start, rates, resolved_training(settings, rates))
+    tuning = FinetunePlan(start, rates, resolved_training(settings, rates))
     fitted = Fitted(None, groups=(), notes=notes, probe=start.facts(), rates=rates)
     observe_mirroring(classifier, tuning, splits.val, context)
     groups, history = tune(classifier, tuning, splits.train, splits.val, context)
@@ -128,20 +128,20 @@ def again_in(context: Context, history: History) -> Context:
 
 
 @dataclass(frozen=True)
-class Tuning:
+class FinetunePlan:
     """Where a fine-tuning starts, and how it goes on."""
 
     start: Start
     rates: SettledRates
     training: ResolvedTraining
 
-    def repeated(self, history: History) -> Tuning:
+    def repeated(self, history: History) -> FinetunePlan:
         """The same without val, which then stops no training and chooses no epoch: it ends where val had chosen."""
         epochs = history.result.epoch if self.training.patience and history.result else 0
         return replace(self, training=replace(self.training, keep="last", patience=0, stop_after=epochs))
 
 
-def observe_mirroring(classifier: Classifier, tuning: Tuning, val: Images, context: Context) -> None:
+def observe_mirroring(classifier: Classifier, tuning: FinetunePlan, val: Images, context: Context) -> None:
     """Whether mirrored val images lose with the probe's head, for checks; not asked where nothing is transferred."""
     if not (tuning.training.flip and len(val)) or tuning.training.has_random_head:
         return
@@ -151,7 +151,7 @@ def observe_mirroring(classifier: Classifier, tuning: Tuning, val: Images, conte
 
 
 def tune(
-    classifier: Classifier, tuning: Tuning, images: Images, val: Images, context: Context
+    classifier: Classifier, tuning: FinetunePlan, images: Images, val: Images, context: Context
 ) -> tuple[list[ParameterGroup], History]:
     """Put the classifier at the start, and train it on images; the groups and the log."""
     if tuning.training.has_random_head:

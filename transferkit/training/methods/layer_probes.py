@@ -43,7 +43,7 @@ def fit(
     if classifier.weights != RANDOM_WEIGHTS:
         networks[RANDOM] = random_copy(classifier, backbone, context.seed)
     readings = [
-        Reading(name, network.to(context.runtime.device), names, settings.batch_size, context)
+        LayerReading(name, network.to(context.runtime.device), names, settings.batch_size, context)
         for name, network in networks.items()
     ]
     probes = [(reading, solved(reading, splits, settings)) for reading in readings]
@@ -72,7 +72,7 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LayerReading:
     """How features of some layers of a network, given or random, are read: all in one pass."""
 
     kind: str
@@ -116,7 +116,7 @@ def random_copy(classifier: Classifier, backbone: BackboneSettings, seed: int) -
     return prepared
 
 
-def solved(reading: Reading, splits: Splits, settings: ProbeSettings) -> dict[str, Solution]:
+def solved(reading: LayerReading, splits: Splits, settings: ProbeSettings) -> dict[str, Solution]:
     """A linear probe per layer, each with a C of its own."""
     train, val = reading.of(splits.train, "train"), reading.of(splits.val, "val")
     context, solutions = reading.context, {}
@@ -155,7 +155,7 @@ def layer_geometries(classifier: Classifier, names: Sequence[str]) -> dict[str, 
 
 def judged(
     test: Images,
-    probes: Sequence[tuple[Reading, Mapping[str, Solution]]],
+    probes: Sequence[tuple[LayerReading, Mapping[str, Solution]]],
     geometries: Mapping[str, LayerGeometry],
 ) -> tuple[ProbedLayer, ...]:
     """One row per layer: its geometry, and the accuracy of each network's probe on test with n and interval."""
