@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from synthetic_runs import FACTS, finished_run, outputs, with_layers
 
 from transferkit import report
 from transferkit.metrics.calibration import ece
+from transferkit.metrics.evaluation import evaluate
 from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature, with_temperature
 from transferkit.models.stored_model import WeightsRecord
 from transferkit.recipe import parse
 from transferkit.report import inline_images, svg_confusion_matrix, svg_lines
+from transferkit.report.headline import class_sentences
 from transferkit.report.matplotlib_figures import FIGURES, figure
 from transferkit.report.published import CIFAR10, Published, published
 from transferkit.report.svg_confusion_matrix import similarity_order
@@ -55,6 +58,14 @@ def test_headline_gives_accuracy_n_and_interval(tmp_path: Path) -> None:
     assert "Fine-tuned resnet18 gets 70.0 % of 40 test images right." in page
     assert "The 95 % interval goes from 54.6 to 81.9 %." in page
     assert "Always answering the commonest class would give 25.0 %." in page
+
+
+def test_no_class_is_named_best_and_worst_at_once() -> None:
+    scores = evaluate(outputs(), outputs()).test
+    assert scores
+    level = replace(scores, per_class=tuple(replace(row, recall=0.7) for row in scores.per_class))
+
+    assert list(class_sentences(level, tells_guessing=False)) == ["It finds every class equally well (70.0 % of each)."]
 
 
 def test_page_markdown_and_csv_tell_the_same_facts(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def _sentences(content: Content) -> list[str]:
         f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}{_of_groups(scores)}.",
         *_balanced(balanced),
         *_way(content),
-        *_classes(scores, tells_guessing=not guess),
+        *class_sentences(scores, tells_guessing=not guess),
     ]
 
 
@@ -73,17 +73,25 @@ def _of_groups(scores: Scores) -> str:
     return "" if scores.groups is None else f", by {scores.groups:,} whole groups"
 
 
-def _classes(scores: Scores, *, tells_guessing: bool) -> Iterator[str]:
+def class_sentences(scores: Scores, *, tells_guessing: bool) -> Iterator[str]:
+    """Which class is found best and which worst, if they differ, and what guessing would give."""
     known = [row for row in scores.per_class if row.recall is not None]
     if len(known) < 2:
         return
     best, worst = max(known, key=_recall), min(known, key=_recall)
-    yield (
+    if _recall(best) == _recall(worst):
+        yield f"It finds every class equally well ({percent(best.recall)} of each)."
+    else:
+        yield _best_and_worst(best, worst)
+    if tells_guessing:
+        yield f"Always answering the commonest class would give {percent(guessing(scores))}."
+
+
+def _best_and_worst(best: ClassResult, worst: ClassResult) -> str:
+    return (
         f"It finds “{best.name}” best ({percent(best.recall)} of {best.n:,}) "
         f"and “{worst.name}” worst ({percent(worst.recall)} of {worst.n:,})."
     )
-    if tells_guessing:
-        yield f"Always answering the commonest class would give {percent(guessing(scores))}."
 
 
 def _recall(row: ClassResult) -> float:

@@ -99,7 +99,8 @@ def notes(flow: GradientFlow) -> list[str]:
     """How the numbers were made."""
     return [
         f"n = {flow.n:,} training images of {flow.data} at {flow.size_px} px, in batches of 128, in train "
-        f"mode; {flow.seeds} seeds; trained on {flow.train_images:,} images; {flow.device}, fp32.",
+        f"mode; {flow.seeds} seed{'s' if flow.seeds > 1 else ''}; trained on {flow.train_images:,} images; "
+        f"{flow.device}, fp32.",
         "Norm: the Euclidean norm of the gradient of the mean cross-entropy by one layer's weights. Early: the "
         "geometric mean over the first third of the layers; twins have the same layers, so norms can be compared.",
         "First / last: of the first third of the layers over the last third, the head left out; of norms divided by "
