@@ -269,9 +269,11 @@ def _checked(paths: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def test_no_such_run_says_what_was_expected(tmp_path: Path) -> None:
-    assert refused(tmp_path / "nowhere") == (
-        f"{tmp_path / 'nowhere'} is no run: it has no recipe.yaml. Expected a folder that a transferkit command made."
+def test_no_such_run_says_what_was_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a long path is shortened in messages
+
+    assert refused(Path("nowhere")) == (
+        "nowhere is no run: it has no recipe.yaml. Expected a folder that a transferkit command made."
     )
 
 
