@@ -10,6 +10,7 @@ import pytest
 
 from transferkit import recipe
 from transferkit.recipe import FinetuneSettings, FolderData, Recipe, Study, book
+from transferkit.recipe.data import own_data
 from transferkit.recipe.yaml_text import dump_yaml
 from transferkit.runtime.errors import TransferkitError
 
@@ -346,3 +347,7 @@ def test_the_name_of_a_run_before_a_study_is_no_path(name: str) -> None:
 def test_a_study_of_too_many_runs_is_refused_at_once() -> None:
     with pytest.raises(TransferkitError, match=r"study: 98,000 runs. Expected at most 5,000 in one study"):
         recipe.parse_study({**recipe.parse_yaml(STUDY, "x"), "seeds": 1000, "labels": list(range(1, 50))}, "study")
+
+
+def test_a_name_longer_than_file_systems_take_is_no_path() -> None:
+    assert own_data("é" * 200) is None  # 400 bytes; a name in a folder has 255 at most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
@@ -289,9 +290,9 @@ def own_data(text: str) -> str | None:
     if text in DATA_MODELS or text.partition(":")[0] in DATA_MODELS or len(text) > LONGEST_PATH or "\0" in text:
         return None
     path = Path(text)
-    if len(path.parts) < 2 and not path.exists():
+    if len(path.parts) < 2 and not os.path.exists(path):
         return None
-    if path.is_dir():
+    if os.path.isdir(path):
         return "folder"
     kinds = {suffix: name for name, model in DATA_MODELS.items() for suffix in getattr(model, "suffixes", ())}
     return kinds.get(path.suffix.lower())
