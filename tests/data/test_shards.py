@@ -217,5 +217,5 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
 
-    with pytest.raises(TransferkitError, match=r"pip install 'transferkit\[parquet\]'"):
+    with pytest.raises(TransferkitError, match=r'pip install "transferkit\[parquet\]"'):
         load(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from transferkit.deploy import benchmark as benchmarks
 from transferkit.deploy.benchmark import forms, wanted_forms
 from transferkit.deploy.benchmark.forms import Form
 from transferkit.deploy.benchmark.results import Benchmark, FormResult
-from transferkit.deploy.export import onnx_graph, turns
+from transferkit.deploy.export import turns
 from transferkit.deploy.formats import measured_forms
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
@@ -117,7 +118,7 @@ def test_a_network_that_no_library_has_is_measured_beside_its_own_form(tmp_path:
 
 
 def test_a_format_whose_extra_is_missing_is_a_row_that_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_graph.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
 
     result = measured(run, "onnx")
 

@@ -146,7 +146,7 @@ def test_parquet_without_pyarrow_says_what_to_install_before_any_work(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
 
-    with pytest.raises(TransferkitError, match=r"pip install 'transferkit\[parquet\]'"):
+    with pytest.raises(TransferkitError, match=r'pip install "transferkit\[parquet\]"'):
         extract(SETTINGS, str(folder), tmp_path / "out.parquet", SILENT)
 
 

@@ -104,7 +104,7 @@ def _extras() -> Iterator[MachineFinding]:
         missing.setdefault(extra, []).extend(() if _is_installed(package) else (package,))
     for extra, packages in missing.items():
         if packages:
-            advice = f"Only if you want it, type: pip install 'transferkit[{extra}]'"
+            advice = f'Only if you want it, type: pip install "transferkit[{extra}]"'
             yield MachineFinding(f"extra {extra}", "ok", f"without {', '.join(packages)}", advice)
     complete = ", ".join(extra for extra, packages in missing.items() if not packages)
     yield MachineFinding("extras", "ok", f"complete: {complete or 'none'}")

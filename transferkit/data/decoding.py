@@ -316,7 +316,7 @@ def _known_kind(path: str | Path) -> str:
     if begin.startswith((b"II*\0", b"MM\0*")):
         return (
             "a TIFF that Pillow does not know, or damaged; of one with many bands type their number, as in "
-            "data.channels=13 (pip install 'transferkit[bands]')"
+            'data.channels=13 (pip install "transferkit[bands]")'
         )
     if begin.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
         return "a PostScript program, not an image; save it as PNG"

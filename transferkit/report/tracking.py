@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from transferkit.report import mlflow_tracking, tensorboard, wandb_tracking
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, reason
+from transferkit.runtime.optional_libraries import require_packages
 
 
 class Tracker(Protocol):
@@ -49,11 +49,8 @@ def require(track: str) -> None:
         TransferkitError: Says what to install.
     """
     tool = TOOLS.get(track)
-    if tool is not None and importlib.util.find_spec(tool.PACKAGE) is None:
-        raise TransferkitError(
-            f"--track {track} needs the package {tool.PACKAGE}, which is not installed. "
-            f'Type: pip install "transferkit[{tool.EXTRA}]"'
-        )
+    if tool is not None:
+        require_packages(f"--track {track}", [tool.PACKAGE], tool.EXTRA)
 
 
 @dataclass

@@ -2,66 +2,46 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 from transferkit.runtime.errors import TransferkitError
 
 
 def pyarrow() -> Any:
-    """The library for Parquet.
-
-    Raises:
-        TransferkitError: If it is not installed.
-    """
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise TransferkitError(
-            "A .parquet file needs pyarrow, which is not installed. Type: pip install 'transferkit[parquet]'"
-        ) from error
-    return pyarrow
+    """The library for Parquet, with its module `parquet`; raises TransferkitError if it is not installed."""
+    require_packages("A .parquet file", ["pyarrow"], "parquet")
+    importlib.import_module("pyarrow.parquet")
+    return importlib.import_module("pyarrow")
 
 
 def optuna() -> Any:
-    """The library that proposes settings.
-
-    Raises:
-        TransferkitError: If it is not installed.
-    """
-    try:
-        import optuna as library
-    except ImportError as error:
-        raise TransferkitError(
-            "--search optuna needs optuna, which is not installed. Type: pip install 'transferkit[tune]'"
-        ) from error
-    return library
+    """The library that proposes settings; raises TransferkitError if it is not installed."""
+    require_packages("--search optuna", ["optuna"], "tune")
+    return importlib.import_module("optuna")
 
 
 def tifffile() -> Any:
-    """The library for TIFF of many bands.
+    """The library for TIFF of many bands; raises TransferkitError if it is not installed."""
+    require_packages("A TIFF of other bands than red, green and blue", ["tifffile"], "bands")
+    return importlib.import_module("tifffile")
+
+
+def require_packages(user: str, packages: Sequence[str], extra: str) -> None:
+    """Refuse to go on where a package is missing.
+
+    Args:
+        user: What needs them, as the beginning of a sentence.
+        packages: Names to import.
+        extra: What brings them.
 
     Raises:
-        TransferkitError: If it is not installed.
+        TransferkitError: Says what is missing and what to type.
     """
-    try:
-        import tifffile
-    except ImportError as error:
-        raise TransferkitError(
-            "a TIFF of other bands than red, green and blue needs tifffile, which is not installed; type: pip install "
-            "'transferkit[bands]'"
-        ) from error
-    return tifffile
-
-
-def require_server() -> None:
-    """Refuse to serve where a library for it is missing.
-
-    Raises:
-        TransferkitError: Names the extra.
-    """
-    missing = [name for name in ("starlette", "uvicorn", "python_multipart") if find_spec(name) is None]
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise TransferkitError(
-            f"Serving needs {', '.join(missing)}, which is not installed. Type: pip install 'transferkit[serve]'"
+            f"{user} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed. "
+            f'Type: pip install "transferkit[{extra}]"'
         )

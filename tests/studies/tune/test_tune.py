@@ -215,7 +215,7 @@ def test_optuna_proposes_settings_of_the_space_and_prunes() -> None:
 def test_without_optuna_one_line_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
 
-    with pytest.raises(TransferkitError, match=r"pip install 'transferkit\[tune\]'"):
+    with pytest.raises(TransferkitError, match=r'pip install "transferkit\[tune\]"'):
         optional_libraries.optuna()
 
 

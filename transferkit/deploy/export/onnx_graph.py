@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -24,8 +23,8 @@ from transferkit.deploy.export.answering import (
 )
 from transferkit.deploy.export.source import ExportSource
 from transferkit.models.classifier import Classifier
-from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_atomically
+from transferkit.runtime.optional_libraries import require_packages
 
 FILE = "model.onnx"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -39,11 +38,7 @@ def require() -> None:
     Raises:
         TransferkitError: Says what to install.
     """
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise TransferkitError(
-            f'ONNX needs {", ".join(missing)}, not installed here. Type: pip install "transferkit[export]"'
-        )
+    require_packages("ONNX", PACKAGES, "export")
 
 
 def write(source: ExportSource, path: Path) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from transferkit.deploy.serving.reading import ImageReader, UnreadableImage
 from transferkit.deploy.serving.refusals import Refusal, overloaded
 from transferkit.deploy.serving.settings import ServeSettings
 from transferkit.deploy.serving.uploads import Upload, Waiting, received
-from transferkit.deploy.serving.worker import Judgement, NoNumber, Worker
+from transferkit.deploy.serving.worker import ExplainedPrediction, NoNumber, Worker
 
 FOLDER = Path(__file__).parent
 POLICY = (
@@ -196,7 +196,7 @@ async def _answer(service: Service, upload: Upload, top: int, explain: bool) -> 
     return _as_document(upload.name, verdict, top)
 
 
-def _as_document(name: str, verdict: Judgement, top: int) -> ImageAnswer:
+def _as_document(name: str, verdict: ExplainedPrediction, top: int) -> ImageAnswer:
     entry = row(Answer(name, verdict.prediction), top)
     return ImageAnswer(
         file=name,

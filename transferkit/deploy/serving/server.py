@@ -14,7 +14,7 @@ from transferkit.deploy.serving.settings import ServeSettings
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.console import Console, printable
 from transferkit.runtime.errors import MachineError, TransferkitError
-from transferkit.runtime.optional_libraries import require_server
+from transferkit.runtime.optional_libraries import require_packages
 
 GRACE_SECONDS = 30  # for requests in work, once it is told to stop
 KEEP_ALIVE_SECONDS = 30  # of a connection on which nobody asks; shorter ones close on busy clients
@@ -34,7 +34,7 @@ def serve(run: Run | Path | str, settings: ServeSettings, console: Console, devi
         KeyboardInterrupt: At Ctrl-C, after the last answer.
         SystemExit: At SIGTERM, likewise; exit code 0.
     """
-    require_server()
+    require_packages("Serving", ["starlette", "uvicorn", "python_multipart"], "serve")
     settings.require_guarded()
     require_acceptance(settings.acceptance)
     previous = signal.signal(signal.SIGTERM, _end)  # uvicorn raises it again once all is answered

@@ -20,7 +20,7 @@ from transferkit.runtime.array_types import Features
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ExplainedPrediction:
     """What the model says of one image, and why, where that was asked."""
 
     prediction: Prediction
@@ -37,7 +37,7 @@ class Job:
 
     pixels: Pixels
     explain: bool
-    verdict: Future[Judgement] = field(default_factory=Future)
+    verdict: Future[ExplainedPrediction] = field(default_factory=Future)
 
 
 class Worker:
@@ -63,7 +63,7 @@ class Worker:
         """Whether anybody answers."""
         return self._thread.is_alive()
 
-    def submit(self, pixels: Pixels, *, explain: bool = False) -> Future[Judgement]:
+    def submit(self, pixels: Pixels, *, explain: bool = False) -> Future[ExplainedPrediction]:
         """The verdict on one image (3, h, w), once it is there; a cancelled one is not worked out."""
         job = Job(pixels, explain)
         self._jobs.put(job)
@@ -113,7 +113,7 @@ class Worker:
         chosen = [jobs[row] for row in rows]
         explanations = self._explained(chosen, outputs)
         for at, (job, prediction) in enumerate(zip(chosen, answered, strict=True)):
-            job.verdict.set_result(Judgement(prediction, explanations.get(at)))
+            job.verdict.set_result(ExplainedPrediction(prediction, explanations.get(at)))
 
     def _explained(self, jobs: Sequence[Job], outputs: Outputs) -> dict[int, Explanation]:
         """By position; of those that asked."""

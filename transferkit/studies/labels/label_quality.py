@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +45,7 @@ from transferkit.runtime.array_records import write_array_record
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_text
+from transferkit.runtime.optional_libraries import require_packages
 
 SHOWN = 24  # of each kind, with pictures
 FOLDS = 5
@@ -63,11 +63,7 @@ def require_cleanlab() -> None:
     Raises:
         TransferkitError: Says what to install.
     """
-    if importlib.util.find_spec("cleanlab") is None:
-        raise TransferkitError(
-            "Label errors are found by the package cleanlab, which is not installed. "
-            'Type: pip install "transferkit[labels]"'
-        )
+    require_packages("The search for label errors", ["cleanlab"], "labels")
 
 
 def check_labels(
