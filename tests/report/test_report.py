@@ -60,6 +60,29 @@ def test_headline_gives_accuracy_n_and_interval(tmp_path: Path) -> None:
     assert "Always answering the commonest class would give 25.0 %." in page
 
 
+def test_commands_of_the_page_name_the_folder_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = finished_run(Path("runs/pets"))
+    report.write(run)
+
+    page = html.unescape((run.path / "report.html").read_text(encoding="utf-8"))
+    assert "transferkit limits runs/pets" in page
+    assert str(tmp_path) not in page
+
+
+def test_a_page_made_from_elsewhere_holds_no_path_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finished_run(tmp_path / "there" / "pets")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    report.write(run)
+
+    page = html.unescape((run.path / "report.html").read_text(encoding="utf-8"))
+    assert "transferkit limits pets" in page
+    assert str(tmp_path) not in page
+
+
 def test_no_class_is_named_best_and_worst_at_once() -> None:
     scores = evaluate(outputs(), outputs()).test
     assert scores

@@ -34,11 +34,20 @@ def _write(run: Run) -> None:
     from transferkit.report.page import page
 
     _map(run)
-    content = gather(run)
+    content = gather(run, as_typed(run.path))
     write_text(run.path / "report.md", markdown(content))
     if content.scores:
         write_text(run.path / "confusion.csv", confusion_csv(content))
     write_text(run.path / "report.html", page(content))
+
+
+def as_typed(folder: Path) -> str:
+    """How commands name a folder from here: below the working directory its way there, elsewhere its bare name.
+
+    A page may be given to others, so it holds no path from the root of the disk.
+    """
+    resolved, here = folder.resolve(), Path.cwd()
+    return resolved.relative_to(here).as_posix() if here in resolved.parents else resolved.name
 
 
 def _map(run: Run) -> None:

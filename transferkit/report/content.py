@@ -158,7 +158,7 @@ def gather(run: Run, place: str = "") -> Content:
 
     Args:
         run: Its folder.
-        place: The folder as commands should name it; its bare name where the report may be read elsewhere.
+        place: The folder as commands should name it; else its bare name.
     """
     missing: dict[str, str] = {}
     again = f"Run the recipe again to make it: transferkit run {run.path / 'recipe.yaml'} --out ANOTHER_FOLDER"

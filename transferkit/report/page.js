@@ -34,8 +34,8 @@
   }
 
   /* ---- figures as files: each drawing with the colours that it has here ---- */
-  const PAINTED = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "fill-opacity", "font-size",
-    "font-family", "font-weight", "text-anchor", "dominant-baseline"];
+  const PAINTED = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "paint-order", "opacity",
+    "fill-opacity", "font-size", "font-family", "font-weight", "text-anchor", "dominant-baseline"];
   function painted(drawing) {
     const copy = drawing.cloneNode(true), originals = [drawing, ...drawing.querySelectorAll("*")];
     [copy, ...copy.querySelectorAll("*")].forEach((shape, index) => {

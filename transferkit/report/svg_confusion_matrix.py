@@ -35,7 +35,7 @@ def confusion_svg(confusion: npt.NDArray[np.int64], names: Sequence[str]) -> Mar
     side = cell_px(len(names))
     left, top = _label_room(names, side)
     extent = side * len(names)
-    width, height = left + extent + (24 if left else 0), top + extent
+    width, height = left + extent + (max(24, top - side / 2) if left else 0), top + extent  # names lean to the right
     labelled = "labelled" if left else "dense"
     opening = Markup(
         '<svg class="matrix {}" viewBox="0 0 {} {}" width="{}" height="{}" data-side="{}" data-left="{}" data-top="{}" '

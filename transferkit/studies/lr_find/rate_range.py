@@ -167,29 +167,41 @@ def endless(images: Images, settings: ResolvedTraining, context: Context) -> Ite
 def valley(rates: Sequence[float], losses: Sequence[float]) -> float:
     """The rate in the middle third of the longest falling stretch of the loss, as fastai's `valley` takes it.
 
-    The stretch is the longest falling subsequence; fastai suggests by this rule unless asked otherwise.
+    fastai suggests by this rule unless asked otherwise.
 
     Example:
         >>> valley([1e-4, 1e-3, 1e-2, 1e-1, 1, 10], [5.0, 4.0, 3.0, 2.0, 1.0, 9.0])
         0.001
+    """
+    start, end = falling_stretch(losses)
+    section = (end - start) / 3
+    return rates[start + int(section) + int(section / 2)]
+
+
+def steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """The rate at which the loss falls fastest over the logarithm of the rate (fastai's `steep`) in that stretch.
+
+    Before it the average of few losses falls and rises by chance.
+
+    Example:
+        >>> steepest([1e-3, 1e-2, 1e-1, 1.0], [3.0, 2.9, 1.0, 0.9])
+        0.01
+    """
+    start, end = falling_stretch(losses)
+    slopes = np.gradient(np.asarray(losses), np.log10(np.asarray(rates)))
+    return rates[start + int(slopes[start : end + 1].argmin())]
+
+
+def falling_stretch(losses: Sequence[float]) -> tuple[int, int]:
+    """Where the longest falling subsequence begins, by its length before its end, and where it ends.
+
+    Example:
+        >>> falling_stretch([5.0, 4.0, 3.0, 2.0, 1.0, 9.0]), falling_stretch([2.0, 1.0, 3.0, 2.9, 2.8, 2.7])
+        ((0, 4), (1, 5))
     """
     longest = [1] * len(losses)
     for later in range(1, len(losses)):
         falls = (longest[earlier] + 1 for earlier in range(later) if losses[later] < losses[earlier])
         longest[later] = max(falls, default=1)
     end = max(range(len(losses)), key=longest.__getitem__)
-    start = max(0, end - longest[end])
-    section = (end - start) / 3
-    return rates[start + int(section) + int(section / 2)]
-
-
-def steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """The rate at which the loss falls fastest over the logarithm of the rate (fastai's `steep`), after a tenth.
-
-    Example:
-        >>> steepest([1e-3, 1e-2, 1e-1, 1.0], [3.0, 2.9, 1.0, 0.9])
-        0.01
-    """
-    first = len(rates) // 10
-    slopes = np.gradient(np.asarray(losses), np.log10(np.asarray(rates)))
-    return rates[first + int(slopes[first:].argmin())]
+    return max(0, end - longest[end]), end
