@@ -363,17 +363,43 @@ def unpack(archive: Path, into: Path) -> Path:
 
 def _unpack(archive: Path, into: Path) -> None:
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            members = file.infolist()
-            _require_inside(archive, [member.filename for member in members])
-            _require_sane(archive, sum(member.file_size for member in members), into)
-            file.extractall(into)
+        _unpack_zip(archive, into)
     elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
-            _require_sane(archive, sum(member.size for member in tar), into)
-            tar.extractall(into, filter="data")
+        _unpack_tar(archive, into)
     else:
         raise TransferkitError(f"{archive} is neither a tar nor a zip archive.")
+
+
+def _unpack_zip(archive: Path, into: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        members = file.infolist()
+        _require_inside(archive, [member.filename for member in members])
+        _require_sane(archive, sum(member.file_size for member in members), into)
+        file.extractall(into)
+
+
+def _unpack_tar(archive: Path, into: Path) -> None:
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+        _require_inside(archive, [member.name for member in members])
+        _require_sane(archive, sum(member.size for member in members), into)
+        for member in members:
+            _unpack_member(archive, tar, member, into / member.name)
+
+
+def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    """Write a file or make a folder with the rights of new ones; tarfile's own filters need Python 3.11.4."""
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+    elif content := tar.extractfile(member) if member.isfile() else None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with content, open(path, "wb") as file:
+            shutil.copyfileobj(content, file)
+    else:
+        raise TransferkitError(
+            f"{archive} was not unpacked: its member {member.name!r} is a link or a device, which may reach outside "
+            "the folder. Unpack it yourself and name the folder instead."
+        )
 
 
 def _require_inside(archive: Path, names: Sequence[str]) -> None:

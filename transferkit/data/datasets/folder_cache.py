@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+from filelock import FileLock
 from pydantic import Field
 
 from transferkit.data.datasets.content_check import ContentCheck, check_of, is_sound, stamp
@@ -23,9 +24,10 @@ from transferkit.data.decoding import Source, decode_many, short_side
 from transferkit.data.images import Pixels, image_digest
 from transferkit.data.reading import Reading, as_reading
 from transferkit.runtime import cached_files, folders
-from transferkit.runtime.console import Console
+from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.folders import ensure_folder
+from transferkit.runtime.locks import LOCK
 from transferkit.runtime.machine import cache_folder, usable_cores
 from transferkit.runtime.records import read_record, write_record
 
@@ -82,10 +84,9 @@ def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str | Read
         MachineError: If the disk has too little space.
     """
     place = cache_folder() / "images" / _key(root, files, storage, fit)
-    facts = _sound_facts(place, len(files), console)
-    if facts is None or _is_mended(root, files, facts, as_reading(fit)):
-        _remove(place)
-        _build(place, root, files, storage, fit, console)
+    facts = _usable_facts(place, root, files, as_reading(fit), console)
+    if facts is None:
+        _build(place, root, files, storage, as_reading(fit), console)
         facts = _facts(place, len(files))
     if facts is None:
         raise MachineError(f"The decoded images in {place} are incomplete. Delete that folder and run again.")
@@ -127,6 +128,14 @@ def _facts(place: Path, count: int) -> DecodedFacts | None:
     except (OSError, TransferkitError):
         return None
     return facts if is_complete else None
+
+
+def _usable_facts(
+    place: Path, root: Path, files: Sequence[File], reading: Reading, console: Console
+) -> DecodedFacts | None:
+    """What was written beside the pixels; None where the files have to be decoded (again)."""
+    facts = _sound_facts(place, len(files), console)
+    return None if facts is None or _is_mended(root, files, facts, reading) else facts
 
 
 def _sound_facts(place: Path, count: int, console: Console) -> DecodedFacts | None:
@@ -190,13 +199,15 @@ def _is_mended(root: Path, files: Sequence[File], facts: DecodedFacts, reading: 
 
 
 def _build(
-    place: Path, root: Path, files: Sequence[File], storage: Storage, fit: str | Reading, console: Console
+    place: Path, root: Path, files: Sequence[File], storage: Storage, reading: Reading, console: Console
 ) -> None:
-    """Decode in a folder beside `place` and rename it; whoever comes second keeps what the first one made."""
+    """Decode in a folder beside `place` and rename it; whoever comes second keeps what the first one made.
+
+    What is there already is judged again where only one process works, so that none removes another's good pixels.
+    """
     ensure_folder(place.parent)
     _remove_abandoned(place)
     paths = [str(root / file.path) for file in files]
-    reading = as_reading(fit)
     size = automatic_size(paths, reading.max_megapixels) if storage == "auto" else storage
     _require_space(place.parent, len(files) * (reading.channels * size * size + DIGEST_BYTES), len(files), size)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
@@ -211,8 +222,11 @@ def _build(
         facts = DecodedFacts(size, tuple(sorted(unreadable)), source, str(reading), channels=reading.channels)
         _write_facts(finished, facts)
         cached_files.will_write(*(place / name for name in FILES))
-        with contextlib.suppress(OSError):
-            os.rename(finished, place)
+        with FileLock(place.parent / LOCK):
+            if _usable_facts(place, root, files, reading, SILENT) is None:
+                _remove(place)
+                with contextlib.suppress(OSError):  # a file of somebody else is in the way
+                    os.rename(finished, place)
 
 
 def _remove_abandoned(place: Path) -> None:
