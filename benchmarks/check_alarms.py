@@ -14,7 +14,8 @@ from collections import Counter
 from pathlib import Path
 
 import transferkit
-from transferkit import checks, report
+from transferkit import report
+from transferkit.runs import checks
 from transferkit.runs.run_directory import Run
 
 SEEDS = 10

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from transferkit.checks.early import say_of_data
 from transferkit.data.images import Splits
 from transferkit.recipe import DigitsData
+from transferkit.runs.checks.early import say_of_data
 from transferkit.runs.run_data import run_data
 from transferkit.runtime.console import SILENT
 

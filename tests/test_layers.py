@@ -18,7 +18,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors only, or of 
     {"api"},
     {"studies"},
     {"run", "deploy", "estimates"},
-    {"report", "training", "checks"},
+    {"report", "training"},
     {"features", "ood", "runs"},
     {"models", "metrics"},
     {"data"},
@@ -55,6 +55,13 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "classifier heads",
         "linear logit_checks measured_fields preparation stored_model test_time_augmentation",
         "bands",
+    ],
+    "runs": [
+        "checks",
+        "listing own_images run_data stored_classifier",
+        "run_directory",
+        "label_check references result_folders small_pictures",
+        "facts",
     ],
     "studies/limits": [
         "comparison",

@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from transferkit.checks import CHECKS
-from transferkit.checks.finding import Check
-from transferkit.checks.subject import CheckedRun
 from transferkit.recipe import BACKBONE_MODELS, DATA_MODELS, METHOD_MODELS, BackboneSettings, Recipe, Study
 from transferkit.recipe.ranking import RankingRecipe
 from transferkit.recipe.tuning import TuningRecipe
+from transferkit.runs.checks import CHECKS
+from transferkit.runs.checks.finding import Check
+from transferkit.runs.checks.subject import CheckedRun
 
 ROOT = Path(__file__).parent.parent
 PACKAGE, DOCS = ROOT / "transferkit", ROOT / "docs"
@@ -231,8 +231,8 @@ def checks_page(page: str) -> str:
     written, _, _ = page.partition("## Every check")
     sections = [f"{written}## Every check\n\n{HERE}"]
     tests = ROOT / "tests"
-    sys.path += [str(tests), str(tests / "checks")]
-    faults = runpy.run_path(str(tests / "checks" / "planted_faults.py"))["FAULTS"]
+    sys.path += [str(tests), str(tests / "runs")]
+    faults = runpy.run_path(str(tests / "runs" / "planted_faults.py"))["FAULTS"]
     sections += [_check_section(code, check, faults[code]) for code, check in CHECKS.items()]
     return "\n\n".join(sections) + "\n"
 
@@ -241,7 +241,7 @@ def _check_section(code: str, check: Check, example: CheckedRun) -> str:
     early = " It speaks before training, too." if check.is_early else ""
     finding = check.finding(code, example)
     if finding is None:
-        sys.exit(f"{code} does not catch its planted fault in tests/checks/planted_faults.py.")
+        sys.exit(f"{code} does not catch its planted fault in tests/runs/planted_faults.py.")
     parts = [
         f'<a id="{code.lower()}"></a>',
         f"### {code} {check.title}",

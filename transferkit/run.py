@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from transferkit import checks, report
-from transferkit.checks.early import early_checks
+from transferkit import report
 from transferkit.data import datasets
 from transferkit.data.augmented_examples import augmented_examples
 from transferkit.data.batches import ShiftAndFlip
@@ -28,7 +27,8 @@ from transferkit.models.input_sizes import InputSize
 from transferkit.ood import rejection
 from transferkit.recipe import BackboneSettings, MethodSettings, Recipe
 from transferkit.report import tensorboard, tracking
-from transferkit.runs import run_directory
+from transferkit.runs import checks, run_directory
+from transferkit.runs.checks.early import early_checks
 from transferkit.runs.facts import FORMAT, RunCosts, RunFacts
 from transferkit.runs.run_data import run_data
 from transferkit.runs.run_directory import Run

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit import report
-from transferkit.checks.finding import Finding
 from transferkit.deploy.prediction import Model, load
 from transferkit.deploy.prediction_table import PredictionTable, picture_names
 from transferkit.metrics.history import History
@@ -21,6 +20,7 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation
 from transferkit.metrics.statistics import Bounds
 from transferkit.recipe import Recipe
+from transferkit.runs.checks.finding import Finding
 from transferkit.runs.facts import RunFacts
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import Console

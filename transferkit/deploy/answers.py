@@ -17,7 +17,7 @@ from transferkit.features.extraction.sources import ImageSource, opened_sources
 from transferkit.features.finite import require_finite_logits
 from transferkit.features.pictures import Pictures
 from transferkit.metrics.outputs import Outputs
-from transferkit.ood.rejection import ACCEPTANCE
+from transferkit.metrics.thresholds import ACCEPTANCE
 from transferkit.runtime.console import Console
 
 

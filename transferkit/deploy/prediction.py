@@ -16,10 +16,11 @@ from transferkit.data.reading import Reading, reading_of
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.features.pictures import Pictures, as_pictures
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.thresholds import ACCEPTANCE
 from transferkit.models.backbones import own_modules
 from transferkit.models.classifier import Classifier
 from transferkit.ood import rejection
-from transferkit.ood.rejection import ACCEPTANCE, Rejection
+from transferkit.ood.rejection import Rejection
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine

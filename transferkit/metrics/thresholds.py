@@ -16,8 +16,8 @@ from transferkit.metrics.scores import finite_scores
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.errors import TransferkitError
 
-ACCEPTANCE = 0.95
-FEWEST_VAL = 20  # below, a 95 % threshold is the largest score
+ACCEPTANCE = 0.95  # the field's convention, Hendrycks and Gimpel 2017 (arXiv:1610.02136)
+FEWEST_FOR_THRESHOLD = 20  # images; below, a 95 % threshold is the largest score
 FEWEST_TO_REJECT = (
     100  # with fewer, training images left out in turn are the better guide; docs/detectors.md has the figures
 )
@@ -39,7 +39,7 @@ def threshold_at(val_scores: Floats, acceptance: float = ACCEPTANCE) -> float | 
     if not 0 < acceptance <= 1:
         raise TransferkitError(f"acceptance is {acceptance}; expected a share above 0 and up to 1, such as 0.95.")
     scores = finite_scores(val_scores, "validation")
-    if len(scores) < FEWEST_VAL:
+    if len(scores) < FEWEST_FOR_THRESHOLD:
         return None
     return float(np.sort(scores)[_ceil(acceptance * len(scores)) - 1])
 
@@ -76,7 +76,7 @@ def fpr95_id(val_scores: Floats, test_scores: Floats, ood_scores: Floats) -> Fpr
     """
     threshold = threshold_at(val_scores)
     if threshold is None:
-        return FprId(None, None, None, f"{len(val_scores)} validation images; a threshold needs {FEWEST_VAL}")
+        return FprId(None, None, None, f"{len(val_scores)} validation images; a threshold needs {FEWEST_FOR_THRESHOLD}")
     return FprId(threshold, accepted(ood_scores, threshold), accepted(test_scores, threshold), None)
 
 

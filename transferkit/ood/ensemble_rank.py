@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.thresholds import FEWEST_FOR_THRESHOLD
 from transferkit.ood import knn, msp, vim
 from transferkit.ood.contract import Floats, NotApplicable, OodSettings, Score, fitted
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
 MEMBERS = {"msp": msp, "knn": knn, "vim": vim}
-FEWEST_VAL = 20  # as for a threshold: ranks among fewer mean little
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:
@@ -51,8 +51,10 @@ def combine(scores: Mapping[str, Score], reasons: Mapping[str, str], train: Outp
         NotApplicable: As `fit`.
     """
     members = {name: scores[name] for name in MEMBERS if name in scores}
-    if val is None or len(val) < FEWEST_VAL:
-        raise NotApplicable(f"It ranks against at least {FEWEST_VAL} validation images; found {len(val or ())}.")
+    if val is None or len(val) < FEWEST_FOR_THRESHOLD:
+        raise NotApplicable(
+            f"It ranks against at least {FEWEST_FOR_THRESHOLD} validation images; found {len(val or ())}."
+        )
     if len(members) < 2:
         raise NotApplicable(f"It averages two scores or more, and only {', '.join(members) or 'none'} applies.")
     known = {name: np.sort(score(val)) for name, score in members.items()}

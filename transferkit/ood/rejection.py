@@ -15,7 +15,7 @@ from transferkit import ood
 from transferkit.metrics import conformal
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import fit_temperature
-from transferkit.metrics.thresholds import FEWEST_TO_REJECT
+from transferkit.metrics.thresholds import ACCEPTANCE, FEWEST_FOR_THRESHOLD, FEWEST_TO_REJECT
 from transferkit.models.stored_model import Thresholds
 from transferkit.ood import knn
 from transferkit.runtime.errors import TransferkitError
@@ -25,8 +25,6 @@ Floats = npt.NDArray[np.float64]
 SCORES = ("knn", "msp")  # with training images to compare with, and without; docs/detectors.md says why
 BANK = 1_000  # training images kept to compare with, or ...
 BANK_PER_CLASS = 50  # ... so many per class if that is more: as many as kNN looks at
-ACCEPTANCE = 0.95  # of images like those of val; the field's convention, Hendrycks and Gimpel 2017 (arXiv:1610.02136)
-FEWEST_FOR_THRESHOLD = 20  # images; with fewer, 95 % of them is all of them
 CANDIDATES_MISS = 0.1  # alpha of the candidate sets: they hold the true class for 90 % of images
 
 

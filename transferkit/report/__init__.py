@@ -14,8 +14,8 @@ from transferkit.runtime.files import write_text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from transferkit.checks.finding import Finding
-    from transferkit.checks.next_steps import NextStep
+    from transferkit.runs.checks.finding import Finding
+    from transferkit.runs.checks.next_steps import NextStep
 
 
 def write(run: Run) -> None:

@@ -10,11 +10,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from transferkit import checks
 from transferkit import recipe as recipes
-from transferkit.checks.finding import Finding
-from transferkit.checks.next_steps import NextStep, next_steps
-from transferkit.checks.subject import CheckedRun
 from transferkit.features.explanations.explain import Explanations
 from transferkit.features.explanations.feature_map import FeatureMap
 from transferkit.metrics.history import History
@@ -22,6 +18,10 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, Scores
 from transferkit.models.stored_model import StoredModel
 from transferkit.report.published import Published, published
+from transferkit.runs import checks
+from transferkit.runs.checks.finding import Finding
+from transferkit.runs.checks.next_steps import NextStep, next_steps
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runs.facts import RunFacts
 from transferkit.runs.label_check import LabelCheck
 from transferkit.runs.run_directory import Run

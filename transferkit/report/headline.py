@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from transferkit.checks.outcome import end_words
 from transferkit.metrics.results import ClassResult, Scores
 from transferkit.metrics.statistics import Bounds, mean_share_interval
 from transferkit.report.content import Content
 from transferkit.report.number_words import percent
+from transferkit.runs.checks.outcome import end_words
 
 UNEVEN = 1.5  # times the images of the smallest test class that the largest may have before accuracy hides it
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from transferkit.checks.next_steps import FROM_FINDINGS
 from transferkit.metrics.history import History
 from transferkit.metrics.results import Scores
 from transferkit.metrics.statistics import Bounds
@@ -17,6 +16,7 @@ from transferkit.report import number_words as words
 from transferkit.report.content import Content
 from transferkit.report.headline import explanation, headline
 from transferkit.report.page import done, environment
+from transferkit.runs.checks.next_steps import FROM_FINDINGS
 from transferkit.runs.facts import GroupFacts
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")  # with these a spreadsheet takes a cell for a formula (OWASP)

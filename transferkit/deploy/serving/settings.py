@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from transferkit.ood.rejection import ACCEPTANCE
+from transferkit.metrics.thresholds import ACCEPTANCE
 from transferkit.runtime.errors import TransferkitError
 
 SHORTEST_TOKEN = 16  # characters

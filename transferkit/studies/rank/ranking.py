@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.checks.early import say_of_data
 from transferkit.data import datasets
 from transferkit.data.images import Images, Labels, Splits
 from transferkit.features.engine import memory_notes
@@ -29,6 +28,7 @@ from transferkit.models.backbones import require_known
 from transferkit.recipe import RankingRecipe, Recipe, dump
 from transferkit.report.number_words import counted
 from transferkit.runs import result_folders
+from transferkit.runs.checks.early import say_of_data
 from transferkit.runs.result_folders import RANKING
 from transferkit.runs.run_data import run_data
 from transferkit.runtime import folders, machine

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from transferkit.checks import choices, confidence, course, images, outcome, start
-from transferkit.checks.finding import SEVERITIES, Check, Finding
-from transferkit.checks.subject import CheckedRun
+from transferkit.runs.checks import choices, confidence, course, images, outcome, start
+from transferkit.runs.checks.finding import SEVERITIES, Check, Finding
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 
 CHECKS: dict[str, Check] = {

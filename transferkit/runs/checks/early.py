@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from textwrap import fill
 
-from transferkit import checks
-from transferkit.checks.subject import CheckedRun
 from transferkit.recipe import Recipe
+from transferkit.runs import checks
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runs.facts import RunData, RunFacts, StartFacts
 from transferkit.runtime.console import Console
 

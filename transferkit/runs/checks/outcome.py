@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from transferkit.checks.finding import Observation
-from transferkit.checks.subject import CheckedRun
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.metrics.results import Commonest, SinceStart
 from transferkit.recipe import TrainingSettings
+from transferkit.runs.checks.finding import Observation
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runs.facts import RunFacts
 from transferkit.runtime.shares import percent
 

@@ -12,12 +12,12 @@ import pytest
 from planted_faults import FAULTS, answering, clean, facts_of, recipe_of
 from synthetic_runs import outputs
 
-from transferkit import checks
-from transferkit.checks.early import early_checks
-from transferkit.checks.finding import SEVERITIES
-from transferkit.checks.next_steps import next_steps
-from transferkit.checks.subject import CheckedRun
 from transferkit.metrics.outputs import Outputs
+from transferkit.runs import checks
+from transferkit.runs.checks.early import early_checks
+from transferkit.runs.checks.finding import SEVERITIES
+from transferkit.runs.checks.next_steps import next_steps
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runs.facts import FirstLoss, MirrorLoss, StartFacts
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError

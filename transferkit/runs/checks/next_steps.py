@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transferkit.checks.finding import Finding
-from transferkit.checks.subject import CheckedRun
+from transferkit.runs.checks.finding import Finding
+from transferkit.runs.checks.subject import CheckedRun
 
 FROM_FINDINGS = 3  # at most; the others are listed below
 FEWEST = 2  # where checks find nothing, these are the usual ways on

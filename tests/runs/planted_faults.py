@@ -8,13 +8,13 @@ import numpy as np
 from synthetic_runs import NAMES, outputs
 
 from transferkit import recipe as recipes
-from transferkit.checks.subject import CheckedRun
 from transferkit.data.file_facts import Depth, DroppedBands, FileFacts, Names
 from transferkit.data.split_facts import ClassCounts, SplitFacts
 from transferkit.metrics.evaluation import evaluate
 from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outputs import Outputs
 from transferkit.models.stored_model import RANDOM_WEIGHTS, InputSpec, StoredModel, Thresholds, WeightsRecord
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runs.facts import (
     Fingerprints,
     FirstLoss,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from transferkit.checks.finding import Observation
-from transferkit.checks.subject import CheckedRun
 from transferkit.metrics.history import Epoch
+from transferkit.runs.checks.finding import Observation
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runtime.shares import percent
 
 NEAR_ZERO = 0.02  # nats; a training image gets 98 % for its class on average

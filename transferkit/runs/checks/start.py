@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from transferkit.checks.finding import Observation
-from transferkit.checks.subject import CheckedRun
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
+from transferkit.runs.checks.finding import Observation
+from transferkit.runs.checks.subject import CheckedRun
 
 # First loss less ln C of fifteen networks with random weights, two seeds each, 128 digits and 130 images of CIFAR-10:
 # between -0.08 and 0.47, but up to 1.27 for resnet56, whose shortcuts add up. Logits of a random head that vary with

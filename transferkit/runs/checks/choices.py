@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from transferkit.checks.finding import Observation
-from transferkit.checks.subject import CheckedRun
 from transferkit.models.backbones.cards import PIXELS
 from transferkit.recipe.mirroring import reason_not_to_mirror
+from transferkit.runs.checks.finding import Observation
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runtime.shares import percent
 
 FEW_PER_CLASS = 10  # training images

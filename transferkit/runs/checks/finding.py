@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inspect import getdoc
 from typing import Literal
 
-from transferkit.checks.subject import CheckedRun
+from transferkit.runs.checks.subject import CheckedRun
 
 Severity = Literal["serious", "warning", "hint"]
 SEVERITIES: tuple[Severity, ...] = ("serious", "warning", "hint")  # the one to deal with first comes first

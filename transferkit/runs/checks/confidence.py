@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from transferkit.checks.finding import Observation
-from transferkit.checks.subject import CheckedRun
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.temperature import with_temperature
+from transferkit.metrics.thresholds import FEWEST_FOR_THRESHOLD
+from transferkit.runs.checks.finding import Observation
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runtime.shares import percent
 
 TOO_SURE = 0.1  # mean confidence less accuracy
@@ -56,8 +57,6 @@ def no_unknown(run: CheckedRun) -> Observation | None:
     limits = run.model.rejection if run.model else None
     if limits is None or limits.percentiles:
         return None
-    from transferkit.ood.rejection import FEWEST_FOR_THRESHOLD  # torch, which a page is built without
-
     observed = (
         f"{limits.n:,} val images are too few to learn when to answer “unknown”, which takes {FEWEST_FOR_THRESHOLD}"
     )

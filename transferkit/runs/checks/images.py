@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from transferkit.checks.finding import Observation
-from transferkit.checks.subject import CheckedRun
 from transferkit.data.file_facts import FileFacts, Names
+from transferkit.runs.checks.finding import Observation
+from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runtime.shares import percent
 
 TIMES_AS_MANY = 10  # images of the largest class as of the smallest
