@@ -253,14 +253,14 @@ def warm() -> None:
     import torch
 
     import transferkit.cli.app
-    import transferkit.features.explanations.feature_map
     import transferkit.features.extraction.streaming
+    import transferkit.metrics.feature_map
     import transferkit.run
     import transferkit.studies.compare.study
     import transferkit.studies.limits.story
 
     torch.set_num_threads(1)
-    transferkit.features.explanations.feature_map._places = quick_map
+    transferkit.metrics.feature_map._places = quick_map
 
 
 def import_all(names: Sequence[str]) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from transferkit import recipe as recipes
 from transferkit.data.images import Images
 from transferkit.data.thumbnails import thumbnails
-from transferkit.features.explanations.explain import Explanations
-from transferkit.features.explanations.feature_map import FeatureMap
 from transferkit.metrics.evaluation import evaluate, listed_one_by_one, thumbnail_choice
+from transferkit.metrics.explanations import Explanations
+from transferkit.metrics.feature_map import FeatureMap
 from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import ProbeAccuracy, ProbedLayer, ProbedLayers

@@ -14,7 +14,6 @@ from transferkit import ood
 from transferkit.data import datasets
 from transferkit.data.augmentation import AUGMENTATIONS, BatchDraws, function_of
 from transferkit.data.images import Images, Splits, split
-from transferkit.estimates import work
 from transferkit.metrics.outputs import Outputs
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
@@ -33,6 +32,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import methods
 from transferkit.training.defaults import resolved
+from transferkit.training.estimates import work
 
 BUILT_IN = {"digits": {}, "glyphs": {"per_class": 10}}
 MACHINE = machine.Runtime(torch.device("cpu"), "fp32", 1)

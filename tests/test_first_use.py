@@ -19,13 +19,13 @@ from transferkit.cli import doctor
 from transferkit.data import datasets
 from transferkit.data.datasets import cifar_batches, folder, svhn
 from transferkit.data.decoding import decode
-from transferkit.estimates.inputs import outline
 from transferkit.models.weights import cached
 from transferkit.recipe import FolderData, book, from_options
 from transferkit.runtime import files as checkpoint
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.studies.compare import study
+from transferkit.training.estimates.inputs import outline
 
 
 def never(*_: object, **__: object) -> NoReturn:

@@ -163,7 +163,8 @@ def _entry(namespace: str, name: str, value: Any) -> str:
 
 def _methods(value: Any) -> Iterator[tuple[str, Any]]:
     if inspect.isclass(value):
-        for member, attribute in vars(value).items():
+        own = [kind for kind in reversed(value.__mro__) if kind.__module__.startswith("transferkit.")]
+        for member, attribute in {name: entry for kind in own for name, entry in vars(kind).items()}.items():
             function = attribute.__func__ if isinstance(attribute, classmethod) else attribute
             if inspect.isfunction(function) and not member.startswith("_") and inspect.getdoc(function):
                 yield member, function

@@ -17,8 +17,9 @@ from transferkit.data.images import Images, Splits
 from transferkit.data.thumbnails import thumbnails
 from transferkit.features.cached_outputs import outputs_of
 from transferkit.features.engine import memory_notes
-from transferkit.features.explanations.explain import Explanations, explain, searched
+from transferkit.features.explanations.explain import explain, searched
 from transferkit.metrics.evaluation import evaluate, thumbnail_choice
+from transferkit.metrics.explanations import Explanations
 from transferkit.metrics.outputs import Outputs
 from transferkit.models import backbones, input_sizes
 from transferkit.models.classifier import Classifier

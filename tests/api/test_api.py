@@ -11,10 +11,10 @@ import pytest
 
 import transferkit
 from transferkit import api, report
-from transferkit.estimates import announcement
 from transferkit.recipe import Study
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare import study
+from transferkit.training.estimates import announcement
 
 
 def test_every_method_is_called_alike() -> None:

@@ -11,9 +11,10 @@ from synthetic_runs import outputs, pictures
 from torch import nn
 
 from transferkit.data.images import Images
-from transferkit.features.explanations.explain import Explanations, explain, nearest_rows, searched
+from transferkit.features.explanations.explain import explain, nearest_rows, searched
 from transferkit.features.fast_classifier import collect
 from transferkit.metrics.evaluation import listed_one_by_one
+from transferkit.metrics.explanations import Explanations
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import InputSpec

@@ -10,9 +10,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from transferkit.estimates import inputs_in_words, of_ranking, of_study, require_weights
-from transferkit.estimates.cheaper_sizes import MEASURED, cheaper_size
-from transferkit.estimates.inputs import resolved_as_run
 from transferkit.models import backbones
 from transferkit.models.backbones import timm_sizes
 from transferkit.models.backbones.torchvision_models import Stem
@@ -30,6 +27,9 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare.options import Arms, StudySettings, study_of
 from transferkit.training import defaults
+from transferkit.training.estimates import inputs_in_words, of_ranking, of_study, require_weights
+from transferkit.training.estimates.cheaper_sizes import MEASURED, cheaper_size
+from transferkit.training.estimates.inputs import resolved_as_run
 
 
 def chosen(method: str, backbone: str, native_px: int, **options: object) -> tuple[int, str]:

@@ -63,7 +63,7 @@ def read_and_written(hostile: Hostile) -> None:
         raise TransferkitError("my.yaml holds no recipe.")
     taken = recipe.parse_any(recipe.overridden(values, hostile.overrides), "my.yaml")
 
-    text = recipe.dump(taken)
+    text = taken.to_yaml()
 
     assert recipe.parse_any(recipe.parse_yaml(text, "written"), "written") == taken
     assert text.encode("utf-8")

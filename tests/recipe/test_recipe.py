@@ -35,13 +35,13 @@ def test_the_words_no_and_off_are_words() -> None:
 def test_a_string_that_looks_like_a_number_survives_dump_and_load() -> None:
     original = read(MINIMAL).model_copy(update={"name": "1e-3"})
 
-    assert read(recipe.dump(original)).name == "1e-3"
+    assert read(original.to_yaml()).name == "1e-3"
 
 
 def test_dumped_recipe_reads_back_as_the_same_recipe() -> None:
     original = read(MINIMAL)
 
-    assert read(recipe.dump(original)) == original
+    assert read(original.to_yaml()) == original
 
 
 def test_folder_colon_path_is_short_for_a_folder_data_set() -> None:
@@ -247,7 +247,7 @@ def test_keys_are_words_even_if_they_look_like_numbers() -> None:
 def test_what_is_there_twice_is_written_out_twice() -> None:
     shared = {"lr": 0.1}
 
-    text = recipe.dump(read(MINIMAL)) + dump_yaml({"a": shared, "b": shared})
+    text = read(MINIMAL).to_yaml() + dump_yaml({"a": shared, "b": shared})
 
     assert "&" not in text
     assert recipe.parse_yaml(text, "x")["b"] == {"lr": 0.1}

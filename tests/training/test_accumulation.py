@@ -14,7 +14,6 @@ from small_trainings import MACHINE, classifier, images, settings
 from torch import nn
 
 from transferkit.data.images import Images
-from transferkit.estimates.work import training_length
 from transferkit.metrics.history import History
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import ScratchSettings, parse
@@ -24,6 +23,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import checkpoint as state
 from transferkit.training import defaults, parameter_groups, resolved_training, train
+from transferkit.training.estimates.work import training_length
 from transferkit.training.groups import peak_rate
 from transferkit.training.resolved import Mixing
 from transferkit.training.step_loss import StepLoss, even_parts

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 import transferkit
-from transferkit.estimates import work
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import Recipe, parse
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import checkpoint
+from transferkit.training.estimates import work
 from transferkit.training.growth import cost_share, epoch_px
 
 

@@ -13,7 +13,6 @@ from digits_recipe import digits
 from small_trainings import MACHINE, classifier, images, settings
 
 from transferkit.data.images import Images, SealedImages, Splits
-from transferkit.estimates.work import in_words
 from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outcome import since_start
 from transferkit.models.classifier import Classifier
@@ -24,6 +23,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import checkpoint as state
 from transferkit.training import defaults, parameter_groups, require_choice, resolved_training, stop_in_words, train
+from transferkit.training.estimates.work import in_words
 from transferkit.training.keeping import is_stopped
 from transferkit.training.methods.finetune import fit
 

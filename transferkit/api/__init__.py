@@ -9,7 +9,6 @@ from typing import Any, ParamSpec
 
 from torch import nn
 
-from transferkit import estimates
 from transferkit.api.arguments import as_path, named_backbone
 from transferkit.api.trained_run import TrainedRun
 from transferkit.recipe import Study, from_options, ranking_from_options, tuning_from_options
@@ -24,6 +23,7 @@ from transferkit.studies.limits.comparison_results import LimitsComparison
 from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.rank.results import Ranking
 from transferkit.studies.tune.results import Tuning
+from transferkit.training import estimates
 
 P = ParamSpec("P")
 

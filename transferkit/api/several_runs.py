@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from torch import nn
 
-from transferkit import estimates
 from transferkit.api.arguments import as_path, named_backbone
 from transferkit.api.trained_run import TrainedRun
 from transferkit.recipe import from_options
@@ -16,6 +15,7 @@ from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.argument_types import typed
 from transferkit.runtime.console import Console
 from transferkit.studies.folds.cross_validation import CrossValidation
+from transferkit.training import estimates
 
 
 @typed

@@ -202,9 +202,9 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
         print_study(study, as_json)
         return
     with working(WHEN_STOPPED) as console:
-        from transferkit import estimates
         from transferkit.studies.compare import study as studies
         from transferkit.studies.compare.report import comparison_verdict
+        from transferkit.training import estimates
 
         studies.require_backbones(study)
         estimates.before_study(study, console)
@@ -216,8 +216,8 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
 
 def print_study(study: Study, as_json: bool) -> None:
     """The study, its data and what each arm would cost, for --dry-run."""
-    from transferkit import estimates
     from transferkit.studies.compare.study import require_backbones
+    from transferkit.training import estimates
 
     require_backbones(study)
     recipes = [*study.before.values(), *(recipe for _, _, recipe in study.recipes())]

@@ -47,9 +47,9 @@ def run_ranking(ranking: RankingRecipe, out: Path | None, overwrite: bool, dry_r
     for backbone in ranking.backbones:
         card(backbone.name)  # an unknown one is told before torch is loaded
     with working(WHEN_STOPPED) as console:
-        from transferkit import estimates
         from transferkit.studies.rank import ranking as rankings
         from transferkit.studies.rank.report import ranking_verdict
+        from transferkit.training import estimates
 
         rankings.require_backbones(ranking)
         estimates.before_ranking(ranking, console)
@@ -61,8 +61,8 @@ def run_ranking(ranking: RankingRecipe, out: Path | None, overwrite: bool, dry_r
 
 def print_ranking(ranking: RankingRecipe, as_json: bool) -> None:
     """The ranking, its data and what each backbone would cost, for --dry-run."""
-    from transferkit import estimates
     from transferkit.studies.rank.ranking import require_backbones
+    from transferkit.training import estimates
 
     require_backbones(ranking)
     lines = estimates.inputs_in_words(ranking.recipes().values())

@@ -103,8 +103,9 @@ def run_recipe(
         run_folds(recipe, out, overwrite, as_json)
         return
     with working(lambda: resume_advice(out or recipe.default_folder)) as console:
-        from transferkit import estimates, report
+        from transferkit import report
         from transferkit import run as story
+        from transferkit.training import estimates
 
         estimates.before_run(recipe, console)
         run = story.run(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command_line())
@@ -116,8 +117,8 @@ def run_recipe(
 def run_folds(recipe: recipes.Recipe, out: Path | None, overwrite: bool, as_json: bool) -> None:
     """Carry out a recipe once per fold, and show one verdict over all labelled images."""
     with working("Stopped. Folds that came to an end are kept; the same command goes on with the others.") as console:
-        from transferkit import estimates
         from transferkit.studies.folds.cross_validation import cross_validate
+        from transferkit.training import estimates
 
         estimates.before_run(recipe, console)
         result = cross_validate(recipe, out, overwrite=overwrite, console=console, command=command_line())
@@ -130,7 +131,7 @@ def run_folds(recipe: recipes.Recipe, out: Path | None, overwrite: bool, as_json
 
 def print_estimate(recipe: recipes.Recipe, as_json: bool) -> None:
     """The recipe, its data and what it would cost, for --dry-run."""
-    from transferkit import estimates
+    from transferkit.training import estimates
 
     estimates.require_weights(recipe)
     folds = recipe.data.folds if recipe.data.fold is None else None

@@ -11,7 +11,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.recipe import Document, dump
+from transferkit.recipe import Document
 from transferkit.runtime.errors import Stopped
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ def print_json(value: Any) -> None:
 
 def print_dry_run(work: Document, inputs: Sequence[str], estimates: str | Mapping[str, str], as_json: bool) -> None:
     """What would be run, for --dry-run: the recipe alone on stdout; beside it what was seen, and what it would cost."""
-    from transferkit.estimates import announce
     from transferkit.runtime.console import Console
+    from transferkit.training.estimates import announce
 
     if as_json:
         name = "estimate" if isinstance(estimates, str) else "estimates"
         print_json({"recipe": work.model_dump(mode="json"), name: estimates, "inputs": inputs})
         return
-    print(dump(work), end="")
+    print(work.to_yaml(), end="")
     for line in (*inputs, *([estimates] if isinstance(estimates, str) else [])):
         Console().line(line)
     if not isinstance(estimates, str):

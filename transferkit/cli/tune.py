@@ -74,7 +74,7 @@ def run_tuning(tuning: TuningRecipe, out: Path | None, overwrite: bool, dry_run:
 
 def print_tuning(tuning: TuningRecipe, as_json: bool) -> None:
     """The tuning, its data and what one training at full length would cost, for --dry-run."""
-    from transferkit import estimates
+    from transferkit.training import estimates
 
     estimates.require_weights(tuning.base)
     text = f"One setting at full length: {estimates.estimate(tuning.base)}"

@@ -23,7 +23,7 @@ from transferkit.recipe.data import (
     expanded_data,
 )
 from transferkit.recipe.experiment import Recipe, parse, parse_data
-from transferkit.recipe.files import Document, dump, load, parse_any, schema
+from transferkit.recipe.files import Document, load, parse_any, schema
 from transferkit.recipe.method import (
     METHOD_MODELS,
     FinetuneSettings,
@@ -77,7 +77,6 @@ __all__ = [
     "TuningRecipe",
     "backbone_settings",
     "checked",
-    "dump",
     "expanded_data",
     "from_options",
     "load",

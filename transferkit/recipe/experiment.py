@@ -13,7 +13,7 @@ from transferkit.recipe.data import Data
 from transferkit.recipe.method import Method
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.settings import MOST_THREADS, SEEDS, RecipePart, hash_of
-from transferkit.recipe.yaml_text import dump_yaml, parse_keys
+from transferkit.recipe.yaml_text import parse_keys
 from transferkit.runtime.errors import TransferkitError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -63,10 +63,6 @@ class Recipe(RecipePart):
             TransferkitError: All mistakes at once, each with its key path and the nearest key.
         """
         return parse(parse_keys(text, "recipe"))
-
-    def to_yaml(self) -> str:
-        """YAML that `from_yaml` reads back as the same recipe."""
-        return dump_yaml(self.model_dump(mode="json", exclude_none=True))
 
     @property
     def title(self) -> str:

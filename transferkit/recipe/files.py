@@ -13,7 +13,7 @@ from transferkit.recipe.overrides import overridden
 from transferkit.recipe.ranking import RankingRecipe, parse_ranking
 from transferkit.recipe.study import Study, parse_study
 from transferkit.recipe.tuning import TuningRecipe, parse_tuning
-from transferkit.recipe.yaml_text import LONGEST_TEXT, dump_yaml, parse_keys
+from transferkit.recipe.yaml_text import LONGEST_TEXT, parse_keys
 from transferkit.runtime.errors import TransferkitError
 
 Document: TypeAlias = Recipe | Study | RankingRecipe | TuningRecipe
@@ -42,11 +42,6 @@ def parse_any(values: Mapping[str, Any], source: str) -> Document:
     """What its own key tells: see `DOCUMENTS`; a recipe where there is none of them."""
     own = next((key for key in DOCUMENTS if key in values), None)
     return parse(values, source) if own is None else DOCUMENTS[own](values, source)
-
-
-def dump(recipe: Document) -> str:
-    """YAML that `load` reads back as the same recipe."""
-    return dump_yaml(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def schema() -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from transferkit.recipe.yaml_text import dump_yaml
+
 SEEDS = 2**32  # numpy's and scikit-learn's generators take no more
 LARGEST_PX = 2048  # side of a network's input; ten gigabytes of maps per image
 LARGEST_BATCH = 65_536
@@ -31,6 +33,10 @@ class RecipePart(BaseModel):
     open_defaults: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
+
+    def to_yaml(self) -> str:
+        """YAML of these keys, without those that are left open; what reads a whole recipe gets the same one back."""
+        return dump_yaml(self.model_dump(mode="json", exclude_none=True))
 
 
 def hash_of(values: Any) -> str:

@@ -52,8 +52,8 @@ def as_typed(folder: Path) -> str:
 
 def _map(run: Run) -> None:
     """Lay out the map of the test features once; it takes a second or two, and the run keeps it."""
-    from transferkit.features.explanations.feature_map import feature_map
     from transferkit.metrics.evaluation import thumbnail_choice
+    from transferkit.metrics.feature_map import feature_map
 
     if run.map_path.exists() or not run.outputs_path("test").exists():
         return

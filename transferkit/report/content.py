@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit import recipe as recipes
-from transferkit.features.explanations.explain import Explanations
-from transferkit.features.explanations.feature_map import FeatureMap
+from transferkit.metrics.explanations import Explanations
+from transferkit.metrics.feature_map import FeatureMap
 from transferkit.metrics.history import History
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, Scores
@@ -182,7 +182,7 @@ def gather(run: Run, place: str = "") -> Content:
         name=run.path.resolve().name,
         place=place or run.path.resolve().name,
         recipe=read("recipe", lambda: run.recipe, None),
-        recipe_yaml=read("recipe", lambda: recipes.dump(run.recipe), ""),
+        recipe_yaml=read("recipe", lambda: run.recipe.to_yaml(), ""),
         model=read("model", lambda: run.model, None),
         facts=read("facts", lambda: run.facts, None),
         environment=read("environment", lambda: run.environment, None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transferkit.features.explanations.explain import Explanations
+from transferkit.metrics.explanations import Explanations
 from transferkit.report.content import Content
 from transferkit.report.inline_images import data_uri, spotlit
 

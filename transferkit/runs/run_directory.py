@@ -237,7 +237,7 @@ class Run:
     def write_recipe(self, recipe: recipes.Recipe) -> None:
         """The resolved recipe, with the command that runs it again."""
         header = f"# transferkit run {self.path / 'recipe.yaml'} --out ANOTHER_FOLDER\n"
-        write_text(self.path / "recipe.yaml", header + recipes.dump(recipe))
+        write_text(self.path / "recipe.yaml", header + recipe.to_yaml())
 
 
 def open_run(path: os.PathLike[str] | str | Run) -> Run:

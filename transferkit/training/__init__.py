@@ -1,4 +1,4 @@
-"""The methods (`methods/`), their defaults, and training by gradient steps."""
+"""The methods (`methods/`), their defaults, training by gradient steps, and what a run costs (before: `estimates/`)."""
 
 from transferkit.training.groups import ParameterGroup, parameter_groups, waking_epochs
 from transferkit.training.keeping import require_choice, stop_in_words

@@ -18,13 +18,13 @@ from transferkit.cli.app import app
 from transferkit.data import datasets
 from transferkit.data.datasets.fold import fold_of, with_fold_as_test
 from transferkit.data.images import Images, SealedImages, Splits
-from transferkit.estimates.inputs import outline
 from transferkit.metrics.statistics import wilson
 from transferkit.recipe import DigitsData, Recipe
 from transferkit.runs.run_directory import open_run
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.folds.cross_validation import cross_validate, read_cross_validation
+from transferkit.training.estimates.inputs import outline
 
 
 def splits(groups: bool = False) -> Splits:

@@ -400,7 +400,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
 def test_a_ranking_written_as_a_recipe_reads_back_as_the_same() -> None:
     wanted = digits()
 
-    assert recipe.parse_any(recipe.parse_yaml(recipe.dump(wanted), "r"), "r") == wanted
+    assert recipe.parse_any(recipe.parse_yaml(wanted.to_yaml(), "r"), "r") == wanted
 
 
 def test_the_same_backbone_twice_is_refused() -> None:

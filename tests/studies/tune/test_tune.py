@@ -14,7 +14,7 @@ import transferkit
 from transferkit import run as story
 from transferkit.cli.app import app
 from transferkit.data import datasets
-from transferkit.recipe import TuningRecipe, dump, load, points_of, read_space, tuning_from_options
+from transferkit.recipe import TuningRecipe, load, points_of, read_space, tuning_from_options
 from transferkit.recipe.budget import Budget
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import optional_libraries
@@ -117,7 +117,7 @@ def test_drawn_points_are_of_the_space_and_begin_with_its_first() -> None:
 
 
 def test_a_tuning_is_a_file_that_reads_back(tmp_path: Path) -> None:
-    (tmp_path / "tuning.yaml").write_text(dump(digits()))
+    (tmp_path / "tuning.yaml").write_text(digits().to_yaml())
 
     assert load(tmp_path / "tuning.yaml") == digits()
 

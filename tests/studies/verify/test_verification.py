@@ -119,7 +119,7 @@ def test_a_run_is_made_again_to_the_same_answers_and_stays_as_it_was(tmp_path: P
 def test_a_recipe_is_held_against_the_range_that_it_states(tmp_path: Path) -> None:
     recipe = digits("probe").model_copy(update={"stated_accuracy": (0.0, 1.0)})
     impossible = recipe.model_copy(update={"stated_accuracy": (0.0, 0.001)})
-    (tmp_path / "mine.yaml").write_text(recipes.dump(impossible))
+    (tmp_path / "mine.yaml").write_text(impossible.to_yaml())
 
     assert verify_recipe(recipe, "mine", tmp_path / "again", SILENT).is_reproduced
     result = transferkit("verify", "mine.yaml", cwd=tmp_path)

@@ -9,7 +9,6 @@ from transferkit.deploy.card.front_matter import front_matter
 from transferkit.deploy.card.licences import licences
 from transferkit.metrics.results import ClassResult, Scores
 from transferkit.metrics.statistics import Bounds
-from transferkit.recipe.yaml_text import dump_yaml
 from transferkit.report import sentences
 from transferkit.report.content import gather
 from transferkit.report.headline import explanation, headline
@@ -55,7 +54,7 @@ def card_text(run: Run, files: CardFiles) -> str:
         _listed(licences(run)),
         "## How it was made",
         escaped(f"With {_packages(run)}. Of its recipe, the method:"),
-        code_block(dump_yaml(run.recipe.method.model_dump(mode="json", exclude_none=True)).rstrip()),
+        code_block(run.recipe.method.to_yaml().rstrip()),
     ]
     return "\n\n".join(parts) + "\n"
 

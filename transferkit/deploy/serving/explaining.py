@@ -16,8 +16,9 @@ from transferkit.data.images import Pixels
 from transferkit.data.reading import Reading
 from transferkit.deploy.prediction import Model
 from transferkit.deploy.serving.documents import Explanation, Neighbour
-from transferkit.features.explanations.explain import CAM_BATCH, NEIGHBOURS, Explanations, nearest_rows
+from transferkit.features.explanations.explain import CAM_BATCH, NEIGHBOURS, nearest_rows
 from transferkit.features.explanations.gradcam import CamLayer, cam_layer, gradcam
+from transferkit.metrics.explanations import Explanations
 from transferkit.metrics.outputs import Outputs
 from transferkit.report.inline_images import data_uri, spotlit
 from transferkit.report.page import basename

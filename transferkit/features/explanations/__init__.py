@@ -1,1 +1,1 @@
-"""What a prediction rests on: neighbours, heat maps, and a map of the features."""
+"""What a prediction rests on: the most similar training images, and heat maps."""

@@ -2,77 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from transferkit.data.batches import to_device
 from transferkit.data.images import Images
 from transferkit.data.thumbnails import thumbnails
+from transferkit.features.explanations.gradcam import CamLayer, cam_layer, gradcam
 from transferkit.metrics.evaluation import listed_one_by_one
+from transferkit.metrics.explanations import Explanations, Floats, Integers
 from transferkit.metrics.outputs import Outputs
-from transferkit.runtime.array_records import read_array_record, write_array_record
-
-if TYPE_CHECKING:  # the report reads what is stored, without torch
-    from transferkit.features.explanations.gradcam import CamLayer
-    from transferkit.models.classifier import Classifier
-    from transferkit.runtime.machine import Runtime
+from transferkit.models.classifier import Classifier
+from transferkit.runtime.machine import Runtime
 
 NEIGHBOURS = 3  # training images shown of each listed image
 SEARCHED = 5_000  # training images searched, at most ...
 SEARCHED_AT_LEAST = 1_000  # ... and no more than test images, but at least so many: one pass more costs no more
 CAM_BATCH = 16  # images whose gradients are held at once
-
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Explanations:
-    """What the report shows beside the images that it lists one by one.
-
-    Attributes:
-        indices: (M,), positions of these images in the test outputs.
-        neighbours: (M, K), rows of the table below, most similar first.
-        similarities: (M, K), cosine of the features, in [-1, 1].
-        pictures: (U, 3, h, w) uint8, the neighbours' small pictures.
-        labels: (U,), their classes.
-        ids: U strings.
-        searched: Training images the neighbours were searched among.
-        train_images: Training images there were.
-        maps: (M, h, w) uint8, Grad-CAM of the predicted class, 255 at the strongest place; (M, 0, 0) if there is none.
-        layer: The module of the backbone that was mapped.
-        crop: Share of the sides around the centre that the network, and so the map, sees.
-        no_maps_because: Why there are no maps; empty where there are.
-    """
-
-    indices: Integers
-    neighbours: Integers
-    similarities: Floats
-    pictures: npt.NDArray[np.uint8]
-    labels: Integers
-    ids: tuple[str, ...]
-    searched: int
-    train_images: int
-    maps: npt.NDArray[np.uint8]
-    layer: str
-    crop: float
-    no_maps_because: str
-
-    def save(self, path: Path) -> None:
-        """Write to a .safetensors file."""
-        write_array_record(path, self)
-
-    @classmethod
-    def load(cls, path: Path) -> Explanations:
-        """Read what `save` wrote.
-
-        Raises:
-            TransferkitError: If the file is missing, damaged or something else.
-        """
-        return read_array_record(path, cls, "explanations")
 
 
 def explain(
@@ -95,8 +42,6 @@ def explain(
         runtime: Where to compute the maps.
         train_images: How many training images there are.
     """
-    from transferkit.features.explanations.gradcam import cam_layer
-
     indices = listed_one_by_one(test)
     nearest, similarities = nearest_rows(test.features[indices], train.features, NEIGHBOURS)
     shown, neighbours = np.unique(nearest, return_inverse=True)
@@ -153,11 +98,6 @@ def _maps(
     classifier: Classifier, layer: CamLayer, pixels: npt.NDArray[np.uint8], classes: Integers, runtime: Runtime
 ) -> npt.NDArray[np.uint8]:
     """(M, h, w), Grad-CAM of the predicted classes in 0..255; (M, 0, 0) where the network has no such layer."""
-    import torch
-
-    from transferkit.data.batches import to_device
-    from transferkit.features.explanations.gradcam import gradcam
-
     if not layer.name:
         return np.zeros((len(pixels), 0, 0), np.uint8)
     parts = [np.zeros((0, layer.height, layer.width), np.float32)]

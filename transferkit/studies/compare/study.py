@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transferkit.metrics.statistics import Over
 from transferkit.models.backbones import require_known
-from transferkit.recipe import Labels, Recipe, Study, dump
+from transferkit.recipe import Labels, Recipe, Study
 from transferkit.recipe import budget as budgets
 from transferkit.run import run
 from transferkit.runs import result_folders, run_directory
@@ -98,7 +98,7 @@ def prepare_study_folder(folder: Path, study: Study, overwrite: bool) -> None:
             if folders.kind_of(folder / name) == run_directory.KIND:
                 run_directory.remove_run(Run(folder / name))
         folders.remove(folder)
-    write_text(folder / "study.yaml", dump(study))
+    write_text(folder / "study.yaml", study.to_yaml())
     folders.remove(folder, [STUDY.result, STUDY.page])
 
 

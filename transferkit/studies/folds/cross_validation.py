@@ -11,7 +11,7 @@ import numpy as np
 from transferkit.metrics.classification import accuracy_with_interval, macro_recall
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.statistics import Bounds
-from transferkit.recipe import Recipe, dump
+from transferkit.recipe import Recipe
 from transferkit.report.markdown import escaped, table
 from transferkit.report.number_words import percent, percent_interval
 from transferkit.run import run
@@ -107,7 +107,7 @@ def cross_validate(
     with result_folders.claim(folder, FOLDS, overwrite=overwrite, content=recipe):
         if overwrite:
             _remove_earlier(folder)
-        write_text(folder / f"{FOLDS.name}.yaml", dump(recipe))
+        write_text(folder / f"{FOLDS.name}.yaml", recipe.to_yaml())
         runs = [_run_fold(recipe, number, folder, console, command) for number in range(1, count + 1)]
         result = replace(pooled(runs, command), folder=str(folder))
         write_record(folder / FOLDS.result, result)

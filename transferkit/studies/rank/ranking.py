@@ -25,7 +25,7 @@ from transferkit.metrics.statistics import (
     wilson,
 )
 from transferkit.models.backbones import require_known
-from transferkit.recipe import RankingRecipe, Recipe, dump
+from transferkit.recipe import RankingRecipe, Recipe
 from transferkit.report.number_words import counted
 from transferkit.runs import result_folders
 from transferkit.runs.checks.early import say_of_data
@@ -124,7 +124,7 @@ def prepare_ranking_folder(folder: Path, ranking: RankingRecipe, overwrite: bool
     """Write the ranking into its folder; what is scored already stays unless overwritten."""
     if overwrite:
         folders.remove(folder)
-    write_text(folder / "ranking.yaml", dump(ranking))
+    write_text(folder / "ranking.yaml", ranking.to_yaml())
     folders.remove(folder, [RANKING.result, RANKING.page])
 
 

@@ -11,7 +11,7 @@ from transferkit.data import datasets
 from transferkit.data.images import Splits
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.models.backbones import require_known
-from transferkit.recipe import Recipe, TuningRecipe, dump, points_of
+from transferkit.recipe import Recipe, TuningRecipe, points_of
 from transferkit.recipe.budget import Budget
 from transferkit.report.number_words import percent, rounded_percent
 from transferkit.runs import result_folders, run_directory
@@ -76,7 +76,7 @@ def prepare_tuning_folder(folder: Path, tuning: TuningRecipe, overwrite: bool) -
         if folders.kind_of(folder / CHOSEN) == run_directory.KIND:
             run_directory.remove_run(Run(folder / CHOSEN))
         folders.remove(folder)
-    write_text(folder / f"{TUNING.name}.yaml", dump(tuning))
+    write_text(folder / f"{TUNING.name}.yaml", tuning.to_yaml())
     folders.remove(folder, [TUNING.result, TUNING.page])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthetic_runs import outputs
 
-from transferkit.features.explanations.feature_map import FeatureMap, feature_map, representative
+from transferkit.metrics.feature_map import FeatureMap, feature_map, representative
 from transferkit.metrics.outputs import Outputs
 from transferkit.runtime.errors import TransferkitError
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from transferkit.estimates.cheaper_sizes import cheaper_size
-from transferkit.estimates.inputs import outline, require_weights, resolved_as_run
-from transferkit.estimates.timing import timed_network
 from transferkit.recipe import MethodSettings, RankingRecipe, Recipe, Study
 from transferkit.recipe import budget as budgets
 from transferkit.runtime import machine
 from transferkit.runtime.durations import duration
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import defaults
+from transferkit.training.estimates.cheaper_sizes import cheaper_size
+from transferkit.training.estimates.inputs import outline, require_weights, resolved_as_run
+from transferkit.training.estimates.timing import timed_network
 from transferkit.training.growth import cost_share
 
 MINUTE = 60

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from transferkit.estimates.work import of_long_run, of_ranking, of_study
 from transferkit.recipe import RankingRecipe, Recipe, Study
 from transferkit.runtime.console import Console
+from transferkit.training.estimates.work import of_long_run, of_ranking, of_study
 
 
 def before_run(recipe: Recipe, console: Console) -> None:

@@ -1,8 +1,8 @@
 """What work costs before it starts: time and memory from one timed step, downloads, and what a dry run sees."""
 
-from transferkit.estimates.announcement import announce, before_ranking, before_run, before_study
-from transferkit.estimates.inputs import inputs_in_words, require_weights
-from transferkit.estimates.work import estimate, of_ranking, of_study
+from transferkit.training.estimates.announcement import announce, before_ranking, before_run, before_study
+from transferkit.training.estimates.inputs import inputs_in_words, require_weights
+from transferkit.training.estimates.work import estimate, of_ranking, of_study
 
 __all__ = [
     "announce",
