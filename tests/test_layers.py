@@ -22,7 +22,7 @@ FLOORS = [  # from the top; a room may import rooms of lower floors only, or of 
     {"features", "ood", "runs"},
     {"models", "metrics"},
     {"data"},
-    {"recipe"},
+    {"recipe", "executors"},
     {"runtime"},
 ]
 # of studies: each answers one question, alone

@@ -149,6 +149,8 @@ def tune(
     points: int | None = None,
     search: str = "grid",
     eta: int = 3,
+    executor: str | None = None,
+    workers: int | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -164,6 +166,8 @@ def tune(
         points: Try so many settings of the space, drawn at random; None: all.
         search: grid, or optuna.
         eta: One in so many settings goes on, to a training so many times longer.
+        executor: Where trials run: here in turn (the default), processes, slurm or ray.
+        workers: How many at once.
         out: The folder; default runs/tune-<recipe>-<hash>.
         overwrite: Replace what is in that folder.
         quiet: Print nothing.
@@ -178,7 +182,7 @@ def tune(
     from transferkit.features.data_arguments import as_named
     from transferkit.studies.tune import tune as tunings
 
-    own = {"points": points, "search": search, "eta": eta}
+    own = {"points": points, "search": search, "eta": eta, "executor": executor, "workers": workers}
     wanted = tuning_from_options(backbone, as_named(data), space or {}, own, options)
     console = Console(quiet=quiet)
     return tunings.tune(wanted, as_path(out), overwrite=overwrite, console=console, command="transferkit.tune(...)")
@@ -275,6 +279,8 @@ def compare(
     scratch_budget: str | None = None,
     seeds: int = 3,
     weights: str | Sequence[str] = (),
+    executor: str | None = None,
+    workers: int | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -290,6 +296,8 @@ def compare(
         scratch_budget: Of a second arm from scratch, outside the budget.
         seeds: How many trainings each arm gets.
         weights: For those that have none of their own: imagenet (the default), none, a file or a run's folder.
+        executor: Where arms run: here in turn (the default), processes, slurm or ray.
+        workers: How many at once.
         out: The study's folder; default runs/compare-DATA-<hash>.
         overwrite: Replace a finished study in that folder.
         quiet: Print nothing.
@@ -305,7 +313,8 @@ def compare(
 
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     arms = Arms(backbones, methods, shared, scratch_budget)
-    study = study_of("compare", arms, data, options, StudySettings(seeds, budget))
+    settings = StudySettings(seeds, budget, executor=executor, workers=workers)
+    study = study_of("compare", arms, data, options, settings)
     return _run_study(study, out, overwrite, Console(quiet=quiet), "transferkit.compare(...)")
 
 
@@ -320,6 +329,8 @@ def curve(
     scratch_budget: str | None = None,
     seeds: int = 3,
     weights: str | Sequence[str] = (),
+    executor: str | None = None,
+    workers: int | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -336,6 +347,8 @@ def curve(
         scratch_budget: Of a second arm from scratch, outside the budget.
         seeds: How many trainings each arm gets at each number of labels; each seed draws its own labels.
         weights: imagenet (the default), none, a file or a run's folder.
+        executor: Where arms run: here in turn (the default), processes, slurm or ray.
+        workers: How many at once.
         out: The study's folder; default runs/curve-DATA-<hash>.
         overwrite: Replace a finished study in that folder.
         quiet: Print nothing.
@@ -352,7 +365,8 @@ def curve(
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     arms = Arms([backbone], methods, shared, scratch_budget)
     counts = label_counts(",".join(map(str, labels)))
-    study = study_of("curve", arms, data, options, StudySettings(seeds, budget, counts))
+    settings = StudySettings(seeds, budget, counts, executor=executor, workers=workers)
+    study = study_of("curve", arms, data, options, settings)
     return _run_study(study, out, overwrite, Console(quiet=quiet), "transferkit.curve(...)")
 
 

@@ -15,6 +15,8 @@ from transferkit.cli.options import (
     Data,
     DryRun,
     Json,
+    OfExecutor,
+    OfWorkers,
     Out,
     Overwrite,
     WeightsOfEach,
@@ -76,6 +78,8 @@ class StudyOptions:
     device: Device = None
     precision: Precision = None
     threads: Threads = None
+    executor: OfExecutor = None
+    workers: OfWorkers = None
     out: Out = None
     overwrite: Overwrite = False
     dry_run: DryRun = False
@@ -85,6 +89,10 @@ class StudyOptions:
     def shared(self) -> dict[str, Any]:
         """Keys of a recipe that all arms share; None where one was not given."""
         return {name: getattr(self, name) for name in ("stem", "size", "device", "precision", "threads")}
+
+    def settings(self, seeds: int | None, budget: str, labels: Sequence[int | str] | None = None) -> StudySettings:
+        """The keys of the study itself."""
+        return StudySettings(seeds, budget, labels, self.reference, self.over, self.executor, self.workers)
 
     @property
     def changes(self) -> Sequence[str]:
@@ -125,11 +133,11 @@ def compare(
     shared = {**given.shared, **options}
     if any(is_run(arm) for arm in arms):
         own = (("methods", methods), ("seeds", seeds), ("budget", budget), ("scratch-budget", given.scratch_budget))
-        every = (*own, ("weights", given.weights), ("set", given.set_), *shared.items())
+        every = (*own, ("weights", given.weights), ("set", given.set_), ("executor", given.executor), *shared.items())
         require_runs_alone(arms, [f"--{name}" for name, value in every if value is not None])
         _compare_runs(arms, given)
         return
-    settings = StudySettings(seeds, budget or "converged", None, given.reference, given.over)
+    settings = given.settings(seeds, budget or "converged")
     given.run(study_of("compare", given.arms(arms, methods), given.data, shared, settings, given.changes))
 
 
@@ -151,7 +159,7 @@ def curve(
         raise TransferkitError(
             "--labels says how many labels are used, and each seed draws its own. Use --labels alone."
         )
-    settings = StudySettings(seeds, budget, label_counts(labels), given.reference, given.over)
+    settings = given.settings(seeds, budget, label_counts(labels))
     shared, arms = {**given.shared, **options}, given.arms([backbone], methods)
     given.run(study_of("curve", arms, given.data, shared, settings, given.changes))
 

@@ -18,6 +18,7 @@ from transferkit.cli import completion
 from transferkit.cli.help_pages import RARE
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, RecipePart
 from transferkit.recipe.settings import MOST_THREADS
+from transferkit.recipe.workplace import MOST_WORKERS, ExecutorName
 from transferkit.runtime.console import printable
 
 COMMON = {  # keys of a recipe whose options `--help` shows; `--help-all` shows them all
@@ -95,6 +96,14 @@ OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the fi
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print the recipe, estimate what each arm costs, and stop.", rich_help_panel=RUN),
+]
+OfExecutor = Annotated[
+    ExecutorName | None,
+    typer.Option(help="here in turn, processes, slurm or ray. (default: here)", rich_help_panel=RUN),
+]
+OfWorkers = Annotated[
+    int | None,
+    typer.Option(min=1, max=MOST_WORKERS, help="So many at once. (default: GPUs, or cores)", rich_help_panel=RUN),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=RUN)]
 

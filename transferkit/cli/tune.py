@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from transferkit.cli.options import RUN, Backbone, Data, Json, Out, Overrides, Overwrite, method_options
+from transferkit.cli.options import (
+    RUN,
+    Backbone,
+    Data,
+    Json,
+    OfExecutor,
+    OfWorkers,
+    Out,
+    Overrides,
+    Overwrite,
+    method_options,
+)
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import METHOD_MODELS, TuningRecipe, tuning_from_options
 from transferkit.recipe.settings import MOST_RUNS
@@ -42,6 +53,8 @@ def tune(
     points: Points = None,
     search: Search = "grid",
     eta: Eta = 3,
+    executor: OfExecutor = None,
+    workers: OfWorkers = None,
     out: Out = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
@@ -49,7 +62,7 @@ def tune(
     **options: Any,
 ) -> None:
     """Choose rate, size, freezing and augmentation on val by successive halving, then train the best."""
-    own = {"points": points, "search": search, "eta": eta}
+    own = {"points": points, "search": search, "eta": eta, "executor": executor, "workers": workers}
     tuning = tuning_from_options(backbone, data, try_ or (), own, options, overrides or ())
     run_tuning(tuning, out, overwrite, dry_run, json)
 

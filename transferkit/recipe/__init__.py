@@ -41,6 +41,7 @@ from transferkit.recipe.ranking import RankingRecipe, parse_ranking
 from transferkit.recipe.settings import RecipePart
 from transferkit.recipe.study import Labels, Study, parse_study
 from transferkit.recipe.tuning import DEFAULT, TuningRecipe, parse_tuning, points_of, read_space
+from transferkit.recipe.workplace import anywhere
 from transferkit.recipe.yaml_text import parse_yaml
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "SvhnData",
     "TrainingSettings",
     "TuningRecipe",
+    "anywhere",
     "backbone_settings",
     "checked",
     "expanded_data",

@@ -13,7 +13,15 @@ from transferkit.recipe.data import Data
 from transferkit.recipe.experiment import Recipe
 from transferkit.recipe.method import ProbeSettings
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.settings import LARGEST_PX, MOST_IMAGES, MOST_THREADS, SEEDS, RecipePart, hash_of
+from transferkit.recipe.settings import (
+    LARGEST_PX,
+    MOST_IMAGES,
+    MOST_THREADS,
+    SEEDS,
+    RecipePart,
+    hash_of,
+)
+from transferkit.recipe.workplace import PLACE, Executor, Workers, require_apart
 from transferkit.runtime.errors import TransferkitError
 
 
@@ -37,6 +45,8 @@ class RankingRecipe(RecipePart):
     threads: int | None = Field(
         None, ge=1, le=MOST_THREADS, description="Of the CPU; None: OMP_NUM_THREADS, or all usable cores."
     )
+    executor: Executor = None
+    workers: Workers = None
 
     @field_validator("backbones", mode="before")
     @classmethod
@@ -51,7 +61,7 @@ class RankingRecipe(RecipePart):
     @property
     def short_hash(self) -> str:
         """Eight hex digits over everything that decides the result."""
-        return hash_of(self.model_dump(mode="json", exclude={"threads", "device"}))
+        return hash_of(self.model_dump(mode="json", exclude={"threads", "device", *PLACE}))
 
     def recipes(self) -> dict[str, Recipe]:
         """The probe of each backbone, by a label that tells it from the others."""
@@ -83,6 +93,7 @@ def parse_ranking(values: Mapping[str, Any], source: str = "ranking") -> Ranking
         TransferkitError: All mistakes at once; names a backbone that is there twice.
     """
     ranking = checked(RankingRecipe, values, source)
+    require_apart(ranking.executor, ranking.workers, source)
     labels = ranking.labels
     if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
         raise TransferkitError(

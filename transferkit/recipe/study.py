@@ -12,7 +12,14 @@ from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.method import METHOD_MODELS, BudgetText, MethodSettings
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.overrides import merged
-from transferkit.recipe.settings import MOST_IMAGES, MOST_RUNS, MOST_SEEDS, RecipePart, hash_of
+from transferkit.recipe.settings import (
+    MOST_IMAGES,
+    MOST_RUNS,
+    MOST_SEEDS,
+    RecipePart,
+    hash_of,
+)
+from transferkit.recipe.workplace import PLACE, Executor, Workers, require_apart
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 
 Labels: TypeAlias = Annotated[int, Field(ge=1, le=MOST_IMAGES)] | Literal["all"]
@@ -44,11 +51,13 @@ class Study(RecipePart):
         description="What differences count as drawn by chance: images, or seeds and images; None: both, if it can.",
     )
     reference: str = Field(description="The arm the others are compared with.")
+    executor: Executor = None
+    workers: Workers = None
 
     @property
     def short_hash(self) -> str:
         """Eight hex digits over the whole study."""
-        return hash_of(self.model_dump(mode="json"))
+        return hash_of(self.model_dump(mode="json", exclude=PLACE))
 
     def cells(self) -> dict[str, tuple[str, Labels | None]]:
         """The arm, and in a label curve the number of labels, behind each name of a series of runs."""
@@ -105,6 +114,7 @@ def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
         TransferkitError: All mistakes at once; an unknown reference names the arms.
     """
     study = checked(Study, values, source)
+    require_apart(study.executor, study.workers, source)
     if study.reference not in study.arms:
         raise TransferkitError(
             f"{source}: reference {quoted(study.reference)} is no arm. {did_you_mean(study.reference, study.arms)}"

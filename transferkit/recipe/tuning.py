@@ -13,6 +13,7 @@ from transferkit.recipe.experiment import Recipe
 from transferkit.recipe.mistakes import checked
 from transferkit.recipe.overrides import merged
 from transferkit.recipe.settings import MOST_RUNS, RecipePart, hash_of
+from transferkit.recipe.workplace import PLACE, Executor, Workers, require_apart
 from transferkit.recipe.yaml_text import parse_yaml
 from transferkit.runtime.errors import TransferkitError, quoted
 
@@ -37,6 +38,8 @@ class TuningRecipe(RecipePart):
         "grid", description="optuna: settings are proposed by its TPE sampler, which learns from those before."
     )
     eta: int = Field(3, ge=2, le=10, description="One in so many settings goes on, to a training so many times longer.")
+    executor: Executor = None
+    workers: Workers = None
 
     @property
     def title(self) -> str:
@@ -47,7 +50,7 @@ class TuningRecipe(RecipePart):
     def short_hash(self) -> str:
         """Eight hex digits over everything that decides the result."""
         base = self.base.model_dump(mode="json", exclude={"threads", "device", "track"})
-        return hash_of({**self.model_dump(mode="json", exclude={"base"}), "base": base})
+        return hash_of({**self.model_dump(mode="json", exclude={"base", *PLACE}), "base": base})
 
     def recipe(self, values: Mapping[str, Any]) -> Recipe:
         """The recipe with these values of its method's keys.
@@ -76,6 +79,12 @@ def parse_tuning(values: Mapping[str, Any], source: str = "tuning") -> TuningRec
         TransferkitError: If the method takes no gradient steps, or a setting cannot be.
     """
     tuning = checked(TuningRecipe, values, source)
+    require_apart(tuning.executor, tuning.workers, source)
+    if tuning.search == "optuna" and tuning.executor not in (None, "here"):
+        raise TransferkitError(
+            f"{source}: optuna proposes each setting after the one before, so there is nothing for executor: "
+            f"{tuning.executor} to do at once. Use --search grid, perhaps with --points 20, or leave the executor out."
+        )
     if tuning.base.method.training is None:
         raise TransferkitError(
             f"{source}: {tuning.base.method.noun} is solved, not trained, so it has no rates or lengths to tune."

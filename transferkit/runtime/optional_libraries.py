@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,30 @@ def optuna() -> Any:
     """The library that proposes settings; raises TransferkitError if it is not installed."""
     require_packages("--search optuna", ["optuna"], "tune")
     return importlib.import_module("optuna")
+
+
+def ray() -> Any:
+    """The engine of `--executor ray`; raises TransferkitError if it is not installed."""
+    require_packages("--executor ray", ["ray"], "ray")
+    return importlib.import_module("ray")
+
+
+def submitit(cluster: str) -> Any:
+    """The library that hands jobs to a cluster.
+
+    Args:
+        cluster: `slurm`, or `local` for processes of this machine.
+
+    Raises:
+        TransferkitError: If it is not installed, or there is no Slurm here.
+    """
+    require_packages("--executor slurm", ["submitit"], "slurm")
+    if cluster == "slurm" and shutil.which("sbatch") is None:
+        raise TransferkitError(
+            "--executor slurm needs Slurm's command sbatch, which is not here. Type the command on a login node of the "
+            "cluster, or use --executor processes."
+        )
+    return importlib.import_module("submitit")
 
 
 def tifffile() -> Any:

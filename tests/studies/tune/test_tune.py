@@ -200,9 +200,10 @@ def test_optuna_proposes_settings_of_the_space_and_prunes() -> None:
     pytest.importorskip("optuna")
     measured: list[tuple[dict[str, Any], int]] = []
 
-    def measure(values: Any, rung: Rung) -> Trial:
+    def measure(settings: Any, rung: Rung) -> list[Trial]:
+        (values,) = settings  # each is proposed after the one before
         measured.append((dict(values), rung.number))
-        return replace(a_trial(0.5 + 0.1 * (values["lr_factor"] == 3.0)), values=dict(values), rung=rung.number)
+        return [replace(a_trial(0.5 + 0.1 * (values["lr_factor"] == 3.0)), values=dict(values), rung=rung.number)]
 
     planned = rungs(9, Budget("epochs", 9), 3)
     tried = searches.search_by_optuna(digits(search="optuna"), SPACE, planned, measure)

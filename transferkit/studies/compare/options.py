@@ -56,6 +56,8 @@ class StudySettings:
     labels: Sequence[int | str] | None = None
     reference: str | None = None
     over: str | None = None
+    executor: str | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A study: several recipes on the same images, one after the other, ending in one comparison or one label curve."""
+"""A study: several recipes on the same images, ending in one comparison or one label curve."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from transferkit import executors
+from transferkit.executors import Task
 from transferkit.metrics.statistics import Over
 from transferkit.models.backbones import require_known
-from transferkit.recipe import Labels, Recipe, Study
+from transferkit.recipe import Labels, Recipe, Study, anywhere
 from transferkit.recipe import budget as budgets
 from transferkit.run import run
 from transferkit.runs import result_folders, run_directory
@@ -17,7 +19,7 @@ from transferkit.runs.result_folders import COMPARISON, STUDY
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
-from transferkit.runtime.errors import MachineError, TransferkitError, reason
+from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import write_text
 from transferkit.studies.compare.label_curve import label_curve
 from transferkit.studies.compare.measure import compare
@@ -42,12 +44,10 @@ def run_study(
     console = console or Console()
     require_backbones(study)
     folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
-    with result_folders.claim(folder, STUDY, overwrite=overwrite, content=study):
-        prepare_study_folder(folder, study, overwrite)
-        sources = {
-            name: str(train_or_open(recipe, folder / "before" / name, console, f"{command} (before: {name})").path)
-            for name, recipe in study.before.items()
-        }
+    content = anywhere(study)
+    with result_folders.claim(folder, STUDY, overwrite=overwrite, content=content):
+        prepare_study_folder(folder, content, overwrite)
+        sources = train_before(study, folder, console, command)
         cells, failures = train_all(study, folder, sources, console, command)
         comparison = compare_cells(study, cells, failures)
         named = replace(
@@ -72,23 +72,48 @@ def require_backbones(study: Study) -> None:
             require_known(recipe.starting_backbone)
 
 
+def train_before(study: Study, folder: Path, console: Console, command: str) -> dict[str, str]:
+    """The folders of the runs that arms start from.
+
+    Raises:
+        MachineError: If one did not come to an end.
+    """
+    tasks = [
+        training(f"before: {name}", recipe, folder / "before" / name, {}, command)
+        for name, recipe in study.before.items()
+    ]
+    failures = executors.carry_out(tasks, study.executor, study.workers, folder, console) if tasks else {}
+    if failures:
+        raise MachineError("\n".join(f"{name}: {why}" for name, why in failures.items()))
+    return dict(zip(study.before, (str(task.place) for task in tasks), strict=True))
+
+
 def train_all(
     study: Study, folder: Path, sources: Mapping[str, str], console: Console, command: str
 ) -> tuple[dict[str, list[Run]], list[str]]:
     """The finished runs of each arm (in a label curve: at each number of labels), and a sentence per failed run."""
+    tasks = {
+        (cell, seed): training(f"{cell}, seed {seed}", recipe, folder / "runs" / f"{cell}-seed{seed}", sources, command)
+        for cell, seed, recipe in study.recipes()
+    }
+    failures = executors.carry_out(list(tasks.values()), study.executor, study.workers, folder, console)
     cells: dict[str, list[Run]] = {}
-    failures: list[str] = []
-    recipes = list(study.recipes())
-    for number, (cell, seed, recipe) in enumerate(recipes, start=1):
-        console.line(f"{cell}, seed {seed} ({number} of {len(recipes)})")
-        place = folder / "runs" / f"{cell}-seed{seed}"
-        try:
-            trained = train_or_open(with_source(recipe, sources), place, console, f"{command} ({cell}, seed {seed})")
-            cells.setdefault(cell, []).append(trained)
-        except Exception as error:  # one arm's fault must not cost the others their hours
-            failures.append(f"{cell}, seed {seed}: {reason(error)}")
-            console.line(f"failed: {failures[-1]}")
-    return cells, failures
+    for (cell, _), task in tasks.items():
+        if task.name not in failures:
+            cells.setdefault(cell, []).append(run_directory.open_run(task.place))
+    return cells, [f"{task.name}: {failures[task.name]}" for task in tasks.values() if task.name in failures]
+
+
+def training(name: str, recipe: Recipe, place: Path, sources: Mapping[str, str], command: str) -> Task:
+    """The task of making one run."""
+    existing = Run(place)
+    arguments = (recipe, sources, place, f"{command} ({name})")
+    return Task(name, train, arguments, place, is_finished=existing.is_finished and existing.has_page)
+
+
+def train(recipe: Recipe, sources: Mapping[str, str], place: Path, command: str, console: Console) -> None:
+    """Make the run, or go on with it."""
+    run(with_source(recipe, sources), place, resume=True, console=console, command=command)
 
 
 def prepare_study_folder(folder: Path, study: Study, overwrite: bool) -> None:
@@ -100,16 +125,6 @@ def prepare_study_folder(folder: Path, study: Study, overwrite: bool) -> None:
         folders.remove(folder)
     write_text(folder / "study.yaml", study.to_yaml())
     folders.remove(folder, [STUDY.result, STUDY.page])
-
-
-def train_or_open(recipe: Recipe, place: Path, console: Console, command: str) -> Run:
-    """The finished run of a recipe: as it is where there is one, else made now or continued."""
-    existing = Run(place)
-    if existing.is_finished and existing.has_page:
-        console.line("finished earlier, not done again")
-        return run_directory.open_run(place)
-    folders.record(place)
-    return run(recipe, place, resume=True, console=console, command=command)
 
 
 def with_source(recipe: Recipe, sources: Mapping[str, str]) -> Recipe:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from transferkit import executors
 from transferkit.data import datasets
 from transferkit.data.images import Images, Labels, Splits
+from transferkit.executors import Task
 from transferkit.features.engine import memory_notes
 from transferkit.features.networks import stamp
 from transferkit.metrics.grouped import share_interval
@@ -25,7 +28,7 @@ from transferkit.metrics.statistics import (
     wilson,
 )
 from transferkit.models.backbones import require_known
-from transferkit.recipe import RankingRecipe, Recipe
+from transferkit.recipe import RankingRecipe, Recipe, anywhere, parse_any, parse_yaml
 from transferkit.report.number_words import counted
 from transferkit.runs import result_folders
 from transferkit.runs.checks.early import say_of_data
@@ -33,8 +36,8 @@ from transferkit.runs.result_folders import RANKING
 from transferkit.runs.run_data import run_data
 from transferkit.runtime import folders, machine
 from transferkit.runtime.array_types import Bools
-from transferkit.runtime.console import Console
-from transferkit.runtime.errors import MachineError, reason
+from transferkit.runtime.console import SILENT, Console
+from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import write_text
 from transferkit.runtime.machine import Runtime
 from transferkit.studies.rank.backbone_scores import FOLDS, ProbedBackbone, ScoreSource, folds_learnt, sample, score
@@ -75,8 +78,9 @@ def rank(
     console = console or Console()
     require_backbones(ranking)
     folder = out or Path("runs") / f"{ranking.title}-{ranking.short_hash}"
-    with result_folders.claim(folder, RANKING, overwrite=overwrite, content=ranking):
-        prepare_ranking_folder(folder, ranking, overwrite)
+    content = anywhere(ranking)
+    with result_folders.claim(folder, RANKING, overwrite=overwrite, content=content):
+        prepare_ranking_folder(folder, content, overwrite)
         return rank_backbones(ranking, folder, console, command)
 
 
@@ -135,22 +139,35 @@ def all_scores(
     ranking: RankingRecipe, images: Images, runtime: Runtime, folder: Path, console: Console
 ) -> tuple[dict[str, ProbedBackbone], list[str]]:
     """The score of each backbone by its label, and a sentence for each that failed."""
-    scores: dict[str, ProbedBackbone] = {}
-    failures: list[str] = []
-    side = min(images.size_px)
+    is_apart = executors.is_apart(ranking.executor)
+    tasks = []
     for number, (label, recipe) in enumerate(ranking.recipes().items(), start=1):
-        console.line(f"{label} ({number} of {len(ranking.backbones)})")
-        try:
-            place = folder / "backbones" / f"{number}-{NO_FILE_SIGNS.sub('-', label)}.safetensors"
-            scores[label] = read_or_score(place, defaults.resolved(recipe, len(images), side), images, runtime, console)
-        except Exception as error:  # whatever one backbone's own code raises, the others go on
-            failures.append(f"{label}: {reason(error)}")
-            console.line(f"failed: {failures[-1]}")
-    return scores, failures
+        place = folder / "backbones" / f"{number}-{NO_FILE_SIGNS.sub('-', label)}.safetensors"
+        here = Task(label, read_or_score, (place, recipe, images, runtime), place)
+        tasks.append(Task(label, score_apart, (ranking, label, place), place) if is_apart else here)
+    failures = executors.carry_out(tasks, ranking.executor, ranking.workers, folder, console)
+    scores = {task.name: ProbedBackbone.load(task.place) for task in tasks if task.name not in failures}
+    return scores, [f"{label}: {why}" for label, why in failures.items()]
 
 
-def read_or_score(place: Path, recipe: Recipe, images: Images, runtime: Runtime, console: Console) -> ProbedBackbone:
-    """The answers in the file if they are of the same images, weights and machine settings; else made and written."""
+def score_apart(ranking: RankingRecipe, label: str, place: Path, console: Console) -> None:
+    """Score one backbone in a process that has to load the images first."""
+    runtime = machine.start(ranking.device, ranking.precision, ranking.threads)
+    images = sampled_images(ranking.to_yaml())
+    read_or_score(place, ranking.recipes()[label], images, runtime, console)
+
+
+@lru_cache(maxsize=1)
+def sampled_images(ranking_text: str) -> Images:
+    """The images of a ranking; a worker keeps them for its next backbone."""
+    ranking = parse_any(parse_yaml(ranking_text, "ranking"), "ranking")
+    assert isinstance(ranking, RankingRecipe)
+    return sample(datasets.load(ranking.data, SILENT).train, ranking.images, ranking.seed)
+
+
+def read_or_score(place: Path, recipe: Recipe, images: Images, runtime: Runtime, console: Console) -> None:
+    """Leave the answers in the file, unless it has those of the same images, weights and machine settings."""
+    recipe = defaults.resolved(recipe, len(images), min(images.size_px))
     made_of = ScoreSource(
         images.fingerprint,
         stamp(recipe.backbone.weights),
@@ -158,12 +175,10 @@ def read_or_score(place: Path, recipe: Recipe, images: Images, runtime: Runtime,
         runtime.precision,
         images.groups,
     )
-    if place.exists() and (stored := ProbedBackbone.load(place)).made_of == made_of:
+    if place.exists() and ProbedBackbone.load(place).made_of == made_of:
         console.line("finished earlier, not done again")
-        return stored
-    probed = replace(score(recipe, images, runtime, console), made_of=made_of)
-    probed.save(place)
-    return probed
+        return
+    replace(score(recipe, images, runtime, console), made_of=made_of).save(place)
 
 
 # ----------------------------------------------------------------------------------------------------- comparison

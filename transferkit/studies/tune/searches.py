@@ -11,7 +11,7 @@ from transferkit.studies.tune.halving import Rung, best
 from transferkit.studies.tune.results import Trial
 from transferkit.studies.tune.space import points
 
-Measure = Callable[[Mapping[str, Any], Rung], Trial]
+Measure = Callable[[Sequence[Mapping[str, Any]], Rung], list[Trial]]  # of settings that may be tried at once
 Search = Callable[[TuningRecipe, Mapping[str, Sequence[Any]], Sequence[Rung], Measure], list[Trial]]
 
 
@@ -21,7 +21,7 @@ def search_grid(
     """Every setting at the first length, and at each longer one those that were best at the one before."""
     settings, trials = points(tuning, space), []
     for rung in rungs:
-        tried = [measure(values, rung) for values in settings[: rung.settings]]
+        tried = measure(settings[: rung.settings], rung)
         settings = best(settings[: rung.settings], [trial.badness for trial in tried], len(tried))
         trials += tried
     return trials
@@ -43,7 +43,7 @@ def search_by_optuna(
         values = {key: value for key, value in chosen.items() if value != DEFAULT}
         trial = None
         for rung in rungs:
-            trial = measured.setdefault(f"{values}{rung.number}", measure(values, rung))
+            trial = measured.setdefault(f"{values}{rung.number}", measure([values], rung)[0])
             proposal.report(_score(trial), step=tuning.eta**rung.number)
             if proposal.should_prune():
                 raise optuna.TrialPruned

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from transferkit import executors
 from transferkit import run as story
+from transferkit.data import datasets
 from transferkit.data.images import Splits
+from transferkit.executors import Task
 from transferkit.metrics.classification import accuracy_with_interval
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import nll
-from transferkit.recipe import Recipe, TuningRecipe
+from transferkit.recipe import Recipe, TuningRecipe, parse_any, parse_yaml
 from transferkit.recipe.settings import hash_of
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
@@ -44,19 +48,60 @@ class Workshop:
     folder: Path
     console: Console
 
+    def trials(self, settings: Sequence[Mapping[str, Any]], rung: Rung) -> list[Trial]:
+        """The finished trial of each setting as it is where there is one, else made now.
+
+        Raises:
+            TransferkitError: If a setting does not go with network or images.
+            MachineError: If workers were lost at one, again and again.
+        """
+        if executors.is_apart(self.tuning.executor):
+            self._try_apart(settings, rung)
+        return [self.trial(values, rung) for values in settings]
+
+    def _try_apart(self, settings: Sequence[Mapping[str, Any]], rung: Rung) -> None:
+        tasks = []
+        for values in settings:
+            path = self.path(values, rung)
+            arguments = (self.tuning, self.folder, dict(values), rung)
+            name = f"{in_words(values)}, {rung.length.text}"
+            tasks.append(Task(name, try_apart, arguments, path, is_finished=path.exists()))
+        asked = self.tuning
+        failures = executors.carry_out(tasks, asked.executor, asked.workers, self.folder, self.console)
+        if failures:
+            raise MachineError("\n".join(f"{name}: {why}" for name, why in failures.items()))
+
+    def path(self, values: Mapping[str, Any], rung: Rung) -> Path:
+        """The file of a finished trial."""
+        return self.folder / "trials" / f"{rung.length.text}-{hash_of(dict(values))}.json"
+
     def trial(self, values: Mapping[str, Any], rung: Rung) -> Trial:
         """The finished trial as it is where there is one, else made now.
 
         Raises:
             TransferkitError: If the setting does not go with network or images.
         """
-        path = self.folder / "trials" / f"{rung.length.text}-{hash_of(dict(values))}.json"
+        path = self.path(values, rung)
         if path.exists():
             return read_record(path, Trial)
         trial = train_trial(self, values, rung)
         write_record(path, trial)
         self.console.line(f"{in_words(values)}, {rung.length.text}: {trial_in_words(trial)}")
         return trial
+
+
+def try_apart(tuning: TuningRecipe, folder: Path, values: Mapping[str, Any], rung: Rung, console: Console) -> None:
+    """Leave the file of one trial, in a process that has to load the images first."""
+    runtime = story.start_machine(tuning.base)
+    Workshop(tuning, images_of(tuning.base.to_yaml()), runtime, folder, console).trial(values, rung)
+
+
+@lru_cache(maxsize=1)
+def images_of(recipe_text: str) -> Splits:
+    """The images of a recipe; a worker keeps them for its next trial."""
+    recipe = parse_any(parse_yaml(recipe_text, "recipe"), "recipe")
+    assert isinstance(recipe, Recipe)
+    return datasets.load(recipe.data, SILENT)
 
 
 def trial_in_words(trial: Trial) -> str:

@@ -11,7 +11,7 @@ from transferkit.data import datasets
 from transferkit.data.images import Splits
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.models.backbones import require_known
-from transferkit.recipe import Recipe, TuningRecipe, points_of
+from transferkit.recipe import Recipe, TuningRecipe, anywhere, points_of
 from transferkit.recipe.budget import Budget
 from transferkit.report.number_words import percent, rounded_percent
 from transferkit.runs import result_folders, run_directory
@@ -52,8 +52,9 @@ def tune(
     if not tuning.base.starting_backbone.weights.startswith("run:"):
         require_known(tuning.base.starting_backbone)
     folder = out or Path("runs") / f"{tuning.title}-{tuning.short_hash}"
-    with result_folders.claim(folder, TUNING, overwrite=overwrite, content=tuning):
-        prepare_tuning_folder(folder, tuning, overwrite)
+    content = anywhere(tuning)
+    with result_folders.claim(folder, TUNING, overwrite=overwrite, content=content):
+        prepare_tuning_folder(folder, content, overwrite)
         splits = datasets.load(tuning.base.data, console)
         require_val(splits)
         space = space_of(tuning, splits)
@@ -124,7 +125,7 @@ def try_settings(
     """Every trial of a tuning, shortest first."""
     runtime = story.start_machine(tuning.base)
     work = Workshop(tuning, splits, runtime, folder, console)
-    trials = SEARCHES[tuning.search](tuning, space, planned, work.trial)
+    trials = SEARCHES[tuning.search](tuning, space, planned, work.trials)
     return sorted(trials, key=lambda trial: (trial.rung, trial.badness))
 
 

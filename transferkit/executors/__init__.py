@@ -1,0 +1,54 @@
+"""Where independent work runs: here in turn, in processes of this machine, as jobs of Slurm, as tasks of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from transferkit.executors import here, processes, ray, slurm
+from transferkit.executors.board import Board, Lines
+from transferkit.executors.tasks import Task
+from transferkit.executors.turns import Team, work_through
+from transferkit.executors.workers import usual_workers
+from transferkit.runtime.console import Console
+
+__all__ = ["EXECUTORS", "Task", "carry_out", "is_apart"]
+
+EXECUTORS: dict[str, ModuleType] = {"here": here, "processes": processes, "slurm": slurm, "ray": ray}
+
+
+def is_apart(executor: str | None) -> bool:
+    """Whether work leaves this process, so that it has to load for itself what it needs."""
+    return bool(EXECUTORS[executor or "here"].IS_APART)
+
+
+def carry_out(
+    tasks: Sequence[Task], executor: str | None, workers: int | None, folder: Path, console: Console
+) -> dict[str, str]:
+    """Do all tasks that are not finished; one that fails costs the others nothing, a lost worker's is done again.
+
+    Args:
+        tasks: Each with a name and a place of its own.
+        executor: One of `EXECUTORS`; None for here.
+        workers: How many tasks at once; None for one per GPU, else one per core.
+        folder: This process works in it, and the tasks' places lie in it; logs of those that failed stay there.
+        console: Shows one table of all tasks.
+
+    Returns:
+        Why each that failed did, by name.
+
+    Raises:
+        TransferkitError: If the executor cannot work here.
+    """
+    chosen = EXECUTORS[executor or "here"]
+    if not chosen.IS_APART:
+        return work_through(tasks, Team(chosen, 1, None, console), Lines(console, len(tasks)))
+    logs = folder / "logs"
+    logs.mkdir(exist_ok=True)
+    team = Team(chosen, workers or usual_workers(), logs, console)
+    with Board(console, tasks, team.log_of) as board:
+        failures = work_through(tasks, team, board)
+    if not any(logs.iterdir()):
+        logs.rmdir()
+    return failures

@@ -1,0 +1,42 @@
+"""Jobs of Slurm through submitit; sbatch's own variables (SBATCH_PARTITION, SBATCH_GPUS ...) say which machines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transferkit.executors.requeued import Requeued
+from transferkit.executors.workers import Submit
+from transferkit.runtime import optional_libraries
+from transferkit.runtime.folders import ensure_folder
+
+IS_APART = True
+CLUSTER = "slurm"  # submitit's `local` runs jobs as processes of this machine
+
+
+@contextmanager
+def pool(workers: int) -> Iterator[Submit]:  # noqa: ARG001 - the team keeps so many jobs waiting or running
+    """Each piece of work is a job; one that Slurm stops for another's sake is queued again and goes on."""
+    from transferkit.runtime.machine import cache_folder  # imports torch
+
+    submitit = optional_libraries.submitit(CLUSTER)
+    notes = tempfile.mkdtemp(dir=ensure_folder(cache_folder() / "slurm"))  # the cache is seen by all machines
+    executor = submitit.AutoExecutor(folder=notes, cluster=CLUSTER, slurm_max_num_timeout=1000)
+    threads = int(os.environ.get("OMP_NUM_THREADS") or 4)
+    executor.update_parameters(name="transferkit", timeout_min=240, cpus_per_task=threads)
+    jobs: list[Any] = []
+
+    def submit(work: Callable[[], str]) -> Any:
+        jobs.append(executor.submit(Requeued(work)))
+        return jobs[-1]
+
+    try:
+        yield submit
+    finally:
+        for job in jobs:
+            job.cancel(check=False)
+        shutil.rmtree(notes, ignore_errors=True)

@@ -1,0 +1,142 @@
+"""Tasks take turns at the workers of an executor; what a lost worker held is handed out again."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+from transferkit.executors.tasks import Task, do, do_apart
+from transferkit.executors.workers import Pending, Submit
+from transferkit.runtime import folders
+from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError, reason
+
+LIVES = 3  # workers that a task may cost before it counts as the cause
+SECONDS_BETWEEN_LOOKS = 0.05
+NO_FILE_SIGNS = re.compile(r"[^\w.-]+")
+
+
+class Watch(Protocol):
+    """Who is told of every turn."""
+
+    def start(self, task: Task, number: int) -> None:
+        """A task is handed out."""
+
+    def skip(self, task: Task, number: int) -> None:
+        """A task was finished before."""
+
+    def lose(self, task: Task, why: str) -> None:
+        """Its worker was lost; it waits again."""
+
+    def end(self, task: Task, why: str) -> None:
+        """It is done, or failed for a reason."""
+
+    def look(self) -> None:
+        """Time has passed."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """An executor, and how it is used.
+
+    Attributes:
+        executor: A module of the menu.
+        workers: How many tasks are with it at once.
+        logs: Where each task's words go; None where the person's own console takes them.
+        console: That one.
+    """
+
+    executor: ModuleType
+    workers: int
+    logs: Path | None
+    console: Console
+
+    def log_of(self, task: Task) -> Path:
+        """The file that a task's words go to."""
+        assert self.logs is not None  # asked of work that is apart alone
+        return self.logs / f"{NO_FILE_SIGNS.sub('-', task.name)}.log"
+
+    def hand_out(self, task: Task, submit: Submit) -> Pending:
+        """Give a task to a worker."""
+        work = partial(do, task, self.console) if self.logs is None else partial(do_apart, task, self.log_of(task))
+        return submit(work)
+
+    def put_away(self, task: Task, why: str) -> None:
+        """The log of a task that failed is kept beside the results, any other is gone."""
+        if self.logs is None or not self.log_of(task).exists():
+            return
+        if why:
+            folders.record_written([self.log_of(task)])
+        else:
+            self.log_of(task).unlink()
+
+
+@dataclass
+class _Turns:
+    tasks: Sequence[Task]
+    team: Team
+    watch: Watch
+    waiting: deque[Task] = field(default_factory=deque)
+    pending: dict[Pending, Task] = field(default_factory=dict)
+    losses: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def fill(self, submit: Submit) -> None:
+        while self.waiting and len(self.pending) < self.team.workers:
+            task = self.waiting.popleft()
+            number = self.tasks.index(task) + 1
+            if task.is_finished:
+                self.watch.skip(task, number)
+                continue
+            self.watch.start(task, number)
+            try:
+                folders.record(task.place)
+                self.pending[self.team.hand_out(task, submit)] = task
+            except TransferkitError as error:
+                self.end(task, str(error))
+
+    def collect(self) -> None:
+        for job in [job for job in self.pending if job.done()]:
+            task = self.pending.pop(job)
+            try:
+                self.end(task, job.result())
+            except Exception as error:  # whatever an executor raises: nobody answered
+                self.lose(task, reason(error))
+
+    def lose(self, task: Task, why: str) -> None:
+        self.losses[task.name] = self.losses.get(task.name, 0) + 1
+        if self.losses[task.name] < LIVES:
+            self.waiting.appendleft(task)
+            self.watch.lose(task, why)
+        else:
+            self.end(task, f"{LIVES} workers were lost at it, so it was given up. The last one: {why}")
+
+    def end(self, task: Task, why: str) -> None:
+        self.team.put_away(task, why)
+        self.watch.end(task, why)
+        if why:
+            self.failures[task.name] = why
+
+
+def work_through(tasks: Sequence[Task], team: Team, watch: Watch) -> dict[str, str]:
+    """Do all tasks with so many at once; why each that failed did, by name.
+
+    Raises:
+        TransferkitError: If the executor cannot work here.
+    """
+    turns = _Turns(tasks, team, watch, waiting=deque(tasks))
+    with team.executor.pool(team.workers) as submit:
+        while turns.waiting or turns.pending:
+            turns.fill(submit)
+            turns.collect()
+            watch.look()
+            if turns.pending:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+    return turns.failures

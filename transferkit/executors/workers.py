@@ -1,0 +1,46 @@
+"""What an executor promises: work goes in, a future comes out; and how a machine's cores and GPUs are shared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+
+class Pending(Protocol):
+    """Work that was handed over. `result` is its answer, or raises whatever tells that its worker was lost."""
+
+    def done(self) -> bool:
+        """Whether there is an answer, or nobody left to give it."""
+
+    def result(self) -> str:
+        """The answer."""
+
+
+Submit: TypeAlias = Callable[[Callable[[], str]], Pending]
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; asked for without taking any."""
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return visible[:count] if len(visible) >= count > 0 and visible[0] else [str(number) for number in range(count)]
+
+
+def usual_workers() -> int:
+    """How many work at once unless it is said: one per GPU, else one per usable core."""
+    from transferkit.runtime.machine import usable_cores
+
+    return len(gpus()) or usable_cores()
+
+
+def environment_of(worker: int, workers: int) -> dict[str, str]:
+    """What a worker of this machine finds in its environment: its share of the cores, and one GPU."""
+    from transferkit.runtime.machine import usable_cores  # imports torch
+
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, usable_cores() // workers))
+    devices = gpus()
+    own = {"CUDA_VISIBLE_DEVICES": devices[worker % len(devices)]} if devices else {}
+    return {"OMP_NUM_THREADS": threads, **own}
