@@ -36,7 +36,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "augmentation reading",
         "images",
         "split_facts",
-        "file_facts groups",
+        "band_axis file_facts groups",
     ],
     "features": [
         "extraction caches",

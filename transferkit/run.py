@@ -160,8 +160,7 @@ def load_network(recipe: Recipe, splits: Splits, size: InputSize, console: Conso
     Raises:
         TransferkitError: If backbone, method and images do not go together.
     """
-    classifier = backbones.load(recipe.backbone, splits.class_names, size.px, console)
-    adapt_to_bands(classifier, splits.train, console)
+    classifier = backbones.load_for(recipe.backbone, splits.train, size.px, console)
     methods.require(classifier, recipe.method, len(splits.train), len(splits.val))
     console.line(input_sizes.in_words(size, classifier.body))
     return classifier
@@ -174,17 +173,6 @@ def fit_network(recipe: Recipe, splits: Splits, console: Console) -> tuple[Class
     context = Context(machine.as_found(complete.device, complete.precision), console, complete.seed)
     methods.fit(classifier, splits, complete.method, complete.backbone, context)
     return classifier.eval(), complete
-
-
-def adapt_to_bands(classifier: Classifier, train: Images, console: Console) -> None:
-    """Change the classifier, where images have other bands than red, green and blue, to take these."""
-    if train.bands == len(classifier.input_spec.mean):
-        return
-    mean, std = train.band_statistics()
-    classifier.adapt_to_bands(mean, std)
-    console.line(
-        f"stem adapted from three bands to {train.bands}; each band is normalised by its mean and deviation in train"
-    )
 
 
 def thresholds_by_distance(fitted: Fitted, train: Outputs, seed: int) -> rejection.Rejection:

@@ -16,7 +16,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from transferkit.data.images import Images, Labels, Pixels, Splits, split
-from transferkit.features.data_arguments import pixels_of, storage_px
+from transferkit.data.reading import as_reading
+from transferkit.features.data_arguments import pixels_of, reading_for, storage_px
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.features.finite import require_finite_logits
 from transferkit.features.pictures import as_pictures
@@ -125,8 +126,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: If the labels are no classes.
         """
         recipe = self._recipe()
-        side_px = storage_px(X, self.resize)
-        pixels = pixels_of(X, side_px, self.resize)
+        reading = reading_for(X, self.resize)
+        side_px = storage_px(X, reading)
+        pixels = pixels_of(X, side_px, reading)
         classes, numbers = _classes(y, len(pixels))
         console = Console(quiet=not self.verbose)
         with machine.seeded(recipe.seed):
@@ -154,7 +156,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _logits(self, X: Any) -> npt.NDArray[np.float64]:
         check_is_fitted(self)
-        pictures = as_pictures(X, self.storage_px_, self.resize)
+        bands = len(self.network_.input_spec.mean)
+        pictures = as_pictures(X, self.storage_px_, replace(as_reading(self.resize), channels=bands))
         runtime = machine.as_found(self.recipe_.device, self.recipe_.precision)
         network = FastClassifier(self.network_.to(runtime.device), runtime, SILENT)
         _, logits = network.answers(pictures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,8 @@ class Model:
         """One prediction per image.
 
         Args:
-            images: A path, a folder, a list of paths, PIL images, a uint8 array or tensor (N, H, W, 3) or (N, 3, H, W),
-                or `Images`.
+            images: A path, a folder, a list of paths, PIL images, a uint8 array or tensor (N, H, W, 3) or (N, 3, H, W)
+                with as many bands as the run's own images have, or `Images`.
             batch_size: Images per forward pass, at least 1.
             acceptance: Share of images like those of val that must not be rejected as unknown, in [0.5, 1].
 
@@ -210,7 +210,7 @@ def load(run: Run | os.PathLike[str] | str, device: str = "auto", *, module: nn.
         own_modules.give_again(module, place.model)
     runtime = machine.start(device, place.precision)
     classifier = load_classifier(place).to(runtime.device).eval()
-    reading = reading_of(place.recipe.data)
+    reading = replace(reading_of(place.recipe.data), channels=len(classifier.input_spec.mean))
     return Model(classifier, runtime, int(min(place.facts.data.size_px)), reading, limits_of(place), place.path)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from torch import Tensor
 from transferkit.data.datasets.folder_cache import automatic_size
 from transferkit.data.datasets.table_layout import LABEL_NAMES, PATH_NAMES
 from transferkit.data.images import Images, Pixels
-from transferkit.data.reading import Reading
-from transferkit.features.pictures import ImageFiles, as_pictures
+from transferkit.data.reading import Reading, as_reading
+from transferkit.features.pictures import ImageFiles, as_pictures, bands_in
 from transferkit.runtime import cached_files
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import write_atomically
@@ -55,6 +56,11 @@ def as_named(data: Any) -> str:
     raise TransferkitError(f"data is {_in_words(data)}. {EXPECTED}.")
 
 
+def reading_for(images: Any, resize: str) -> Reading:
+    """How images of one's own program are read: with as many bands as their arrays have."""
+    return replace(as_reading(resize), channels=bands_in(images))
+
+
 def storage_px(images: Any, resize: str | Reading) -> int:
     """At which side files and PIL images are kept: their median short side, at most 256 px, as of a folder."""
     pictures = as_pictures(images, 8, resize)
@@ -82,7 +88,8 @@ def _store_pair(images: Any, labels: Any) -> str:
         return _store_rows(
             [{"path": _absolute(path), "label": str(label)} for path, label in zip(images, named, strict=True)]
         )
-    return _store_arrays(pixels_of(images, storage_px(images, "squash"), "squash"), named, None)
+    reading = reading_for(images, "squash")
+    return _store_arrays(pixels_of(images, storage_px(images, reading), reading), named, None)
 
 
 def _count(images: Any) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
+from transferkit.data import band_files
 from transferkit.features.engine import BatchSize, Engine, gathered
 from transferkit.features.finite import finite
 from transferkit.features.inventory import described
@@ -17,7 +18,7 @@ from transferkit.features.keys import Key, key_of
 from transferkit.features.layer_network import Compile, LayerNetwork
 from transferkit.features.layers import PENULTIMATE, Pool, require_pool
 from transferkit.features.networks import NetworkSource, default_px, layer_network, loaded, stamp
-from transferkit.features.pictures import Pictures, StorablePictures, as_pictures
+from transferkit.features.pictures import ImageFiles, Pictures, StorablePictures, as_pictures, bands_in
 from transferkit.features.store import open_store
 from transferkit.features.stored import served
 from transferkit.models.backbones import own_modules
@@ -132,7 +133,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def extract(self, images: Any, layers: Sequence[str]) -> dict[str, Features]:
         """Features of several layers in one pass, by the names asked for; `penultimate` is the head's input."""
         self._require_kinds()
-        pictures = as_pictures(images, self._side_px, self.resize)
+        pictures = pictures_of_colour(images, self._side_px, self.resize)
         require_pool(self.pool)
         about = described(loaded(self._source)[0], pictures)
         store = open_store(self._screen, about) if self.store and self.pool != "none" else None
@@ -146,7 +147,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def iterate(self, images: Any, layers: Sequence[str] | None = None) -> Iterator[dict[str, Features]]:
         """Features batch by batch, in order, by layer; never more than a batch is held, and nothing is stored."""
         self._require_kinds()
-        pictures = as_pictures(images, self._side_px, self.resize)
+        pictures = pictures_of_colour(images, self._side_px, self.resize)
         return self._batches(pictures, layers or [self.layer or PENULTIMATE])
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:  # noqa: ARG002
@@ -233,6 +234,32 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         engine = Engine(self._network(layers), self._screen, compile=self.compile)
         with self._screen.progress(f"features of {self._named[0]}", len(pictures)) as progress:
             yield from finite(engine.features_of(pictures, progress, self.batch_size), pictures.ids)
+
+
+def pictures_of_colour(images: Any, side_px: int, resize: str) -> StorablePictures:
+    """Images of many kinds, refused where they have other bands than red, green and blue.
+
+    Raises:
+        TransferkitError: If there are none, their kind is unknown, or an array or the first array file has other bands.
+    """
+    if bands_in(images) != 3:
+        first = images[0] if isinstance(images, list | tuple) else images
+        raise other_bands(f"{first.dtype} {tuple(first.shape)}")
+    pictures = as_pictures(images, side_px, resize)
+    files = pictures.sources if isinstance(pictures, ImageFiles) else ()
+    path = next(filter(band_files.are_bands, files), None)
+    if path is not None and (bands := band_files.shape_of(path)[2]) not in (1, 3):
+        raise other_bands(f"{bands} bands in {path}")
+    return pictures
+
+
+def other_bands(images: str) -> TransferkitError:
+    """That images of other bands are not for a network that has not been trained on them."""
+    return TransferkitError(
+        "Expected uint8 images of red, green and blue, since FeatureExtractor learns nothing, and other bands are "
+        f"normalised by statistics of training images; found {images}. probe, finetune and TransferClassifier take any "
+        "bands."
+    )
 
 
 def of_kind(value: Any) -> str:

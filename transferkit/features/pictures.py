@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from transferkit.data.band_axis import band_axis, bands_first
 from transferkit.data.decoding import EXTENSIONS, decode, endings_among, reason, require_regular
 from transferkit.data.images import Images, Labels, Pixels, image_digest
-from transferkit.data.reading import Reading
+from transferkit.data.reading import Reading, as_reading
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError, quoted
 
@@ -125,7 +126,7 @@ def taken(pictures: Pictures, indices: Labels) -> Pictures:
 
 
 def as_pictures(images: Any, side_px: int, resize: str | Reading) -> StorablePictures:
-    """Images of many kinds, those in files still undecoded.
+    """Images of many kinds, those in files still undecoded; of as many bands as are to be read.
 
     Raises:
         TransferkitError: If there are none, their sizes differ, or their kind is unknown.
@@ -143,7 +144,7 @@ def found_pictures(images: Any, side_px: int, resize: str | Reading) -> Storable
     if isinstance(images, (str, os.PathLike)):
         return from_path(Path(images), side_px, resize)
     if isinstance(images, Tensor) or (isinstance(images, np.ndarray) and images.dtype.kind not in "OUS"):
-        return from_array(np.asarray(images))
+        return from_array(np.asarray(images), as_reading(resize).channels)
     if hasattr(images, "columns"):  # a table with one column of paths
         images = np.ravel(images)
     return from_items(list(images) if isinstance(images, Iterable) else [images], side_px, resize)
@@ -178,7 +179,7 @@ def from_items(items: Sequence[Any], side_px: int, resize: str | Reading) -> Sto
     from PIL import Image
 
     if items and all(isinstance(item, np.ndarray) for item in items):
-        return from_array(stacked(items))
+        return from_array(stacked(items), as_reading(resize).channels)
     strange = [item for item in items if not isinstance(item, (str, os.PathLike, Image.Image))]
     if strange:
         raise TransferkitError(
@@ -203,16 +204,30 @@ def stacked(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return np.stack(arrays)
 
 
-def from_array(array: npt.NDArray[Any]) -> Images:
-    """Images from uint8 (N, H, W, 3) or (N, 3, H, W).
+def from_array(array: npt.NDArray[Any], bands: int = 3) -> Images:
+    """Images from uint8 (N, H, W, bands) or (N, bands, H, W).
 
     Raises:
         TransferkitError: If type or shape is another.
     """
-    if array.dtype != np.uint8 or array.ndim != 4 or 3 not in (array.shape[1], array.shape[3]):
+    axis = next((axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] == bands), None)
+    if array.dtype != np.uint8 or axis is None:
         hint = " Multiply images in [0, 1] by 255 and round." if array.dtype.kind == "f" else ""
         raise TransferkitError(
-            f"Expected uint8 images (N, H, W, 3) or (N, 3, H, W); found {array.dtype} {array.shape}.{hint}"
+            f"Expected uint8 images (N, H, W, {bands}) or (N, {bands}, H, W); found {array.dtype} {array.shape}.{hint}"
         )
-    pixels = array if array.shape[1] == 3 else np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-    return Images.from_pixels(pixels, None, ())
+    return Images.from_pixels(array if axis == 1 else bands_first(array, axis), None, ())
+
+
+def bands_in(images: Any) -> int:
+    """How many bands an array of images has, or a list of them; three of everything else.
+
+    Example:
+        >>> bands_in(np.zeros((2, 8, 8, 5), np.uint8)), bands_in([np.zeros((8, 8, 3), np.uint8)]), bands_in("photo.jpg")
+        (5, 3, 3)
+    """
+    first = images[0] if isinstance(images, list | tuple) and images else images
+    shape = tuple(getattr(first, "shape", ()))
+    shape = (1, *shape) if first is not images else shape
+    axis = band_axis(shape)
+    return 3 if axis is None else shape[axis]

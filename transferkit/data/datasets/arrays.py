@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.data.band_axis import band_axis, bands_first
 from transferkit.data.datasets.layout import class_name, in_natural_order
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.datasets.parts import parted
@@ -24,8 +25,8 @@ LABEL_NAMES = ("labels", "label", "y", "Y", "targets")
 GROUP_NAMES = ("groups", "group")
 PARTS = ("train", "val", "test")
 EXPECTED = (
-    "Expected the arrays images (N, H, W), (N, H, W, 3) or (N, 3, H, W) in uint8 and labels (N,), or both for each "
-    "part as train_images, train_labels, test_images, test_labels; perhaps class_names and groups"
+    "Expected the arrays images (N, H, W), (N, H, W, bands) or (N, bands, H, W) in uint8 and labels (N,), or both for "
+    "each part as train_images, train_labels, test_images, test_labels; perhaps class_names and groups"
 )
 
 
@@ -39,10 +40,23 @@ def load(settings: ArraysData, console: Console) -> Splits:  # noqa: ARG001 - no
     parts = dict(_parts(settings.path, arrays))
     names = in_natural_order({name for part in parts.values() for name in part.class_names})
     parts = {part: aligned(images, names) for part, images in parts.items()}
+    _require_same_bands(settings.path, parts)
     splits, _, notes = parted(parts, settings)
-    shape = " x ".join(map(str, splits.train.size_px))
+    bands = f" and {splits.train.bands} bands" if splits.train.bands != 3 else ""
+    shape = f"{' x '.join(map(str, splits.train.size_px))} px{bands}"
     counts = ", ".join(f"{len(images):,} in {part}" for part, images in parts.items())
-    return replace(splits, notes=(f"{settings.path.name}: images of {shape} px, {counts}", *notes))
+    return replace(splits, notes=(f"{settings.path.name}: images of {shape}, {counts}", *notes))
+
+
+def _require_same_bands(path: Path, parts: Mapping[str, Images]) -> None:
+    """Refuse parts that are not looked at alike.
+
+    Raises:
+        TransferkitError: If images of one part have other bands than those of another; says how many.
+    """
+    if len({images.bands for images in parts.values()}) > 1:
+        counts = ", ".join(f"{images.bands} in {part}" for part, images in parts.items())
+        raise TransferkitError(f"{path} has images of different bands: {counts}. Expected as many in every part.")
 
 
 def outline(settings: ArraysData) -> Outline:
@@ -136,7 +150,7 @@ def _numbered(path: Path, labels: Any, known: Any) -> tuple[Labels, tuple[str, .
 
 
 def as_pixels(images: Any, where: str) -> Pixels:
-    """(N, 3, H, W) uint8 of grey (N, H, W), (N, H, W, 1), (N, 1, H, W) or colour (N, H, W, 3), (N, 3, H, W).
+    """(N, bands, H, W) uint8 of grey (N, H, W) or of (N, H, W, bands), (N, bands, H, W); grey is repeated three times.
 
     Raises:
         TransferkitError: If it is of another type or shape; says what to do.
@@ -146,12 +160,11 @@ def as_pixels(images: Any, where: str) -> Pixels:
             f"{where}: images of type {images.dtype}. Expected uint8, 0 to 255: of values in 0..1 save "
             "(images * 255).round().astype('uint8')."
         )
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.ndim == 4 and images.shape[-1] in (1, 3) and images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    planes = images[:, None] if images.ndim == 3 else images
+    if (axis := band_axis(planes.shape)) is None:
         raise TransferkitError(
-            f"{where}: images of shape {images.shape}. Expected (N, H, W), (N, H, W, 3) or (N, 3, H, W): grey or RGB."
+            f"{where}: images of shape {images.shape}. Expected (N, H, W), (N, H, W, 3) or (N, 3, H, W): grey or RGB, "
+            "or other bands in the place of 3, fewer than there are pixels along a side."
         )
-    return np.ascontiguousarray(np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images)
+    planes = bands_first(planes, axis)
+    return planes.repeat(3, axis=1) if planes.shape[1] == 1 else planes

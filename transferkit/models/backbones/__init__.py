@@ -19,6 +19,7 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 
 if TYPE_CHECKING:
+    from transferkit.data.images import Images
     from transferkit.models.classifier import Classifier
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "BackboneSource",
     "card",
     "load",
+    "load_for",
     "lookup",
     "names",
     "require",
@@ -52,6 +54,29 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, cons
     loader: Callable[..., Classifier] = lookup(settings).module.load
     classifier = loader(with_shape(settings), class_names, size, console)
     classifier.backbone = settings.name
+    return classifier
+
+
+def load_for(settings: BackboneSettings, images: Images, size: int, console: Console) -> Classifier:
+    """A classifier for the classes of these images; where they have other bands than three, its stem adapted to these.
+
+    Args:
+        settings: Which network, and where its weights come from.
+        images: Whose bands are normalised by their own mean and deviation.
+        size: Side in px that images are resized to.
+        console: Hears about downloads, about sizes that do not suit the network, and about bands.
+
+    Raises:
+        TransferkitError: As `load` does; if the network has no stem that could be adapted.
+        MachineError: If weights would have to be downloaded and cannot be.
+    """
+    classifier = load(settings, images.class_names, size, console)
+    if images.bands != len(classifier.input_spec.mean):
+        classifier.adapt_to_bands(*images.band_statistics())
+        console.line(
+            f"stem adapted from three bands to {images.bands}; each band is normalised by its mean and deviation in "
+            "train"
+        )
     return classifier
 
 

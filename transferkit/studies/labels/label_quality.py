@@ -131,7 +131,7 @@ def _judge(run: Run, splits: Splits, console: Console) -> tuple[Classifier, Judg
     if not run.recipe.method.starts_from_pretrained:
         return load_classifier(run), "scratch"
     size = run.model.input.size
-    return backbones.load(run.recipe.backbone, splits.class_names, size, console), "start"
+    return backbones.load_for(run.recipe.backbone, splits.train, size, console), "start"
 
 
 # ---- label errors ----

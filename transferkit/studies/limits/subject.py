@@ -23,6 +23,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.image_sets import sample
 
 
@@ -102,6 +103,7 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
     Raises:
         TransferkitError: If the images are no longer those that the run was made with.
     """
+    require_colour(run)
     splits = same_images(run, console)
     runtime = machine.start(device, run.precision, run.recipe.threads)
     classifier = load_classifier(run).to(runtime.device).eval()
@@ -132,6 +134,20 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
     learnt_parts = [splits.train, splits.val] if lacks_val else [splits.train]
     learnt = frozenset(digest.tobytes() for part in learnt_parts for digest in part.digests)
     return LimitsSubject(run, classifier, runtime, images, learnt, train, val, test, shipped, tuple(notes), store)
+
+
+def require_colour(run: Run) -> None:
+    """Refuse a run of other bands before any work.
+
+    Raises:
+        TransferkitError: If its images are not of red, green and blue.
+    """
+    if (bands := len(run.model.input.mean)) != 3:
+        raise TransferkitError(
+            f"The images of {run.path} have {bands} bands, and limits knows those of red, green and blue only: its "
+            "corruptions, drawings and other image sets have three. The run's own page and `transferkit labels "
+            f"{run.path}` work with any bands."
+        )
 
 
 def halves(test: Outputs, seed: int, why: str) -> tuple[Outputs, Outputs, str]:

@@ -126,7 +126,7 @@ def score(recipe: Recipe, images: Images, runtime: Runtime, console: Console) ->
     """
     started = time.perf_counter()
     seed_everything(recipe.seed)  # random weights do not depend on what was done before
-    classifier = backbones.load(recipe.backbone, images.class_names, recipe.input_px, console)
+    classifier = backbones.load_for(recipe.backbone, images, recipe.input_px, console)
     classifier.eval()
     title = f"features of {recipe.backbone.name}"
     features = torch.from_numpy(np.asarray(stored_features(classifier, images, runtime, console, title)))

@@ -111,6 +111,7 @@ def random_copy(classifier: Classifier, backbone: BackboneSettings, seed: int) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         copy = backbones.load(bare, classifier.class_names, spec.size, SILENT)
+        copy.adapt_to_bands(spec.mean, spec.std)
         prepared = Classifier(copy.body, copy.num_features, copy.class_names, copy.stages, spec, copy.weights)
     prepared.backbone = copy.backbone
     return prepared

@@ -1,0 +1,133 @@
+"""Images of five bands at every place that takes images: they work, or one sentence says why not."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import transferkit
+from transferkit.data import datasets
+from transferkit.data.images import Images
+from transferkit.models import backbones
+from transferkit.recipe import ArraysData, BackboneSettings
+from transferkit.runs.run_directory import open_run
+from transferkit.runtime.console import SILENT
+from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.limits.subject import require_colour
+
+SMALL: dict[str, Any] = {"size": 16, "weights": "none", "stem": "cifar", "device": "cpu", "precision": "fp32"}
+TRAINED = "Expected uint8 images of red, green and blue, since FeatureExtractor learns nothing"
+
+
+def scenes() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (40, 16, 16, 5) whose fourth band tells the class, and labels."""
+    pixels = np.random.default_rng(0).integers(0, 200, (40, 16, 16, 5), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    pixels[..., 3] = (pixels[..., 3] // 4 + 150 * labels[:, None, None]).astype(np.uint8)
+    return pixels, np.where(labels, "water", "town")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("five") / "run"
+    transferkit.probe("resnet-mini", scenes(), out=folder, quiet=True, **SMALL)
+    return folder
+
+
+def test_arrays_of_five_bands_train_a_network_that_has_five(trained: Path) -> None:
+    assert len(open_run(trained).model.input.mean) == 5
+
+
+def test_the_bands_of_an_array_may_come_first_or_last(trained: Path) -> None:
+    pixels, model = scenes()[0][:3], transferkit.load(trained)
+
+    last = model.predict(pixels)
+
+    assert [found.name for found in last] == ["town", "water", "town"]
+    for other in (pixels.transpose(0, 3, 1, 2), list(pixels)):
+        assert [found.probabilities for found in model.predict(other)] == [found.probabilities for found in last]
+    assert model.predict(pixels[1])[0].name == "water"
+
+
+def test_a_file_is_seen_as_its_array_is(trained: Path, tmp_path: Path) -> None:
+    pixels, model = scenes()[0], transferkit.load(trained)
+    np.save(tmp_path / "scene.npy", pixels[0])
+
+    assert model.predict(tmp_path / "scene.npy")[0].score == pytest.approx(model.predict(pixels[:1])[0].score)
+
+
+def test_other_bands_than_the_runs_are_refused(trained: Path) -> None:
+    colour = scenes()[0][..., :3]
+
+    with pytest.raises(TransferkitError, match=r"\(N, H, W, 5\) or \(N, 5, H, W\); found uint8 \(40, 16, 16, 3\)"):
+        transferkit.load(trained).predict(colour)
+
+
+def test_limits_refuses_before_it_works(trained: Path) -> None:
+    with pytest.raises(TransferkitError, match="have 5 bands, and limits knows those of red, green and blue only"):
+        require_colour(open_run(trained))
+
+
+def test_labels_judges_images_of_other_bands(trained: Path) -> None:
+    checked = transferkit.labels(trained, quiet=True)
+
+    assert checked.train.n == len(open_run(trained).outputs("bank"))
+
+
+def test_a_feature_extractor_refuses_arrays_and_files(tmp_path: Path) -> None:
+    extractor = transferkit.FeatureExtractor("resnet-mini", weights="none", size=16, store=False)
+    np.save(tmp_path / "scene.npy", scenes()[0][0])
+
+    with pytest.raises(TransferkitError, match=rf"{TRAINED}.* found uint8 \(40, 16, 16, 5\)"):
+        extractor.transform(scenes()[0])
+    with pytest.raises(TransferkitError, match=rf"{TRAINED}.* found 5 bands in .*scene.npy"):
+        extractor.transform(tmp_path)
+
+
+def test_a_fitted_estimator_keeps_its_bands_in_a_pickle() -> None:
+    pixels, labels = scenes()
+    estimator = transferkit.TransferClassifier("resnet-mini", **SMALL).fit(pixels, labels)
+
+    again = pickle.loads(pickle.dumps(estimator))
+
+    np.testing.assert_allclose(again.predict_proba(pixels), estimator.predict_proba(pixels), atol=1e-5)
+
+
+def load(path: Path, **arrays: Any) -> Images:
+    np.savez(path, **arrays)
+    return datasets.load(ArraysData(name="arrays", path=path), SILENT).train
+
+
+def test_an_npz_file_may_hold_bands_first_or_last(tmp_path: Path) -> None:
+    pixels, labels = scenes()
+
+    last = load(tmp_path / "last.npz", images=pixels, labels=labels)
+    first = load(tmp_path / "first.npz", images=pixels.transpose(0, 3, 1, 2), labels=labels)
+
+    assert last.bands == 5
+    assert last.fingerprint == first.fingerprint
+
+
+def test_a_volume_is_no_image_of_many_bands(tmp_path: Path) -> None:
+    with pytest.raises(TransferkitError, match=r"images of shape \(4, 16, 16, 16\)\. .* fewer than there are pixels"):
+        load(tmp_path / "volumes.npz", images=np.zeros((4, 16, 16, 16), np.uint8), labels=np.arange(4) % 2)
+
+
+def test_parts_of_different_bands_are_refused(tmp_path: Path) -> None:
+    pixels, labels = scenes()
+    parts = {"train_images": pixels, "train_labels": labels, "test_images": pixels[..., :3], "test_labels": labels}
+
+    with pytest.raises(TransferkitError, match=r"images of different bands: 5 in train, 3 in test"):
+        load(tmp_path / "parts.npz", **parts)
+
+
+def test_a_network_is_loaded_for_the_bands_of_its_images() -> None:
+    images = Images.from_pixels(scenes()[0].transpose(0, 3, 1, 2), None, ("town", "water"))
+
+    classifier = backbones.load_for(BackboneSettings(name="resnet-mini", weights="none"), images, 16, SILENT)
+
+    assert classifier.input_spec.mean == pytest.approx(images.band_statistics()[0])
