@@ -88,10 +88,11 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "loop",
         "epoch",
         "optimizers step_loss",
+        "replicas",
         "groups mixing",
         "failure judging keeping",
         "resolved",
-        "averages balance checkpoint growth initial_checks pace rates step_defaults",
+        "averages balance checkpoint growth initial_checks pace rates same_images several_devices step_defaults",
     ],
 }
 

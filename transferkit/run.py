@@ -33,12 +33,12 @@ from transferkit.runs.checks.early import early_checks
 from transferkit.runs.facts import FORMAT, RunCosts, RunFacts
 from transferkit.runs.run_data import run_data
 from transferkit.runs.run_directory import Run
-from transferkit.runtime import machine
+from transferkit.runtime import distributed, machine
 from transferkit.runtime.console import Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.extras import Extras
 from transferkit.runtime.files import write_tensors
-from transferkit.training import defaults, methods
+from transferkit.training import defaults, methods, several_devices
 from transferkit.training.costs import costs, forget_peak, peak_bytes
 from transferkit.training.methods.fitted import Fitted
 
@@ -61,10 +61,18 @@ def run(
         TransferkitError: If the recipe, the data or the folder do not allow it; nothing is lost.
     """
     console = console or Console()
+    folder = out or recipe.default_folder
     tracking.require(recipe.track)
     checks.require_codes(recipe.ignore)
+    if fit is methods.fit and several_devices.are_to_be_started(recipe):
+        several_devices.start(recipe, folder, console, overwrite=overwrite, resume=resume, command=command)
+        return Run(folder)
+    world = distributed.join()
+    if not world.leads:
+        distributed.follow_run(world)
+        return Run(folder)
     backbones.require(recipe.starting_backbone, console)
-    with run_directory.claim(out or recipe.default_folder, overwrite=overwrite, resume=resume) as run:
+    with distributed.leading(world), run_directory.claim(folder, overwrite=overwrite, resume=resume) as run:
         if run.is_finished and not overwrite:
             extras = Extras(console)
             extras.attempt("curves for TensorBoard", lambda: tensorboard.write(run))
@@ -84,6 +92,7 @@ def carry_out(
     splits = datasets.load(recipe.data, console)
     clock.lap("data")
 
+    context = Context(runtime, console, recipe.seed, run.path, data=recipe.data)
     recipe, size = resolved(recipe, splits)
     classifier = load_network(recipe, splits, size, console)
     begun = run_directory.prepare_run_folder(run, recipe, resume=resume)
@@ -92,8 +101,7 @@ def carry_out(
     begun_facts = facts_before_fit(recipe, splits, size)
     watch = early_checks(recipe, begun_facts, str(run.path), console)
     live.begin(run, recipe)
-    context = Context(runtime, console, recipe.seed, run.path, observe=watch.observe, note_epoch=live.note_epoch)
-    fitted = fit(classifier, splits, recipe.method, recipe.backbone, context)
+    fitted = fit(classifier, splits, recipe.method, recipe.backbone, context.watched(watch.observe, live.note_epoch))
     save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val))  # from here on no fault loses the training
     run.write_history(fitted.history)
     if fitted.change is not None:
@@ -140,7 +148,7 @@ def keep_explanations(run: Run, extras: Extras, why: Callable[[], Explanations])
 
 def start_machine(recipe: Recipe) -> machine.Runtime:
     """Device, precision and threads as the recipe asks for them; the peak of memory forgotten, the seed set."""
-    runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
+    runtime = replace(machine.start(recipe.device, recipe.precision, recipe.threads), world=distributed.join())
     forget_peak(runtime)
     machine.seed_everything(recipe.seed)
     return runtime

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from transferkit.data.batches import ShiftAndFlip, TrainingBatches, in_order
 from transferkit.data.images import Images
+from transferkit.runtime.distributed import World
 
 CPU = torch.device("cpu")
 
@@ -91,6 +93,25 @@ def test_memory_mapped_pixels_give_the_same_batches_as_pixels_in_memory(tmp_path
     actual = [batch for batch, _ in TrainingBatches(on_disk, 4, CPU, ShiftAndFlip(), 0).epoch(0)]
 
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_parts_of_all_processes_are_the_batch_of_one(processes: int) -> None:
+    images, wanted = numbered(11), {"crop": 0.3, "erasing": 0.5}
+    alone = list(TrainingBatches(images, 5, CPU, ShiftAndFlip(), 0, augment=wanted).epoch(3))
+
+    worlds = [World(rank, processes) for rank in range(processes)]
+    parts = [list(TrainingBatches(images, 5, CPU, ShiftAndFlip(), 0, None, wanted, world).epoch(3)) for world in worlds]
+
+    for step, (whole, labels) in enumerate(alone):
+        assert torch.equal(torch.cat([part[step][0] for part in parts]), whole)
+        assert all(torch.equal(part[step][1], labels) for part in parts)
+
+
+def test_images_that_are_mixed_come_as_a_whole_to_every_process() -> None:
+    batches = TrainingBatches(numbered(8), 4, CPU, None, 0, world=World(1, 2), needs_all=True)
+
+    assert [len(batch) for batch, _ in batches.epoch(0)] == [4, 4]
 
 
 def test_in_order_keeps_the_order() -> None:

@@ -37,6 +37,7 @@ from transferkit.cli import (
     verify,
 )
 from transferkit.cli.help_pages import give_pages
+from transferkit.cli.processes import together
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import Stopped, TransferkitError
 
@@ -100,7 +101,8 @@ def main() -> None:
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        app()
+        with together():
+            app()
     except TransferkitError as error:
         if debug:
             raise

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transferkit.data.augmentation import BatchDraws, Wanted, augment
 from transferkit.data.images import Images
+from transferkit.runtime.distributed import ALONE, World
 
 RESIDENT_SHARE = 0.5  # of free device memory that pixels may take before they are fed from the host
 
@@ -29,20 +30,21 @@ class ShiftAndFlip:
     def __call__(self, images: Tensor, generator: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
         """A new batch (B, 3, H, W), each image shifted and mirrored on its own.
 
-        One gather does both, as an index per image, row and column. `mirrored` (B,) says which images are mirrored;
-        without it a coin is thrown for each.
+        `mirrored` (B,) says which images are mirrored; without it a coin is thrown for each.
         """
-        count, _, height, width = images.shape
-        rows = self._positions(count, height, generator)
-        columns = self._positions(count, width, generator)
+        return moved(images, *self.positions(len(images), (images.shape[2], images.shape[3]), generator, mirrored))
+
+    def positions(
+        self, count: int, size_px: tuple[int, int], generator: torch.Generator, mirrored: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Where each row (B, H) and column (B, W) of so many moved images comes from."""
+        rows = self._positions(count, size_px[0], generator)
+        columns = self._positions(count, size_px[1], generator)
         if self.flip:
             if mirrored is None:
                 mirrored = torch.rand(count, generator=generator) < 0.5
             columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-        rows, columns = rows.to(images.device), columns.to(images.device)
-        image = torch.arange(count, device=images.device)[:, None, None]
-        by_pixel = images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]  # (B, H, W, 3)
-        return by_pixel.permute(0, 3, 1, 2)
+        return rows, columns
 
     def _positions(self, count: int, side: int, generator: torch.Generator) -> Tensor:
         """(count, side), where each row or column of the result comes from; beyond the border it is reflected."""
@@ -52,12 +54,26 @@ class ShiftAndFlip:
         return torch.where(positions >= side, 2 * (side - 1) - positions, positions)
 
 
+def moved(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Images (B, C, H, W) with pixels from these rows (B, H) and columns (B, W): one gather, by pixel."""
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    image = torch.arange(len(images), device=images.device)[:, None, None]
+    by_pixel = images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]  # (B, H, W, C)
+    return by_pixel.permute(0, 3, 1, 2)
+
+
 @dataclass
 class TrainingBatches:
     """Shuffled, augmented batches; the order depends on seed and epoch alone, so a run resumes at any epoch.
 
     With `draw_weights` (N,) an epoch's images are drawn by these weights with replacement, instead of each once. What
-    `augment` does to an image depends on its place in the epoch's order, not on the size of the batch.
+    becomes of an image depends on its place in the epoch's order, neither on the size of the batch nor on the number
+    of processes: each takes its own part of every batch, unless it needs the others' images too.
+
+    Attributes:
+        batch_size: Images of a step, in all processes together.
+        world: Those processes.
+        needs_all: Whether this process needs all images of a step, because it mixes them with each other.
     """
 
     images: Images
@@ -67,6 +83,8 @@ class TrainingBatches:
     seed: int
     draw_weights: Tensor | None = None
     augment: Wanted = field(default_factory=dict)
+    world: World = ALONE
+    needs_all: bool = False
 
     def __post_init__(self) -> None:
         self._pixels = resident_pixels(self.images, self.device)
@@ -78,20 +96,31 @@ class TrainingBatches:
         return max(1, len(self.images) // self.batch_size)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """uint8 images (B, 3, H, W) and labels (B,) of one epoch."""
+        """uint8 images (B, 3, H, W) and labels (B,) of one epoch; several processes get a part of the images each.
+
+        The labels are those of all images of the step, because they say what each of them counts.
+        """
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = self._order(generator)
         for step in range(self.steps_per_epoch):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            batch = self._take(chosen)
+            own = self._own(len(chosen))
+            batch = self._take(chosen[own])
             if self.shift_and_flip is not None:
-                batch = self.shift_and_flip(batch, generator, self._mirrored(chosen, number))
-            yield self._augmented(batch, number, step), self._labels[chosen.to(self.device)]
+                mirrored = self._mirrored(chosen, number)
+                rows, columns = self.shift_and_flip.positions(len(chosen), self.images.size_px, generator, mirrored)
+                batch = moved(batch, rows[own], columns[own])
+            yield (
+                self._augmented(batch, number, step * self.batch_size + own.start),
+                self._labels[chosen.to(self.device)],
+            )
 
-    def _augmented(self, batch: Tensor, epoch: int, step: int) -> Tensor:
-        return augment(
-            batch, self.augment, BatchDraws(self.seed, epoch, step * self.batch_size, len(batch), self.device)
-        )
+    def _own(self, count: int) -> slice:
+        """Which images of a step are taken; one's own function for `augment` gets the batch that it gets alone."""
+        return slice(0, count) if self.needs_all or callable(self.augment) else self.world.part(count)
+
+    def _augmented(self, batch: Tensor, epoch: int, first: int) -> Tensor:
+        return augment(batch, self.augment, BatchDraws(self.seed, epoch, first, len(batch), self.device))
 
     def _order(self, generator: torch.Generator) -> Tensor:
         if self.draw_weights is None:

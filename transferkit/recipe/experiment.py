@@ -12,7 +12,7 @@ from transferkit.recipe.backbone import Backbone, BackboneSettings
 from transferkit.recipe.data import Data
 from transferkit.recipe.method import Method
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.settings import MOST_THREADS, SEEDS, RecipePart, hash_of
+from transferkit.recipe.settings import MOST_DEVICES, MOST_THREADS, SEEDS, RecipePart, hash_of
 from transferkit.recipe.yaml_text import parse_keys
 from transferkit.runtime.errors import TransferkitError
 
@@ -31,6 +31,12 @@ class Recipe(RecipePart):
     seed: int = Field(0, ge=0, lt=SEEDS, description="Of order, augmentation and initial weights.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it.")
+    devices: int = Field(
+        1,
+        ge=1,
+        le=MOST_DEVICES,
+        description="Processes that train together on this machine: one per GPU, or sharing the CPU.",
+    )
     threads: int | None = Field(
         None, ge=1, le=MOST_THREADS, description="Of the CPU; None: OMP_NUM_THREADS, or all usable cores."
     )
@@ -75,7 +81,7 @@ class Recipe(RecipePart):
     @property
     def short_hash(self) -> str:
         """Eight hex digits over everything that decides the result."""
-        not_the_result = {"threads", "device", "track", "ignore", "stated_accuracy"}
+        not_the_result = {"threads", "device", "devices", "track", "ignore", "stated_accuracy"}
         return hash_of(self.model_dump(mode="json", exclude=not_the_result))
 
     @property

@@ -223,6 +223,9 @@ class TrainingSettings(MethodSettings):
     norm_bias_lr: float | None = Field(
         None, gt=0, le=10_000, description="Rate of BatchNorm's biases, as a multiple of lr."
     )
+    sync_batchnorm: bool = Field(
+        False, description="With several devices, BatchNorm normalises by the images of all of them, as one would."
+    )
     freeze_after: dict[str, Annotated[int, Field(ge=1, le=100_000)]] | None = Field(
         None, description="Stages that are frozen after so many epochs: whitening_bias=3."
     )

@@ -19,6 +19,7 @@ MOST_RUNS = 5000  # of a study
 MOST_SEEDS = 1000
 MOST_EPOCHS = 100_000
 MOST_THREADS = 1024
+MOST_DEVICES = 64  # of one machine
 
 
 class RecipePart(BaseModel):

@@ -340,7 +340,8 @@ def prepare_run_folder(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tup
         TransferkitError: If the unfinished run to continue has another recipe.
     """
     if run.exists and resume:
-        if recipes.load(run.path / "recipe.yaml") != recipe:
+        begun = recipes.load(run.path / "recipe.yaml")
+        if begun != recipe.model_copy(update={"devices": getattr(begun, "devices", 1)}):
             raise TransferkitError(
                 f"{run.path} holds an unfinished run of another recipe, so it cannot be continued with this one. "
                 "Choose another folder with --out, or start again with --overwrite."

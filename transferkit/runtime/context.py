@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Context:
         folder: A training keeps its state there and goes on from the one it finds; None keeps nothing.
         note_epoch: Is told each epoch of a training as it ends, a resumed one's earlier ones first.
         checkpoint: Name of the file with this state; a method that trains twice has two.
+        data: Settings of the data set whose train images, and val, a training gets: other processes load them by these.
+            None where they could not; then this process trains alone.
         observe: Given what is seen of a training's start, `runs.facts.StartFacts`, at once: before its first step.
     """
 
@@ -35,8 +37,13 @@ class Context:
     seed: int
     folder: Path | None = None
     checkpoint: str = CHECKPOINT
+    data: Any = None
     observe: Callable[[Any], None] = nobody
     note_epoch: Callable[[Any], None] = nobody
+
+    def watched(self, observe: Callable[[Any], None], note_epoch: Callable[[Any], None]) -> Context:
+        """The same, and these are told what happens."""
+        return replace(self, observe=observe, note_epoch=note_epoch)
 
     @property
     def checkpoint_path(self) -> Path | None:

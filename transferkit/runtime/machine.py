@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from transferkit.runtime import distributed
 from transferkit.runtime.allocator import keep_freed_memory
 from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError
@@ -26,12 +27,13 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a run computes; `notes` say aloud what was chosen by itself."""
+    """Where and how a run computes; `notes` say aloud what was chosen by itself, `world` with how many processes."""
 
     device: torch.device
     precision: Precision
     threads: int
     notes: tuple[str, ...] = ()
+    world: distributed.World = distributed.ALONE
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """bf16 arithmetic inside, where this runtime uses it."""
@@ -88,6 +90,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         TransferkitError: If that device is unknown or absent.
     """
+    if distributed.launched().is_shared:
+        return device_in_world(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -103,6 +107,28 @@ def choose_device(name: str) -> torch.device:
             "`transferkit doctor` shows what this machine has."
         )
     return device
+
+
+def device_in_world(name: str) -> torch.device:
+    """The device of this process, where a launcher has started several: a GPU for each, or the CPU for all.
+
+    Raises:
+        TransferkitError: If there are fewer GPUs than processes on this machine, or one device is asked for by number.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name not in ("auto", "cuda") or not torch.cuda.is_available():
+        raise TransferkitError(
+            f"Device {name!r} is not for several processes here. Expected --device auto or cpu, or cuda where each "
+            "process has a GPU of its own."
+        )
+    number, gpus = distributed.local_rank(), torch.cuda.device_count()
+    if number >= gpus:
+        raise TransferkitError(
+            f"This machine has {gpus} GPU{'' if gpus == 1 else 's'}, and process {number + 1} was started on it. Start "
+            "one process per GPU: --devices or --nproc-per-node may be at most that number."
+        )
+    return torch.device("cuda", number)
 
 
 def choose_precision(device: torch.device, name: str) -> Precision:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transferkit.metrics.history import Epoch
 from transferkit.runtime.console import Progress
+from transferkit.runtime.distributed import World
 from transferkit.runtime.machine import Runtime
 from transferkit.training import averages
 from transferkit.training.checkpoint import Training
@@ -18,6 +19,7 @@ from transferkit.training.failure import random_state, require_finite
 from transferkit.training.optimizers import clipped_norm, set_rates
 from transferkit.training.pace import Pace
 from transferkit.training.rates import rate_share
+from transferkit.training.replicas import Network, average_statistics, batchnorm_over, replica
 from transferkit.training.resolved import ResolvedTraining
 from transferkit.training.step_loss import StepLoss
 
@@ -40,24 +42,26 @@ def run_epoch(
         StepFailed: If the loss or the gradient is not finite, before the weights are changed by it.
     """
     training.classifier.train()
+    world, network = runtime.world, replica(training.classifier, runtime.world)
     losses: list[float] = []
     norms: list[Tensor] = []  # read from the device once, at the epoch's end
     step_loss = StepLoss(settings.mixing, settings.batch_size, runtime, training.loss_weights)
     earlier, started = training.seconds, time.perf_counter()
     trained_images = reported = batch_size = 0
     for images, labels in batches:
-        total_steps = pace.total_steps(training.step, earlier + time.perf_counter() - started)
-        loss, norm = _step(training, (images, labels), settings, total_steps, step_loss)
+        total_steps = pace.total_steps(training.step, _seconds(earlier, started, pace, world))
+        loss, norm = _step(training, network, (images, labels), settings, total_steps, step_loss)
         losses.append(loss)
         norms.append(norm)
-        batch_size = len(images)
+        batch_size = len(labels)
         trained_images += batch_size
         if len(losses) % STEPS_BETWEEN_WORDS == 0:
             words = f"step {training.step:,}/{total_steps:,}, loss {loss:.3f}"
             _show(progress, trained_images - reported, (total_steps - training.step) * batch_size, words)
             reported = trained_images
-        if pace.is_over(training.step, earlier + time.perf_counter() - started):
+        if pace.is_over(training.step, _seconds(earlier, started, pace, world)):
             break
+    average_statistics(training, world)
     seconds = time.perf_counter() - started
     _show(
         progress,
@@ -75,8 +79,15 @@ def run_epoch(
     )
 
 
+def _seconds(earlier: float, started: float, pace: Pace, world: World) -> float:
+    """How long all epochs took by now; where that decides about the end, by the leader's clock in every process."""
+    seconds = earlier + time.perf_counter() - started
+    return seconds if pace.seconds is None else world.from_leader(seconds)
+
+
 def _step(
     training: Training,
+    network: Network,
     batch: tuple[Tensor, Tensor],
     settings: ResolvedTraining,
     total_steps: int,
@@ -90,7 +101,8 @@ def _step(
     random = random_state(batch[0].device)
     share = rate_share(training.step, total_steps, settings.warmup, settings.schedule)
     set_rates(training, share)
-    read_loss = step_loss.backward(training.classifier, *batch)
+    with batchnorm_over(step_loss.runtime.world, is_synchronised=settings.sync_batchnorm):
+        read_loss = step_loss.backward(network, *batch)
     if settings.l2_sp:
         pull_to_start(training, settings.l2_sp)
     norm = clipped_norm(training, settings.clip_norm or math.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from transferkit.models.description import describe
 from transferkit.models.stored_model import StoredModel
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.context import Context
+from transferkit.runtime.distributed import World
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import write_tensors
 from transferkit.runtime.machine import Precision
@@ -50,6 +51,14 @@ class StepFailed(Exception):
     def __init__(self, step: FailedStep) -> None:
         super().__init__(f"the {step.quantity} became {step.value}")
         self.step = step
+
+
+def whole(step: FailedStep, world: World) -> FailedStep:
+    """The step with the images of all processes; it failed in all of them, by the same loss or gradient."""
+    if len(step.images) == len(step.labels):
+        return step
+    images = world.joined(step.images.cpu().numpy())
+    return replace(step, images=torch.from_numpy(images))
 
 
 def too_large(settings: ResolvedTraining, num_images: int, size_px: int) -> str:

@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -71,6 +72,8 @@ def judge_now(training: Training, epoch: Epoch, val: Images, runtime: Runtime) -
 def judge(training: Training, val: Images, runtime: Runtime) -> Judgement | None:
     """One pass over val of the weights that would be the result now: the average where there is one.
 
+    Of several processes each asks about its own part of val, so that every image is asked about once.
+
     Asked in the form that all commands share, so that the start gets what its probe got, and the end what the report
     says, to the image. Every image is seen once: what is averaged over several copies of it at the end would cost
     more than it tells here.
@@ -79,7 +82,8 @@ def judge(training: Training, val: Images, runtime: Runtime) -> Judgement | None
         return None
     labels = torch.from_numpy(val.require_labels())
     fast = FastClassifier(result_of(training), runtime, SILENT, NO_AVERAGING)
-    known = torch.from_numpy(fast.answers(val)[1])
+    own = val.subset(np.arange(len(val))[runtime.world.part(len(val))])
+    known = torch.from_numpy(runtime.world.joined(fast.answers(own)[1]))
     return Judgement(known.argmax(1) == labels, float(F.cross_entropy(known, labels)))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -11,13 +13,16 @@ from transferkit.data.images import Images
 from transferkit.metrics.history import Epoch, History
 from transferkit.models.classifier import Classifier
 from transferkit.runs.facts import StartFacts
+from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
+from transferkit.runtime.distributed import ALONE, World, order, packed, unpacked
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import CHECKPOINT
-from transferkit.runtime.machine import Runtime, seed_everything
+from transferkit.runtime.machine import Precision, Runtime, seed_everything
+from transferkit.runtime.machine import start as start_machine
 from transferkit.training.checkpoint import Training, resume, save_now_and_then
 from transferkit.training.epoch import run_epoch
-from transferkit.training.failure import StepFailed, keep, too_large
+from transferkit.training.failure import StepFailed, keep, too_large, whole
 from transferkit.training.groups import ParameterGroup, require_batch
 from transferkit.training.growth import epoch_px
 from transferkit.training.initial_checks import check_start
@@ -25,7 +30,9 @@ from transferkit.training.judging import judge_now, judge_start, start_in_words
 from transferkit.training.keeping import is_stopped, note_best, require_choice, stop_in_words, take_result
 from transferkit.training.optimizers import create_optimizer, optimizer_groups
 from transferkit.training.pace import Pace
+from transferkit.training.replicas import batchnorm_in_words, require_images_for_all
 from transferkit.training.resolved import ResolvedTraining
+from transferkit.training.same_images import ImageList, images_of
 from transferkit.training.step_loss import smallest_part
 
 
@@ -53,14 +60,41 @@ def train(
     require_choice(settings.keep, len(val), settings.patience)
     runtime, console = context.runtime, context.console
     classifier.averages_mirror, classifier.averages_shifts = settings.test_flip, settings.test_shifts
-    batches = _batches(images, settings, context)
-    pace = Pace.of(settings.length, batches.steps_per_epoch)
+    context = context if context.data is not None else replace(context, runtime=replace(runtime, world=ALONE))
     training = begun(classifier, settings, groups, runtime)
     training.loss_weights = settings.balance.loss_weights(images, runtime.device)
     resume(training, context.checkpoint_path)
-    require_batch(groups, smallest_part(batches.batch_size, settings.batch_size))
+    world, count = context.runtime.world, step_images(settings, images)
+    require_images_for_all(count, world)
+    require_batch(groups, smallest_part(count, settings.batch_size, world))
     has_random_head = training.step == 0 and settings.has_random_head
     context.observe(StartFacts(check_start(classifier, images, runtime.device, has_random_head=has_random_head)))
+    if world.is_shared:
+        if words := batchnorm_in_words(groups, count, world, is_synchronised=settings.sync_batchnorm):
+            console.line(words)
+        order(world, TrainingTask.of(training, images, val, settings, groups, context))
+    train_epochs(training, images, val, settings, groups, context)
+    classifier.training_px = None
+    if stopped := stop_in_words(training.history, settings):
+        console.line(stopped)
+    take_result(training, settings.keep)
+    settings.balance.adjust(classifier, images)
+    classifier.eval()
+    return training.history
+
+
+def train_epochs(
+    training: Training,
+    images: Images,
+    val: Images,
+    settings: ResolvedTraining,
+    groups: Sequence[ParameterGroup],
+    context: Context,
+) -> None:
+    """Carry a training from where it is to its end: in this process alone, or in each of several."""
+    classifier, runtime, console = training.classifier, context.runtime, context.console
+    batches = _batches(images, settings, context)
+    pace = Pace.of(settings.length, batches.steps_per_epoch)
     if not training.history:
         start = judge_start(training, val, runtime)
         training.history = training.history.with_epoch(start)
@@ -80,10 +114,10 @@ def train(
             try:
                 trained = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
             except StepFailed as failed:
-                raise keep(failed.step, training, context) from None
+                raise keep(whole(failed.step, runtime.world), training, context) from None
             except torch.OutOfMemoryError as error:
                 raise MachineError(too_large(settings, len(images), classifier.input_spec.size)) from error
-            judged = judge_now(training, trained, val, runtime)
+            judged = runtime.world.from_leader(judge_now(training, trained, val, runtime))
             training.history = training.history.with_epoch(judged)
             context.note_epoch(judged)
             note_best(training, settings.keep)
@@ -91,13 +125,6 @@ def train(
             save_now_and_then(training, context.checkpoint_path, always=is_over)
             progress.tell(f"{progress.title}: {_words(judged)}", always=is_over)
         progress.title, progress.words = "training", ""
-    classifier.training_px = None
-    if stopped := stop_in_words(training.history, settings):
-        console.line(stopped)
-    take_result(training, settings.keep)
-    settings.balance.adjust(classifier, images)
-    classifier.eval()
-    return training.history
 
 
 def _is_over(training: Training, settings: ResolvedTraining, pace: Pace) -> bool:
@@ -107,8 +134,79 @@ def _is_over(training: Training, settings: ResolvedTraining, pace: Pace) -> bool
 def _batches(images: Images, settings: ResolvedTraining, context: Context) -> TrainingBatches:
     """One batch per step, whatever the passes it is made in, so that these change neither order nor augmentation."""
     moves = ShiftAndFlip(settings.shift, settings.flip, settings.alternating_flip)
-    step_images, draws = min(settings.step_images, len(images)), settings.balance.draw_weights(images)
-    return TrainingBatches(images, step_images, context.runtime.device, moves, context.seed, draws, settings.augment)
+    return TrainingBatches(
+        images,
+        step_images(settings, images),
+        context.runtime.device,
+        moves,
+        context.seed,
+        settings.balance.draw_weights(images),
+        settings.augment,
+        context.runtime.world,
+        needs_all=bool(settings.mixing.mixup or settings.mixing.cutmix),
+    )
+
+
+def step_images(settings: ResolvedTraining, images: Images) -> int:
+    """Images of one step, in all processes together."""
+    return min(settings.step_images, len(images))
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """A training that is about to begin or to go on, as the leader sends it to the processes that take part in it.
+
+    Attributes:
+        training: Its state, packed: network, optimiser, averages, history.
+        train: Of which images it learns.
+        val: By which it is judged.
+        groups: The optimiser's.
+        device: Kind of device; each process has its own.
+    """
+
+    training: bytes
+    data: Any
+    train: ImageList
+    val: ImageList
+    settings: ResolvedTraining
+    groups: tuple[ParameterGroup, ...]
+    seed: int
+    device: str
+    precision: Precision
+    threads: int
+
+    @classmethod
+    def of(
+        cls,
+        training: Training,
+        images: Images,
+        val: Images,
+        settings: ResolvedTraining,
+        groups: Sequence[ParameterGroup],
+        context: Context,
+    ) -> TrainingTask:
+        """The task that makes followers do what the leader does."""
+        runtime = context.runtime
+        return cls(
+            packed(training),
+            context.data,
+            ImageList.of(images),
+            ImageList.of(val),
+            settings,
+            tuple(groups),
+            context.seed,
+            runtime.device.type,
+            runtime.precision,
+            runtime.threads,
+        )
+
+    def __call__(self, world: World) -> None:
+        """Take part in it."""
+        runtime = replace(start_machine(self.device, self.precision, self.threads), world=world)
+        images = images_of(self.data)
+        training: Training = unpacked(self.training, runtime.device)
+        context = Context(runtime, SILENT, self.seed, data=self.data)
+        train_epochs(training, self.train.among(images), self.val.among(images), self.settings, self.groups, context)
 
 
 def begun(

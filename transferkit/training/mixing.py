@@ -21,11 +21,12 @@ class MixedBatch:
     mixup: Zhang et al. 2018 (arXiv:1710.09412). CutMix: Yun et al. 2019 (arXiv:1905.04899). With both, a coin decides.
 
     Attributes:
-        images: (B, 3, H, W) uint8.
+        images: (B, 3, H, W) uint8; fewer where nothing is mixed and this process has a part of them.
         labels: (B,).
         share: Of an image's own label; 1 where nothing is mixed.
         order: (B,), which image each is mixed with.
         box: Where the other is pasted; None where the two are averaged.
+        first: Place in the step of the first of the images.
     """
 
     images: Tensor
@@ -33,13 +34,14 @@ class MixedBatch:
     share: float = 1.0
     order: Tensor | None = None
     box: Box | None = None
+    first: int = 0
 
     @classmethod
-    def of(cls, images: Tensor, labels: Tensor, mixing: Mixing) -> MixedBatch:
+    def of(cls, images: Tensor, labels: Tensor, mixing: Mixing, first: int = 0) -> MixedBatch:
         """As the settings say; what is random is drawn for the whole batch, so that parts of it change nothing."""
         mixup, cutmix = mixing.mixup, mixing.cutmix
         if not mixup and not cutmix:
-            return cls(images, labels)
+            return cls(images, labels, first=first)
         use_cutmix = cutmix > 0 and (mixup == 0 or torch.rand(()) < 0.5)
         alpha = cutmix if use_cutmix else mixup
         share = float(torch.distributions.Beta(alpha, alpha).sample())
@@ -51,7 +53,7 @@ class MixedBatch:
 
     def pixels(self, part: slice) -> Tensor:
         """(P, 3, H, W) in [0, 1], the images of a part as the network gets them."""
-        images = as_unit_range(self.images[part], self.images.shape[1])
+        images = as_unit_range(self.images[part.start - self.first : part.stop - self.first], self.images.shape[1])
         if self.order is None:
             return images
         others = as_unit_range(self.images[self.order[part]], self.images.shape[1])

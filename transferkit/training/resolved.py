@@ -83,6 +83,7 @@ class ResolvedTraining:
         has_random_head: Whether the head is one that knows nothing yet.
         start_px: Input side of the first epochs; 0 where it is the same in all.
         stop_after: Epochs after which it stops, at rates that are those of its whole length; 0 is off.
+        sync_batchnorm: Whether BatchNorm normalises by the images of all processes.
     """
 
     length: Budget
@@ -115,6 +116,7 @@ class ResolvedTraining:
     has_random_head: bool
     start_px: int = 0
     stop_after: int = 0
+    sync_batchnorm: bool = False
 
     @property
     def step_images(self) -> int:
@@ -164,6 +166,7 @@ def resolved_training(settings: MethodSettings, settled: SettledRates | None = N
         test_shifts=written_out(training, "test_shifts", training.test_shifts),
         has_random_head=start.has_random_head,
         start_px=training.start_size or 0,
+        sync_batchnorm=training.sync_batchnorm,
     )
 
 

@@ -5,6 +5,7 @@ One that trains by steps also says how long and at which rates where nobody else
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -19,6 +20,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.growth import require_growth
 from transferkit.training.methods.fitted import Fitted
+from transferkit.training.replicas import batchnorm_in_words
 from transferkit.training.step_defaults import StepDefaults
 
 
@@ -115,4 +117,11 @@ def fit(
         try_augment(training.augment, splits.train)
         if line := mirroring_in_words(bool(training.flip), splits.class_names):
             context.console.line(line)
-    return module_of(method.name).fit(classifier, splits, method, backbone, context)
+    fitted = module_of(method.name).fit(classifier, splits, method, backbone, context)
+    world = context.runtime.world
+    if training is None or not world.is_shared:
+        return fitted
+    together = f"{world.size} processes trained together, each on its part of every step"
+    images = min(training.step_images or 1, len(splits.train))
+    words = batchnorm_in_words(fitted.groups, images, world, is_synchronised=training.sync_batchnorm)
+    return replace(fitted, notes=(*fitted.notes, together, *([words] if words else [])))
