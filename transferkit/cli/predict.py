@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from transferkit.cli.terminal import NOTHING_WRITTEN, print_json, working
 from transferkit.recipe.settings import LARGEST_BATCH
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import MachineError
+from transferkit.runtime.json_files import JsonObject
 
 if TYPE_CHECKING:
     from transferkit.deploy.answer_rows import Tally
@@ -125,7 +126,7 @@ def voice(console: Console, out: Path | None, answers: list[Answer] | None) -> V
     return Voice(console, SILENT if table.is_aligned else console, table.show)
 
 
-def document(answer: Answer) -> dict[str, Any]:
+def document(answer: Answer) -> JsonObject:
     """An answer for --json."""
     if answer.prediction is None:
         return {"image": answer.path, "error": answer.error}

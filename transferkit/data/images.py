@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -236,6 +236,13 @@ class SealedImages:
         return self._images.size_px
 
 
+class ReadAs(TypedDict, total=False):
+    """Keys of a recipe that said auto, as they turned out: bits or a window of values, and how many bands."""
+
+    range: int | tuple[float, float]
+    channels: int
+
+
 @dataclass(frozen=True)
 class Splits:
     """Train and val to learn and choose with, test to open once.
@@ -253,7 +260,7 @@ class Splits:
     val: Images
     test: SealedImages
     notes: tuple[str, ...] = ()
-    read_as: Mapping[str, Any] = field(default_factory=dict)
+    read_as: ReadAs = field(default_factory=ReadAs)
     files: FileFacts = field(default_factory=FileFacts)
 
     @property

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.data.images import Pixels
+from transferkit.data.images import Pixels, ReadAs
 from transferkit.recipe import DataSettings
 
 DEEPEST = 65535  # of 16 bits
@@ -41,6 +41,14 @@ class Reading:
         return f"{self.fit}{depth}{', clipped' * self.clips}{f', {self.channels} bands' * (self.channels != 3)}"
 
 
+class Span(TypedDict):
+    """The part of a `Reading` that the key `range` decides."""
+
+    black: float
+    white: float
+    clips: bool
+
+
 def as_reading(fit: str | Reading) -> Reading:
     """A fit alone means that all else is as usual."""
     return Reading(fit) if isinstance(fit, str) else fit
@@ -54,7 +62,7 @@ def reading_of(settings: DataSettings) -> Reading:
     return Reading(known["fit"] or "squash", **span(known["range"]), channels=channels, max_megapixels=most)
 
 
-def read_as(reading: Reading) -> dict[str, Any]:
+def read_as(reading: Reading) -> ReadAs:
     """The keys `range` and `channels` as they turned out."""
     bits = (int(reading.white) + 1).bit_length() - 1
     return {
@@ -63,7 +71,7 @@ def read_as(reading: Reading) -> dict[str, Any]:
     }
 
 
-def span(asked: Any) -> dict[str, Any]:
+def span(asked: Any) -> Span:
     """Black, white and whether values beyond are clipped, of the key `range`: bits, or a window.
 
     Example:

@@ -7,14 +7,13 @@ import re
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from transferkit.deploy.card.licences import library_of
 from transferkit.deploy.card.text import CardFiles, card_text
 from transferkit.deploy.export import library_weights
-from transferkit.deploy.export.library_lines import caveats, python_lines, size_options
+from transferkit.deploy.export.library_lines import caveats, fixed_px, python_lines
 from transferkit.deploy.export.source import ExportSource, source_of
 from transferkit.deploy.export.target import publish_files
 from transferkit.models.backbones import TIMM
@@ -24,6 +23,7 @@ from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError, quoted
 from transferkit.runtime.files import write_json, write_tensors, write_text
+from transferkit.runtime.json_files import JsonObject
 
 WEIGHTS, CONFIG, README = "model.safetensors", "config.json", "README.md"
 CARD = result_folders.Kind("model card", "a", CONFIG, README)
@@ -87,7 +87,7 @@ def _write_weights(source: ExportSource, path: Path) -> str:
     return ""
 
 
-def config_of(source: ExportSource, *, is_of_library: bool) -> dict[str, Any]:
+def config_of(source: ExportSource, *, is_of_library: bool) -> JsonObject:
     """What `timm.create_model("hf-hub:USER/NAME")` reads; of other networks, the same facts."""
     spec, names = source.classifier.input_spec, source.class_names
     preparation = {
@@ -100,6 +100,8 @@ def config_of(source: ExportSource, *, is_of_library: bool) -> dict[str, Any]:
     }
     is_timm = is_of_library and library_of(source.run) == "timm"
     architecture = source.name.removeprefix(TIMM).partition(".")[0]
+    px = fixed_px(source.name, spec.size) if is_timm else None
+    built: JsonObject = {"pretrained_cfg": preparation, "model_args": {"img_size": px} if px else {}}
     return {
         "architecture": architecture,
         "library": (library_of(source.run) if is_of_library else "") or "transferkit",
@@ -107,7 +109,7 @@ def config_of(source: ExportSource, *, is_of_library: bool) -> dict[str, Any]:
         "num_features": source.classifier.num_features,
         "label_names": names,
         "input": asdict(spec),
-        **({"pretrained_cfg": preparation, "model_args": size_options(source.name, spec.size)} if is_timm else {}),
+        **(built if is_timm else {}),
     }
 
 

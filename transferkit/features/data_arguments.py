@@ -181,9 +181,9 @@ def _store_arrays(pixels: Pixels, labels: npt.NDArray[Any], groups: Sequence[str
     return f"arrays:{path}"
 
 
-def _save(path: Path, arrays: dict[str, Any]) -> None:
+def _save(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     with path.open("wb") as file:  # given a name, NumPy would add its ending
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def _store_rows(rows: Sequence[dict[str, str]]) -> str:

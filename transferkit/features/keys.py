@@ -7,9 +7,10 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferkit import __version__
+from transferkit.runtime.json_files import JsonObject
 from transferkit.runtime.machine import package_version
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Key:
     """
 
     weights: str
-    preparation: dict[str, Any]
+    preparation: JsonObject
     layer: str
     pool: str
     precision: str

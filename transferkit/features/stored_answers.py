@@ -28,6 +28,7 @@ from transferkit.models import heads
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import Console, Progress
+from transferkit.runtime.json_files import JsonObject
 from transferkit.runtime.machine import Runtime
 
 CHUNK = 1_000  # images changed together; corruptions are seeded by it
@@ -137,7 +138,7 @@ class StoredAnswers:
         """The whole image set counts: an image's neighbours may decide what happens to it."""
         key = self._key(images, self._digests[1], "head", "none")
         head = {key: value for key, value in vars(heads.described(self.classifier.head)).items() if value is not None}
-        also = {"images": images.fingerprint, "change": change, "judge": judge.identity, "head": head}
+        also: JsonObject = {"images": images.fingerprint, "change": change, "judge": judge.identity, "head": head}
         return replace(key, preparation={**key.preparation, **also})
 
     def _key(self, images: Images, weights: str, layer: str, pool: str) -> Key:

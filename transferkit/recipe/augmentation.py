@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from transferkit.runtime.errors import did_you_mean, quoted
+from transferkit.runtime.json_files import JsonObject, JsonValue
 
 FROM_PYTHON = "python:"  # in a recipe's file, before the name of a function that was given in Python
 EXAMPLE = "Write rotation=15,colour=0.4 or trivial."
@@ -159,13 +160,13 @@ def _serialised(value: Any) -> Any:
     return function_name(value) if callable(value) else value
 
 
-def _schema() -> dict[str, Any]:
+def _schema() -> dict[str, JsonValue]:
     """What an editor is told of the key in a file."""
-    bounds = {
-        name: dict(zip(("minimum", "maximum"), entry.bounds, strict=True)) for name, entry in AUGMENTATIONS.items()
-    }
-    strengths = {name: {"type": "number", "description": AUGMENTATIONS[name].means, **bounds[name]} for name in bounds}
-    mapping = {"type": "object", "properties": strengths, "additionalProperties": False}
+    strengths: dict[str, JsonValue] = {}
+    for name, entry in AUGMENTATIONS.items():
+        least, most = entry.bounds
+        strengths[name] = {"type": "number", "description": entry.means, "minimum": least, "maximum": most}
+    mapping: JsonObject = {"type": "object", "properties": strengths, "additionalProperties": False}
     return {"anyOf": [mapping, {"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
 
 

@@ -15,6 +15,7 @@ from transferkit.recipe.study import Study, parse_study
 from transferkit.recipe.tuning import TuningRecipe, parse_tuning
 from transferkit.recipe.yaml_text import LONGEST_TEXT, parse_keys
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.json_files import JsonObject
 
 Document: TypeAlias = Recipe | Study | RankingRecipe | TuningRecipe
 DOCUMENTS: dict[str, Callable[[Mapping[str, Any], str], Document]] = {  # by the key that only they have
@@ -44,6 +45,6 @@ def parse_any(values: Mapping[str, Any], source: str) -> Document:
     return parse(values, source) if own is None else DOCUMENTS[own](values, source)
 
 
-def schema() -> dict[str, Any]:
+def schema() -> JsonObject:
     """The JSON Schema of a recipe file, for editors."""
     return TypeAdapter(Document).json_schema()

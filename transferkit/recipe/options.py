@@ -35,7 +35,7 @@ def from_options(method: str, backbone: str, data: str, options: Mapping[str, An
             f"{method} starts from random weights, so weights {options['weights']!r} would be ignored. Leave them out, "
             f"or use {others}."
         )
-    values: dict[str, Any] = {"data": expanded_data(data), "backbone": {"name": backbone}, "method": {"name": method}}
+    values = {"data": expanded_data(data), "backbone": {"name": backbone}, "method": {"name": method}}
     for key, value in options.items():
         if value is not None:
             group = option_group(key, method)
@@ -73,7 +73,7 @@ def ranking_from_options(
     Raises:
         TransferkitError: For all mistakes at once.
     """
-    values: dict[str, Any] = {
+    values = {
         "data": expanded_data(data),
         "backbones": [backbone.keys for backbone in weighted(backbones, weights)],
     }

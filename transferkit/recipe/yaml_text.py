@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.json_files import JsonObject
 
 if TYPE_CHECKING:  # yaml is imported when the first text comes, so that --help does without it
     import yaml
@@ -138,7 +139,7 @@ def parse_yaml(text: str, source: str) -> Any:
         raise TransferkitError(f"{source}{place} is not YAML: {problem}.") from error
 
 
-def parse_keys(text: str, source: str) -> dict[str, Any]:
+def parse_keys(text: str, source: str) -> JsonObject:
     """The keys of a recipe in a YAML text, as `parse_yaml` reads it.
 
     Raises:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from transferkit.runtime.shares import percent as percent
 
@@ -26,17 +25,6 @@ def percent_interval(interval: Sequence[float] | None) -> str:
         '84.4–85.8'
     """
     return "" if interval is None else f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}"
-
-
-def spread(arm: Mapping[str, Any]) -> str:
-    """An arm's mean accuracy over seeds with their standard deviation, in per cent.
-
-    Example:
-        >>> spread({"mean": 0.851, "sd": 0.004, "seeds": 3})
-        '85.1 ± 0.4 (3)'
-    """
-    deviation = "" if arm.get("sd") is None else f" ± {100 * arm['sd']:.1f}"
-    return f"{100 * arm['mean']:.1f}{deviation} ({arm['seeds']})"
 
 
 def points(mean: float, interval: Sequence[float]) -> str:

@@ -146,7 +146,6 @@ def _environment(folder: Path) -> jinja2.Environment:
         words.percent,
         words.percent_interval,
         duration,
-        words.spread,
         words.points,
         words.p_value,
         whisker,

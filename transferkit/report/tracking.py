@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from transferkit.metrics.history import Epoch
 from transferkit.recipe import Recipe
@@ -13,6 +13,7 @@ from transferkit.report import mlflow_tracking, tensorboard, wandb_tracking
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, reason
+from transferkit.runtime.json_files import JsonObject
 from transferkit.runtime.optional_libraries import require_packages
 
 
@@ -140,7 +141,7 @@ def settings_of(recipe: Recipe) -> dict[str, str]:
     return dict(_flattened(recipe.model_dump(mode="json"), ""))
 
 
-def _flattened(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+def _flattened(values: JsonObject, prefix: str) -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flattened(value, f"{prefix}{key}.")

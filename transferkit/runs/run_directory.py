@@ -34,9 +34,12 @@ from transferkit.runtime.files import (
     write_tensors,
     write_text,
 )
+from transferkit.runtime.json_files import JsonObject
 from transferkit.runtime.records import read_record, write_record
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from transferkit.runtime.machine import Precision
 
 KIND = "run"
@@ -213,9 +216,10 @@ class Run:
         """The network besides its tensors."""
         write_model(self.path, model)
 
-    def write_adapter(self, change: Mapping[str, Any], recipe: recipes.Recipe) -> None:
+    def write_adapter(self, change: Mapping[str, Tensor], recipe: recipes.Recipe) -> None:
         """What an adapter changed, with the backbone that it goes with."""
-        facts = {"backbone": recipe.backbone.name, "weights": recipe.backbone.weights, "size": recipe.input_px}
+        backbone = recipe.backbone
+        facts: JsonObject = {"backbone": backbone.name, "weights": backbone.weights, "size": recipe.input_px}
         write_tensors(self.path / "adapter.safetensors", change, facts)
 
     def write_facts(self, facts: RunFacts) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -18,7 +18,8 @@ Record = TypeVar("Record")
 
 def write_array_record(path: Path, record: Any) -> None:
     """A frozen dataclass as a .safetensors file, atomically; a field that is None is left out."""
-    values = {name: value for name in _kinds(type(record)) if (value := getattr(record, name)) is not None}
+    names = [entry.name for entry in _entries(type(record))]
+    values = {name: value for name in names if (value := getattr(record, name)) is not None}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     write_arrays(path, arrays, {name: as_json(value) for name, value in values.items() if name not in arrays})
 
@@ -35,27 +36,43 @@ def read_array_record(path: Path, kind: type[Record], what: str) -> Record:
         TransferkitError: If the file is missing, damaged or something else.
     """
     arrays, metadata = read_arrays(path)
-    values = dict(_absent(kind))
-    for name, hint in _kinds(kind).items():
-        if _is_array(hint) and name in arrays:
-            values[name] = arrays[name]
-        elif not _is_array(hint) and name in metadata:
-            values[name] = from_json(metadata[name], hint, f"{path}, {name},")
-        elif name not in values:
-            raise TransferkitError(f"{path} holds no {what}: {name!r} is missing.")
-    return kind(**values)
+
+    def value_of(entry: _Entry) -> Any:
+        if entry.is_array and entry.name in arrays:
+            return arrays[entry.name]
+        if not entry.is_array and entry.name in metadata:
+            return from_json(metadata[entry.name], entry.hint, f"{path}, {entry.name},")
+        if entry.default is MISSING:
+            raise TransferkitError(f"{path} holds no {what}: {entry.name!r} is missing.")
+        return entry.default
+
+    return kind(**{entry.name: value_of(entry) for entry in _entries(kind)})
 
 
-def _kinds(kind: type) -> dict[str, Any]:
-    """The type of each field."""
+@dataclass(frozen=True)
+class _Entry:
+    """A field of a record.
+
+    Attributes:
+        hint: Its type.
+        default: What it holds where the file lacks it; MISSING where it must be there.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it holds an array, or an array or None."""
+        return _is_array(self.hint)
+
+
+def _entries(kind: type) -> list[_Entry]:
     hints = get_type_hints(kind, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(kind)}
-
-
-def _absent(kind: type) -> dict[str, Any]:
-    """What a field holds that is not in the file, of those that need not be there."""
-    defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
-    return {name: None for name, hint in _kinds(kind).items() if type(None) in get_args(hint)} | defaults
+    absent = {name: None for name, hint in hints.items() if type(None) in get_args(hint)}
+    defaults = absent | {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    return [_Entry(field.name, hints[field.name], defaults.get(field.name, MISSING)) for field in fields(kind)]
 
 
 def _is_array(hint: Any) -> bool:

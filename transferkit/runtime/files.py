@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit.runtime import folders
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.json_files import JsonObject
 from transferkit.runtime.json_files import read_json as read_json
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, Any] | None = None) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: JsonObject | None = None) -> None:
     """Arrays in a .safetensors file, atomically; `metadata` values are stored as JSON."""
     import numpy as np
     from safetensors.numpy import save_file
@@ -95,7 +96,7 @@ def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: M
     write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata=texts))
 
 
-def read_arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+def read_arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], JsonObject]:
     """Arrays and metadata of a .safetensors file.
 
     Raises:
@@ -104,7 +105,7 @@ def read_arrays(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]
     return _read(path, "numpy")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: JsonObject | None = None) -> None:
     """torch tensors in a .safetensors file, atomically; `metadata` values are stored as JSON."""
     from safetensors.torch import save_file
 
@@ -113,7 +114,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata=texts))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], JsonObject]:
     """torch tensors and metadata of a .safetensors file.
 
     Raises:
@@ -122,7 +123,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return _read(path, "pt")
 
 
-def _read(path: Path, framework: str) -> tuple[Any, dict[str, Any]]:
+def _read(path: Path, framework: str) -> tuple[Any, JsonObject]:
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from transferkit.runtime.errors import TransferkitError, quoted
+
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | JsonObject | None"
+JsonObject: TypeAlias = "Mapping[str, JsonValue]"
 
 SCHEMAS = {  # of files of results; counts up when the same name means another number
     "evaluation.json": 1,
@@ -50,7 +53,7 @@ def read_json(path: Path) -> Any:
         raise TransferkitError(f"{path} is no JSON of ours: it is nested too deeply.") from error
 
 
-def read_line_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_line_objects(path: Path) -> Iterator[tuple[str, JsonObject]]:
     """Each line's object in a file that holds one per line, after the words for where it stands.
 
     Raises:

@@ -37,8 +37,7 @@ def resolved(recipe: Recipe, num_images: int, native_px: int, class_names: Seque
         mirrors = recipe.data.mirrors and not reason_not_to_mirror(class_names)
         training = in_steps(training, known, size, num_images)
         training = training.model_copy(update={"flip": mirrors} if training.flip is None else {})
-        filled = training_defaults(training, known.card, num_images)
-        method = training.model_copy(update=filled.missing_in(training))
+        method = training_defaults(training, known.card, num_images).fill(training)
     return recipe.model_copy(update={"name": recipe.title, "backbone": backbone, "method": method})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from transferkit.recipe import TrainingSettings
 
@@ -37,7 +37,8 @@ class StepDefaults:
     clip_norm: float | None = None
     refit: bool | None = None
 
-    def missing_in(self, settings: TrainingSettings) -> Mapping[str, Any]:
-        """The values for keys that the settings leave open."""
+    def fill(self, settings: TrainingSettings) -> TrainingSettings:
+        """The settings with these values for keys that they leave open."""
         values = {key: value for key, value in vars(self).items() if value is not None}
-        return {key: value for key, value in values.items() if getattr(settings, key) is None}
+        missing = {key: value for key, value in values.items() if getattr(settings, key) is None}
+        return settings.model_copy(update=missing)

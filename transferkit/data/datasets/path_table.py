@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.runtime.errors import TransferkitError, is_plain, quoted
+from transferkit.runtime.json_files import JsonObject
 
 COLUMNS = ("path", "label", "split", "part", "group")
 LONGEST = 1000  # characters; file systems allow 255 per name
@@ -74,7 +75,7 @@ def _json_lines(table: Path, wanted: Sequence[str]) -> Iterator[Row]:
                 yield line, {column: _text(value) for column, value in row.items() if column in wanted}
 
 
-def _json_object(table: Path, line: int, text: str) -> dict[str, Any]:
+def _json_object(table: Path, line: int, text: str) -> JsonObject:
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:

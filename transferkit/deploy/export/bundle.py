@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from transferkit.deploy.card.text import CardFiles, card_text
 from transferkit.deploy.export.source import ExportSource
-from transferkit.runtime.files import write_json, write_text
+from transferkit.runtime.files import write_text
 from transferkit.runtime.machine import package_version
+from transferkit.runtime.records import write_record
 
 
 @dataclass(frozen=True)
@@ -54,31 +54,59 @@ class Program:
 
 def write(source: ExportSource, folder: Path, program: Program, notes: tuple[str, ...]) -> None:
     """classes.json, predict.py, Dockerfile and MODEL_CARD.md."""
-    write_json(folder / "classes.json", facts_of(source, program))
+    write_record(folder / "classes.json", facts_of(source, program))
     write_text(folder / "predict.py", predict_script(program, source.reading.fit))
     write_text(folder / "Dockerfile", dockerfile(program))
     write_text(folder / "MODEL_CARD.md", model_card(source, program, notes))
 
 
-def facts_of(source: ExportSource, program: Program) -> dict[str, Any]:
-    """The names of the classes, and what a program must know of images and answers."""
+@dataclass(frozen=True)
+class BundleFacts:
+    """What classes.json holds: the names of the classes, and what a program must know of images and answers.
+
+    Attributes:
+        model: Name of the file beside it.
+        side_px: At which files are kept before the network resizes them.
+        black, white: The values that become 0 and 255.
+        temperature: Divides the logits before a probability is believed; None where val was too small.
+        unknown_threshold: Of the score; None where nothing is called unknown.
+        unknown_learnt_from: validation or training.
+    """
+
+    classes: tuple[str, ...]
+    model: str
+    format: str
+    backbone: str
+    side_px: int
+    fit: str
+    black: float
+    white: float
+    network_px: int
+    temperature: float | None
+    unknown_score: str
+    unknown_threshold: float | None
+    unknown_learnt_from: str | None
+
+
+def facts_of(source: ExportSource, program: Program) -> BundleFacts:
+    """The facts of an export that go with its program."""
     rejection = source.rejection
     threshold = rejection.threshold() if rejection else None
-    return {
-        "classes": list(source.class_names),
-        "model": program.file,
-        "format": program.format,
-        "backbone": source.name,
-        "side_px": source.storage_px,
-        "fit": source.reading.fit,
-        "black": source.reading.black,
-        "white": source.reading.white,
-        "network_px": source.classifier.input_spec.size,
-        "temperature": rejection.temperature if rejection else None,
-        "unknown_score": rejection.score if rejection else "msp",
-        "unknown_threshold": threshold,
-        "unknown_learnt_from": rejection.learnt_from if rejection and threshold is not None else None,
-    }
+    return BundleFacts(
+        classes=tuple(source.class_names),
+        model=program.file,
+        format=program.format,
+        backbone=source.name,
+        side_px=source.storage_px,
+        fit=source.reading.fit,
+        black=source.reading.black,
+        white=source.reading.white,
+        network_px=source.classifier.input_spec.size,
+        temperature=rejection.temperature if rejection else None,
+        unknown_score=rejection.score if rejection else "msp",
+        unknown_threshold=threshold,
+        unknown_learnt_from=rejection.learnt_from if rejection and threshold is not None else None,
+    )
 
 
 def predict_script(program: Program, fit: str) -> str:

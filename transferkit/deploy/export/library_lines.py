@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from transferkit.data.reading import DEEPEST
 from transferkit.deploy.export.source import ExportSource
@@ -27,16 +26,17 @@ def library(name: str) -> str:
 def constructor(name: str, num_classes: int, size: int) -> str:
     """The expression that builds the library's network."""
     if library(name) == "timm":
-        options = "".join(f", {key}={value}" for key, value in size_options(name, size).items())
-        return f"timm.create_model({name.removeprefix(TIMM)!r}, num_classes={num_classes}{options})"
+        px = fixed_px(name, size)
+        option = f", img_size={px}" if px else ""
+        return f"timm.create_model({name.removeprefix(TIMM)!r}, num_classes={num_classes}{option})"
     return f"torchvision.models.{name}(num_classes={num_classes})"
 
 
-def size_options(name: str, size: int) -> dict[str, Any]:
-    """What timm must be told to build a network that takes images of one size alone."""
+def fixed_px(name: str, size: int) -> int | None:
+    """The size in px, of a network of timm that is built for images of one size alone; None of others."""
     from transferkit.models.backbones.timm_models import pretrained
 
-    return {"img_size": size} if pretrained(name.removeprefix(TIMM)).fixed_size else {}
+    return size if pretrained(name.removeprefix(TIMM)).fixed_size else None
 
 
 def python_lines(source: ExportSource, file_line: str, imports: Sequence[str] = ()) -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from transferkit.deploy.export.library_lines import library, python_lines, size_options
+from transferkit.deploy.export.library_lines import fixed_px, library, python_lines
 from transferkit.deploy.export.source import ExportSource
 from transferkit.models.backbones import TIMM
 from transferkit.models.classifier import Classifier
 from transferkit.models.weights import metadata_of
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import write_tensors
+from transferkit.runtime.json_files import JsonObject
 
 FILE = "weights.safetensors"
 
@@ -39,9 +39,9 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
     classifier, name = source.classifier, source.name
     twin, tensors = twin_of(source)
     input_spec = classifier.input_spec
-    facts: dict[str, Any] = {"backbone": name, "class_names": list(classifier.class_names), "input": asdict(input_spec)}
-    facts |= {"weights": classifier.weights.as_dict(), **metadata_of(input_spec, classifier.weights)}
-    write_tensors(path, tensors, facts)
+    facts: JsonObject = {"backbone": name, "class_names": list(classifier.class_names), "input": asdict(input_spec)}
+    origin = {"weights": classifier.weights.as_dict(), **metadata_of(input_spec, classifier.weights)}
+    write_tensors(path, tensors, {**facts, **origin})
     twin.load_state_dict(load_file(path))
     require_equal(classifier, twin.eval(), path)
     return ()
@@ -77,7 +77,7 @@ def built(name: str, num_classes: int, size: int) -> nn.Module:
     if library(name) == "timm":
         import timm
 
-        return timm.create_model(name.removeprefix(TIMM), num_classes=num_classes, **size_options(name, size))
+        return timm.create_model(name.removeprefix(TIMM), num_classes=num_classes, img_size=fixed_px(name, size))
     from torchvision import models
 
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)

@@ -44,7 +44,7 @@ def mask_rcnn(run: Run | Path | str, num_classes: int | None = None, **options: 
 
     place = open_run(run)
     classifier = load_classifier(place)
-    return filled(classifier, place.recipe.backbone.name, num_classes or 1 + len(classifier.class_names), options)
+    return filled(classifier, place.recipe.backbone.name, num_classes or 1 + len(classifier.class_names), **options)
 
 
 def require() -> None:
@@ -61,7 +61,7 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
         TransferkitError: If the backbone is no ResNet of torchvision with the ImageNet stem.
         MachineError: If the backbone in it gives other maps than the model.
     """
-    network = filled(source.classifier, source.name, 1 + len(source.class_names), {})
+    network = filled(source.classifier, source.name, 1 + len(source.class_names))
     require_equal(source.classifier, network)
     write_tensors(path, network.state_dict())
     network.load_state_dict(load_file(path))
@@ -80,7 +80,7 @@ def usage(source: ExportSource, path: Path) -> str:
     )
 
 
-def filled(classifier: Classifier, name: str, num_classes: int, options: dict[str, Any]) -> MaskRCNN:
+def filled(classifier: Classifier, name: str, num_classes: int, **options: Any) -> MaskRCNN:
     """A Mask R-CNN whose backbone holds the body's weights.
 
     Raises:

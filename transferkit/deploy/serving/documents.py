@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from transferkit import __version__
+from transferkit.runtime.json_files import JsonObject, JsonValue
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,13 @@ REFUSALS = {
     "413": "too many bytes or images",
     "503": "too much to do; come again after the seconds of Retry-After",
 }
-FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+FILES: JsonObject = {"type": "array", "items": {"type": "string", "format": "binary"}}
 
 
-def openapi(needs_token: bool, most_classes: int) -> dict[str, Any]:
+def openapi(needs_token: bool, most_classes: int) -> dict[str, JsonValue]:
     """The description of all addresses, OpenAPI 3.1."""
-    guard: dict[str, Any] = {"security": [{"token": []}]} if needs_token else {}
-    schemes = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}} if needs_token else {}
+    guard: dict[str, JsonValue] = {"security": [{"token": []}]} if needs_token else {}
+    schemes: JsonObject = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "transferkit serve", "version": __version__},
@@ -141,21 +142,23 @@ def openapi(needs_token: bool, most_classes: int) -> dict[str, Any]:
             "/metrics": {"get": _text("Counters in Prometheus' text format.") | guard},
             "/health": {"get": _text("200 while the server can answer, else 503.")},
         },
-        "components": {"schemas": _schemas()} | schemes,
+        "components": {"schemas": _schemas(), **(schemes if needs_token else {})},
     }
 
 
-def _predict(most_classes: int) -> dict[str, Any]:
-    explain = {"name": "explain", "in": "query", "schema": {"type": "boolean", "default": False}}
-    top = {
+def _predict(most_classes: int) -> dict[str, JsonValue]:
+    explain: JsonObject = {"name": "explain", "in": "query", "schema": {"type": "boolean", "default": False}}
+    top: JsonObject = {
         "name": "top",
         "in": "query",
         "schema": {"type": "integer", "minimum": 1, "maximum": most_classes, "default": min(3, most_classes)},
     }
-    form = {"schema": {"type": "object", "properties": {"images": FILES}, "required": ["images"]}}
+    form: JsonObject = {"schema": {"type": "object", "properties": {"images": FILES}, "required": ["images"]}}
     single = {"schema": {"type": "string", "format": "binary"}}
     answered = _json(Answers)
-    refused = {status: {"description": words, "content": _json(Problem)} for status, words in REFUSALS.items()}
+    refused: JsonObject = {
+        status: {"description": words, "content": _json(Problem)} for status, words in REFUSALS.items()
+    }
     return {
         "summary": "Name what is in each image, or say unknown.",
         "operationId": "predict",
@@ -169,22 +172,22 @@ def _predict(most_classes: int) -> dict[str, Any]:
     }
 
 
-def _read(summary: str, kind: type[Any]) -> dict[str, Any]:
+def _read(summary: str, kind: type[Any]) -> dict[str, JsonValue]:
     return {"summary": summary, "responses": {"200": {"description": "as said", "content": _json(kind)}}}
 
 
-def _text(summary: str) -> dict[str, Any]:
+def _text(summary: str) -> dict[str, JsonValue]:
     content = {"text/plain": {"schema": {"type": "string"}}}
     return {"summary": summary, "responses": {"200": {"description": "as said", "content": content}}}
 
 
-def _json(kind: type[Any]) -> dict[str, Any]:
+def _json(kind: type[Any]) -> dict[str, JsonValue]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}}
 
 
-def _schemas() -> dict[str, Any]:
+def _schemas() -> dict[str, JsonValue]:
     """Of every type that is answered."""
-    schemas: dict[str, Any] = {}
+    schemas: dict[str, JsonValue] = {}
     for kind in (Answers, ServedRun, Problem):
         schema = TypeAdapter(kind).json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schemas |= schema.pop("$defs", {})

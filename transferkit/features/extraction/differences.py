@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from transferkit.runtime.json_files import JsonObject
+
 LONGEST = 40  # signs of a value; lists of classes and the like are cut
 HASH, SIGNS_OF_HASH = re.compile("[0-9a-f]{32,}"), 8
 
 
-def fact_differences(facts: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+def fact_differences(facts: JsonObject, other: JsonObject) -> Iterator[str]:
     """Each fact of `facts` that `other` has otherwise, with both values; tables are compared row by row.
 
     Example:

@@ -19,6 +19,7 @@ from torch import nn
 from transferkit.models import weights
 from transferkit.models.backbones import timm_sizes
 from transferkit.models.backbones.cards import BackboneCard
+from transferkit.models.backbones.timm_sizes import TimmOptions
 from transferkit.models.classifier import Classifier, measured_width
 from transferkit.models.stored_model import RANDOM_WEIGHTS, Triple, WeightsRecord
 from transferkit.models.weights import Weights
@@ -257,8 +258,7 @@ def build(
     Raises:
         TransferkitError: If the model cannot take this size, or the weights do not fit.
     """
-    options: dict[str, Any] = {"num_classes": 0, "drop_rate": settings.dropout}
-    options |= {"img_size": size} if facts.fixed_size else {}
+    options: TimmOptions = {**timm_sizes.Size(full_name, size, facts.fixed_size).options, "drop_rate": settings.dropout}
     if pretrained_weights is None:
         return created(full_name, size, options)
     if pretrained_weights.record.source == "run":
@@ -274,7 +274,7 @@ def build(
         return body
 
 
-def converted(full_name: str, headless: Weights, options: Mapping[str, Any]) -> nn.Module:
+def converted(full_name: str, headless: Weights, options: TimmOptions) -> nn.Module:
     """The model with weights loaded by timm, which converts other authors' layouts and resamples position embeddings.
 
     It is told to expect no classification layer, because it then requires every other tensor.
@@ -286,7 +286,7 @@ def converted(full_name: str, headless: Weights, options: Mapping[str, Any]) -> 
     return body
 
 
-def created(full_name: str, size: int, options: Mapping[str, Any]) -> nn.Module:
+def created(full_name: str, size: int, options: TimmOptions) -> nn.Module:
     """The model with random weights.
 
     Raises:

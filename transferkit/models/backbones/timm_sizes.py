@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TypedDict
 
 import timm
 import torch
@@ -19,6 +19,14 @@ from transferkit.runtime.errors import TransferkitError
 REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, AttributeError)
 
 
+class TimmOptions(TypedDict, total=False):
+    """What timm is told when it builds a model; `img_size` where it takes images of one side alone."""
+
+    num_classes: int
+    img_size: int
+    drop_rate: float | None
+
+
 @dataclass(frozen=True)
 class Size:
     """A model by its full name, the side of its images in px, and whether it must be built for a side."""
@@ -28,9 +36,9 @@ class Size:
     is_fixed: bool
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> TimmOptions:
         """What timm must be told to build it, without classification layer."""
-        return {"num_classes": 0} | ({"img_size": self.px} if self.is_fixed else {})
+        return {"num_classes": 0, "img_size": self.px} if self.is_fixed else {"num_classes": 0}
 
 
 @lru_cache(maxsize=64)

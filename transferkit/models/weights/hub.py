@@ -198,11 +198,17 @@ def _download(address: Address, console: Console) -> Path:
     from huggingface_hub.utils.tqdm import tqdm
 
     bar: Any = partial(tqdm, disable=console.quiet or not sys.stderr.isatty())
-    options: dict[str, Any] = {"revision": address.revision, "endpoint": constants.ENDPOINT, "tqdm_class": bar}
     paths = []
     for file in (address.file, *BESIDE):
         try:
-            path = hf_hub_download(address.repository, file, cache_dir=constants.HF_HUB_CACHE, **options)
+            path = hf_hub_download(
+                address.repository,
+                file,
+                revision=address.revision,
+                endpoint=constants.ENDPOINT,
+                cache_dir=constants.HF_HUB_CACHE,
+                tqdm_class=bar,
+            )
             paths.append(Path(path))
         except errors.EntryNotFoundError:
             continue  # a repository may have none of the small files; that it has the first is known

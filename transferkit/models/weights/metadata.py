@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -16,9 +15,10 @@ from transferkit.models.stored_model import InputSpec, WeightsRecord
 from transferkit.models.weights.content import Preparation, interpolation_named
 from transferkit.models.weights.facts_beside import px_beside
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.json_files import JsonObject
 
 
-def metadata_of(spec: InputSpec, weights: WeightsRecord) -> dict[str, Any]:
+def metadata_of(spec: InputSpec, weights: WeightsRecord) -> JsonObject:
     """The values from which `--weights FILE` knows how images are prepared; stored as JSON."""
     return {**asdict(spec), "licence": weights.licence}
 

@@ -136,13 +136,13 @@ def study_of(
     Raises:
         TransferkitError: For all mistakes at once.
     """
-    common: dict[str, Any] = {"data": expanded_data(data)}
+    common = {"data": expanded_data(data)}
     for key, value in options.items():
         if value is not None:
             group = _group(key)
             common = merged(common, {group: {key: value}} if group else {key: value})
     keys = arms.by_name()
-    values: dict[str, Any] = {
+    values = {
         "name": NO_FILE_SIGNS.sub("-", f"{command}-{common['data']['name']}"),
         "common": common,
         "arms": {name: vars(arm) for name, arm in keys.items()},

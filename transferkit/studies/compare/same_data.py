@@ -12,6 +12,7 @@ import numpy as np
 from transferkit.metrics.outputs import Outputs
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.errors import TransferkitError, did_you_mean
+from transferkit.runtime.json_files import JsonObject, JsonValue
 
 NOT_THE_EXPERIMENT = {
     "seed",
@@ -124,9 +125,9 @@ def arms_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
     Raises:
         TransferkitError: If there are fewer than two arms, or one of them has a seed twice.
     """
-    groups: list[tuple[dict[str, Any], list[Run]]] = []
+    groups: list[tuple[JsonObject, list[Run]]] = []
     for run in runs:
-        experiment = _flat(run.recipe.model_dump(mode="json", exclude=NOT_THE_EXPERIMENT))
+        experiment = dict(_flat(run.recipe.model_dump(mode="json", exclude=NOT_THE_EXPERIMENT)))
         members_alike = next((members for known, members in groups if known == experiment), None)
         if members_alike is None:
             groups.append((experiment, [run]))
@@ -155,7 +156,7 @@ def _require_other_seeds(members: Sequence[Run]) -> None:
             )
 
 
-def _labels(experiments: Sequence[Mapping[str, Any]]) -> list[str]:
+def _labels(experiments: Sequence[JsonObject]) -> list[str]:
     """Method and backbone of each, and the keys that tell apart those of the same method and backbone."""
     short = [
         f"{experiment['method.name']}-{experiment['backbone.name']}".replace("/", "-") for experiment in experiments
@@ -175,15 +176,13 @@ def _brief(value: Any) -> str:
     return Path(value).name if isinstance(value, str) else str(value)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    def items() -> Iterator[tuple[str, Any]]:
-        for key, value in values.items():
-            if isinstance(value, Mapping):
-                yield from _flat(value, f"{prefix}{key}.").items()
-            else:
-                yield f"{prefix}{key}", value
-
-    return dict(items())
+def _flat(values: JsonObject, prefix: str = "") -> Iterator[tuple[str, JsonValue]]:
+    """Every value by its path."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def chosen_reference(arms: Mapping[str, Sequence[Run]], reference: str | None) -> str:

@@ -172,6 +172,6 @@ def shortened(recipe: Recipe, splits: Splits, rung: Rung) -> Recipe:
     return full.model_copy(update={"method": full.method.model_copy(update=changes)})
 
 
-def _length(rung: Rung) -> dict[str, Any]:
+def _length(rung: Rung) -> dict[str, int | str]:
     amount = int(rung.length.amount)
     return {"epochs": amount} if rung.length.kind == "epochs" else {"budget": f"{amount}steps"}
