@@ -1,4 +1,4 @@
-"""Write what the docs take from the code: recipe keys, public names, checks and rooms; `--check` only compares."""
+"""Write what the docs take from the code: keys, public names, checks, words and rooms; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from transferkit.recipe import BACKBONE_MODELS, DATA_MODELS, METHOD_MODELS, BackboneSettings, Recipe, Study
 from transferkit.recipe.ranking import RankingRecipe
 from transferkit.recipe.tuning import TuningRecipe
+from transferkit.report.glossary import GLOSSARY
 from transferkit.runs.checks import CHECKS
 from transferkit.runs.checks.finding import Check
 from transferkit.runs.checks.subject import CheckedRun
@@ -254,6 +255,20 @@ def _check_section(code: str, check: Check, example: CheckedRun) -> str:
     return "\n\n".join(filter(None, parts))
 
 
+# ---- words ----
+
+
+def glossary() -> str:
+    """docs/glossary.md."""
+    entries = "\n".join(f"- **{term}**: {meaning}" for term, meaning in sorted(GLOSSARY.items(), key=_alphabetical))
+    hint = "On pages, words with a dotted line explain themselves when pointed at or focused."
+    return f"# Words\n\n{HERE}\n{hint}\n\n{entries}\n"
+
+
+def _alphabetical(entry: tuple[str, str]) -> str:
+    return entry[0].casefold()
+
+
 # ---- rooms ----
 
 
@@ -286,6 +301,7 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "recipe-keys.md": recipe_keys(),
         DOCS / "api.md": api(),
+        DOCS / "glossary.md": glossary(),
         rooms: architecture(rooms.read_text(encoding="utf-8")),
         checks: checks_page(checks.read_text(encoding="utf-8")),
     }

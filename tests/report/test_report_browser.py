@@ -14,6 +14,7 @@ from pages import study
 from synthetic_runs import finished_run, outputs
 
 from transferkit import report
+from transferkit.report.page import rendered
 from transferkit.runtime import folders
 from transferkit.studies.compare.report import write_pages
 from transferkit.studies.compare.results import write_comparison
@@ -58,6 +59,37 @@ def click_cell(browser: Any, true: int, predicted: int) -> None:
     matrix = find(browser, ".matrix")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", matrix)
     ActionChains(browser).move_to_element_with_offset(matrix, *cell_centre(browser, true, predicted)).click().perform()
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_a_term_explains_itself_when_focused(browser: Any, pages: dict[str, str], width: int) -> None:
+    opened(browser, pages["four"], width)
+    term = find(browser, "#calibration abbr[tabindex]")
+    browser.execute_script("arguments[0].focus()", term)
+
+    shown = browser.execute_script("return getComputedStyle(arguments[0], '::after').content", term)
+
+    assert shown.strip('"') == term.get_attribute("data-meaning")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_terms_are_explained_once_in_a_section_and_never_in_names(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "page.html.jinja").write_text(
+        """{% extends "frame.html.jinja" %}{% block main %}
+        <section id="first"><p>ECE, then ECE, balanced\N{NO-BREAK SPACE}accuracy and recall</p><p>the ece</p></section>
+        <section id="second"><p>The Ece of <b>val</b> &lt; 1</p></section>
+        <section id="left"><p><bdi>val</bdi> <a href="#x">val</a> <code>val</code> val-like vals</p>val</section>
+        <section id="sorted"><table class="sortable"><thead><tr><th aria-sort="none">recall</th></tr></thead>
+        <tbody><tr><td data-value="1">1</td></tr></tbody></table></section>{% endblock %}"""
+    )
+    (tmp_path / "page.html").write_text(rendered(tmp_path / "page.html.jinja"))
+    opened(browser, (tmp_path / "page.html").as_uri())
+
+    assert texts(browser, "#first abbr") == ["ECE", "balanced accuracy", "recall"]
+    assert texts(browser, "#second abbr") == ["Ece", "val"]
+    assert texts(browser, "#left abbr") == []
+    assert texts(browser, "#sorted button abbr:not([tabindex])") == ["recall"]
+    assert find(browser, "#second p").text == "The Ece of val < 1"
 
 
 def press(browser: Any, *keys: str) -> None:

@@ -116,7 +116,7 @@ def run_recipe(
 
 def run_folds(recipe: recipes.Recipe, out: Path | None, overwrite: bool, as_json: bool) -> None:
     """Carry out a recipe once per fold, and show one verdict over all labelled images."""
-    with working("Stopped. Folds that came to an end are kept; the same command goes on with the others.") as console:
+    with working("Stopped. Finished folds are kept; the same command goes on with the others.") as console:
         from transferkit.studies.folds.cross_validation import cross_validate
         from transferkit.training import estimates
 

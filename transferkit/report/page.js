@@ -11,6 +11,36 @@
   };
   const percent = (share) => (100 * share).toFixed(1) + "\u00a0%";
 
+  /* ---- terms: the first in each section explains itself when pointed at or focused; names from the data do not ---- */
+  const EXPLAINED_IN = "p, li, dt, td, th, h2, h3, figcaption, summary", NOT_IN = "bdi, a, button, code, pre, label, select, svg, script";
+  const GLOSSARY = {};  // filled when a page is made
+  const meanings = new Map(Object.entries(GLOSSARY));
+  const exact = new Map([...meanings.keys()].map((term) => [term.toLowerCase(), term]));
+  const TERM = new RegExp(`(^|[^\\w/-])(${[...meanings.keys()].join("|").replaceAll(" ", "[ \u00a0]")})(?![\\w/-])`, "i");
+  const explained = new WeakMap();  // section -> terms
+  function explain(node) {
+    const section = node.parentElement.closest("section, header, details") ?? document.body;
+    if (!explained.has(section)) explained.set(section, new Set());
+    const found = TERM.exec(node.data);
+    if (!found) return;
+    const start = found.index + found[1].length, term = exact.get(found[2].replaceAll("\u00a0", " ").toLowerCase());
+    const rest = node.splitText(start).splitText(found[2].length);
+    if (!explained.get(section).has(term)) {
+      const mark = element("abbr", "", found[2]);
+      mark.dataset.meaning = meanings.get(term);
+      if (!node.parentElement.closest("[aria-sort]")) mark.tabIndex = 0;  // a heading that sorts is focused itself
+      rest.previousSibling.replaceWith(mark);
+      explained.get(section).add(term);
+    }
+    explain(rest);
+  }
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), plain = [];
+  while (texts.nextNode()) {
+    const parent = texts.currentNode.parentElement;
+    if (parent.closest(EXPLAINED_IN) && !parent.closest(NOT_IN)) plain.push(texts.currentNode);
+  }
+  plain.forEach(explain);
+
   /* ---- tables ---- */
   for (const table of document.querySelectorAll("table.sortable")) {
     const headings = [...table.tHead.rows[0].cells];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from transferkit.recipe.mirroring import mirroring_in_words
 from transferkit.report import confidence_words, layers, sentences, svg_confusion_matrix, svg_lines
 from transferkit.report import number_words as words
 from transferkit.report.content import Content
+from transferkit.report.glossary import marked_terms
 from transferkit.report.headline import explanation, headline
 from transferkit.report.image_explanations import explained, explained_words
 from transferkit.report.inline_images import data_uri, data_uris
@@ -123,6 +125,7 @@ def summary(content: Content, address: str) -> str:
 def rendered(template: Path, extra_style: Path | None = None, **values: Any) -> str:
     """A template of this folder, filled, with the style sheet and the script inside and a policy that admits these."""
     style, script = (Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))
+    script = script.replace("const GLOSSARY = {};", Markup(f"const GLOSSARY = {json.dumps(marked_terms())};"))
     if extra_style:
         style += Markup(extra_style.read_text(encoding="utf-8"))
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}"

@@ -113,7 +113,7 @@ def test_the_budget_reaches_the_arms_that_train_and_have_none_of_their_own() -> 
 def test_what_the_budget_means_is_said_and_who_is_outside_it() -> None:
     assert budget_in_words(wanted(scratch_budget="30epochs")) == (
         "Budget 30steps: every training takes 30 gradient steps. A probe has no steps to count: it takes one feature "
-        "pass and a convex fit, whatever the budget. Not within it, by wish: scratch-30epochs."
+        "pass and a convex fit, whatever the budget. Not bound by it, as asked: scratch-30epochs."
     )
 
 
@@ -289,14 +289,14 @@ def test_where_the_reference_fails_another_takes_its_place_aloud(tmp_path: Path,
     found = run_study(wanted(), tmp_path / "study", console=SILENT)
 
     assert found.reference == "probe"
-    assert found.failures[-1] == "The reference scratch did not come to an end; probe takes its place."
+    assert found.failures[-1] == "The reference scratch did not finish; probe takes its place."
 
 
 def test_one_arm_left_is_too_few(tmp_path: Path, engine: Engine) -> None:
     names = ("scratch", "probe")
     engine.faults = {f"{name}-seed{seed}": TransferkitError("no") for name in names for seed in (0, 1)}
 
-    with pytest.raises(MachineError, match="Too few arms came to an end to compare anything:\nscratch, seed 0: no"):
+    with pytest.raises(MachineError, match="Too few arms finished to compare anything:\nscratch, seed 0: no"):
         run_study(wanted(), tmp_path / "study", console=SILENT)
 
 

@@ -338,7 +338,7 @@ def test_no_backbone_that_ends_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp
 
     monkeypatch.setattr(ranking, "score", offline)
 
-    with pytest.raises(MachineError, match="No backbone came to an end:\nresnet-mini=none: no network"):
+    with pytest.raises(MachineError, match="No backbone finished:\nresnet-mini=none: no network"):
         ranking.rank(digits(), tmp_path, console=SILENT)
 
 

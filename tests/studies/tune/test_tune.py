@@ -74,7 +74,7 @@ def test_the_longest_trainings_decide_by_accuracy_then_loss() -> None:
 
 
 def test_no_trial_with_an_end_is_an_error_that_says_why() -> None:
-    with pytest.raises(MachineError, match="No setting came to an end:\nno"):
+    with pytest.raises(MachineError, match="No setting finished:\nno"):
         chosen_trial([a_trial(None), a_trial(None)])
 
 

@@ -155,10 +155,10 @@ def compare_cells(study: Study, cells: Mapping[str, list[Run]], failures: list[s
             require_same_data(group)
     arms = {arm: None for cell, (arm, _) in study.cells().items() if cell in cells}
     if not arms or (len(arms) < 2 and not study.labels):
-        raise MachineError("Too few arms came to an end to compare anything:\n" + "\n".join(failures))
+        raise MachineError("Too few arms finished to compare anything:\n" + "\n".join(failures))
     reference = study.reference if study.reference in arms else next(iter(arms))
     if reference != study.reference:
-        failures.append(f"The reference {study.reference} did not come to an end; {reference} takes its place.")
+        failures.append(f"The reference {study.reference} did not finish; {reference} takes its place.")
     over = _possible(study.over, cells, failures)
     if study.labels:
         return label_curve(study, cells, reference, over)
@@ -179,7 +179,7 @@ def _of_one_subset(study: Study, cells: Mapping[str, list[Run]], seed: int) -> l
 def _possible(over: Over | None, cells: Mapping[str, Sequence[Run]], failures: list[str]) -> Over | None:
     alone = [cell for cell, runs in cells.items() if len(runs) < 2]
     if over == "seeds" and alone:
-        failures.append(f"Differences are over images alone: {alone[0]} has one seed that came to an end.")
+        failures.append(f"Differences are over images alone: {alone[0]} has one seed that finished.")
         return "images"
     return over
 
@@ -190,7 +190,7 @@ def budget_in_words(study: Study) -> str:
         return "Each arm has the length that its recipe says; arms need not cost the same."
     budget = budgets.read(study.budget)
     own = [arm for arm in study.arms if study.own_length(arm)]
-    outside = f" Not within it, by wish: {', '.join(own)}." if own else ""
+    outside = f" Not bound by it, as asked: {', '.join(own)}." if own else ""
     return f"Budget {study.budget}: {budget.in_words}{outside}"
 
 

@@ -102,7 +102,7 @@ def rank_backbones(ranking: RankingRecipe, folder: Path, console: Console, comma
     images = sample(splits.train, ranking.images, ranking.seed)
     scores, failures = all_scores(ranking, images, runtime, folder, console)
     if not scores:
-        raise MachineError("No backbone came to an end:\n" + "\n".join(failures))
+        raise MachineError("No backbone finished:\n" + "\n".join(failures))
     names = [backbone.name for backbone in ranking.backbones]
     standings = ranked(scores, images.require_labels(), images.groups)
     ranking_found = Ranking(

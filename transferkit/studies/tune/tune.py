@@ -138,7 +138,7 @@ def chosen_trial(trials: Sequence[Trial]) -> Trial:
     finished = [trial for trial in trials if trial.accuracy is not None]
     if not finished:
         failures = dict.fromkeys(trial.failure for trial in trials)
-        raise MachineError("No setting came to an end:\n" + "\n".join(failures))
+        raise MachineError("No setting finished:\n" + "\n".join(failures))
     return min(finished, key=lambda trial: (-trial.rung, trial.badness))
 
 
