@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from transferkit.cli.help_pages import RARE
-from transferkit.cli.options import RUN, Backbone, Device, OverwriteFile, Threads, Weights
+from transferkit.cli.options import RUN, Backbone, Device, OverwriteFile, Threads, Weights, with_groups
 from transferkit.cli.terminal import NOTHING_WRITTEN, working
 from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, SEEDS
+from transferkit.recipe.workplace import MOST_WORKERS, ExecutorName, require_apart
+from transferkit.runtime.errors import TransferkitError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,6 +26,40 @@ if TYPE_CHECKING:
 cache_app = typer.Typer(help="See and clear what is kept: features, decoded images, downloads.", no_args_is_help=True)
 
 
+@dataclass(frozen=True)
+class ShardOptions:
+    """In what form the features are written, and by whom."""
+
+    dtype: Annotated[Literal["float32", "float16"], typer.Option(help="float16: half the bytes, three digits.")] = (
+        "float32"
+    )
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Compute them in so many parts, and put these together.")
+    ] = None
+    executor: Annotated[
+        ExecutorName | None,
+        typer.Option(help="Who computes shards: here in turn, processes, slurm or ray.", rich_help_panel=RUN),
+    ] = None
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_WORKERS, help="So many shards at once.", rich_help_panel=RUN)
+    ] = None
+    shard: Annotated[
+        str | None, typer.Option(help="Do one of several equal parts alone, such as 3/16; see `merge`.")
+    ] = None
+
+    def require_sense(self) -> None:
+        """Refuse what would have no effect.
+
+        Raises:
+            TransferkitError: Names it.
+        """
+        if self.shards is None and (self.executor or self.workers):
+            raise TransferkitError("An executor computes shards. Say how many, as in --shards 16 --executor processes.")
+        if self.shards is not None and self.shard is not None:
+            raise TransferkitError("--shards computes all parts, --shard one of them. Use one of both.")
+        require_apart(self.executor, self.workers, "transferkit extract")
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command()(extract)
@@ -30,6 +67,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(cache_app, name="cache")
 
 
+@with_groups
 def extract(
     backbone: Backbone,
     images: Annotated[
@@ -57,7 +95,7 @@ def extract(
     part: Annotated[
         Literal["train", "val", "trainval", "test"], typer.Option(help="Of a data set; the index says which is which.")
     ] = "trainval",
-    shard: Annotated[str, typer.Option(help="Do one of several equal parts, such as 3/16; see `merge`.")] = "1/1",
+    given: ShardOptions = ShardOptions(),
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable files out and list them.")] = False,
     overwrite: OverwriteFile = False,
     device: Device = "auto",
@@ -84,8 +122,9 @@ def extract(
     ] = 0,
 ) -> None:
     """Write the features of images to a file; the same command goes on where it was stopped."""
+    given.require_sense()
     with working(lambda: resume_advice(out)) as console:
-        from transferkit.features.extraction import streaming
+        from transferkit.features.extraction import sharding, streaming
         from transferkit.features.extraction.settings import ExtractSettings, parsed_shard
 
         settings = ExtractSettings(
@@ -96,7 +135,7 @@ def extract(
             size,
             resize,
             part,
-            parsed_shard(shard),
+            parsed_shard(given.shard or "1/1"),
             skip_bad,
             device,
             precision,
@@ -104,16 +143,21 @@ def extract(
             batch_size or "auto",
             compile,
             seed,
+            given.dtype,
         )
-        streaming.extract(settings, images, out, console, overwrite=overwrite)
+        if given.shards is None:
+            streaming.extract(settings, images, out, console, overwrite=overwrite)
+            return
+        plan = sharding.ShardPlan(given.shards, given.executor, given.workers)
+        sharding.extract_shards(settings, images, out, plan, console, overwrite=overwrite)
 
 
 def resume_advice(out: Path) -> str:
     """What a stopped extraction has left, and how to go on from there."""
-    partial = out.with_name(out.name + ".partial")
-    if not partial.exists():
-        return NOTHING_WRITTEN
-    return f"Stopped. Finished parts are kept in {partial}; the same command goes on from there."
+    for ending in (".partial", ".shards"):
+        if (place := out.with_name(out.name + ending)).exists():
+            return f"Stopped. Finished parts are kept in {place}; the same command goes on from there."
+    return NOTHING_WRITTEN
 
 
 def merge(

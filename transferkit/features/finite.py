@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.runtime.array_types import Features
-from transferkit.runtime.errors import MachineError
+from transferkit.runtime.errors import MachineError, TransferkitError
 
 
 def require_finite_logits(logits: npt.NDArray[np.float32], ids: tuple[str, ...]) -> None:
@@ -52,3 +52,21 @@ def require_finite(batch: Mapping[str, Features], ids: Sequence[str]) -> None:
                 f"Layer {layer!r} gives features that are not finite for {len(bad)} of {len(ids)} images of a batch, "
                 f"first {ids[bad[0]]}. The weights are damaged or overflow; try precision fp32."
             )
+
+
+def narrowed(features: Mapping[str, Features], dtype: str, ids: Sequence[str]) -> dict[str, Features]:
+    """Features as numbers of fewer bits.
+
+    Raises:
+        TransferkitError: If one is larger than these can be; names the layer and the first such image.
+    """
+    with np.errstate(over="ignore"):
+        narrow = {layer: values.astype(dtype) for layer, values in features.items()}
+    for layer, values in narrow.items():
+        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        if len(bad):
+            raise TransferkitError(
+                f"Layer {layer!r} gives features above {np.finfo(dtype).max:,.0f}, the most that {dtype} holds, first "
+                f"for {ids[bad[0]]}. Use --dtype float32."
+            )
+    return narrow

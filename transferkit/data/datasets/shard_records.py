@@ -38,13 +38,13 @@ def parquet_records(path: Path, label_column: str | None, *, with_images: bool) 
     try:
         file = library.parquet.ParquetFile(path)
         image, label = _columns(path, file.schema_arrow.names, label_column)
-        names = _class_names(file.schema_arrow.metadata or {}, label)
+        names = class_names_of(file.schema_arrow.metadata or {}, label)
         row = 0
         for batch in file.iter_batches(ROWS, columns=[image, label] if with_images else [label]):
             values = batch.column(label).to_pylist()
             cells = batch.column(image).to_pylist() if with_images else [b""] * len(values)
             for cell, value in zip(cells, values, strict=True):
-                yield Record(f"{path.stem}/{row}", _image_bytes(path, row, cell), _label(path, row, value, names))
+                yield Record(f"{path.stem}/{row}", image_bytes(path, row, cell), label_text(path, row, value, names))
                 row += 1
     except (library.ArrowInvalid, OSError) as error:
         raise TransferkitError(f"{path} is no Parquet file, or damaged: {str(error).splitlines()[0]}.") from error
@@ -63,7 +63,7 @@ def _columns(path: Path, present: list[str], label_column: str | None) -> tuple[
     return image, label
 
 
-def _class_names(metadata: dict[bytes, bytes], label: str) -> list[str]:
+def class_names_of(metadata: dict[bytes, bytes], label: str) -> list[str]:
     """The names of a ClassLabel that the `datasets` library left in the schema; none where it did not."""
     try:
         feature = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"][label]
@@ -72,7 +72,12 @@ def _class_names(metadata: dict[bytes, bytes], label: str) -> list[str]:
         return []
 
 
-def _image_bytes(path: Path, row: int, cell: Any) -> bytes:
+def image_bytes(path: Path | str, row: int, cell: Any) -> bytes:
+    """The bytes of an image in a cell.
+
+    Raises:
+        TransferkitError: If it holds none.
+    """
     content = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(content, bytes):
         raise TransferkitError(
@@ -82,7 +87,12 @@ def _image_bytes(path: Path, row: int, cell: Any) -> bytes:
     return content
 
 
-def _label(path: Path, row: int, value: Any, names: list[str]) -> str:
+def label_text(path: Path | str, row: int, value: Any, names: list[str]) -> str:
+    """The class in a cell, by name where the schema has names.
+
+    Raises:
+        TransferkitError: If it is no class.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise TransferkitError(
             f"{path}, row {row}: label {quoted(value)}. Expected one class, as text or a whole number."
@@ -139,7 +149,7 @@ def _sample_record(
     path: Path, key: str, sample: dict[str, bytes], names: list[str], label_column: str | None
 ) -> Record:
     image = next((content for ending, content in sample.items() if ending in EXTENSIONS), None)
-    label = _sample_label(sample, label_column)
+    label = sample_label(sample, label_column)
     if image is None or label is None:
         raise TransferkitError(
             f"{path}: {quoted(key)} has {', '.join(sample)}. Expected an image, and its class in .cls, .txt or .json."
@@ -149,7 +159,8 @@ def _sample_record(
     return Record(f"{path.name.partition('.')[0]}/{key}", image, label)
 
 
-def _sample_label(sample: dict[str, bytes], label_column: str | None) -> str | None:
+def sample_label(sample: dict[str, bytes], label_column: str | None) -> str | None:
+    """The class of a WebDataset sample from the members beside its image; None where they tell none."""
     for ending in (".cls", ".txt"):
         if ending in sample and label_column is None:
             return sample[ending].decode("utf-8", "replace").strip()

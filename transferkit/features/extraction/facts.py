@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,21 @@ from transferkit.models.stored_model import InputSpec
 FORMAT = 1  # of the chunks, the index and the facts
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class ShardFacts:
+    """A part of a merged whole.
+
+    Attributes:
+        number: From 1 on.
+        rows: How many.
+        sha256: Of their bytes, see `files.row_digest`.
+    """
+
+    number: int
+    rows: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,9 @@ class ExtractionFacts:
         shard: Number and count.
         rows: None while it is unfinished.
         skipped: Id and reason of each unreadable image.
+        dtype: Of the numbers.
+        sha256: Of the rows' bytes, see `files.row_digest`.
+        shards: What a merged whole is made of, in this order.
     """
 
     format: int
@@ -50,6 +68,9 @@ class ExtractionFacts:
     skip_bad: bool
     rows: int | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+    dtype: Literal["float32", "float16"] = "float32"
+    sha256: str = ""
+    shards: tuple[ShardFacts, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -18,7 +19,23 @@ from transferkit.runtime.records import from_json
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
-FLOAT_BYTES = 4
+DType: TypeAlias = Literal["float32", "float16"]
+
+
+@dataclass(frozen=True)
+class NumberKind:
+    """How a kind of number is called: by numpy, in the header of a .safetensors file, by Arrow; and its bytes."""
+
+    numpy: str
+    safetensors: str
+    arrow: str
+    bytes: int
+
+
+NUMBER_KINDS: dict[str, NumberKind] = {
+    "float32": NumberKind("<f4", "F32", "float32", 4),
+    "float16": NumberKind("<f2", "F16", "float16", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -39,11 +56,18 @@ class FeatureTable:
         count: Rows in all.
         shapes: Of the features of one image, by layer.
         read: The rows from the beginning, some at a time; may be called again.
+        dtype: Of the numbers in the file.
     """
 
     count: int
     shapes: Shapes
     read: Callable[[], Iterable[Rows]]
+    dtype: DType = "float32"
+
+    @property
+    def numbers(self) -> NumberKind:
+        """How they are called."""
+        return NUMBER_KINDS[self.dtype]
 
 
 def require_known_file(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
@@ -71,13 +95,13 @@ def require_known_file(path: Path, shapes: Sequence[tuple[int, ...]]) -> None:
 
 
 def write_npy(path: Path, content: FeatureTable) -> None:
-    """One array (N, ...) float32 of the only layer."""
+    """One array (N, ...) of the only layer."""
     (layer, shape), *_ = content.shapes.items()
-    header = {"descr": "<f4", "fortran_order": False, "shape": (content.count, *shape)}
+    header = {"descr": content.numbers.numpy, "fortran_order": False, "shape": (content.count, *shape)}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for rows in content.read():
-            file.write(little_endian(rows.features[layer]))
+            file.write(little_endian(rows.features[layer], content.numbers))
 
 
 @dataclass(frozen=True)
@@ -90,7 +114,7 @@ class StoredTensor:
 
 
 def write_safetensors(path: Path, content: FeatureTable) -> None:
-    """One tensor (N, ...) float32 per layer.
+    """One tensor (N, ...) per layer.
 
     The format: eight bytes with the header's length, the header in JSON, the tensors one after the other
     (github.com/huggingface/safetensors, "Format"). Written by hand, because the library wants all in memory.
@@ -98,15 +122,15 @@ def write_safetensors(path: Path, content: FeatureTable) -> None:
     header: dict[str, StoredTensor] = {}
     end = 0
     for layer, shape in content.shapes.items():
-        start, end = end, end + content.count * row_bytes(shape)
-        header[layer] = StoredTensor("F32", (content.count, *shape), (start, end))
+        start, end = end, end + content.count * row_bytes(shape, content.numbers)
+        header[layer] = StoredTensor(content.numbers.safetensors, (content.count, *shape), (start, end))
     text = json.dumps({layer: vars(place) for layer, place in header.items()}).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for layer in content.shapes:
             for rows in content.read():
-                file.write(little_endian(rows.features[layer]))
+                file.write(little_endian(rows.features[layer], content.numbers))
 
 
 def write_csv(path: Path, content: FeatureTable) -> None:
@@ -125,24 +149,37 @@ def write_parquet(path: Path, content: FeatureTable) -> None:
     """One row per image: id, class, part, and a list of floats per layer."""
     arrow = pyarrow()
     texts = [(name, arrow.string()) for name in ("id", "class", "part")]
-    lists = [(layer, arrow.list_(arrow.float32(), shape[0])) for layer, shape in content.shapes.items()]
+    lists = [
+        (layer, arrow.list_(getattr(arrow, content.numbers.arrow)(), shape[0]))
+        for layer, shape in content.shapes.items()
+    ]
     schema = arrow.schema([*texts, *lists])
     with arrow.parquet.ParquetWriter(path, schema) as writer:
         for rows in content.read():
             columns = [arrow.array(words, arrow.string()) for words in (rows.ids, rows.classes, rows.parts)]
             for layer, shape in content.shapes.items():
-                columns.append(arrow.FixedSizeListArray.from_arrays(rows.features[layer].reshape(-1), shape[0]))
+                values = np.asarray(rows.features[layer], content.numbers.numpy).reshape(-1)
+                columns.append(arrow.FixedSizeListArray.from_arrays(values, shape[0]))
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
 
 
-def little_endian(array: Features) -> bytes:
-    """The bytes of float32 numbers."""
-    return np.ascontiguousarray(array, dtype="<f4").tobytes()
+def little_endian(array: Features, numbers: NumberKind) -> bytes:
+    """The bytes of numbers, as every file but a .csv holds them."""
+    return np.ascontiguousarray(array, dtype=numbers.numpy).tobytes()
 
 
-def row_bytes(shape: Sequence[int]) -> int:
+def row_bytes(shape: Sequence[int], numbers: NumberKind) -> int:
     """Of the features of one image."""
-    return FLOAT_BYTES * int(np.prod(shape))
+    return numbers.bytes * int(np.prod(shape))
+
+
+def row_digest(content: FeatureTable) -> str:
+    """SHA-256 of the rows' bytes, layer after layer: of a .npy file, of all that follows its header."""
+    digest = hashlib.sha256()
+    for layer in content.shapes:
+        for rows in content.read():
+            digest.update(little_endian(rows.features[layer], content.numbers))
+    return digest.hexdigest()
 
 
 # ------------------------------------------------------------------------------------------------------------- read
@@ -153,9 +190,10 @@ def read_npy(path: Path, shapes: Shapes, size: int) -> Iterator[dict[str, Featur
     ((layer, shape),) = shapes.items()
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
-        (count, *_), _, _ = np.lib.format.read_array_header_1_0(file)
+        (count, *_), _, dtype = np.lib.format.read_array_header_1_0(file)
+        numbers = NUMBER_KINDS[dtype.name]
         while count > 0:
-            yield {layer: floats(file.read(min(size, count) * row_bytes(shape)), shape)}
+            yield {layer: floats(file.read(min(size, count) * row_bytes(shape, numbers)), shape, numbers)}
             count -= size
 
 
@@ -166,11 +204,14 @@ def read_safetensors(path: Path, shapes: Shapes, size: int) -> Iterator[dict[str
         header = json.loads(file.read(length))
         places = {layer: from_json(header.get(layer), StoredTensor, f"{path}, {layer},") for layer in shapes}
         count = places[next(iter(shapes))].shape[0]
+        kinds = {numbers.safetensors: numbers for numbers in NUMBER_KINDS.values()}
         for row in range(0, count, size):
             chunk = {}
             for layer, shape in shapes.items():
-                file.seek(8 + length + places[layer].data_offsets[0] + row * row_bytes(shape))
-                chunk[layer] = floats(file.read(min(size, count - row) * row_bytes(shape)), shape)
+                numbers = kinds[places[layer].dtype]
+                one_row = row_bytes(shape, numbers)
+                file.seek(8 + length + places[layer].data_offsets[0] + row * one_row)
+                chunk[layer] = floats(file.read(min(size, count - row) * one_row), shape, numbers)
             yield chunk
 
 
@@ -193,15 +234,12 @@ def read_csv(path: Path, shapes: Shapes, size: int) -> Iterator[dict[str, Featur
 def read_parquet(path: Path, shapes: Shapes, size: int) -> Iterator[dict[str, Features]]:
     """What `write_parquet` wrote, `size` rows at a time."""
     for batch in pyarrow().parquet.ParquetFile(path).iter_batches(size, columns=list(shapes)):
-        yield {
-            layer: np.asarray(batch.column(layer).flatten(), np.float32).reshape(-1, *shape)
-            for layer, shape in shapes.items()
-        }
+        yield {layer: np.asarray(batch.column(layer).flatten()).reshape(-1, *shape) for layer, shape in shapes.items()}
 
 
-def floats(content: bytes, shape: Sequence[int]) -> Features:
-    """(B, ...) float32 from bytes."""
-    return np.frombuffer(content, "<f4").reshape(-1, *shape)
+def floats(content: bytes, shape: Sequence[int], numbers: NumberKind) -> Features:
+    """(B, ...) from bytes."""
+    return np.frombuffer(content, numbers.numpy).reshape(-1, *shape)
 
 
 WRITERS: dict[str, Callable[[Path, FeatureTable], None]] = {

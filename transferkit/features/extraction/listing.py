@@ -15,12 +15,13 @@ LISTING = "listing.csv"
 
 @dataclass(frozen=True)
 class ListedImage:
-    """One image of a listing; `number` counts from the listing's beginning."""
+    """One image of a listing; `number` counts from the listing's beginning, `place` says where in a shard it lies."""
 
     number: int
     id: str
     class_name: str
     part: str
+    place: str = ""
 
 
 @dataclass(frozen=True)

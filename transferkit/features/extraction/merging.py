@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from transferkit.features.extraction.differences import fact_differences
-from transferkit.features.extraction.facts import ExtractionFacts
-from transferkit.features.extraction.files import require_known_file
-from transferkit.features.extraction.results import read_facts, read_rows, require_free, write_result
+from transferkit.features.extraction.facts import ExtractionFacts, ShardFacts
+from transferkit.features.extraction.files import FeatureTable, require_known_file, row_digest
+from transferkit.features.extraction.results import facts_path, read_facts, read_rows, require_free, write_result
 from transferkit.runtime.console import Console
-from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.records import as_json
 
 
@@ -24,13 +24,30 @@ def merge(out: Path, shards: Sequence[Path], console: Console, *, overwrite: boo
     by_shard = sorted(((path, read_facts(path)) for path in shards), key=lambda pair: pair[1].shard)
     require_complete(by_shard)
     skipped = tuple(line for _, facts in by_shard for line in facts.skipped)
-    whole = replace(by_shard[0][1], shard=(1, 1), skipped=skipped)
+    parts = tuple(ShardFacts(facts.shard[0], facts.rows or 0, facts.sha256) for _, facts in by_shard)
+    whole = replace(by_shard[0][1], shard=(1, 1), skipped=skipped, shards=parts)
     rows = sum(facts.rows or 0 for _, facts in by_shard)
     require_known_file(out, list(whole.shapes.values()))
     require_free(out, overwrite)
+    for path, facts in by_shard:
+        require_unchanged(path, facts)
     write_result(out, whole, rows, lambda: (part for path, facts in by_shard for part in read_rows(path, facts)))
     console.line(f"merged {len(by_shard)} shards, {rows:,} images: {out}")
     return out
+
+
+def require_unchanged(path: Path, facts: ExtractionFacts) -> None:
+    """Refuse a shard whose rows are not those that were written.
+
+    Raises:
+        MachineError: If its checksum is another.
+    """
+    table = FeatureTable(facts.rows or 0, facts.shapes, lambda: read_rows(path, facts), facts.dtype)
+    if facts.sha256 and row_digest(table) != facts.sha256:
+        raise MachineError(
+            f"{path} is damaged: its rows do not have the SHA-256 that {facts_path(path)} states. Remove it and "
+            "extract this shard again."
+        )
 
 
 def require_complete(shards: Sequence[tuple[Path, ExtractionFacts]]) -> None:
@@ -40,7 +57,7 @@ def require_complete(shards: Sequence[tuple[Path, ExtractionFacts]]) -> None:
         TransferkitError: Names what is missing, double or different.
     """
     first, facts = shards[0]
-    own = {"shard", "rows", "skipped", "device"}
+    own = {"shard", "rows", "skipped", "device", "sha256"}
     for path, other in shards:
         shared = {name: value for name, value in as_json(other).items() if name not in own}
         if different := list(fact_differences(shared, as_json(facts))):

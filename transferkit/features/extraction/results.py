@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transferkit.features.extraction.chunks import CHUNK_ROWS
 from transferkit.features.extraction.facts import FORMAT, ExtractionFacts, FactsFormat
-from transferkit.features.extraction.files import READERS, WRITERS, FeatureTable, Rows
+from transferkit.features.extraction.files import READERS, WRITERS, FeatureTable, Rows, row_digest
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_json, write_atomically
 from transferkit.runtime.records import read_record, write_record
@@ -81,8 +81,8 @@ def is_facts(path: Path) -> bool:
 def write_result(out: Path, facts: ExtractionFacts, rows: int, read: Callable[[], Iterable[Rows]]) -> None:
     """The file, its index and its facts; the file comes last, because it means that all is there."""
     write_atomically(index_path(out), lambda temporary: write_index(temporary, facts.class_names, read()))
-    write_record(facts_path(out), replace(facts, rows=rows))
-    content = FeatureTable(rows, facts.shapes, read)
+    content = FeatureTable(rows, facts.shapes, read, facts.dtype)
+    write_record(facts_path(out), replace(facts, rows=rows, sha256=row_digest(content)))
     write_atomically(out, lambda temporary: WRITERS[out.suffix](temporary, content))
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from transferkit.data.reading import Reading
 from transferkit.features.engine import BatchSize
+from transferkit.features.extraction.files import DType
 from transferkit.features.layer_network import Compile
 from transferkit.features.layers import PENULTIMATE, Pool
 from transferkit.runtime.errors import TransferkitError
@@ -34,6 +35,7 @@ class ExtractSettings:
     batch_size: BatchSize = "auto"
     compile: Compile = "auto"
     seed: int = 0
+    dtype: DType = "float32"
     reading: Reading | None = None  # of files, where a finished run knows more than how rectangles become squares
 
 

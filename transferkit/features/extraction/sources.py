@@ -16,6 +16,7 @@ from transferkit.data import datasets
 from transferkit.data.datasets import path_table
 from transferkit.data.decoding import EXTENSIONS, endings_among
 from transferkit.data.images import Images
+from transferkit.features.extraction.byte_sources import byte_lines, byte_pictures, shard_files
 from transferkit.features.extraction.lazy_pictures import PartImages, decoded_files
 from transferkit.features.extraction.listing import LISTING, ListedImage, Listing
 from transferkit.features.extraction.settings import PARTS, ExtractSettings, Part
@@ -25,6 +26,7 @@ from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
 from transferkit.runtime.folders import ensure_folder
+from transferkit.runtime.remote import is_url
 
 STANDARD_INPUT = "-"  # the word that stands for it
 
@@ -34,7 +36,7 @@ class ImageSource:
     """Where images come from: their ids, classes and parts in a fixed order, and their pixels."""
 
     name: str
-    lines: Callable[[], Iterator[tuple[str, str, str]]]
+    lines: Callable[[], Iterator[tuple[str, ...]]]
     pictures: Callable[[Sequence[ListedImage], int, ExtractSettings], Pictures]
     class_names: tuple[str, ...] | None = None
 
@@ -43,7 +45,7 @@ class ImageSource:
         """Whether the images lie in files of their own, and their ids are the paths."""
         return self.pictures is decoded_files
 
-    def some_lines(self) -> Iterator[tuple[str, str, str]]:
+    def some_lines(self) -> Iterator[tuple[str, ...]]:
         """The lines, at least one.
 
         Raises:
@@ -109,6 +111,8 @@ def opened_source(images: str, settings: ExtractSettings, console: Console) -> I
     """
     if images in DATA_MODELS or images.startswith("folder:"):
         return from_data_set(images, settings.part, console)
+    if is_url(images) or shard_files(images):
+        return from_bytes(images)
     if images == STANDARD_INPUT:
         return ImageSource("standard input", lambda: paths_in(sys.stdin), decoded_files)
     path = Path(images)
@@ -128,7 +132,7 @@ def opened_source(images: str, settings: ExtractSettings, console: Console) -> I
     )
 
 
-def paths_in(texts: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+def paths_in(texts: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """A list of paths, one per line, whatever their ending: who names a file means it; empty lines are passed over.
 
     Raises:
@@ -151,7 +155,7 @@ def fixed_root(pattern: Path) -> Path:
 def from_files(name: str, paths: Callable[[], Iterator[Path]], root: Path) -> ImageSource:
     """Files below a folder; the class of an image is the name of its folder, if that is not the root itself."""
 
-    def lines() -> Iterator[tuple[str, str, str]]:
+    def lines() -> Iterator[tuple[str, ...]]:
         endings = endings_among(paths())
         for path in paths():
             if path.suffix.lower() in endings:
@@ -169,6 +173,11 @@ def _require_plain(path: Path) -> None:
         )
 
 
+def from_bytes(name: str) -> ImageSource:
+    """Images in shards or behind a URL."""
+    return ImageSource(name, lambda: byte_lines(name), byte_pictures)
+
+
 def from_csv(file: Path) -> ImageSource:
     """A table with columns path and perhaps label; paths are relative to the table's folder.
 
@@ -177,7 +186,7 @@ def from_csv(file: Path) -> ImageSource:
     """
     next(path_table.rows(file, ["path"]), None)  # what is wrong with its first lines is told at once
 
-    def lines() -> Iterator[tuple[str, str, str]]:
+    def lines() -> Iterator[tuple[str, ...]]:
         for line, row in path_table.rows(file, ["path"]):
             if not row["path"]:
                 raise TransferkitError(f"{file}, line {line}: the path is missing.")
@@ -203,7 +212,7 @@ def from_data_set(name: str, part: Part, console: Console) -> ImageSource:
         parts = {"train": splits.train, "val": splits.val}
         chosen = parts if part == "trainval" else {part: parts[part]}
 
-    def lines() -> Iterator[tuple[str, str, str]]:
+    def lines() -> Iterator[tuple[str, ...]]:
         for part_name, images in chosen.items():
             for identity, label in zip(images.ids, images.require_labels(), strict=True):
                 yield identity, images.class_names[label], part_name

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transferkit.features.engine import BatchSize, Engine, gathered
+from transferkit.features.engine import Engine, gathered
 from transferkit.features.extraction.chunks import Chunks, chunk_rows
 from transferkit.features.extraction.differences import fact_differences
 from transferkit.features.extraction.facts import FORMAT, ExtractionFacts
@@ -16,7 +16,7 @@ from transferkit.features.extraction.listing import LISTING, ListedImage, Listin
 from transferkit.features.extraction.results import facts_path, index_path, require_free, write_result
 from transferkit.features.extraction.settings import ExtractSettings
 from transferkit.features.extraction.sources import ImageSource, opened_source
-from transferkit.features.finite import finite
+from transferkit.features.finite import finite, narrowed
 from transferkit.features.keys import versions
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.features.networks import NetworkSource, default_px, loaded, stamp, views_words
@@ -30,7 +30,15 @@ from transferkit.runtime.records import as_json, write_record
 KIND = "features being extracted"
 
 
-def extract(settings: ExtractSettings, images: str, out: Path, console: Console, *, overwrite: bool = False) -> Path:
+def extract(
+    settings: ExtractSettings,
+    images: str,
+    out: Path,
+    console: Console,
+    *,
+    overwrite: bool = False,
+    listing: Listing | None = None,
+) -> Path:
     """Write the features of the images to `out`, with an index and the facts beside it; go on where a kill stopped.
 
     Beside `out` lie `<out>.index.csv` (row, id, class, label, part) and `<out>.json` (settings, weights, shapes, class
@@ -42,6 +50,7 @@ def extract(settings: ExtractSettings, images: str, out: Path, console: Console,
         out: .npy, .safetensors, .parquet or .csv.
         console: Shows progress.
         overwrite: Replace the file, and begin anew where a partial one has other settings.
+        listing: Of these images, where there is one already.
 
     Raises:
         TransferkitError: If `out` exists, the images are none, or settings do not go together; before any work.
@@ -55,7 +64,7 @@ def extract(settings: ExtractSettings, images: str, out: Path, console: Console,
     with folders.hold(partial, KIND):
         for path in (out, index_path(out), facts_path(out)):
             folders.remove_partial_files(path)
-        extract_in_chunks(settings, images, out, console, overwrite)
+        extract_in_chunks(settings, images, out, console, overwrite, listing)
     folders.forget(partial)
     return out
 
@@ -72,14 +81,16 @@ def remove_chunks(partial: Path) -> None:
     folders.forget(partial)
 
 
-def extract_in_chunks(settings: ExtractSettings, images: str, out: Path, console: Console, overwrite: bool) -> None:
+def extract_in_chunks(
+    settings: ExtractSettings, images: str, out: Path, console: Console, overwrite: bool, listing: Listing | None
+) -> None:
     """What `extract` says, in a folder of parts that this process alone works in."""
     partial = parts_folder(out)
     source = opened_source(images, settings, console)
     runtime = machine.start(settings.device, settings.precision, settings.threads)
     network, weights = made_network(settings, runtime, console)
     require_known_file(out, [layer.shape_after(settings.pool) for layer in network.layers])
-    listing = source.listed(partial)
+    listing = listing or source.listed(partial)
     facts = facts_of(settings, images, network, weights, listing)
     prepare_partial_folder(partial, facts, overwrite, console)
     chunks = Chunks(
@@ -123,6 +134,7 @@ def facts_of(
         class_names=tuple(listing.class_names),
         shard=settings.shard,
         skip_bad=settings.skip_bad,
+        dtype=settings.dtype,
     )
 
 
@@ -174,16 +186,18 @@ def compute_missing(
             if number in wanted:
                 side = network.preparation.input_spec.size
                 pictures = source.pictures(lines, side, settings)
-                rows, skipped = chunk_of(lines, pictures, engine, settings.batch_size, progress)
+                rows, skipped = chunk_of(lines, pictures, engine, settings, progress)
                 chunks.write(number, rows, skipped)
 
 
 def chunk_of(
-    lines: Sequence[ListedImage], pictures: Pictures, engine: Engine, batch_size: BatchSize, progress: Progress
+    lines: Sequence[ListedImage], pictures: Pictures, engine: Engine, settings: ExtractSettings, progress: Progress
 ) -> tuple[Rows, list[tuple[str, str]]]:
     """The features of some images, without those that cannot be read."""
-    batches = engine.features_of(pictures, progress, batch_size)
+    batches = engine.features_of(pictures, progress, settings.batch_size)
     features = gathered(finite(batches, pictures.ids), len(pictures))
+    if settings.dtype != "float32":
+        features = narrowed(features, settings.dtype, pictures.ids)
     unreadable = getattr(pictures, "unreadable", {})
     readable = [number for number, line in enumerate(lines) if line.id not in unreadable]
     if unreadable:
