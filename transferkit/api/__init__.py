@@ -9,7 +9,7 @@ from typing import Any, ParamSpec
 
 from torch import nn
 
-from transferkit.api.arguments import as_path, named_backbone
+from transferkit.api.arguments import OwnPreparation, as_path, named_backbone
 from transferkit.api.trained_run import TrainedRun
 from transferkit.recipe import Study, from_options, ranking_from_options, tuning_from_options
 from transferkit.run import run
@@ -426,8 +426,8 @@ def _run(
     from transferkit import report
     from transferkit.features.data_arguments import as_named
 
-    name, options = named_backbone(method, backbone, {"stages": stages, "mean": mean, "std": std}, options)
-    recipe = from_options(method, name, as_named(data), options, ())
+    name, weights = named_backbone(method, backbone, OwnPreparation(stages, mean, std), options)
+    recipe = from_options(method, name, as_named(data), {**options, "weights": weights}, ())
     if recipe.data.folds and recipe.data.fold is None:
         raise TransferkitError(
             f"folds={recipe.data.folds} asks for several runs: use transferkit.folds({name!r}, method={method!r}, "

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from transferkit.api.arguments import as_path, named_backbone
+from transferkit.api.arguments import OwnPreparation, as_path, named_backbone
 from transferkit.api.trained_run import TrainedRun
 from transferkit.recipe import from_options
 from transferkit.runs.run_directory import Run, open_run
@@ -57,8 +57,8 @@ def folds(
     from transferkit.features.data_arguments import as_named
     from transferkit.studies.folds.cross_validation import cross_validate
 
-    name, options = named_backbone(method, backbone, {"stages": stages, "mean": mean, "std": std}, options)
-    recipe = from_options(method, name, as_named(data), {**options, "folds": folds}, ())
+    name, weights = named_backbone(method, backbone, OwnPreparation(stages, mean, std), options)
+    recipe = from_options(method, name, as_named(data), {**options, "weights": weights, "folds": folds}, ())
     console = Console(quiet=quiet)
     estimates.before_run(recipe, console)
     result = cross_validate(

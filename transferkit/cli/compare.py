@@ -86,7 +86,7 @@ class StudyOptions:
     json: Json = False
 
     @property
-    def shared(self) -> dict[str, Any]:
+    def shared(self) -> dict[str, str | int | None]:
         """Keys of a recipe that all arms share; None where one was not given."""
         return {name: getattr(self, name) for name in ("stem", "size", "device", "precision", "threads")}
 

@@ -13,6 +13,7 @@ from transferkit.cli import compare, completion, rank, tune
 from transferkit.cli.options import RUN, Backbone, Data, Json, Out, Overrides, Overwrite, method_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import book
+from transferkit.runtime.json_files import JsonObject
 
 if TYPE_CHECKING:
     from transferkit.runs.run_directory import Run
@@ -153,7 +154,7 @@ def resume_advice(folder: Path) -> str:
     return "Stopped before anything was written; the same command starts again."
 
 
-def summary(run: Run) -> dict[str, Any]:
+def summary(run: Run) -> JsonObject:
     """What --json prints of a finished run, the verdict in one sentence first."""
     from transferkit import report
     from transferkit.runtime.records import as_json

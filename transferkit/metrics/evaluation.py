@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -163,9 +163,9 @@ def _scored_images(test: Outputs, indices: npt.NDArray[np.int64]) -> tuple[Score
 def _calibration(test: Outputs, val: Outputs | None) -> Calibration:
     """How far confidence can be believed, before and after the temperature that val asks for."""
     temperature = fit_temperature(val) if val is not None else None
-    scaled = _gaps(with_temperature(test, temperature)) if temperature else {}
+    scaled = vars(_confidence(with_temperature(test, temperature))) if temperature else {}
     return Calibration(
-        **_gaps(test),
+        **vars(_confidence(test)),
         **{f"{name}_with_temperature": value for name, value in scaled.items()},
         ece_if_calibrated=_bounds(ece_if_calibrated(test, seed=0)),
         ece_equal_mass_if_calibrated=_bounds(ece_equal_mass_if_calibrated(test, seed=0)),
@@ -187,17 +187,29 @@ def _class_calibration(row: ClassConfidence) -> ClassCalibration:
     return ClassCalibration(row.name, accuracy.n, row.confidence, accuracy.value, accuracy.interval.bounds, row.gap)
 
 
-def _gaps(outputs: Outputs) -> dict[str, Any]:
-    """The numbers that a temperature can change."""
-    return {
-        "nll": nll(outputs),
-        "brier": brier(outputs),
-        "ece": ece(outputs),
-        "ece_equal_mass": ece_equal_mass(outputs),
-        "debiased_rms": _defined(debiased_rms_calibration_error(outputs)),
-        "classwise_ece": classwise_ece(outputs),
-        "signed_overconfidence": signed_overconfidence(outputs),
-    }
+@dataclass(frozen=True)
+class _Confidence:
+    """The numbers that a temperature can change; fields of `Calibration`."""
+
+    nll: float
+    brier: float
+    ece: float
+    ece_equal_mass: float
+    debiased_rms: float | None
+    classwise_ece: float
+    signed_overconfidence: float
+
+
+def _confidence(outputs: Outputs) -> _Confidence:
+    return _Confidence(
+        nll=nll(outputs),
+        brier=brier(outputs),
+        ece=ece(outputs),
+        ece_equal_mass=ece_equal_mass(outputs),
+        debiased_rms=_defined(debiased_rms_calibration_error(outputs)),
+        classwise_ece=classwise_ece(outputs),
+        signed_overconfidence=signed_overconfidence(outputs),
+    )
 
 
 def _selective(test: Outputs) -> SelectiveResult:

@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from transferkit.metrics.results import Calibration, ClassCalibration, Guarantee, SelectiveResult
 from transferkit.metrics.statistics import Bounds
 from transferkit.report import number_words as words
+from transferkit.report import sentences, svg_lines
+from transferkit.report.content import Content
 
 CLASSES_SHOWN = 10  # those whose answers keep their promise worst
+
+
+@dataclass(frozen=True)
+class ConfidenceSection:
+    """What the page says about confidence.
+
+    Attributes:
+        words: Of the calibration error, in a tile.
+        calibration: Rows of its table.
+        temperature: In a sentence.
+        gaps: The classes whose confidence is farthest from their accuracy.
+        selective, guarantees: What answering only when sure would give, name and words.
+        drawings: Reliability first, with their names.
+    """
+
+    words: str
+    calibration: Sequence[tuple[str, str, str, str]]
+    temperature: str
+    gaps: Sequence[ClassCalibration]
+    selective: Sequence[tuple[str, str]]
+    guarantees: Sequence[tuple[str, str]]
+    drawings: Sequence[svg_lines.Drawn]
+
+
+def confidence_section(content: Content) -> ConfidenceSection | None:
+    """What the page says about confidence; None without scores."""
+    scores = content.scores
+    if scores is None:
+        return None
+    calibration = scores.calibration
+    return ConfidenceSection(
+        words=calibration_words(calibration),
+        calibration=calibration_table(calibration),
+        temperature=temperature_words(calibration, sentences.val_images(content)),
+        gaps=confidence_rows(calibration),
+        selective=selective(scores.selective),
+        guarantees=guarantees(scores.selective),
+        drawings=svg_lines.calibration_drawings(scores),
+    )
 
 
 def calibration_words(calibration: Calibration) -> str:

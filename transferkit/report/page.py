@@ -75,7 +75,7 @@ def page(content: Content) -> str:
         notes=content.facts.notes if content.facts else (),
         scores=scores,
         sections=sections(content),
-        **confidence_section(content),
+        confidence=confidence_words.confidence_section(content),
         done=done(content),
         matrix=svg_confusion_matrix.confusion_svg(content.confusion, content.class_names) if scores else "",
         position={name: index for index, name in enumerate(content.class_names)},
@@ -117,7 +117,7 @@ def summary(content: Content, address: str) -> str:
         facts=content.facts,
         opened=opened(content),
         matrix=matrix,
-        **confidence_section(content),
+        confidence=confidence_words.confidence_section(content),
     )
     return framed(page) + Markup('<p><a href="{}" target="_blank">{}</a></p>').format(address, address)
 
@@ -198,23 +198,6 @@ def sections(content: Content) -> list[tuple[str, str]]:
     after = [("training", "Training"), ("published", "Published"), ("made", "Making"), ("environment", "Environment")]
     probed = [("layers", "Layers")] if layers.rows_of(content) else []
     return [*probed, ("confusion", "Confusion matrix"), *(scored if content.scores else []), *after]
-
-
-def confidence_section(content: Content) -> dict[str, Any]:
-    """What the page says about confidence; nothing without scores."""
-    scores = content.scores
-    if scores is None:
-        return {}
-    calibration, selective = scores.calibration, scores.selective
-    return {
-        "calibration_words": confidence_words.calibration_words(calibration),
-        "calibration": confidence_words.calibration_table(calibration),
-        "temperature": confidence_words.temperature_words(calibration, sentences.val_images(content)),
-        "gaps": confidence_words.confidence_rows(calibration),
-        "selective": confidence_words.selective(selective),
-        "guarantees": confidence_words.guarantees(selective),
-        "calibration_drawings": svg_lines.calibration_drawings(scores),
-    }
 
 
 @dataclass(frozen=True)

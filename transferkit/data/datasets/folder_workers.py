@@ -36,8 +36,8 @@ BOOT = """
 import json, sys
 first = json.loads(sys.stdin.readline())
 sys.path[:] = first["sys_path"]
-from transferkit.data.datasets.folder_workers import serve
-serve(first["decoding"], sys.stdin, sys.stdout)
+from transferkit.data.datasets.folder_workers import Decoding, serve
+serve(Decoding.from_json(first["decoding"]), sys.stdin, sys.stdout)
 """
 
 
@@ -49,6 +49,16 @@ class Decoding:
     digests: str
     size: int
     reading: Reading
+
+    def to_json(self) -> str:
+        """For a child process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Decoding:
+        """What `to_json` wrote."""
+        values = json.loads(text)
+        return cls(**{**values, "reading": Reading(**values["reading"])})
 
 
 def decode_into(decoding: Decoding, paths: Sequence[str], num_bytes: int, workers: int, console: Console) -> Failures:
@@ -116,7 +126,7 @@ class _Worker:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C goes to the parent alone, which then ends its children
         )
-        self._send({"sys_path": [os.path.abspath(entry) for entry in sys.path], "decoding": asdict(decoding)})
+        self._send({"sys_path": [os.path.abspath(entry) for entry in sys.path], "decoding": decoding.to_json()})
 
     def __enter__(self) -> _Worker:
         return self
@@ -158,15 +168,14 @@ class _Worker:
         )
 
 
-def serve(decoding: dict[str, Any], tasks: IO[str], answers: IO[str]) -> None:
+def serve(decoding: Decoding, tasks: IO[str], answers: IO[str]) -> None:
     """A child's life: one task per line in, one answer per line out, until the tasks end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    shared = Decoding(**{**decoding, "reading": Reading(**decoding["reading"])})
-    with open(shared.pixels, "r+b") as pixels, open(shared.digests, "r+b") as digests:
+    with open(decoding.pixels, "r+b") as pixels, open(decoding.digests, "r+b") as digests:
         for line in tasks:
             start, paths = json.loads(line)
             try:
-                answer: Failures | str = _write(shared, pixels, digests, start, paths)
+                answer: Failures | str = _write(decoding, pixels, digests, start, paths)
             except MachineError as error:
                 answer = str(error)
             answers.write(json.dumps(answer) + "\n")

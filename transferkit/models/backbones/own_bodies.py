@@ -51,13 +51,14 @@ def own_body(module: Any, size: int) -> OwnBody:
     """
     network = _copied(module)
     images = torch.rand(EXAMPLES, 3, size, size, generator=torch.Generator().manual_seed(0))
-    outputs, linear, order = _watched(network, images)
-    _refuse_activation(outputs, linear.get("output"))
-    name = str(linear["name"]) if linear and torch.equal(linear["output"], outputs) else ""
+    forward_pass = _watched(network, images)
+    outputs, linear = forward_pass.outputs, forward_pass.linear
+    _refuse_activation(outputs, linear.output if linear else None)
+    name = linear.name if linear and torch.equal(linear.output, outputs) else ""
     if name:
         parent, _, last = name.rpartition(".")
         setattr(network.get_submodule(parent), last, nn.Identity())
-    return OwnBody(network, name, network(images) if name else outputs, order)
+    return OwnBody(network, name, network(images) if name else outputs, forward_pass.order)
 
 
 def _copied(module: Any) -> nn.Module:
@@ -75,14 +76,31 @@ def _copied(module: Any) -> nn.Module:
     return network
 
 
-def _watched(network: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Any], tuple[str, ...]]:
-    """The outputs, the linear layer that was called last with what it gave, and the order of the calls."""
-    linear: dict[str, Any] = {}
+@dataclass(frozen=True)
+class _LinearCall:
+    """A linear layer, and what it gave."""
+
+    name: str
+    output: Tensor
+
+
+@dataclass(frozen=True)
+class _ForwardPass:
+    """The outputs, the linear layer that was called last, and the order in which modules were first called."""
+
+    outputs: Tensor
+    linear: _LinearCall | None
+    order: tuple[str, ...]
+
+
+def _watched(network: nn.Module, images: Tensor) -> _ForwardPass:
+    """A forward pass under observation."""
+    linear: list[_LinearCall] = []
     order: dict[str, None] = {}
 
     def keep(name: str, module: nn.Module, output: Any) -> None:
         if isinstance(module, nn.Linear):
-            linear.update(name=name, output=output)
+            linear.append(_LinearCall(name, output))
 
     handles = [
         handle
@@ -93,7 +111,8 @@ def _watched(network: nn.Module, images: Tensor) -> tuple[Tensor, dict[str, Any]
         )
     ]
     try:
-        return _outputs(network, images), linear, tuple(order)
+        outputs = _outputs(network, images)
+        return _ForwardPass(outputs, linear[-1] if linear else None, tuple(order))
     finally:
         for handle in handles:
             handle.remove()

@@ -15,7 +15,6 @@ from transferkit.data import datasets
 from transferkit.data.images import Splits
 from transferkit.executors import Task
 from transferkit.metrics.classification import accuracy_with_interval
-from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import nll
 from transferkit.recipe import Recipe, TuningRecipe, parse_any, parse_yaml
 from transferkit.recipe.settings import hash_of
@@ -122,6 +121,7 @@ def train_trial(work: Workshop, values: Mapping[str, Any], rung: Rung) -> Trial:
         return Trial(dict(values), rung.number, length, unit, 0, seconds, recipe.input_px, failure=failure)
     outputs = fitted.val
     assert outputs is not None  # val is there, and was not learnt from
+    share = accuracy_with_interval(outputs)
     return Trial(
         dict(values),
         rung.number,
@@ -131,19 +131,16 @@ def train_trial(work: Workshop, values: Mapping[str, Any], rung: Rung) -> Trial:
         seconds,
         recipe.input_px,
         lr=_rate(recipe, fitted),
-        **judged(outputs),
+        n=share.n,
+        accuracy=share.value,
+        interval=share.interval.bounds,
+        loss=nll(outputs),
     )
 
 
 def _rate(recipe: Recipe, fitted: Fitted) -> float | None:
     """The peak rate of the body, as the fit settled it or as the recipe says."""
     return fitted.rates.lr if fitted.rates else getattr(recipe.method, "lr", None)
-
-
-def judged(outputs: Outputs) -> dict[str, Any]:
-    """What a trial says of val."""
-    share = accuracy_with_interval(outputs)
-    return {"n": share.n, "accuracy": share.value, "interval": share.interval.bounds, "loss": nll(outputs)}
 
 
 def _fit(recipe: Recipe, work: Workshop) -> tuple[Fitted | None, str]:
