@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,19 @@ def test_every_column_of_a_comparison_is_in_sight_at_1200_px(browser: Any, tmp_p
     )
     assert len(texts(browser, ".arms thead th")) == 8
     assert table <= room
+
+
+def test_a_run_prints_on_at_most_five_pages_with_the_matrix_under_its_heading(
+    browser: Any, pages: dict[str, str]
+) -> None:
+    opened(browser, pages["four"])
+    printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"])
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    kept = browser.execute_script("return getComputedStyle(document.querySelector('#confusion')).breakInside")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+    assert 2 <= len(re.findall(rb"/Type /Page\b", printed)) <= 5
+    assert kept == "avoid"
 
 
 def test_print_gives_a_pdf_with_the_whole_table_and_no_controls(browser: Any, pages: dict[str, str]) -> None:
