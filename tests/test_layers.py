@@ -153,7 +153,7 @@ def test_studies_do_not_import_each_other() -> None:
 def written_imports(node: ast.AST) -> Iterator[ast.ImportFrom]:
     """Those of a module; how a result shows itself in a notebook is the one thing that may look up to a page."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef) and child.name == "_repr_html_":
+        if isinstance(child, ast.FunctionDef) and child.name == "_notebook_page":
             continue
         if isinstance(child, ast.ImportFrom):
             yield child

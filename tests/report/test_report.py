@@ -36,7 +36,6 @@ from transferkit.runs.result_folders import STUDY
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare.report import comparison_verdict, write_pages
-from transferkit.studies.compare.results import write_comparison
 
 HOSTILE = ("<script>alert(1)</script>", "</script><img src=x onerror=alert(2)>", "\"quoted\" & 'both'", "a|b\n`c` *d*")
 ANY_SCRIPT = ("قطة", "日本語の猫", "кошка", "🐈‍⬛", "x" * 200)
@@ -525,7 +524,7 @@ def test_a_figure_that_cannot_be_drawn_says_why(tmp_path: Path, name: str, file:
 
 def test_a_comparison_shows_verdict_difference_failures_and_links_to_its_runs(tmp_path: Path) -> None:
     with result_folders.hold_results(tmp_path, STUDY):
-        write_comparison(tmp_path, study(tmp_path))
+        study(tmp_path).write(tmp_path)
 
     write_pages(tmp_path)
 
@@ -539,7 +538,7 @@ def test_a_comparison_shows_verdict_difference_failures_and_links_to_its_runs(tm
 
 def test_hostile_names_of_arms_stay_text(tmp_path: Path) -> None:
     with result_folders.hold_results(tmp_path, STUDY):
-        write_comparison(tmp_path, study(tmp_path, names=(HOSTILE[0], HOSTILE[1])))
+        study(tmp_path, names=(HOSTILE[0], HOSTILE[1])).write(tmp_path)
 
     write_pages(tmp_path)
 

@@ -18,7 +18,6 @@ from transferkit import report
 from transferkit.report.page import rendered
 from transferkit.runtime import folders
 from transferkit.studies.compare.report import write_pages
-from transferkit.studies.compare.results import write_comparison
 
 pytestmark = pytest.mark.browser
 
@@ -292,7 +291,7 @@ def test_every_column_of_a_comparison_is_in_sight_at_1200_px(browser: Any, tmp_p
     comparison = replace(comparison, arms=tuple(replace(arm, **wide) for arm in comparison.arms))
     (tmp_path / "page").mkdir()
     with folders.hold(tmp_path / "page", "study"):
-        write_comparison(tmp_path / "page", comparison)
+        comparison.write(tmp_path / "page")
         write_pages(tmp_path / "page")
 
     opened(browser, (tmp_path / "page" / "report.html").as_uri())
@@ -361,7 +360,7 @@ def test_a_key_is_drawn_with_the_marks_of_its_chart(browser: Any, tmp_path: Path
     recalls = replace(study(tmp_path), class_names=("cat", "dog"))
     arms = tuple(replace(arm, recalls=(0.5 + 0.1 * number, 0.5)) for number, arm in enumerate(recalls.arms))
     with folders.hold(tmp_path / "page", "study"):
-        write_comparison(tmp_path / "page", replace(recalls, arms=arms))
+        replace(recalls, arms=arms).write(tmp_path / "page")
         write_pages(tmp_path / "page")
 
     page = opened(browser, (tmp_path / "page" / "report.html").as_uri())

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from pages import study
 
+import transferkit
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import Kind
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_text
 from transferkit.studies import pages
-from transferkit.studies.compare.results import write_comparison
 
 
 def test_every_kind_of_folder_is_on_the_menu() -> None:
@@ -48,7 +48,7 @@ def test_a_folder_without_figures_says_which_have_them(tmp_path: Path) -> None:
 @pytest.fixture
 def compared(tmp_path: Path) -> Path:
     with result_folders.claim(tmp_path / "c", result_folders.COMPARISON, overwrite=False):
-        write_comparison(tmp_path / "c", study(tmp_path / "c", ("scratch_1", "fine & tune")))
+        study(tmp_path / "c", ("scratch_1", "fine & tune")).write(tmp_path / "c")
     return tmp_path / "c"
 
 
@@ -81,3 +81,15 @@ def test_a_comparison_has_a_figure_of_its_costs(compared: Path) -> None:
 def test_a_folder_of_nothing_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(TransferkitError, match=r"is no run: it has no recipe\.yaml"):
         pages.rebuild_pages(tmp_path)
+
+
+def test_a_result_is_read_again_from_the_folder_that_is_named(compared: Path) -> None:
+    result = transferkit.Comparison.read(str(compared))
+
+    assert result == study(compared, ("scratch_1", "fine & tune"))
+    assert repr(result) == f"Comparison: {result.verdict}\nReport: {result.folder}/report.html"
+
+
+def test_a_folder_without_such_a_result_is_an_error_that_names_the_file(compared: Path) -> None:
+    with pytest.raises(TransferkitError, match=r"Cannot read .*ranking\.json: No such file"):
+        transferkit.Ranking.read(compared)

@@ -115,10 +115,10 @@ def _rebuild_folds(folder: Path) -> RenderableType:
 
 def _rebuild_ranking(folder: Path) -> RenderableType:
     from transferkit.studies.rank.report import ranking_verdict, write_pages
-    from transferkit.studies.rank.results import read_ranking
+    from transferkit.studies.rank.results import Ranking
 
     write_pages(folder)
-    return ranking_verdict(replace(read_ranking(folder), folder=str(folder)))
+    return ranking_verdict(replace(Ranking.read(folder), folder=str(folder)))
 
 
 def _rebuild_tuning(folder: Path) -> RenderableType:
@@ -129,18 +129,18 @@ def _rebuild_tuning(folder: Path) -> RenderableType:
 
 def _rebuild_limits(folder: Path) -> RenderableType:
     from transferkit.studies.limits.rendering import limits_verdict, write_limits
-    from transferkit.studies.limits.report import read_limits_report
+    from transferkit.studies.limits.report import LimitsReport
 
     write_limits(folder)
-    return limits_verdict(replace(read_limits_report(folder), folder=str(folder)))
+    return limits_verdict(replace(LimitsReport.read(folder), folder=str(folder)))
 
 
 def _rebuild_limits_comparison(folder: Path) -> RenderableType:
-    from transferkit.studies.limits.comparison_results import read_limits_comparison
+    from transferkit.studies.limits.comparison_results import LimitsComparison
     from transferkit.studies.limits.rendering import limits_comparison_verdict, write_limits_comparison
 
     write_limits_comparison(folder)
-    return limits_comparison_verdict(replace(read_limits_comparison(folder), folder=str(folder)))
+    return limits_comparison_verdict(replace(LimitsComparison.read(folder), folder=str(folder)))
 
 
 def _rebuild_gradient_flow(folder: Path) -> RenderableType:
@@ -172,9 +172,9 @@ def _draw_of_ranking(folder: Path, name: str, target: Path) -> None:
 def _draw_of_limits(folder: Path, name: str, target: Path) -> None:
     from transferkit.report.matplotlib_figures import drawn_to
     from transferkit.studies.limits.figures import figures
-    from transferkit.studies.limits.report import read_limits_report
+    from transferkit.studies.limits.report import LimitsReport
 
-    drawings = dict(figures(read_limits_report(folder)))
+    drawings = dict(figures(LimitsReport.read(folder)))
     if name not in drawings:
         raise TransferkitError(f"There is no figure {name!r} here: this report has {', '.join(drawings)}.")
     drawn_to(target, drawings[name])

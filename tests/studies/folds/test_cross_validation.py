@@ -23,7 +23,7 @@ from transferkit.recipe import DigitsData, Recipe
 from transferkit.runs.run_directory import open_run
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
-from transferkit.studies.folds.cross_validation import cross_validate, read_cross_validation
+from transferkit.studies.folds.cross_validation import CrossValidation, cross_validate
 from transferkit.training.estimates.inputs import outline
 
 
@@ -110,7 +110,7 @@ def test_verdict_counts_the_images_of_all_folds(tmp_path: Path) -> None:
     assert sorted(name for run in runs for name in run.outputs("test").ids) == sorted(
         {name for run in runs for name in run.outputs("test").ids}
     )
-    assert read_cross_validation(tmp_path / "folds") == result
+    assert CrossValidation.read(tmp_path / "folds") == result
     text = (tmp_path / "folds" / "report.md").read_text()
     assert "of 80 labelled images right" in text
     assert "| all | 80 |" in text
@@ -162,7 +162,7 @@ def test_python_call_is_the_command(tmp_path: Path) -> None:
 
     result = transferkit.folds("resnet20", (images, np.arange(60) % 2), method="probe", folds=2, **options)
 
-    assert read_cross_validation(tmp_path / "out") == result
+    assert CrossValidation.read(tmp_path / "out") == result
     assert (result.n, len(result.folds)) == (48, 2)  # a fifth is sealed as test
     assert repr(result).endswith(f"Report: {tmp_path / 'out'}/report.html")
 

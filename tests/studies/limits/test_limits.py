@@ -45,7 +45,7 @@ from transferkit.studies.limits.in_distribution import CalibrationRow
 from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.low_level import LowLevel
 from transferkit.studies.limits.page import limits_page
-from transferkit.studies.limits.report import LimitsReport, SummaryLine, read_limits_report, write_limits_report
+from transferkit.studies.limits.report import LimitsReport, SummaryLine
 from transferkit.studies.limits.settings import LimitsSettings, Rules, from_options
 from transferkit.studies.limits.shares import NotMeasured, Share, share_of
 from transferkit.studies.limits.story import Work, measure_limits
@@ -480,8 +480,8 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     )
 
     for report in (whole, replace(whole, corruptions=NotMeasured("not asked for"), nonsense=())):
-        write_limits_report(tmp_path, report)
-        assert read_limits_report(tmp_path) == report
+        report.write(tmp_path)
+        assert LimitsReport.read(tmp_path) == report
 
 
 def test_a_share_of_no_image_is_null_in_the_file() -> None:
@@ -504,7 +504,7 @@ def test_a_share_of_no_image_is_null_in_the_file() -> None:
     ],
 )
 def test_a_damaged_report_says_where(path: str, value: Any, message: str, tmp_path: Path) -> None:
-    write_limits_report(tmp_path, calm())
+    calm().write(tmp_path)
     place = content = json.loads((tmp_path / "limits.json").read_text())
     *keys, last = path.split("/")
     for key in keys:
@@ -513,7 +513,7 @@ def test_a_damaged_report_says_where(path: str, value: Any, message: str, tmp_pa
     (tmp_path / "limits.json").write_text(json.dumps(content))
 
     with pytest.raises(TransferkitError, match=rf"limits.json is damaged: {message}"):
-        read_limits_report(tmp_path)
+        LimitsReport.read(tmp_path)
 
 
 def test_a_report_of_an_earlier_version_is_refused_with_what_to_type(tmp_path: Path) -> None:
@@ -523,7 +523,7 @@ def test_a_report_of_an_earlier_version_is_refused_with_what_to_type(tmp_path: P
         r"an earlier version of transferkit \(schema 2, here 3\).* transferkit limits with the same run and options"
     )
     with pytest.raises(TransferkitError, match=message):
-        read_limits_report(tmp_path)
+        LimitsReport.read(tmp_path)
 
 
 # ---- one small run ----
@@ -565,7 +565,7 @@ def test_limits_of_a_run_name_every_score_with_its_interval(report: LimitsReport
 def test_limits_json_is_what_was_returned(run: Run, report: LimitsReport) -> None:
     stored = json.loads((run.path / "limits" / "limits.json").read_text())
 
-    assert read_limits_report(run.path / "limits") == report
+    assert LimitsReport.read(run.path / "limits") == report
     assert stored["summary"] == as_json(report.summary)
     assert stored["schema"] == 3
 

@@ -32,9 +32,8 @@ from transferkit.studies.limits import (
     published,
 )
 from transferkit.studies.limits.comparison_page import limits_comparison_page
-from transferkit.studies.limits.comparison_results import ComparedMeasure, read_limits_comparison, write_comparison
+from transferkit.studies.limits.comparison_results import ComparedMeasure, LimitsComparison
 from transferkit.studies.limits.image_sets import ImageSet
-from transferkit.studies.limits.report import write_limits_report
 from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.story import Work
 
@@ -329,9 +328,9 @@ def test_a_comparison_is_read_as_it_was_written(tmp_path: Path) -> None:
     runs = [limits_of(name, np.arange(200) < 100, np.linspace(0, 1, 100), [0.5] * 6) for name in ("ft", "lp-ft")]
     found = comparison.comparison_of(runs, seed=0)
 
-    write_comparison(tmp_path, found)
+    found.write(tmp_path)
 
-    assert read_limits_comparison(tmp_path) == found
+    assert LimitsComparison.read(tmp_path) == found
 
 
 def test_where_nothing_differs_nothing_is_claimed() -> None:
@@ -381,7 +380,7 @@ def test_a_report_of_an_earlier_version_is_not_compared_with_new_ones(tmp_path: 
     runs = [Run(tmp_path / name) for name in ("first", "second")]
     for run, schema in zip(runs, (SCHEMAS["limits.json"], 1), strict=True):
         (run.path / "limits").mkdir(parents=True)
-        write_limits_report(run.path / "limits", replace(calm(), schema=schema))
+        replace(calm(), schema=schema).write(run.path / "limits")
 
     with pytest.raises(TransferkitError, match=r"second.limits.limits.json was written by an earlier version"):
         comparison.require_same_settings([comparison.report_folder(run) for run in runs], LimitsSettings())
@@ -391,7 +390,7 @@ def test_reports_made_with_other_settings_are_refused_before_any_work(tmp_path: 
     runs = [Run(tmp_path / name) for name in ("first", "second")]
     for run, settings in zip(runs, (LimitsSettings(sweeps=False), LimitsSettings(seed=1)), strict=True):
         (run.path / "limits").mkdir(parents=True)
-        write_limits_report(run.path / "limits", replace(calm(), settings=settings))
+        replace(calm(), settings=settings).write(run.path / "limits")
 
     with pytest.raises(TransferkitError, match=r"Made with other settings: .*first.*, .*second.*--overwrite"):
         comparison.compare_limits(runs, LimitsSettings(), tmp_path / "out", Work("cpu", SILENT))

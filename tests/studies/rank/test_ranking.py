@@ -40,7 +40,7 @@ from transferkit.studies.rank.backbone_scores import (
     sample,
 )
 from transferkit.studies.rank.report import ranking_verdict
-from transferkit.studies.rank.results import BackboneFacts, Ranking, read_ranking
+from transferkit.studies.rank.results import BackboneFacts, Ranking
 
 FACTS = BackboneFacts(
     name="resnet18",
@@ -194,7 +194,7 @@ def test_the_probe_answers_as_scikit_learn_does_with_the_same_c_and_folds() -> N
 
 
 def test_neither_val_nor_test_is_opened(finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole = read_ranking(finished)
+    whole = Ranking.read(finished)
     load, seen = datasets.load, []
 
     def watched(settings: Any, console: Any) -> Splits:
@@ -352,7 +352,7 @@ def shown(result: Ranking) -> list[str]:
 
 
 def test_the_terminal_shows_a_tie_as_a_tie_in_eighty_columns(finished: Path) -> None:
-    result = read_ranking(finished)
+    result = Ranking.read(finished)
     wide = replace(result.rows[0], label="timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", images_per_second=12345.0)
 
     lines = shown(replace(result, rows=(replace(wide, ranks=(1, 12), parameters=304_000_000),) * 2))
@@ -365,7 +365,7 @@ def test_the_terminal_shows_a_tie_as_a_tie_in_eighty_columns(finished: Path) -> 
 def test_page_and_markdown_tell_the_same_facts_and_load_nothing(finished: Path) -> None:
     page = (finished / "report.html").read_text(encoding="utf-8")
     text = (finished / "report.md").read_text(encoding="utf-8")
-    result = read_ranking(finished)
+    result = Ranking.read(finished)
 
     for content in (page, text):
         for row in result.rows:
@@ -479,7 +479,7 @@ def test_python_and_the_command_line_mean_the_same(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_rank_returns_is_what_its_file_holds_and_says_its_verdict(finished: Path) -> None:
-    result = read_ranking(finished)
+    result = Ranking.read(finished)
 
     assert repr(result) == f"Ranking: {result.verdict}\nReport: {finished}/report.html"
     assert result._repr_html_().startswith("<iframe srcdoc=")

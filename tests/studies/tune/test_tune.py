@@ -23,7 +23,7 @@ from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.studies.pages import rebuild_pages
 from transferkit.studies.tune import searches, trials
 from transferkit.studies.tune.halving import Rung, best, rungs
-from transferkit.studies.tune.results import Trial, Tuning, read_tuning
+from transferkit.studies.tune.results import Trial, Tuning
 from transferkit.studies.tune.space import points
 from transferkit.studies.tune.tune import chosen_trial, tune
 from transferkit.training import methods
@@ -158,7 +158,7 @@ def test_its_pages_name_every_setting_and_are_built_again(tuned: Tuning) -> None
     assert page.count("lr_factor=3, augment=grey") >= 2  # in the drawing and in the table
     assert "Test was opened 0 times before the choice" in page
     assert r"lr\_factor=3, augment=grey" in (folder / "report.md").read_text()
-    assert read_tuning(folder) == tuned
+    assert Tuning.read(folder) == tuned
 
 
 def test_finished_trials_are_not_run_again(tuned: Tuning, monkeypatch: pytest.MonkeyPatch) -> None:

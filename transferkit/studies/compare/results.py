@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from transferkit.metrics.statistics import Bounds, Over
+from transferkit.report.study_result import StudyResult
+from transferkit.runs.result_folders import COMPARISON
 from transferkit.runtime.json_files import SCHEMAS
-from transferkit.runtime.records import from_json, read_result, write_record
-
-FILE = "comparison.json"
+from transferkit.runtime.records import from_json, read_result
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(StudyResult):
     """Several arms on the same test images.
 
     Attributes:
@@ -134,6 +134,8 @@ class Comparison:
         folder: Where it and its page are.
         groups: How many groups the test images come in, which then take the place of images in intervals and tests.
     """
+
+    KIND = COMPARISON
 
     reference: str
     n: int
@@ -153,18 +155,15 @@ class Comparison:
     folder: str = ""
     groups: int | None = None
     kind: Literal["comparison"] = "comparison"
-    schema: int = SCHEMAS[FILE]
+    schema: int = SCHEMAS[COMPARISON.result]
 
-    def __repr__(self) -> str:
-        """The verdict, and where to read more."""
-        return f"Comparison: {self.verdict}\nReport: {self.folder}/report.html"
+    def _headline(self) -> str:
+        return f"Comparison: {self.verdict}"
 
-    def _repr_html_(self) -> str:
-        """The page, for notebooks."""
-        from transferkit.report.page import framed
+    def _notebook_page(self) -> str:
         from transferkit.studies.compare.page import comparison_page
 
-        return framed(comparison_page(self, Path(self.folder)))
+        return comparison_page(self, Path(self.folder))
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ class LabelPoint:
 
 
 @dataclass(frozen=True, repr=False)
-class LabelCurve:
+class LabelCurve(StudyResult):
     """Several arms over the number of labels; attributes as of `Comparison`.
 
     Attributes:
@@ -192,6 +191,8 @@ class LabelCurve:
         points: By rising number of labels.
         subsets: How labels were drawn, in words.
     """
+
+    KIND = COMPARISON
 
     reference: str
     n: int
@@ -210,7 +211,7 @@ class LabelCurve:
     folder: str = ""
     groups: int | None = None
     kind: Literal["curve"] = "curve"
-    schema: int = SCHEMAS[FILE]
+    schema: int = SCHEMAS[COMPARISON.result]
 
     def lines(self) -> Iterator[tuple[LabelPoint, Arm]]:
         """Every number of labels with every arm, in the order of the arms."""
@@ -223,16 +224,13 @@ class LabelCurve:
         """Every arm at every number of labels."""
         return tuple(arm for point in self.points for arm in point.comparison.arms)
 
-    def __repr__(self) -> str:
-        """The verdict, and where to read more."""
-        return f"LabelCurve: {self.verdict}\nReport: {self.folder}/report.html"
+    def _headline(self) -> str:
+        return f"LabelCurve: {self.verdict}"
 
-    def _repr_html_(self) -> str:
-        """The page, for notebooks."""
-        from transferkit.report.page import framed
+    def _notebook_page(self) -> str:
         from transferkit.studies.compare.label_curve_page import label_curve_page
 
-        return framed(label_curve_page(self, Path(self.folder)))
+        return label_curve_page(self, Path(self.folder))
 
 
 KINDS: dict[str, type[Comparison] | type[LabelCurve]] = {"comparison": Comparison, "curve": LabelCurve}
@@ -244,11 +242,6 @@ def read_comparison(folder: Path) -> Comparison | LabelCurve:
     Raises:
         TransferkitError: If there is none, it is damaged, or another version computed its numbers in another way.
     """
-    path = folder / FILE
+    path = folder / COMPARISON.result
     value = read_result(path)
     return from_json(value, KINDS.get(str(value.get("kind")), Comparison), str(path))
-
-
-def write_comparison(folder: Path, comparison: Comparison | LabelCurve) -> None:
-    """Leave a comparison in its folder as comparison.json."""
-    write_record(folder / FILE, comparison)

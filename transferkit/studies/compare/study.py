@@ -24,7 +24,7 @@ from transferkit.runtime.files import write_text
 from transferkit.studies.compare.label_curve import label_curve
 from transferkit.studies.compare.measure import compare
 from transferkit.studies.compare.report import write_pages
-from transferkit.studies.compare.results import Comparison, LabelCurve, write_comparison
+from transferkit.studies.compare.results import Comparison, LabelCurve
 from transferkit.studies.compare.same_data import arms_of, chosen_reference, finished_runs, require_same_data
 
 
@@ -197,7 +197,7 @@ def budget_in_words(study: Study) -> str:
 def write(folder: Path, comparison: Comparison | LabelCurve) -> Comparison | LabelCurve:
     """Leave comparison.json and the report in the folder."""
     placed = replace(comparison, folder=str(folder))
-    write_comparison(folder, placed)
+    placed.write(folder)
     write_pages(folder)
     return placed
 

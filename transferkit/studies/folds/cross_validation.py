@@ -14,6 +14,7 @@ from transferkit.metrics.statistics import Bounds
 from transferkit.recipe import Recipe
 from transferkit.report.markdown import escaped, table
 from transferkit.report.number_words import percent, percent_interval
+from transferkit.report.study_result import StudyResult
 from transferkit.run import run
 from transferkit.runs import result_folders, run_directory
 from transferkit.runs.result_folders import FOLDS
@@ -21,7 +22,6 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.files import write_text
-from transferkit.runtime.records import read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Fold:
 
 
 @dataclass(frozen=True, repr=False)
-class CrossValidation:
+class CrossValidation(StudyResult):
     """Every labelled image predicted once, by a model that has not learnt from it.
 
     Attributes:
@@ -51,6 +51,8 @@ class CrossValidation:
         folder: Where it and its page are.
     """
 
+    KIND = FOLDS
+
     subject: str
     n: int
     accuracy: float
@@ -61,16 +63,13 @@ class CrossValidation:
     command: str
     folder: str = ""
 
-    def __repr__(self) -> str:
-        """The verdict, and where to read more."""
-        return f"CrossValidation: {' '.join(self.lines()[:2])}\nReport: {self.folder}/report.html"
+    def _headline(self) -> str:
+        return f"CrossValidation: {' '.join(self.lines()[:2])}"
 
-    def _repr_html_(self) -> str:
-        """The page, for notebooks."""
-        from transferkit.report.page import framed
+    def _notebook_page(self) -> str:
         from transferkit.studies.folds.page import folds_page
 
-        return framed(folds_page(self))
+        return folds_page(self)
 
     def lines(self) -> list[str]:
         """The verdict in sentences."""
@@ -110,7 +109,7 @@ def cross_validate(
         write_text(folder / f"{FOLDS.name}.yaml", recipe.to_yaml())
         runs = [_run_fold(recipe, number, folder, console, command) for number in range(1, count + 1)]
         result = replace(pooled(runs, command), folder=str(folder))
-        write_record(folder / FOLDS.result, result)
+        result.write(folder)
         write_folds_page(folder)
     return result
 
@@ -121,7 +120,7 @@ def write_folds_page(folder: Path) -> CrossValidation:
     Raises:
         TransferkitError: If they are damaged.
     """
-    result = read_cross_validation(folder)
+    result = CrossValidation.read(folder)
     from transferkit.studies.folds.page import folds_page
 
     write_text(folder / "report.md", as_markdown(result))
@@ -191,12 +190,3 @@ def as_markdown(result: CrossValidation) -> str:
     title, *rest = result.lines()
     text = table(["fold", "images", "accuracy", "95 % interval"], rows)
     return "\n\n".join([f"# {escaped(title)}", *map(escaped, rest), text]) + "\n"
-
-
-def read_cross_validation(folder: Path) -> CrossValidation:
-    """What is in folds.json.
-
-    Raises:
-        TransferkitError: If it is damaged; says where.
-    """
-    return read_record(folder / FOLDS.result, CrossValidation)

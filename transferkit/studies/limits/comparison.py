@@ -23,12 +23,11 @@ from transferkit.studies.limits.comparison_results import (
     LimitsComparison,
     MeasureDifference,
     ScatterPoint,
-    write_comparison,
 )
 from transferkit.studies.limits.corruption_severity import CorruptionReport
 from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.rendering import write_limits_comparison
-from transferkit.studies.limits.report import LimitsReport, read_limits_report
+from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.story import Work, measure_limits
 
@@ -64,7 +63,7 @@ def compare_limits(runs: Sequence[Run], settings: LimitsSettings, out: Path, wor
             limits.append(read_limits(name, folder))
         comparison = replace(comparison_of(limits, settings.seed), command=work.command, folder=str(out))
         result_folders.clear_results(out)
-        write_comparison(out, comparison)
+        comparison.write(out)
         write_limits_comparison(out)
     return comparison
 
@@ -109,7 +108,7 @@ def is_made(folder: Path) -> bool:
 
 def is_made_with(folder: Path, settings: LimitsSettings) -> bool:
     """Whether the report in the folder has these settings."""
-    return read_limits_report(folder).settings == settings
+    return LimitsReport.read(folder).settings == settings
 
 
 def ensure_report(run: Run, settings: LimitsSettings, work: Work) -> Path:
@@ -124,7 +123,7 @@ def ensure_report(run: Run, settings: LimitsSettings, work: Work) -> Path:
 def read_limits(name: str, folder: Path) -> RunLimits:
     """A stored report with its scores."""
     with np.load(folder / "scores.npz", allow_pickle=False) as arrays:
-        return RunLimits(name, read_limits_report(folder), dict(arrays))
+        return RunLimits(name, LimitsReport.read(folder), dict(arrays))
 
 
 def comparison_of(limits: Sequence[RunLimits], seed: int) -> LimitsComparison:

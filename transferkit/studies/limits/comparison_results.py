@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from transferkit.metrics.statistics import Bounds
+from transferkit.report.study_result import StudyResult
+from transferkit.runs.result_folders import LIMITS_COMPARISON
 from transferkit.runtime.json_files import SCHEMAS
-from transferkit.runtime.records import read_result_record, write_record
-
-FILE = "limits-comparison.json"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class ScatterPoint:
 
 
 @dataclass(frozen=True, repr=False)
-class LimitsComparison:
+class LimitsComparison(StudyResult):
     """The limits of several runs on the same images.
 
     Attributes:
@@ -70,6 +68,8 @@ class LimitsComparison:
         folder: Where it and its page are.
     """
 
+    KIND = LIMITS_COMPARISON
+
     runs: tuple[str, ...]
     rows: tuple[ComparedMeasure, ...]
     verdict: tuple[str, ...]
@@ -77,29 +77,12 @@ class LimitsComparison:
     scatter: tuple[ScatterPoint, ...]
     command: str = ""
     folder: str = ""
-    schema: int = SCHEMAS[FILE]
+    schema: int = SCHEMAS[LIMITS_COMPARISON.result]
 
-    def __repr__(self) -> str:
-        """The verdict, and where to read more."""
-        return f"LimitsComparison: {' '.join(self.verdict)}\nReport: {self.folder}/limits-comparison.html"
+    def _headline(self) -> str:
+        return f"LimitsComparison: {' '.join(self.verdict)}"
 
-    def _repr_html_(self) -> str:
-        """The page, for notebooks."""
-        from transferkit.report.page import framed
+    def _notebook_page(self) -> str:
         from transferkit.studies.limits.comparison_page import limits_comparison_page
 
-        return framed(limits_comparison_page(self))
-
-
-def read_limits_comparison(folder: Path) -> LimitsComparison:
-    """The comparison in a folder.
-
-    Raises:
-        TransferkitError: If there is none, it is damaged, or another version computed its numbers in another way.
-    """
-    return read_result_record(folder / FILE, LimitsComparison)
-
-
-def write_comparison(folder: Path, comparison: LimitsComparison) -> None:
-    """Leave a comparison in its folder as limits-comparison.json."""
-    write_record(folder / FILE, comparison)
+        return limits_comparison_page(self)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit.runtime.files import write_text
-from transferkit.studies.limits.comparison_results import LimitsComparison, read_limits_comparison
-from transferkit.studies.limits.report import LimitsReport, gallery_pixels, read_limits_report
+from transferkit.studies.limits.comparison_results import LimitsComparison
+from transferkit.studies.limits.report import LimitsReport, gallery_pixels
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +19,7 @@ def write_limits(folder: Path) -> None:
     from transferkit.studies.limits.markdown import limits_markdown
     from transferkit.studies.limits.page import limits_page
 
-    report = read_limits_report(folder)
+    report = LimitsReport.read(folder)
     write_text(folder / "limits.md", limits_markdown(report))
     write_figures(folder / "figs", report)
     write_text(folder / "limits.html", limits_page(report, gallery_pixels(folder)))
@@ -36,7 +36,7 @@ def write_limits_comparison(folder: Path) -> None:
     """Make limits-comparison.html from limits-comparison.json alone."""
     from transferkit.studies.limits.comparison_page import limits_comparison_page
 
-    comparison = read_limits_comparison(folder)
+    comparison = LimitsComparison.read(folder)
     write_text(folder / "limits-comparison.html", limits_comparison_page(comparison))
 
 

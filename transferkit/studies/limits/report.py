@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from transferkit.data.images import Pixels
+from transferkit.report.study_result import StudyResult
+from transferkit.runs.result_folders import LIMITS
 from transferkit.runs.small_pictures import PictureSheet
 from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.json_files import SCHEMAS
-from transferkit.runtime.records import read_result_record, write_record
 from transferkit.studies.limits.abstaining import CandidateSets, SelectiveReport
 from transferkit.studies.limits.corruption_severity import CorruptionReport
 from transferkit.studies.limits.deployment import DeploymentReport
@@ -26,7 +27,6 @@ from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.shares import OrReason
 from transferkit.studies.limits.strips import StripRow
 
-FILE = "limits.json"
 PICTURES_FILE = "pictures.safetensors"
 
 Light = Literal["red", "amber", "none"]
@@ -69,7 +69,7 @@ class Summary:
 
 
 @dataclass(frozen=True, repr=False)
-class LimitsReport:
+class LimitsReport(StudyResult):
     """Where not to trust a finished run.
 
     Attributes:
@@ -97,6 +97,8 @@ class LimitsReport:
         schema: Of limits.json.
     """
 
+    KIND = LIMITS
+
     command: str
     settings: LimitsSettings
     notes: tuple[str, ...]
@@ -119,19 +121,16 @@ class LimitsReport:
     summary: Summary = Summary()
     seconds: float = 0.0
     folder: str = ""
-    schema: int = SCHEMAS[FILE]
+    schema: int = SCHEMAS[LIMITS.result]
 
-    def __repr__(self) -> str:
-        """The lines of the summary, and where to read more."""
+    def _headline(self) -> str:
         lines = "\n".join(f"  {line.id}: {line.text}" for line in self.summary.lines)
-        return f"LimitsReport of {self.contract.run}:\n{lines}\nReport: {self.folder}/limits.html"
+        return f"LimitsReport of {self.contract.run}:\n{lines}"
 
-    def _repr_html_(self) -> str:
-        """The page, for notebooks."""
-        from transferkit.report.page import framed
+    def _notebook_page(self) -> str:
         from transferkit.studies.limits.page import limits_page
 
-        return framed(limits_page(self, gallery_pixels(Path(self.folder))))
+        return limits_page(self, gallery_pixels(Path(self.folder)))
 
 
 def gallery_pixels(folder: Path) -> Pixels:
@@ -146,17 +145,3 @@ def gallery_pixels(folder: Path) -> Pixels:
 def write_gallery(folder: Path, pixels: Pixels) -> None:
     """Keep these pictures."""
     write_array_record(folder / PICTURES_FILE, PictureSheet(pixels))
-
-
-def read_limits_report(folder: Path) -> LimitsReport:
-    """The limits report in a folder.
-
-    Raises:
-        TransferkitError: If there is none, it is damaged, or another version computed its numbers in another way.
-    """
-    return read_result_record(folder / FILE, LimitsReport)
-
-
-def write_limits_report(folder: Path, report: LimitsReport) -> None:
-    """Leave a limits report in its folder as limits.json."""
-    write_record(folder / FILE, report)

@@ -35,7 +35,7 @@ from transferkit.studies.limits.nuisance import measure_sweeps
 from transferkit.studies.limits.open_world import open_world_report
 from transferkit.studies.limits.out_of_distribution import ScoredSet, score_set, unknown_report
 from transferkit.studies.limits.rendering import write_limits
-from transferkit.studies.limits.report import LimitsReport, write_gallery, write_limits_report
+from transferkit.studies.limits.report import LimitsReport, write_gallery
 from transferkit.studies.limits.settings import LimitsSettings
 from transferkit.studies.limits.subject import LimitsSubject, open_subject
 from transferkit.studies.limits.summary import summary
@@ -136,7 +136,7 @@ def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -
     result_folders.clear_results(folder)
     write_gallery(folder, album.pixels)
     write_scores(folder / "scores.npz", subject, observations)
-    write_limits_report(folder, report)
+    report.write(folder)
     write_limits(folder)
     return report
 

@@ -42,14 +42,7 @@ from transferkit.runtime.files import write_text
 from transferkit.runtime.machine import Runtime
 from transferkit.studies.rank.backbone_scores import FOLDS, ProbedBackbone, ScoreSource, folds_learnt, sample, score
 from transferkit.studies.rank.report import write_pages
-from transferkit.studies.rank.results import (
-    RankedBackbone,
-    RankedData,
-    RankedPair,
-    Ranking,
-    Standings,
-    write_ranking,
-)
+from transferkit.studies.rank.results import RankedBackbone, RankedData, RankedPair, Ranking, Standings
 from transferkit.training import defaults
 
 ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
@@ -119,7 +112,7 @@ def rank_backbones(ranking: RankingRecipe, folder: Path, console: Console, comma
         command=command,
         folder=str(folder),
     )
-    write_ranking(folder, ranking_found)
+    ranking_found.write(folder)
     write_pages(folder)
     return ranking_found
 

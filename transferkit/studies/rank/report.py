@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from transferkit.report.table_files import PaperTable
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_text
-from transferkit.studies.rank.results import Ranking, read_ranking
+from transferkit.studies.rank.results import Ranking
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,7 +18,7 @@ def write_pages(folder: Path) -> None:
     """Make report.html and report.md of a ranking from its ranking.json alone."""
     from transferkit.studies.rank import page
 
-    ranking = read_ranking(folder)
+    ranking = Ranking.read(folder)
     write_text(folder / "report.md", page.ranking_markdown(ranking))
     write_text(folder / "report.html", page.ranking_page(ranking))
 
@@ -42,7 +42,7 @@ def ranking_figure(folder: Path, name: str, target: Path) -> None:
 
     if name != "cost":
         raise TransferkitError(f"There is no figure {name!r} here: a ranking has the figure cost.")
-    points = page.cost_points(read_ranking(folder).rows)
+    points = page.cost_points(Ranking.read(folder).rows)
     drawn_to(target, lambda: scatter_figure(points, "operations per image"))
 
 
@@ -57,6 +57,6 @@ def backbones_table(folder: Path) -> PaperTable:
             f"{100 * row.interval[0]:.1f} to {100 * row.interval[1]:.1f}",
             page.gigaflops(row.flops),
         ]
-        for row in read_ranking(folder).rows
+        for row in Ranking.read(folder).rows
     ]
     return PaperTable(["backbone", "probe, %", "95 %", "GFLOPs"], rows)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from transferkit.metrics.statistics import Bounds
 from transferkit.models.stored_model import WeightsRecord
+from transferkit.report.study_result import StudyResult
+from transferkit.runs.result_folders import RANKING
 from transferkit.runtime.json_files import SCHEMAS
-from transferkit.runtime.records import read_result_record, write_record
-
-FILE = "ranking.json"
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class Standings:
 
 
 @dataclass(frozen=True, repr=False)
-class Ranking:
+class Ranking(StudyResult):
     """Several backbones compared by a cross-validated linear probe on training images.
 
     Attributes:
@@ -161,6 +159,8 @@ class Ranking:
         folder: Where it and its page are.
         groups: As of `Standings`.
     """
+
+    KIND = RANKING
 
     n: int
     folds: int
@@ -178,29 +178,12 @@ class Ranking:
     command: str
     folder: str
     groups: int | None = None
-    schema: int = SCHEMAS[FILE]
+    schema: int = SCHEMAS[RANKING.result]
 
-    def __repr__(self) -> str:
-        """The verdict, and where to read more."""
-        return f"Ranking: {self.verdict}\nReport: {self.folder}/report.html"
+    def _headline(self) -> str:
+        return f"Ranking: {self.verdict}"
 
-    def _repr_html_(self) -> str:
-        """The page, for notebooks."""
-        from transferkit.report.page import framed
+    def _notebook_page(self) -> str:
         from transferkit.studies.rank.page import ranking_page
 
-        return framed(ranking_page(self))
-
-
-def read_ranking(folder: Path) -> Ranking:
-    """The ranking in a folder.
-
-    Raises:
-        TransferkitError: If there is none, it is damaged, or another version computed its numbers in another way.
-    """
-    return read_result_record(folder / FILE, Ranking)
-
-
-def write_ranking(folder: Path, ranking: Ranking) -> None:
-    """Leave a ranking in its folder as ranking.json."""
-    write_record(folder / FILE, ranking)
+        return ranking_page(self)

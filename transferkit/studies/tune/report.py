@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit.runtime.files import write_text
-from transferkit.studies.tune.results import Tuning, read_tuning
+from transferkit.studies.tune.results import Tuning
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,7 +16,7 @@ def write_pages(folder: Path) -> Tuning:
     """Make report.md and report.html of a tuning from its tuning.json alone."""
     from transferkit.studies.tune import page
 
-    tuning = read_tuning(folder)
+    tuning = Tuning.read(folder)
     write_text(folder / "report.md", page.tuning_markdown(tuning))
     write_text(folder / "report.html", page.tuning_page(tuning))
     return tuning

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from transferkit.metrics.statistics import Bounds
+from transferkit.report.study_result import StudyResult
+from transferkit.runs.result_folders import TUNING
 from transferkit.runtime.json_files import SCHEMAS
-from transferkit.runtime.records import read_result_record, write_record
-
-FILE = "tuning.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class ChosenRun:
 
 
 @dataclass(frozen=True, repr=False)
-class Tuning:
+class Tuning(StudyResult):
     """Settings tried by successive halving on val, and the best of them trained.
 
     Attributes:
@@ -88,6 +86,8 @@ class Tuning:
         test_openings: Before the setting was chosen; 0.
         folder: Where it and its page are.
     """
+
+    KIND = TUNING
 
     name: str
     backbone: str
@@ -109,29 +109,12 @@ class Tuning:
     notes: tuple[str, ...]
     command: str
     folder: str
-    schema: int = SCHEMAS[FILE]
+    schema: int = SCHEMAS[TUNING.result]
 
-    def __repr__(self) -> str:
-        """The verdict, and where to read more."""
-        return f"Tuning: {self.verdict}\nReport: {self.folder}/report.html"
+    def _headline(self) -> str:
+        return f"Tuning: {self.verdict}"
 
-    def _repr_html_(self) -> str:
-        """The page, for notebooks."""
-        from transferkit.report.page import framed
+    def _notebook_page(self) -> str:
         from transferkit.studies.tune.page import tuning_page
 
-        return framed(tuning_page(self))
-
-
-def read_tuning(folder: Path) -> Tuning:
-    """The tuning in a folder.
-
-    Raises:
-        TransferkitError: If there is none, it is damaged, or another version computed its numbers in another way.
-    """
-    return read_result_record(folder / FILE, Tuning)
-
-
-def write_tuning(folder: Path, tuning: Tuning) -> None:
-    """Leave a tuning in its folder as tuning.json."""
-    write_record(folder / FILE, tuning)
+        return tuning_page(self)

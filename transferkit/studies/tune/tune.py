@@ -23,7 +23,7 @@ from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import write_text
 from transferkit.studies.tune.halving import Rung, rungs
 from transferkit.studies.tune.report import write_pages
-from transferkit.studies.tune.results import ChosenRun, Trial, Tuning, write_tuning
+from transferkit.studies.tune.results import ChosenRun, Trial, Tuning
 from transferkit.studies.tune.searches import SEARCHES
 from transferkit.studies.tune.space import Space, default_space, in_words, points
 from transferkit.studies.tune.trials import Workshop
@@ -66,7 +66,7 @@ def tune(
         console.line(f"chosen on val: {in_words(chosen.values)}")
         finished = train_chosen(tuning, chosen, folder, console, command)
         tuned = summed_up(tuning, splits, space, trials, chosen, finished, openings, command, folder)
-        write_tuning(folder, tuned)
+        tuned.write(folder)
         write_pages(folder)
     return tuned
 
