@@ -33,7 +33,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "augmented_examples corruptions datasets split_comparison",
         "batches decoding duplicates mirroring thumbnails",
         "band_files",
-        "augmentation reading",
+        "augmentation fast_jpeg orientation reading resizing ycbcr_tiff",
         "images",
         "split_facts",
         "band_axis file_facts groups",

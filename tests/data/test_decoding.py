@@ -273,7 +273,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, monk
     server = socket.socket(socket.AF_UNIX)
     server.bind("s.jpg")
 
-    _, _, failures = decode_many([tmp_path / "fifo.jpg", tmp_path / "s.jpg", "/dev/zero", tmp_path], 8, "squash")
+    failures = decode_many([tmp_path / "fifo.jpg", tmp_path / "s.jpg", "/dev/zero", tmp_path], 8, "squash").failures
 
     assert [reason for _, reason in failures] == [
         "it is a FIFO (a named pipe), not a file",
@@ -321,12 +321,12 @@ def test_many_files_give_pixels_digests_and_the_failures(tmp_path: Path) -> None
     good = saved(tmp_path / "a.png", halves())
     (tmp_path / "b.png").touch()
 
-    pixels, digests, failures = decode_many([good, tmp_path / "b.png", good], 8, "squash")
+    files = decode_many([good, tmp_path / "b.png", good], 8, "squash")
 
-    assert failures == [(1, "the file is empty (0 bytes)")]
-    assert digests[0].tobytes() == digests[2].tobytes() == image_digest(decode(good, 8, "squash"))
-    assert not pixels[1].any()
-    assert not digests[1].any()
+    assert files.failures == [(1, "the file is empty (0 bytes)")]
+    assert files.digests[0].tobytes() == files.digests[2].tobytes() == image_digest(decode(good, 8, "squash"))
+    assert not files.pixels[1].any()
+    assert not files.digests[1].any()
 
 
 def test_the_short_side_comes_from_the_header(tmp_path: Path) -> None:

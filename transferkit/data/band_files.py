@@ -8,10 +8,10 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from transferkit.data.images import Pixels
 from transferkit.data.reading import Reading, UnfitPixels, eight_bits
+from transferkit.data.resizing import by_pillow
 from transferkit.runtime.optional_libraries import tifffile
 
 MOST_BANDS = 512
@@ -38,16 +38,8 @@ def square(path: str | Path, size: int, reading: Reading) -> Pixels:
     if values.shape[2] != reading.channels:
         raise UnfitPixels(f"{values.shape[2]} bands, and data.channels is {reading.channels}")
     levels = values if values.dtype == np.uint8 and not reading.clips else eight_bits(values, reading)
-    bands = (Image.fromarray(np.ascontiguousarray(levels[..., band])) for band in range(levels.shape[2]))
-    return np.stack([np.asarray(squared(band, size, reading.fit)) for band in bands])
-
-
-def squared(image: Image.Image, size: int, fit: str) -> Image.Image:
-    """A square of this side: bent, or the largest square in the middle; antialiased."""
-    if image.size == (size, size):
-        return image
-    box = _centre_square(image.size) if fit == "crop" else None
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    bands = (np.ascontiguousarray(levels[..., band]) for band in range(levels.shape[2]))
+    return np.concatenate([by_pillow(band, size, reading.fit) for band in bands])
 
 
 def shape_of(path: str | Path) -> tuple[int, int, int]:
@@ -79,10 +71,3 @@ def _array(path: str | Path, *, mapped: bool) -> npt.NDArray[Any]:
     if values.shape[2] > MOST_BANDS:
         raise UnfitPixels(f"an array {array.shape} with {values.shape[2]} bands; expected (H, W, bands), bands last")
     return values
-
-
-def _centre_square(size: tuple[int, int]) -> tuple[float, float, float, float]:
-    width, height = size
-    side = min(size)
-    left, top = (width - side) / 2, (height - side) / 2
-    return left, top, left + side, top + side

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -15,9 +16,12 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from transferkit.data import band_files
+from transferkit.data import band_files, fast_jpeg
 from transferkit.data.images import Pixels, image_digest
+from transferkit.data.orientation import upright
 from transferkit.data.reading import Reading, UnfitPixels, as_reading, eight_bits
+from transferkit.data.resizing import Resizer, bands_first, by_torch
+from transferkit.data.ycbcr_tiff import PHOTOMETRIC_TAG, is_mistaken_for_rgb, uncompressed_ycbcr
 from transferkit.runtime.errors import TransferkitError
 
 Source: TypeAlias = Path | str | IO[bytes] | Image.Image
@@ -37,18 +41,7 @@ NOT_FILES = {
 FITS = ("squash", "crop")
 WHITE = (255, 255, 255, 255)
 
-ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4
-PHOTOMETRIC_TAG, YCBCR, SUBSAMPLING_TAG = 262, 6, 530  # TIFF 6.0, sections 8 and 21
-RGB_TIFF, BANDS_TAG, EXTRA_TAG = 2, 277, 338  # ditto, sections 6, 8 and 18
-UPRIGHT = {  # EXIF 2.3, section 4.6.4: what undoes each orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+RGB_TIFF, BANDS_TAG, EXTRA_TAG = 2, 277, 338  # TIFF 6.0, sections 6, 8 and 18
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,23 @@ class PixelKind:
     channels: int
     bands: int
     brightest: float | None
+
+
+@dataclass(frozen=True)
+class DecodedFiles:
+    """Several files as pixels.
+
+    Attributes:
+        pixels: (B, C, size, size), zero where a file is unreadable; likewise the others.
+        digests: (B, 16), of the pixels.
+        contents: (B, 16), of the files and of how they are read: independent of the program that decodes them.
+        failures: For each unreadable file its position and the reason.
+    """
+
+    pixels: Pixels
+    digests: Pixels
+    contents: Pixels
+    failures: list[tuple[int, str]]
 
 
 def endings_among(paths: Iterable[str | Path]) -> frozenset[str]:
@@ -83,7 +93,7 @@ def decode(source: Source, size: int, fit: str | Reading) -> Pixels:
 
     Transparent parts lie on white. Sixteen-bit grey goes from 0 to 65535 unless the reading says otherwise. Of an
     animation the first frame counts. JPEGs are decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 that is no smaller
-    than the square; the rest is one antialiased bilinear resize.
+    than the square; the rest is one antialiased bilinear resize (`resizing`).
 
     Args:
         source: A path, an open binary file, or a Pillow image; arrays and images of many bands by their path.
@@ -100,7 +110,7 @@ def decode(source: Source, size: int, fit: str | Reading) -> Pixels:
     if reading.fit not in FITS:
         raise TransferkitError(f"Unknown fit {fit!r}. Expected squash or crop.")
     try:
-        return _decoded(source, size, reading)
+        return _decoded(source, size, reading)[0]
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise errors of many kinds on damaged files
@@ -115,7 +125,7 @@ def decode_whole(path: Path) -> Pixels:
     """
     try:
         with _opened(path) as image:
-            return _upright(_rgb(image, Reading()), image)
+            return upright(bands_first(np.asarray(_rgb(image, Reading()))), image)
     except MemoryError:
         raise
     except Exception as error:  # as in decode
@@ -123,28 +133,33 @@ def decode_whole(path: Path) -> Pixels:
 
 
 def decode_many(
-    paths: Sequence[str | Path], size: int, fit: str | Reading
-) -> tuple[Pixels, Pixels, list[tuple[int, str]]]:
-    """Pixels and digests of several files, and what is wrong with those that cannot be read.
-
-    Returns:
-        (B, C, size, size) pixels and (B, 16) digests, zero where a file is unreadable, and for each unreadable file its
-        position and the reason.
-    """
+    paths: Sequence[str | Path], size: int, fit: str | Reading, resizer: Resizer = by_torch
+) -> DecodedFiles:
+    """Pixels and digests of several files, and what is wrong with those that cannot be read."""
     reading = as_reading(fit)
-    pixels = np.zeros((len(paths), reading.channels, size, size), dtype=np.uint8)
-    digests = np.zeros((len(paths), 16), dtype=np.uint8)
-    failures = []
+    pixels = np.zeros((len(paths), reading.channels, size, size), np.uint8)
+    digests, contents, failures = [bytes(16)] * len(paths), [bytes(16)] * len(paths), []
+    way = hashlib.blake2b(f"{size} {reading}\n".encode(), digest_size=16)
     for position, path in enumerate(paths):
         try:
-            pixels[position] = _decoded(path, size, reading)
+            pixels[position], content = _decoded(path, size, reading, resizer)
         except MemoryError:
             raise
         except Exception as error:  # as in decode
             failures.append((position, reason(error)))
         else:
-            digests[position] = np.frombuffer(image_digest(pixels[position]), dtype=np.uint8)
-    return pixels, digests, failures
+            digests[position], contents[position] = image_digest(pixels[position]), _continued(way, content)
+    return DecodedFiles(pixels, _rows(digests), _rows(contents), failures)
+
+
+def _continued(digest: hashlib.blake2b, content: bytes) -> bytes:
+    longer = digest.copy()
+    longer.update(content)
+    return longer.digest()
+
+
+def _rows(digests: Sequence[bytes]) -> Pixels:
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
 
 
 def short_side(source: Source, max_megapixels: float | None = None) -> int | None:
@@ -262,17 +277,23 @@ class _Unreadable(OSError):
     """A file that is not decoded, for the reason in the message."""
 
 
-def _decoded(source: Source, size: int, reading: Reading) -> Pixels:
+def _decoded(source: Source, size: int, reading: Reading, resizer: Resizer = by_torch) -> tuple[Pixels, bytes]:
+    """The square, and what the file holds; nothing of an image that is in memory already."""
     if isinstance(source, Image.Image):
-        return _square(source, size, reading)
+        return _square(source, None, size, reading, resizer), b""
     if isinstance(source, (str, Path)):
         require_regular(source)
         if band_files.are_bands(source, reading.channels):
-            return band_files.square(source, size, reading)
+            return band_files.square(source, size, reading), Path(source).read_bytes()
     with _opened(source, reading.max_megapixels) as image:
-        if isinstance(image, ImageFile.ImageFile):
-            image.draft(None, (size, size))
-        return _square(image, size, reading)
+        content = _content(image)
+        return _square(image, content, size, reading, resizer), content
+
+
+def _content(image: Image.Image) -> bytes:
+    file = cast(IO[bytes], image.fp)  # type: ignore[attr-defined]
+    file.seek(0)
+    return file.read()
 
 
 def _opened(source: Path | str | IO[bytes], max_megapixels: float | None = None) -> Image.Image:
@@ -323,35 +344,27 @@ def _known_kind(path: str | Path) -> str:
     return ""
 
 
-def _square(image: Image.Image, size: int, reading: Reading) -> Pixels:
+def _square(image: Image.Image, content: bytes | None, size: int, reading: Reading, resizer: Resizer) -> Pixels:
+    return upright(resizer(_colours(image, content, size, reading), size, reading.fit), image)
+
+
+def _colours(image: Image.Image, content: bytes | None, size: int, reading: Reading) -> Image.Image | Pixels:
+    """In RGB or grey; of JPEG files at a fraction of their size."""
+    if content is not None and reading.channels == 3:
+        pixels = fast_jpeg.decoded(image, content, size)
+        if pixels is not None:
+            return pixels
+    if content is not None and isinstance(image, ImageFile.ImageFile):
+        image.draft(None, (size, size))
     colour = _rgb(image, reading)
-    if reading.channels == 1:
-        colour = colour.convert("L")
-    elif reading.channels != 3:
+    if reading.channels not in (1, 3):
         raise UnfitPixels(f"3 bands, and data.channels is {reading.channels}")
-    return _upright(band_files.squared(colour, size, reading.fit), image)
-
-
-def _upright(colour: Image.Image, image: Image.Image) -> Pixels:
-    """(3, H, W), the colours of a loaded image turned as its orientation asks."""
-    orientation = _orientation(image)  # after loading, in which Pillow turns TIFFs upright by itself
-    if orientation in UPRIGHT:
-        colour = colour.transpose(UPRIGHT[orientation])
-    values = np.asarray(colour)
-    return np.ascontiguousarray(values.reshape(*values.shape[:2], -1).transpose(2, 0, 1))  # (H, W[, 3]) -> (C, H, W)
-
-
-def _orientation(image: Image.Image) -> int:
-    if image.format == "JPEG" and not {"exif", "xmp"} & image.info.keys():
-        return 1  # most small files; parsing nothing takes a tenth of their time
-    with contextlib.suppress(Exception):  # damaged EXIF does not make an image unreadable
-        return int(image.getexif().get(ORIENTATION_TAG, 1))
-    return 1
+    return colour.convert("L") if reading.channels == 1 else colour
 
 
 def _rgb(image: Image.Image, reading: Reading) -> Image.Image:
-    if isinstance(image, TiffImageFile) and _is_mistaken_for_rgb(image):
-        return _uncompressed_ycbcr(image).convert("RGB")
+    if isinstance(image, TiffImageFile) and is_mistaken_for_rgb(image):
+        return uncompressed_ycbcr(image).convert("RGB")
     if image.mode == "RGB" and "transparency" not in image.info:
         image.load()
         return image
@@ -361,28 +374,6 @@ def _rgb(image: Image.Image, reading: Reading) -> Image.Image:
         transparent = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), transparent).convert("RGB")
     return image.convert("RGB")
-
-
-def _is_mistaken_for_rgb(image: TiffImageFile) -> bool:
-    """Whether this is an uncompressed YCbCr TIFF, which Pillow before 13 takes for RGB with a fourth byte."""
-    is_ycbcr = image.tag_v2.get(PHOTOMETRIC_TAG) == YCBCR and tuple(image.tag_v2.get(SUBSAMPLING_TAG, ())) == (1, 1)
-    return is_ycbcr and {_codec(tile) for tile in image.tile} == {("raw", "RGBX")}
-
-
-def _codec(tile: Any) -> tuple[str, str]:
-    """By what a part of an image is decoded, and into which mode."""
-    return tile[0], str(tile[3][0])
-
-
-def _uncompressed_ycbcr(image: TiffImageFile) -> Image.Image:
-    """The strips of a TIFF, three bytes for each pixel."""
-    whole, file = Image.new("YCbCr", image.size), cast(IO[bytes], image.fp)
-    tiles: list[Any] = image.tile
-    for _, (left, top, right, bottom), offset, _ in tiles:
-        file.seek(offset)
-        size = right - left, bottom - top
-        whole.paste(Image.frombytes("YCbCr", size, file.read(3 * size[0] * size[1])), (left, top))
-    return whole
 
 
 def _eight_bits(image: Image.Image, reading: Reading) -> Image.Image:

@@ -31,6 +31,8 @@ class Images:
         class_names: C strings.
         ids: N strings, the path or index of each image.
         storage_digests: (M, 16) uint8, the BLAKE2b digest of each stored image, where already known.
+        storage_contents: (M, 16) uint8, the digest of the file of each stored image and of how it was read, where the
+            images come from files: decoders may differ by a level here and there, files do not.
         origin: Of which data set or folder, for listings.
         groups: N strings, what each image belongs to (a patient, a video) and is never parted from by a split; None
             where every image stands for itself.
@@ -44,6 +46,7 @@ class Images:
     storage_digests: Pixels | None = field(default=None, repr=False)
     origin: str = ""
     groups: tuple[str, ...] | None = None
+    storage_contents: Pixels | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.storage.ndim != 4 or self.storage.dtype != np.uint8 or is_channels_last(self.storage.shape):
@@ -176,11 +179,24 @@ class Images:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over shape, pixels, labels and class names, in order; ids and groups do not enter."""
+        """SHA-256 (hex) over shape, files or else pixels, labels and class names, in order; not over ids and groups."""
+        known = self.storage_contents
+        return self._fingerprint(self.digests if known is None else known[self.rows])
+
+    def is_known_as(self, fingerprint: str) -> bool:
+        """Whether it is these images': by their files, or by their pixels, as earlier versions kept it."""
+        return fingerprint in (self.fingerprint, self._fingerprint(self.digests))
+
+    def _fingerprint(self, digests: Pixels) -> str:
         digest = hashlib.sha256(repr((self.size_px, self.class_names)).encode())
-        digest.update(self.digests.tobytes())
+        digest.update(digests.tobytes())
         digest.update(b"" if self.labels is None else self.labels.tobytes())
         return digest.hexdigest()
+
+    def with_pixels(self, pixels: Pixels) -> Images:
+        """Other pixels (N, bands, H, W) of the same images, as after a change of all."""
+        rows = np.arange(len(self), dtype=np.int64)
+        return replace(self, storage=pixels, rows=rows, storage_digests=None, storage_contents=None)
 
 
 def first_three(pixels: Pixels) -> Pixels:
@@ -190,7 +206,7 @@ def first_three(pixels: Pixels) -> Pixels:
 
 def image_digest(pixels: Pixels) -> bytes:
     """The 16-byte BLAKE2b digest of one image's pixels."""
-    return hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=16).digest()
+    return hashlib.blake2b(np.ascontiguousarray(pixels).reshape(-1).data, digest_size=16).digest()
 
 
 def joined_groups(first: Images, second: Images) -> tuple[str, ...] | None:
@@ -229,6 +245,10 @@ class SealedImages:
     def fingerprint(self) -> str:
         """The content's fingerprint may be known without opening."""
         return self._images.fingerprint
+
+    def is_known_as(self, fingerprint: str) -> bool:
+        """Likewise."""
+        return self._images.is_known_as(fingerprint)
 
     @property
     def size_px(self) -> tuple[int, int]:

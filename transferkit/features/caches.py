@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferkit.data.datasets import folder_cache
-from transferkit.data.datasets.folder_cache import DIGEST_BYTES, DecodedFacts
+from transferkit.data.datasets.folder_cache import DecodedFacts
 from transferkit.features import inventory
 from transferkit.features.inventory import BUDGET_VARIABLE, Entry, budget_bytes
 from transferkit.runtime import cached_files
@@ -92,7 +92,7 @@ def _decoded(place: Path) -> StoredItem:
     try:
         facts = read_record(place / "facts.json", DecodedFacts)
         what, root = f"decoded, {facts.size_px} px, {facts.fit}", str(ast.literal_eval(facts.root))
-        images = (place / "digests.u8").stat().st_size // DIGEST_BYTES
+        images = (place / "digests.u8").stat().st_size // facts.digest_bytes
         used = (place / "facts.json").stat().st_mtime
     except (OSError, ValueError, SyntaxError, TransferkitError):
         return StoredItem("images", f"incomplete, {place.name}", "", None, folder_bytes(place), place.stat().st_mtime)

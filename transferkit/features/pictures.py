@@ -92,7 +92,7 @@ class ImageFiles:
     def _digest(self, source: Any) -> bytes:
         if not isinstance(source, (str, os.PathLike)):
             return image_digest(decode(source, self.side_px, self.resize))
-        decoder = f"{self.resize}, pillow {machine.package_version('pillow')}\n"
+        decoder = f"{self.resize}, pillow {machine.package_version('pillow')}, resized by torch\n"
         try:
             require_regular(source)
             return hashlib.blake2b(decoder.encode() + Path(source).read_bytes(), digest_size=16).digest()

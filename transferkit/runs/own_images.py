@@ -18,7 +18,7 @@ def same_images(run: Run, console: Console) -> Splits:
     splits = datasets.load(run.recipe.data, console)
     expected = vars(run.facts.data.fingerprint)
     parts: dict[str, Images | SealedImages] = {"train": splits.train, "val": splits.val, "test": splits.test}
-    changed = [name for name, part in parts.items() if part.fingerprint != expected[name]]
+    changed = [name for name, part in parts.items() if not part.is_known_as(expected[name])]
     if changed:
         raise TransferkitError(
             f"The {' and '.join(changed)} images are not those that {run.path} was made with: files of "

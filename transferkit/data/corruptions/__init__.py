@@ -7,7 +7,7 @@ here is named `RECIPE`, and `load_cifar10c` reads the files where a user has the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +174,7 @@ def corrupted(
         rows = slice(start, start + length)
         chunk = torch.from_numpy(images.take(rows)).to(device)
         pixels[rows] = corrupt(chunk, name, severity, seed, start, menu).cpu().numpy()
-    return replace(images, storage=pixels, rows=np.arange(len(images), dtype=np.int64), storage_digests=None)
+    return images.with_pixels(pixels)
 
 
 def require_known(name: str, menu: Menu = CORRUPTIONS) -> Corruption:

@@ -67,7 +67,8 @@ def _images(part: Part, start: int, pixels: Decoded, has_groups: bool) -> Images
     labels = np.array([number[part.files[index].label] for index in readable], dtype=np.int64)
     ids = tuple(escaped(part.files[index].path) for index in readable)
     groups = tuple(part.files[index].group or part.files[index].path for index in readable) if has_groups else None
-    return Images(pixels.pixels, rows, labels, part.class_names, ids, pixels.digests, groups=groups)
+    known = pixels.digests, "", groups, pixels.contents
+    return Images(pixels.pixels, rows, labels, part.class_names, ids, *known)
 
 
 def _require_known_classes(layout: Layout) -> None:

@@ -23,6 +23,7 @@ from transferkit.data.datasets.layout import File
 from transferkit.data.decoding import Source, decode_many, short_side
 from transferkit.data.images import Pixels, image_digest
 from transferkit.data.reading import Reading, as_reading
+from transferkit.data.resizing import by_pillow, worthwhile
 from transferkit.runtime import cached_files, folders
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
@@ -31,8 +32,8 @@ from transferkit.runtime.locks import LOCK
 from transferkit.runtime.machine import cache_folder, usable_cores
 from transferkit.runtime.records import read_record, write_record
 
-FORMAT = 1  # counts up whenever the same files would be decoded to other pixels
-DIGEST_BYTES = 16
+FORMAT = 2  # counts up whenever the same files would be decoded to other pixels
+DIGEST_BYTES = 16  # twice: of the pixels, and of the file
 PIXELS, DIGESTS, FACTS = FILES = ("pixels.u8", "digests.u8", "facts.json")
 CHECKED_BYTES_PER_FILE = 2048  # at each load: at most a twentieth of its time; benchmarks/decoded_cache_check.py
 SMALLEST_PX, LARGEST_PX, SAMPLED_FILES = 8, 256, 1000
@@ -52,6 +53,7 @@ class DecodedFacts:
         fit: How images are made square.
         checks: Of the pixels and the digests, by file; None from a version that wrote none.
         channels: Bands of an image.
+        digest_bytes: Of each image; a version before kept no digest of the file.
     """
 
     size_px: Annotated[int, Field(gt=0)]
@@ -60,6 +62,7 @@ class DecodedFacts:
     fit: str = ""
     checks: dict[str, ContentCheck] | None = None
     channels: Annotated[int, Field(gt=0)] = 3
+    digest_bytes: Annotated[int, Field(gt=0)] = DIGEST_BYTES
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,13 @@ class Decoded:
     Attributes:
         pixels: (M, C, S, S) uint8, memory-mapped, one row per file.
         digests: (M, 16) uint8, the digest of each row.
+        contents: (M, 16) uint8, the digest of each file and of how it was read.
         unreadable: The reason for each row that could not be read; its pixels are black and of no use.
     """
 
     pixels: Pixels
     digests: Pixels
+    contents: Pixels
     unreadable: dict[int, str]
 
 
@@ -94,8 +99,8 @@ def decoded(root: Path, files: Sequence[File], storage: Storage, fit: str | Read
         os.utime(place / FACTS)  # used now
     shape = (len(files), facts.channels, facts.size_px, facts.size_px)
     pixels: Pixels = np.memmap(place / PIXELS, dtype=np.uint8, mode="r", shape=shape)
-    digests = np.fromfile(place / DIGESTS, dtype=np.uint8).reshape(len(files), DIGEST_BYTES)
-    return Decoded(pixels, digests, dict(facts.unreadable))
+    digests, contents = np.split(_digests(place, facts), [DIGEST_BYTES], axis=1)
+    return Decoded(pixels, digests, contents, dict(facts.unreadable))
 
 
 def automatic_size(sources: Sequence[Source], max_megapixels: float | None = None) -> int:
@@ -124,7 +129,7 @@ def _facts(place: Path, count: int) -> DecodedFacts | None:
         facts = read_record(place / FACTS, DecodedFacts)
         is_complete = (place / PIXELS).stat().st_size == count * facts.channels * facts.size_px**2 and (
             place / DIGESTS
-        ).stat().st_size == count * DIGEST_BYTES
+        ).stat().st_size == count * facts.digest_bytes
     except (OSError, TransferkitError):
         return None
     return facts if is_complete else None
@@ -136,6 +141,10 @@ def _usable_facts(
     """What was written beside the pixels; None where the files have to be decoded (again)."""
     facts = _sound_facts(place, len(files), console)
     return None if facts is None or _is_mended(root, files, facts, reading) else facts
+
+
+def _digests(place: Path, facts: DecodedFacts) -> Pixels:
+    return np.fromfile(place / DIGESTS, dtype=np.uint8).reshape(-1, facts.digest_bytes)
 
 
 def _sound_facts(place: Path, count: int, console: Console) -> DecodedFacts | None:
@@ -158,7 +167,7 @@ def _checked_once(place: Path, facts: DecodedFacts, count: int, console: Console
     """Every pixel against the digests; then sums are kept, so that the next load is quick."""
     shape = (count, facts.channels, facts.size_px, facts.size_px)
     pixels: Pixels = np.memmap(place / PIXELS, dtype=np.uint8, mode="r", shape=shape)
-    digests = np.fromfile(place / DIGESTS, dtype=np.uint8).reshape(count, DIGEST_BYTES)
+    digests = _digests(place, facts)[:, :DIGEST_BYTES]
     unreadable = {row for row, _ in facts.unreadable}
     readable = [row for row in range(count) if row not in unreadable]
     if any(image_digest(pixels[row]) != digests[row].tobytes() for row in readable):
@@ -186,8 +195,9 @@ def older_files(folder: Path) -> list[Path]:
     older: list[Path] = []
     for facts in folder.glob(f"*/{FACTS}"):
         place = facts.parent
-        with contextlib.suppress(OSError):
-            if _facts(place, (place / DIGESTS).stat().st_size // DIGEST_BYTES) is not None:
+        with contextlib.suppress(OSError, TransferkitError):
+            width = read_record(facts, DecodedFacts).digest_bytes
+            if _facts(place, (place / DIGESTS).stat().st_size // width) is not None:
                 older += [place / name for name in FILES]
     return older
 
@@ -195,7 +205,7 @@ def older_files(folder: Path) -> list[Path]:
 def _is_mended(root: Path, files: Sequence[File], facts: DecodedFacts, reading: Reading) -> bool:
     """Whether a file that could not be read can be read now, as after a change of its permissions alone."""
     paths = [str(root / files[row].path) for row, _ in facts.unreadable]
-    return bool(paths) and len(decode_many(paths, SMALLEST_PX, reading)[2]) < len(paths)
+    return bool(paths) and len(decode_many(paths, SMALLEST_PX, reading, by_pillow).failures) < len(paths)
 
 
 def _build(
@@ -209,17 +219,20 @@ def _build(
     _remove_abandoned(place)
     paths = [str(root / file.path) for file in files]
     size = automatic_size(paths, reading.max_megapixels) if storage == "auto" else storage
-    _require_space(place.parent, len(files) * (reading.channels * size * size + DIGEST_BYTES), len(files), size)
+    _require_space(place.parent, len(files) * (reading.channels * size * size + 2 * DIGEST_BYTES), len(files), size)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as scratch:
         finished = Path(scratch) / "finished"
         finished.mkdir()
-        decoding = Decoding(str(finished / PIXELS), str(finished / DIGESTS), size, reading)
+        resizer = worthwhile(len(paths), size, usable_cores())
+        decoding = Decoding(str(finished / PIXELS), str(finished / DIGESTS), size, reading, resizer)
         for name in (decoding.pixels, decoding.digests):
             Path(name).touch()
         num_bytes = sum(file.size for file in files)
         unreadable = decode_into(decoding, paths, num_bytes, usable_cores(), console)
         source = ascii(str(root.resolve()))
-        facts = DecodedFacts(size, tuple(sorted(unreadable)), source, str(reading), channels=reading.channels)
+        facts = DecodedFacts(
+            size, tuple(sorted(unreadable)), source, str(reading), None, reading.channels, 2 * DIGEST_BYTES
+        )
         _write_facts(finished, facts)
         cached_files.will_write(*(place / name for name in FILES))
         with FileLock(place.parent / LOCK):

@@ -2,7 +2,8 @@
 
 Threads were measured too: on 4 cores, processes decode 32 px JPEGs 6.5 times and 500 x 375 px JPEGs 1.4 times as fast.
 The processes are plain children that read tasks line by line: unlike those of multiprocessing they never import the
-user's script again, and they import neither torch nor this process's threads.
+user's script again, and they inherit none of this process's threads. They import torch, for its resize, only where that
+pays (`resizing.worthwhile`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from transferkit.data.decoding import decode_many
 from transferkit.data.reading import Reading
+from transferkit.data.resizing import RESIZERS
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError
 
@@ -43,12 +47,21 @@ serve(Decoding.from_json(first["decoding"]), sys.stdin, sys.stdout)
 
 @dataclass(frozen=True)
 class Decoding:
-    """What all tasks share: the files that take pixels and digests, the side in px and how files are read."""
+    """What all tasks share.
+
+    Attributes:
+        pixels: The file that takes them.
+        digests: The file that takes, of each image, the digest of its pixels and that of its file.
+        size: Side in px.
+        reading: How files are read.
+        resizer: One of RESIZERS.
+    """
 
     pixels: str
     digests: str
     size: int
     reading: Reading
+    resizer: str = "pillow"
 
     def to_json(self) -> str:
         """For a child process."""
@@ -187,9 +200,10 @@ def _write(decoding: Decoding, pixels: IO[bytes], digests: IO[bytes], start: int
 
     Plain writes, no memory map: on a full disk a write fails with an error, a map kills the process.
     """
-    decoded, marks, failures = decode_many(paths, decoding.size, decoding.reading)
+    files = decode_many(paths, decoding.size, decoding.reading, RESIZERS[decoding.resizer])
+    marks = np.concatenate([files.digests, files.contents], axis=1)
     try:
-        for file, rows in ((pixels, decoded), (digests, marks)):
+        for file, rows in ((pixels, files.pixels), (digests, marks)):
             file.seek(start * (rows.nbytes // len(rows)))
             file.write(rows.tobytes())
             file.flush()
@@ -198,4 +212,4 @@ def _write(decoding: Decoding, pixels: IO[bytes], digests: IO[bytes], start: int
             f"Cannot write decoded images to {Path(decoding.pixels).parent}: {error.strerror}. "
             "Free some space, set TRANSFERKIT_CACHE to another disk, or choose a smaller --storage."
         ) from error
-    return [(start + position, reason) for position, reason in failures]
+    return [(start + position, reason) for position, reason in files.failures]

@@ -112,7 +112,7 @@ def check_labels(
 
 def _require_same_data(run: Run, splits: Splits) -> None:
     known = run.facts.data.fingerprint
-    changed = [name for name in ("train", "test") if getattr(splits, name).fingerprint != getattr(known, name)]
+    changed = [name for name in ("train", "test") if not getattr(splits, name).is_known_as(getattr(known, name))]
     if changed:
         raise TransferkitError(
             f"The {' and '.join(changed)} images are not those that {run.path} was made with: files or labels have "

@@ -210,7 +210,8 @@ def _decoded(
     names = sorted({file.label for file in files})
     labels = np.array([names.index(files[row].label) for row in readable], dtype=np.int64)
     ids = tuple(escaped(str(root / files[row].path)) for row in readable)
-    images = Images(pixels.pixels, np.array(readable, dtype=np.int64), labels, tuple(names), ids, pixels.digests)
+    rows, known = np.array(readable, dtype=np.int64), (pixels.digests, "", None, pixels.contents)
+    images = Images(pixels.pixels, rows, labels, tuple(names), ids, *known)
     return images, (f"{len(problems)} of {len(files)} files in {root} cannot be read: {shown}",) if problems else ()
 
 
