@@ -36,7 +36,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "augmentation fast_jpeg orientation reading resizing ycbcr_tiff",
         "images",
         "split_facts",
-        "band_axis file_facts groups",
+        "band_axis file_facts groups streamed_pixels",
     ],
     "features": [
         "extraction caches",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from transferkit.data.augmentation import BatchDraws, Wanted, augment
 from transferkit.data.images import Images
+from transferkit.data.streamed_pixels import streamed
 from transferkit.runtime.distributed import ALONE, World
+from transferkit.runtime.errors import TransferkitError
 
 RESIDENT_SHARE = 0.5  # of free device memory that pixels may take before they are fed from the host
 
@@ -87,6 +89,11 @@ class TrainingBatches:
     needs_all: bool = False
 
     def __post_init__(self) -> None:
+        if self.draw_weights is not None and streamed(self.images.storage) is not None:
+            raise TransferkitError(
+                "sampler balanced draws images from anywhere, and streamed ones are read shard by shard. Leave it out; "
+                "class_weight balanced weighs the loss instead."
+            )
         self._pixels = resident_pixels(self.images, self.device)
         self._labels = torch.from_numpy(self.images.require_labels()).to(self.device)
 
@@ -102,10 +109,10 @@ class TrainingBatches:
         """
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = self._order(generator)
-        for step in range(self.steps_per_epoch):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+        steps = [order[step * self.batch_size : (step + 1) * self.batch_size] for step in range(self.steps_per_epoch)]
+        pixels = self._taken([chosen[self._own(len(chosen))] for chosen in steps])
+        for step, (chosen, batch) in enumerate(zip(steps, pixels, strict=True)):
             own = self._own(len(chosen))
-            batch = self._take(chosen[own])
             if self.shift_and_flip is not None:
                 mirrored = self._mirrored(chosen, number)
                 rows, columns = self.shift_and_flip.positions(len(chosen), self.images.size_px, generator, mirrored)
@@ -123,6 +130,8 @@ class TrainingBatches:
         return augment(batch, self.augment, BatchDraws(self.seed, epoch, first, len(batch), self.device))
 
     def _order(self, generator: torch.Generator) -> Tensor:
+        if self.draw_weights is None and (pixels := streamed(self.images.storage)):
+            return pixels.order(self.images.rows, generator)
         if self.draw_weights is None:
             return torch.randperm(len(self.images), generator=generator)
         return torch.multinomial(self.draw_weights, len(self.images), replacement=True, generator=generator)
@@ -133,6 +142,15 @@ class TrainingBatches:
             return None
         coins = torch.rand(len(self.images), generator=torch.Generator().manual_seed(self.seed)) < 0.5
         return coins[chosen] ^ bool(epoch % 2)
+
+    def _taken(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The pixels of each batch in turn."""
+        if (pixels := streamed(self.images.storage)) is not None:
+            rows = [self.images.rows[indices.numpy()] for indices in batches]
+            yield from (to_device(batch, self.device) for batch in pixels.ahead(rows))
+            return
+        for indices in batches:
+            yield self._take(indices)
 
     def _take(self, indices: Tensor) -> Tensor:
         if self._pixels is not None:
@@ -155,7 +173,9 @@ def to_device(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: t
 
 
 def resident_pixels(images: Images, device: torch.device) -> Tensor | None:
-    """All pixels as one tensor on the device, or None where they would take too much of its memory."""
+    """All pixels as one tensor on the device, or None where they would take too much of its memory, or are streamed."""
+    if streamed(images.storage) is not None:
+        return None
     if device.type == "cuda":
         if images.num_bytes > RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
             return None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from transferkit.data.file_facts import FileFacts
 from transferkit.data.groups import group_ranks, held_out, in_turns
+from transferkit.data.streamed_pixels import StreamedPixels
 from transferkit.runtime.errors import TransferkitError
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,7 +26,7 @@ class Images:
     """Images, decoded once and never modified.
 
     Attributes:
-        storage: (M, 3, H, W) uint8, in memory or memory-mapped; shared by the subsets of one data set.
+        storage: (M, 3, H, W) uint8, in memory, memory-mapped or streamed; shared by the subsets of one data set.
         rows: (N,) int64, where in `storage` each image lies.
         labels: (N,) int64 in 0..C-1; None where nobody has said, or where the classes are foreign.
         class_names: C strings.
@@ -38,7 +39,7 @@ class Images:
             where every image stands for itself.
     """
 
-    storage: Pixels
+    storage: Pixels | StreamedPixels
     rows: Labels
     labels: Labels | None
     class_names: tuple[str, ...]
@@ -135,7 +136,7 @@ class Images:
     def pixels(self) -> Pixels:
         """(N, 3, H, W) uint8; a copy unless these images are the whole storage."""
         if len(self.rows) == len(self.storage) and np.array_equal(self.rows, np.arange(len(self.rows))):
-            return self.storage
+            return np.asarray(self.storage)
         return self.storage[self.rows]
 
     def take(self, indices: npt.NDArray[np.int64] | slice) -> Pixels:

@@ -261,6 +261,12 @@ class ShardsData(EncodedData):
     label_column: str | None = Field(
         None, description="The column of a Parquet file, or the key of a JSON file, with the classes."
     )
+    stream: bool = Field(
+        False, description="Leave images in their shards and read them as training goes: for more than memory holds."
+    )
+    stream_window: int = Field(
+        8192, ge=2, le=MOST_IMAGES, description="With stream: images that are read ahead, and shuffled together."
+    )
 
 
 DATA_MODELS: dict[str, type[DataSettings]] = {

@@ -151,15 +151,16 @@ def image_column(name: str, columns: list[str]) -> str:
 
 
 class IndexedKind(NamedTuple):
-    """How one kind of shard is listed, and read in parts."""
+    """How one kind of shard is listed, and read in parts; whether places are bytes of the file."""
 
     records: Callable[[str], Iterator[IndexedRecord]]
     reader: Callable[[str], ReadImages]
+    counts_bytes: bool
 
 
 INDEXED: dict[str, IndexedKind] = {
-    ".tar": IndexedKind(tar_index, tar_reader),
-    ".parquet": IndexedKind(parquet_index, parquet_reader),
+    ".tar": IndexedKind(tar_index, tar_reader, True),
+    ".parquet": IndexedKind(parquet_index, parquet_reader, False),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
@@ -18,6 +18,7 @@ from transferkit.data.datasets.layout import LISTED, PARTS, class_name, in_natur
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.datasets.parts import parted
 from transferkit.data.datasets.shard_records import READERS, Record
+from transferkit.data.datasets.shard_stream import ShardIndex, ids_of, indexed, streamed_pixels
 from transferkit.data.decoding import decode, reason
 from transferkit.data.images import Images, Pixels, Splits, aligned
 from transferkit.data.reading import Reading, read_as, reading_of
@@ -42,7 +43,9 @@ def load(settings: ShardsData, console: Console) -> Splits:
         TransferkitError: If there are no shards, they cannot be read, or name fewer than two classes.
     """
     files = shards_of(settings.path)
-    labels = {part: _labels(paths, settings) for part, paths in files.items()}
+    require_sense(settings)
+    indices = _indices(files, console) if settings.stream else {}
+    labels = {part: _labels(paths, settings, indices.get(part, ())) for part, paths in files.items()}
     names = in_natural_order({label for of_part in labels.values() for label in of_part})
     if "train" not in files or len(names) < 2:
         classes = f"{len(names)} classes: {', '.join(names[:LISTED])}"
@@ -51,12 +54,10 @@ def load(settings: ShardsData, console: Console) -> Splits:
     sample = [BytesIO(record.image) for record in islice(_records(files["train"], settings), LOOKED_AT)]
     reading, reading_notes, seen_files = seen_reading(sample, settings)
     settings = settings.model_copy(update=read_as(reading))
-    parts, notes = {}, [f"images kept at {side} x {side} px ({settings.fit})"]
-    with console.progress("decode", sum(map(len, labels.values()))) as progress:
-        for part, paths in files.items():
-            images, unreadable = _decoded(part, paths, labels[part], side, settings, progress)
-            parts[part] = aligned(images, names)
-            notes += [f"skipped, unreadable: {line}" for line in unreadable]
+    if settings.stream:
+        parts, notes = _streamed(files, indices, names, side, settings)
+    else:
+        parts, notes = _held(files, labels, names, side, settings, console)
     splits, _, more = parted(parts, settings)
     sizes = ", ".join(f"{len(images):,} in {part}" for part, images in parts.items())
     count = sum(map(len, files.values()))
@@ -66,6 +67,63 @@ def load(settings: ShardsData, console: Console) -> Splits:
         read_as=read_as(reading),
         files=seen_files,
     )
+
+
+def require_sense(settings: ShardsData) -> None:
+    """Refuse keys that do not go together.
+
+    Raises:
+        TransferkitError: If bad images are to be left out of what is read as training goes.
+    """
+    if settings.stream and settings.skip_bad:
+        raise TransferkitError(
+            "stream reads images as training goes, so it cannot leave bad ones out beforehand. Take bad images out of "
+            "the shards, or leave stream or skip_bad out."
+        )
+
+
+def _held(
+    files: dict[str, list[Path]],
+    labels: dict[str, list[str]],
+    names: tuple[str, ...],
+    side: int,
+    settings: ShardsData,
+    console: Console,
+) -> tuple[dict[str, Images], list[str]]:
+    """All images, decoded; and notes."""
+    parts, notes = {}, [f"images kept at {side} x {side} px ({settings.fit})"]
+    with console.progress("decode", sum(map(len, labels.values()))) as progress:
+        for part, paths in files.items():
+            images, unreadable = _decoded(part, paths, labels[part], side, settings, progress)
+            parts[part] = aligned(images, names)
+            notes += [f"skipped, unreadable: {line}" for line in unreadable]
+    return parts, notes
+
+
+def _streamed(
+    files: dict[str, list[Path]],
+    indices: dict[str, list[ShardIndex]],
+    names: tuple[str, ...],
+    side: int,
+    settings: ShardsData,
+) -> tuple[dict[str, Images], list[str]]:
+    """All images, still in their shards; and notes. All parts share one storage."""
+    paths = [path for of_part in files.values() for path in of_part]
+    every = [index for of_part in indices.values() for index in of_part]
+    storage = streamed_pixels(paths, every, side, reading_of(settings), settings.stream_window)
+    digests, number = np.concatenate([index.digests for index in every]), {name: row for row, name in enumerate(names)}
+    parts, first = {}, 0
+    for part, of_part in indices.items():
+        known = [number[class_name(label)] for index in of_part for label in index.labels]
+        ids = [f"{part}/{id_}" for path, index in zip(files[part], of_part, strict=True) for id_ in ids_of(path, index)]
+        rows = np.arange(first, first + len(known))
+        parts[part] = Images(storage, rows, np.array(known, np.int64), names, tuple(ids), digests)
+        first += len(known)
+    return parts, [f"images streamed from their shards at {side} x {side} px ({settings.fit})"]
+
+
+def _indices(files: dict[str, list[Path]], console: Console) -> dict[str, list[ShardIndex]]:
+    return {part: [indexed(path, console) for path in paths] for part, paths in files.items()}
 
 
 def outline(settings: ShardsData) -> Outline:
@@ -127,7 +185,9 @@ def _records(paths: list[Path], settings: ShardsData, *, with_images: bool = Tru
         yield from READERS[reader_of(path)](path, settings.label_column, with_images=with_images)
 
 
-def _labels(paths: list[Path], settings: ShardsData) -> list[str]:
+def _labels(paths: list[Path], settings: ShardsData, indices: Sequence[ShardIndex] = ()) -> list[str]:
+    if indices:
+        return [class_name(label) for index in indices for label in index.labels]
     return [class_name(record.label) for record in _records(paths, settings, with_images=False)]
 
 
