@@ -6,8 +6,8 @@ Usage: python benchmarks/decoded_cache_check.py FOLDER [ROUNDS]
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 from unittest.mock import patch
 
@@ -23,9 +23,17 @@ def seconds(settings: FolderData) -> float:
     return time.process_time() - started
 
 
+def parsed() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("rounds", type=int, nargs="?", default=20)
+    return parser.parse_args()
+
+
 def main() -> None:
-    settings = FolderData(name="folder", path=sys.argv[1])
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20
+    arguments = parsed()
+    settings, rounds = FolderData(name="folder", path=arguments.folder), arguments.rounds
     seconds(settings)
     checked, unchecked = [], []
     for _ in range(rounds):

@@ -179,14 +179,19 @@ def in_words(differences: np.ndarray) -> str:
     )
 
 
-def main() -> None:
-    """Choose the method on training images, then open the test images for it, once."""
+def parsed() -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--pool", type=int, default=3_000)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Choose the method on training images, then open the test images for it, once."""
+    arguments = parsed()
     features, labels = labelled_features(arguments.train)
     order = np.random.default_rng(0).permutation(len(labels))
     held_out, rest = order[:JUDGED_ON], order[JUDGED_ON:]

@@ -182,34 +182,39 @@ def described(name: str, turn: Turn, pid: int) -> str:
     )
 
 
-def main() -> None:
-    """Measure, and print a table in Markdown."""
+def parsed() -> argparse.Namespace:
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--at-once", type=int, default=100)
     parser.add_argument("--turns", type=int, default=3)
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure, and print a table in Markdown."""
+    arguments = parsed()
     from transferkit.runs.run_directory import open_run
 
-    run = open_run(asked.run)
+    run = open_run(arguments.run)
     bare = (run.recipe.backbone.name, str(len(run.model.class_names)), str(run.model.input.size))
     photos = photographs()
-    clean = [photos[number % PHOTOS] for number in range(asked.requests)]
+    clean = [photos[number % PHOTOS] for number in range(arguments.requests)]
     ratios = []
     print("| server | requests/s | median, s | p99, s | statuses | peak memory, MB |\n|---|---|---|---|---|---|")
-    ours = ("-m", "transferkit", "serve", str(asked.run), "--port", "0")
+    ours = ("-m", "transferkit", "serve", str(arguments.run), "--port", "0")
     with server(*ours) as (address, pid), server("-c", BARE, *bare) as (bare_address, bare_pid):
         for place in (address, bare_address):  # what is paid once
             asyncio.run(send(place, clean[:50], 10))
-        for _ in range(asked.turns):
-            turn = asyncio.run(send(address, clean, asked.at_once))
+        for _ in range(arguments.turns):
+            turn = asyncio.run(send(address, clean, arguments.at_once))
             print(described("transferkit, clean", turn, pid), flush=True)
-            bare_turn = asyncio.run(send(bare_address, clean, asked.at_once))
+            bare_turn = asyncio.run(send(bare_address, clean, arguments.at_once))
             print(described("torchvision eager, clean", bare_turn, bare_pid), flush=True)
             ratios.append(turn.per_second / bare_turn.per_second)
     with server(*ours) as (address, pid):
-        turn = asyncio.run(send(address, hostile(photos, asked.requests), asked.at_once))
+        turn = asyncio.run(send(address, hostile(photos, arguments.requests), arguments.at_once))
         print(described("transferkit, hostile", turn, pid))
     print(f"Ratio of requests/s, turns interleaved: median {statistics.median(ratios):.2f}, {ratios}")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transferkit.deploy.export.source import ExportSource
 from transferkit.models.classifier import Classifier
 from transferkit.models.preparation import as_unit_range, centre_crop, interpolate
 from transferkit.ood import knn
@@ -90,6 +92,38 @@ def dynamic_shapes() -> tuple[dict[int, Any]]:
     """Batch, height and width stay open in a graph."""
     free: Any = torch.export.Dim.DYNAMIC
     return ({0: free, 2: free, 3: free},)
+
+
+def answering_of(source: ExportSource) -> Answering:
+    """What a file of this run answers with."""
+    return Answering(source.classifier, source.rejection).eval()
+
+
+def traced(source: ExportSource, kind: str, trace: Callable[[Answering, tuple[Tensor]], Any]) -> Any:
+    """What `trace` makes of the run's answering and of example images, which leave batch, height and width open.
+
+    Args:
+        source: The run.
+        kind: Of the file, in words.
+        trace: Takes the module and its arguments.
+
+    Raises:
+        TransferkitError: If it cannot be traced or translated.
+    """
+    model = answering_of(source)
+    images = torch.from_numpy(example_images(EXAMPLE, len(source.classifier.input_spec.mean)))
+    try:
+        return trace(model, (images,))
+    except Exception as error:
+        raise cannot_be_written(source.name, kind, error) from error
+
+
+def answer_lines(source: ExportSource, call: str) -> str:
+    """Lines of Python that take the answers from a call, and what goes in and comes out."""
+    return (
+        f"{', '.join(OUTPUTS)} = {call}\n"
+        f"# images: uint8 {images_in_words(source.classifier)}; unknown where the score is above the threshold"
+    )
 
 
 def images_in_words(classifier: Classifier) -> str:

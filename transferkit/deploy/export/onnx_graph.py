@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from transferkit.data.images import Pixels
 from transferkit.deploy.export.answering import (
-    EXAMPLE,
     OUTPUTS,
     Answering,
-    cannot_be_written,
+    answer_lines,
+    answering_of,
     dynamic_shapes,
-    example_images,
-    images_in_words,
     require_equal,
+    traced,
 )
 from transferkit.deploy.export.source import ExportSource
 from transferkit.models.classifier import Classifier
@@ -55,7 +55,7 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
         MachineError: If the graph answers otherwise than the classifier.
     """
     draft(source, path)
-    require_equal(Answering(source.classifier, source.rejection).eval(), answers_of(path), "ONNX graph")
+    require_equal(answering_of(source), answers_of(path), "ONNX graph")
     return ()
 
 
@@ -65,39 +65,29 @@ def draft(source: ExportSource, path: Path) -> None:
     Raises:
         TransferkitError: If the network has an operation without an equal in ONNX.
     """
-    program = traced(Answering(source.classifier, source.rejection).eval(), source.name)
+    program = traced(source, "ONNX", _translated)
     program.model.metadata_props.update(metadata(source.classifier, source.name))
     write_atomically(path, lambda temporary: program.save(temporary))
 
 
 def usage(source: ExportSource, path: Path) -> str:
     """How to use the file."""
-    return (
-        f"import onnxruntime\nsession = onnxruntime.InferenceSession({str(path)!r})\n"
-        "logits, probability, unknown_score, unknown_threshold, features = session.run(None, {'images': images})\n"
-        f"# images: uint8 {images_in_words(source.classifier)}; unknown where the score is above the threshold"
+    session = f"import onnxruntime\nsession = onnxruntime.InferenceSession({str(path)!r})"
+    call = "session.run(None, {'images': images})"
+    return f"{session}\n{answer_lines(source, call)}"
+
+
+def _translated(model: Answering, images: tuple[Tensor]) -> Any:
+    return torch.onnx.export(
+        model,
+        images,
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=list(OUTPUTS),
+        dynamic_shapes=dynamic_shapes(),
     )
-
-
-def traced(model: Answering, name: str) -> Any:
-    """The ONNX program, with batch, height and width left open.
-
-    Raises:
-        TransferkitError: If it cannot be traced or translated.
-    """
-    try:
-        return torch.onnx.export(
-            model,
-            (torch.from_numpy(example_images(EXAMPLE, len(model.classifier.input_spec.mean))),),
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=["images"],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=dynamic_shapes(),
-        )
-    except Exception as error:
-        raise cannot_be_written(name, "ONNX", error) from error
 
 
 def metadata(classifier: Classifier, name: str) -> dict[str, str]:

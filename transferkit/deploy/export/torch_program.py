@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from transferkit.data.images import Pixels
 from transferkit.deploy.export.answering import (
-    EXAMPLE,
     Answering,
-    cannot_be_written,
+    answer_lines,
+    answering_of,
     dynamic_shapes,
-    example_images,
-    images_in_words,
     require_equal,
+    traced,
 )
 from transferkit.deploy.export.source import ExportSource
 from transferkit.runtime.files import write_atomically
@@ -44,7 +44,7 @@ def write(source: ExportSource, path: Path) -> tuple[str, ...]:
         MachineError: If the program answers otherwise than the classifier.
     """
     draft(source, path)
-    require_equal(Answering(source.classifier, source.rejection).eval(), answers_of(path), "torch program")
+    require_equal(answering_of(source), answers_of(path), "torch program")
     return ()
 
 
@@ -54,33 +54,21 @@ def draft(source: ExportSource, path: Path) -> None:
     Raises:
         TransferkitError: If the network cannot be traced.
     """
-    program = traced(Answering(source.classifier, source.rejection).eval(), source.name)
+    program = traced(source, "a torch program", _traced)
     extra = {"class_names.json": json.dumps(source.class_names, ensure_ascii=False)}
     write_atomically(path, lambda temporary: _save(program, temporary, extra))
 
 
 def usage(source: ExportSource, path: Path) -> str:
     """How to use the file."""
-    return (
-        f"import torch\nmodel = torch.export.load({str(path)!r}).module()\n"
-        "logits, probability, unknown_score, unknown_threshold, features = model(images)\n"
-        f"# images: uint8 {images_in_words(source.classifier)}; unknown where the score is above the threshold"
-    )
+    model = f"import torch\nmodel = torch.export.load({str(path)!r}).module()"
+    return f"{model}\n{answer_lines(source, 'model(images)')}"
 
 
-def traced(model: Answering, name: str) -> Any:
-    """The program, with batch, height and width left open.
-
-    Raises:
-        TransferkitError: If it cannot be traced.
-    """
-    images = torch.from_numpy(example_images(EXAMPLE, len(model.classifier.input_spec.mean)))
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.export.export(model, (images,), dynamic_shapes=dynamic_shapes(), strict=False)
-    except Exception as error:
-        raise cannot_be_written(name, "a torch program", error) from error
+def _traced(model: Answering, images: tuple[Tensor]) -> Any:
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.export(model, images, dynamic_shapes=dynamic_shapes(), strict=False)
 
 
 def answers_of(path: Path, threads: int = 0) -> Callable[[Pixels], Sequence[Any]]:  # noqa: ARG001 - one signature
