@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
 
 from transferkit.metrics.bootstrap import CONFIDENCE
 from transferkit.metrics.proportions import Proportion, proportion
@@ -15,6 +14,7 @@ from transferkit.metrics.statistics import (
     Interval,
     Units,
     clopper_pearson,
+    distributions,
     independent_difference,
     mean_accuracy_interval,
     mean_accuracy_interval_over_seeds,
@@ -107,6 +107,6 @@ def _draws(right: Floats, n: Floats, seed: int) -> Floats:
 
 def expanded_percentiles(draws: Floats, groups: int) -> Interval:
     """The middle of bootstrap draws, so much more than 95 % of it as Student's t with that many groups asks for."""
-    reach = np.sqrt(groups / (groups - 1)) * stats.t.isf((1 - CONFIDENCE) / 2, groups - 1)
-    low, high = np.quantile(draws, [stats.norm.sf(reach), stats.norm.cdf(reach)])
+    reach = np.sqrt(groups / (groups - 1)) * distributions.student_critical((1 - CONFIDENCE) / 2, groups - 1)
+    low, high = np.quantile(draws, [distributions.normal_upper_tail(reach), distributions.normal_cdf(reach)])
     return Interval(float(low), float(high))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
 
 from transferkit.metrics.bootstrap import (
     CONFIDENCE,
@@ -17,6 +16,7 @@ from transferkit.metrics.bootstrap import (
 )
 from transferkit.metrics.scores import finite_scores
 from transferkit.metrics.statistics import Interval
+from transferkit.metrics.statistics.distributions import normal_critical, special
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.errors import TransferkitError
 
@@ -92,9 +92,9 @@ def _auroc_interval(value: float, of_known: Floats, of_unknown: Floats) -> tuple
     if fewest == 1:
         return Interval(0.0, 1.0), "one image has no spread: any value is possible"
     variance = of_known.var(ddof=1) / len(of_known) + of_unknown.var(ddof=1) / len(of_unknown)
-    half = float(stats.norm.isf((1 - CONFIDENCE) / 2) * np.sqrt(variance) / (value * (1 - value)))
-    centre = special.logit(value)
-    return Interval(float(special.expit(centre - half)), float(special.expit(centre + half))), None
+    half = float(normal_critical((1 - CONFIDENCE) / 2) * np.sqrt(variance) / (value * (1 - value)))
+    centre = special().logit(value)
+    return Interval(float(special().expit(centre - half)), float(special().expit(centre + half))), None
 
 
 @dataclass(frozen=True)

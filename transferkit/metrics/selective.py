@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import mean_or_nan
@@ -70,8 +69,15 @@ def error_auroc(outputs: Outputs) -> float:
     right, wrong = int(hits.sum()), int((~hits).sum())
     if not right or not wrong:
         return float("nan")
-    ranks = stats.rankdata(outputs.confidences)
+    ranks = _average_ranks(outputs.confidences)
     return float((ranks[hits].sum() - right * (right + 1) / 2) / (right * wrong))
+
+
+def _average_ranks(values: Floats) -> Floats:
+    """(N,) from 1 on; equal values share the mean of their places."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranks
 
 
 @dataclass(frozen=True)

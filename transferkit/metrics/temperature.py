@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy import optimize
 
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.probabilities import losses_of, nll
@@ -26,6 +25,8 @@ def fit_temperature(val: Outputs) -> float | None:
     """
     if len(val) < FEWEST_FOR_TEMPERATURE:
         return None
+    from scipy import optimize  # takes a while to import; few commands fit a temperature
+
     low, high = np.log(TEMPERATURES)
     minimum = optimize.minimize_scalar(
         lambda log_t: nll(with_temperature(val, float(np.exp(log_t)))),

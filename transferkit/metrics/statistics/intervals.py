@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy import stats
 
+from transferkit.metrics.statistics.distributions import (
+    beta_critical,
+    beta_quantile,
+    normal_critical,
+    student_critical,
+)
 from transferkit.metrics.statistics.units import Units, seed_variance
 from transferkit.runtime.array_types import Bools, Floats
 from transferkit.runtime.errors import TransferkitError
@@ -71,7 +76,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
 
 def _score_interval(share: float, n: float, confidence: float) -> Interval:
     """Wilson's interval of a share seen in n trials, of which there may be a fraction."""
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(normal_critical((1 - confidence) / 2))
     spread = z * z / n
     centre = (share + spread / 2) / (1 + spread)
     half = z * np.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
@@ -98,8 +103,8 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interva
     """
     _check_count(successes, n)
     tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(stats.beta.isf(tail, successes + 1, n - successes))
+    low = 0.0 if successes == 0 else beta_quantile(tail, successes, n - successes + 1)
+    high = 1.0 if successes == n else beta_critical(tail, successes + 1, n - successes)
     return Interval(low, high)
 
 
@@ -203,8 +208,8 @@ def widened_by_seeds(alone: Interval, correct: Bools, units: Units, confidence: 
     """The interval of a mean accuracy over images or groups, `alone`, with what other seeds would change added."""
     runs, mean = len(correct), float(correct.mean())
     tail = (1 - confidence) / 2
-    within = float(stats.norm.isf(tail)) ** 2 * float(seed_variance(correct, units))
-    by_seeds = float(stats.t.isf(tail, runs - 1)) ** 2 * float(correct.mean(axis=1).var(ddof=1)) / runs
+    within = float(normal_critical(tail)) ** 2 * float(seed_variance(correct, units))
+    by_seeds = float(student_critical(tail, runs - 1)) ** 2 * float(correct.mean(axis=1).var(ddof=1)) / runs
     below, above = (_both(abs(bound - mean), within, by_seeds) for bound in alone.bounds)
     return Interval(max(0.0, mean - below), min(1.0, mean + above))
 

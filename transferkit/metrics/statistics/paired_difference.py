@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy import stats
 
+from transferkit.metrics.statistics.distributions import normal_critical, normal_upper_tail, student_critical
 from transferkit.metrics.statistics.intervals import Interval
 from transferkit.metrics.statistics.units import Units, seed_variance
 from transferkit.runtime.array_types import Bools, Floats
@@ -123,11 +123,11 @@ def paired_difference(
     _check(correct_a, correct_b, over)
     measured = evidence(correct_a, correct_b, over, Units.of(correct_a.shape[1], groups))
     root = float(np.sqrt(dependence))
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(normal_critical((1 - confidence) / 2))
     half = float(half_width(measured, np.float64(z * root)))
     middle = float(measured.difference)
     interval = Interval(max(-1.0, middle - half), min(1.0, middle + half))
-    return PairedDifference(middle, interval, float(2 * stats.norm.sf(deviations(measured) / root)))
+    return PairedDifference(middle, interval, float(2 * normal_upper_tail(deviations(measured) / root)))
 
 
 def cross_validation_dependence(folds: int, learnt: float, held: float) -> float:
@@ -234,7 +234,7 @@ def _room(z: Floats | np.float64, units: float) -> Floats:
 
 def _squared(by_seeds: BySeeds, z: Floats, units: float) -> Floats:
     """(...) half the interval where trainings are drawn by chance, squared."""
-    t = stats.t.isf(stats.norm.sf(z), by_seeds.freedom)
+    t = student_critical(normal_upper_tail(z), by_seeds.freedom)
     between = np.multiply(np.square(t), by_seeds.between, out=np.zeros_like(t), where=by_seeds.between > 0)
     squared: Floats = between + np.square(z) * by_seeds.beyond / np.maximum(_room(z, units), 1e-9)
     return squared

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
+from transferkit.metrics.statistics.distributions import coin_cdf, coin_pmf
 from transferkit.runtime.array_types import Bools
 
 
@@ -26,10 +26,10 @@ def mcnemar_mid_p(only_a: int, only_b: int) -> float:
     fewer, discordant = min(only_a, only_b), only_a + only_b
     if discordant == 0:
         return 1.0
-    probability = float(stats.binom.pmf(fewer, discordant, 0.5))
+    probability = coin_pmf(fewer, discordant)
     if only_a == only_b:
         return 1 - probability / 2
-    return 2 * float(stats.binom.cdf(fewer, discordant, 0.5)) - probability
+    return 2 * coin_cdf(fewer, discordant) - probability
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

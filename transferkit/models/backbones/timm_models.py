@@ -10,6 +10,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from transferkit.runtime import torchvision_import  # noqa: F401 - before timm, which would load the compiler with it
+
+# isort: split
 import timm
 from huggingface_hub import constants, get_hf_file_metadata, try_to_load_from_cache
 from timm.models import PretrainedCfg, get_pretrained_cfg

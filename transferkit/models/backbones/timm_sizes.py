@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypedDict
 
+from transferkit.runtime import torchvision_import  # noqa: F401 - before timm, which would load the compiler with it
+
+# isort: split
 import timm
 import torch
 from torch import Tensor, nn

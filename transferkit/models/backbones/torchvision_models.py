@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torchvision import models
 
 from transferkit.models import weights
 from transferkit.models.backbones.cards import CARDS
@@ -21,6 +20,7 @@ from transferkit.models.weights import Weights
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.torchvision_import import models
 
 Stem = Literal["imagenet", "cifar"]
 Stages = dict[str, tuple[str, ...]]

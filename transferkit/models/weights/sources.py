@@ -92,9 +92,9 @@ def from_torchvision(name: str, console: Console) -> Weights:
 
 def torchvision_url(name: str) -> str:
     """Where torchvision keeps IMAGENET1K_V1; never DEFAULT, which means V2 for some networks and V1 for others."""
-    from torchvision.models import get_model_weights
+    from transferkit.runtime.torchvision_import import models
 
-    return str(get_model_weights(name)["IMAGENET1K_V1"].url)
+    return str(models.get_model_weights(name)["IMAGENET1K_V1"].url)
 
 
 def from_file(path: Path, console: Console) -> Weights:

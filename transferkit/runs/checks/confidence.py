@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from transferkit.metrics.outputs import Outputs
+from transferkit.metrics.statistics.distributions import poisson_upper_tail
 from transferkit.metrics.temperature import with_temperature
 from transferkit.metrics.thresholds import FEWEST_FOR_THRESHOLD
 from transferkit.runs.checks.finding import Observation
@@ -79,7 +79,7 @@ def labels_suspected(run: CheckedRun) -> Observation | None:
     wrong, expected = int((sure & ~test.is_right).sum()), float((1 - scaled.confidences[sure]).sum())
     if (
         wrong < max(FEWEST_SURE_MISTAKES, TIMES_EXPECTED * expected)
-        or stats.poisson.sf(wrong - 1, max(expected, 1e-9)) > BY_CHANCE
+        or poisson_upper_tail(wrong - 1, max(expected, 1e-9)) > BY_CHANCE
     ):
         return None
     observed = (

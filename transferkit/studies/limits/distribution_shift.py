@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from transferkit.data.images import Images, Pixels
 from transferkit.metrics.calibration import ece
@@ -17,6 +16,7 @@ from transferkit.metrics.classification import accuracy
 from transferkit.metrics.grouped import accuracy_difference
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.statistics import Bounds
+from transferkit.metrics.statistics.distributions import normal_cdf, normal_quantile
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits import image_sets
@@ -305,7 +305,7 @@ def effective_robustness(own: Bools, right: Bools) -> EffectiveRobustness:
     if not low <= accuracy <= high:
         words = f"not told, the line holds for {100 * low:.0f} to {100 * high:.0f} % on CIFAR-10."
         return EffectiveRobustness(None, words)
-    predicted = float(stats.norm.cdf(LINE_SLOPE * stats.norm.ppf(accuracy) + LINE_OFFSET))
+    predicted = float(normal_cdf(LINE_SLOPE * normal_quantile(accuracy) + LINE_OFFSET))
     noise = 2 * float(np.sqrt(LINE_SD**2 + there * (1 - there) / len(right)))
     value = there - predicted
     shown = "beyond noise" if abs(value) > noise else "within noise"

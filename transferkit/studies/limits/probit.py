@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
-from scipy.stats import norm
 
+from transferkit.metrics.statistics.distributions import normal_quantile
 from transferkit.report.svg_lines import BOTTOM, COLOURS, HEIGHT, LEFT, RIGHT, WIDTH, Frame
 
 # Taori et al., NeurIPS 2020 (arXiv:2007.00644), draw accuracies so; Miller et al., ICML 2021 (arXiv:2107.04649), too.
@@ -51,7 +51,7 @@ def probit(accuracy: float) -> float:
         >>> round(probit(0.5), 3), round(probit(0.8413), 3)
         (0.0, 1.0)
     """
-    return float(norm.ppf(min(max(accuracy, 0.0005), 0.9995)))
+    return float(normal_quantile(min(max(accuracy, 0.0005), 0.9995)))
 
 
 def frame_of(points: Sequence[Point]) -> Frame:

@@ -1,0 +1,28 @@
+"""torchvision comes without torch's compiler, which is there as soon as somebody asks for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SLOW = "{'torch._dynamo', 'torch._inductor', 'scipy', 'sklearn', 'timm', 'matplotlib'}"
+
+
+def printed(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_prediction_loads_neither_the_compiler_nor_scipy_nor_timm() -> None:
+    code = "import sys, transferkit.deploy.answers, transferkit.models.backbones.torchvision_models; "
+
+    assert printed(code + f"print({SLOW} & set(sys.modules))") == "set()"
+
+
+def test_torchvision_asks_the_real_compiler_once_it_is_needed() -> None:
+    code = (
+        "import transferkit.runtime.torchvision_import, torch; "
+        "from torchvision.ops.roi_align import is_compile_supported; "
+        "print(is_compile_supported('cpu'), torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item())"
+    )
+
+    assert printed(code) == "True 2.0"
