@@ -20,7 +20,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from transferkit.data.corruptions import CORRUPTIONS, FIFTEEN, SEVERITIES, corrupt
-from transferkit.runtime import machine
+from transferkit.runtime import machine, processor
 
 TEST_SET = 10_000
 BATCH = 1_000
@@ -31,7 +31,7 @@ def main() -> None:
     options = parsed()
     runtime = machine.start(options.device, "fp32", options.threads)
     images = pieces(options.images, options.size).to(runtime.device)
-    print(f"{machine.device_name(runtime.device)}, {runtime.threads} of {machine.usable_cores()} cores, "
+    print(f"{machine.device_name(runtime.device)}, {runtime.threads} of {processor.usable_cores()} cores, "
           f"torch {torch.__version__}, Python {platform.python_version()}")  # fmt: skip
     print(f"measured on {len(images):,} images of {options.size} px, each corruption at severity 1 to 5")
     total = 0.0

@@ -22,7 +22,7 @@ from torchvision.models import resnet18
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import InputSpec
-from transferkit.runtime import machine
+from transferkit.runtime import machine, processor
 from transferkit.runtime.console import Console
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # torchvision docs
@@ -100,7 +100,7 @@ def show(
             seconds[name].append(time.perf_counter() - started)
     best = {name: options.batch / min(times) for name, times in seconds.items()}
     first, second, *_ = best
-    print(f"{machine.device_name(runtime.device)}, {runtime.threads} of {machine.usable_cores()} cores, "
+    print(f"{machine.device_name(runtime.device)}, {runtime.threads} of {processor.usable_cores()} cores, "
           f"{runtime.precision}, torch {torch.__version__}, Python {platform.python_version()}")  # fmt: skip
     print(f"ResNet-18, {options.size} px, batch {options.batch}, best of {options.turns} turns")
     for name, rate in best.items():

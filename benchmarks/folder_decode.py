@@ -30,8 +30,9 @@ from torchvision.transforms import v2
 
 from transferkit.data import datasets
 from transferkit.recipe import FolderData
-from transferkit.runtime import machine
+from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.console import SILENT
+from transferkit.runtime.processor import cpu_model, usable_cores
 
 CLASSES = 10
 DISTINCT = 200  # photographs drawn; the others are copies under other names
@@ -78,10 +79,10 @@ def photo(generator: np.random.Generator) -> Image.Image:
 
 def compare(folder: Path, size: int, rounds: int) -> None:
     """Alternate the three loads and print medians and ratios."""
-    cores = machine.usable_cores()
+    cores = usable_cores()
     seconds: dict[str, list[float]] = {"ImageFolder": [], "first": [], "second": []}
     for _ in range(rounds):
-        shutil.rmtree(machine.cache_folder(), ignore_errors=True)
+        shutil.rmtree(cache_folder(), ignore_errors=True)
         seconds["ImageFolder"].append(timed(lambda: image_folder(folder, size, cores)))
         seconds["first"].append(timed(lambda: transferkit_folder(folder, size)))
         seconds["second"].append(timed(lambda: transferkit_folder(folder, size)))
@@ -91,7 +92,7 @@ def compare(folder: Path, size: int, rounds: int) -> None:
     print(f"first load: {middle['ImageFolder'] / middle['first']:.2f} times as fast as ImageFolder")
     print(f"second load: {middle['first'] / middle['second']:.1f} times as fast as the first")
     versions = f"Pillow {PIL.__version__}, torch {torch.__version__}, torchvision {torchvision.__version__}"
-    print(f"{size} px, {cores} cores ({machine.cpu_model()}), {versions}")
+    print(f"{size} px, {cores} cores ({cpu_model()}), {versions}")
 
 
 def timed(load: Callable[[], None]) -> float:

@@ -29,7 +29,7 @@ from transferkit.data.images import Images
 from transferkit.models.backbones import load
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, from_options
-from transferkit.runtime import machine
+from transferkit.runtime import machine, processor
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.training import parameter_groups, resolved_training, train
@@ -90,7 +90,7 @@ class Pictures(Dataset[Any]):
 
 
 def plain_rate(pixels: np.ndarray, arguments: argparse.Namespace) -> float:
-    torch.set_num_threads(arguments.threads or machine.usable_cores())
+    torch.set_num_threads(arguments.threads or processor.usable_cores())
     device = machine.choose_device(arguments.device)
     network = classifier(arguments.backbone)
     model = torch.nn.Sequential(network.body, network.head).to(device).train()

@@ -36,9 +36,9 @@ from transferkit.recipe import (
     GlyphsData,
     SvhnData,
 )
+from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
-from transferkit.runtime.machine import cache_folder
 
 
 @pytest.fixture(autouse=True)

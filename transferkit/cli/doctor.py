@@ -172,10 +172,10 @@ def _machine() -> Iterator[MachineFinding]:
 
 
 def _caches() -> Iterator[MachineFinding]:
-    from transferkit.runtime import machine
+    from transferkit.runtime.cached_files import cache_folder
     from transferkit.runtime.folders import CACHE_ADVICE
 
-    folder = machine.cache_folder()
+    folder = cache_folder()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free / 1e9
     if not existing.is_dir() or not os.access(existing, os.W_OK):

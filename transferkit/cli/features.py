@@ -176,8 +176,8 @@ def merge(
 def list_cache() -> None:
     """List what is kept: of what it is, how much, and when it was used last."""
     from transferkit.features import caches
+    from transferkit.runtime.cached_files import cache_folder
     from transferkit.runtime.console import Console
-    from transferkit.runtime.machine import cache_folder
 
     if items := list(caches.stored_items()):
         Console(stream=sys.stdout).show(cache_table(items))

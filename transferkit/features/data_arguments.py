@@ -21,9 +21,9 @@ from transferkit.data.images import Images, Pixels
 from transferkit.data.reading import Reading, as_reading
 from transferkit.features.pictures import ImageFiles, as_pictures, bands_in
 from transferkit.runtime import cached_files
+from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import write_atomically
-from transferkit.runtime.machine import cache_folder
 
 EXPECTED = (
     "Expected a data set's name, folder:PATH, (images, labels), Images, a torch Dataset of (image, label), or a table "

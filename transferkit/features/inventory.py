@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from transferkit.features.segments import INDEX_FILE, About, StoredKey, read_index
 from transferkit.runtime import cached_files, folders
+from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.machine import cache_folder
 
 if TYPE_CHECKING:
     from transferkit.models.classifier import Classifier

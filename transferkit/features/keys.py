@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from transferkit import __version__
+from transferkit.runtime.environment import package_version
 from transferkit.runtime.json_files import JsonObject
-from transferkit.runtime.machine import package_version
 
 if TYPE_CHECKING:
     from torch import nn

@@ -19,7 +19,7 @@ from transferkit.data.band_axis import band_axis, bands_first
 from transferkit.data.decoding import EXTENSIONS, decode, endings_among, reason, require_regular
 from transferkit.data.images import Images, Labels, Pixels, image_digest
 from transferkit.data.reading import Reading, as_reading
-from transferkit.runtime import machine
+from transferkit.runtime import environment, processor
 from transferkit.runtime.errors import TransferkitError, quoted
 
 
@@ -79,20 +79,20 @@ class ImageFiles:
             TransferkitError: If one cannot be read; names it.
         """
         chosen = [self.sources[index] for index in indices]
-        with ThreadPoolExecutor(machine.usable_cores()) as threads:
+        with ThreadPoolExecutor(processor.usable_cores()) as threads:
             return np.stack(list(threads.map(lambda source: decode(source, self.side_px, self.resize), chosen)))
 
     @cached_property
     def digests(self) -> Pixels:
         """(N, 16), of the files as they lie on disk, so that stored features need no decoding; else of the pixels."""
-        with ThreadPoolExecutor(machine.usable_cores()) as threads:
+        with ThreadPoolExecutor(processor.usable_cores()) as threads:
             digests = b"".join(threads.map(self._digest, self.sources))
         return np.frombuffer(digests, np.uint8).reshape(len(self), 16)
 
     def _digest(self, source: Any) -> bytes:
         if not isinstance(source, (str, os.PathLike)):
             return image_digest(decode(source, self.side_px, self.resize))
-        decoder = f"{self.resize}, pillow {machine.package_version('pillow')}, resized by torch\n"
+        decoder = f"{self.resize}, pillow {environment.package_version('pillow')}, resized by torch\n"
         try:
             require_regular(source)
             return hashlib.blake2b(decoder.encode() + Path(source).read_bytes(), digest_size=16).digest()

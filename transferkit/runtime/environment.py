@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import metadata
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,11 @@ class Environment:
     device: str | None = None
     precision: str | None = None
     threads: int | None = None
+
+
+def package_version(name: str) -> str:
+    """The installed version of a package, or `not installed`."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import platform
 import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,8 +16,9 @@ import torch
 
 from transferkit.runtime import distributed
 from transferkit.runtime.allocator import keep_freed_memory
-from transferkit.runtime.environment import Environment
+from transferkit.runtime.environment import Environment, package_version
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.processor import cpu_flags, cpu_model, usable_cores
 
 Precision = Literal["fp32", "bf16"]
 
@@ -147,35 +145,6 @@ def has_fast_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
 
 
-def cpu_flags() -> set[str]:
-    """Instruction-set flags the kernel lists; empty where there is no such list."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    lines = (line for line in text.splitlines() if line.startswith("flags"))
-    return set(next(lines, ":").split(":", 1)[1].split())
-
-
-def usable_cores() -> int:
-    """Cores this process may use: the affinity mask, cut by a cgroup quota."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, cgroup_cores()))
-
-
-def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """The CPU quota of the control group in whole cores, rounded up; a large number without one."""
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (root / "cpu.max").read_text().split()
-        return math.ceil(int(quota) / int(period))
-    with contextlib.suppress(OSError, ValueError):
-        quota_us = int((root / "cpu/cpu.cfs_quota_us").read_text())
-        period_us = int((root / "cpu/cpu.cfs_period_us").read_text())
-        if quota_us > 0:
-            return math.ceil(quota_us / period_us)
-    return 1 << 16
-
-
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and torch; the one place that touches global random state."""
     random.seed(seed)
@@ -203,23 +172,6 @@ def device_name(device: torch.device) -> str:
     return f"CPU ({cpu_model()})" if device.type == "cpu" else "Apple GPU (mps)"
 
 
-def cpu_model() -> str:
-    """The processor's model name."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def package_version(name: str) -> str:
-    """The installed version of a package, or `not installed`."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def environment(runtime: Runtime) -> Environment:
     """What a reader needs to repeat a run: versions, device, precision, threads."""
     packages = (
@@ -240,10 +192,3 @@ def environment(runtime: Runtime) -> Environment:
         precision=runtime.precision,
         threads=runtime.threads,
     )
-
-
-def cache_folder() -> Path:
-    """Where downloads, decoded images and features are kept: $TRANSFERKIT_CACHE, else the user's cache folder."""
-    if chosen := os.environ.get("TRANSFERKIT_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transferkit"

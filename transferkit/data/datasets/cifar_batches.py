@@ -17,10 +17,10 @@ import numpy as np
 from transferkit.data.datasets.carving import carved
 from transferkit.data.images import Images, Splits
 from transferkit.recipe import Cifar10Data, Cifar100Data
+from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.console import Console
 from transferkit.runtime.download import fetch, unpack
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.machine import cache_folder
 
 OFFLINE = (
     "Without a network, --data digits, --data glyphs and --data folder:PATH work, and `transferkit quickstart`, "

@@ -25,11 +25,12 @@ from transferkit.data.images import Pixels, image_digest
 from transferkit.data.reading import Reading, as_reading
 from transferkit.data.resizing import by_pillow, worthwhile
 from transferkit.runtime import cached_files, folders
+from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.folders import ensure_folder
 from transferkit.runtime.locks import LOCK
-from transferkit.runtime.machine import cache_folder, usable_cores
+from transferkit.runtime.processor import usable_cores
 from transferkit.runtime.records import read_record, write_record
 
 FORMAT = 2  # counts up whenever the same files would be decoded to other pixels

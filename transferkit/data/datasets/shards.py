@@ -25,7 +25,7 @@ from transferkit.data.reading import Reading, read_as, reading_of
 from transferkit.recipe import ShardsData
 from transferkit.runtime.console import Console, Progress
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.machine import usable_cores
+from transferkit.runtime.processor import usable_cores
 
 CHUNK = 256  # records decoded together
 EXPECTED = (

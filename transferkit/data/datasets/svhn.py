@@ -11,10 +11,10 @@ from transferkit.data.datasets.carving import carved
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Images, Splits
 from transferkit.recipe import SvhnData
+from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.download import fetch
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.machine import cache_folder
 
 CLASS_NAMES = tuple("0123456789")
 HOME = "http://ufldl.stanford.edu/housenumbers/"

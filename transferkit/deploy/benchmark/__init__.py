@@ -19,7 +19,7 @@ from transferkit.deploy.formats import measured_forms
 from transferkit.metrics.statistics import paired_difference, wilson
 from transferkit.runs.own_images import same_images
 from transferkit.runs.run_directory import Run, open_run
-from transferkit.runtime import machine
+from transferkit.runtime import machine, processor
 from transferkit.runtime.argument_types import typed
 from transferkit.runtime.array_types import Floats, Integers
 from transferkit.runtime.console import Console
@@ -146,11 +146,11 @@ def _images(run: Run, on: str, count: int, console: Console) -> tuple[Images, li
 def _busy(threads: int) -> list[str]:
     """A line where other programs want more of the machine than this one leaves them."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load <= max(threads, machine.usable_cores()) + 0.5:
+    if load <= max(threads, processor.usable_cores()) + 0.5:
         return []
     return [
         f"Take these times with care: other programs keep this machine busy (load {load:.1f} on "
-        f"{machine.usable_cores()} cores), which slows long passes more than short ones."
+        f"{processor.usable_cores()} cores), which slows long passes more than short ones."
     ]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from transferkit.deploy.card.text import CardFiles, card_text
 from transferkit.deploy.export.source import ExportSource
+from transferkit.runtime.environment import package_version
 from transferkit.runtime.files import write_text
-from transferkit.runtime.machine import package_version
 from transferkit.runtime.records import write_record
 
 

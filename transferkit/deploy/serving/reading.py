@@ -9,8 +9,8 @@ from typing import IO
 from transferkit.data.decoding import decode, pixel_count, reason
 from transferkit.data.images import Pixels
 from transferkit.data.reading import Reading
-from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.processor import usable_cores
 
 LARGE = 12_000_000  # pixels; of larger images one is decoded at a time, as one may take 15 bytes per pixel
 
@@ -29,7 +29,7 @@ class ImageReader:
 
     def __init__(self, side_px: int, reading: Reading, most_pixels: int) -> None:
         self.side_px, self.reading, self.most_pixels = side_px, reading, most_pixels
-        self.threads = ThreadPoolExecutor(machine.usable_cores(), thread_name_prefix="decode")
+        self.threads = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
         self._large = Lock()
 
     def decoded(self, file: IO[bytes]) -> Pixels:

