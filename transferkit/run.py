@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -28,13 +28,12 @@ from transferkit.models.input_sizes import InputSize
 from transferkit.ood import rejection
 from transferkit.recipe import BackboneSettings, MethodSettings, Recipe
 from transferkit.report import tensorboard, tracking
-from transferkit.runs import checks, run_directory
+from transferkit.runs import checks, run_data, run_directory
 from transferkit.runs.checks.early import early_checks
 from transferkit.runs.facts import FORMAT, RunCosts, RunFacts
-from transferkit.runs.run_data import run_data
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import distributed, machine
-from transferkit.runtime.console import Console
+from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.extras import Extras
 from transferkit.runtime.files import write_tensors
@@ -94,11 +93,12 @@ def carry_out(
 
     context = Context(runtime, console, recipe.seed, run.path, data=recipe.data)
     recipe, size = resolved(recipe, splits)
+    begun_facts = facts_before_fit(recipe, splits, size)
+    say(run_data.in_words(begun_facts.data), console)
     classifier = load_network(recipe, splits, size, console)
     begun = run_directory.prepare_run_folder(run, recipe, resume=resume)
     splits = splits.noted(begun)
 
-    begun_facts = facts_before_fit(recipe, splits, size)
     watch = early_checks(recipe, begun_facts, str(run.path), console)
     live.begin(run, recipe)
     fitted = fit(classifier, splits, recipe.method, recipe.backbone, context.watched(watch.observe, live.note_epoch))
@@ -112,7 +112,7 @@ def carry_out(
     others = fitted.judge_others(test_images)
     test = outputs_of(classifier, test_images, runtime, console, "test")
     run.save_outputs({"val": fitted.val, "test": test})
-    clock.lap("evaluate")
+    clock.lap("evaluate", f"test: {len(test):,} images", console)
 
     extras = Extras(console)
     spent = extras.attempt("costs", lambda: costs(recipe, classifier, splits, fitted, runtime, peak_bytes(runtime)))
@@ -126,7 +126,7 @@ def carry_out(
     keep_explanations(run, extras, why)
     extras.attempt("pictures of test images", lambda: save_thumbnails(run, test_images, test))
     extras.attempt("augmented examples", lambda: save_augmented(run, recipe, splits.train))
-    clock.lap("explain")
+    clock.lap("explain", "explanations and pictures", console)
 
     run.write_environment(machine.environment(runtime))
     memory = memory_notes(runtime.device, [classifier.backbone])
@@ -137,6 +137,12 @@ def carry_out(
     run.remove_checkpoint()
     extras.attempt("verdict for --track", lambda: live.finish(run, report.first_sentence(run)))
     show(run, extras)
+
+
+def say(lines: Iterable[str], console: Console) -> None:
+    """Print some lines."""
+    for line in lines:
+        console.line(line)
 
 
 def keep_explanations(run: Run, extras: Extras, why: Callable[[], Explanations]) -> None:
@@ -227,7 +233,7 @@ def facts_before_fit(recipe: Recipe, splits: Splits, size: InputSize) -> RunFact
     """What a resolved recipe and its images say, for the checks that speak before training."""
     weights_px = input_sizes.weights_px(recipe.backbone)
     return RunFacts(
-        {}, run_data(recipe.data, splits), input_reason=size.reason, input_px=size.px, weights_px=weights_px
+        {}, run_data.run_data(recipe.data, splits), input_reason=size.reason, input_px=size.px, weights_px=weights_px
     )
 
 
@@ -266,8 +272,10 @@ class Clock:
         self.laps: dict[str, float] = {}
         self._last = time.perf_counter()
 
-    def lap(self, name: str) -> None:
-        """The part called `name` ends now."""
+    def lap(self, name: str, words: str = "", console: Console = SILENT) -> None:
+        """The part called `name` ends now; words for it are said with its seconds."""
         now = time.perf_counter()
         self.laps[name] = round(now - self._last, 3)
         self._last = now
+        if words:
+            console.line(f"{words} in {self.laps[name]:.1f} s")

@@ -45,6 +45,17 @@ def test_help_of_finetune_fits_two_screens_with_three_examples() -> None:
     assert len(re.findall(r"^  transferkit finetune ", text, flags=re.M)) == 3
 
 
+def test_every_command_takes_v_for_details(tmp_path: Path) -> None:
+    data = ("--weights", "none", "--limit-per-class", "4", "--size", "8", "--data", "digits", "--out")
+
+    brief = transferkit("probe", "resnet20", *data, "brief", cwd=tmp_path)
+    verbose = transferkit("probe", "resnet20", *data, "verbose", "-v", cwd=tmp_path)
+
+    table = "stage   parameters  state"
+    assert (table in brief.stderr, table in verbose.stderr) == (False, True), verbose.stderr
+    assert "  -v, --verbose " in page("limits", "--help")
+
+
 def test_every_option_of_finetune_has_a_sentence_and_what_it_becomes_when_left_out() -> None:
     section = page("finetune", "--help").partition("Data:")[2].partition("  --overwrite")[0]
     entries = re.split(r"^  (?=--)", section, flags=re.M)[1:]

@@ -169,7 +169,7 @@ def test_without_slurm_nothing_runs_in_its_place(held: Path, monkeypatch: pytest
 
 
 def test_each_worker_has_its_share_of_the_cores_and_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferkit.runtime.machine.usable_cores", lambda: 8)
+    monkeypatch.setattr("transferkit.runtime.processor.usable_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(workers, "gpus", lambda: ["4", "5"])
 

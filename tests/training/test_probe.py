@@ -114,7 +114,7 @@ def test_stored_features_are_said_aloud(passed: list[int]) -> None:
     probed(replace(splits, train=splits.train.subset(range(10))))
     said = io.StringIO()
 
-    probed(splits, Console(stream=said))
+    probed(splits, Console(stream=said, verbose=True))
 
     assert sum(passed) == 60
     assert "features of train: 10 of 31 img from the feature store, without a pass" in said.getvalue()

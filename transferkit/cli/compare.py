@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -224,9 +224,13 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
 
 def print_study(study: Study, as_json: bool) -> None:
     """The study, its data and what each arm would cost, for --dry-run."""
-    from transferkit.studies.compare.study import require_backbones
-    from transferkit.training import estimates
 
-    require_backbones(study)
-    recipes = [*study.before.values(), *(recipe for _, _, recipe in study.recipes())]
-    print_dry_run(study, estimates.inputs_in_words(recipes), estimates.of_study(study), as_json)
+    def look() -> tuple[list[str], Mapping[str, str]]:
+        from transferkit.studies.compare.study import require_backbones
+        from transferkit.training import estimates
+
+        require_backbones(study)
+        recipes = [*study.before.values(), *(recipe for _, _, recipe in study.recipes())]
+        return estimates.inputs_in_words(recipes), estimates.of_study(study)
+
+    print_dry_run(study, look, as_json)

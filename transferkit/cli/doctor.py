@@ -18,7 +18,7 @@ import typer
 
 from transferkit import __version__
 from transferkit.cli.options import Json
-from transferkit.cli.terminal import print_json
+from transferkit.cli.terminal import print_json, print_starting
 
 if TYPE_CHECKING:
     from transferkit.runtime.console import Console
@@ -31,10 +31,10 @@ def register(app: typer.Typer) -> None:
 
 def doctor(json: Json = False) -> None:
     """Check this machine: Python, torch, device, threads, caches, and what is downloaded."""
+    if not json:
+        print_starting("Looking at this machine")
     from transferkit.runtime.console import Console
 
-    if not json:
-        Console().line("Looking at this machine (loading torch takes a few seconds) ...")
     findings = examine()
     if json:
         print_json([vars(finding) for finding in findings])

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from transferkit.cli.help_texts import EXAMPLES, METHODS_SECTION, OTHERS, SECTIONS
 from transferkit.recipe import METHOD_MODELS
+from transferkit.runtime.console import SHOWS_DETAILS
 
 ALL = "--help-all"
 RARE = ", rarely needed"  # ends the panel of an option that `--help` leaves out
@@ -36,6 +37,8 @@ VALUES = {  # what stands behind an option, by its type
     "list[int range]": "N",
 }
 Row = tuple[str, str]
+VERBOSE = ("-v", "--verbose")  # every command takes it
+VERBOSE_ROW: Row = (", ".join(VERBOSE), "Show details of the work, such as tables of rates, and each pass.")
 
 
 class PageCommand(TyperCommand):
@@ -50,7 +53,8 @@ class PageCommand(TyperCommand):
         if ALL in args:
             typer.echo(command_page(self, ctx, shows_all=True), color=ctx.color)
             ctx.exit()
-        return super().parse_args(ctx, args)
+        SHOWS_DETAILS.set(any(name in args for name in VERBOSE))
+        return super().parse_args(ctx, [name for name in args if name not in VERBOSE])
 
 
 class PageGroup(TyperGroup):
@@ -129,6 +133,8 @@ def panels(options: Sequence[Any], ctx: Any) -> Mapping[str, list[Row]]:
     """The options by panel, in the order of `PANELS`."""
     rows: dict[str, list[Row]] = {panel: [] for panel in PANELS}
     for option in options:
+        if "--help" in option.opts:
+            rows["Run"].append(VERBOSE_ROW)
         rows.setdefault(panel_of(option).removesuffix(RARE), []).append(option_row(option, ctx))
     return {panel: listed for panel, listed in rows.items() if listed}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transferkit.cli.options import Backbone, Json, Overrides
-from transferkit.cli.terminal import print_json
+from transferkit.cli.terminal import print_json, print_starting, working
 from transferkit.recipe.settings import LARGEST_PX
 from transferkit.runtime.errors import TransferkitError
 
@@ -33,6 +33,8 @@ def backbones(
     json: Json = False,
 ) -> None:
     """List the backbones, and the weights that installed packages offer."""
+    if pattern.startswith("timm/") and not json:
+        print_starting("Asking timm")
     from transferkit.models import backbones as menu
 
     cards = menu.names(pattern)
@@ -61,14 +63,15 @@ def layers(
     json: Json = False,
 ) -> None:
     """List a backbone's layers: output shape, receptive field, stride, parameters, FLOPs."""
-    from transferkit.models import backbones as menu
-    from transferkit.models.receptive_fields import layers as layers_of
     from transferkit.recipe import from_options
-    from transferkit.runtime.console import Console
 
     options = {"weights": "none", "stem": "imagenet"}
     settings = from_options("probe", backbone, "digits", options, overrides or []).backbone
-    print_cards(layers_of(menu.load(settings, ["one", "two"], size, Console()), size), LAYER_COLUMNS, json)
+    with working() as console:
+        from transferkit.models import backbones as menu
+        from transferkit.models.receptive_fields import layers as layers_of
+
+        print_cards(layers_of(menu.load(settings, ["one", "two"], size, console), size), LAYER_COLUMNS, json)
 
 
 def datasets(json: Json = False) -> None:

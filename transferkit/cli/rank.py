@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,9 +62,12 @@ def run_ranking(ranking: RankingRecipe, out: Path | None, overwrite: bool, dry_r
 
 def print_ranking(ranking: RankingRecipe, as_json: bool) -> None:
     """The ranking, its data and what each backbone would cost, for --dry-run."""
-    from transferkit.studies.rank.ranking import require_backbones
-    from transferkit.training import estimates
 
-    require_backbones(ranking)
-    lines = estimates.inputs_in_words(ranking.recipes().values())
-    print_dry_run(ranking, lines, estimates.of_ranking(ranking), as_json)
+    def look() -> tuple[list[str], Mapping[str, str]]:
+        from transferkit.studies.rank.ranking import require_backbones
+        from transferkit.training import estimates
+
+        require_backbones(ranking)
+        return estimates.inputs_in_words(ranking.recipes().values()), estimates.of_ranking(ranking)
+
+    print_dry_run(ranking, look, as_json)

@@ -132,12 +132,16 @@ def run_folds(recipe: recipes.Recipe, out: Path | None, overwrite: bool, as_json
 
 def print_estimate(recipe: recipes.Recipe, as_json: bool) -> None:
     """The recipe, its data and what it would cost, for --dry-run."""
-    from transferkit.training import estimates
 
-    estimates.require_weights(recipe)
-    folds = recipe.data.folds if recipe.data.fold is None else None
-    times = f" {folds} times, once per fold." if folds else ""
-    print_dry_run(recipe, estimates.inputs_in_words([recipe]), f"{estimates.estimate(recipe)}{times}", as_json)
+    def look() -> tuple[list[str], str]:
+        from transferkit.training import estimates
+
+        estimates.require_weights(recipe)
+        folds = recipe.data.folds if recipe.data.fold is None else None
+        times = f" {folds} times, once per fold." if folds else ""
+        return estimates.inputs_in_words([recipe]), f"{estimates.estimate(recipe)}{times}"
+
+    print_dry_run(recipe, look, as_json)
 
 
 def resume_advice(folder: Path) -> str:

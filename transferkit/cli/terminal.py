@@ -17,6 +17,7 @@ from transferkit.runtime.errors import Stopped
 if TYPE_CHECKING:
     from transferkit.runtime.console import Console
 
+DryRunFacts = tuple[Sequence[str], str | Mapping[str, str]]  # what was seen, and the cost: of one run, or by arm
 NOTHING_WRITTEN = "Stopped. Nothing was written; the same command starts again."
 
 
@@ -30,14 +31,18 @@ def working(when_stopped: str | Callable[[], str] = NOTHING_WRITTEN) -> Iterator
     Raises:
         Stopped: With these words, at Ctrl-C.
     """
-    from transferkit.runtime.console import Console
-
-    console = Console()
+    print_starting()
     try:
-        console.line("Starting (loading torch takes a few seconds) ...")
-        yield console
+        from transferkit.runtime.console import Console
+
+        yield Console()
     except KeyboardInterrupt:
         raise Stopped(when_stopped if isinstance(when_stopped, str) else when_stopped()) from None
+
+
+def print_starting(doing: str = "Starting") -> None:
+    """Say on stderr what begins, before torch is imported, so that nobody waits for seconds before a silent screen."""
+    print(f"{doing} (loading torch takes a few seconds) ...", file=sys.stderr, flush=True)
 
 
 def command_line() -> str:
@@ -63,16 +68,27 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
-def print_dry_run(work: Document, inputs: Sequence[str], estimates: str | Mapping[str, str], as_json: bool) -> None:
-    """What would be run, for --dry-run: the recipe alone on stdout; beside it what was seen, and what it would cost."""
-    from transferkit.runtime.console import Console
-    from transferkit.training.estimates import announce
+def print_dry_run(
+    work: Document, look: Callable[[], tuple[Sequence[str], str | Mapping[str, str]]], as_json: bool
+) -> None:
+    """What would be run, for --dry-run: the recipe alone on stdout; beside it what was seen, and what it would cost.
 
+    Args:
+        work: The recipe, which is shown at once.
+        look: Looks at the data and times a step, which takes torch.
+        as_json: One JSON document instead.
+    """
+    if not as_json:
+        print(work.to_yaml(), end="", flush=True)
+    print_starting("Estimating")
+    inputs, estimates = look()
     if as_json:
         name = "estimate" if isinstance(estimates, str) else "estimates"
         print_json({"recipe": work.model_dump(mode="json"), name: estimates, "inputs": inputs})
         return
-    print(work.to_yaml(), end="")
+    from transferkit.runtime.console import Console
+    from transferkit.training.estimates import announce
+
     for line in (*inputs, *([estimates] if isinstance(estimates, str) else [])):
         Console().line(line)
     if not isinstance(estimates, str):

@@ -87,8 +87,12 @@ def run_tuning(tuning: TuningRecipe, out: Path | None, overwrite: bool, dry_run:
 
 def print_tuning(tuning: TuningRecipe, as_json: bool) -> None:
     """The tuning, its data and what one training at full length would cost, for --dry-run."""
-    from transferkit.training import estimates
 
-    estimates.require_weights(tuning.base)
-    text = f"One setting at full length: {estimates.estimate(tuning.base)}"
-    print_dry_run(tuning, estimates.inputs_in_words([tuning.base]), text, as_json)
+    def look() -> tuple[list[str], str]:
+        from transferkit.training import estimates
+
+        estimates.require_weights(tuning.base)
+        text = f"One setting at full length: {estimates.estimate(tuning.base)}"
+        return estimates.inputs_in_words([tuning.base]), text
+
+    print_dry_run(tuning, look, as_json)

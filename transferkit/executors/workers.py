@@ -31,14 +31,14 @@ def gpus() -> list[str]:
 
 def usual_workers() -> int:
     """How many work at once unless it is said: one per GPU, else one per usable core."""
-    from transferkit.runtime.machine import usable_cores
+    from transferkit.runtime.processor import usable_cores
 
     return len(gpus()) or usable_cores()
 
 
 def environment_of(worker: int, workers: int) -> dict[str, str]:
     """What a worker of this machine finds in its environment: its share of the cores, and one GPU."""
-    from transferkit.runtime.machine import usable_cores  # imports torch
+    from transferkit.runtime.processor import usable_cores
 
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, usable_cores() // workers))
     devices = gpus()

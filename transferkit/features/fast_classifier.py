@@ -95,7 +95,7 @@ def collect(
     Raises:
         MachineError: If a logit is not finite; names the first such image.
     """
-    with console.progress(title, len(images)) as progress:
+    with console.progress(title, len(images), is_detail=True) as progress:
         features, logits = FastClassifier(classifier, runtime, console).answers(images, progress, batch_size)
     require_finite_logits(logits, images.ids)
     return Outputs(features, logits, images.labels, images.ids, images.class_names, images.groups)

@@ -79,7 +79,7 @@ def stored_layers(
     def compute(missing: Pictures, _: Sequence[str]) -> dict[str, Features]:
         nonlocal computed_images
         computed_images = max(computed_images, len(missing))
-        with console.progress(title, len(missing)) as progress:
+        with console.progress(title, len(missing), is_detail=True) as progress:
             batches = Engine(network.value, console, classifier.averaging).features_of(missing, progress, batch_size)
             return gathered(finite(batches, missing.ids), len(missing))
 
@@ -92,7 +92,7 @@ def stored_layers(
     keys = {name: key_of(digest, spec, images.size_px, name, *how) for name in layers}
     features = served(store, keys, images, compute)
     if known := len(images) - computed_images:
-        console.line(f"{title}: {known:,} of {len(images):,} img from the feature store, without a pass")
+        console.detail(f"{title}: {known:,} of {len(images):,} img from the feature store, without a pass")
     return features
 
 

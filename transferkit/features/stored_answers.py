@@ -74,7 +74,8 @@ class StoredAnswers:
         asked = images if images.class_names == names else replace(images, labels=None, class_names=names)
         key = self._key_of_features(images)
         missing = self._missing(key, images.digests)
-        showing = nullcontext(progress) if progress or not missing else self.console.progress(title, missing)
+        own_bar = self.console.progress(title, missing, is_detail=True)
+        showing = nullcontext(progress) if progress or not missing else own_bar
         with showing as bar:
             features = self._together(images, key, images.digests, lambda rows: self._features(asked, rows, bar))
         logits = logits_of(self.classifier.head, features, len(names), self.runtime.device)

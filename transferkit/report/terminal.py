@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from transferkit.report.short_names import shortened
 
 TABLE_UP_TO = 20  # classes; of more, the worst ones are shown
 WORST = 10
+NAMES_WIDTH = 20  # columns of class names; longer ones take more lines
+LONGEST = 60  # letters of a class name; of longer ones the middle is left out
 MATRIX_UP_TO = 12  # classes whose matrix fits into 80 columns
 STEPS = 3  # of the next ones; the page has the others
 BOTH_UP_TO = 10  # classes for which table and matrix fit into 50 lines together
@@ -46,7 +49,14 @@ def verdict(content: Content, path: str) -> RenderableType:
     if scores:
         parts += [Text(), *what_next(content)]
     parts.append(Text(f"Report: {plain(path)}"))
+    if Path(path).is_file():
+        parts.append(unwrapped(f"  {Path(path).resolve().as_uri()}"))  # which a terminal opens by a click
     return Group(*parts)
+
+
+def unwrapped(text: str, style: str = "") -> Text:
+    """What is to be clicked or copied as a whole, wider than the screen if need be."""
+    return Text(plain(text), style=style, no_wrap=True, overflow="ignore")
 
 
 def what_next(content: Content) -> list[Text]:
@@ -55,7 +65,7 @@ def what_next(content: Content) -> list[Text]:
     for step in content.next_steps[:STEPS]:
         code = f"{step.code} " if step.code else ""
         lines.append(Text.assemble("- ", (code, "bold"), plain(step.words)))
-        lines += [Text(f"  {plain(step.command)}", style="cyan")] if step.command else []
+        lines += [unwrapped(f"  {step.command}", "cyan")] if step.command else []
     if (more := len(content.findings) - STEPS) > 0:
         lines.append(Text(f"{more} more found by checks, on the page.", style="dim"))
     return lines
@@ -66,7 +76,8 @@ def pairs(scores: Scores) -> list[str]:
     classes = len(scores.per_class)
     limit = 1 if BOTH_UP_TO < classes <= MATRIX_UP_TO else 3
     return [
-        f"“{plain(pair.true, 20)}” predicted as “{plain(pair.predicted, 20)}”: {pair.n:,} ({words.percent(pair.share)})"
+        f"“{plain(pair.true, LONGEST)}” predicted as “{plain(pair.predicted, LONGEST)}”: "
+        f"{pair.n:,} ({words.percent(pair.share)})"
         for pair in scores.most_confused[:limit]
     ] or ["No test image was predicted as another class."]
 
@@ -76,11 +87,11 @@ def class_table(rows: Sequence[ClassResult]) -> Table:
     if len(rows) > TABLE_UP_TO:
         rows = sorted(rows, key=lambda row: 2.0 if row.recall is None else row.recall)[:WORST]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("class", no_wrap=True, max_width=20)
+    table.add_column("class", max_width=NAMES_WIDTH, overflow="fold")
     for title in ("n", "recall, %", "precision, %", "F1, %"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(Text(plain(row.name, 20)), f"{row.n:,}", *(_share(*share) for share in row.shares))
+        table.add_row(Text(plain(row.name, LONGEST)), f"{row.n:,}", *(_share(*share) for share in row.shares))
     return table
 
 
@@ -93,12 +104,12 @@ def _share(share: float | None, interval: Bounds | None) -> Text:
 def matrix_table(confusion: npt.NDArray[np.int64], names: list[str]) -> Table:
     """The confusion matrix; columns are the predicted classes in the order of the rows."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    table.add_column("true \\ predicted", no_wrap=True, max_width=14)
+    table.add_column("true \\ predicted", max_width=NAMES_WIDTH, overflow="fold")
     for title in column_titles(names):
         table.add_column(Text(title), justify="right", no_wrap=True)
     for index, (name, counts) in enumerate(zip(names, confusion.tolist(), strict=True)):
         cells = [Text(_count(n), style=_style(index == column, n)) for column, n in enumerate(counts)]
-        table.add_row(Text(plain(name, 14)), *cells)
+        table.add_row(Text(plain(name, LONGEST)), *cells)
     return table
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 SECONDS_BETWEEN_WORDS = 1.0
+SHOWS_DETAILS: ContextVar[bool] = ContextVar("details", default=False)  # of the command at work: -v
 
 
 def printable(text: str) -> str:
@@ -31,10 +33,14 @@ def printable(text: str) -> str:
 
 @dataclass
 class Console:
-    """Progress and prose. A terminal gets live bars; a file or a pipe gets plain lines."""
+    """Progress and prose. A terminal gets live bars; a file or a pipe gets plain lines.
+
+    A run says a line per phase. What only those ask who look inside is a detail, which `verbose` shows.
+    """
 
     quiet: bool = False
     stream: TextIO | None = None
+    verbose: bool = field(default_factory=SHOWS_DETAILS.get)
     seconds_between_lines: float = 10.0
     _rich: RichConsole | None = field(default=None, repr=False)
     _display: Any = field(default=None, repr=False)  # of the bars, in a notebook
@@ -58,25 +64,35 @@ class Console:
         if not self.quiet:
             self.rich.print(printable(text), markup=False, soft_wrap=not self.rich.is_terminal)
 
+    def detail(self, text: str) -> None:
+        """A line for those who look inside."""
+        if self.verbose:
+            self.line(text)
+
     def show(self, renderable: RenderableType) -> None:
-        """A table or another renderable of rich."""
-        self.rich.print(renderable)
+        """A table or another renderable of rich; a path, which is not wrapped, may be wider than the screen."""
+        self.rich.print(renderable, crop=False)
+
+    @property
+    def draws_curves(self) -> bool:
+        """Whether a small curve can be drawn: on a terminal that has its letters."""
+        return self.has_bars and "utf" in (self.rich.encoding or "").lower()
 
     @contextmanager
-    def progress(self, title: str, total: int, unit: str = "img") -> Iterator[Progress]:
-        """A bar over `total` units with rate and time left."""
-        bar = Progress(self, title, total, unit)
+    def progress(self, title: str, total: int, unit: str = "img", is_detail: bool = False) -> Iterator[Progress]:
+        """A bar over `total` units with rate and time left; of a detail no line stays behind."""
+        bar = Progress(self, title, total, unit, is_detail=is_detail)
         with bar:
             yield bar
 
 
 class Progress:
-    """One running bar; `advance` moves it and `describe` changes the words beside it."""
+    """One running bar; `advance` moves it, `words` and a small `curve` stand beside it."""
 
-    def __init__(self, console: Console, title: str, total: int, unit: str) -> None:
-        self.console, self.title, self.total, self.unit = console, title, total, unit
+    def __init__(self, console: Console, title: str, total: int, unit: str, *, is_detail: bool = False) -> None:
+        self.console, self.title, self.total, self.unit, self.is_detail = console, title, total, unit, is_detail
         self.done = 0
-        self.words = ""
+        self.words = self.curve = ""
         self.started = self.last_line = self.last_told = time.perf_counter()
         self._live: Any = None
         self._task: Any = None
@@ -100,7 +116,7 @@ class Progress:
 
         columns = ("{task.description}", "{task.fields[words]}", "{task.fields[rate]}")
         title, words, rate = (TextColumn(column, markup=False) for column in columns)
-        bar = BarColumn(bar_width=16)
+        bar = BarColumn(bar_width=12)
         left = TimeRemainingColumn(compact=True)
         return Live(title, bar, words, rate, left, console=self.console.rich, transient=True)
 
@@ -108,7 +124,7 @@ class Progress:
         if self._live is not None:
             self._live.stop()
         if self.done and not self.console.quiet:
-            self.console.line(self.summary())
+            (self.console.detail if self.is_detail else self.console.line)(self.summary())
 
     def advance(self, units: int, words: str | None = None) -> None:
         """Move on by `units`, and say `words` (the latest loss, say) beside the bar."""
@@ -116,18 +132,28 @@ class Progress:
         self.words = self.words if words is None else words
         if self._live is not None:
             rate = f"{self.rate:,.0f} {self.unit}/s"
-            shown = {"words": self.words, "rate": rate}
+            shown = {"words": f"{self.words}  {self.curve}".strip(), "rate": rate}
             self._live.update(self._task, description=self.title, completed=self.done, total=self.total, **shown)
         elif self.done < self.total and time.perf_counter() - self.last_line > self.console.seconds_between_lines:
             self.last_line = time.perf_counter()
             self.console.line(f"{self.summary()}, {self.seconds_left:.0f} s left")
 
     def tell(self, text: str, always: bool = False) -> None:
-        """A line that stays above the bar; dropped where the last one is less than a second old, unless `always`."""
+        """A line that stays above the bar, `always` or where its time has come.
+
+        Details are told every second at most. Without them a bar is enough, and where there is none a line every ten
+        seconds or so.
+        """
         now = time.perf_counter()
-        if always or now - self.last_told >= SECONDS_BETWEEN_WORDS:
-            self.last_told = now
+        if always or (now - self.last_told >= self._seconds_between_words):
+            self.last_told = self.last_line = now
             self.console.line(text)
+
+    @property
+    def _seconds_between_words(self) -> float:
+        if self.console.verbose:
+            return SECONDS_BETWEEN_WORDS
+        return float("inf") if self._live is not None else self.console.seconds_between_lines
 
     @property
     def rate(self) -> float:

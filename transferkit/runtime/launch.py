@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from transferkit.runtime.errors import MachineError, Stopped, TransferkitError
-from transferkit.runtime.machine import usable_cores
+from transferkit.runtime.processor import usable_cores
 from transferkit.runtime.records import read_record, write_record
 
 MEMBER = "transferkit.cli.member"  # what each process runs

@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from transferkit.data.images import Images
 from transferkit.features.fast_classifier import FastClassifier
-from transferkit.metrics.history import Epoch
+from transferkit.metrics.history import Epoch, History
 from transferkit.models.classifier import Classifier
 from transferkit.models.test_time_augmentation import NO_AVERAGING
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.machine import Runtime
+from transferkit.runtime.sparkline import sparkline
 from transferkit.training.checkpoint import Training
 
 
@@ -111,3 +112,36 @@ def start_in_words(start: Epoch) -> str:
         return "start: not judged, because no images were set aside as val"
     loss = "not finite" if start.val_loss is None else f"{start.val_loss:.3f}"
     return f"start: val {100 * start.val_accuracy:.1f} %, val loss {loss} ({start.val_images:,} images)"
+
+
+def val_curve(history: History) -> str:
+    """Val accuracy from the start on, drawn as small as a word; nothing where it was judged less than twice.
+
+    Example:
+        >>> val_curve(History((Epoch(0, val_accuracy=0.5), Epoch(1, val_accuracy=0.9), Epoch(2, val_accuracy=0.7))))
+        'val ▁█▅ 70.0 %'
+    """
+    judged = [epoch.val_accuracy or 0.0 for epoch in history.judged]
+    return f"val {sparkline(judged)} {100 * judged[-1]:.1f} %" if len(judged) > 1 else ""
+
+
+def course_in_words(history: History, drawn: str = "") -> str:
+    """What a training did, in a line: its epochs, the last loss, and val accuracy from the start to the end.
+
+    Args:
+        history: The start and at least one epoch.
+        drawn: `val_curve`, where it can be shown.
+
+    Example:
+        >>> course_in_words(History((Epoch(0, val_accuracy=0.5), Epoch(1, loss=0.25, val_accuracy=0.7))))
+        '1 epoch, loss 0.250, val from 50.0 to 70.0 %'
+        >>> course_in_words(History((Epoch(0), Epoch(1, loss=0.5), Epoch(2, loss=0.25))))
+        '2 epochs, loss 0.250'
+    """
+    trained = [epoch for epoch in history if epoch.epoch]
+    losses = [epoch.loss for epoch in trained if epoch.loss is not None]
+    parts = [f"{len(trained)} epoch{'' if len(trained) == 1 else 's'}", *(f"loss {loss:.3f}" for loss in losses[-1:])]
+    judged = [epoch.val_accuracy or 0.0 for epoch in history.judged]
+    if len(judged) > 1:
+        parts.append(drawn or f"val from {100 * judged[0]:.1f} to {100 * judged[-1]:.1f} %")
+    return ", ".join(parts)

@@ -26,7 +26,7 @@ from transferkit.training.failure import StepFailed, keep, too_large, whole
 from transferkit.training.groups import ParameterGroup, require_batch
 from transferkit.training.growth import epoch_px
 from transferkit.training.initial_checks import check_start
-from transferkit.training.judging import judge_now, judge_start, start_in_words
+from transferkit.training.judging import course_in_words, judge_now, judge_start, start_in_words, val_curve
 from transferkit.training.keeping import is_stopped, note_best, require_choice, stop_in_words, take_result
 from transferkit.training.optimizers import create_optimizer, optimizer_groups
 from transferkit.training.pace import Pace
@@ -103,7 +103,8 @@ def train_epochs(
             console.line(start_in_words(start))
     for epoch_before in training.history:
         context.note_epoch(epoch_before)
-    with console.progress("training", ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
+    title = "training" if context.checkpoint == CHECKPOINT else "training again, val included"
+    with console.progress(title, ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not _is_over(training, settings, pace):
             epoch = training.epochs
             seed_everything(context.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
@@ -123,8 +124,9 @@ def train_epochs(
             note_best(training, settings.keep)
             is_over = _is_over(training, settings, pace)
             save_now_and_then(training, context.checkpoint_path, always=is_over)
-            progress.tell(f"{progress.title}: {_words(judged)}", always=is_over)
-        progress.title, progress.words = "training", ""
+            progress.curve = val_curve(training.history) if console.draws_curves else ""
+            progress.tell(f"{progress.title}: {_words(judged)}", always=is_over and console.verbose)
+        progress.title, progress.words = title, course_in_words(training.history, progress.curve)
 
 
 def _is_over(training: Training, settings: ResolvedTraining, pace: Pace) -> bool:

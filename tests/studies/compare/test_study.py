@@ -366,7 +366,7 @@ def test_three_methods_with_three_seeds_cost_one_feature_pass_for_each_statistic
     nine = study_of("compare", arms, "digits", {"limit_per_class": 20}, StudySettings(3, "2steps"))
     said = io.StringIO()
 
-    run_study(nine, tmp_path / "study", console=Console(stream=said))
+    run_study(nine, tmp_path / "study", console=Console(stream=said, verbose=True))
 
     # three probes and three fine-tunings need the features of 180 training images with pretrained statistics: the first
     # computes them, five find them; three fine-tunings with re-estimated ones: the first computes them, two find them

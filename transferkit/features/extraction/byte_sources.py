@@ -18,7 +18,7 @@ from transferkit.data.images import Labels, Pixels
 from transferkit.data.reading import Reading, as_reading
 from transferkit.features.extraction.listing import ListedImage
 from transferkit.features.extraction.settings import ExtractSettings
-from transferkit.runtime import machine
+from transferkit.runtime.processor import usable_cores
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.remote import files_at, is_url, read_span
 
@@ -100,7 +100,7 @@ class BytePictures:
             TransferkitError: If one cannot be read and may not be skipped; names it.
         """
         lines = [self.lines[index] for index in indices]
-        with ThreadPoolExecutor(max(AT_ONCE, machine.usable_cores())) as threads:
+        with ThreadPoolExecutor(max(AT_ONCE, usable_cores())) as threads:
             contents = [
                 content for _, run in groupby(lines, _file_of) for content in self._contents(list(run), threads)
             ]

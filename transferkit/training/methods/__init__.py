@@ -116,7 +116,7 @@ def fit(
     if (training := method.training) is not None:
         try_augment(training.augment, splits.train)
         if line := mirroring_in_words(bool(training.flip), splits.class_names):
-            context.console.line(line)
+            (context.console.detail if training.flip else context.console.line)(line)
     fitted = module_of(method.name).fit(classifier, splits, method, backbone, context)
     world = context.runtime.world
     if training is None or not world.is_shared:

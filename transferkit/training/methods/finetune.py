@@ -92,7 +92,7 @@ def fit_adapted(classifier: Classifier, splits: Splits, settings: FinetuneSettin
     classifier.freeze(classifier.stages_up_to(settings.freeze_to) if settings.freeze_to else ())
     start = starting_point.choose(classifier, splits, settings, context)
     for line in start.words():
-        context.console.line(line)
+        context.console.detail(line)
     rates = finetune_rates.settled_rates(settings, classifier, start.statistics)
     tuning = FinetunePlan(start, rates, resolved_training(settings, rates))
     fitted = Fitted(None, groups=(), notes=notes, probe=start.facts(), rates=rates)
@@ -107,7 +107,7 @@ def fit_adapted(classifier: Classifier, splits: Splits, settings: FinetuneSettin
     compared = splits.train.spread(COMPARED)
     before_refit = collect(classifier, compared, context.runtime, context.console, "train images")
     everything = splits.train.joined(splits.val)
-    context.console.line(f"once more on all {len(everything):,} labelled images: train and val together")
+    context.console.detail(f"once more on all {len(everything):,} labelled images: train and val together")
     repeated, refit = tuning.repeated(history), again_in(context, history)
     _, again = tune(classifier, repeated, everything, splits.val.subset([]), refit)
     notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")

@@ -1,4 +1,4 @@
-"""The table of parameter groups, shown before the first step."""
+"""The table of parameter groups, a detail shown before the first step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transferkit.training import ParameterGroup
 
 def show_groups(groups: Sequence[ParameterGroup], console: Console) -> None:
     """Print which stages are trained, at which rate, and in which state BatchNorm is."""
-    if console.quiet:
+    if console.quiet or not console.verbose:
         return
     from rich.table import Table
 
