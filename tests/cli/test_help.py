@@ -40,7 +40,7 @@ def options_of(text: str) -> list[str]:
 def test_help_of_finetune_fits_two_screens_with_three_examples() -> None:
     text = page("finetune", "--help")
 
-    assert len(text.splitlines()) <= 70  # two screens of 35 lines
+    assert len(text.splitlines()) <= 47  # two screens of 24 lines, less the prompt
     assert 15 <= len(options_of(text)) <= 19  # --help among them
     assert len(re.findall(r"^  transferkit finetune ", text, flags=re.M)) == 3
 
@@ -57,7 +57,7 @@ def test_every_command_takes_v_for_details(tmp_path: Path) -> None:
 
 
 def test_every_option_of_finetune_has_a_sentence_and_what_it_becomes_when_left_out() -> None:
-    section = page("finetune", "--help").partition("Data:")[2].partition("  --overwrite")[0]
+    section = page("finetune", "--help").partition("Options:")[2].partition("  --overwrite")[0]
     entries = re.split(r"^  (?=--)", section, flags=re.M)[1:]
 
     assert len(entries) >= 11
@@ -71,6 +71,20 @@ def test_help_all_shows_every_option_that_help_leaves_out() -> None:
     assert len(options_of(whole)) == len(options_of(usual)) + left_out
     assert {"--mixup", "--split-seed", "--precision"} <= set(options_of(whole))
     assert "--[no-]skip-bad" in whole
+
+
+@pytest.mark.parametrize("command", ["limits", "serve"])
+def test_help_leaves_rare_options_of_other_commands_out(command: str) -> None:
+    usual, whole = page(command, "--help"), page(command, ALL)
+
+    assert len(usual.splitlines()) <= 38
+    assert len(options_of(whole)) >= len(options_of(usual)) + 5
+
+
+def test_help_all_has_the_groups_that_help_does_without() -> None:
+    titles = ["Data:", "Backbone:", "Method:", "Run:"]
+
+    assert [title for title in titles if f"\n{title}\n" not in page("finetune", ALL)] == []
 
 
 def test_a_help_page_keeps_what_stands_in_brackets() -> None:

@@ -6,6 +6,8 @@ import io
 
 import pytest
 from rich.console import Console as RichConsole
+from rich.console import Group
+from rich.text import Text
 
 from transferkit.runtime.console import SHOWS_DETAILS, Console
 from transferkit.runtime.sparkline import sparkline
@@ -73,11 +75,9 @@ def test_a_terminal_shows_the_curve_beside_the_bar_and_epochs_on_request_alone()
 
 
 def test_a_path_wider_than_the_screen_is_not_cut() -> None:
-    from rich.text import Text
-
     console = terminal()
 
-    console.show(Text("file:///" + "x" * 200, no_wrap=True, overflow="ignore"))
+    console.show(Group(Text("file:///" + "x" * 200, no_wrap=True, overflow="ignore")))
 
     assert "x" * 200 in said_by(console)
 

@@ -38,7 +38,7 @@ VALUES = {  # what stands behind an option, by its type
 }
 Row = tuple[str, str]
 VERBOSE = ("-v", "--verbose")  # every command takes it
-VERBOSE_ROW: Row = (", ".join(VERBOSE), "Show details of the work, such as tables of rates, and each pass.")
+VERBOSE_ROW: Row = (", ".join(VERBOSE), "Show details of the work: rates, choices, each pass.")
 
 
 class PageCommand(TyperCommand):
@@ -91,7 +91,9 @@ def command_page(command: Any, ctx: Any, *, shows_all: bool) -> str:
     usage = " ".join([ctx.command_path, *map(argument_name, arguments), "[OPTIONS]"])
     parts = [f"Usage: {usage}", filled(command.help or ""), examples(ctx)]
     parts.append(section("Arguments", [(argument_name(argument), argument.help or "") for argument in arguments]))
-    parts += [section(panel, rows) for panel, rows in panels(chosen, ctx).items()]
+    listed = panels(chosen, ctx) if shows_all else in_brief(panels(chosen, ctx))
+    width = names_width([row for rows in listed.values() for row in rows])
+    parts += [section(panel, rows, width) for panel, rows in listed.items()]
     if hidden := len(options) - len(chosen):
         parts.append(f"{hidden} more, rarely needed: {ctx.command_path} {ALL}")
     return page(parts)
@@ -127,6 +129,13 @@ def in_sections(commands: Iterable[str]) -> dict[str, tuple[str, ...]]:
     placed = {name for names in sections.values() for name in names}
     sections[OTHERS] = tuple(name for name in present if name not in placed)
     return {title: names for title, names in sections.items() if names}
+
+
+def in_brief(rows: Mapping[str, list[Row]]) -> Mapping[str, list[Row]]:
+    """The same in two panels, how it is run and all else, with the first clause of each sentence."""
+    how = [(names, brief(text)) for names, text in rows.get("Run", [])]
+    what = [(names, brief(text)) for panel, listed in rows.items() if panel != "Run" for names, text in listed]
+    return {panel: listed for panel, listed in (("Options", what), ("Run", how)) if listed}
 
 
 def panels(options: Sequence[Any], ctx: Any) -> Mapping[str, list[Row]]:
@@ -170,6 +179,23 @@ def with_default(text: str) -> str:
     return " ".join([sentence, *(f"({fact})" for fact in (*facts, *needed))]).strip()
 
 
+def brief(text: str) -> str:
+    """The first clause of a sentence that has several, with its default.
+
+    Example:
+        >>> brief("Input side in px; '96->160' trains small first. (default: 224; at most 128 where images have 64)")
+        'Input side in px. (default: 224; at most 128 where images have 64)'
+    """
+    sentence, bracket, default = text.partition(" (default: ")
+    clause = sentence.partition("; ")[0].rstrip(".")
+    return f"{clause}.{bracket}{default}"
+
+
+def names_width(rows: Sequence[Row]) -> int:
+    """Columns of names, two blanks behind them: as the longest needs that has no line for itself."""
+    return max((len(names) + 2 for names, _ in rows if len(names) <= NAMES_WIDTH - 2), default=NAMES_WIDTH)
+
+
 def argument_name(argument: Any) -> str:
     """`RUN`, `[KEY=VALUE]` or `IMAGES...`, as the usage line has it."""
     name = argument.metavar or argument.name.upper()
@@ -180,16 +206,16 @@ def argument_name(argument: Any) -> str:
 def examples(ctx: Any) -> str:
     """The examples of a command, what each does below it."""
     path = ctx.command_path.removeprefix(ctx.find_root().command_path).strip()
-    margin = " " * 6
-    lines = [
-        line
-        for typed, does in EXAMPLES.get(path, ())
-        for line in (
-            f"  {PROGRAM} {typed}",
-            *textwrap.wrap(does, columns(), initial_indent=margin, subsequent_indent=margin),
-        )
-    ]
+    lines = [line for typed, does in EXAMPLES.get(path, ()) for line in example_lines(f"  {PROGRAM} {typed}", does)]
     return "\n".join([heading("Examples"), *lines]) if lines else ""
+
+
+def example_lines(typed: str, does: str) -> list[str]:
+    """What is typed, and behind it what that does, or below it where there is no room."""
+    if len(typed) + 2 + len(does) <= columns():
+        return [f"{typed}  {does}"]
+    margin = " " * 6
+    return [typed, *textwrap.wrap(does, columns(), initial_indent=margin, subsequent_indent=margin)]
 
 
 def section(title: str, rows: Sequence[Row], names_width: int = NAMES_WIDTH) -> str:

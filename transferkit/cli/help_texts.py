@@ -22,8 +22,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {  # by command: what to type
         ("predict @last picture.jpg", "What is in a picture, by the latest run."),
     ),
     "finetune": (
-        ("finetune resnet18 --data photos", "photos/ holds one folder of images per class."),
-        ("finetune resnet50 --data photos --limit-per-class 20 --seed 1", "With few labels."),
+        ("finetune resnet18 --data photos", "One folder of images per class."),
+        ("finetune resnet50 --data photos --limit-per-class 20", "Few labels."),
         ("finetune timm/convnext_tiny.fb_in1k --data photos --dry-run", "What would it cost?"),
     ),
     "probe": (

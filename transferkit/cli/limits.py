@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from transferkit.cli.help_pages import RARE
 from transferkit.cli.options import Device, FinishedRuns, Json, Overwrite, with_groups
 from transferkit.cli.terminal import command_line, print_json, working
 from transferkit.recipe.settings import MOST_IMAGES, SEEDS
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 WHEN_STOPPED = "Stopped. The outputs for the image sets so far are stored; the same command goes on from there."
 Names = list[str] | None
+RARELY = "Options" + RARE
 
 
 @dataclass(frozen=True)
@@ -32,40 +34,60 @@ class LimitsOptions:
     ] = None
     drop_classes: Annotated[
         Names,
-        typer.Option(help="Classes of --ood sets that it knows: names with commas, or a file. May be repeated."),
+        typer.Option(
+            help="Classes of --ood sets that it knows: names with commas, or a file. May be repeated.",
+            rich_help_panel=RARELY,
+        ),
     ] = None
     corruptions: Annotated[
         Literal["none", "fast", "full"],
         typer.Option(help="fast: 5 corruptions x 3 severities on 1,000 images; full: 15 x 5 on all."),
     ] = "fast"
     cifar10c: Annotated[
-        Path | None, typer.Option(help="Folder with the authors' CIFAR-10-C files.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder with the authors' CIFAR-10-C files.", show_default=False, rich_help_panel=RARELY),
     ] = None
     field: Annotated[
         Path | None, typer.Option(help="Unlabelled images from where it will be used.", show_default=False)
     ] = None
     leave_out: Annotated[
         Literal["auto", "all", "none", "full"],
-        typer.Option(help="Hold out its own classes: auto and all refit the head; full trains again."),
+        typer.Option(
+            help="Hold out its own classes: auto and all refit the head; full trains again.", rich_help_panel=RARELY
+        ),
     ] = "auto"
     sweeps: Annotated[bool, typer.Option(help="Move, scale, turn, crop and cover its test images.")] = True
     target_risk: Annotated[
-        float, typer.Option(help="Error rate you accept among accepted images.", min=0.0, max=1.0)
+        float,
+        typer.Option(help="Error rate you accept among accepted images.", min=0.0, max=1.0, rich_help_panel=RARELY),
     ] = 0.02
     prevalence: Annotated[
         list[float] | None,
-        typer.Option(help="Share of unknown inputs. May be repeated. (default: .01 .05 .1 .25 .5)", show_default=False),
+        typer.Option(
+            help="Share of unknown inputs. May be repeated. (default: .01 .05 .1 .25 .5)",
+            show_default=False,
+            rich_help_panel=RARELY,
+        ),
     ] = None
     rule: Annotated[
-        Names, typer.Option(help="Threshold of the summary, as auroc=0.9. May be repeated.", show_default=False)
+        Names,
+        typer.Option(
+            help="Threshold of the summary, as auroc=0.9. May be repeated.", show_default=False, rich_help_panel=RARELY
+        ),
     ] = None
     max_images: Annotated[
-        int, typer.Option(help="Most images of a set; of more, a sample.", min=1, max=MOST_IMAGES)
+        int,
+        typer.Option(help="Most images of a set; of more, a sample.", min=1, max=MOST_IMAGES, rich_help_panel=RARELY),
     ] = 10_000
     train_images: Annotated[
-        int, typer.Option(help="Most train images that detectors are fitted on.", min=1, max=MOST_IMAGES)
+        int,
+        typer.Option(
+            help="Most train images that detectors are fitted on.", min=1, max=MOST_IMAGES, rich_help_panel=RARELY
+        ),
     ] = 10_000
-    seed: Annotated[int, typer.Option(help="Of samples and resampling.", min=0, max=SEEDS - 1)] = 0
+    seed: Annotated[
+        int, typer.Option(help="Of samples and resampling.", min=0, max=SEEDS - 1, rich_help_panel=RARELY)
+    ] = 0
 
     def settings(self) -> LimitsSettings:
         """The same as a report's settings.

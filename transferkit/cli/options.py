@@ -22,8 +22,8 @@ from transferkit.recipe.workplace import MOST_WORKERS, ExecutorName
 from transferkit.runtime.console import printable
 
 COMMON = {  # keys of a recipe whose options `--help` shows; `--help-all` shows them all
-    *("limit_per_class", "group", "weights", "classifier", "layers", "epochs", "size", "batch_size", "lr"),
-    *("freeze_to", "class_weight", "augment", "seed", "device"),
+    *("limit_per_class", "group", "weights", "classifier", "layers", "epochs", "size", "lr"),
+    *("freeze_to", "augment", "seed"),
 }
 NOT_OPTIONS = {"name", "path", "data", "backbone", "backbones", "method", "root", "stated_accuracy"}
 

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli.help_pages import RARE
 from transferkit.cli.options import Device, FinishedRun
 from transferkit.cli.terminal import working
 from transferkit.runtime.errors import TransferkitError
 
 STOPPED = "Stopped. Requests in work were answered."
+RARELY = "Options" + RARE
 
 
 def register(app: typer.Typer) -> None:
@@ -39,12 +41,19 @@ def serve(
             "--explain/--no-explain", help="Show training images alike, and the regions that supported the prediction."
         ),
     ] = True,
-    max_megabytes: Annotated[float, typer.Option(help="Of one request.", min=0.01, max=1000)] = 20.0,
-    max_megapixels: Annotated[float, typer.Option(help="Of one image.", min=0.01, max=89)] = 25.0,
-    max_images: Annotated[int, typer.Option(help="Of one request.", min=1, max=1000)] = 32,
-    max_seconds: Annotated[float, typer.Option(help="To arrive, and to be answered.", min=0.1, max=3600)] = 30.0,
+    max_megabytes: Annotated[
+        float, typer.Option(help="Of one request.", min=0.01, max=1000, rich_help_panel=RARELY)
+    ] = 20.0,
+    max_megapixels: Annotated[
+        float, typer.Option(help="Of one image.", min=0.01, max=89, rich_help_panel=RARELY)
+    ] = 25.0,
+    max_images: Annotated[int, typer.Option(help="Of one request.", min=1, max=1000, rich_help_panel=RARELY)] = 32,
+    max_seconds: Annotated[
+        float, typer.Option(help="To arrive, and to be answered.", min=0.1, max=3600, rich_help_panel=RARELY)
+    ] = 30.0,
     max_waiting: Annotated[
-        int, typer.Option(help="Images in work; above, 503 and Retry-After.", min=1, max=100_000)
+        int,
+        typer.Option(help="Images in work; above, 503 and Retry-After.", min=1, max=100_000, rich_help_panel=RARELY),
     ] = 256,
     device: Device = "auto",
 ) -> None:

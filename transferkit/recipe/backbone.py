@@ -21,7 +21,7 @@ class BackboneSettings(RecipePart):
     weights: str = Field(
         "imagenet",
         min_length=1,
-        description="imagenet, none, a .safetensors or .pth file, a run's folder, hf:USER/NAME, or a package's name.",
+        description="imagenet, none, a .safetensors or .pth file, a RUN, hf:USER/NAME or a package's name.",
     )
     stem: Literal["auto", "imagenet", "cifar"] = Field(
         "auto",

@@ -227,8 +227,8 @@ class FolderData(EncodedData):
     name: Literal["folder"]
     group: Group | None = Field(
         None,
-        description="What stays together in one part: parent: folders inside class folders, as of one patient or "
-        "video; grandparent: folders that hold class folders. A CSV has a column group.",
+        description="What stays together in one part, as of one patient or video; parent: folders inside class "
+        "folders; grandparent: folders that hold class folders. A CSV has a column group.",
     )
     path_column: str | None = Field(
         None, description="The column of a table with the paths; default: path, file_name, filename, image or id."

@@ -260,7 +260,7 @@ class TrainingSettings(MethodSettings):
         None, ge=0, lt=0.5, description="Random crop after reflect-padding by this share of the side; 0.125 for most."
     )
     augment: Augment = Field(
-        {}, description="What else training does to its images, in this order: rotation=15,colour=0.4, or trivial."
+        {}, description="Other changes of training images, as rotation=15,colour=0.4; in this order; or trivial."
     )
 
     @property

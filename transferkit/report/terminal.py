@@ -21,8 +21,9 @@ from transferkit.report.short_names import shortened
 
 TABLE_UP_TO = 20  # classes; of more, the worst ones are shown
 WORST = 10
-NAMES_WIDTH = 20  # columns of class names; longer ones take more lines
-LONGEST = 60  # letters of a class name; of longer ones the middle is left out
+COLUMNS = 80
+TRUE_PREDICTED = "true \\ predicted"
+LONGEST = 60  # letters of a class name, which may take more than one line; of longer ones the middle is left out
 MATRIX_UP_TO = 12  # classes whose matrix fits into 80 columns
 STEPS = 3  # of the next ones; the page has the others
 BOTH_UP_TO = 10  # classes for which table and matrix fit into 50 lines together
@@ -87,7 +88,7 @@ def class_table(rows: Sequence[ClassResult]) -> Table:
     if len(rows) > TABLE_UP_TO:
         rows = sorted(rows, key=lambda row: 2.0 if row.recall is None else row.recall)[:WORST]
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("class", max_width=NAMES_WIDTH, overflow="fold")
+    table.add_column("class", overflow="fold")
     for title in ("n", "recall, %", "precision, %", "F1, %"):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
@@ -104,12 +105,13 @@ def _share(share: float | None, interval: Bounds | None) -> Text:
 def matrix_table(confusion: npt.NDArray[np.int64], names: list[str]) -> Table:
     """The confusion matrix; columns are the predicted classes in the order of the rows."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    table.add_column("true \\ predicted", max_width=NAMES_WIDTH, overflow="fold")
+    width = max(len(TRUE_PREDICTED), COLUMNS - 5 * len(names) - 1)
+    table.add_column(TRUE_PREDICTED, no_wrap=True, max_width=width)
     for title in column_titles(names):
         table.add_column(Text(title), justify="right", no_wrap=True)
     for index, (name, counts) in enumerate(zip(names, confusion.tolist(), strict=True)):
         cells = [Text(_count(n), style=_style(index == column, n)) for column, n in enumerate(counts)]
-        table.add_row(Text(plain(name, LONGEST)), *cells)
+        table.add_row(Text(plain(name, width)), *cells)
     return table
 
 

@@ -13,7 +13,7 @@ def sparkline(values: Sequence[float], width: int = 10) -> str:
 
     Example:
         >>> sparkline([0.1, 0.5, 0.3]), sparkline([0.4, 0.4]), sparkline([])
-        ('▁█▅', '▁▁', '')
+        ('▁█▄', '▁▁', '')
     """
     stretches = min(width, len(values))
     bounds = [round(number * len(values) / stretches) for number in range(stretches + 1)] if stretches else []

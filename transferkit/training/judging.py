@@ -119,7 +119,7 @@ def val_curve(history: History) -> str:
 
     Example:
         >>> val_curve(History((Epoch(0, val_accuracy=0.5), Epoch(1, val_accuracy=0.9), Epoch(2, val_accuracy=0.7))))
-        'val ▁█▅ 70.0 %'
+        'val ▁█▄ 70.0 %'
     """
     judged = [epoch.val_accuracy or 0.0 for epoch in history.judged]
     return f"val {sparkline(judged)} {100 * judged[-1]:.1f} %" if len(judged) > 1 else ""
