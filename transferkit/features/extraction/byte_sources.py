@@ -18,8 +18,8 @@ from transferkit.data.images import Labels, Pixels
 from transferkit.data.reading import Reading, as_reading
 from transferkit.features.extraction.listing import ListedImage
 from transferkit.features.extraction.settings import ExtractSettings
-from transferkit.runtime.processor import usable_cores
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.processor import usable_cores
 from transferkit.runtime.remote import files_at, is_url, read_span
 
 AT_ONCE = 16  # requests; a store far away answers many together
