@@ -6,7 +6,8 @@ import os
 import platform
 from dataclasses import dataclass
 
-from transferkit.runtime import machine
+from transferkit.runtime.environment import package_version
+from transferkit.runtime.processor import cpu_model, usable_cores
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "scikit-learn")
 
@@ -29,9 +30,9 @@ class Setting:
 
 def setting(threads: int) -> Setting:
     """Of this machine, for so many threads."""
-    versions = {name: machine.package_version(name) for name in PACKAGES}
+    versions = {name: package_version(name) for name in PACKAGES}
     known = {name: version for name, version in versions.items() if version}
-    return Setting(machine.cpu_model(), machine.usable_cores(), threads, platform.python_version(), known)
+    return Setting(cpu_model(), usable_cores(), threads, platform.python_version(), known)
 
 
 def load() -> str:
