@@ -18,11 +18,11 @@ from transferkit.data.decoding import decode
 from transferkit.data.images import Pixels
 from transferkit.data.reading import Reading
 from transferkit.data.streamed_pixels import Rows, StreamedPixels
-from transferkit.runtime import machine
 from transferkit.runtime.array_records import read_array_record, write_array_record
-from transferkit.runtime.cached_files import will_write
+from transferkit.runtime.cached_files import cache_folder, will_write
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.processor import usable_cores
 
 READ_TOGETHER = 512  # images; what a block of a tar file holds at most
 GAP_BYTES = 2**16  # between two images that are read in one request
@@ -58,7 +58,7 @@ def indexed(path: Path, console: Console) -> ShardIndex:
     """
     facts = path.stat()
     key = hashlib.sha256(repr((str(path.resolve()), facts.st_size, facts.st_mtime_ns)).encode()).hexdigest()[:32]
-    place = machine.cache_folder() / "images" / "shards" / f"{key}.safetensors"
+    place = cache_folder() / "images" / "shards" / f"{key}.safetensors"
     if place.exists():
         return read_array_record(place, ShardIndex, "index of a shard")
     if not ending_of(path.name):
@@ -158,7 +158,7 @@ def streamed_pixels(
         window,
         rows.read,
         partial(_decoded, side=side, reading=reading),
-        machine.usable_cores(),
+        usable_cores(),
     )
 
 
