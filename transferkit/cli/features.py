@@ -34,7 +34,7 @@ class ShardOptions:
         "float32"
     )
     shards: Annotated[
-        int | None, typer.Option(min=1, help="Compute them in so many parts, and put these together.")
+        int | None, typer.Option(min=1, max=MOST_WORKERS, help="Compute them in so many parts, and put these together.")
     ] = None
     executor: Annotated[
         ExecutorName | None,
