@@ -23,7 +23,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.training import checkpoint as state
-from transferkit.training import parameter_groups, resolved_training, train
+from transferkit.training import epoch, parameter_groups, resolved_training, train
 from transferkit.training.methods import table
 from transferkit.training.mixing import pasted, random_box, remaining_share
 from transferkit.training.optimizers import optimizer_groups
@@ -138,6 +138,36 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     ]
     stages = ["stem", "middle", "dense", "head"]
     assert resumed.digest(stages) == whole.digest(stages)
+
+
+@pytest.mark.parametrize("changes", [{"ema": True, "mixup": 0.2}, {"augment": "trivial"}])
+def test_a_training_killed_inside_an_epoch_goes_on_at_the_next_batch_to_the_same_weights(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every epoch has three steps; the kill comes after the second step of the second epoch."""
+    chosen = settings(**changes)
+    whole, whole_history = trained(chosen)
+    monkeypatch.setattr(epoch, "SECONDS_BETWEEN_SAVES_INSIDE", 0.0)
+    save, stopped_at = state.save, []
+
+    def save_then_stop(training: state.Training, path: Path | None) -> None:
+        save(training, path)
+        if training.epochs == 1 and training.steps_into_epoch == 2:
+            stopped_at.append(training.step)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(epoch, "save", save_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        trained(chosen, folder=tmp_path)
+    monkeypatch.setattr(epoch, "save", save)
+    resumed, history = trained(chosen, folder=tmp_path)
+
+    assert stopped_at == [5]
+    judged = ("epoch", "step", "loss", "gradient_norm", "val_accuracy", "val_loss", "val_gained", "val_lost")
+    assert [[getattr(record, key) for key in judged] for record in history] == [
+        [getattr(record, key) for key in judged] for record in whole_history
+    ]
+    assert resumed.digest(["stem", "middle", "dense", "head"]) == whole.digest(["stem", "middle", "dense", "head"])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

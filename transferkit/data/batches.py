@@ -102,21 +102,26 @@ class TrainingBatches:
         """Whole batches in one pass; a remainder waits for the next epoch's order. At least one."""
         return max(1, len(self.images) // self.batch_size)
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """uint8 images (B, 3, H, W) and labels (B,) of one epoch; several processes get a part of the images each.
+
+        From `first_step` on; what comes before is neither read nor decoded.
 
         The labels are those of all images of the step, because they say what each of them counts.
         """
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = self._order(generator)
         steps = [order[step * self.batch_size : (step + 1) * self.batch_size] for step in range(self.steps_per_epoch)]
-        pixels = self._taken([chosen[self._own(len(chosen))] for chosen in steps])
-        for step, (chosen, batch) in enumerate(zip(steps, pixels, strict=True)):
+        pixels = self._taken([chosen[self._own(len(chosen))] for chosen in steps[first_step:]])
+        for step, chosen in enumerate(steps):
             own = self._own(len(chosen))
-            if self.shift_and_flip is not None:
+            batch = next(pixels) if step >= first_step else None
+            if self.shift_and_flip is not None:  # drawn for what is passed over, too
                 mirrored = self._mirrored(chosen, number)
                 rows, columns = self.shift_and_flip.positions(len(chosen), self.images.size_px, generator, mirrored)
-                batch = moved(batch, rows[own], columns[own])
+                batch = None if batch is None else moved(batch, rows[own], columns[own])
+            if batch is None:
+                continue
             yield (
                 self._augmented(batch, number, step * self.batch_size + own.start),
                 self._labels[chosen.to(self.device)],

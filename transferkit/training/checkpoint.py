@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,14 +17,42 @@ from transferkit.runtime.files import read_tensors, write_tensors
 from transferkit.runtime.records import as_json, from_json
 
 SECONDS_BETWEEN_SAVES = 10.0  # short epochs are not saved one by one: what is written would be most of their time
+SECONDS_BETWEEN_SAVES_INSIDE = 300.0  # of an epoch
 
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What a checkpoint holds beside tensors: steps taken, and every finished epoch."""
+    """What a checkpoint holds beside tensors.
+
+    Attributes:
+        step: How many were taken.
+        history: Every finished epoch.
+        images, seconds: Of the steps since then.
+    """
 
     step: int
     history: tuple[Epoch, ...]
+    images: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class UnfinishedEpoch:
+    """What is known of an epoch after some of its steps.
+
+    Attributes:
+        losses: Of each step, float64.
+        norms: Of each step's gradient.
+        images: How many it learnt from.
+        seconds: Of these steps.
+        random: torch's random state after them, by device.
+    """
+
+    losses: Tensor
+    norms: Tensor
+    images: int
+    seconds: float
+    random: dict[str, Tensor]
 
 
 @dataclass
@@ -44,6 +72,7 @@ class Training:
         right_at_start: (N,) bool, which val images were right at the start; None where nobody looked.
         best: Weights and buffers of the epoch that was best on val so far, by name; None where no epoch is chosen.
         step: How many were taken.
+        unfinished: What is known of an epoch that goes on from its middle.
         saved_at: On the clock of `time.perf_counter`.
     """
 
@@ -58,12 +87,18 @@ class Training:
     step: int = 0
     loss_weights: Tensor | None = None
     unaveraged: frozenset[str] = frozenset()
+    unfinished: UnfinishedEpoch | None = None
     saved_at: float = -math.inf
 
     @property
     def epochs(self) -> int:
         """How many are finished."""
         return self.history.last.epoch if self.history.last else 0
+
+    @property
+    def steps_into_epoch(self) -> int:
+        """How many steps of the next epoch are done."""
+        return 0 if self.unfinished is None else len(self.unfinished.losses)
 
     @property
     def lr(self) -> float:
@@ -83,6 +118,19 @@ def save_now_and_then(training: Training, path: Path | None, *, always: bool) ->
         training.saved_at = time.perf_counter()
 
 
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """What dropout and mixing draw from, on the CPU and on the device."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Draw from here on what was drawn after `random_state`."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
 def save(training: Training, path: Path | None) -> None:
     """Keep weights, average, optimiser state and log, so that a stopped run can go on from there."""
     if path is None:
@@ -94,7 +142,12 @@ def save(training: Training, path: Path | None) -> None:
         tensors["start.right"] = training.right_at_start
     for index, state in training.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
-    write_tensors(path, tensors, as_json(CheckpointFacts(training.step, training.history.epochs)))
+    facts = CheckpointFacts(training.step, training.history.epochs)
+    if (epoch := training.unfinished) is not None:
+        tensors |= {"epoch.losses": epoch.losses, "epoch.norms": epoch.norms}
+        tensors |= {f"random.{device}": state for device, state in epoch.random.items()}
+        facts = replace(facts, images=epoch.images, seconds=epoch.seconds)
+    write_tensors(path, tensors, as_json(facts))
 
 
 def resume(training: Training, path: Path | None) -> None:
@@ -110,6 +163,10 @@ def resume(training: Training, path: Path | None) -> None:
         assert training.average is not None
         training.average[name].copy_(value)
     training.best = _part(tensors, "best.") or None
+    if "epoch.losses" in tensors:
+        random = _part(tensors, "random.")
+        losses, norms = tensors["epoch.losses"], tensors["epoch.norms"]
+        training.unfinished = UnfinishedEpoch(losses, norms, facts.images, facts.seconds, random)
     _restore_optimizer(training.optimizer, _part(tensors, "optimizer."))
 
 

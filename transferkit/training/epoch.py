@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,8 +16,15 @@ from transferkit.runtime.console import Progress
 from transferkit.runtime.distributed import World
 from transferkit.runtime.machine import Runtime
 from transferkit.training import averages
-from transferkit.training.checkpoint import Training
-from transferkit.training.failure import random_state, require_finite
+from transferkit.training.checkpoint import (
+    SECONDS_BETWEEN_SAVES_INSIDE,
+    Training,
+    UnfinishedEpoch,
+    random_state,
+    save,
+    set_random_state,
+)
+from transferkit.training.failure import require_finite
 from transferkit.training.optimizers import clipped_norm, set_rates
 from transferkit.training.pace import Pace
 from transferkit.training.rates import rate_share
@@ -26,6 +35,42 @@ from transferkit.training.step_loss import StepLoss
 STEPS_BETWEEN_WORDS = 25  # the loss is told this often
 
 
+@dataclass
+class StepLog:
+    """What the steps of an epoch gave.
+
+    Attributes:
+        losses: Of each.
+        norms: Of each one's gradient; read from the device once, at the epoch's end.
+        images: How many they learnt from.
+        seconds: Of those before the last stop.
+    """
+
+    losses: list[float]
+    norms: list[Tensor]
+    images: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def after(cls, training: Training, device: torch.device) -> StepLog:
+        """That of an epoch's beginning, or of the middle that it goes on from, whose random state is put back."""
+        if (epoch := training.unfinished) is None:
+            return cls([], [])
+        set_random_state(epoch.random, device)
+        return cls(epoch.losses.tolist(), list(epoch.norms.to(device)), epoch.images, epoch.seconds)
+
+    def add(self, loss: float, norm: Tensor, images: int) -> None:
+        """Another step."""
+        self.losses.append(loss)
+        self.norms.append(norm)
+        self.images += images
+
+    def unfinished(self, seconds: float, device: torch.device) -> UnfinishedEpoch:
+        """What to keep, so many seconds after the last stop."""
+        losses, norms = torch.tensor(self.losses, dtype=torch.float64), torch.stack(self.norms)
+        return UnfinishedEpoch(losses, norms, self.images, self.seconds + seconds, random_state(device))
+
+
 def run_epoch(
     training: Training,
     batches: Iterator[tuple[Tensor, Tensor]],
@@ -33,8 +78,11 @@ def run_epoch(
     pace: Pace,
     runtime: Runtime,
     progress: Progress,
+    checkpoint: Path | None = None,
 ) -> Epoch:
     """One pass of steps, or what the pace leaves of it; returns mean loss, rate, gradient norm and throughput.
+
+    A long one is kept at `checkpoint` every few minutes; `training.unfinished` is what such a one goes on from.
 
     What val says is not known yet.
 
@@ -43,38 +91,40 @@ def run_epoch(
     """
     training.classifier.train()
     world, network = runtime.world, replica(training.classifier, runtime.world)
-    losses: list[float] = []
-    norms: list[Tensor] = []  # read from the device once, at the epoch's end
+    log = StepLog.after(training, runtime.device)
     step_loss = StepLoss(settings.mixing, settings.batch_size, runtime, training.loss_weights)
-    earlier, started = training.seconds, time.perf_counter()
-    trained_images = reported = batch_size = 0
+    earlier, started = training.seconds + log.seconds, time.perf_counter()
+    saved, reported, batch_size = started, log.images, 0
     for images, labels in batches:
         total_steps = pace.total_steps(training.step, _seconds(earlier, started, pace, world))
         loss, norm = _step(training, network, (images, labels), settings, total_steps, step_loss)
-        losses.append(loss)
-        norms.append(norm)
         batch_size = len(labels)
-        trained_images += batch_size
-        if len(losses) % STEPS_BETWEEN_WORDS == 0:
+        log.add(loss, norm, batch_size)
+        if len(log.losses) % STEPS_BETWEEN_WORDS == 0:
             words = f"step {training.step:,}/{total_steps:,}, loss {loss:.3f}"
-            _show(progress, trained_images - reported, (total_steps - training.step) * batch_size, words)
-            reported = trained_images
+            _show(progress, log.images - reported, (total_steps - training.step) * batch_size, words)
+            reported = log.images
         if pace.is_over(training.step, _seconds(earlier, started, pace, world)):
             break
+        if checkpoint is not None and time.perf_counter() - saved >= SECONDS_BETWEEN_SAVES_INSIDE:
+            saved = time.perf_counter()
+            training.unfinished = log.unfinished(saved - started, runtime.device)
+            save(training, checkpoint)
+    training.unfinished = None
     average_statistics(training, world)
-    seconds = time.perf_counter() - started
+    seconds = log.seconds + time.perf_counter() - started
     _show(
         progress,
-        trained_images - reported,
-        (pace.total_steps(training.step, earlier + seconds) - training.step) * batch_size,
+        log.images - reported,
+        (pace.total_steps(training.step, training.seconds + seconds) - training.step) * batch_size,
     )
     return Epoch(
         epoch=training.epochs + 1,
         step=training.step,
-        loss=sum(losses) / len(losses),
+        loss=sum(log.losses) / len(log.losses),
         lr=training.lr,
-        gradient_norm=float(torch.stack(norms).mean()),
-        images_per_second=trained_images / seconds,
+        gradient_norm=float(torch.stack(log.norms).mean()),
+        images_per_second=log.images / seconds,
         seconds=seconds,
     )
 

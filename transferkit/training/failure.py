@@ -73,19 +73,6 @@ def too_large(settings: ResolvedTraining, num_images: int, size_px: int) -> str:
     )
 
 
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """What dropout and mixing draw from, on the CPU and on the device."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    """Draw from here on what was drawn after `random_state`."""
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
-
-
 def read_later(value: Tensor) -> Callable[[], float]:
     """Begin to copy a number from the device, and give what waits for it.
 

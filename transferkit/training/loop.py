@@ -95,6 +95,7 @@ def train_epochs(
     classifier, runtime, console = training.classifier, context.runtime, context.console
     batches = _batches(images, settings, context)
     pace = Pace.of(settings.length, batches.steps_per_epoch)
+    inside = None if runtime.world.is_shared else context.checkpoint_path  # others' random states are not known here
     if not training.history:
         start = judge_start(training, val, runtime)
         training.history = training.history.with_epoch(start)
@@ -106,14 +107,15 @@ def train_epochs(
     title = "training" if context.checkpoint == CHECKPOINT else "training again, val included"
     with console.progress(title, ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not _is_over(training, settings, pace):
-            epoch = training.epochs
+            epoch, done = training.epochs, training.steps_into_epoch
             seed_everything(context.seed * 7919 + epoch)  # dropout and mixing repeat after a resume
             _wake(classifier, groups, epoch)
-            steps = training.step, pace.total_steps(training.step, training.seconds), batches.steps_per_epoch
+            step = training.step - done
+            steps = step, pace.total_steps(step, training.seconds), batches.steps_per_epoch
             classifier.training_px = epoch_px(settings.start_px, classifier.input_spec.size, *steps)
             progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
             try:
-                trained = run_epoch(training, batches.epoch(epoch), settings, pace, runtime, progress)
+                trained = run_epoch(training, batches.epoch(epoch, done), settings, pace, runtime, progress, inside)
             except StepFailed as failed:
                 raise keep(whole(failed.step, runtime.world), training, context) from None
             except torch.OutOfMemoryError as error:

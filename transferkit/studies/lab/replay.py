@@ -21,7 +21,8 @@ from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
 from transferkit.runtime.records import from_json
-from transferkit.training.failure import FAILED_STEP, FailedStepFacts, set_random_state
+from transferkit.training.checkpoint import set_random_state
+from transferkit.training.failure import FAILED_STEP, FailedStepFacts
 from transferkit.training.resolved import Mixing, steps_of
 from transferkit.training.step_loss import StepLoss
 
