@@ -37,7 +37,7 @@ from transferkit.cli import (
     verify,
 )
 from transferkit.cli.help_pages import give_pages
-from transferkit.cli.processes import together
+from transferkit.cli.processes import end_now, has_others, together
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import Stopped, TransferkitError
 
@@ -130,4 +130,6 @@ def _failed(message: str, exit_code: int) -> int:
         ""
     )  # CPython ends by SIGINT, not with our code, where Ctrl-C met code from a string, until other such code ran
     print(f"error: {printable(message)}", file=sys.stderr)
+    if has_others():
+        end_now(exit_code)
     return exit_code

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from transferkit.runtime.distributed import World
 
 
+def has_others() -> bool:
+    """Whether this is one of several processes of one command; torch is not needed to know it."""
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """Around a command: alone nothing happens; a process that does not lead helps the one that does, and ends.
@@ -21,7 +26,7 @@ def together() -> Iterator[None]:
     Raises:
         TransferkitError: If the processes do not find each other, or what this one failed with.
     """
-    if os.environ.get("WORLD_SIZE", "1") in ("", "1"):
+    if not has_others():
         yield
         return
     from transferkit.runtime import distributed
