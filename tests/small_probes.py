@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from transferkit.data.images import Images, Splits, split
+from transferkit.data.images import Images, Splits
+from transferkit.data.splitting import split
 from transferkit.recipe import ProbeSettings
 from transferkit.runtime.machine import Runtime
 

@@ -13,7 +13,8 @@ from toy_method import ToySettings
 from transferkit import ood
 from transferkit.data import datasets
 from transferkit.data.augmentation import AUGMENTATIONS, BatchDraws, function_of
-from transferkit.data.images import Images, Splits, split
+from transferkit.data.images import Images, Splits
+from transferkit.data.splitting import split
 from transferkit.metrics.outputs import Outputs
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier

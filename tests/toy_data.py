@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from transferkit.data.datasets.carving import carved
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Images, Splits
+from transferkit.data.splitting import carved
 from transferkit.recipe import DataSettings
 from transferkit.runtime.console import Console
 

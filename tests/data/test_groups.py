@@ -14,7 +14,8 @@ from data_findings import found
 
 from tests.data.test_datasets import error, image_file, load, noted
 from transferkit.data.groups import group_folds, held_out, in_turns
-from transferkit.data.images import Images, Splits, hold_out, split
+from transferkit.data.images import Images, Splits
+from transferkit.data.splitting import hold_out, split
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 

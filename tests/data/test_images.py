@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from transferkit.data.images import Images, SealedImages, Splits, aligned, hold_out, split, val_positions
+from transferkit.data.images import Images, SealedImages, Splits, aligned
+from transferkit.data.splitting import hold_out, split, val_positions
 from transferkit.runtime.errors import TransferkitError
 
 NAMES = ("cat", "dog", "owl")

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from transferkit import recipe
-from transferkit.data.images import Images, split
+from transferkit.data.images import Images
+from transferkit.data.splitting import split
 from transferkit.models import backbones
 from transferkit.models.backbones import speednet
 from transferkit.models.backbones.shapes import Window, sides

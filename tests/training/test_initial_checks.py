@@ -11,7 +11,8 @@ from small_trainings import NEUTRAL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transferkit.data.images import Images, split
+from transferkit.data.images import Images
+from transferkit.data.splitting import split
 from transferkit.models.classifier import Classifier
 from transferkit.models.logit_checks import loss_floor
 from transferkit.models.stored_model import InputSpec

@@ -23,8 +23,8 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import checkpoint as state
 from transferkit.training import defaults, parameter_groups, require_choice, resolved_training, stop_in_words, train
+from transferkit.training.early_stopping import is_stopped
 from transferkit.training.estimates.work import in_words
-from transferkit.training.keeping import is_stopped
 from transferkit.training.methods.finetune import fit
 
 VAL = images(500, 1)

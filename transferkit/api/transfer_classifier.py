@@ -15,8 +15,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from transferkit.data.images import Images, Labels, Pixels, Splits, split
+from transferkit.data.images import Images, Labels, Pixels, Splits
 from transferkit.data.reading import as_reading
+from transferkit.data.splitting import split
 from transferkit.features.data_arguments import pixels_of, reading_for, storage_px
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.features.finite import require_finite_logits

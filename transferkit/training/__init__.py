@@ -1,7 +1,7 @@
 """The methods (`methods/`), their defaults, training by gradient steps, and what a run costs (before: `estimates/`)."""
 
+from transferkit.training.early_stopping import require_choice, stop_in_words
 from transferkit.training.groups import ParameterGroup, parameter_groups, waking_epochs
-from transferkit.training.keeping import require_choice, stop_in_words
 from transferkit.training.loop import train
 from transferkit.training.resolved import ResolvedTraining, resolved_training
 

@@ -21,13 +21,13 @@ from transferkit.runtime.files import CHECKPOINT
 from transferkit.runtime.machine import Precision, Runtime, seed_everything
 from transferkit.runtime.machine import start as start_machine
 from transferkit.training.checkpoint import Training, resume, save_now_and_then
+from transferkit.training.early_stopping import is_stopped, note_best, require_choice, stop_in_words, take_result
 from transferkit.training.epoch import run_epoch
 from transferkit.training.failure import StepFailed, keep, too_large, whole
 from transferkit.training.groups import ParameterGroup, require_batch
 from transferkit.training.growth import epoch_px
 from transferkit.training.initial_checks import check_start
 from transferkit.training.judging import course_in_words, judge_now, judge_start, start_in_words, val_curve
-from transferkit.training.keeping import is_stopped, note_best, require_choice, stop_in_words, take_result
 from transferkit.training.optimizers import create_optimizer, optimizer_groups
 from transferkit.training.pace import Pace
 from transferkit.training.replicas import batchnorm_in_words, require_images_for_all

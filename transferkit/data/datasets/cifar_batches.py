@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.data.datasets.carving import carved
 from transferkit.data.images import Images, Splits
+from transferkit.data.splitting import carved
 from transferkit.recipe import Cifar10Data, Cifar100Data
 from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.console import Console

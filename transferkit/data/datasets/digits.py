@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferkit.data.datasets.carving import carved
 from transferkit.data.datasets.outline import Outline
-from transferkit.data.images import Images, Pixels, Splits, hold_out
+from transferkit.data.images import Images, Pixels, Splits
+from transferkit.data.splitting import carved, hold_out
 from transferkit.recipe import DigitsData
 from transferkit.runtime.console import Console
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from transferkit.data.groups import folds_of_all
-from transferkit.data.images import Images, Splits, split
+from transferkit.data.images import Images, Splits
+from transferkit.data.splitting import split
 from transferkit.recipe import DataSettings
 from transferkit.runtime.array_types import Integers
 from transferkit.runtime.errors import TransferkitError

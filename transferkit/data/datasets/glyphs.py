@@ -10,9 +10,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.data.datasets.carving import carved
 from transferkit.data.datasets.outline import Outline
-from transferkit.data.images import Images, Pixels, Splits, hold_out
+from transferkit.data.images import Images, Pixels, Splits
+from transferkit.data.splitting import carved, hold_out
 from transferkit.recipe import GlyphsData
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError

@@ -8,7 +8,8 @@ import numpy as np
 
 from transferkit.data.datasets.layout import LISTED
 from transferkit.data.groups import group_ranks, in_turns
-from transferkit.data.images import Images, Splits, hold_out, split
+from transferkit.data.images import Images, Splits
+from transferkit.data.splitting import hold_out, split
 from transferkit.recipe import OwnData
 from transferkit.runtime.errors import TransferkitError
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.data.datasets.carving import carved
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Images, Splits
+from transferkit.data.splitting import carved
 from transferkit.recipe import SvhnData
 from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.console import SILENT, Console
