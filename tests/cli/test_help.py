@@ -17,6 +17,7 @@ from transferkit.cli.help_pages import ALL
 from transferkit.cli.help_texts import EXAMPLES, SECTIONS
 from transferkit.models.backbones import card
 from transferkit.recipe import METHOD_MODELS, TrainingSettings
+from transferkit.studies import pages
 from transferkit.training.defaults import default_batch, default_epochs
 from transferkit.training.methods.finetune_rates import FIXED_STATISTICS, TRAINED_STATISTICS, TRANSFORMER
 from transferkit.training.methods.scratch_rates import FAMILIES
@@ -166,3 +167,44 @@ def test_the_shell_completes_backbones_data_sets_folders_and_recipes(
     assert completion.data_sets(f"{tmp_path}/c") == [f"{tmp_path}/cells"]
     assert completion.data_sets("/no/such/folder") == []
     assert completion.recipes("lab-d") == ["lab-dropout"]
+
+
+def test_the_shell_completes_names_of_timm_as_timm_lists_them() -> None:
+    import timm
+
+    names = completion.backbones("timm/resnet1")
+
+    assert completion.backbones("tim") == ["timm/"]
+    assert names == sorted(f"timm/{name}" for name in timm.list_models() if name.startswith("resnet1"))
+    assert len(names) >= 10
+
+
+def test_the_shell_completes_runs_by_number_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "recipe.yaml").touch()
+        (tmp_path / "runs" / name / "evaluation.json").touch()
+    monkeypatch.chdir(tmp_path)
+
+    assert completion.runs("@") == ["@last", "@2"]
+    assert completion.runs("runs/") == ["runs/a", "runs/b"]
+
+
+def test_the_shell_completes_the_figures_of_the_folder_that_was_typed(tmp_path: Path) -> None:
+    def proposed(typed: str) -> list[str]:
+        shell = {"_TRANSFERKIT_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": "4"}
+        return transferkit(cwd=tmp_path, _TYPER_COMPLETE_ARGS=typed, **shell).stdout.split()
+
+    (tmp_path / "comparison.json").touch()
+
+    assert proposed(f"transferkit report {tmp_path / 'none'} --figure ") == [
+        "confusion",
+        "layers",
+        "recall",
+        "training",
+    ]
+    assert proposed(f"transferkit report {tmp_path} --figure c") == ["cost"]
+
+
+def test_every_folder_whose_figures_can_be_drawn_has_names_for_them() -> None:
+    assert pages.FIGURE_NAMES.keys() == pages.DRAW.keys()

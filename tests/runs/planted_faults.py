@@ -173,7 +173,7 @@ FAULTS: dict[str, CheckedRun] = {
     "TK020": answering(clean(), sure(answers(), 30), sure(answers(), 0)),
     "TK021": parts_of(n=ClassCounts((1000, 90, 800, 900), (250,) * 4, (250,) * 4)),
     "TK022": parts_of(copies=few("test/cat/1.png", of=1000)),
-    "TK023": parts_of(near_copies=few(*(f"test/cat/{number}.png" for number in range(12)), of=1000)),
+    "TK023": parts_of(near_copies=few(*(f"test/cat/{number}.png" for number in range(40)), of=1000)),
     "TK024": parts_of(tested_groups=few("patient07", of=20)),
     "TK025": files_of(parted_folders=few("patient00", "patient01", of=2)),
     "TK026": files_of(outer_folders=few("ann", "bob", "eve", of=3), inner_folders=few("ill", "well", of=2)),

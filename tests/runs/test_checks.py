@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from planted_faults import FAULTS, answering, clean, facts_of, recipe_of
+from planted_faults import FAULTS, answering, clean, facts_of, few, parts_of, recipe_of
 from synthetic_runs import outputs
 
+from transferkit.data.split_facts import ClassCounts
 from transferkit.metrics.outputs import Outputs
 from transferkit.runs import checks
 from transferkit.runs.checks.early import early_checks
@@ -57,6 +58,15 @@ def test_a_check_can_be_muted_and_has_a_page(code: str) -> None:
     assert check.severity in SEVERITIES
     assert re.fullmatch(r"[A-Z][^.]*", check.title)
     assert len(check.about.split()) > 15
+
+
+@pytest.mark.parametrize(("near", "speaks"), [(15, False), (16, True)])
+def test_near_copies_are_told_where_they_change_an_accuracy_by_more_than_its_interval(near: int, speaks: bool) -> None:
+    """120 of 240 right: Wilson's interval goes from 43.7 to 56.3 %, 6.3 points or 15.06 images to each side."""
+    names = [f"test/cat/{number}.png" for number in range(near)]
+    run = parts_of(n=ClassCounts((700,), (60,), (240,)), near_copies=few(*names, of=240))
+
+    assert ("TK023" in [finding.code for finding in checks.findings(run)]) is speaks
 
 
 @pytest.mark.parametrize("code", [code for code, check in checks.CHECKS.items() if check.is_early])

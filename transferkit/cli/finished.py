@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from transferkit.cli import completion
 from transferkit.cli.options import Open, OverwriteFile, named_run
 from transferkit.cli.terminal import show_page
 from transferkit.runtime.errors import TransferkitError
@@ -23,11 +24,15 @@ def report(
         typer.Argument(
             parser=named_run,
             metavar="FOLDER",
+            autocompletion=completion.runs,
             help="Of a run (or @last, @2 ...), a comparison, a label curve, a ranking or a limits report.",
         ),
     ],
     figure: Annotated[
-        str | None, typer.Option(help="Draw one figure instead: confusion, recall, curve, cost ...")
+        str | None,
+        typer.Option(
+            help="Draw one figure instead: confusion, recall, curve, cost ...", autocompletion=completion.figures
+        ),
     ] = None,
     table: Annotated[str | None, typer.Option(help="Write one table instead: arms, backbones.")] = None,
     out: Annotated[

@@ -53,6 +53,8 @@ class PageCommand(TyperCommand):
         if ALL in args:
             typer.echo(command_page(self, ctx, shows_all=True), color=ctx.color)
             ctx.exit()
+        if ctx.resilient_parsing and args and args[-1].startswith("--"):
+            args = args[:-1]  # the shell asks for its value, and the arguments before it are read only without it
         SHOWS_DETAILS.set(any(name in args for name in VERBOSE))
         return super().parse_args(ctx, [name for name in args if name not in VERBOSE])
 

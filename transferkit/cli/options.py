@@ -37,15 +37,26 @@ def named_run(reference: str) -> Path:
     from transferkit.runs.references import is_reference, run_folder
 
     folder = run_folder(reference)
-    if is_reference(reference):
+    if is_reference(reference) and not completion.is_at_work():
         print(f"{reference} is {printable(str(folder))}", file=sys.stderr)
     return folder
 
 
 RUN_WORDS = "@last and @2 name the latest ones, as `transferkit runs` numbers them."
-FinishedRun = Annotated[Path, typer.Argument(parser=named_run, metavar="RUN", help=f"A run's folder. {RUN_WORDS}")]
+FinishedRun = Annotated[
+    Path,
+    typer.Argument(
+        parser=named_run, metavar="RUN", help=f"A run's folder. {RUN_WORDS}", autocompletion=completion.runs
+    ),
+]
 FinishedRuns = Annotated[
-    list[Path], typer.Argument(parser=named_run, metavar="RUN...", help=f"Folders of finished runs. {RUN_WORDS}")
+    list[Path],
+    typer.Argument(
+        parser=named_run,
+        metavar="RUN...",
+        help=f"Folders of finished runs. {RUN_WORDS}",
+        autocompletion=completion.runs,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="key.path=value, any key of the recipe.", show_default=False)

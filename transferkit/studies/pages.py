@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +60,17 @@ def draw_figure(folder: Path, name: str, target: Path) -> None:
             f"limits reports, and {folder} holds a {kind.name if kind else 'run'}."
         )
     draw(folder, name, target)
+
+
+def figure_names(folder: Path) -> tuple[str, ...]:
+    """Names of the figures that can be drawn of a folder; none where it holds nothing.
+
+    Raises:
+        TransferkitError: If its files are damaged.
+    """
+    kind = _kind_of(folder)
+    names = FIGURE_NAMES.get(kind.name if kind else "run")
+    return tuple(names(folder)) if names else ()
 
 
 def write_paper_table(folder: Path, name: str, target: Path) -> None:
@@ -151,6 +162,25 @@ def _rebuild_gradient_flow(folder: Path) -> RenderableType:
     return gradient_flow_verdict(read_gradient_flow(folder))
 
 
+def _names_of_run(_: Path) -> Iterable[str]:
+    from transferkit.report.matplotlib_figures import FIGURES
+
+    return FIGURES
+
+
+def _names_of_comparison(_: Path) -> Iterable[str]:
+    from transferkit.studies.compare.drawings import COST_FIGURES
+
+    return COST_FIGURES
+
+
+def _names_of_limits(folder: Path) -> Iterable[str]:
+    from transferkit.studies.limits.figures import figures
+    from transferkit.studies.limits.report import LimitsReport
+
+    return (name for name, _ in figures(LimitsReport.read(folder)))
+
+
 def _draw_of_run(folder: Path, name: str, target: Path) -> None:
     from transferkit import report
 
@@ -222,4 +252,11 @@ TABLES: dict[str, dict[str, Callable[[Path], PaperTable]]] = {
     STUDY.name: {"arms": _arms_table},
     COMPARISON.name: {"arms": _arms_table},
     RANKING.name: {"backbones": _backbones_table},
+}
+FIGURE_NAMES: dict[str, Callable[[Path], Iterable[str]]] = {
+    "run": _names_of_run,
+    STUDY.name: _names_of_comparison,
+    COMPARISON.name: _names_of_comparison,
+    RANKING.name: lambda _: ("cost",),
+    LIMITS.name: _names_of_limits,
 }

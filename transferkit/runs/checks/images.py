@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from transferkit.data.file_facts import FileFacts, Names
+from transferkit.metrics.statistics import wilson
 from transferkit.runs.checks.finding import Observation
 from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runtime.shares import percent
 
 TIMES_AS_MANY = 10  # images of the largest class as of the smallest
-NEAR_SHARE = 0.01  # of the test images looked at
-FEWEST_NEAR = 3
+NEAR_SHARE = 0.01  # of the test images looked at, however many there are
 DARK = 0.5  # brightest value, of that which becomes white
 EXPECTED_IN_VAL = 2.0  # images of a class, by its share of train; where chance alone leaves fewer, none is no surprise
 
@@ -50,19 +50,27 @@ def copies(run: CheckedRun) -> Observation | None:
 
 
 def near_copies(run: CheckedRun) -> Observation | None:
-    """At least 1 % of the test images, and 3, have a near copy among the training images.
+    """So many test images have a near copy among the training images that the accuracy can be off by more than chance.
 
+    At least 1 % of those looked at, and as large a share as the widest 95 % interval of an accuracy on so many test
+    images reaches to one side: 6.3 % of 240 images, 3.1 % of 1,000, 1 % of 10,000. Fewer are lost in that interval.
     Found by a difference hash (at most 4 of 64 bits apart) and confirmed by pictures of 16 px in grey (correlation at
     least 0.98): brighter, compressed or resized copies, crops of one photograph, neighbours in a video. At most 2,000
     test images are looked at. Of CIFAR-10's test images 3 % have one (Barz and Denzler, J. Imaging 2020).
     """
     if run.parts is None or (tested := run.parts.near_copies) is None:
         return None
-    if tested.count < max(FEWEST_NEAR, NEAR_SHARE * tested.of):
+    if tested.count < max(NEAR_SHARE, _half_interval(sum(run.parts.n.test) or tested.of)) * tested.of:
         return None
     share = percent(tested.count / tested.of)
     observed = f"{tested.count:,} of {tested.of:,} test images looked at ({share}) have a near copy in train ({tested})"
     return Observation(observed, "look at the pairs, and keep what belongs together in one part", run.ask("labels"))
+
+
+def _half_interval(n: int) -> float:
+    """How far the 95 % interval of an accuracy of one half reaches to one side, the farthest of all accuracies."""
+    interval = wilson(n // 2, n)
+    return (interval.high - interval.low) / 2
 
 
 def groups_shared(run: CheckedRun) -> Observation | None:
