@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferkit.api import compare, curve, finetune, labels, limits, probe, rank, scratch, serve, tune
+    from transferkit.api.learning_rate import lr_find
     from transferkit.api.several_runs import folds, soup
     from transferkit.api.trained_run import TrainedRun
     from transferkit.api.transfer_classifier import TransferClassifier
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from transferkit.studies.folds.cross_validation import CrossValidation
     from transferkit.studies.limits.comparison_results import LimitsComparison
     from transferkit.studies.limits.report import LimitsReport
+    from transferkit.studies.lr_find.rate_range import RateRange
     from transferkit.studies.rank.results import Ranking
     from transferkit.studies.tune.results import Tuning
     from transferkit.training.resolved import ResolvedTraining
@@ -51,6 +53,7 @@ _PLACES = {
     "LimitsReport": "studies.limits.report",
     "Outputs": "metrics.outputs",
     "PredictionTable": "deploy.prediction_table",
+    "RateRange": "studies.lr_find.rate_range",
     "Ranking": "studies.rank.results",
     "Recipe": "recipe",
     "ResolvedTraining": "training.resolved",
@@ -69,6 +72,7 @@ _PLACES = {
     "labels": "api",
     "limits": "api",
     "load": "deploy.prediction",
+    "lr_find": "api.learning_rate",
     "mask_rcnn": "deploy.export.mask_rcnn",
     "probe": "api",
     "rank": "api",
@@ -94,6 +98,7 @@ __all__ = [
     "Outputs",
     "PredictionTable",
     "Ranking",
+    "RateRange",
     "Recipe",
     "ResolvedTraining",
     "Run",
@@ -111,6 +116,7 @@ __all__ = [
     "labels",
     "limits",
     "load",
+    "lr_find",
     "mask_rcnn",
     "probe",
     "rank",

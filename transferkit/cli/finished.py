@@ -11,6 +11,7 @@ from transferkit.cli import completion
 from transferkit.cli.options import Open, OverwriteFile, named_run
 from transferkit.cli.terminal import show_page
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import require_free
 
 
 def register(app: typer.Typer) -> None:
@@ -53,8 +54,7 @@ def report(
     if figure is not None and table is not None:
         raise TransferkitError("--figure and --table are two files. Type the command once for each.")
     target = out or Path(f"{figure}.pdf" if figure is not None else f"{table}.tex")
-    if target.exists() and not overwrite:
-        raise TransferkitError(f"{target} exists. Choose another file with --out, or replace it with --overwrite.")
+    require_free(target, overwrite)
     if figure is not None:
         draw_figure(folder, figure, target)
     elif table is not None:

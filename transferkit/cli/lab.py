@@ -22,6 +22,7 @@ from transferkit.cli.options import (
 )
 from transferkit.cli.terminal import command_line, print_json, working
 from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_IMAGES, MOST_SEEDS
+from transferkit.runtime.files import require_free
 
 
 def register(app: typer.Typer) -> None:
@@ -112,10 +113,7 @@ def filters(
     overwrite: OverwriteFile = False,
 ) -> None:
     """Draw the filters of a network's first convolution, or the feature maps of a picture."""
-    from transferkit.runtime.errors import TransferkitError
-
-    if out.exists() and not overwrite:
-        raise TransferkitError(f"{out} exists. Choose another file with --out, or replace it with --overwrite.")
+    require_free(out, overwrite)
     with working() as console:
         from transferkit.studies.lab.filters import draw, network
 

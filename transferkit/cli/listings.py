@@ -66,7 +66,7 @@ def layers(
     from transferkit.recipe import from_options
 
     options = {"weights": "none", "stem": "imagenet"}
-    settings = from_options("probe", backbone, "digits", options, overrides or []).backbone
+    settings = from_options("probe", backbone, "digits", options, overrides or [], "transferkit layers").backbone
     with working() as console:
         from transferkit.models import backbones as menu
         from transferkit.models.receptive_fields import layers as layers_of

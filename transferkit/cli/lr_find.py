@@ -10,7 +10,7 @@ import typer
 from transferkit.cli.options import Backbone, Data, Json, Overrides, OverwriteFile, method_options
 from transferkit.cli.terminal import command_line, print_json, working
 from transferkit.recipe import METHOD_MODELS, from_options
-from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import require_free
 
 Page = Annotated[Path, typer.Option(help="The page with the plot.")]
 
@@ -31,9 +31,8 @@ def lr_find(
     **options: Any,
 ) -> None:
     """Find a learning rate for fine-tuning: train a little at rising rates, and keep no weights."""
-    if out.exists() and not overwrite:
-        raise TransferkitError(f"{out} exists. Choose another file with --out, or replace it with --overwrite.")
-    recipe = from_options("finetune", backbone, data, options, overrides or ())
+    require_free(out, overwrite)
+    recipe = from_options("finetune", backbone, data, options, overrides or (), "transferkit lr-find")
     with working() as console:
         from transferkit.runtime.files import write_text
         from transferkit.studies.lr_find.page import rate_page

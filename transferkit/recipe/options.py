@@ -16,7 +16,14 @@ from transferkit.recipe.tuning import TuningRecipe, parse_tuning, read_space
 from transferkit.runtime.errors import TransferkitError, quoted
 
 
-def from_options(method: str, backbone: str, data: str, options: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
+def from_options(
+    method: str,
+    backbone: str,
+    data: str,
+    options: Mapping[str, Any],
+    overrides: Sequence[str],
+    command: str = "",
+) -> Recipe:
     """The recipe that a command or a Python call means; every option is a key of the recipe.
 
     Args:
@@ -25,6 +32,7 @@ def from_options(method: str, backbone: str, data: str, options: Mapping[str, An
         data: Name of a data set, or `folder:PATH`.
         options: Keys of data, backbone, method or recipe with their values; None stands for not given.
         overrides: `key.path=value`, applied last.
+        command: What was typed, for the message about mistakes; default: the method's own command.
 
     Raises:
         TransferkitError: For all mistakes at once.
@@ -40,7 +48,7 @@ def from_options(method: str, backbone: str, data: str, options: Mapping[str, An
         if value is not None:
             group = option_group(key, method)
             values = merged(values, {group: {key: value}} if group else {key: value})
-    return parse(overridden(values, overrides), f"transferkit {method}")
+    return parse(overridden(values, overrides), command or f"transferkit {method}")
 
 
 def option_group(key: str, method: str) -> str | None:
@@ -107,7 +115,7 @@ def tuning_from_options(
     Raises:
         TransferkitError: For all mistakes at once.
     """
-    base = from_options("finetune", backbone, data, options, overrides)
+    base = from_options("finetune", backbone, data, options, overrides, "transferkit tune")
     space = dict(given) if isinstance(given, Mapping) else read_space(given)
     asked = {key: value for key, value in own.items() if value is not None}
     return parse_tuning({"base": base, "space": space, **asked}, "transferkit tune")

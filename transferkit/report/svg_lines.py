@@ -15,6 +15,7 @@ from transferkit.runs.facts import ProbeFacts
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 30
 DOTTED_UP_TO = 40  # points of a line that are marked one by one
+MARK_HEIGHT = 13  # px from name to name
 COLOURS = 8  # lines the style sheet can tell apart
 
 Written = Callable[[float], str]
@@ -38,6 +39,14 @@ class Line:
     xs: Sequence[float]
     ys: Sequence[float]
     name: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A value on the horizontal axis that a reader should find, with its name."""
+
+    x: float
+    name: str
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,7 @@ def curve(
     written: Written = "{:g}".format,
     x_title: str = "epoch",
     dotted_up_to: int = DOTTED_UP_TO,
+    marks: Sequence[Mark] = (),
 ) -> Markup:
     """Lines over round ticks; up to so many points of a line, each has a dot that tells its value."""
     xs = [x for line in lines for x in line.xs]
@@ -96,6 +106,7 @@ def curve(
     parts += [
         drawn_line(line, frame, number % COLOURS, x_title, written, dotted_up_to) for number, line in enumerate(lines)
     ]
+    parts += _marked(marks, frame)
     last = ", ".join(f"{line.name} {written(line.ys[-1])}".strip() for line in lines)
     return svg(f"{title}; at the last {x_title}: {last}", parts)
 
@@ -110,6 +121,23 @@ def drawn_line(
         titles = [f"{line.name} {x_title} {x:.4g}: {written(y)}".strip() for x, y in zip(line.xs, line.ys, strict=True)]
         drawn += Markup("").join(_dot(point, text) for point, text in zip(points, titles, strict=True))
     return Markup('<g class="s{}">{}</g>').format(colour, drawn)
+
+
+def _marked(marks: Sequence[Mark], frame: Frame) -> list[Markup]:
+    """Upright broken lines, each below its name; those outside the frame are left out.
+
+    Names stand on the side with more room, the outermost on top: so no line crosses another one's name.
+    """
+    low, high = frame.x_range
+    inside = [mark for mark in marks if low <= mark.x <= high]
+    is_left = bool(inside) and sum(mark.x for mark in inside) / len(inside) > (low + high) / 2
+    side, anchor = (-4, "end") if is_left else (4, "start")
+    name = Markup('<text class="tick" x="{}" y="{}" text-anchor="{}">{}</text>')
+    drawn = []
+    for number, mark in enumerate(sorted(inside, key=lambda mark: mark.x, reverse=is_left)):
+        (x, bottom), top = frame.place(mark.x, frame.y_range[0]), TOP + MARK_HEIGHT * number
+        drawn += [_segment("diagonal", (x, top), (x, bottom)), name.format(x + side, top + 9, anchor, mark.name)]
+    return drawn
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

@@ -62,6 +62,16 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
+def require_free(path: Path, overwrite: bool) -> None:
+    """Refuse to replace a file unasked, before any work.
+
+    Raises:
+        TransferkitError: If it is there and may not be replaced.
+    """
+    if path.exists() and not overwrite:
+        raise TransferkitError(f"{path} exists. Choose another file with --out, or replace it with --overwrite.")
+
+
 def write_text(path: Path, text: str) -> None:
     """A text file in UTF-8, atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -117,7 +117,8 @@ def recipe_of(name: str, settings: GradientFlowSettings, seed: int) -> Recipe:
         "size": settings.size,
     }
     backbones.card(name)  # refuses an unknown one before any work
-    return from_options("scratch", name, settings.data, {**options, "ema": False, "mixup": 0.0}, ())
+    shared = {**options, "ema": False, "mixup": 0.0}
+    return from_options("scratch", name, settings.data, shared, (), "transferkit gradient-flow")
 
 
 # --------------------------------------------------------------------------------------------------- measurement

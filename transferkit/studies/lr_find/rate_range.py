@@ -34,7 +34,7 @@ DIVERGED = 4.0  # times the best loss after which it stops; likewise
 FEWEST = 12  # steps below which no rate can be read off
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RateRange:
     """What rising rates did to the loss.
 
@@ -53,6 +53,17 @@ class RateRange:
     valley: float
     steepest: float
     default: float
+
+    def __repr__(self) -> str:
+        """The suggestion."""
+        return f"RateRange: {self.lines[0]}"
+
+    def _repr_html_(self) -> str:
+        """The page, for notebooks."""
+        from transferkit.report.page import framed
+        from transferkit.studies.lr_find.page import rate_page
+
+        return framed(rate_page(self, "transferkit.lr_find(...)"))
 
     @property
     def lines(self) -> list[str]:
