@@ -1,0 +1,178 @@
+"""Six speeds as ratios to named peers, kept in a file, and what got slower since.
+
+    OMP_NUM_THREADS=1 python benchmarks/guard.py speeds.jsonl
+
+Takes under two minutes on an idle core (30 s of it). Each ratio is over pairs of turns, in seconds of this process. The
+file gets a line with all pairs and the machine's description; they are held against the last line of the same machine
+and libraries. Something got slower where the whole 95 % interval of the change (bootstrap over the pairs of both) lies
+beyond 15 %; the exit code is then 1. Nothing here is a test: a busy machine may need more pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from decode_pixels import image_folder, ours, written
+from features_cpu import IMAGENET, plain
+from probe_solver import GRID, pooled_features, scikit_learn
+from probe_solver import ours as probe
+from speed.machine import Setting, load, setting
+from speed.turns import Arm, in_turns, ratio
+from torch import nn
+from torchvision.models import resnet18
+from train_step import Case, our_steps, plain_steps
+
+from transferkit.data.resizing import by_torch
+from transferkit.features.layer_network import LayerNetwork
+from transferkit.models.classifier import Classifier
+from transferkit.models.stored_model import InputSpec
+from transferkit.runtime import machine
+from transferkit.runtime.console import SILENT
+
+SLOWER = 1.15  # times as slow: what is told
+FEWEST_PAIRS = 10
+RESAMPLES = 2_000
+SEED = 0
+
+Arms = tuple[Arm, Arm]  # the peer's, and ours
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """One line of the file.
+
+    Attributes:
+        date: When it was measured.
+        setting: The machine and its libraries.
+        load: How busy it was.
+        pairs: Times as fast as the peer, by what is measured, for each pair of turns.
+    """
+
+    date: str
+    setting: Setting
+    load: str
+    pairs: dict[str, list[float]]
+
+
+def main() -> int:
+    """Measure, compare, append."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--pairs", type=int, default=FEWEST_PAIRS, help=f"of turns, at least {FEWEST_PAIRS}")
+    arguments = parser.parse_args()
+    if arguments.pairs < FEWEST_PAIRS:
+        parser.error(
+            f"--pairs is {arguments.pairs}; expected at least {FEWEST_PAIRS}, below which intervals say nothing"
+        )
+    started = time.perf_counter()
+    speeds = measured(arguments.pairs)
+    before = last_of(arguments.file, speeds.setting)
+    slower = report(speeds, before)
+    with arguments.file.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(speeds)) + "\n")
+    print(f"{time.perf_counter() - started:.0f} s; kept in {arguments.file}")
+    return 1 if slower else 0
+
+
+def measured(pairs: int) -> Speeds:
+    """All six, with one thread."""
+    machine.start("cpu", threads=1)
+    ratios = {name: pair_ratios(arms(), pairs) for name, arms in MEASURED.items()}
+    return Speeds(time.strftime("%Y-%m-%d %H:%M"), setting(threads=1), load(), ratios)
+
+
+def pair_ratios(arms: Arms, pairs: int) -> list[float]:
+    """How many times as fast as the peer, pair by pair."""
+    seconds = in_turns({"peer": arms[0], "ours": arms[1]}, pairs)
+    return [round(peer / own, 4) for peer, own in zip(seconds["peer"], seconds["ours"], strict=True)]
+
+
+def decoding(width: int, height: int, size: int) -> Arms:
+    """Sixteen JPEGs, beside ImageFolder's transforms."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    paths = list(written(Path(folder.name), (width, height), None))
+    return partial(image_folder, paths, size), partial(ours, paths, size, by_torch, has_simplejpeg=True)
+
+
+def training(case: Case) -> Arms:
+    """A step, beside the plain fp32 loop."""
+    return plain_steps(case, is_tuned=False), our_steps(case, machine.start("cpu", threads=1))
+
+
+def features() -> Arms:
+    """ResNet-18 at 224 px, beside the plain fp32 loop."""
+    torch.manual_seed(SEED)
+    body = resnet18(weights=None).eval()
+    body.fc = nn.Identity()
+    classifier = Classifier(body, 512, ("-",), {}, InputSpec(224, **IMAGENET)).eval()
+    network = LayerNetwork(classifier, ["penultimate"], "avg", machine.start("cpu", threads=1), SILENT)
+    images = torch.randint(0, 256, (4, 3, 224, 224), dtype=torch.uint8)
+    return partial(plain(body), images), partial(network, images)
+
+
+def probes() -> Arms:
+    """Ten values of C on 1,000 features, beside scikit-learn with its looser default tolerance, warm-started."""
+    values, labels = pooled_features(1_000, 128, 10)
+    standardised = ((values - values.mean(0)) / values.std(0, unbiased=False)).numpy()
+    theirs = partial(scikit_learn, standardised, labels.numpy(), 1e-4)
+    return theirs, partial(probe, values, labels, 10, GRID, 1e-5)
+
+
+MEASURED: dict[str, Callable[[], Arms]] = {
+    "decode 500x375 to 224 px": partial(decoding, 500, 375, 224),
+    "decode 32x32": partial(decoding, 32, 32, 32),
+    "train resnet18-cifar, 32 px": partial(training, Case("scratch", "resnet18-cifar", 32, 16, 1)),
+    "fine-tune resnet18, 224 px": partial(training, Case("finetune", "resnet18", 224, 4, 1)),
+    "features of resnet18, 224 px": features,
+    "probe, 10 values of C": probes,
+}
+
+
+def last_of(file: Path, wanted: Setting) -> Speeds | None:
+    """The last line that was measured with this machine and these libraries."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    all_speeds = [Speeds(**{**line, "setting": Setting(**line["setting"])}) for line in map(json.loads, lines)]
+    return next((speeds for speeds in reversed(all_speeds) if speeds.setting == wanted), None)
+
+
+def report(speeds: Speeds, before: Speeds | None) -> list[str]:
+    """Print every ratio and its change; give the names of what got slower."""
+    print(f"{speeds.setting}; {speeds.load}")
+    print(f"Held against {before.date} ({before.load})." if before else "Nothing kept of this machine yet.")
+    slower: list[str] = []
+    for name, pairs in speeds.pairs.items():
+        now = ratio(pairs, [1.0] * len(pairs))
+        change = change_of(pairs, before.pairs[name]) if before and name in before.pairs else None
+        is_slower = change is not None and change[2] < 1 / SLOWER
+        slower += [name] * is_slower
+        print(f"{name:30} {now!s:32}{in_words(change)}{'  SLOWER' * is_slower}")
+    return slower
+
+
+def change_of(now: list[float], before: list[float]) -> tuple[float, float, float]:
+    """How many times as fast as before, with the 95 % interval of a bootstrap over both lists of pairs."""
+    generator = np.random.default_rng(SEED)
+    drawn = [np.median(generator.choice(pairs, (RESAMPLES, len(pairs))), axis=1) for pairs in (now, before)]
+    low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
+    return float(np.median(now) / np.median(before)), float(low), float(high)
+
+
+def in_words(change: tuple[float, float, float] | None) -> str:
+    """The change and its interval."""
+    return "" if change is None else f"  {change[0]:.2f} times as fast as before ({change[1]:.2f} to {change[2]:.2f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
