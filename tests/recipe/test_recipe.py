@@ -276,7 +276,7 @@ def test_every_number_of_a_recipe_has_two_bounds() -> None:
     ("override", "message"),
     [
         ("seed=99999999999999999999", "seed: input should be less than 4294967296; found 99999999999999999999"),
-        ("method.size=100000", "method.size: input should be less than or equal to 2048; found 100000"),
+        ("method.size=100000", "method.size: input should be less than or equal to 2048 or 'auto'; found 100000"),
         ("method.lr=.inf", "method.lr: input should be a finite number; found inf"),
         ("method.lr=.nan", "method.lr: input should be a finite number; found nan"),
         (

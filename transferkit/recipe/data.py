@@ -184,8 +184,8 @@ Depth: TypeAlias = Annotated[int, Field(ge=8, le=16)]
 
 
 def _from_text(value: Any) -> Any:
-    """A list typed as an option, `[0,4095]`, is text there."""
-    return yaml.safe_load(value) if isinstance(value, str) and value.startswith("[") else value
+    """Two numbers typed as an option, `0,4095` or `[0,4095]`, are text there."""
+    return yaml.safe_load(f"[{value.strip('[] ')}]") if isinstance(value, str) and "," in value else value
 
 
 def _rising(value: Any) -> Any:

@@ -21,6 +21,7 @@ from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain,
 _Model = TypeVar("_Model", bound=RecipePart)
 LISTED = 20  # mistakes; of more, their number is told
 ELSEWHERE = {"data": " Nor is there a folder or a file of this name."}  # what else could have been meant, by key
+INPUT = "input should be "  # as pydantic begins
 DEEPEST = 20  # groups within each other
 LONGEST_TEXT = 4096  # characters of a value: no path is longer (Linux, PATH_MAX)
 
@@ -36,8 +37,8 @@ def checked(model: type[_Model], values: Mapping[str, Any], source: str) -> _Mod
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(model, detail) for detail in error.errors(include_url=False)]
-        raise TransferkitError(_told(source, list(dict.fromkeys(problems)))) from error
+        problems = list(dict.fromkeys(_problem(model, detail) for detail in error.errors(include_url=False)))
+        raise TransferkitError(_told(source, [*_joined(problems)])) from error
 
 
 def _told(source: str, problems: Sequence[str]) -> str:
@@ -89,6 +90,19 @@ def _problem(model: type[RecipePart], detail: Any) -> str:
         case _:
             message = detail["msg"][0].lower() + detail["msg"][1:]
             return f"{path or 'recipe'}: {message}; found {quoted(detail['input'])}."
+
+
+def _joined(problems: Sequence[str]) -> Iterator[str]:
+    """One sentence where a key may hold several kinds of values, of which pydantic reports each by itself."""
+    parts = [re.fullmatch(rf"(\S+: {INPUT})(.*)(; found .*)", problem, re.DOTALL) for problem in problems]
+    ways: dict[tuple[str, str], list[str]] = {}
+    for kind in filter(None, parts):
+        ways.setdefault((kind[1], kind[3]), []).append(kind[2].partition(", unable to parse")[0])
+    for problem, part in zip(problems, parts, strict=True):
+        if part is None:
+            yield problem
+        elif expected := ways.pop((part[1], part[3]), []):
+            yield f"{part[1]}{' or '.join(expected)}{part[3]}"
 
 
 def _meant(keys: Sequence[str], model: type[RecipePart]) -> str:

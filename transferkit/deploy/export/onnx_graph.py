@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -78,16 +80,28 @@ def usage(source: ExportSource, path: Path) -> str:
 
 
 def _translated(model: Answering, images: tuple[Tensor]) -> Any:
-    return torch.onnx.export(
-        model,
-        images,
-        dynamo=True,
-        verbose=False,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=list(OUTPUTS),
-        dynamic_shapes=dynamic_shapes(),
-    )
+    with without_advice():
+        return torch.onnx.export(
+            model,
+            images,
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=dynamic_shapes(),
+        )
+
+
+@contextmanager
+def without_advice() -> Iterator[None]:
+    """Inside, ONNX's libraries log errors alone: their advice is followed already, or is about their own passes."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def metadata(classifier: Classifier, name: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ stay in fp32.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -130,25 +129,23 @@ def quantise(exact: Path, path: Path, images: Images) -> None:
 
     kinds = quantization.QuantType
     prepared = exact.with_name("prepared.onnx")
-    logging.disable(logging.WARNING)  # the library advises what is done here already
     try:
-        quantization.shape_inference.quant_pre_process(str(exact), str(prepared), skip_symbolic_shape=True)
-        quantization.quantize_static(
-            str(prepared),
-            str(path),
-            _Calibration(images),
-            quant_format=quantization.QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=kinds.QUInt8,
-            weight_type=kinds.QInt8,
-            op_types_to_quantize=list(QUANTISED),
-            nodes_to_quantize=body_nodes(prepared),
-            extra_options={"CalibMovingAverage": True},
-        )
+        with onnx_graph.without_advice():
+            quantization.shape_inference.quant_pre_process(str(exact), str(prepared), skip_symbolic_shape=True)
+            quantization.quantize_static(
+                str(prepared),
+                str(path),
+                _Calibration(images),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=kinds.QUInt8,
+                weight_type=kinds.QInt8,
+                op_types_to_quantize=list(QUANTISED),
+                nodes_to_quantize=body_nodes(prepared),
+                extra_options={"CalibMovingAverage": True},
+            )
     except Exception as error:
         raise MachineError(f"The graph cannot be quantised: {reason_of(error)} Use --to onnx.") from error
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 class _Calibration:
