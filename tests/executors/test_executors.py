@@ -168,6 +168,23 @@ def test_without_slurm_nothing_runs_in_its_place(held: Path, monkeypatch: pytest
         carry_out([task(work.write, held / "a")], "slurm", 1, held, SILENT)
 
 
+@pytest.mark.parametrize("command", [["compare", "resnet20=none"], ["rank", "resnet20=none"], ["tune", "resnet20"]])
+def test_an_executor_that_cannot_work_here_is_refused_before_any_work(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(slurm, "CLUSTER", "slurm")
+    monkeypatch.setenv("PATH", "")
+    weights = ["--weights", "none"] if command[0] == "tune" else []
+
+    options = ["--data", "digits", *weights, "--executor", "slurm", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*command, *options])
+
+    assert "needs Slurm's command sbatch" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+    assert "Estimate" not in result.output
+
+
 def test_each_worker_has_its_share_of_the_cores_and_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transferkit.runtime.processor.usable_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS")

@@ -13,7 +13,7 @@ from transferkit.executors.turns import Team, work_through
 from transferkit.executors.workers import usual_workers
 from transferkit.runtime.console import Console
 
-__all__ = ["EXECUTORS", "Task", "carry_out", "is_apart"]
+__all__ = ["EXECUTORS", "Task", "carry_out", "is_apart", "require"]
 
 EXECUTORS: dict[str, ModuleType] = {"here": here, "processes": processes, "slurm": slurm, "ray": ray}
 
@@ -21,6 +21,15 @@ EXECUTORS: dict[str, ModuleType] = {"here": here, "processes": processes, "slurm
 def is_apart(executor: str | None) -> bool:
     """Whether work leaves this process, so that it has to load for itself what it needs."""
     return bool(EXECUTORS[executor or "here"].IS_APART)
+
+
+def require(executor: str | None) -> None:
+    """Refuse an executor that cannot work here, before any work.
+
+    Raises:
+        TransferkitError: If a package or a command is missing; says what to type.
+    """
+    EXECUTORS[executor or "here"].require()
 
 
 def carry_out(

@@ -11,6 +11,10 @@ from transferkit.executors.workers import Submit
 IS_APART = False
 
 
+def require() -> None:
+    """Nothing is needed."""
+
+
 @contextmanager
 def pool(workers: int) -> Iterator[Submit]:  # noqa: ARG001 - one process is one worker
     """Work is done at once, before its future is returned."""

@@ -11,6 +11,10 @@ from transferkit.executors.workers import Pending, Submit, environment_of
 IS_APART = True
 
 
+def require() -> None:
+    """Nothing is needed."""
+
+
 @contextmanager
 def pool(workers: int) -> Iterator[Submit]:
     """Work goes to a process that is idle; one that was lost costs its own work alone."""

@@ -12,6 +12,11 @@ from transferkit.runtime import optional_libraries
 IS_APART = True
 
 
+def require() -> None:
+    """Refuse before any work where Ray is missing."""
+    optional_libraries.ray()
+
+
 @contextmanager
 def pool(workers: int) -> Iterator[Submit]:
     """Each piece of work is a task with a CPU, and where there are GPUs with one of these."""

@@ -18,6 +18,11 @@ IS_APART = True
 CLUSTER = "slurm"  # submitit's `local` runs jobs as processes of this machine
 
 
+def require() -> None:
+    """Refuse before any work where submitit or Slurm is missing."""
+    optional_libraries.submitit(CLUSTER)
+
+
 @contextmanager
 def pool(workers: int) -> Iterator[Submit]:  # noqa: ARG001 - the team keeps so many jobs waiting or running
     """Each piece of work is a job; one that Slurm stops for another's sake is queued again and goes on."""

@@ -45,6 +45,7 @@ def extract_shards(
         TransferkitError: If `out` exists, or images, settings and shards do not go together; before any work.
         MachineError: If a shard failed; the others are kept.
     """
+    executors.require(plan.executor)
     require_known_file(out, [(1,)] * len(settings.layers))
     place = shards_folder(out)
     folders.require_kind(place, KIND)

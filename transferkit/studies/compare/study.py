@@ -65,8 +65,9 @@ def require_backbones(study: Study) -> None:
     """Refuse what cannot work, before any work.
 
     Raises:
-        TransferkitError: If a backbone or its weights do not exist.
+        TransferkitError: If a backbone or its weights do not exist, or the executor cannot work here.
     """
+    executors.require(study.executor)
     for _, _, recipe in study.recipes():
         if not recipe.starting_backbone.weights.startswith("run:"):
             require_known(recipe.starting_backbone)

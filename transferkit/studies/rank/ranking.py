@@ -81,8 +81,9 @@ def require_backbones(ranking: RankingRecipe) -> None:
     """Refuse what cannot work, before any work.
 
     Raises:
-        TransferkitError: If a backbone or its weights do not exist.
+        TransferkitError: If a backbone or its weights do not exist, or the executor cannot work here.
     """
+    executors.require(ranking.executor)
     for backbone in ranking.backbones:
         require_known(backbone)
 

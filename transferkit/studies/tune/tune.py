@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transferkit import executors
 from transferkit import run as story
 from transferkit.data import datasets
 from transferkit.data.images import Splits
@@ -49,6 +50,7 @@ def tune(
         MachineError: If no trial came to an end.
     """
     console = console or Console()
+    executors.require(tuning.executor)
     if not tuning.base.starting_backbone.weights.startswith("run:"):
         require_known(tuning.base.starting_backbone)
     folder = out or Path("runs") / f"{tuning.title}-{tuning.short_hash}"
