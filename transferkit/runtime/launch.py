@@ -102,7 +102,8 @@ def _failure_of(count: int, path: Path) -> str:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it is told below, in one sentence
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they say is told below, in one sentence
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

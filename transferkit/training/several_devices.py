@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from transferkit.models.backbones.own_modules import OWN
 from transferkit.recipe import Recipe
 from transferkit.runtime import launch
 from transferkit.runtime.console import Console
@@ -29,12 +30,32 @@ def are_to_be_started(recipe: Recipe) -> bool:
     return not launched().is_shared
 
 
+def require_recipe_that_says_all(recipe: Recipe) -> None:
+    """Refuse what was given in Python, which processes that are started anew cannot have.
+
+    Raises:
+        TransferkitError: Says how to start them instead.
+    """
+    training = recipe.method.training
+    given = [
+        *(["the network"] if recipe.backbone.name.startswith(OWN) else []),
+        *(["the function for augment"] if training is not None and callable(training.augment) else []),
+    ]
+    if given:
+        raise TransferkitError(
+            f"devices {recipe.devices} starts other processes, and they cannot have {' and '.join(given)} that you "
+            f"gave in Python. Leave devices out and start your script with: torchrun --nproc-per-node {recipe.devices} "
+            "YOUR_SCRIPT.py"
+        )
+
+
 def start(recipe: Recipe, folder: Path, console: Console, *, overwrite: bool, resume: bool, command: str) -> None:
     """Let processes on as many devices carry out a recipe together, and wait for their end.
 
     Raises:
         TransferkitError: What they failed with.
     """
+    require_recipe_that_says_all(recipe)
     console.line(f"Starting {recipe.devices} processes, one per device ...")
     work = launch.SharedRun(recipe.to_yaml(), str(folder), overwrite, resume, command, console.quiet)
     launch.start(recipe.devices, recipe.device, work)
