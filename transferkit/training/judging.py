@@ -126,7 +126,7 @@ def val_curve(history: History) -> str:
 
 
 def course_in_words(history: History, drawn: str = "") -> str:
-    """What a training did, in a line: its epochs, the last loss, and val accuracy from the start to the end.
+    """What a training did, in a few words: its epochs, and val accuracy from the start to the end, or the last loss.
 
     Args:
         history: The start and at least one epoch.
@@ -134,14 +134,14 @@ def course_in_words(history: History, drawn: str = "") -> str:
 
     Example:
         >>> course_in_words(History((Epoch(0, val_accuracy=0.5), Epoch(1, loss=0.25, val_accuracy=0.7))))
-        '1 epoch, loss 0.250, val from 50.0 to 70.0 %'
+        '1 epoch, val from 50.0 to 70.0 %'
         >>> course_in_words(History((Epoch(0), Epoch(1, loss=0.5), Epoch(2, loss=0.25))))
         '2 epochs, loss 0.250'
     """
     trained = [epoch for epoch in history if epoch.epoch]
-    losses = [epoch.loss for epoch in trained if epoch.loss is not None]
-    parts = [f"{len(trained)} epoch{'' if len(trained) == 1 else 's'}", *(f"loss {loss:.3f}" for loss in losses[-1:])]
+    epochs = f"{len(trained)} epoch{'' if len(trained) == 1 else 's'}"
     judged = [epoch.val_accuracy or 0.0 for epoch in history.judged]
     if len(judged) > 1:
-        parts.append(drawn or f"val from {100 * judged[0]:.1f} to {100 * judged[-1]:.1f} %")
-    return ", ".join(parts)
+        return f"{epochs}, {drawn or f'val from {100 * judged[0]:.1f} to {100 * judged[-1]:.1f} %'}"
+    losses = [epoch.loss for epoch in trained if epoch.loss is not None]
+    return ", ".join([epochs, *(f"loss {loss:.3f}" for loss in losses[-1:])])

@@ -104,7 +104,7 @@ def train_epochs(
             console.line(start_in_words(start))
     for epoch_before in training.history:
         context.note_epoch(epoch_before)
-    title = "training" if context.checkpoint == CHECKPOINT else "training again, val included"
+    title = "training" if context.checkpoint == CHECKPOINT else "again, with val"
     with console.progress(title, ((pace.steps or 0) - training.step) * batches.batch_size) as progress:
         while not _is_over(training, settings, pace):
             epoch, done = training.epochs, training.steps_into_epoch
