@@ -124,8 +124,7 @@ def carry_out(
     run.save_outputs({"bank": thresholds.bank})
     why = partial(explain, classifier, compared, compared_outputs, test_images, test, runtime, len(splits.train))
     keep_explanations(run, extras, why)
-    extras.attempt("pictures of test images", lambda: save_thumbnails(run, test_images, test))
-    extras.attempt("augmented examples", lambda: save_augmented(run, recipe, splits.train))
+    keep_pictures(run, extras, recipe, splits.train, test_images, test)
     clock.lap("explain", "explanations and pictures", console)
 
     run.write_environment(machine.environment(runtime))
@@ -150,6 +149,12 @@ def keep_explanations(run: Run, extras: Extras, why: Callable[[], Explanations])
     explanations = extras.attempt("explanations", why)
     if explanations:
         extras.attempt("file of explanations", lambda: explanations.save(run.explanations_path))
+
+
+def keep_pictures(run: Run, extras: Extras, recipe: Recipe, train: Images, test_images: Images, test: Outputs) -> None:
+    """Write small pictures of test images, and of training images with augmented copies, if they can be had."""
+    extras.attempt("pictures of test images", lambda: save_thumbnails(run, test_images, test))
+    extras.attempt("augmented examples", lambda: save_augmented(run, recipe, train))
 
 
 def start_machine(recipe: Recipe) -> machine.Runtime:
