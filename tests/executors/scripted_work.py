@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -52,6 +53,22 @@ def wait_for_other(place: Path, other: Path, _: Console) -> None:
         time.sleep(0.02)
 
 
+def wait(place: Path, _: Console) -> None:
+    """A task that takes long."""
+    place.with_suffix(".pid").write_text(str(os.getpid()))
+    time.sleep(120)
+
+
 def task(call: object, place: Path, *arguments: object) -> Task:
     """The task of leaving one file, which has its name."""
     return Task(place.name, call, (place, *arguments), place)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":  # a command that is killed while its worker is busy
+    from transferkit.executors import carry_out
+    from transferkit.runtime.console import SILENT
+
+    folder = Path(sys.argv[1])
+    from scripted_work import wait as long_work  # by its module's name, so that the worker finds it
+
+    carry_out([task(long_work, folder / "long")], "processes", 1, folder, SILENT)

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,21 @@ def test_a_task_that_costs_three_workers_is_given_up(held: Path) -> None:
     assert (held / "deadly.tries").read_text() == "xxx"
     assert failures["deadly"].startswith("3 workers were lost at it, so it was given up. The last one: Terminated")
     assert (held / "good").read_text() == "good"
+
+
+def test_workers_of_a_killed_command_end_soon_after_it(tmp_path: Path) -> None:
+    command = subprocess.Popen([sys.executable, work.__file__, str(tmp_path)])
+    until = time.monotonic() + 60
+    while not (note := tmp_path / "long.pid").exists() or not note.read_text():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+    command.kill()
+    command.wait()
+
+    while Path(f"/proc/{note.read_text()}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_the_log_of_a_failure_is_kept_and_belongs_to_the_folder(held: Path) -> None:

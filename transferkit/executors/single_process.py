@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def end_with_parent(parent: int) -> None:
+    """Let this process end soon after its parent, however that ends: nobody waits for its work then."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class SingleProcess:
@@ -34,7 +50,9 @@ class SingleProcess:
     def _start(self) -> Any:
         from joblib.externals.loky import ProcessPoolExecutor
 
-        return ProcessPoolExecutor(max_workers=1, env=dict(self.environment))
+        return ProcessPoolExecutor(
+            max_workers=1, env=dict(self.environment), initializer=end_with_parent, initargs=(os.getpid(),)
+        )
 
     def stop(self) -> None:
         """End the process, whatever it does."""
