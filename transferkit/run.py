@@ -204,7 +204,8 @@ def thresholds_by_distance(fitted: Fitted, train: Outputs, seed: int) -> rejecti
     """
     before_refit = fitted.train_before_refit
     val_bank = rejection.banked(before_refit, seed) if before_refit else None
-    return rejection.fit(fitted.val, rejection.banked(train, seed), val_bank, fitted.cross_validated)
+    is_tuned = fitted.rates is not None
+    return rejection.fit(fitted.val, rejection.banked(train, seed), val_bank, fitted.cross_validated, is_tuned)
 
 
 def show(run: Run, extras: Extras) -> None:

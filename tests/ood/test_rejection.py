@@ -17,7 +17,7 @@ from transferkit.metrics.temperature import fit_temperature
 from transferkit.metrics.thresholds import FEWEST_TO_REJECT
 from transferkit.models.stored_model import Thresholds
 from transferkit.ood import knn, rejection
-from transferkit.ood.rejection import Rejection
+from transferkit.ood.rejection import FEWEST_FOR_THRESHOLD, Rejection
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.records import as_json, from_json
@@ -316,6 +316,27 @@ def test_with_few_val_images_the_threshold_is_the_conformal_rank_of_training_ima
     away = NearestNeighbors(n_neighbors=4).fit(rows).kneighbors(rows)[0][:, 3]  # k = 60 / 20, and itself
     assert limits.threshold() == pytest.approx(np.sort(away)[57], abs=1e-6)  # rank ceil(0.95 * 61) = 58
     assert (limits.n, limits.learnt_from, limits.reason) == (60, "training", "")
+
+
+def test_a_tuned_body_with_too_few_val_images_has_its_threshold_from_training_images_too() -> None:
+    bank, val = spread(0.3, n=60), spread(0.3, n=FEWEST_FOR_THRESHOLD - 1, seed=1)
+
+    limits = rejection.fit(val, bank, is_tuned=True)
+
+    assert limits.percentiles == rejection.fit(None, bank, cross_validated=cross_validated_of(60)).percentiles
+    assert (limits.n, limits.learnt_from) == (60, "training")
+    assert limits.candidate_quantile == rejection.fit(val, bank).candidate_quantile  # val alone was not learnt from
+    assert rejection.fit(None, bank, is_tuned=True).candidate_quantile is None
+
+
+def test_twenty_val_images_set_the_threshold_of_a_tuned_body() -> None:
+    val, bank = spread(0.3, n=FEWEST_FOR_THRESHOLD, seed=1), spread(0.3, n=60)
+
+    assert rejection.fit(val, bank, is_tuned=True) == rejection.fit(val, bank)
+
+
+def test_a_body_from_random_weights_has_no_threshold_of_its_training_images() -> None:
+    assert rejection.fit(None, spread(0.3, n=60)).threshold() is None
 
 
 def test_left_out_images_set_the_candidate_sets_too() -> None:

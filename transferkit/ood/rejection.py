@@ -144,6 +144,7 @@ def fit(
     bank: Outputs | None = None,
     val_bank: Outputs | None = None,
     cross_validated: Outputs | None = None,
+    is_tuned: bool = False,
 ) -> Rejection:
     """Thresholds for the score that a bank allows.
 
@@ -155,6 +156,8 @@ def fit(
             training images are from each other: two trainings may spread their features differently.
         cross_validated: Outputs on training images of heads that have not learnt from them, under a body that has not
             either. With few val images thresholds come from these and from the bank, each image left out in turn.
+        is_tuned: Whether the body went on from pretrained weights. Where val has too few images for any threshold, it
+            comes from the bank likewise: so few images hardly move such a body; docs/detectors.md has the figures.
 
     Raises:
         TransferkitError: If features or scores are not finite.
@@ -162,6 +165,8 @@ def fit(
     few = val is None or len(val) < FEWEST_TO_REJECT
     if few and bank is not None and cross_validated is not None and len(bank) >= FEWEST_FOR_THRESHOLD:
         return _left_out(bank, cross_validated)
+    if is_tuned and bank is not None and len(bank) >= FEWEST_FOR_THRESHOLD > (len(val) if val else 0):
+        return _left_out(bank, val)
     if val is None or not len(val):
         return Rejection(0, (), None, None, bank)
     scores = Rejection(0, (), None, None, bank if val_bank is None else val_bank).scores(val)
@@ -171,10 +176,14 @@ def fit(
     return Rejection(len(val), *thresholds, bank)
 
 
-def _left_out(bank: Outputs, cross_validated: Outputs) -> Rejection:
-    """Thresholds from training images alone, each as if it were new: by the conformal rank, since they are few."""
+def _left_out(bank: Outputs, unlearnt: Outputs | None) -> Rejection:
+    """A threshold from training images alone, each as if it were new: by the conformal rank, since they are few.
+
+    Temperature and candidate sets come from outputs on images that were not learnt from, if there are any.
+    """
     percentiles = _percentiles(knn.left_out_distances(bank), unseen=1)
-    measures = fit_temperature(cross_validated), _candidate_quantile(cross_validated)
+    judged = unlearnt if unlearnt is not None and len(unlearnt) else None
+    measures = (fit_temperature(judged), _candidate_quantile(judged)) if judged else (None, None)
     return Rejection(len(bank), percentiles, *measures, bank, "training")
 
 

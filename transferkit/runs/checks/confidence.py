@@ -52,7 +52,7 @@ def overconfident(run: CheckedRun) -> Observation | None:
 def no_unknown(run: CheckedRun) -> Observation | None:
     """There are too few val images for a threshold, so that `predict` never answers "unknown".
 
-    It takes 20 val images; a probe can learn the threshold from its training images instead.
+    It takes 20 val images; probes and fine-tuned networks can learn it from 20 training images instead.
     """
     limits = run.model.rejection if run.model else None
     if limits is None or limits.percentiles:
