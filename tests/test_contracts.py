@@ -35,7 +35,7 @@ from transferkit.training import methods
 from transferkit.training.defaults import resolved
 from transferkit.training.estimates import work
 
-BUILT_IN = {"digits": {}, "glyphs": {"per_class": 10}}
+BUILT_IN = {"digits": {}, "glyphs": {"per_class": 10}, "shapes": {"per_class": 10}}
 MACHINE = machine.Runtime(torch.device("cpu"), "fp32", 1)
 SMALL = ["alexnet", "vgg11", "vgg11_bn", "resnet18", *(card.name for card in backbones.cards.SMALL)]
 

@@ -158,6 +158,23 @@ class GlyphsData(DataSettings):
     test_fraction: float = Field(0.1, gt=0, lt=1, description="Share of every class that is sealed as test.")
 
 
+class ShapesData(DataSettings):
+    """Six shapes in colour on textured grounds: anywhere, turned by any angle, drawn from one seed."""
+
+    module = "transferkit.data.datasets.shapes"
+    classes = 6
+    images = 3_600
+    side = "32 x 32 px"
+    terms = "drawn here"
+    source = "drawn by transferkit"
+
+    name: Literal["shapes"]
+    per_class: int = Field(600, ge=2, le=100_000, description="Images drawn of each shape, test included.")
+    size: int = Field(32, ge=8, le=128, description="Side of an image in px.")
+    drawing_seed: int = Field(0, ge=0, lt=SEEDS, description="Seed that the shapes are drawn from.")
+    test_fraction: float = Field(0.25, gt=0, lt=1, description="Share of every class that is sealed as test.")
+
+
 class OwnData(DataSettings):
     """Keys of the user's own data, whose path alone is enough where data are asked for.
 
@@ -275,6 +292,7 @@ DATA_MODELS: dict[str, type[DataSettings]] = {
     "svhn": SvhnData,
     "digits": DigitsData,
     "glyphs": GlyphsData,
+    "shapes": ShapesData,
     "folder": FolderData,
     "arrays": ArraysData,
     "shards": ShardsData,

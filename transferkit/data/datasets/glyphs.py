@@ -119,7 +119,7 @@ def _images(masks: Floats, size: int, generator: np.random.Generator) -> Pixels:
     """(B, 3, size, size) from letters (B, S, S): posed, coloured, with noise."""
     count = len(masks)
     ink = _sampled(masks, _poses(count, generator), size)[:, None]  # (B, 1, H, W)
-    background, foreground = _colours(count, generator)
+    background, foreground = contrasting_colours(count, generator)
     sigma = generator.uniform(0, NOISE, (count, 1, 1, 1)).astype(np.float32)
     noise = generator.standard_normal((count, 3, size, size), dtype=np.float32)
     values = background + (foreground - background) * ink + sigma * noise
@@ -166,7 +166,7 @@ def _bilinear(masks: Floats, source: Floats) -> Floats:
     return between
 
 
-def _colours(count: int, generator: np.random.Generator) -> tuple[Floats, Floats]:
+def contrasting_colours(count: int, generator: np.random.Generator) -> tuple[Floats, Floats]:
     """Background and foreground (B, 3, 1, 1) in [0, 1]; of four random pairs the one with most contrast."""
     pairs = generator.random((count, 4, 2, 3), dtype=np.float32)
     contrast = np.abs((pairs[:, :, 0] - pairs[:, :, 1]) @ LUMA)  # (B, 4)
