@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from transferkit.cli import completion
 from transferkit.cli.options import Open, OverwriteFile, named_run
 from transferkit.cli.terminal import show_page
+from transferkit.runtime.console import printable
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import require_free
 
@@ -43,6 +45,7 @@ def report(
     open_page: Open = False,
 ) -> None:
     """Build the pages of a folder again from what is stored in it, or draw a figure for a paper."""
+    print(f"Reading {printable(str(folder))} ...", file=sys.stderr, flush=True)
     from transferkit.runtime.console import Console
     from transferkit.studies.pages import draw_figure, page_of, rebuild_pages, write_paper_table
 

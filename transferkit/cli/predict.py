@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from transferkit.cli.help_pages import RARE
-from transferkit.cli.options import RUN, Device, FinishedRun, Json, OverwriteFile
+from transferkit.cli.options import RUN, Device, FinishedRun, Json, OverwriteFile, with_groups
 from transferkit.cli.terminal import NOTHING_WRITTEN, print_json, working
 from transferkit.recipe.settings import LARGEST_BATCH
 from transferkit.runtime.console import printable
@@ -20,7 +20,7 @@ from transferkit.runtime.json_files import JsonObject
 
 if TYPE_CHECKING:
     from transferkit.deploy.answer_rows import Tally
-    from transferkit.deploy.answers import Answer
+    from transferkit.deploy.answers import Answer, PredictSettings
     from transferkit.deploy.batch_prediction import Voice
     from transferkit.runtime.console import Console
 
@@ -34,6 +34,33 @@ def register(app: typer.Typer) -> None:
     app.command()(predict)
 
 
+@dataclass(frozen=True)
+class PredictOptions:
+    """How images are answered."""
+
+    acceptance: Annotated[
+        float, typer.Option(help="Share of familiar images that must not be rejected as unknown.", min=0.5, max=1.0)
+    ] = 0.95
+    top: Annotated[int, typer.Option(help="Classes per image in the file.", min=1, max=MOST_CLASSES)] = 3
+    part: Annotated[Literal["train", "val", "trainval", "test"], typer.Option(help="Of a data set.")] = "trainval"
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Images per forward pass. (default: by device and size)",
+            min=1,
+            max=LARGEST_BATCH,
+            rich_help_panel=RUN + RARE,
+        ),
+    ] = None
+
+    def settings(self) -> PredictSettings:
+        """The same as a prediction's settings."""
+        from transferkit.deploy.answers import PredictSettings
+
+        return PredictSettings(self.acceptance, self.top, self.part, self.batch_size or "auto")
+
+
+@with_groups
 def predict(
     run: FinishedRun,
     images: Annotated[
@@ -51,28 +78,15 @@ def predict(
     sort_into: Annotated[
         Path | None, typer.Option(help="Copy each image into a folder per answer, in this one.", show_default=False)
     ] = None,
-    acceptance: Annotated[
-        float, typer.Option(help="Share of familiar images that must not be rejected as unknown.", min=0.5, max=1.0)
-    ] = 0.95,
-    top: Annotated[int, typer.Option(help="Classes per image in the file.", min=1, max=MOST_CLASSES)] = 3,
-    part: Annotated[Literal["train", "val", "trainval", "test"], typer.Option(help="Of a data set.")] = "trainval",
+    asked: PredictOptions = PredictOptions(),
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are no reason to fail.")] = False,
     overwrite: OverwriteFile = False,
     json: Json = False,
     device: Device = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Images per forward pass. (default: by device and size)",
-            min=1,
-            max=LARGEST_BATCH,
-            rich_help_panel=RUN + RARE,
-        ),
-    ] = None,
 ) -> None:
     """Name what is in your pictures, or say `unknown`, with the model of a run."""
     with working(lambda: resume_advice(out)) as console:
-        from transferkit.deploy.answers import PredictSettings, task_of
+        from transferkit.deploy.answers import task_of
         from transferkit.deploy.batch_prediction import Targets, answer_all
         from transferkit.deploy.prediction import load, no_threshold
 
@@ -81,7 +95,7 @@ def predict(
         model = load(run, device)
         if words := no_threshold(model):
             console.line(words)
-        task = task_of(model, images, PredictSettings(acceptance, top, part, batch_size or "auto"), console)
+        task = task_of(model, images, asked.settings(), console)
         answers: list[Answer] = []
         counts = answer_all(task, targets, voice(console, out, answers if json else None))
     for path in filter(None, (sort_into, html, out)):
