@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Everything that is to be measured on a GPU, in less than six minutes; results as JSON.
+# Everything that is to be measured on a GPU; no part begins after four minutes, the tests get 100 s; results as JSON.
 #
 #   benchmarks/gpu.sh OUT                   on a machine with a GPU; nothing is downloaded
-#   SIZES=small benchmarks/gpu.sh OUT       the same parts on a CPU in a minute: to see that they run, not how fast
+#   SIZES=small benchmarks/gpu.sh OUT       the same parts on a CPU: to see that they run, not how fast
 #
 # DATA=folder with cifar10/ for speednet, AIRBENCH=file.py for its peer: what is missing is named in the results.
 set -euo pipefail
