@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,6 +30,9 @@ from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
 from transferkit.runs.references import is_reference
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare.options import DEFAULT_STEPS, Arms, StudySettings, label_counts, listed, study_of
+
+if TYPE_CHECKING:
+    from transferkit.studies.compare.results import Comparison, LabelCurve
 
 WHEN_STOPPED = "Stopped. Finished runs and the last saved epoch are kept; the same command goes on from there."
 Methods = Annotated[
@@ -204,11 +207,13 @@ def _compare_runs(runs: list[str], given: StudyOptions) -> None:
         print_json(comparison)
 
 
-def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
-    """Carry out a study and show its table."""
+def run_study(
+    study: Study, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool
+) -> Comparison | LabelCurve | None:
+    """Carry out a study and show its table; nothing comes of a dry run."""
     if dry_run:
         print_study(study, as_json)
-        return
+        return None
     with working(WHEN_STOPPED) as console:
         from transferkit.studies.compare import study as studies
         from transferkit.studies.compare.report import comparison_verdict
@@ -220,6 +225,7 @@ def run_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as
     console.show(comparison_verdict(comparison))
     if as_json:
         print_json(comparison)
+    return comparison
 
 
 def print_study(study: Study, as_json: bool) -> None:

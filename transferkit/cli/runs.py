@@ -17,6 +17,7 @@ from transferkit.runtime.json_files import JsonObject
 
 if TYPE_CHECKING:
     from transferkit.runs.run_directory import Run
+    from transferkit.studies.compare.results import Comparison, LabelCurve
 
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue the unfinished run in the folder.", rich_help_panel=RUN)
@@ -87,7 +88,24 @@ def quickstart(
     json: Json = False,
 ) -> None:
     """See a transfer study on built-in images: no download, under two minutes."""
-    run_command("quickstart", overrides, out, overwrite, False, dry_run, json)
+    study = recipes.load(book.find("quickstart"), overrides or [])
+    assert isinstance(study, recipes.Study)
+    comparison = compare.run_study(study, out, overwrite, dry_run, json)
+    if comparison is not None:
+        tell_story(comparison)
+
+
+def tell_story(comparison: Comparison | LabelCurve) -> None:
+    """Write a comparison's story, and say where it is."""
+    with working("Stopped. The comparison is finished; `transferkit quickstart --overwrite` begins again.") as console:
+        from transferkit.studies import story
+        from transferkit.studies.compare.results import Comparison
+
+        if not isinstance(comparison, Comparison):  # numbers of labels were asked for
+            return
+        page = story.tell(comparison, console, command_line())
+    console.line(f"The whole story, to be projected: {page}")
+    console.line("Next, your own photos: transferkit finetune resnet18 --data folder:my-photos")
 
 
 def run_recipe(
