@@ -255,13 +255,20 @@ def test_every_default_detector_is_on_the_menu_and_every_file_is_too() -> None:
 
     assert set(ood.DEFAULTS) <= set(ood.DETECTORS)
     assert set(ood.SUMMARY_ORDER) <= set(ood.DETECTORS)
-    assert {name.replace("-", "_") for name in ood.DETECTORS} == files - {
+    assert {name.replace("-", "_").replace("++", "_plus_plus") for name in ood.DETECTORS} == files - {
         "__init__",
         "contract",
         "gaussians",
         "rejection",
         "softmax",
     }
+
+
+def test_every_detector_says_in_one_line_of_a_terminal_what_it_goes_by() -> None:
+    words = [ood.in_words(name) for name in ood.DETECTORS]
+
+    assert all(0 < len(line) <= 50 for line in words)
+    assert len(set(words)) == len(ood.DETECTORS) >= 16
 
 
 def places(first: int, count: int, epoch: int = 0) -> BatchDraws:

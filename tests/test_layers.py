@@ -77,7 +77,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "out_of_distribution",
         "contamination",
         "abstaining detectors in_distribution leave_out published",
-        "subject",
+        "candidate_sets subject",
         "calls image_sets low_level probit settings shares strips",
     ],
     "training": [

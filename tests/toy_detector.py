@@ -10,6 +10,8 @@ from transferkit.models.linear import LinearHead
 from transferkit.ood import OodSettings, Score
 from transferkit.ood.contract import fitted
 
+IN_WORDS = "how far the mean of all training images is"
+
 
 def fit(train: Outputs, _val: Outputs | None, _head: LinearHead | None, _settings: OodSettings) -> Score:
     """How far features lie from the mean of all training images."""

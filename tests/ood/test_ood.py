@@ -131,6 +131,44 @@ def test_mahalanobis_distance_worked_by_hand():
     assert scores("rmds", train, test).tolist() == pytest.approx([8.0 - 100 / 100.5 - 8.0, 200.0])
 
 
+def test_mahalanobis_plus_plus_looks_at_directions_worked_by_hand():
+    # at length 1: (.8, +-.6) around (.8, 0), and (+-.6, .8) around (0, .8); both variances are .72 / 4 = .18
+    features = np.array([[8, 6], [0.8, -0.6], [6, 8], [-60, 80]] * 6, np.float32)
+    train = outputs(features, np.zeros((24, 2), np.float32), np.array([0, 0, 1, 1] * 6))
+    test = outputs(np.array([[5.0, 0.0], [-7.0, 0.0], [3.0, -4.0]], np.float32), np.zeros((3, 2), np.float32))
+
+    # to the nearer mean: .04 / .18, (1 + .64) / .18, (.04 + .64) / .18; all images together have the mean (.4, .4) and
+    # variances .5 along (1, -1) and .18 along (1, 1), which makes 10 / 9, 10, and .98 / .5 + .5 / .18
+    assert scores("mds++", train, test).tolist() == pytest.approx([2 / 9, 82 / 9, 34 / 9])
+    assert scores("rmds++", train, test).tolist() == pytest.approx([-8 / 9, -8 / 9, -0.96])
+
+
+def test_mahalanobis_plus_plus_equals_its_formulas_in_numpy():
+    train, test = random_outputs(400, 0), random_outputs(60, 1, scale=1.3)
+    known, seen = (f / np.linalg.norm(f, axis=1, keepdims=True) for f in (train.features, test.features))
+    means = np.stack([known[train.labels == c].mean(axis=0) for c in range(CLASSES)])
+    within = np.linalg.inv(np.cov((known - means[train.labels]).T, bias=True))
+    overall = np.linalg.inv(np.cov(known.T, bias=True))
+
+    def squared(offsets: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+        return np.einsum("nd,de,ne->n", offsets, inverse, offsets)
+
+    nearest = np.min([squared(seen - mean, within) for mean in means], axis=0)
+
+    assert np.allclose(scores("mds++", train, test), nearest, rtol=1e-4)
+    assert np.allclose(scores("rmds++", train, test), nearest - squared(seen - known.mean(axis=0), overall), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mds++", "rmds++"])
+def test_mahalanobis_plus_plus_does_not_look_at_the_length_of_features(name):
+    train, test = random_outputs(400, 0), random_outputs(60, 1)
+    lengths = np.random.default_rng(2).uniform(0.5, 20, (60, 1))
+    longer = replace(test, features=test.features * lengths)
+
+    assert np.allclose(scores(name, train, longer), scores(name, train, test))
+    assert not np.allclose(scores("mds", train, longer), scores("mds", train, test))
+
+
 # ---- against pytorch-ood ----
 
 
@@ -340,7 +378,7 @@ def test_with_one_class_only_distances_to_images_are_left():
     train = replace(random_outputs(200, 0, linear(1)), labels=np.zeros(200, np.int64))
     fitted, off = ood.fit_all(ood.DETECTORS, train, train, linear(1))
 
-    assert set(fitted) == {"knn", "mds"}
+    assert set(fitted) == {"knn", "mds", "mds++"}
     assert off["energy"] == "With one class the softmax is 1 for every image; only knn and mds say something."
     assert off["ensemble-rank"] == "It averages two scores or more, and only knn applies."
     assert ood.summary_score(fitted) == "knn"

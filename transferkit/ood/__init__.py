@@ -20,9 +20,11 @@ from transferkit.ood import (
     margin,
     maxlogit,
     mds,
+    mds_plus_plus,
     msp,
     react,
     rmds,
+    rmds_plus_plus,
     she,
     vim,
 )
@@ -44,6 +46,7 @@ __all__ = [
     "Score",
     "fit",
     "fit_all",
+    "in_words",
     "summary_score",
 ]
 
@@ -57,6 +60,8 @@ DETECTORS: dict[str, ModuleType] = {
     "knn": knn,
     "mds": mds,
     "rmds": rmds,
+    "mds++": mds_plus_plus,
+    "rmds++": rmds_plus_plus,
     "vim": vim,
     "react": react,
     "she": she,
@@ -140,6 +145,17 @@ def _ensemble_last(names: tuple[str, ...]) -> list[str]:
         return list(dict.fromkeys(names))
     single = [name for name in (*names, *ensemble_rank.MEMBERS) if name != SUMMARY_SCORE]
     return [*dict.fromkeys(single), SUMMARY_SCORE]
+
+
+def in_words(name: str) -> str:
+    """What a detector goes by, in a line; empty where it is not on this menu, as in reports of another version.
+
+    Example:
+        >>> in_words("knn")
+        'how far the nearest training images are'
+    """
+    module = DETECTORS.get(name)
+    return "" if module is None else str(module.IN_WORDS)
 
 
 def summary_score(names: Iterable[str]) -> str:

@@ -14,6 +14,8 @@ from transferkit.ood.contract import OodSettings, Score, fitted, require_several
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
+IN_WORDS = "how small all logits are together"
+
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
     """Nothing is fitted.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
 MEMBERS = {"msp": msp, "knn": knn, "vim": vim}
+IN_WORDS = "the mean rank by msp, knn and vim"
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:

@@ -16,6 +16,7 @@ from transferkit.ood.softmax import sorted_log_softmax
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
+IN_WORDS = "how evenly probability is spread"
 IS_DEFAULT = False  # of what reports show
 
 

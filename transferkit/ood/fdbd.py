@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SHORTEST = 1e-8  # of ||f - mu||, so that an image at the mean gets a number
 
+IN_WORDS = "how near the boundaries between classes it lies"
 IS_DEFAULT = False  # of what reports show
 
 

@@ -1,8 +1,8 @@
-"""Gaussians with a shared covariance, fitted to features: what `mds` and `rmds` measure distances with."""
+"""Gaussians with a shared covariance, fitted to features: what `mds`, `rmds`, `mds++` and `rmds++` measure with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,13 @@ from transferkit.ood.contract import CHUNK_ROWS, NotApplicable, Rows, chunks, tr
 
 ENOUGH_ROWS_PER_COLUMN = 5  # below, the covariance is shrunk
 FEWEST_OF_CLASS = 2  # a class with one image is its own mean and has no spread
+
+Prepare = Callable[[Tensor], Tensor]  # (n, D) float64 features to (n, D), before anything is measured
+
+
+def unchanged(features: Tensor) -> Tensor:
+    """The features themselves."""
+    return features
 
 
 @dataclass(frozen=True)
@@ -46,9 +53,10 @@ class Grouped:
     rows: Rows
     group: Tensor  # (N,) int64, 0..G-1
     notes: tuple[str, ...] = ()
+    prepare: Prepare = unchanged
 
 
-def by_class(train: Outputs) -> Grouped:
+def by_class(train: Outputs, prepare: Prepare = unchanged) -> Grouped:
     """The training images of classes that have at least two.
 
     Raises:
@@ -61,7 +69,8 @@ def by_class(train: Outputs) -> Grouped:
         raise NotApplicable("No class has two training images, so there is no spread to measure with.")
     has_enough = enough[train.require_labels()]
     group = (np.cumsum(enough) - 1)[train.require_labels()[has_enough]]
-    return Grouped(rows[has_enough] if not has_enough.all() else rows, torch.from_numpy(group), _skipped(train, enough))
+    enough_rows = rows if has_enough.all() else rows[has_enough]
+    return Grouped(enough_rows, torch.from_numpy(group), _skipped(train, enough), prepare)
 
 
 def _skipped(train: Outputs, enough: np.ndarray) -> tuple[str, ...]:
@@ -89,13 +98,13 @@ class Moments:
     notes: tuple[str, ...]
 
 
-def class_moments(train: Outputs) -> Moments:
-    """Means and covariance of the classes with two training images or more.
+def class_moments(train: Outputs, prepare: Prepare = unchanged) -> Moments:
+    """Means and covariance of the classes with two training images or more, of features that were prepared.
 
     Raises:
         NotApplicable: If there is no such class.
     """
-    grouped = by_class(train)
+    grouped = by_class(train, prepare)
     means = _means(grouped)
     within, shrinkage = _covariance(grouped, means)
     return Moments(grouped.group.bincount(), means, within, (*grouped.notes, *_notes(grouped, shrinkage)))
@@ -176,7 +185,8 @@ def _shrunk(covariance: Tensor, fourth_moment: float, n: int) -> tuple[Tensor, f
 
 
 def _chunks(grouped: Grouped) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(chunks(grouped.rows), torch.split(grouped.group, CHUNK_ROWS), strict=True)
+    prepared = map(grouped.prepare, chunks(grouped.rows))
+    return zip(prepared, torch.split(grouped.group, CHUNK_ROWS), strict=True)
 
 
 def _notes(grouped: Grouped, shrinkage: float) -> list[str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 GAMMA = 0.1
 MOST_CLASSES = 100
+IN_WORDS = "how far the probabilities are from 0 and 1"
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001

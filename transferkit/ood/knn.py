@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_NEIGHBOURS = 50
 SIMILARITIES = 2**24  # held at once, 64 MB
+IN_WORDS = "how far the nearest training images are"
 
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001

@@ -16,6 +16,7 @@ from transferkit.ood.contract import OodSettings, Score, fitted, require_more_th
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
+IN_WORDS = "how close the two most likely classes are"
 IS_DEFAULT = False  # of what reports show
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import Floats, OodSettings, Score, fitted, row_by_row
-from transferkit.ood.gaussians import class_gaussians, class_moments
+from transferkit.ood.gaussians import Prepare, class_gaussians, class_moments, unchanged
 
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
+IN_WORDS = "how far the nearest class mean is, by its spread"
 IS_DEFAULT = False  # of what reports show
 
 
@@ -24,9 +25,18 @@ def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: 
     Raises:
         NotApplicable: If no class has two images, or no feature varies.
     """
-    classes = class_gaussians(class_moments(train))
+    return nearest_class("mds", train, unchanged)
+
+
+def nearest_class(name: str, train: Outputs, prepare: Prepare) -> Score:
+    """The squared distance to the nearest class mean, of features that were prepared.
+
+    Raises:
+        NotApplicable: As `fit`.
+    """
+    classes = class_gaussians(class_moments(train, prepare))
 
     def score(outputs: Outputs) -> Floats:
-        return row_by_row(lambda f: classes.squared_distances(f).amin(dim=1), outputs.features)
+        return row_by_row(lambda f: classes.squared_distances(prepare(f)).amin(dim=1), outputs.features)
 
-    return fitted("mds", train, score, classes.notes)
+    return fitted(name, train, score, classes.notes)

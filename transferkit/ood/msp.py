@@ -15,6 +15,8 @@ from transferkit.ood.softmax import sorted_log_softmax
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
+IN_WORDS = "how small the largest probability is"
+
 
 def fit(train: Outputs, val: Outputs | None, head: LinearHead | None, settings: OodSettings) -> Score:  # noqa: ARG001
     """Nothing is fitted.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PERCENTILE = 90
 
+IN_WORDS = "as energy, with the largest features cut off"
 IS_DEFAULT = False  # of what reports show
 
 

@@ -28,6 +28,7 @@ from transferkit.ood.contract import (
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
+IN_WORDS = "how unlike the mean of its predicted class it is"
 IS_DEFAULT = False  # of what reports show
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
 
 SMALLEST_RESIDUAL = 1e-6  # of the length of f - u; below, it is rounding
+IN_WORDS = "how far it leaves the main directions of train"
 
 
 @dataclass(frozen=True)

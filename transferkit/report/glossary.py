@@ -42,7 +42,8 @@ GLOSSARY: dict[str, str] = {
     "McNemar": "A test for two models on the same images, by those that only one of them gets right.",
     "Holm": "Makes p-values larger when many differences are tested, so that chance finds nothing (Holm 1979).",
     "LogME": "How well features explain the labels, without any training (You et al. 2021); higher is better.",
-    "kNN": "Answers with the classes of the nearest training images, by their features.",
+    "kNN": "Goes by the nearest training images in the space of features: their classes vote, or their distance says "
+    "how unusual an image is.",
     # how sure
     "confidence": "The probability of the predicted class.",
     "ECE": "Expected calibration error: how far confidence and accuracy differ, on average over 15 bins of confidence.",
@@ -59,6 +60,20 @@ GLOSSARY: dict[str, str] = {
     "than 95 % of those that the model knows.",
     "AUROC": "The chance that an unknown image looks more unusual than a known one: 0.5 is guessing, 1 perfect.",
     "FPR95": "The share of unknown images that are accepted when 95 % of the known ones are.",
+    "detector": "A rule that gives every image a number, larger for images unlike those that the model was trained on.",
+    "msp": "A detector: how small the largest softmax probability is (Hendrycks and Gimpel 2017).",
+    "maxlogit": "A detector: how small the largest logit is (Hendrycks et al. 2022).",
+    "energy": "A detector: how small all logits are together, as minus the log of their summed exponentials "
+    "(Liu et al. 2020).",
+    "gen": "A detector: a kind of entropy that notices small probabilities (Liu, Lochman and Zach 2023).",
+    "mds": "A detector: the Mahalanobis distance to the nearest class mean; steps count less where classes vary anyway "
+    "(Lee et al. 2018).",
+    "rmds": "A detector: mds minus the distance to all training images together (Ren et al. 2021).",
+    "mds++": "A detector: mds with every feature vector at length 1 (Mueller and Hein 2025).",
+    "rmds++": "A detector: rmds with every feature vector at length 1 (Mueller and Hein 2025).",
+    "vim": "A detector: how far features leave the directions in which training images vary most, set against the "
+    "logits (Wang et al. 2022).",
+    "ensemble-rank": "A detector: the mean rank of an image among val by msp, kNN and vim.",
     "near": "Of unknown classes: they resemble the known ones, so telling them apart is hard.",
     "far": "Of unknown classes: they have little in common with the known ones.",
     "severity": "How strong a corruption is, from 1 to 5, as in ImageNet-C (Hendrycks and Dietterich 2019).",
@@ -71,7 +86,7 @@ GLOSSARY: dict[str, str] = {
     "cosine": "How far two feature vectors point the same way: 1 is the same direction, 0 unrelated.",
 }
 
-NOT_MARKED = frozenset({"far", "near", "precision", "train"})  # on pages these are everyday words, too
+NOT_MARKED = frozenset({"energy", "far", "gen", "near", "precision", "train"})  # on pages these are everyday words, too
 
 
 def marked_terms() -> dict[str, str]:

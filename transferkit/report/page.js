@@ -16,7 +16,8 @@
   const GLOSSARY = {};  // filled when a page is made
   const meanings = new Map(Object.entries(GLOSSARY));
   const exact = new Map([...meanings.keys()].map((term) => [term.toLowerCase(), term]));
-  const TERM = new RegExp(`(^|[^\\w/-])(${[...meanings.keys()].join("|").replaceAll(" ", "[ \u00a0]")})(?![\\w/-])`, "i");
+  const PATTERN = [...meanings.keys()].join("|").replaceAll("+", "\\+").replaceAll(" ", "[ \u00a0]");
+  const TERM = new RegExp(`(^|[^\\w/-])(${PATTERN})(?![\\w/+-])`, "i");
   const explained = new WeakMap();  // section -> terms
   function explain(node) {
     const section = node.parentElement.closest("section, header, details") ?? document.body;

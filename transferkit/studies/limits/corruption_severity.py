@@ -17,12 +17,14 @@ from transferkit.data import corruptions
 from transferkit.data.images import Images, Pixels
 from transferkit.metrics.bootstrap import percentile_interval
 from transferkit.metrics.calibration import ece
+from transferkit.metrics.conformal import ConformalCalibration
 from transferkit.metrics.grouped import share_interval
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.statistics import Bounds, Interval
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.console import Console, Progress
 from transferkit.studies.limits import published
+from transferkit.studies.limits.candidate_sets import SetsElsewhere, promise_of, sets_elsewhere
 from transferkit.studies.limits.image_sets import sample
 from transferkit.studies.limits.out_of_distribution import accepted_of, accepted_scores
 from transferkit.studies.limits.published import PublishedCorruptions
@@ -51,6 +53,7 @@ class CorruptionCell:
         silent: Wrong, and accepted all the same.
         silent_of_errors: Of the wrong ones, how many are accepted; None without one.
         rejected: By the shipped threshold.
+        sets: Sets of classes; None where val promised nothing, and in reports of earlier versions.
     """
 
     corruption: str
@@ -61,6 +64,7 @@ class CorruptionCell:
     silent: Share
     silent_of_errors: Share | None
     rejected: Share
+    sets: SetsElsewhere | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class CorruptionReport:
         is_fast: Whether it was a part of them.
         drop: Of accuracy that makes a breaking point.
         n: Images, each in every version.
-        clean: Accuracy on the same images unchanged.
+        clean: Accuracy on the same images unchanged; likewise `clean_sets`.
         cells: Every version.
         families: Mean accuracy by family and severity.
         published: Of a known network, where the task is the same.
@@ -121,6 +125,7 @@ class CorruptionReport:
     by_severity: dict[int, float]
     published: PublishedCorruptions | None
     checksum: str
+    clean_sets: SetsElsewhere | None = None
 
     def cells_of(self, name: str) -> list[CorruptionCell]:
         """The cells of one corruption, by severity."""
@@ -177,7 +182,8 @@ def corruption_report(
     """What the network's answers to every version of the images come to."""
     clean = outputs_of(subject.test, images)
     names, severities = (tuple(dict.fromkeys(part)) for part in zip(*answers, strict=True))
-    cells = [_cell(version, accepted, outputs, clean) for version, (outputs, accepted) in answers.items()]
+    promise = promise_of(subject.val)
+    cells = [_cell(version, accepted, outputs, clean, promise) for version, (outputs, accepted) in answers.items()]
     means = _means({version: outputs for version, (outputs, _) in answers.items()}, clean, settings.seed)
     return CorruptionReport(
         recipe=recipe_words(subject, settings),
@@ -195,6 +201,7 @@ def corruption_report(
         by_severity=means.by_severity,
         published=published.CORRUPTIONS if published.is_cifar10(subject) else None,
         checksum=checksum(images, names, settings.seed),
+        clean_sets=sets_elsewhere(promise, clean),
     )
 
 
@@ -292,7 +299,9 @@ def outputs_of(test: Outputs, images: Images) -> Outputs:
     return rows(test, np.array([position[name] for name in images.ids], dtype=np.int64))
 
 
-def _cell(version: tuple[str, int], accepted: Bools, outputs: Outputs, clean: Outputs) -> CorruptionCell:
+def _cell(
+    version: tuple[str, int], accepted: Bools, outputs: Outputs, clean: Outputs, promise: ConformalCalibration | None
+) -> CorruptionCell:
     right, groups = outputs.is_right, clean.groups
     before = float(clean.is_right.mean())
     return CorruptionCell(
@@ -303,6 +312,7 @@ def _cell(version: tuple[str, int], accepted: Bools, outputs: Outputs, clean: Ou
         silent=share_of(~right & accepted, groups),
         silent_of_errors=share_of(accepted, groups, ~right) if (~right).any() else None,
         rejected=share_of(~accepted, groups),
+        sets=sets_elsewhere(promise, outputs),
     )
 
 

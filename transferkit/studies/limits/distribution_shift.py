@@ -20,6 +20,7 @@ from transferkit.metrics.statistics.distributions import normal_cdf, normal_quan
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits import image_sets
+from transferkit.studies.limits.candidate_sets import SetsElsewhere, promise_of, sets_elsewhere
 from transferkit.studies.limits.contamination import SYNONYMS
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.out_of_distribution import accepted_of
@@ -103,6 +104,7 @@ class ShiftReport:
         silent: Wrong, and accepted all the same.
         atc: Accuracy as estimated without labels; likewise `doc`.
         effective: Robustness; None where there is no line for these images.
+        sets: Sets of classes; None where val promised nothing, and in reports of earlier versions.
     """
 
     name: str
@@ -121,6 +123,7 @@ class ShiftReport:
     atc: float
     doc: float
     effective: EffectiveRobustness | None
+    sets: SetsElsewhere | None = None
 
 
 def load_shift(source: str, subject: LimitsSubject, settings: LimitsSettings, console: Console) -> Shift:
@@ -262,6 +265,7 @@ def measure_shift(shift: Shift, subject: LimitsSubject) -> tuple[ShiftReport, Ou
         atc=atc(subject.val, outputs),
         doc=doc(subject.val, outputs),
         effective=effective_robustness(own, right) if shift.is_cifar101 else None,
+        sets=sets_elsewhere(promise_of(subject.val), outputs),
     )
     return row, outputs
 

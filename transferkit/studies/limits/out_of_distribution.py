@@ -10,6 +10,7 @@ import numpy as np
 from transferkit import ood
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.roc import auroc
+from transferkit.metrics.statistics import Bounds
 from transferkit.runtime.array_types import Bools, Floats
 from transferkit.studies.limits import published
 from transferkit.studies.limits.calls import Calls, calls
@@ -18,7 +19,7 @@ from transferkit.studies.limits.detectors import Detectors, OwnScores, ScoreRow,
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.low_level import LowLevel, low_level_auroc
 from transferkit.studies.limits.published import PublishedUnknown
-from transferkit.studies.limits.shares import Share, share_of
+from transferkit.studies.limits.shares import Share, bounds, share_of
 from transferkit.studies.limits.subject import LimitsSubject
 
 NEAR_BELOW = 95  # median percentile of the k-NN score under val
@@ -97,6 +98,21 @@ class MeanAuroc:
 
 
 @dataclass(frozen=True)
+class DetectorRow:
+    """What one detector is good for.
+
+    Attributes:
+        strangers: Mean AUROC over the sets of unknown images; None without one.
+        errors: AUROC of the run's wrong answers on test against its right ones; None where all are right, or wrong.
+    """
+
+    name: str
+    strangers: float | None
+    errors: float | None
+    errors_interval: Bounds | None
+
+
+@dataclass(frozen=True)
 class UnknownReport:
     """All sets of unknown images with every score.
 
@@ -106,6 +122,7 @@ class UnknownReport:
         notes: What the detectors say about themselves.
         means: Over `near` and over `far` sets.
         published: What others measured, where the task is the same.
+        detectors: What each is good for, for strangers and for errors; empty in reports of earlier versions.
     """
 
     scores: tuple[str, ...]
@@ -115,6 +132,7 @@ class UnknownReport:
     sets: tuple[UnknownSet, ...]
     means: dict[str, MeanAuroc]
     published: PublishedUnknown | None
+    detectors: tuple[DetectorRow, ...] = ()
 
 
 def unknown_report(
@@ -136,6 +154,18 @@ def unknown_report(
         published=published.published_report([part.name for part in scored_sets], subject)
         if published.is_cifar10(subject)
         else None,
+        detectors=detector_rows(names, sets, own, subject.test.is_right),
+    )
+
+
+def detector_rows(
+    names: Sequence[str], sets: Sequence[UnknownSet], own: OwnScores, right: Bools
+) -> tuple[DetectorRow, ...]:
+    """Every detector for strangers and for errors; the first need sets of unknown images, the second test alone."""
+    strangers = _mean_auroc(sets, names).auroc
+    errors = {name: auroc(own.test[name][right], own.test[name][~right]) for name in names}
+    return tuple(
+        DetectorRow(name, strangers[name], errors[name].value, bounds(errors[name].interval)) for name in names
     )
 
 

@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from transferkit import ood
 from transferkit.report import svg_lines
 from transferkit.report.inline_images import data_uris
 from transferkit.report.page import rendered
@@ -48,6 +49,7 @@ def limits_page(report: LimitsReport, pixels: npt.NDArray[np.uint8]) -> str:
         sections=sections(report),
         shade=accuracy_shade,
         words=name_in_words,
+        explained=ood.in_words,
         number=number,
         reliability=svg_lines.reliability(report.calibration.reliability),
         risk=risk_drawing(report.selective),
@@ -218,8 +220,8 @@ def limits_verdict(report: LimitsReport) -> RenderableType:
         Text(),
         summary_table(report),
     ]
-    if report.unknown.sets:
-        parts += [Text(), sets_table(report)]
+    parts += [Text(), detectors_table(report)] if report.unknown.detectors else []
+    parts += [Text(), sets_table(report)] if report.unknown.sets else []
     parts += [Text(), *other_lines(report)] if report.shift or report.field else []
     untested = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for number_of, item in enumerate(report.summary.not_tested):
@@ -235,6 +237,18 @@ def summary_table(report: LimitsReport) -> Table:
         style = {"red": "bold red", "amber": "yellow"}.get(line.light, "green")
         text = Text(printable(line.text) + "\n")
         table.add_row(Text(line.id, style=style), text.append(printable(line.evidence), style="dim"))
+    return table
+
+
+def detectors_table(report: LimitsReport) -> Table:
+    """Every detector: how well it tells strangers and errors apart, as AUROCs, and what it goes by."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("detector", no_wrap=True)
+    for title in ("strangers", "errors"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("an image is the more unusual, ...")
+    for row in report.unknown.detectors:
+        table.add_row(row.name, number(row.strangers), number(row.errors), Text(ood.in_words(row.name), style="dim"))
     return table
 
 
