@@ -69,7 +69,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "rendering",
         "comparison_page markdown",
         "page",
-        "figures summary",
+        "figures summary sweep_curves",
         "comparison_results report",
         "gallery",
         "deployment nuisance",

@@ -42,6 +42,12 @@
   }
   plain.forEach(explain);
 
+  /* ---- sections that fold: a link to one opens it, and paper shows all ---- */
+  const unfold = () => { document.querySelector(`${location.hash || "#-"} > details.fold`)?.setAttribute("open", ""); };
+  addEventListener("hashchange", unfold);
+  unfold();
+  addEventListener("beforeprint", () => document.querySelectorAll("details.fold").forEach((part) => { part.open = true; }));
+
   /* ---- tables ---- */
   for (const table of document.querySelectorAll("table.sortable")) {
     const headings = [...table.tHead.rows[0].cells];

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from transferkit.report.markdown import code_block, escaped, table
 from transferkit.report.number_words import percent, percent_interval
+from transferkit.studies.limits.candidate_sets import ALPHA, SetsElsewhere
+from transferkit.studies.limits.corruption_severity import CorruptionReport
 from transferkit.studies.limits.page import limits_headline, name_in_words, number
 from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.limits.shares import NotMeasured, Share
@@ -70,7 +72,24 @@ def _corruptions(report: LimitsReport) -> list[str]:
     header = ["accuracy", *(f"severity {severity}" for severity in corruptions.severities), "mean", "breaks at"]
     clean = f"clean {percent(corruptions.clean.value)}"
     words = f"{corruptions.recipe}, n = {corruptions.n:,}: mean {percent(corruptions.mca)}, {clean}."
-    return ["## Corruptions", escaped(words), table(header, rows)]
+    return ["## Corruptions", escaped(words), table(header, rows), *_sets(corruptions)]
+
+
+def _sets(corruptions: CorruptionReport) -> list[str]:
+    """Sets of classes under corruption: the share that hold the true class, and classes per set."""
+    if corruptions.clean_sets is None:
+        return []
+    header = ["sets that hold the true class, classes per set", *(f"severity {s}" for s in corruptions.severities)]
+    rows = [
+        [name_in_words(row.name), *(_set(cell.sets) for cell in corruptions.cells_of(row.name))]
+        for row in corruptions.corruptions
+    ]
+    clean = f"Promised are {percent(1 - ALPHA)} of images like those of val; clean {_set(corruptions.clean_sets)}."
+    return [escaped(clean), table(header, rows)]
+
+
+def _set(sets: SetsElsewhere | None) -> str:
+    return "–" if sets is None else f"{percent(sets.coverage.value)}, {sets.mean_size:.1f}"
 
 
 def _shift(report: LimitsReport) -> list[str]:
@@ -81,10 +100,18 @@ def _shift(report: LimitsReport) -> list[str]:
             _share(row.accuracy),
             percent(row.own.value),
             percent(row.gap.value),
+            _set(row.sets),
         ]
         for row in report.shift
     ]
-    return ["## Other images", table(["set", "n", "accuracy", "own test", "gap"], rows)] if rows else []
+    return (
+        [
+            "## Other images",
+            table(["set", "n", "accuracy", "own test", "gap", "sets that hold it, classes per set"], rows),
+        ]
+        if rows
+        else []
+    )
 
 
 def _nonsense(report: LimitsReport) -> list[str]:

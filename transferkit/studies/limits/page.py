@@ -23,6 +23,7 @@ from transferkit.report.svg_confusion_matrix import LEVELS
 from transferkit.report.svg_lines import Frame, Line, ticks
 from transferkit.runtime.console import printable
 from transferkit.studies.limits.abstaining import SelectiveReport
+from transferkit.studies.limits.candidate_sets import ALPHA
 from transferkit.studies.limits.corruption_severity import CorruptionCell, CorruptionReport, CorruptionRow
 from transferkit.studies.limits.figures import shift_points
 from transferkit.studies.limits.in_distribution import Contract
@@ -30,11 +31,26 @@ from transferkit.studies.limits.out_of_distribution import Histogram
 from transferkit.studies.limits.probit import scatter
 from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.limits.shares import NotMeasured
+from transferkit.studies.limits.sweep_curves import sweep_curves
 
 FOLDER = Path(__file__).parent
 
 SETS_ON_SCREEN = 12
 GROUPS = ("right", "wrong", "unknown")
+ALWAYS_OPEN = ("own", "unknown")  # sections; of the others, those that a line of the summary rests on
+EVIDENCE = {  # the sections that a rule of the summary looks at
+    "S1": ("nonsense",),
+    "S2": ("unknown", "heldout"),
+    "S3": ("unknown",),
+    "S4": ("corruptions",),
+    "S5": ("shift",),
+    "S6": ("calibration",),
+    "S7": ("corruptions", "shift"),
+    "S8": ("own",),
+    "S9": ("abstaining",),
+    "S10": ("unknown",),
+    "S11": ("own", "unknown"),
+}
 
 
 def limits_page(report: LimitsReport, pixels: npt.NDArray[np.uint8]) -> str:
@@ -47,6 +63,9 @@ def limits_page(report: LimitsReport, pixels: npt.NDArray[np.uint8]) -> str:
         shipped=shipped,
         headline=limits_headline(report),
         sections=sections(report),
+        unfolded=unfolded(report),
+        sweeps=sweep_curves(report.nuisance),
+        sets_miss=ALPHA,
         shade=accuracy_shade,
         words=name_in_words,
         explained=ood.in_words,
@@ -91,6 +110,18 @@ def sections(report: LimitsReport) -> list[tuple[str, str]]:
         ("rules", "Rules", True),
     ]
     return [(anchor, words) for anchor, words, shown in named if shown]
+
+
+def unfolded(report: LimitsReport) -> dict[str, list[str]]:
+    """The sections that are open when the page opens, each with the rules of the summary that rest on it."""
+    rules = dict.fromkeys(line.id for line in report.summary.lines)
+    is_empty = {"shift": not report.shift, "heldout": isinstance(report.leave_out, NotMeasured)}
+    shown: dict[str, list[str]] = {anchor: [] for anchor in ALWAYS_OPEN}
+    for rule in rules:
+        for anchor in EVIDENCE.get(rule, ()):
+            if not is_empty.get(anchor):
+                shown.setdefault(anchor, []).append(rule)
+    return shown
 
 
 def accuracy_shade(accuracy: float) -> int:
