@@ -124,6 +124,33 @@ def test_gradient_equals_autograd(dtype):
     assert gradient.numpy() == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-6)
 
 
+def test_curvature_is_the_mean_diagonal_of_the_hessian_by_autograd():
+    features, labels = blobs(n=40, d=3)
+    data = rotation.rotate(features, labels, 4, None, 1)
+    problems = objective.pose(data, torch.rand(1, 40, dtype=torch.float64) + 0.5, [0.1])
+    theta = torch.randn(1, 4, 4, dtype=torch.float64)
+
+    curvature = objective.relative_curvature(problems, theta, torch.arange(1))
+
+    def loss(flat: Tensor) -> Tensor:
+        weight = flat.view(4, 4) * problems.precondition
+        log_p = (data.columns @ weight.T).log_softmax(1)
+        return -(log_p[torch.arange(40), labels] @ problems.row_weights[0]) + 0.5 * (problems.penalty * weight**2).sum()
+
+    hessian = torch.autograd.functional.hessian(loss, theta.flatten())
+    assert curvature[0].tolist() == pytest.approx(hessian.diag().view(4, 4).mean(0).tolist())
+
+
+def test_images_that_can_be_separated_take_few_evaluations():
+    # as many columns as images, so that every C is separable; with the curvature of the start alone it takes 2,700
+    features, labels = blobs(n=120, d=120, spread=4.0)
+
+    fits = fit_linear(features, labels, 4, [1e3])
+
+    assert fits.converged.all()
+    assert fits.iterations.item() < 80
+
+
 def test_loss_keeps_its_digits_where_the_label_is_almost_certain():
     # p(label) = 1 / (1 + e^-30): 1 in float32, while the loss is 9.4e-14
     log_p = torch.tensor([[[0.0], [-30.0]]]).log_softmax(1)

@@ -6,7 +6,8 @@ How the logistic regression is made fast, without changing what it computes:
    and the penalty does not see the rotation, so the optimum is the same; but now a diagonal scaling, known per C
    before the first step, makes the problem well conditioned, and fewer images than columns mean a smaller problem.
 2. All problems (values of C, folds) advance together: one matrix product serves every one of them (`objective.py`).
-   Each keeps its own step length and curvature, and leaves the batch when it has converged (`lbfgs.py`).
+   Each keeps its own step length and curvature, and leaves the batch when it has converged (`lbfgs.py`). The scaling
+   follows the curvature as heads become sure of their images.
 3. Large problems run in float32; those that float32 cannot finish continue in float64 from where they are
    (`logistic.py`).
 """

@@ -110,6 +110,25 @@ def _loss(problems: Problems, weight: Tensor, group: Tensor) -> tuple[Tensor, Te
     return loss, gradient.view_as(weight)
 
 
+def relative_curvature(problems: Problems, theta: Tensor, index: Tensor) -> Tensor:
+    """(P, R + 1) diagonal of the Hessian by theta, the mean over classes; 1 where all are equally likely.
+
+    Images that the head is sure of hardly bend the objective any more: with p(1 - p) of each image as it is now, the
+    columns that only they need become flat.
+    """
+    scale, penalty = problems.precondition[index], problems.penalty[index]
+    number, classes, width = theta.shape
+    weight = (theta * scale[:, None].to(theta.dtype)).view(number * classes, width)
+    curvature = torch.zeros_like(theta[:, 0])
+    for rows in _row_chunks(problems.data, number * classes):
+        columns = problems.data.columns[rows].to(theta.dtype)
+        likely = (weight @ columns.T).view(number, classes, -1).softmax(dim=1)
+        unsure = (1 - likely.square().sum(1)) / classes  # (P, n)
+        unsure *= problems.row_weights[:, rows].to(theta.dtype)[problems.group[index]]
+        curvature.addmm_(unsure, columns.square())
+    return (curvature + penalty.to(theta.dtype)) * scale.to(theta.dtype).square()
+
+
 def _cross_entropy(log_p: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """Losses (P, 1, n) and their gradient by the logits (P, K, n), which replaces `log_p`.
 

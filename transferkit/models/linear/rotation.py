@@ -9,7 +9,7 @@ from torch import Tensor
 
 from transferkit.models.linear.linear_head import LinearFits
 
-FLOAT64_BELOW = 2e8  # multiply-adds of one evaluation below which float64 costs nothing noticeable
+FLOAT64_BELOW = 2e6  # multiply-adds of one evaluation below which float64 costs nothing noticeable
 MISSING_CLASS_GAP = 20.0  # e**-20 = 2e-9: the most probability that a class without training images can get
 
 
