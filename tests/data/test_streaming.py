@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from transferkit.data import datasets
-from transferkit.data.batches import ShiftAndFlip, TrainingBatches
+from transferkit.data.batches import ShiftAndFlip, TrainingBatches, streamed_order
 from transferkit.data.datasets import shard_stream
 from transferkit.data.images import Images, Splits
 from transferkit.data.streamed_pixels import StreamedPixels
@@ -162,7 +162,7 @@ def test_blocks_are_read_whole_so_that_a_window_costs_few_requests() -> None:
         lambda content: np.frombuffer(content, np.uint8).reshape(1, 1, 1),
         1,
     )
-    order = pixels.order(np.arange(1000), torch.Generator().manual_seed(0)).numpy()
+    order = streamed_order(pixels, np.arange(1000), torch.Generator().manual_seed(0)).numpy()
 
     decoded = np.concatenate(list(pixels.ahead(np.split(order, 25))))
 

@@ -123,7 +123,8 @@ def test_a_run_on_arrays_tells_its_verdict_and_its_page_as_the_command_does(
 
     told = "".join(capsys.readouterr().err.splitlines())  # a long path is wrapped
     assert "of 8 test images right" in told
-    assert told.endswith(f"Report: {run.path / 'report.html'}")
+    assert f"Report: {run.path / 'report.html'}" in told
+    assert told.endswith((run.path / "report.html").as_uri())
     again = transferkit.Recipe.from_yaml((tmp_path / "run" / "recipe.yaml").read_text())
     assert again.data == run.recipe.data
 

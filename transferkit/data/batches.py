@@ -11,7 +11,7 @@ from torch import Tensor
 
 from transferkit.data.augmentation import BatchDraws, Wanted, augment
 from transferkit.data.images import Images
-from transferkit.data.streamed_pixels import streamed
+from transferkit.data.streamed_pixels import Rows, StreamedPixels, streamed
 from transferkit.runtime.distributed import ALONE, World
 from transferkit.runtime.errors import TransferkitError
 
@@ -136,7 +136,7 @@ class TrainingBatches:
 
     def _order(self, generator: torch.Generator) -> Tensor:
         if self.draw_weights is None and (pixels := streamed(self.images.storage)):
-            return pixels.order(self.images.rows, generator)
+            return streamed_order(pixels, self.images.rows, generator)
         if self.draw_weights is None:
             return torch.randperm(len(self.images), generator=generator)
         return torch.multinomial(self.draw_weights, len(self.images), replacement=True, generator=generator)
@@ -175,6 +175,18 @@ def to_device(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: t
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def streamed_order(pixels: StreamedPixels, rows: Rows, generator: torch.Generator) -> Tensor:
+    """A random order (N,) of some rows: blocks in random order, and their rows shuffled a window at a time.
+
+    Blocks are read whole, one after the other, and a batch has images of as many blocks as a window holds.
+    """
+    _, block = np.unique(pixels.blocks[rows], return_inverse=True)
+    rank = torch.randperm(int(block.max()) + 1 if len(block) else 0, generator=generator).numpy()
+    by_block = np.argsort(rank[block], kind="stable")
+    shuffled = torch.rand(len(rows), generator=generator, dtype=torch.float64).numpy()
+    return torch.from_numpy(by_block[np.argsort(np.arange(len(rows)) // pixels.window + shuffled, kind="stable")])
 
 
 def resident_pixels(images: Images, device: torch.device) -> Tensor | None:

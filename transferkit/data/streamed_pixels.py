@@ -9,8 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -57,20 +55,6 @@ class StreamedPixels:
             return np.zeros((0, *self.shape[1:]), np.uint8)
         with ThreadPoolExecutor(self._threads) as threads:
             return np.stack(list(threads.map(self._decode, contents)))
-
-    def order(self, rows: Rows, generator: torch.Generator) -> Tensor:
-        """A random order (N,) of some rows: blocks in random order, and their rows shuffled a window at a time.
-
-        Blocks are read whole, one after the other, and a batch has images of as many blocks as a window holds.
-        """
-        _, block = np.unique(self.blocks[rows], return_inverse=True)
-        rank = torch.randperm(int(block.max()) + 1 if len(block) else 0, generator=generator).numpy()
-        by_block = np.argsort(rank[block], kind="stable")
-        keys = (
-            np.arange(len(rows)) // self.window
-            + torch.rand(len(rows), generator=generator, dtype=torch.float64).numpy()
-        )
-        return torch.from_numpy(by_block[np.argsort(keys, kind="stable")])
 
     def ahead(self, batches: Sequence[Rows]) -> Iterator[Pixels]:
         """The pixels of each batch in turn; the next window is read, and the next batch decoded, meanwhile.
