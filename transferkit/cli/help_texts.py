@@ -8,7 +8,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {  # in this order; the commands of metho
     "Compare": ("compare", "curve", "rank"),
     "Understand": ("limits", "labels", "next", "report", "verify", "replay", "corrupt"),
     "Ship": ("predict", "serve", "export", "benchmark", "card", "extract", "merge"),
-    "Teach": ("layers", "filters", "modes", "gradient-flow", "shifts"),
+    "Teach": ("convolve", "layers", "filters", "modes", "gradient-flow", "shifts", "lab"),
     "Keep house": ("runs", "cache"),
 }
 METHODS_SECTION = "Train"

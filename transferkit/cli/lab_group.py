@@ -1,0 +1,83 @@
+"""The group `lab`: experiments that end with a finding and a figure. torch is imported inside commands only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from transferkit.cli import completion
+from transferkit.cli.options import RUN_WORDS, Json, OverwriteFile, Threads, Weights
+from transferkit.cli.terminal import print_json, working
+from transferkit.recipe.settings import SEEDS
+from transferkit.runtime.files import require_free
+
+lab_app = typer.Typer(help="Experiments for a lecture, each with a finding and a figure.", no_args_is_help=True)
+Network = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK", help=f"A run's folder or a backbone. {RUN_WORDS}", autocompletion=completion.runs
+    ),
+]
+MOST_STEPS = 10_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group to the command line."""
+    lab_app.command("mask-rcnn")(mask_rcnn)
+    app.add_typer(lab_app, name="lab")
+    app.command()(convolve)
+
+
+def convolve(
+    picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture; its colours become grey.")],
+    kernel: Annotated[str, typer.Option(help="sobel, sobel-y, laplace, box, gauss, sharpen or identity.")] = "sobel",
+    stride: Annotated[int, typer.Option(min=1, max=64, help="From window to window, in px.")] = 1,
+    padding: Annotated[
+        Literal["none", "zeros", "constant", "reflect", "replicate", "circular"],
+        typer.Option(help="What lies around the picture; constant: grey."),
+    ] = "zeros",
+    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("convolved.png"),
+    overwrite: OverwriteFile = False,
+    json: Json = False,
+) -> None:
+    """Convolve a picture with a kernel and draw both: what do stride and padding do?"""
+    require_free(out, overwrite)
+    with working() as console:
+        from transferkit.studies.lab.picture_convolution import convolve as convolve_picture
+
+        result = convolve_picture(picture, kernel, stride, padding, out)
+    (height, width), (rows, columns) = result.size_px, result.map_px
+    console.line(f"{height} x {width} px become {rows} x {columns}. The width: {result.arithmetic}.")
+    console.line(f"Values from {result.lowest:.3f} to {result.highest:.3f}, of a picture from 0 to 1. Drawn: {out}")
+    if json:
+        print_json(result)
+
+
+def mask_rcnn(
+    network: Network,
+    steps: Annotated[int, typer.Option(min=2, max=MOST_STEPS, help="Of training, on four new scenes each.")] = 40,
+    weights: Weights = "imagenet",
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS // 2 - 1, help="Of scenes and random weights.")] = 0,
+    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("mask-rcnn.png"),
+    overwrite: OverwriteFile = False,
+    json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Build Mask R-CNN on a network, train it on drawn shapes for a minute, and draw the masks it finds."""
+    require_free(out, overwrite)
+    with working() as console:
+        from transferkit.runtime import machine
+        from transferkit.studies.lab.named_networks import named_network
+        from transferkit.studies.lab.object_figure import draw
+        from transferkit.studies.lab.object_training import train_and_judge
+
+        machine.start("cpu", "fp32", threads)
+        chosen = named_network(network, weights, None, console)
+        lab = train_and_judge(chosen.classifier, chosen.name, steps, seed, console)
+        draw(lab, out)
+    console.line(lab.result.sentence)
+    console.line(f"Masks: {out}")
+    if json:
+        print_json(lab.result)
