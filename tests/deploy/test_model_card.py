@@ -22,6 +22,7 @@ from stand_in_hub import StandIn, point_at, running
 from test_exports import answers, stored
 from typer.testing import CliRunner
 
+from transferkit.api.trained_run import TrainedRun
 from transferkit.cli.app import app
 from transferkit.data.decoding import decode
 from transferkit.deploy.card import licences
@@ -63,6 +64,20 @@ def command(*words: object) -> tuple[int, str]:
 def python_of(card: str) -> str:
     (lines,) = re.findall(r"```python\n(.*?)\n```", card, re.S)
     return str(lines)
+
+
+def test_in_python_a_run_writes_the_card_of_the_command(tmp_path: Path) -> None:
+    run = TrainedRun(run_of(tmp_path / "run"))
+    assert command(run.path, "--out", tmp_path / "by-command")[0] == 0
+
+    folder = run.card()
+
+    assert folder == run.path / "card"
+    assert (folder / "model.safetensors").is_file()
+    for name in ("README.md", "config.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "by-command" / name).read_bytes()
+    with pytest.raises(TransferkitError, match="overwrite"):
+        run.card()
 
 
 # ------------------------------------------------------------------------------- what the lines of Python answer

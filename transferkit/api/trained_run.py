@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit import report
+from transferkit.api.arguments import as_path
 from transferkit.deploy.prediction import Model, load
 from transferkit.deploy.prediction_table import PredictionTable, picture_names
 from transferkit.metrics.history import History
@@ -131,6 +132,24 @@ class TrainedRun:
         sources = [images] if isinstance(images, (str, Path)) else images
         files = None if out is None else NextFiles(Path(out), overwrite=True)
         return next_images(self.folder, [str(source) for source in sources], n, Console(quiet=quiet), files=files)
+
+    def card(self, out: Path | str | None = None, *, overwrite: bool = False) -> Path:
+        """Write a model card with the weights beside it, as `transferkit card RUN` does.
+
+        Args:
+            out: The folder; default RUN/card.
+            overwrite: Replace an earlier card in that folder.
+
+        Returns:
+            The folder, with README.md, model.safetensors and config.json.
+
+        Raises:
+            TransferkitError: If the folder holds something else, or an earlier card.
+            MachineError: If the weights do not answer as the model does.
+        """
+        from transferkit.deploy.hub_repository import write_repository
+
+        return write_repository(self.folder, as_path(out), overwrite=overwrite)
 
     def open(self) -> None:
         """Show the page in the browser."""
