@@ -285,6 +285,15 @@ def test_an_unreadable_file_stops_with_its_name_or_is_left_out_when_asked(folder
     assert [Path(path).name for path, _ in facts_of(out)["skipped"]] == ["3.png"]
 
 
+def test_files_of_other_bands_say_what_to_do_instead(tmp_path: Path) -> None:
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    np.save(folder / "a.npy", np.zeros((16, 16, 5), np.uint8))
+
+    with pytest.raises(TransferkitError, match=r"a\.npy has 5 bands, .* Save three of .*\(transferkit probe BACKBONE"):
+        extract(SETTINGS, str(folder), tmp_path / "out.npy", SILENT)
+
+
 # ------------------------------------------------------------------------------------------------- kills and shards
 
 

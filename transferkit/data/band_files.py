@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.data.images import Pixels
-from transferkit.data.reading import Reading, UnfitPixels, eight_bits
+from transferkit.data.reading import OtherBands, Reading, UnfitPixels, eight_bits
 from transferkit.data.resizing import by_pillow
 from transferkit.runtime.optional_libraries import tifffile
 
@@ -36,7 +36,7 @@ def square(path: str | Path, size: int, reading: Reading) -> Pixels:
     if values.shape[2] == 1 and reading.channels == 3:
         values = values.repeat(3, axis=2)
     if values.shape[2] != reading.channels:
-        raise UnfitPixels(f"{values.shape[2]} bands, and data.channels is {reading.channels}")
+        raise OtherBands(values.shape[2], reading.channels)
     levels = values if values.dtype == np.uint8 and not reading.clips else eight_bits(values, reading)
     bands = (np.ascontiguousarray(levels[..., band]) for band in range(levels.shape[2]))
     return np.concatenate([by_pillow(band, size, reading.fit) for band in bands])

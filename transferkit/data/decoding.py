@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from transferkit.data import band_files, fast_jpeg
 from transferkit.data.images import Pixels, image_digest
 from transferkit.data.orientation import upright
-from transferkit.data.reading import Reading, UnfitPixels, as_reading, eight_bits
+from transferkit.data.reading import OtherBands, Reading, UnfitPixels, as_reading, eight_bits
 from transferkit.data.resizing import Resizer, bands_first, by_torch
 from transferkit.data.ycbcr_tiff import PHOTOMETRIC_TAG, is_mistaken_for_rgb, uncompressed_ycbcr
 from transferkit.runtime.errors import TransferkitError
@@ -358,7 +358,7 @@ def _colours(image: Image.Image, content: bytes | None, size: int, reading: Read
         image.draft(None, (size, size))
     colour = _rgb(image, reading)
     if reading.channels not in (1, 3):
-        raise UnfitPixels(f"3 bands, and data.channels is {reading.channels}")
+        raise OtherBands(3, reading.channels)
     return colour.convert("L") if reading.channels == 1 else colour
 
 

@@ -101,6 +101,17 @@ class UnfitPixels(ValueError):
     """Pixels that are not read as they are asked for; the message says why, in words."""
 
 
+class OtherBands(UnfitPixels):
+    """An image has another number of bands than are asked for."""
+
+    def __init__(self, bands: int, expected: int) -> None:
+        super().__init__(bands, expected)
+        self.bands, self.expected = bands, expected
+
+    def __str__(self) -> str:
+        return f"{self.bands} bands, and data.channels is {self.expected}"
+
+
 def _require_inside(values: npt.NDArray[Any], reading: Reading) -> None:
     darkest, brightest = values.min(), values.max()
     if darkest < 0 or brightest > DEEPEST:

@@ -11,7 +11,7 @@ import numpy as np
 
 from transferkit.data.decoding import decode
 from transferkit.data.images import Images, Labels, Pixels
-from transferkit.data.reading import Reading, as_reading
+from transferkit.data.reading import OtherBands, Reading, as_reading
 from transferkit.features.extraction.listing import ListedImage
 from transferkit.features.extraction.settings import ExtractSettings
 from transferkit.runtime.errors import TransferkitError
@@ -89,12 +89,24 @@ class Files:
         try:
             return decode(path, self.side_px, self.resize)
         except TransferkitError as error:
+            reason = _with_advice(error, path)
             if not self.skip_bad:
                 raise TransferkitError(
-                    f"{error} Finished chunks are kept; --skip-bad leaves such files out."
+                    f"{reason} Finished chunks are kept; --skip-bad leaves such files out."
                 ) from error
-            self.unreadable[path] = str(error)
+            self.unreadable[path] = reason
             return np.zeros((as_reading(self.resize).channels, self.side_px, self.side_px), np.uint8)
+
+
+def _with_advice(error: TransferkitError, path: str) -> str:
+    """Why a file is not read, and of one with other bands what to do with it."""
+    if not isinstance(error.__cause__, OtherBands):
+        return str(error)
+    return (
+        f"{path} has {error.__cause__.bands} bands, and extract reads red, green and blue: other bands are normalised "
+        "by statistics of training images, and it learns nothing. Save three of the bands as a file of their own, or "
+        "train on all (transferkit probe BACKBONE --data FOLDER), which keeps features in RUN/outputs."
+    )
 
 
 def decoded_files(lines: Sequence[ListedImage], side_px: int, settings: ExtractSettings) -> Files:
