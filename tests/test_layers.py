@@ -60,7 +60,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "checks",
         "listing own_images run_data stored_classifier",
         "run_directory",
-        "label_check references result_folders small_pictures",
+        "label_check result_folders small_pictures",
         "facts",
     ],
     "studies/limits": [

@@ -26,8 +26,8 @@ from transferkit.cli.options import (
 )
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import FolderData, Study
+from transferkit.recipe.references import is_reference
 from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
-from transferkit.runs.references import is_reference
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare.options import DEFAULT_STEPS, Arms, StudySettings, label_counts, listed, study_of
 

@@ -44,7 +44,7 @@ def data_sets(incomplete: str) -> list[str]:
 
 def runs(incomplete: str) -> list[str]:
     """`@last`, `@2` and so on where there are so many finished runs, and folders here, that begin so."""
-    from transferkit.runs.references import HOME, finished_folders
+    from transferkit.recipe.references import HOME, finished_folders
 
     count = len(finished_folders(HOME))
     numbered = [f"@{number}" if number > 1 else "@last" for number in range(1, count + 1)]

@@ -34,12 +34,19 @@ Backbone = Annotated[
 
 def named_run(reference: str) -> Path:
     """The folder that a RUN stands for; of @last and @2, which they are is said on stderr."""
-    from transferkit.runs.references import is_reference, run_folder
+    from transferkit.recipe.references import is_reference, run_folder
 
     folder = run_folder(reference)
     if is_reference(reference) and not completion.is_at_work():
         print(f"{reference} is {printable(str(folder))}", file=sys.stderr)
     return folder
+
+
+def named_weights(weights: str) -> str:
+    """What --weights names; of @last and @2, their folder, which is said on stderr."""
+    from transferkit.recipe.references import is_reference
+
+    return str(named_run(weights)) if is_reference(weights) else weights
 
 
 RUN_WORDS = "@last and @2 name the latest ones, as `transferkit runs` numbers them."
@@ -72,14 +79,15 @@ Data = Annotated[
 Weights = Annotated[
     str,
     typer.Option(
-        help="imagenet, none, a .safetensors or .pth file, a run's folder, or a package's name for its weights.",
+        help="imagenet, none, a .safetensors or .pth file, a RUN, or a package's name for its weights.",
+        callback=named_weights,
         rich_help_panel="Backbone",
     ),
 ]
 WeightsOfEach = Annotated[
     list[str] | None,
     typer.Option(
-        help="imagenet, none, a file or a run's folder, for all; or NAME=WEIGHTS. (default: imagenet)",
+        help="imagenet, none, a file or a RUN (its folder, @last ...), for all; or NAME=WEIGHTS. (default: imagenet)",
         rich_help_panel="Backbone",
     ),
 ]

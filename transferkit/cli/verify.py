@@ -12,7 +12,7 @@ import typer
 
 from transferkit.cli.options import RUN_WORDS, Json, named_run
 from transferkit.cli.terminal import command_line, print_json, working
-from transferkit.runs.references import is_reference
+from transferkit.recipe.references import is_reference
 
 if TYPE_CHECKING:
     from transferkit.runtime.console import Console

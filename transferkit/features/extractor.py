@@ -22,6 +22,7 @@ from transferkit.features.pictures import ImageFiles, Pictures, StorablePictures
 from transferkit.features.store import open_store
 from transferkit.features.stored import served
 from transferkit.models.backbones import own_modules
+from transferkit.recipe.references import weights_source
 from transferkit.runtime import machine
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import Console
@@ -208,7 +209,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _named(self) -> tuple[str, str]:
         """The backbone and its weights; a network of one's own under the name that it has in this process."""
         if isinstance(self.backbone, str):
-            return self.backbone, self.weights
+            return self.backbone, weights_source(self.weights)
         settings = own_modules.give(self.backbone, self.size, self.stages, self.mean, self.std).settings
         return settings.name, settings.weights
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from transferkit.recipe.references import weights_source
 from transferkit.recipe.settings import RecipePart
 
 WIDEST = 4096
@@ -28,6 +29,12 @@ class BackboneSettings(RecipePart):
         description="cifar: 3x3 convolution without pooling, for small images; auto: cifar from scratch only.",
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="Rate of the network's dropout layers.")
+
+    @field_validator("weights")
+    @classmethod
+    def _folder_of_a_numbered_run(cls, weights: str) -> str:
+        """Name the folder, since another run is the last one when the recipe is read again."""
+        return weights_source(weights)
 
     @property
     def weights_are_on_disk(self) -> bool:

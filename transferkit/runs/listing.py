@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.metrics.statistics import Bounds
-from transferkit.runs.references import HOME, by_end, ended_at, finished_folders, unfinished_folders
+from transferkit.recipe.references import HOME, by_end, ended_at, finished_folders, unfinished_folders
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.errors import TransferkitError
 

@@ -18,10 +18,10 @@ from transferkit.metrics.history import History, read_history, write_history
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, read_evaluation, write_evaluation
 from transferkit.models.stored_model import StoredModel, read_model, write_model
+from transferkit.recipe.references import run_folder
 from transferkit.runs import result_folders
 from transferkit.runs.facts import FORMAT, RunFacts, read_facts, write_facts
 from transferkit.runs.label_check import LabelCheck, read_label_check, write_label_check
-from transferkit.runs.references import run_folder
 from transferkit.runs.small_pictures import ByIndex, LabelPictures, PictureSheet, SmallPictures
 from transferkit.runtime import folders
 from transferkit.runtime.array_records import read_array_record, write_array_record

@@ -11,8 +11,9 @@ import pytest
 from command_line import refused, transferkit
 from synthetic_runs import finished_run
 
+from transferkit.recipe import from_options, ranking_from_options
+from transferkit.recipe.references import run_folder
 from transferkit.runs.listing import list_runs
-from transferkit.runs.references import run_folder
 from transferkit.runs.run_directory import open_run
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
@@ -58,6 +59,31 @@ def test_in_python_a_reference_opens_the_run(home: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(home.parent)
 
     assert open_run("@2").path == Path("runs/middle")
+
+
+def test_weights_may_be_those_of_a_numbered_run_and_a_recipe_names_its_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home.parent)
+
+    option = from_options("finetune", "resnet18", "cifar10", {"weights": "@last"}, ())
+    override = from_options("finetune", "resnet18", "cifar10", {}, ["backbone.weights='@2'"])
+    ranking = ranking_from_options(["resnet18", "resnet18=@3"], "cifar10", (), {})
+
+    assert (option.backbone.weights, override.backbone.weights) == ("runs/new", "runs/middle")
+    assert [backbone.weights for backbone in ranking.backbones] == ["imagenet", "runs/old"]
+    with pytest.raises(TransferkitError, match="@7 names no run"):
+        from_options("finetune", "resnet18", "cifar10", {"weights": "@7"}, ())
+
+
+def test_weights_of_extract_may_be_those_of_a_numbered_run(home: Path) -> None:
+    (home / "new" / "model.safetensors").touch()
+    (home / "new" / "model.json").unlink(missing_ok=True)
+
+    result = transferkit("extract", "resnet18", "digits", "--weights", "@last", "--out", "f.npy", cwd=home.parent)
+
+    assert result.stderr.startswith("@last is runs/new\n")
+    assert "runs/new holds no model" in refused(result)
 
 
 def test_a_command_takes_a_reference_and_says_which_run_it_is(home: Path) -> None:

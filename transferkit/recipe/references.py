@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from transferkit.runs.facts import read_facts
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.json_files import read_json
 
 HOME = Path("runs")  # where runs go unless --out says another place
 REFERENCE = re.compile(r"@(last|\d{1,6})")
@@ -39,6 +39,15 @@ def run_folder(reference: os.PathLike[str] | str, home: Path = HOME) -> Path:
             "`transferkit runs` lists them."
         )
     return numbered[number - 1]
+
+
+def weights_source(text: str) -> str:
+    """Where weights lie: of `@last` or `@2`, in that run's folder; anything else stands for itself.
+
+    Raises:
+        TransferkitError: If there is no run of this number.
+    """
+    return str(run_folder(text)) if is_reference(text) else text
 
 
 def is_reference(text: str) -> bool:
@@ -81,7 +90,9 @@ def by_end(runs: list[Path]) -> list[Path]:
 def ended_at(folder: Path) -> float:
     """When a run ended, in seconds of the epoch; a copied folder keeps it. 0 where its facts are damaged."""
     try:
-        facts = read_facts(folder)
-        return (datetime.fromisoformat(facts.started) + timedelta(seconds=facts.total_seconds)).timestamp()
-    except (TransferkitError, ValueError, OverflowError):
+        facts = read_json(folder / "facts.json")
+        return (
+            datetime.fromisoformat(facts["started"]) + timedelta(seconds=sum(facts["seconds"].values()))
+        ).timestamp()
+    except (TransferkitError, ValueError, OverflowError, TypeError, KeyError, AttributeError):
         return 0.0
