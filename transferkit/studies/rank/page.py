@@ -17,6 +17,7 @@ from transferkit.report.svg_scatter import CostPoint, accuracy_over_cost
 from transferkit.report.svg_whiskers import track_scale
 from transferkit.runtime.console import printable
 from transferkit.runtime.machine import thread_count
+from transferkit.studies.rank.imagenet_order import order_in_words
 from transferkit.studies.rank.results import RankedBackbone, Ranking
 
 FOLDER = Path(__file__).parent
@@ -77,6 +78,7 @@ def notes(ranking: Ranking) -> list[str]:
         f"{ranking.device}, {ranking.precision}, {thread_count(ranking.threads)}, images in memory, "
         "uncompiled.",
         "A probe ranks features as they are; fine-tuned, the order can change.",
+        order_in_words(ranking.imagenet, rows),
     ]
     sources = {row.weights.source for row in rows if row.top1 is None}
     if sources:
@@ -112,10 +114,13 @@ def ranking_verdict(ranking: Ranking) -> RenderableType:
     is_tied = any(row.ranks[0] < row.ranks[1] for row in ranking.rows)
     tie = f"Tie: not told apart on these images ({words.counted(ranking.n, ranking.groups)}; Nadeau-Bengio, Holm, 5 %)."
     validation = f"Cross-validated on {ranking.data.n:,} training images; val and test stay closed."
+    order = Text(printable(order_in_words(ranking.imagenet, ranking.rows)))
     failed = [Text(printable(f"Failed: {failure}")) for failure in ranking.failures]
     verdict = Text(printable(ranking.verdict), style="bold")
     page = Text(printable(f"Report: {ranking.folder}/report.html"))
-    return Group(verdict, Text(), table, *failed, Text(), *([Text(tie)] if is_tied else []), Text(validation), page)
+    return Group(
+        verdict, Text(), table, *failed, Text(), *([Text(tie)] if is_tied else []), Text(validation), order, page
+    )
 
 
 def _cells(row: RankedBackbone) -> list[str]:

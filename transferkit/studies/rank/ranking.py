@@ -41,6 +41,7 @@ from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import write_text
 from transferkit.runtime.machine import Runtime
 from transferkit.studies.rank.backbone_scores import FOLDS, ProbedBackbone, ScoreSource, folds_learnt, sample, score
+from transferkit.studies.rank.imagenet_order import imagenet_order
 from transferkit.studies.rank.report import write_pages
 from transferkit.studies.rank.results import RankedBackbone, RankedData, RankedPair, Ranking, Standings
 from transferkit.training import defaults
@@ -194,7 +195,7 @@ def ranked(scores: Mapping[str, ProbedBackbone], labels: Labels, groups: tuple[s
     ranges = rank_ranges(is_better)
     rows = tuple(row(label, scores[label], labels, ranks, groups) for label, ranks in zip(order, ranges, strict=True))
     count = len(set(groups)) if groups else None
-    return Standings(len(labels), rows, pairs, verdict(rows, len(labels), count), count)
+    return Standings(len(labels), rows, pairs, verdict(rows, len(labels), count), count, imagenet_order(rows))
 
 
 def compared_pairs(

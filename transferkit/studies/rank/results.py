@@ -124,6 +124,25 @@ class RankedData:
 
 
 @dataclass(frozen=True)
+class ImagenetOrder:
+    """How far a list by published ImageNet accuracy agrees with the order by probe.
+
+    Attributes:
+        n: Backbones with a published accuracy of their very weights.
+        tau: Kendall's, in [-1, 1]; None where all accuracies are equal.
+        weighted_tau: Likewise, where the top counts more.
+        first: Label of the first on the list.
+        lost: Probe accuracy of the best of them minus that of `first`, in [0, 1].
+    """
+
+    n: int
+    tau: float | None
+    weighted_tau: float | None
+    first: str
+    lost: float
+
+
+@dataclass(frozen=True)
 class Standings:
     """What the statistics make of the answers of all backbones.
 
@@ -133,6 +152,7 @@ class Standings:
         pairs: Every two of them, the better one as `a`.
         verdict: What to choose, in a sentence or two.
         groups: How many groups the images come in, which then take the place of images; None where they have none.
+        imagenet: What a list by ImageNet accuracy would have done; None where fewer than three have one.
     """
 
     n: int
@@ -140,6 +160,7 @@ class Standings:
     pairs: tuple[RankedPair, ...]
     verdict: str
     groups: int | None = None
+    imagenet: ImagenetOrder | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,7 +178,7 @@ class Ranking(StudyResult):
         notes: What the data set had to say.
         failures: A sentence for each backbone that came to no end.
         folder: Where it and its page are.
-        groups: As of `Standings`.
+        groups: As of `Standings`; likewise `imagenet`.
     """
 
     KIND = RANKING
@@ -178,6 +199,7 @@ class Ranking(StudyResult):
     command: str
     folder: str
     groups: int | None = None
+    imagenet: ImagenetOrder | None = None
     schema: int = SCHEMAS[RANKING.result]
 
     def _headline(self) -> str:
