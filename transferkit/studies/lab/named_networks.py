@@ -8,7 +8,7 @@ from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import FILE as MODEL
 from transferkit.recipe import BackboneSettings
-from transferkit.runs.references import is_reference, run_folder
+from transferkit.recipe.references import is_reference, run_folder
 from transferkit.runs.run_directory import open_run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime.console import Console
