@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,20 @@ def test_whoever_sends_too_much_can_read_the_refusal(run: Run, model: Model, has
     assert response.json() == {"error": "More than 1,000 bytes; send fewer or smaller images."}
 
 
+def test_a_body_that_is_refused_is_taken_to_its_end(run: Run, model: Model) -> None:
+    head = "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: 16000000\r\n\r\n"
+
+    with live(run, model, ServeSettings(limits=Limits(megabytes=0.001))) as address:
+        place = httpx.URL(address)
+        with socket.create_connection((place.host, place.port or 80), timeout=60) as client:
+            client.sendall(head.encode())
+            for _ in range(16):
+                client.sendall(bytes(1_000_000))  # fails on a connection that the server has ended
+            answer = client.recv(1_000)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_refused_body_is_discarded_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "DISCARDED_BYTES", 1_000)
     sent = [0]
@@ -246,6 +262,26 @@ def test_overload_says_when_to_come_again(made: Made) -> None:
         response = client.post("/predict", files=form(picture()))
 
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+def test_a_queue_full_of_requests_sends_the_next_away_and_answers_the_others(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, service, _ = made(limits=Limits(waiting=3))
+    release, resolve = threading.Event(), service.worker._resolve
+    monkeypatch.setattr(service.worker, "_resolve", lambda batch: release.wait(30) and resolve(batch))
+
+    with ThreadPoolExecutor(3) as senders:
+        waiting = [senders.submit(client.post, "/predict", files=form(picture(seed))) for seed in range(3)]
+        while service.waiting.count < 3 and not any(answer.done() for answer in waiting):
+            time.sleep(0.01)
+        refused = client.post("/predict", files=form(picture(3)))
+        release.set()
+        answered = [answer.result(30).status_code for answer in waiting]
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert answered == [200, 200, 200]
+    assert client.post("/predict", files=form(picture(3))).status_code == 200
 
 
 def test_what_is_not_answered_in_time_may_come_again(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
