@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from transferkit.cli import completion
-from transferkit.cli.options import RUN_WORDS, Json, OverwriteFile, Threads, Weights
+from transferkit.cli.options import RUN_WORDS, Data, Json, OverwriteFile, Threads, Weights
 from transferkit.cli.terminal import print_json, working
-from transferkit.recipe.settings import SEEDS
+from transferkit.recipe.settings import MOST_EPOCHS, SEEDS
 from transferkit.runtime.files import require_free
 
 lab_app = typer.Typer(help="Experiments for a lecture, each with a finding and a figure.", no_args_is_help=True)
@@ -25,6 +25,7 @@ MOST_STEPS = 10_000
 
 def register(app: typer.Typer) -> None:
     """Add this group to the command line."""
+    lab_app.command("softmax")(softmax)
     lab_app.command("mask-rcnn")(mask_rcnn)
     app.add_typer(lab_app, name="lab")
     app.command()(convolve)
@@ -81,3 +82,24 @@ def mask_rcnn(
     console.line(f"Masks: {out}")
     if json:
         print_json(lab.result)
+
+
+def softmax(
+    data: Data = "digits",
+    epochs: Annotated[int, typer.Option(min=1, max=MOST_EPOCHS, help="Of each training.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Of weights and order, the same for both.")] = 0,
+    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("softmax.png"),
+    overwrite: OverwriteFile = False,
+    json: Json = False,
+) -> None:
+    """Make the softmax-before-the-loss mistake: see it refused, and what it costs where nobody checks."""
+    require_free(out, overwrite)
+    with working() as console:
+        from transferkit.studies.lab.softmax_mistake import compare, draw
+
+        result = compare(data, epochs, seed, console)
+        draw(result, out)
+    for line in (*result.sentences, f"Loss curves: {out}"):
+        console.line(line)
+    if json:
+        print_json(result)
