@@ -12,8 +12,10 @@ from rich.console import Console
 
 from transferkit import ood
 from transferkit.metrics.outputs import Outputs
+from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.candidate_sets import SetsElsewhere, promise_of, sets_elsewhere
 from transferkit.studies.limits.detectors import OwnScores
+from transferkit.studies.limits.image_sets import require_dropped
 from transferkit.studies.limits.markdown import limits_markdown
 from transferkit.studies.limits.nuisance import BackgroundReliance, SafeRange, SweepCell, SweepReport, SweepRow
 from transferkit.studies.limits.out_of_distribution import DetectorRow, detector_rows
@@ -71,6 +73,11 @@ def test_sets_of_classes_are_counted_by_the_promise_of_val() -> None:
 def test_nothing_is_counted_where_val_promises_nothing() -> None:
     assert promise_of(sure(0.9, 0.9)) is None
     assert sets_elsewhere(None, sure(0.9)) is None
+
+
+def test_classes_cannot_be_dropped_from_no_set() -> None:
+    with pytest.raises(TransferkitError, match="out of the sets of --ood, and none was given"):
+        require_dropped([], ["cat"])
 
 
 def test_sections_are_open_where_the_summary_found_something_and_where_there_is_something() -> None:

@@ -314,8 +314,12 @@ def require_dropped(image_sets: Sequence[ImageSet], dropped: Sequence[str]) -> N
     """Refuse a class to drop that is in none of the sets: a slip of the pen would leave known classes in.
 
     Raises:
-        TransferkitError: Names it and the nearest class.
+        TransferkitError: Names it and the nearest class; or there is no set at all.
     """
+    if dropped and not image_sets:
+        raise TransferkitError(
+            "--drop-classes takes classes out of the sets of --ood, and none was given. Add --ood FOLDER."
+        )
     titles = {name for image_set in image_sets for title in image_set.images.class_names for name in _names_of(title)}
     for name in dropped:
         if name.lower() not in titles:
