@@ -77,6 +77,17 @@ def test_a_command_ends_with_json_on_stdout_and_prose_on_stderr(tmp_path: Path) 
     assert max(map(len, result.stderr.splitlines())) <= 120
 
 
+def test_a_dry_run_says_where_augmented_examples_are_shown(tmp_path: Path) -> None:
+    command = ("scratch", "simple-cnn", "--data", "digits", "--limit-per-class", "5", "--dry-run")
+
+    plain = transferkit(*command, cwd=tmp_path)
+    augmented = transferkit(*command, "--augment", "trivial", cwd=tmp_path)
+
+    sentence = "What augment makes of your images is on the page of a run"
+    assert (plain.returncode, augmented.returncode) == (0, 0)
+    assert (sentence in plain.stderr, sentence in augmented.stderr) == (False, True)
+
+
 def test_the_recipe_of_a_dry_run_is_the_command(tmp_path: Path) -> None:
     command = ["finetune", "resnet20", *SMALL, "--epochs", "1", "--seed", "2"]
     dry = transferkit(*command, "--dry-run", cwd=tmp_path)
