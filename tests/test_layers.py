@@ -33,6 +33,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "augmented_examples corruptions datasets split_comparison",
         "batches decoding duplicates mirroring thumbnails",
         "band_files",
+        "image_files",
         "augmentation fast_jpeg orientation reading resizing splitting ycbcr_tiff",
         "images",
         "split_facts",

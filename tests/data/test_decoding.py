@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.data.decoding import decode, decode_many, formats, short_side
+from transferkit.data.decoding import decode, decode_many, short_side
+from transferkit.data.image_files import formats
 from transferkit.data.images import image_digest
 from transferkit.runtime.errors import TransferkitError
 

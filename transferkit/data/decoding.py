@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import IO, Any, TypeAlias, TypeGuard, cast
+from typing import IO, Any, TypeGuard, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from transferkit.data import band_files, fast_jpeg
+from transferkit.data.image_files import Source, formats, opened, reason, require_regular
 from transferkit.data.images import Pixels, image_digest
 from transferkit.data.orientation import upright
 from transferkit.data.reading import OtherBands, Reading, UnfitPixels, as_reading, eight_bits
@@ -24,20 +22,6 @@ from transferkit.data.resizing import Resizer, bands_first, by_torch
 from transferkit.data.ycbcr_tiff import PHOTOMETRIC_TAG, is_mistaken_for_rgb, uncompressed_ycbcr
 from transferkit.runtime.errors import TransferkitError
 
-Source: TypeAlias = Path | str | IO[bytes] | Image.Image
-
-PICTURES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".apng", ".gif", ".webp", ".avif", ".tif", ".tiff", ".bmp")
-) | {".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif"}
-EXTENSIONS = PICTURES | {".npy"}
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")  # none starts a program
-HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO/IEC 23008-12, annex B
-NOT_FILES = {
-    stat.S_IFIFO: "it is a FIFO (a named pipe), not a file",
-    stat.S_IFSOCK: "it is a socket, not a file",
-    stat.S_IFCHR: "it is a device, not a file",
-    stat.S_IFBLK: "it is a device, not a file",
-}
 FITS = ("squash", "crop")
 WHITE = (255, 255, 255, 255)
 
@@ -76,18 +60,6 @@ class DecodedFiles:
     failures: list[tuple[int, str]]
 
 
-def endings_among(paths: Iterable[str | Path]) -> frozenset[str]:
-    """Endings of images in a folder of these files: arrays (`.npy`) count only where there is no picture.
-
-    Beside pictures they are mostly features of them.
-
-    Example:
-        >>> ".npy" in endings_among(["cat.jpg", "features.npy"]), ".npy" in endings_among(["a.npy", "b.txt"])
-        (False, True)
-    """
-    return PICTURES if any(Path(path).suffix.lower() in PICTURES for path in paths) else EXTENSIONS
-
-
 def decode(source: Source, size: int, fit: str | Reading) -> Pixels:
     """The pixels of an image, upright, in RGB or as many bands as asked for, resized to a square.
 
@@ -124,7 +96,7 @@ def decode_whole(path: Path) -> Pixels:
         TransferkitError: If the image cannot be read; says why.
     """
     try:
-        with _opened(path) as image:
+        with opened(path) as image:
             return upright(bands_first(np.asarray(_rgb(image, Reading()))), image)
     except MemoryError:
         raise
@@ -169,20 +141,9 @@ def short_side(source: Source, max_megapixels: float | None = None) -> int | Non
     try:
         if band_files.are_bands(source):
             return min(band_files.shape_of(source)[:2])
-        with _opened(source, max_megapixels) as image:
+        with opened(source, max_megapixels) as image:
             return min(image.size)
     except Exception:  # as in decode; the file is reported when it is decoded
-        return None
-
-
-def pixel_count(source: Path | str | IO[bytes]) -> int | None:
-    """Width times height of an image, from its header alone; None if it cannot be read."""
-    try:
-        with Image.open(source, formats=formats()) as image:
-            return image.width * image.height
-    except Image.DecompressionBombError:
-        return 2 * (Image.MAX_IMAGE_PIXELS or 0)
-    except Exception:  # as in short_side
         return None
 
 
@@ -192,7 +153,7 @@ def kind_of(path: Path | str | IO[bytes], max_megapixels: float | None = None) -
         if band_files.are_bands(path) or _is_foreign_tiff(path):
             values = band_files.values_of(path)
             return PixelKind(values.shape[2], values.shape[2], _deep_maximum(values))
-        with _opened(path, max_megapixels) as image:
+        with opened(path, max_megapixels) as image:
             is_deep = image.mode.startswith("I")
             return PixelKind(3, _bands_in(image), float(np.asarray(image).max()) if is_deep else None)
     except Exception:  # as in short_side
@@ -223,60 +184,6 @@ def _bands_in(image: Image.Image) -> int:
     return max(3, int(image.tag_v2.get(BANDS_TAG, 3)) - alphas - is_alpha_by_default)
 
 
-def reason(error: Exception) -> str:
-    """Why an image could not be read, in a few words."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, IsADirectoryError):
-        return "it is a folder; name the files in it"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    if isinstance(error, (_Unreadable, UnfitPixels, TransferkitError)):
-        return str(error)
-    if isinstance(error, UnidentifiedImageError):
-        return f"not an image, or damaged, or of another kind than {', '.join(formats())}"
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        most = error.args[0] if error.args and isinstance(error.args[0], int) else Image.MAX_IMAGE_PIXELS or 0
-        return (
-            f"more than {most:,} pixels, as in a decompression bomb; shrink it, or allow more by "
-            "data.max_megapixels=500 if it comes from a source you trust"
-        )
-    text = (str(error) or type(error).__name__).splitlines()[0][:200]
-    return f"truncated ({text})" if "truncated" in text.lower() else f"damaged ({text})"
-
-
-@cache
-def formats() -> tuple[str, ...]:
-    """The kinds of files that are opened here: those of FORMATS that Pillow and, for HEIF, pillow-heif can read.
-
-    Pillow knows more, and goes by what is in a file, not by its name: Ghostscript would run an EPS named `photo.jpg` as
-    a program.
-    """
-    with contextlib.suppress(ImportError):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def require_regular(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no regular file before it is opened: reading a FIFO waits for ever, a device may never end.
-
-    Raises:
-        OSError: Says what it is; `reason` words it.
-    """
-    mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(str(path))
-    if not stat.S_ISREG(mode):
-        raise _Unreadable(NOT_FILES.get(stat.S_IFMT(mode), "it is no regular file"))
-
-
-class _Unreadable(OSError):
-    """A file that is not decoded, for the reason in the message."""
-
-
 def _decoded(source: Source, size: int, reading: Reading, resizer: Resizer = by_torch) -> tuple[Pixels, bytes]:
     """The square, and what the file holds; nothing of an image that is in memory already."""
     if isinstance(source, Image.Image):
@@ -285,7 +192,7 @@ def _decoded(source: Source, size: int, reading: Reading, resizer: Resizer = by_
         require_regular(source)
         if band_files.are_bands(source, reading.channels):
             return band_files.square(source, size, reading), Path(source).read_bytes()
-    with _opened(source, reading.max_megapixels) as image:
+    with opened(source, reading.max_megapixels) as image:
         content = _content(image)
         return _square(image, content, size, reading, resizer), content
 
@@ -294,54 +201,6 @@ def _content(image: Image.Image) -> bytes:
     file = cast(IO[bytes], image.fp)  # type: ignore[attr-defined]
     file.seek(0)
     return file.read()
-
-
-def _opened(source: Path | str | IO[bytes], max_megapixels: float | None = None) -> Image.Image:
-    if isinstance(source, (str, Path)):
-        require_regular(source)
-    most = _most_pixels(max_megapixels)
-    try:
-        image = Image.open(source, formats=formats())
-    except UnidentifiedImageError as error:
-        if isinstance(source, (str, Path)) and (known := _known_kind(source)):
-            raise _Unreadable(known) from error
-        raise
-    if most and image.width * image.height > most:
-        image.close()
-        raise Image.DecompressionBombError(most)
-    return image
-
-
-def _most_pixels(max_megapixels: float | None) -> int | None:
-    """How many pixels an image may have: as many as Pillow thinks safe unless more or fewer are asked for.
-
-    Pillow's own bound, which counts for the whole process, is raised where it is lower, and never lowered again:
-    threads read it, and here every image is held against what was asked for it.
-    """
-    if max_megapixels is None:
-        return Image.MAX_IMAGE_PIXELS
-    most = round(1e6 * max_megapixels)
-    if Image.MAX_IMAGE_PIXELS is not None and most > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = most
-    return most
-
-
-def _known_kind(path: str | Path) -> str:
-    """What a file is that was not opened, where its first bytes tell and something can be done."""
-    with open(path, "rb") as file:
-        begin = file.read(12)
-    if not begin:
-        return "the file is empty (0 bytes)"
-    if begin[4:8] == b"ftyp" and begin[8:12] in HEIC_BRANDS:
-        return "a HEIC photograph, as telephones take them; to read these, type: pip install pillow-heif"
-    if begin.startswith((b"II*\0", b"MM\0*")):
-        return (
-            "a TIFF that Pillow does not know, or damaged; of one with many bands type their number, as in "
-            'data.channels=13 (pip install "transferkit[bands]")'
-        )
-    if begin.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
-        return "a PostScript program, not an image; save it as PNG"
-    return ""
 
 
 def _square(image: Image.Image, content: bytes | None, size: int, reading: Reading, resizer: Resizer) -> Pixels:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from transferkit.data.band_axis import band_axis, bands_first
-from transferkit.data.decoding import EXTENSIONS, decode, endings_among, reason, require_regular
+from transferkit.data.decoding import decode
+from transferkit.data.image_files import EXTENSIONS, endings_among, reason, require_regular
 from transferkit.data.images import Images, Labels, Pixels, image_digest
 from transferkit.data.reading import Reading, as_reading
 from transferkit.runtime import environment, processor

@@ -20,7 +20,8 @@ from pydantic import Field
 from transferkit.data.datasets.content_check import ContentCheck, check_of, is_sound, stamp
 from transferkit.data.datasets.folder_workers import Decoding, decode_into
 from transferkit.data.datasets.layout import File
-from transferkit.data.decoding import Source, decode_many, short_side
+from transferkit.data.decoding import decode_many, short_side
+from transferkit.data.image_files import Source
 from transferkit.data.images import Pixels, image_digest
 from transferkit.data.reading import Reading, as_reading
 from transferkit.data.resizing import by_pillow, worthwhile

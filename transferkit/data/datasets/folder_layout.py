@@ -21,7 +21,7 @@ from transferkit.data.datasets.layout import (
     in_natural_order,
     natural_key,
 )
-from transferkit.data.decoding import EXTENSIONS
+from transferkit.data.image_files import EXTENSIONS
 from transferkit.recipe.data import Group
 from transferkit.runtime.errors import TransferkitError
 

@@ -16,7 +16,7 @@ from transferkit.data.datasets.shard_records import (
     label_text,
     sample_label,
 )
-from transferkit.data.decoding import EXTENSIONS
+from transferkit.data.image_files import EXTENSIONS
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.optional_libraries import pyarrow
 from transferkit.runtime.remote import opened, read_span

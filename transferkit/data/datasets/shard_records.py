@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Protocol, cast
 
-from transferkit.data.decoding import EXTENSIONS
+from transferkit.data.image_files import EXTENSIONS
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.optional_libraries import pyarrow
 

@@ -19,7 +19,8 @@ from transferkit.data.datasets.outline import Outline
 from transferkit.data.datasets.parts import parted
 from transferkit.data.datasets.shard_records import READERS, Record
 from transferkit.data.datasets.shard_stream import ShardIndex, ids_of, indexed, streamed_pixels
-from transferkit.data.decoding import decode, reason
+from transferkit.data.decoding import decode
+from transferkit.data.image_files import reason
 from transferkit.data.images import Images, Pixels, Splits, aligned
 from transferkit.data.reading import Reading, read_as, reading_of
 from transferkit.recipe import ShardsData

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from transferkit.data.decoding import EXTENSIONS
+from transferkit.data.image_files import EXTENSIONS
 
 FOLDERS = ("", "train", "train_images", "images")  # beside the table, in this order
 USUAL = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import IO
 
-from transferkit.data.decoding import decode, pixel_count, reason
+from transferkit.data.decoding import decode
+from transferkit.data.image_files import pixel_count, reason
 from transferkit.data.images import Pixels
 from transferkit.data.reading import Reading
 from transferkit.runtime.errors import TransferkitError

@@ -13,7 +13,8 @@ from itertools import groupby
 import numpy as np
 
 from transferkit.data.datasets.shard_index import INDEXED, ReadImages, ending_of
-from transferkit.data.decoding import EXTENSIONS, decode
+from transferkit.data.decoding import decode
+from transferkit.data.image_files import EXTENSIONS
 from transferkit.data.images import Labels, Pixels
 from transferkit.data.reading import Reading, as_reading
 from transferkit.features.extraction.listing import ListedImage

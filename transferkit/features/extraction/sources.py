@@ -14,7 +14,7 @@ from pathlib import Path
 
 from transferkit.data import datasets
 from transferkit.data.datasets import path_table
-from transferkit.data.decoding import EXTENSIONS, endings_among
+from transferkit.data.image_files import EXTENSIONS, endings_among
 from transferkit.data.images import Images
 from transferkit.features.extraction.byte_sources import byte_lines, byte_pictures, shard_files
 from transferkit.features.extraction.lazy_pictures import PartImages, decoded_files

@@ -15,7 +15,7 @@ import torch
 from transferkit.data import datasets
 from transferkit.data.datasets.folder_cache import automatic_size, decoded
 from transferkit.data.datasets.layout import PARTS, File, class_name, escaped
-from transferkit.data.decoding import EXTENSIONS
+from transferkit.data.image_files import EXTENSIONS
 from transferkit.data.images import Images, Pixels
 from transferkit.data.reading import Reading
 from transferkit.models.preparation import resize
