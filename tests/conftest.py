@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts; several workers share the cores
 
 import pytest
+import torch
 from browsers import browser as browser
 from command_line import image
 
@@ -19,6 +20,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the tests believe in a machine with bf16 units, or in one without: both must pass everywhere."""
     words = "whether the machine counts as one with bf16 units; default: as it is"
     parser.addoption("--bf16-units", choices=("yes", "no"), default=None, help=words)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked `gpu` is skipped where there is none, whatever asked for it."""
+    asking = [item for item in items if item.get_closest_marker("gpu")]
+    if asking and not torch.cuda.is_available():
+        for item in asking:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -66,6 +66,7 @@ def run(
     if fit is methods.fit and several_devices.are_to_be_started(recipe):
         several_devices.start(recipe, folder, console, overwrite=overwrite, resume=resume, command=command)
         return Run(folder)
+    say(several_devices.where_one_is_enough(recipe), console)
     world = distributed.join()
     if not world.leads:
         distributed.follow_run(world)

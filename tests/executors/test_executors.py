@@ -22,6 +22,7 @@ from transferkit import executors
 from transferkit.cli.app import app
 from transferkit.executors import EXECUTORS, Task, carry_out, slurm, workers
 from transferkit.executors.board import Board
+from transferkit.executors.ray_address import require_answer
 from transferkit.executors.tasks import last_line
 from transferkit.recipe.workplace import ExecutorName
 from transferkit.runtime import folders
@@ -173,6 +174,22 @@ def test_a_missing_engine_is_one_line_that_names_the_extra(
         TransferkitError, match=rf'^--executor {name} needs .* Type: pip install "transferkit\[{extra}\]"$'
     ):
         carry_out([task(work.write, held / "a")], name, 1, held, SILENT)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (
+            "127.0.0.1:9",
+            r"^No Ray cluster answers at RAY_ADDRESS=127.0.0.1:9 \(.+\)\. Start it with `ray start --head`",
+        ),
+        ("head", r"^RAY_ADDRESS is 'head'\. Expected host:port, ray://host:port, auto or local\.$"),
+        ("head:port", r"^RAY_ADDRESS is 'head:port'\. Expected host:port"),
+    ],
+)
+def test_a_ray_cluster_that_is_not_there_is_refused_at_once(address: str, message: str) -> None:
+    with pytest.raises(TransferkitError, match=message):
+        require_answer(address)
 
 
 def test_without_slurm_nothing_runs_in_its_place(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,6 @@ def device(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
     if request.param == "cuda":
-        if not torch.cuda.is_available():
-            pytest.skip("no CUDA device here")
         yield torch.device("cuda")
         return
     monkeypatch.setattr(machine, "choose_device", lambda _: DEVICE)

@@ -12,7 +12,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.distributed import World, launched
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import choose_device
-from transferkit.training import several_devices
+from transferkit.training import estimates, several_devices
 from transferkit.training.groups import ParameterGroup
 from transferkit.training.replicas import batchnorm_in_words
 
@@ -33,6 +33,26 @@ def test_processes_are_started_for_what_takes_gradient_steps() -> None:
     asked = [digits(), digits(devices=2), digits("scratch", devices=2), digits("probe", devices=2)]
 
     assert [several_devices.are_to_be_started(recipe) for recipe in asked] == [False, True, True, False]
+
+
+def test_method_without_gradient_steps_says_that_one_process_does_it() -> None:
+    asked = [digits("probe"), digits("scratch", devices=2), digits("probe", devices=2)]
+
+    assert [several_devices.where_one_is_enough(recipe) for recipe in asked] == [
+        [],
+        [],
+        ["devices 2: one process does it all, for a probe takes no gradient steps to share"],
+    ]
+
+
+def test_estimate_says_that_it_was_timed_in_one_process() -> None:
+    alone, shared, solved = (
+        estimates.estimate(recipe)
+        for recipe in (digits("scratch"), digits("scratch", devices=2), digits("probe", devices=2))
+    )
+
+    assert " in one process (what 2 save is not estimated); " in shared
+    assert "in one process" not in alone + solved
 
 
 @pytest.mark.usefixtures("second_of_two")

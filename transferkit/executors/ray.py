@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from transferkit.executors.ray_address import require_answer
 from transferkit.executors.workers import Submit, gpus
 from transferkit.runtime import optional_libraries
 
@@ -13,8 +14,9 @@ IS_APART = True
 
 
 def require() -> None:
-    """Refuse before any work where Ray is missing."""
+    """Refuse before any work where Ray is missing, or where nobody answers at RAY_ADDRESS."""
     optional_libraries.ray()
+    require_answer(os.environ.get("RAY_ADDRESS", ""))
 
 
 @contextmanager

@@ -30,6 +30,14 @@ def are_to_be_started(recipe: Recipe) -> bool:
     return not launched().is_shared
 
 
+def where_one_is_enough(recipe: Recipe) -> list[str]:
+    """The line that says why a recipe that asks for several processes gets one; none where it gets what it asks for."""
+    if recipe.devices == 1 or recipe.method.trains_by_steps:
+        return []
+    noun = recipe.method.noun.lower()
+    return [f"devices {recipe.devices}: one process does it all, for {noun} takes no gradient steps to share"]
+
+
 def require_recipe_that_says_all(recipe: Recipe) -> None:
     """Refuse what was given in Python, which processes that are started anew cannot have.
 

@@ -50,10 +50,16 @@ def _estimated(recipe: Recipe) -> tuple[float, str]:
     work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {sizes_in_words(full)} px"
     where = f"about {duration(seconds)} on {machine.device_name(runtime.device)}"
     memory = f"{gigabytes:.1f} GB for weights, optimiser state and pixels, besides one batch of activations"
-    text = f"Estimate: {work}, {where}; {memory}. Timed on one batch, so expect a factor of two."
+    text = f"Estimate: {work}, {where}{_as_if_alone(recipe)}; {memory}. Timed on one batch, so expect a factor of two."
     is_ours_to_choose = recipe.method.size == "auto" and full.backbone.weights != "none"
     offer = cheaper_size(seconds, full.input_px) if is_ours_to_choose else ""
     return seconds, f"{offer}\n{text}" if offer else text
+
+
+def _as_if_alone(recipe: Recipe) -> str:
+    """What a time that was measured in one process leaves out, where several share the steps."""
+    count = recipe.devices if recipe.method.trains_by_steps else 1
+    return f" in one process (what {count} save is not estimated)" if count > 1 else ""
 
 
 def _timed(full: Recipe, images: int, side: int, runtime: machine.Runtime) -> tuple[float, float, int]:
