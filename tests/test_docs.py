@@ -6,6 +6,7 @@ import ast
 import re
 import runpy
 import shlex
+import tempfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +30,10 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_python_blocks_of_a_page_run_one_after_the_other(page: Path) -> None:
+def test_python_blocks_of_a_page_run_one_after_the_other(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what a page makes there goes with the test
     names: dict[str, object] = {}
 
     for block in blocks(page, "python"):
