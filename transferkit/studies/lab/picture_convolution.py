@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from transferkit.data.decoding import decode_whole
 from transferkit.models.backbones.shapes import Window
 from transferkit.report.matplotlib_figures import drawn_to
 from transferkit.runtime.errors import TransferkitError, did_you_mean
@@ -98,14 +99,10 @@ def opened(path: Path) -> Tensor:
     Raises:
         TransferkitError: If it cannot be read.
     """
-    from PIL import Image, UnidentifiedImageError
-    from torchvision.transforms.functional import pil_to_tensor
-
     try:
-        with Image.open(path) as picture:
-            colours = pil_to_tensor(picture.convert("RGB")).float() / 255  # (3, H, W)
-    except (OSError, UnidentifiedImageError) as error:
-        raise TransferkitError(f"{path} cannot be read as a picture. Name a JPEG, PNG or WebP file.") from error
+        colours = torch.from_numpy(decode_whole(path)).float() / 255  # (3, H, W)
+    except TransferkitError as error:
+        raise TransferkitError(f"{path} cannot be read as a picture. Name a JPEG, PNG or WebP file. {error}") from error
     return torch.einsum("chw,c->hw", colours, torch.tensor(LUMA))
 
 
