@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from transferkit.cli.app import app
-from transferkit.studies.lab.softmax_mistake import Net, Training, trained
+from transferkit.studies.lab.softmax_mistake import Net, TrainedNetwork, trained
 
 
 def test_both_networks_have_the_same_weights_and_one_answers_probabilities() -> None:
@@ -38,7 +38,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_all_images() -> None:
 
 def test_accuracy_carries_wilsons_interval() -> None:
     # centre (0.5 + 1.9208 / 10) / (1 + 3.8415 / 10) = 0.5, half width 1.96 sqrt(0.025 + 0.0096) / 1.384 = 0.263
-    assert Training((1.0,), 5, 10).in_words == "50.0 % of 10 val images (95 %: 23.7-76.3)"
+    assert TrainedNetwork((1.0,), 5, 10).in_words == "50.0 % of 10 val images (95 %: 23.7-76.3)"
 
 
 def test_the_command_shows_the_refusal_and_the_floor(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Net(nn.Module):
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainedNetwork:
     """One network, trained: the mean loss of each epoch, and how many val images it then gets right, of n."""
 
     losses: tuple[float, ...]
@@ -77,8 +77,8 @@ class SoftmaxMistake:
     classes: int
     floor: float
     refusal: str
-    logits: Training
-    softmax: Training
+    logits: TrainedNetwork
+    softmax: TrainedNetwork
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def trained(
     seed: int,
     *,
     has_softmax: bool,
-) -> Training:
+) -> TrainedNetwork:
     """Plain SGD on the cross-entropy of whatever the network returns."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -127,7 +127,7 @@ def trained(
         losses = tuple(epoch(network, optimizer, images, labels) for _ in range(epochs))
     with torch.no_grad():
         right = int((network(val[0]).argmax(1) == val[1]).sum())
-    return Training(losses, right, len(val[1]))
+    return TrainedNetwork(losses, right, len(val[1]))
 
 
 def epoch(network: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
