@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +56,11 @@ def refused(result: Result, exit_code: int = 2) -> str:
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
     return " ".join(result.stderr.split())
+
+
+def heeding_ctrl_c(arguments: Sequence[str], cwd: Path) -> subprocess.Popen[str]:
+    """The command in a process of its own; a job in the background ignores SIGINT otherwise."""
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    command = [sys.executable, "-m", "transferkit", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, stderr=pipe, stdout=pipe, text=True, preexec_fn=heeded)

@@ -11,13 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
-from command_line import image, refused, transferkit
+from command_line import heeding_ctrl_c, image, refused, transferkit
 from typer.models import OptionInfo
 
 from transferkit import __version__, recipe
@@ -248,14 +247,6 @@ def test_a_finished_run_is_kept(tmp_path: Path) -> None:
     transferkit(*command, cwd=tmp_path)
 
     assert "run already holds this run." in refused(transferkit(*command, cwd=tmp_path))
-
-
-def heeding_ctrl_c(arguments: Sequence[str], cwd: Path) -> subprocess.Popen[str]:
-    """The command in a process of its own; a job in the background ignores SIGINT otherwise."""
-    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    command = [sys.executable, "-m", "transferkit", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, stderr=pipe, stdout=pipe, text=True, preexec_fn=heeded)
 
 
 def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import io
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ import hostile_images
 import httpx
 import numpy as np
 import pytest
+from command_line import heeding_ctrl_c
 from live_server import live
 from PIL import Image
 from predicting_runs import predicting_run
@@ -482,8 +482,7 @@ def test_a_run_of_other_bands_than_red_green_and_blue_is_refused(run: Run, model
 @pytest.mark.slow
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_stopped_server_ends_in_peace(run: Run, sign: signal.Signals, code: int) -> None:
-    command = [sys.executable, "-m", "transferkit", "serve", str(run.path), "--port", "0"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    server = heeding_ctrl_c(["serve", str(run.path), "--port", "0"], run.path.parent)
     assert server.stderr is not None
     while "Serving" not in (line := server.stderr.readline()):
         assert line
