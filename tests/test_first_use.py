@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +13,6 @@ import safetensors.torch
 from command_line import refused, transferkit
 from safetensors import SafetensorError
 
-from transferkit import api
 from transferkit import run as story
 from transferkit.api import finetune
 from transferkit.cli import doctor
@@ -209,7 +209,7 @@ def test_fine_tuning_random_weights_is_said_to_transfer_nothing(tmp_path: Path) 
 
 def test_a_stopped_run_goes_on_from_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
-    monkeypatch.setattr(api, "run", lambda *_, **how: asked.update(how))
+    monkeypatch.setattr(import_module("transferkit.run"), "run", lambda *_, **how: asked.update(how))
 
     finetune("resnet20", "digits", out=tmp_path, resume=True, quiet=True)
 

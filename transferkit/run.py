@@ -37,7 +37,7 @@ from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.extras import Extras
 from transferkit.runtime.files import write_tensors
-from transferkit.training import defaults, methods, several_devices
+from transferkit.training import defaults, estimates, methods, several_devices
 from transferkit.training.costs import costs, forget_peak, peak_bytes
 from transferkit.training.methods.fitted import Fitted
 
@@ -81,6 +81,14 @@ def run(
             with tracking.live(console) as live:
                 carry_out(recipe, run, resume=resume, console=console, command=command, fit=fit, live=live)
     return run
+
+
+def run_alone(
+    recipe: Recipe, out: Path | None = None, *, overwrite: bool, resume: bool, console: Console, command: str
+) -> Run:
+    """Carry out a recipe that is no part of a study: what it will cost is said first. Otherwise as `run`."""
+    estimates.before_run(recipe, console)
+    return run(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command)
 
 
 def carry_out(

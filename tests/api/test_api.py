@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
 import pytest
 
 import transferkit
-from transferkit import api, report
+from transferkit import report
 from transferkit.recipe import Study
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare import study
@@ -29,7 +30,7 @@ def test_python_tells_what_the_command_line_tells_before_and_after_a_run(
     quiet: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(announcement, "of_long_run", lambda recipe: f"Estimate: {recipe.backbone.name}")
-    monkeypatch.setattr(api, "run", lambda *_, **__: None)
+    monkeypatch.setattr(import_module("transferkit.run"), "run", lambda *_, **__: None)
     monkeypatch.setattr(report, "verdict", lambda _: "its verdict")
 
     transferkit.scratch("resnet20", "digits", quiet=quiet)

@@ -12,7 +12,7 @@ from torch import nn
 from transferkit.api.arguments import OwnPreparation, as_path, named_backbone
 from transferkit.api.trained_run import TrainedRun
 from transferkit.recipe import Study, from_options, ranking_from_options, tuning_from_options
-from transferkit.run import run
+from transferkit.run import run_alone
 from transferkit.runs.label_check import LabelCheck
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.argument_types import typed
@@ -23,7 +23,6 @@ from transferkit.studies.limits.comparison_results import LimitsComparison
 from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.rank.results import Ranking
 from transferkit.studies.tune.results import Tuning
-from transferkit.training import estimates
 
 P = ParamSpec("P")
 
@@ -135,8 +134,6 @@ def rank(
     shared = (weights,) if isinstance(weights, str) else tuple(weights)
     wanted = ranking_from_options(backbones, data, shared, options)
     console = Console(quiet=quiet)
-    ranking.require_backbones(wanted)
-    estimates.before_ranking(wanted, console)
     return ranking.rank(wanted, as_path(out), overwrite=overwrite, console=console, command="transferkit.rank(...)")
 
 
@@ -373,10 +370,8 @@ def curve(
 def _run_study(
     study: Study, out: Path | str | None, overwrite: bool, console: Console, command: str
 ) -> Comparison | LabelCurve:
-    from transferkit.studies.compare.study import require_backbones, run_study
+    from transferkit.studies.compare.study import run_study
 
-    require_backbones(study)
-    estimates.before_study(study, console)
     return run_study(study, as_path(out), overwrite=overwrite, console=console, command=command)
 
 
@@ -434,8 +429,7 @@ def _run(
             f"folds={recipe.data.folds}), or fold=1 for one of them."
         )
     console, command = Console(quiet=quiet), f"transferkit.{method}(...)"
-    estimates.before_run(recipe, console)
-    finished = run(recipe, as_path(out), overwrite=overwrite, resume=resume, console=console, command=command)
+    finished = run_alone(recipe, as_path(out), overwrite=overwrite, resume=resume, console=console, command=command)
     if not quiet:
         console.show(report.verdict(finished))
     return TrainedRun(finished)

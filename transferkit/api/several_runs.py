@@ -15,7 +15,6 @@ from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.argument_types import typed
 from transferkit.runtime.console import Console
 from transferkit.studies.folds.cross_validation import CrossValidation
-from transferkit.training import estimates
 
 
 @typed
@@ -60,7 +59,6 @@ def folds(
     name, weights = named_backbone(method, backbone, OwnPreparation(stages, mean, std), options)
     recipe = from_options(method, name, as_named(data), {**options, "weights": weights, "folds": folds}, ())
     console = Console(quiet=quiet)
-    estimates.before_run(recipe, console)
     result = cross_validate(
         recipe, as_path(out), overwrite=overwrite, console=console, command="transferkit.folds(...)"
     )

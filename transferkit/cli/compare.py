@@ -217,10 +217,7 @@ def run_study(
     with working(WHEN_STOPPED) as console:
         from transferkit.studies.compare import study as studies
         from transferkit.studies.compare.report import comparison_verdict
-        from transferkit.training import estimates
 
-        studies.require_backbones(study)
-        estimates.before_study(study, console)
         comparison = studies.run_study(study, out, overwrite=overwrite, console=console, command=command_line())
     console.show(comparison_verdict(comparison))
     if as_json:

@@ -50,10 +50,7 @@ def run_ranking(ranking: RankingRecipe, out: Path | None, overwrite: bool, dry_r
     with working(WHEN_STOPPED) as console:
         from transferkit.studies.rank import ranking as rankings
         from transferkit.studies.rank.report import ranking_verdict
-        from transferkit.training import estimates
 
-        rankings.require_backbones(ranking)
-        estimates.before_ranking(ranking, console)
         result = rankings.rank(ranking, out, overwrite=overwrite, console=console, command=command_line())
     console.show(ranking_verdict(result))
     if as_json:

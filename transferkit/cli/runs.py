@@ -124,10 +124,8 @@ def run_recipe(
     with working(lambda: resume_advice(out or recipe.default_folder)) as console:
         from transferkit import report
         from transferkit import run as story
-        from transferkit.training import estimates
 
-        estimates.before_run(recipe, console)
-        run = story.run(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command_line())
+        run = story.run_alone(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command_line())
     console.show(report.verdict(run))
     if as_json:
         print_json(summary(run))
@@ -137,9 +135,7 @@ def run_folds(recipe: recipes.Recipe, out: Path | None, overwrite: bool, as_json
     """Carry out a recipe once per fold, and show one verdict over all labelled images."""
     with working("Stopped. Finished folds are kept; the same command goes on with the others.") as console:
         from transferkit.studies.folds.cross_validation import cross_validate
-        from transferkit.training import estimates
 
-        estimates.before_run(recipe, console)
         result = cross_validate(recipe, out, overwrite=overwrite, console=console, command=command_line())
     for line in result.lines():
         console.line(line)

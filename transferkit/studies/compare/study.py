@@ -26,6 +26,7 @@ from transferkit.studies.compare.measure import compare
 from transferkit.studies.compare.report import write_pages
 from transferkit.studies.compare.results import Comparison, LabelCurve
 from transferkit.studies.compare.same_data import arms_of, chosen_reference, finished_runs, require_same_data
+from transferkit.training import estimates
 
 
 def run_study(
@@ -43,6 +44,7 @@ def run_study(
     """
     console = console or Console()
     require_backbones(study)
+    estimates.before_study(study, console)
     folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
     content = anywhere(study)
     with result_folders.claim(folder, STUDY, overwrite=overwrite, content=content):

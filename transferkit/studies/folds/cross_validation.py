@@ -22,6 +22,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.files import write_text
+from transferkit.training import estimates
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def cross_validate(
         TransferkitError: If the folder holds something else, or a fold cannot be made.
     """
     console = console or Console()
+    estimates.before_run(recipe, console)
     folder = out or recipe.default_folder
     count = recipe.data.folds or 0
     with result_folders.claim(folder, FOLDS, overwrite=overwrite, content=recipe):

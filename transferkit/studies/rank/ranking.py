@@ -44,7 +44,7 @@ from transferkit.studies.rank.backbone_scores import FOLDS, ProbedBackbone, Scor
 from transferkit.studies.rank.imagenet_order import imagenet_order
 from transferkit.studies.rank.report import write_pages
 from transferkit.studies.rank.results import RankedBackbone, RankedData, RankedPair, Ranking, Standings
-from transferkit.training import defaults
+from transferkit.training import defaults, estimates
 
 ALPHA = 0.05  # level of all pairs together; benchmarks/rank_false_claims.py measures what is kept of it
 NO_FILE_SIGNS = re.compile(r"[^\w.=-]+")
@@ -71,6 +71,7 @@ def rank(
     """
     console = console or Console()
     require_backbones(ranking)
+    estimates.before_ranking(ranking, console)
     folder = out or Path("runs") / f"{ranking.title}-{ranking.short_hash}"
     content = anywhere(ranking)
     with result_folders.claim(folder, RANKING, overwrite=overwrite, content=content):
