@@ -92,6 +92,20 @@ def test_terms_are_explained_once_in_a_section_and_never_in_names(browser: Any, 
     assert find(browser, "#second p").text == "The Ece of val < 1"
 
 
+def test_a_link_to_a_folded_section_opens_it(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "page.html.jinja").write_text(
+        """{% extends "frame.html.jinja" %}{% block main %}
+        <section id="one"><details class="fold"><summary>One</summary><p>first</p></details></section>
+        <section id="two"><details class="fold"><summary>Two</summary><p>second</p></details></section>{% endblock %}"""
+    )
+    (tmp_path / "page.html").write_text(rendered(tmp_path / "page.html.jinja"))
+
+    opened(browser, (tmp_path / "page.html").as_uri() + "#two")
+
+    assert not find(browser, "#one p").is_displayed()
+    assert find(browser, "#two p").is_displayed()
+
+
 def press(browser: Any, *keys: str) -> None:
     from selenium.webdriver import ActionChains
 

@@ -43,7 +43,9 @@
   plain.forEach(explain);
 
   /* ---- sections that fold: a link to one opens it, and paper shows all ---- */
-  const unfold = () => { document.querySelector(`${location.hash || "#-"} > details.fold`)?.setAttribute("open", ""); };
+  const unfold = () => {
+    document.getElementById(location.hash.slice(1))?.querySelector(":scope > details.fold")?.setAttribute("open", "");
+  };
   addEventListener("hashchange", unfold);
   unfold();
   addEventListener("beforeprint", () => document.querySelectorAll("details.fold").forEach((part) => { part.open = true; }));
