@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
 from folder_differences import differences
+from killers import Killer
 
 import transferkit
 from transferkit.executors import slurm
 from transferkit.recipe import load
 from transferkit.runs.run_directory import CONTINUED, Run
-from transferkit.runtime.locks import HOLDER
 
 APART = ["processes", "slurm", "ray"]
 ARMS = {"methods": ["scratch", "probe"], "seeds": 3, "budget": "4steps", "limit_per_class": 5, "quiet": True}
@@ -35,32 +30,11 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Killer(threading.Thread):
-    """Kills the first worker that works at an arm of a study."""
-
-    def __init__(self, study: Path) -> None:
-        super().__init__(daemon=True)
-        self.study, self.victim, self.over = study, "", False
-
-    def run(self) -> None:
-        while not (self.victim or self.over):
-            for note in self.study.glob(f"runs/*/{HOLDER}"):
-                try:
-                    worker = json.loads(note.read_text())["pid"]
-                except (OSError, ValueError):  # gone, or half written
-                    continue
-                if worker != os.getpid():
-                    self.victim = note.parent.name
-                    os.kill(worker, signal.SIGKILL)
-                    return
-            time.sleep(0.005)
-
-
 @pytest.mark.parametrize("executor", APART)
 def test_six_arms_on_two_workers_of_which_one_is_killed_equal_those_made_here(
     executor: str, serial: Path, tmp_path: Path
 ) -> None:
-    killer = Killer(tmp_path / "apart")
+    killer = Killer(tmp_path / "apart", "runs/*")
     killer.start()
 
     transferkit.compare(["resnet20=none"], data="digits", out=tmp_path / "apart", executor=executor, workers=2, **ARMS)

@@ -7,11 +7,7 @@ import gzip
 import hashlib
 import io
 import json
-import os
-import signal
 import tarfile
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +15,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from killers import Killer
 from PIL import Image
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
@@ -33,7 +30,6 @@ from transferkit.features.finite import narrowed
 from transferkit.runtime import remote
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError
-from transferkit.runtime.locks import HOLDER
 
 SETTINGS = ExtractSettings("resnet-mini", ("stage2",), weights="none", size=16, device="cpu", threads=1, batch_size=4)
 
@@ -324,27 +320,6 @@ def test_a_store_whose_package_is_missing_says_what_to_type(monkeypatch: pytest.
 # ---- elsewhere ----
 
 
-class Killer(threading.Thread):
-    """Kills the first worker that works at a shard."""
-
-    def __init__(self, shards: Path) -> None:
-        super().__init__(daemon=True)
-        self.shards, self.victim, self.over = shards, "", False
-
-    def run(self) -> None:
-        while not (self.victim or self.over):
-            for note in self.shards.glob(f"*.partial/{HOLDER}"):
-                try:
-                    worker = json.loads(note.read_text())["pid"]
-                except (OSError, ValueError):  # gone, or half written
-                    continue
-                if worker != os.getpid():
-                    self.victim = note.parent.name
-                    os.kill(worker, signal.SIGKILL)
-                    return
-            time.sleep(0.002)
-
-
 @pytest.mark.scale
 @pytest.mark.parametrize("executor", ["processes", "slurm", "ray"])
 def test_a_killed_worker_is_survived_and_the_bytes_are_those_made_here(executor: str, tmp_path: Path) -> None:
@@ -360,7 +335,7 @@ def test_a_killed_worker_is_survived_and_the_bytes_are_those_made_here(executor:
                 archive.addfile(member, io.BytesIO(content[(row + number) % 40]))
     settings = replace(SETTINGS, size=8, batch_size=125, dtype="float16")
     here = extract_shards(settings, str(shards), tmp_path / "here.npy", ShardPlan(16), SILENT)
-    killer = Killer(tmp_path / "out.npy.shards")
+    killer = Killer(tmp_path / "out.npy.shards", "*.partial")
     killer.start()
 
     out = extract_shards(settings, str(shards), tmp_path / "out.npy", ShardPlan(16, executor, 2), SILENT)

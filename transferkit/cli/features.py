@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from transferkit.cli.help_pages import RARE
-from transferkit.cli.options import RUN, Backbone, Device, OverwriteFile, Threads, Weights, with_groups
+from transferkit.cli.options import RUN, Backbone, Device, OverwriteFile, PassSize, Threads, Weights, with_groups
 from transferkit.cli.terminal import NOTHING_WRITTEN, working
-from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, SEEDS
+from transferkit.recipe.settings import LARGEST_PX, SEEDS
 from transferkit.recipe.workplace import MOST_WORKERS, ExecutorName, require_apart
 from transferkit.runtime.errors import TransferkitError
 
@@ -104,15 +104,7 @@ def extract(
         typer.Option(help="auto: bf16 where the hardware has it.", rich_help_panel=RUN + RARE),
     ] = "auto",
     threads: Threads = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Images per forward pass. (default: by device and size)",
-            min=1,
-            max=LARGEST_BATCH,
-            rich_help_panel=RUN + RARE,
-        ),
-    ] = None,
+    batch_size: PassSize = None,
     compile: Annotated[
         Literal["auto", "on", "off"],
         typer.Option(help="auto: when so much is ahead that it pays.", rich_help_panel=RUN + RARE),

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from transferkit.cli import completion
 from transferkit.cli.help_pages import RARE
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, RecipePart
-from transferkit.recipe.settings import MOST_THREADS
+from transferkit.recipe.settings import LARGEST_BATCH, MOST_THREADS
 from transferkit.recipe.workplace import MOST_WORKERS, ExecutorName
 from transferkit.runtime.console import printable
 
@@ -93,6 +93,15 @@ WeightsOfEach = Annotated[
 ]
 RUN = "Run"
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUN)]
+PassSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Images per forward pass. (default: by device and size)",
+        min=1,
+        max=LARGEST_BATCH,
+        rich_help_panel=RUN + RARE,
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(

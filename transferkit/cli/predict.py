@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from transferkit.cli.help_pages import RARE
-from transferkit.cli.options import RUN, Device, FinishedRun, Json, OverwriteFile, with_groups
+from transferkit.cli.options import Device, FinishedRun, Json, OverwriteFile, PassSize, with_groups
 from transferkit.cli.terminal import NOTHING_WRITTEN, print_json, working
-from transferkit.recipe.settings import LARGEST_BATCH
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.json_files import JsonObject
@@ -43,15 +41,7 @@ class PredictOptions:
     ] = 0.95
     top: Annotated[int, typer.Option(help="Classes per image in the file.", min=1, max=MOST_CLASSES)] = 3
     part: Annotated[Literal["train", "val", "trainval", "test"], typer.Option(help="Of a data set.")] = "trainval"
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Images per forward pass. (default: by device and size)",
-            min=1,
-            max=LARGEST_BATCH,
-            rich_help_panel=RUN + RARE,
-        ),
-    ] = None
+    batch_size: PassSize = None
 
     def settings(self) -> PredictSettings:
         """The same as a prediction's settings."""

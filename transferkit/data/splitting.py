@@ -83,6 +83,12 @@ def val_positions(n: int, fraction: float) -> npt.NDArray[np.bool_]:
     return taken
 
 
+def divided(images: Images, test_fraction: float, settings: DataSettings) -> Splits:
+    """Splits of a data set that comes in one piece: a stratified share sealed as test, the rest as `carved`."""
+    pool, test = hold_out(images, test_fraction, settings.split_seed)
+    return carved(pool, test, settings)
+
+
 def hold_out(pool: Images, fraction: float, seed: int) -> tuple[Images, Images]:
     """Split off a stratified share of every class, whole groups of it, for a data set that comes without a test part.
 

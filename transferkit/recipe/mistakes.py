@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -37,8 +38,8 @@ def checked(model: type[_Model], values: Mapping[str, Any], source: str) -> _Mod
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = list(dict.fromkeys(_problem(model, detail) for detail in error.errors(include_url=False)))
-        raise TransferkitError(_told(source, [*_joined(problems)])) from error
+        problems = [_problem(model, detail) for detail in error.errors(include_url=False)]
+        raise TransferkitError(_told(source, _joined(problems))) from error
 
 
 def _told(source: str, problems: Sequence[str]) -> str:
@@ -70,39 +71,45 @@ def _unusable(text: str) -> str:
     return ""
 
 
-def _problem(model: type[RecipePart], detail: Any) -> str:
-    """One sentence for one of pydantic's errors: key path, what came, what was expected."""
+@dataclass(frozen=True)
+class _Problem:
+    """One of pydantic's errors; where a key may hold several kinds of values, each is reported by itself."""
+
+    place: str
+    expected: str
+    value: str = ""
+
+
+def _joined(problems: Iterable[_Problem]) -> list[str]:
+    """A sentence for each place and what was found there, with all that could stand there instead."""
+    ways: dict[tuple[str, str], list[str]] = {}
+    for problem in dict.fromkeys(problems):
+        ways.setdefault((problem.place, problem.value), []).append(problem.expected)
+    return [f"{place}{' or '.join(expected)}{value}" for (place, value), expected in ways.items()]
+
+
+def _problem(model: type[RecipePart], detail: Any) -> _Problem:
+    """One of pydantic's errors: key path, what came, what was expected."""
     keys, group = _walk(model, detail["loc"])
     path, whole = quoted(".".join(keys))[1:-1], quoted(".".join(keys))
     match detail["type"]:
         case "extra_forbidden":
-            return f"unknown key {whole}. {_meant(keys, model) or did_you_mean(keys[-1], group)}"
+            return _Problem(f"unknown key {whole}. ", _meant(keys, model) or did_you_mean(keys[-1], group))
         case "missing":
-            return f"key {whole} is missing."
+            return _Problem(f"key {whole} is missing.", "")
         case "union_tag_invalid":
             expected = re.findall(r"'([^']+)'", detail["ctx"]["expected_tags"])
             advice = f"{did_you_mean(detail['ctx']['tag'], expected)}{ELSEWHERE.get(path, '')}"
-            return f"unknown {path} {quoted(detail['ctx']['tag'])}. {advice}"
+            return _Problem(f"unknown {path} {quoted(detail['ctx']['tag'])}. ", advice)
         case "union_tag_not_found":
-            return f"key '{path}.name' is missing: it says which {path} to use."
+            return _Problem(f"key '{path}.name' is missing: it says which {path} to use.", "")
         case "value_error":
-            return f"{path or 'recipe'}: {detail['ctx']['error']}"
+            return _Problem(f"{path or 'recipe'}: {detail['ctx']['error']}", "")
         case _:
-            message = detail["msg"][0].lower() + detail["msg"][1:]
-            return f"{path or 'recipe'}: {message}; found {quoted(detail['input'])}."
-
-
-def _joined(problems: Sequence[str]) -> Iterator[str]:
-    """One sentence where a key may hold several kinds of values, of which pydantic reports each by itself."""
-    parts = [re.fullmatch(rf"(\S+: {INPUT})(.*)(; found .*)", problem, re.DOTALL) for problem in problems]
-    ways: dict[tuple[str, str], list[str]] = {}
-    for kind in filter(None, parts):
-        ways.setdefault((kind[1], kind[3]), []).append(kind[2].partition(", unable to parse")[0])
-    for problem, part in zip(problems, parts, strict=True):
-        if part is None:
-            yield problem
-        elif expected := ways.pop((part[1], part[3]), []):
-            yield f"{part[1]}{' or '.join(expected)}{part[3]}"
+            message = detail["msg"][0].lower() + detail["msg"][1:].partition(", unable to parse")[0]
+            asked = INPUT if message.startswith(INPUT) else ""
+            place, value = f"{path or 'recipe'}: {asked}", f"; found {quoted(detail['input'])}."
+            return _Problem(place, message.removeprefix(asked), value)
 
 
 def _meant(keys: Sequence[str], model: type[RecipePart]) -> str:

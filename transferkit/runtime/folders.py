@@ -199,6 +199,17 @@ def remove_partial_files(path: Path) -> None:
             left.unlink(missing_ok=True)
 
 
+def discard(folder: Path, kind: str) -> None:
+    """Remove a folder of finished parts that nobody needs any more; what is not of transferkit stays.
+
+    Raises:
+        TransferkitError: If another process works in it.
+    """
+    with hold(folder, kind):
+        remove(folder)
+    forget(folder)
+
+
 def forget(folder: Path) -> None:
     """Remove the manifest of a folder of which nothing is left, and the folder; one that holds something stays."""
     if files_of(folder) or any(not _is_left_over(entry) for entry in folder.iterdir()):

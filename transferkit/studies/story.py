@@ -27,11 +27,6 @@ PAGE = "story.html"
 TEMPLATE = Path(__file__).parent / "story.html.jinja"
 SHOWN = 30  # pictures of each data set
 ANSWERS = 3  # classes that unknown images are most often predicted as
-METHODS = {
-    "scratch": "every weight random at the start, every weight trained",
-    "probe": "the network left as it is; only a linear classifier on its features is fitted",
-    "finetune": "the network's weights as the start, and trained further",
-}
 
 
 def tell(comparison: Comparison, console: Console, command: str) -> Path:
@@ -51,7 +46,7 @@ def tell(comparison: Comparison, console: Console, command: str) -> Path:
     folder = Path(comparison.folder)
     first, best = _first_run(folder), open_run(by_accuracy(comparison.arms)[0].runs[0])
     settings = LimitsSettings(ood=(first.recipe.data.name,), corruptions="none", leave_out="none", sweeps=False)
-    limits = measure_limits(best, settings, None, Work("cpu", console, command, overwrite=True))
+    limits = measure_limits(best, settings, None, Work("auto", console, command, overwrite=True))
     with result_folders.hold_results(folder, STUDY):
         write_text(folder / PAGE, story_page(comparison, first, best, limits))
     return folder / PAGE
@@ -71,7 +66,7 @@ def story_page(comparison: Comparison, first: Run, best: Run, limits: LimitsRepo
         comparison=comparison,
         headline=comparison_headline(comparison),
         arms=arms,
-        methods=METHODS,
+        fitted={arm.name: open_run(arm.runs[0]).recipe.method.in_words for arm in arms},
         scale=track_scale([arm.interval for arm in arms]),
         learnt=learnt,
         learnt_in_words=headline(learnt),

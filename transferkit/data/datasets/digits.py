@@ -6,7 +6,7 @@ import numpy as np
 
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Images, Pixels, Splits
-from transferkit.data.splitting import carved, hold_out
+from transferkit.data.splitting import divided
 from transferkit.recipe import DigitsData
 from transferkit.runtime.console import Console
 
@@ -21,8 +21,7 @@ def load(settings: DigitsData, console: Console) -> Splits:  # noqa: ARG001 - no
     data = load_digits()
     ids = [f"digit-{index:04d}" for index in range(len(data.target))]
     images = Images.from_pixels(as_rgb(data.images), data.target, CLASS_NAMES, ids)
-    pool, test = hold_out(images, settings.test_fraction, settings.split_seed)
-    return carved(pool, test, settings)
+    return divided(images, settings.test_fraction, settings)
 
 
 def outline(settings: DigitsData) -> Outline:

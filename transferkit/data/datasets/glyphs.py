@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Images, Pixels, Splits
-from transferkit.data.splitting import carved, hold_out
+from transferkit.data.splitting import divided
 from transferkit.recipe import GlyphsData
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError
@@ -51,10 +51,7 @@ def load(settings: GlyphsData, console: Console) -> Splits:  # noqa: ARG001 - no
     """
     pixels, ids = drawn(settings.per_class, settings.size, settings.drawing_seed)
     labels = np.repeat(np.arange(len(CLASS_NAMES)), settings.per_class)
-    pool, test = hold_out(
-        Images.from_pixels(pixels, labels, CLASS_NAMES, ids), settings.test_fraction, settings.split_seed
-    )
-    return carved(pool, test, settings)
+    return divided(Images.from_pixels(pixels, labels, CLASS_NAMES, ids), settings.test_fraction, settings)
 
 
 def outline(settings: GlyphsData) -> Outline:

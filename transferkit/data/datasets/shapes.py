@@ -12,7 +12,7 @@ import numpy.typing as npt
 from transferkit.data.datasets.glyphs import contrasting_colours
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Images, Pixels, Splits
-from transferkit.data.splitting import carved, hold_out
+from transferkit.data.splitting import divided
 from transferkit.recipe import ShapesData
 from transferkit.runtime.console import Console
 
@@ -41,10 +41,7 @@ def load(settings: ShapesData, console: Console) -> Splits:  # noqa: ARG001 - no
     labels = np.repeat(np.arange(len(SHAPES)), settings.per_class)
     pixels = drawn(labels, settings.size, np.random.default_rng(settings.drawing_seed))
     ids = [f"{CLASS_NAMES[label]}-{number % settings.per_class:05d}" for number, label in enumerate(labels)]
-    pool, test = hold_out(
-        Images.from_pixels(pixels, labels, CLASS_NAMES, ids), settings.test_fraction, settings.split_seed
-    )
-    return carved(pool, test, settings)
+    return divided(Images.from_pixels(pixels, labels, CLASS_NAMES, ids), settings.test_fraction, settings)
 
 
 def outline(settings: ShapesData) -> Outline:

@@ -10,16 +10,11 @@ from glob import has_magic, iglob
 from io import BytesIO
 from itertools import groupby
 
-import numpy as np
-
 from transferkit.data.datasets.shard_index import INDEXED, ReadImages, ending_of
-from transferkit.data.decoding import decode
 from transferkit.data.image_files import EXTENSIONS
-from transferkit.data.images import Labels, Pixels
-from transferkit.data.reading import Reading, as_reading
+from transferkit.features.extraction.lazy_pictures import ListedPictures
 from transferkit.features.extraction.listing import ListedImage
 from transferkit.features.extraction.settings import ExtractSettings
-from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.processor import usable_cores
 from transferkit.runtime.remote import files_at, is_url, read_span
 
@@ -67,45 +62,19 @@ def shard_lines(file: str) -> list[tuple[str, ...]]:
 
 
 @dataclass(frozen=True)
-class BytePictures:
-    """Images of shards or behind URLs, read and decoded when they are taken.
+class ByteReader:
+    """Reads the bytes of images that lie in shards, or in files of their own.
 
     Attributes:
-        lines: Of the listing.
-        side_px: Of the squares they become.
-        resize: squash or crop.
-        skip_bad: Leave unreadable ones out instead of stopping.
-        unreadable: Reason by id, of those met so far.
         readers: Of the shard that images are taken from.
     """
 
-    lines: Sequence[ListedImage]
-    side_px: int
-    resize: str | Reading
-    skip_bad: bool
-    unreadable: dict[str, str] = field(default_factory=dict)
     readers: dict[str, ReadImages] = field(default_factory=dict)
 
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Shard and name, or URL."""
-        return [line.id for line in self.lines]
-
-    def take(self, indices: Labels) -> Pixels:
-        """(B, 3, side_px, side_px) uint8, black where an image is unreadable.
-
-        Raises:
-            TransferkitError: If one cannot be read and may not be skipped; names it.
-        """
-        lines = [self.lines[index] for index in indices]
-        with ThreadPoolExecutor(max(AT_ONCE, usable_cores())) as threads:
-            contents = [
-                content for _, run in groupby(lines, _file_of) for content in self._contents(list(run), threads)
-            ]
-            return np.stack(list(threads.map(self._decoded, lines, contents)))
+    def __call__(self, lines: Sequence[ListedImage], threads: ThreadPoolExecutor) -> list[BytesIO]:
+        """What each line stands for."""
+        runs = (self._contents(list(run), threads) for _, run in groupby(lines, _file_of))
+        return [BytesIO(content) for contents in runs for content in contents]
 
     def _contents(self, lines: Sequence[ListedImage], threads: ThreadPoolExecutor) -> list[bytes]:
         """The bytes of images that lie in one shard, or in files of their own."""
@@ -118,21 +87,11 @@ class BytePictures:
         places = [line.place.rsplit(SEPARATOR, 2)[1:] for line in lines]
         return self.readers[file]([(int(start), int(end)) for start, end in places])
 
-    def _decoded(self, line: ListedImage, content: bytes) -> Pixels:
-        try:
-            return decode(BytesIO(content), self.side_px, self.resize)
-        except TransferkitError as error:
-            if not self.skip_bad:
-                raise TransferkitError(
-                    f"{line.id}: {error} Finished chunks are kept; --skip-bad leaves such images out."
-                ) from error
-            self.unreadable[line.id] = str(error)
-            return np.zeros((as_reading(self.resize).channels, self.side_px, self.side_px), np.uint8)
 
-
-def byte_pictures(lines: Sequence[ListedImage], side_px: int, settings: ExtractSettings) -> BytePictures:
+def byte_pictures(lines: Sequence[ListedImage], side_px: int, settings: ExtractSettings) -> ListedPictures:
     """The images that some lines of a listing stand for."""
-    return BytePictures(lines, side_px, settings.reading or settings.resize, settings.skip_bad)
+    reading, at_once = settings.reading or settings.resize, max(AT_ONCE, usable_cores())
+    return ListedPictures(lines, side_px, reading, settings.skip_bad, ByteReader(), "images", at_once)
 
 
 def _file_of(line: ListedImage) -> str:

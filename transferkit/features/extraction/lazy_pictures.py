@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -10,6 +10,7 @@ from itertools import groupby
 import numpy as np
 
 from transferkit.data.decoding import decode
+from transferkit.data.image_files import Source
 from transferkit.data.images import Images, Labels, Pixels
 from transferkit.data.reading import OtherBands, Reading, as_reading
 from transferkit.features.extraction.listing import ListedImage
@@ -51,21 +52,27 @@ class PartImages:
 
 
 @dataclass(frozen=True)
-class Files:
-    """Image files, decoded when they are taken.
+class ListedPictures:
+    """Images that lines of a listing name, read and decoded when they are taken.
 
     Attributes:
         lines: Of the listing.
         side_px: Of the squares they become.
-        resize: squash or crop.
-        skip_bad: Leave unreadable files out instead of stopping.
+        reading: squash or crop, or how exactly files are read.
+        skip_bad: Leave unreadable ones out instead of stopping.
+        sources: What to decode for some lines: paths, or bytes; `threads` may fetch them.
+        plural: What they are called in a message.
+        at_once: How many are fetched and decoded side by side.
         unreadable: Reason by id, of those met so far.
     """
 
     lines: Sequence[ListedImage]
     side_px: int
-    resize: str | Reading
+    reading: str | Reading
     skip_bad: bool
+    sources: Callable[[Sequence[ListedImage], ThreadPoolExecutor], Sequence[Source]]
+    plural: str
+    at_once: int
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -73,29 +80,30 @@ class Files:
 
     @property
     def ids(self) -> Sequence[str]:
-        """The paths."""
+        """Paths, URLs, or shards and names."""
         return [line.id for line in self.lines]
 
     def take(self, indices: Labels) -> Pixels:
-        """(B, 3, side_px, side_px) uint8, black where a file is unreadable.
+        """(B, 3, side_px, side_px) uint8, black where an image is unreadable.
 
         Raises:
             TransferkitError: If one cannot be read and may not be skipped; names it.
         """
-        with ThreadPoolExecutor(usable_cores()) as threads:
-            return np.stack(list(threads.map(self._decoded, [self.lines[index].id for index in indices])))
+        lines = [self.lines[index] for index in indices]
+        with ThreadPoolExecutor(self.at_once) as threads:
+            return np.stack(list(threads.map(self._decoded, lines, self.sources(lines, threads))))
 
-    def _decoded(self, path: str) -> Pixels:
+    def _decoded(self, line: ListedImage, source: Source) -> Pixels:
         try:
-            return decode(path, self.side_px, self.resize)
+            return decode(source, self.side_px, self.reading)
         except TransferkitError as error:
-            reason = _with_advice(error, path)
+            reason = _with_advice(error, line.id) if isinstance(source, str) else f"{line.id}: {error}"
             if not self.skip_bad:
                 raise TransferkitError(
-                    f"{reason} Finished chunks are kept; --skip-bad leaves such files out."
+                    f"{reason} Finished chunks are kept; --skip-bad leaves such {self.plural} out."
                 ) from error
-            self.unreadable[path] = reason
-            return np.zeros((as_reading(self.resize).channels, self.side_px, self.side_px), np.uint8)
+            self.unreadable[line.id] = reason
+            return np.zeros((as_reading(self.reading).channels, self.side_px, self.side_px), np.uint8)
 
 
 def _with_advice(error: TransferkitError, path: str) -> str:
@@ -109,6 +117,11 @@ def _with_advice(error: TransferkitError, path: str) -> str:
     )
 
 
-def decoded_files(lines: Sequence[ListedImage], side_px: int, settings: ExtractSettings) -> Files:
+def decoded_files(lines: Sequence[ListedImage], side_px: int, settings: ExtractSettings) -> ListedPictures:
     """The files that some lines of a listing stand for."""
-    return Files(lines, side_px, settings.reading or settings.resize, settings.skip_bad)
+    reading = settings.reading or settings.resize
+    return ListedPictures(lines, side_px, reading, settings.skip_bad, _paths, "files", usable_cores())
+
+
+def _paths(lines: Sequence[ListedImage], _: ThreadPoolExecutor) -> list[str]:
+    return [line.id for line in lines]

@@ -50,7 +50,7 @@ def extract_shards(
     place = shards_folder(out)
     folders.require_kind(place, KIND)
     if out.exists() and place.is_dir() and not overwrite:  # a kill came between its end and the end of cleaning up
-        remove_shards(place)
+        folders.discard(place, KIND)
     require_free(out, overwrite)
     with folders.hold(place, KIND):
         listing = opened_source(images, settings, console).listed(place)
@@ -67,13 +67,6 @@ def extract_shards(
 def shards_folder(out: Path) -> Path:
     """Where finished shards wait until all are there."""
     return out.with_name(out.name + ".shards")
-
-
-def remove_shards(place: Path) -> None:
-    """What a finished file no longer needs."""
-    with folders.hold(place, KIND):
-        folders.remove(place)
-    folders.forget(place)
 
 
 def shard_paths(place: Path, settings: ExtractSettings, listing: Listing, count: int, suffix: str) -> list[Path]:

@@ -59,7 +59,7 @@ def extract(
     partial = parts_folder(out)
     folders.require_kind(partial, KIND)
     if out.exists() and partial.is_dir() and not overwrite:  # a kill came between its end and the end of cleaning up
-        remove_chunks(partial)
+        folders.discard(partial, KIND)
     require_free(out, overwrite)
     with folders.hold(partial, KIND):
         for path in (out, index_path(out), facts_path(out)):
@@ -72,13 +72,6 @@ def extract(
 def parts_folder(out: Path) -> Path:
     """Where finished parts wait until all are there."""
     return out.with_name(out.name + ".partial")
-
-
-def remove_chunks(partial: Path) -> None:
-    """What a finished file no longer needs."""
-    with folders.hold(partial, KIND):
-        folders.remove(partial)
-    folders.forget(partial)
 
 
 def extract_in_chunks(
