@@ -72,7 +72,7 @@ def beta_quantile(share: float, a: float, b: float) -> float:
 
 def beta_critical(tail: float, a: float, b: float) -> float:
     """The value that a beta variable exceeds with the chance `tail`."""
-    return float(special().betainccinv(a, b, tail))
+    return 1 - float(special().betaincinv(b, a, tail))  # of the mirrored variable: scipy 1.11 has no `betainccinv`
 
 
 def coin_pmf(heads: int, tosses: int) -> float:
