@@ -55,6 +55,7 @@ def parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=seeds_of, help="how many draws, or a list of them, as in 0,1")
     parser.add_argument("--workers", type=int, default=1, help="cells at a time")
     parser.add_argument("--threads", type=int, default=1, help="of each cell")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of every arm")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
     parser.add_argument("--table-only", action="store_true", help="measure nothing")
     parser.add_argument("--out", type=Path, help="Markdown file of the table; default: in the cache")
@@ -87,14 +88,14 @@ def chosen(arguments: argparse.Namespace) -> tuple[list[Setting], tuple[int, ...
 
 
 def places_of(arguments: argparse.Namespace) -> Places:
-    """Folders in full, the precision of this machine, and the code that is measured."""
-    from finetuning.images import precision
+    """Folders in full, the precision of the device, and the code that is measured."""
+    from finetuning.images import arithmetic
 
     package = product.package_folder()
     return Places(
         Path(arguments.data).resolve(),
         arguments.cache.resolve(),
-        precision() if arguments.precision == "auto" else arguments.precision,
+        arithmetic(arguments.device, arguments.precision),
         arguments.threads,
         product.fingerprint(package),
         product.commit(package),
@@ -105,7 +106,7 @@ def prepare(settings: Sequence[Setting], places: Places) -> None:
     """Have the weights, before any worker starts."""
     from finetuning.stand_ins import ensure
 
-    ensure(places.cache / "weights", places.data, {setting.backbone for setting in settings})
+    ensure(places.cache / "weights", places.data, {setting.backbone for setting in settings}, places.on)
 
 
 def measure(
@@ -132,7 +133,7 @@ def found(
     row: dict[str, Mapping[int, records.Record]] = {}
     for arm in ARMS:
         code = work.code_of(arm, places) if arm in arms or arm not in product.ARMS else None
-        by_seed = records.measured(places.cache, setting, arm, places.precision, code)
+        by_seed = records.measured(places.cache, setting, arm, places.on.label, code)
         row[arm] = {seed: by_seed[seed] for seed in seeds if seed in by_seed}
     return row
 

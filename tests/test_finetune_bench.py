@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from finetuning import pairs, product, records, rivals, settings, table, targets, work
-from finetuning.images import Labelled, augmented
+from finetuning.images import Arithmetic, Labelled, augmented
 from finetuning.networks import BACKBONES
 from finetuning.records import Record
 from finetuning.settings import Setting
 
+FP32 = Arithmetic("cpu", "fp32")
 ROW = Setting("digits 4 resnet18", "digits", "resnet18", 4, 8, 1, test=40)
-PLACES = work.Places(Path("data"), Path("cache"), "fp32", 1, "c0de", "abc1234")
+PLACES = work.Places(Path("data"), Path("cache"), FP32, 1, "c0de", "abc1234")
 ABOUT = {
     "precision": "fp32",
     "date": "2026-01-01T00:00:00",
@@ -146,7 +147,7 @@ def test_the_plain_loop_learns_from_all_labels_at_the_rate_that_was_best_on_val(
     monkeypatch.setattr(rivals, "logits_of", lambda network, images, _: torch.full((len(images), 2), network))
     monkeypatch.setattr(rivals, "accuracy_and_loss", lambda logits, _: (0.5, losses[round(logits[0, 0].item(), 4)]))
 
-    trial = rivals.plain(targets.Task(tmp_path, labelled(), labelled()), ROW, 0, tmp_path, "fp32")
+    trial = rivals.plain(targets.Task(tmp_path, labelled(), labelled()), ROW, 0, tmp_path, FP32)
 
     assert tried == [(0.003, 16), (0.01, 16), (0.03, 16), (0.01, 20)]
     assert trial.facts["rate"] == 0.01
@@ -210,7 +211,7 @@ def test_a_rival_tells_bright_from_dark(
     images = replace(images, pixels=np.broadcast_to(bright[:, None, None, None], images.pixels.shape).copy())
     monkeypatch.setattr(rivals, "pretrained", lambda *_: tiny())
 
-    trial = rival(targets.Task(tmp_path, images, images), replace(ROW, epochs=12), 0, tmp_path, "fp32")
+    trial = rival(targets.Task(tmp_path, images, images), replace(ROW, epochs=12), 0, tmp_path, FP32)
 
     assert trial.correct.tolist() == [True] * 32
 

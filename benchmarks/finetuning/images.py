@@ -62,10 +62,36 @@ def augmented(batch: Tensor, *, flip: bool, share: float = 0.125) -> Tensor:
     columns = lefts[:, None] + torch.arange(width)  # (B, W)
     if flip:
         columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
-    chosen = padded.permute(0, 2, 3, 1)[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    places = (torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :])
+    chosen = padded.permute(0, 2, 3, 1)[tuple(one.to(batch.device) for one in places)]
     return chosen.permute(0, 3, 1, 2)
 
 
-def precision() -> str:
-    """bf16 where the processor has units for it, else fp32."""
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+@dataclass(frozen=True)
+class Arithmetic:
+    """Where every arm computes, and with what numbers.
+
+    Attributes:
+        device: cpu or cuda.
+        precision: bf16 or fp32.
+    """
+
+    device: str
+    precision: str
+
+    @property
+    def label(self) -> str:
+        """In the names of records; what was measured on a CPU keeps its name."""
+        return self.precision if self.device == "cpu" else f"{self.precision}-{self.device}"
+
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def arithmetic(device: str, precision: str = "auto") -> Arithmetic:
+    """The numbers asked for; `auto`: bf16 where the processor has units for it, else fp32."""
+    if precision == "auto":
+        has_units = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        precision = "bf16" if has_units else "fp32"
+    return Arithmetic(device, precision)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from finetuning.images import Arithmetic
 from finetuning.networks import BACKBONES
 from finetuning.rivals import Trial
 from finetuning.settings import Setting
@@ -25,14 +26,14 @@ ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # the method, and what th
 WITHOUT_INFLUENCE = {"cli", "report", "studies", "deploy", "ood", "metrics", "estimates", "api"}
 
 
-def measure(arm: str, task: Task, setting: Setting, seed: int, weights: Path, precision: str, work: Path) -> Trial:
+def measure(arm: str, task: Task, setting: Setting, seed: int, weights: Path, on: Arithmetic, work: Path) -> Trial:
     """Run one of the arms in the folder `work`, which is emptied again."""
     import transferkit
 
     method, own = ARMS[arm]
     backbone = BACKBONES[setting.backbone]
     options: dict[str, Any] = {"weights": str(weights / backbone.file), "size": setting.size_px, "seed": seed}
-    options |= {"precision": precision, "threads": torch.get_num_threads(), **own}
+    options |= {"device": on.device, "precision": on.precision, "threads": torch.get_num_threads(), **own}
     if method == "finetune":
         options |= {"epochs": setting.epochs, **({} if setting.flip else {"flip": False})}
     try:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finetuning.images import Labelled, augmented
+from finetuning.images import Arithmetic, Labelled, augmented
 from finetuning.networks import BACKBONES, Network, layer_groups, pretrained
 from finetuning.settings import Setting
 from finetuning.targets import Task
@@ -45,39 +45,41 @@ class Trial:
     facts: dict[str, Any]
 
 
-def plain(task: Task, setting: Setting, seed: int, weights: Path, precision: str) -> Trial:
+def plain(task: Task, setting: Setting, seed: int, weights: Path, on: Arithmetic) -> Trial:
     """The loop that everyone writes; its rate is chosen from three on val, then it learns from all labels at it."""
     started = time.perf_counter()
     train, val = carve(task.train, VAL_SHARE, seed)
     judged = {}
     for rate in BACKBONES[setting.backbone].rates:
-        network = plain_loop(train, setting, seed, rate, weights, precision)
-        judged[rate] = accuracy_and_loss(logits_of(network, val, precision), val.labels)
+        network = plain_loop(train, setting, seed, rate, weights, on)
+        judged[rate] = accuracy_and_loss(logits_of(network, val, on), val.labels)
     rate = max(judged, key=lambda one: (judged[one][0], -judged[one][1]))  # the higher accuracy, then the lower loss
     chosen = time.perf_counter()
-    network = plain_loop(task.train, setting, seed, rate, weights, precision)
+    network = plain_loop(task.train, setting, seed, rate, weights, on)
     seconds = {"all": time.perf_counter() - started, "last": time.perf_counter() - chosen}
     val_accuracies = {str(one): round(accuracy, 4) for one, (accuracy, _) in judged.items()}
-    return trial(network, task.test, precision, seconds, {"rate": rate, "val_accuracies": val_accuracies})
+    return trial(network, task.test, on, seconds, {"rate": rate, "val_accuracies": val_accuracies})
 
 
-def plain_loop(images: Labelled, setting: Setting, seed: int, rate: float, weights: Path, precision: str) -> Network:
+def plain_loop(images: Labelled, setting: Setting, seed: int, rate: float, weights: Path, on: Arithmetic) -> Network:
     """SGD with momentum, one cycle, a random head with ten times the rate, mirrored and cropped images."""
     torch.manual_seed(seed)
-    network = pretrained(BACKBONES[setting.backbone], weights, len(images.classes), setting.size_px).train()
+    network = (
+        pretrained(BACKBONES[setting.backbone], weights, len(images.classes), setting.size_px).to(on.device).train()
+    )
     batch = 128 if len(images) >= 1_500 else 32
     groups = [{"params": network.body.parameters()}, {"params": network.head.parameters()}]
     optimizer = torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, weight_decay=PLAIN_DECAY, fused=True)
     steps = setting.epochs * max(1, len(images) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [rate, HEAD_FACTOR * rate], total_steps=steps)
-    for inputs, labels in batches(images, batch, setting.epochs, flip=setting.flip):
-        if not math.isfinite(gradient_step(network, inputs, labels, optimizer, precision)):
+    for inputs, labels in batches(images, batch, setting.epochs, on, flip=setting.flip):
+        if not math.isfinite(gradient_step(network, inputs, labels, optimizer, on)):
             break  # diverged; val will not choose this rate
         schedule.step()
     return network
 
 
-def fastai(task: Task, setting: Setting, seed: int, weights: Path, precision: str) -> Trial:
+def fastai(task: Task, setting: Setting, seed: int, weights: Path, on: Arithmetic) -> Trial:
     """fastai's `fine_tune(epochs)`: one epoch of the head alone, then all layers with rates that grow towards the head.
 
     Learner.fine_tune and fit_one_cycle of fastai 2.7 (Howard and Gugger 2020, arXiv:2002.04688), with its optimiser
@@ -86,17 +88,19 @@ def fastai(task: Task, setting: Setting, seed: int, weights: Path, precision: st
     """
     started = time.perf_counter()
     torch.manual_seed(seed)
-    network = pretrained(BACKBONES[setting.backbone], weights, len(task.train.classes), setting.size_px).train()
+    network = (
+        pretrained(BACKBONES[setting.backbone], weights, len(task.train.classes), setting.size_px).to(on.device).train()
+    )
     late = BACKBONES[setting.backbone].late
     set_frozen(network, frozen=True)
     frozen_rates = (FASTAI_RATE / 10, FASTAI_RATE / 10, FASTAI_RATE)
-    one_cycle(network, task.train, setting, Cycle(1, frozen_rates, 0.99, 25), late, precision)
+    one_cycle(network, task.train, setting, Cycle(1, frozen_rates, 0.99, 25), late, on)
     set_frozen(network, frozen=False)
     top = FASTAI_RATE / 2
     rates = (top / 100, top / 10, top)  # slice(top / 100, top): even in the logarithm
-    one_cycle(network, task.train, setting, Cycle(setting.epochs, rates, 0.3, 5), late, precision)
+    one_cycle(network, task.train, setting, Cycle(setting.epochs, rates, 0.3, 5), late, on)
     seconds = time.perf_counter() - started
-    return trial(network, task.test, precision, {"all": seconds, "last": seconds}, {"rate": top})
+    return trial(network, task.test, on, {"all": seconds, "last": seconds}, {"rate": top})
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def set_frozen(network: Network, *, frozen: bool) -> None:
 
 
 def one_cycle(
-    network: Network, images: Labelled, setting: Setting, cycle: Cycle, late: tuple[str, ...], precision: str
+    network: Network, images: Labelled, setting: Setting, cycle: Cycle, late: tuple[str, ...], on: Arithmetic
 ) -> None:
     """Train through one cycle, with a new optimiser."""
     batch = min(FASTAI_BATCH, len(images))
@@ -142,11 +146,11 @@ def one_cycle(
     ]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(MOMENTUM, FASTAI_SQUARES), eps=FASTAI_EPS, fused=True)
     steps = cycle.epochs * (len(images) // batch)
-    for step, (inputs, labels) in enumerate(batches(images, batch, cycle.epochs, flip=setting.flip)):
+    for step, (inputs, labels) in enumerate(batches(images, batch, cycle.epochs, on, flip=setting.flip)):
         share, momentum = cycle.at(step / steps)
         for group in optimizer.param_groups:
             group["lr"], group["betas"] = share * group["peak"], (momentum, FASTAI_SQUARES)
-        if not math.isfinite(gradient_step(network, inputs, labels, optimizer, precision)):
+        if not math.isfinite(gradient_step(network, inputs, labels, optimizer, on)):
             return
 
 
@@ -169,21 +173,21 @@ def carve(images: Labelled, share: float, seed: int) -> tuple[Labelled, Labelled
     return images.subset(np.flatnonzero(~is_val)), images.subset(np.flatnonzero(is_val))
 
 
-def batches(images: Labelled, size: int, epochs: int, *, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(images: Labelled, size: int, epochs: int, on: Arithmetic, *, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled, augmented batches of all epochs; a remainder is left out, as `drop_last` does."""
-    pixels, labels = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
+    pixels, labels = (torch.from_numpy(part).to(on.device) for part in (images.pixels, images.labels))
     for _ in range(epochs):
-        order = torch.randperm(len(images))
+        order = torch.randperm(len(images)).to(on.device)
         for start in range(0, max(1, len(images) // size) * size, size):
             rows = order[start : start + size]
             yield augmented(pixels[rows], flip=flip), labels[rows]
 
 
 def gradient_step(
-    network: Network, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer, precision: str
+    network: Network, images: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer, on: Arithmetic
 ) -> float:
     """One step; returns the loss."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with on.autocast():
         logits = network(images)
     loss = F.cross_entropy(logits.float(), labels)
     optimizer.zero_grad()
@@ -192,12 +196,12 @@ def gradient_step(
     return loss.item()
 
 
-def logits_of(network: Network, images: Labelled, precision: str) -> Tensor:
+def logits_of(network: Network, images: Labelled, on: Arithmetic) -> Tensor:
     """(N, C) in eval mode, in the order of the images."""
     network.eval()
     parts = torch.from_numpy(images.pixels).split(EVALUATION_BATCH)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        return torch.cat([network(part).float() for part in parts])
+    with torch.inference_mode(), on.autocast():
+        return torch.cat([network(part.to(on.device)).float().cpu() for part in parts])
 
 
 def accuracy_and_loss(logits: Tensor, labels: npt.NDArray[np.int64]) -> tuple[float, float]:
@@ -208,7 +212,7 @@ def accuracy_and_loss(logits: Tensor, labels: npt.NDArray[np.int64]) -> tuple[fl
     return (accuracy, loss) if math.isfinite(loss) else (0.0, math.inf)
 
 
-def trial(network: Network, test: Labelled, precision: str, seconds: dict[str, float], facts: dict[str, Any]) -> Trial:
+def trial(network: Network, test: Labelled, on: Arithmetic, seconds: dict[str, float], facts: dict[str, Any]) -> Trial:
     """What the trained network says of the test images, which are looked at here alone."""
-    correct = (logits_of(network, test, precision).argmax(1) == torch.from_numpy(test.labels)).numpy()
+    correct = (logits_of(network, test, on).argmax(1) == torch.from_numpy(test.labels)).numpy()
     return Trial(correct, {name: round(value, 1) for name, value in seconds.items()}, facts)

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finetuning.images import augmented, folder_images, precision
+from finetuning.images import Arithmetic, augmented, folder_images
 from finetuning.networks import BACKBONES, Backbone, Network, bare_body, fill
 
 TEACHER = "resnet18"
@@ -30,7 +30,7 @@ BATCH, RATE, DECAY, TEMPERATURE = 128, 5e-4, 0.02, 2.0
 WARMUP = 0.1  # share of the steps
 
 
-def ensure(folder: Path, data: Path, names: set[str]) -> None:
+def ensure(folder: Path, data: Path, names: set[str], on: Arithmetic) -> None:
     """Have the weights of these backbones in the folder; what is there already stays.
 
     Raises:
@@ -42,13 +42,13 @@ def ensure(folder: Path, data: Path, names: set[str]) -> None:
     for name in sorted(names, key=lambda one: one in PUPILS):  # the teacher before its pupils
         target = folder / BACKBONES[name].file
         if not target.exists():
-            _make(name, target, folder, data)
+            _make(name, target, folder, data, on)
 
 
-def _make(name: str, target: Path, folder: Path, data: Path) -> None:
+def _make(name: str, target: Path, folder: Path, data: Path, on: Arithmetic) -> None:
     draft = target.with_suffix(".draft")
     if name in PUPILS:
-        _write(pupil(name, folder, data), BACKBONES[name], draft)
+        _write(pupil(name, folder, data, on), BACKBONES[name], draft)
     elif BACKBONES[name].imagenet:
         _write(packaged(name), BACKBONES[name], draft)
     else:
@@ -105,37 +105,39 @@ def teacher_of(folder: Path, size_px: int) -> Network:
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def pupil(name: str, folder: Path, data: Path) -> dict[str, Tensor]:
+def pupil(name: str, folder: Path, data: Path, on: Arithmetic) -> dict[str, Tensor]:
     """The body's tensors after distillation; prints one line per epoch."""
     torch.manual_seed(0)
     size_px, epochs = PUPILS[name]
-    pixels = torch.from_numpy(folder_images(_required(data / "tiny-imagenet-val"), 64).pixels)
-    teacher = teacher_of(folder, 64)
+    pixels = torch.from_numpy(folder_images(_required(data / "tiny-imagenet-val"), 64).pixels).to(on.device)
+    teacher = teacher_of(folder, 64).to(on.device)
     body, width = bare_body(name)
     network = Network(body, width, teacher.head.out_features, BACKBONES[name], size_px)
-    network.to(memory_format=torch.channels_last)
-    _distil(network, teacher, pixels, epochs, name)
-    return {key: value.detach() for key, value in network.body.state_dict().items()}
+    network.to(on.device, memory_format=torch.channels_last)
+    _distil(network, teacher, pixels, epochs, name, on)
+    return {key: value.detach().cpu() for key, value in network.body.state_dict().items()}
 
 
-def _distil(network: Network, teacher: Network, pixels: Tensor, epochs: int, name: str) -> None:
+def _distil(network: Network, teacher: Network, pixels: Tensor, epochs: int, name: str, on: Arithmetic) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
     steps = epochs * (len(pixels) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=WARMUP)
     for epoch in range(epochs):
         started, losses = time.perf_counter(), []
         for rows in torch.randperm(len(pixels)).split(BATCH)[: len(pixels) // BATCH]:
-            losses.append(_step(network, teacher, pixels[rows], optimizer))
+            losses.append(_step(network, teacher, pixels[rows.to(on.device)], optimizer, on))
             schedule.step()
         mean = float(torch.stack(losses).mean())
         print(f"{name}: epoch {epoch + 1}/{epochs}, KL {mean:.3f}, {time.perf_counter() - started:.0f} s", flush=True)
 
 
-def _step(network: Network, teacher: Network, batch: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+def _step(
+    network: Network, teacher: Network, batch: Tensor, optimizer: torch.optim.Optimizer, on: Arithmetic
+) -> Tensor:
     images = augmented(batch, flip=True).float()
     share = torch.rand(())
     images = share * images + (1 - share) * images.flip(0)  # mixed with one another, for the teacher too
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bf16"):
+    with on.autocast():
         with torch.no_grad():
             target = F.softmax(teacher(images).float() / TEMPERATURE, 1)
         logits = network.train()(images).float()

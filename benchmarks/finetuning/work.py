@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from finetuning import product, records
+from finetuning.images import Arithmetic
 from finetuning.records import Record
 from finetuning.settings import Setting
 
@@ -25,7 +26,7 @@ class Places:
     Attributes:
         data: The folder of real data.
         cache: The bench's own folder.
-        precision: bf16 or fp32, of every arm.
+        on: Device and precision of every arm.
         threads: Of every arm.
         code: Fingerprint of the transferkit that is measured.
         commit: Its commit, for the reader.
@@ -33,7 +34,7 @@ class Places:
 
     data: Path
     cache: Path
-    precision: str
+    on: Arithmetic
     threads: int
     code: str
     commit: str
@@ -54,7 +55,7 @@ def missing(cells: Sequence[Cell], places: Places) -> list[Cell]:
 
 
 def _is_done(cell: Cell, places: Places) -> bool:
-    found = records.measured(places.cache, cell.setting, cell.arm, places.precision, code_of(cell.arm, places))
+    found = records.measured(places.cache, cell.setting, cell.arm, places.on.label, code_of(cell.arm, places))
     return cell.seed in found and not found[cell.seed].error
 
 
@@ -118,9 +119,9 @@ def _trial(cell: Cell, places: Places) -> Any:
     if cell.arm in product.ARMS:
         name = f"{setting.key}-{cell.arm.replace(' ', '-')}-{cell.seed}-{places.code}"
         work = places.cache / "runs" / name
-        return product.measure(cell.arm, task, setting, cell.seed, weights, places.precision, work)
+        return product.measure(cell.arm, task, setting, cell.seed, weights, places.on, work)
     rival = {"plain": rivals.plain, "fastai": rivals.fastai}[cell.arm]
-    return rival(task, setting, cell.seed, weights, places.precision)
+    return rival(task, setting, cell.seed, weights, places.on)
 
 
 def _about(places: Places) -> dict[str, Any]:
@@ -128,9 +129,9 @@ def _about(places: Places) -> dict[str, Any]:
 
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": processor(),
+        "processor": processor() if places.on.device == "cpu" else torch.cuda.get_device_name(),
         "threads": places.threads,
-        "precision": places.precision,
+        "precision": places.on.label,
         "torch": torch.__version__,
         "commit": places.commit,
     }

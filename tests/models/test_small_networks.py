@@ -191,6 +191,24 @@ def test_speednet_passes_its_input_on_before_it_has_learnt() -> None:
     torch.testing.assert_close(layer(image)[:, :4], image)
 
 
+def test_speednets_norms_ask_for_no_shift_without_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For that, CUDA's kernel for channels_last gives no gradient: training ends with an error there."""
+    asked: list[tuple[bool, bool]] = []
+    plain = nn.functional.batch_norm
+
+    def noted(images: torch.Tensor, mean: Any, variance: Any, weight: Any, bias: Any, *rest: Any) -> torch.Tensor:
+        asked.append((weight is None, bias is None))
+        return plain(images, mean, variance, weight, bias, *rest)
+
+    monkeypatch.setattr(nn.functional, "batch_norm", noted)
+    classifier = backbones.load(BackboneSettings(name="speednet", weights="none"), ("a", "b"), 32, SILENT)
+
+    classifier.train()(torch.zeros(2, 3, 32, 32))
+
+    assert set(asked) == {(False, False)}
+    assert "body.group1.2.weight" not in classifier.state_dict()
+
+
 def speed_run(**changes: Any) -> tuple[Classifier, list[str]]:
     """speednet after one epoch on 24 noisy images, and what was said."""
     pixels = np.random.default_rng(0).integers(0, 256, (24, 3, 10, 10), dtype=np.uint8)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from typing_extensions import TypeAliasType
 
 from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.errors import TransferkitError
@@ -22,6 +24,16 @@ class Marked:
     note: str = "none"
 
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+Aliased = TypeAliasType("Aliased", npt.NDArray[Scalar], type_params=(Scalar,))
+
+
+@dataclass(frozen=True)
+class MarkedByAlias:
+    points: Aliased[np.float32]
+    labels: Aliased[np.int64] | None = None
+
+
 POINTS = np.array([[0.5, 1.5]], np.float32)
 
 
@@ -34,6 +46,17 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert marked.labels is not None
     assert marked.labels.tolist() == [3]
     assert (marked.ids, marked.note) == (("a",), "near")
+
+
+def test_an_alias_of_an_array_type_is_read_as_an_array(tmp_path: Path) -> None:
+    """From NumPy 2.5 on, `numpy.typing.NDArray` is such an alias."""
+    write_array_record(tmp_path / "marked.safetensors", MarkedByAlias(POINTS, np.array([3])))
+
+    marked = read_array_record(tmp_path / "marked.safetensors", MarkedByAlias, "marks")
+
+    assert marked.points.tolist() == [[0.5, 1.5]]
+    assert marked.labels is not None
+    assert marked.labels.tolist() == [3]
 
 
 def test_what_may_be_none_or_has_a_default_need_not_be_in_the_file(tmp_path: Path) -> None:

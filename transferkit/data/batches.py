@@ -14,6 +14,7 @@ from transferkit.data.images import Images
 from transferkit.data.streamed_pixels import Rows, StreamedPixels, streamed
 from transferkit.runtime.distributed import ALONE, World
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.machine import sent
 
 RESIDENT_SHARE = 0.5  # of free device memory that pixels may take before they are fed from the host
 
@@ -58,7 +59,7 @@ class ShiftAndFlip:
 
 def moved(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Images (B, C, H, W) with pixels from these rows (B, H) and columns (B, W): one gather, by pixel."""
-    rows, columns = rows.to(images.device), columns.to(images.device)
+    rows, columns = sent(rows, images.device), sent(columns, images.device)
     image = torch.arange(len(images), device=images.device)[:, None, None]
     by_pixel = images.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]  # (B, H, W, C)
     return by_pixel.permute(0, 3, 1, 2)
@@ -124,7 +125,7 @@ class TrainingBatches:
                 continue
             yield (
                 self._augmented(batch, number, step * self.batch_size + own.start),
-                self._labels[chosen.to(self.device)],
+                self._labels[sent(chosen, self.device)],
             )
 
     def _own(self, count: int) -> slice:
@@ -159,7 +160,7 @@ class TrainingBatches:
 
     def _take(self, indices: Tensor) -> Tensor:
         if self._pixels is not None:
-            return self._pixels[indices.to(self.device)]
+            return self._pixels[sent(indices, self.device)]
         return to_device(self.images.take(indices.numpy()), self.device)
 
 
@@ -170,11 +171,8 @@ def in_order(images: Images, batch_size: int, device: torch.device) -> Iterator[
 
 
 def to_device(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], device: torch.device) -> Tensor:
-    """A tensor on the device; from the host to a GPU through pinned memory, without waiting."""
-    tensor = torch.from_numpy(pixels)
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    """Pixels as a tensor on the device."""
+    return sent(torch.from_numpy(pixels), device)
 
 
 def streamed_order(pixels: StreamedPixels, rows: Rows, generator: torch.Generator) -> Tensor:

@@ -78,4 +78,12 @@ def _entries(kind: type) -> list[_Entry]:
 def _is_array(hint: Any) -> bool:
     """Whether a type is that of an array, or of an array or None."""
     choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return any(get_origin(choice) is np.ndarray for choice in choices)
+    return any(_origin(choice) is np.ndarray for choice in choices)
+
+
+def _origin(hint: Any) -> Any:
+    """The class that a type is one of; an alias stands for what it names, as `NDArray` is one from NumPy 2.5 on."""
+    origin = get_origin(hint)
+    while (named := getattr(origin, "__value__", None)) is not None:
+        origin = get_origin(named)
+    return origin

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from transferkit.models.preparation import as_unit_range
+from transferkit.runtime.machine import sent
 from transferkit.training.resolved import Mixing
 
 Box = tuple[slice, slice]
@@ -45,7 +46,7 @@ class MixedBatch:
         use_cutmix = cutmix > 0 and (mixup == 0 or torch.rand(()) < 0.5)
         alpha = cutmix if use_cutmix else mixup
         share = float(torch.distributions.Beta(alpha, alpha).sample())
-        order = torch.randperm(len(images)).to(images.device)
+        order = sent(torch.randperm(len(images)), images.device)
         if not use_cutmix:
             return cls(images, labels, share, order)
         box = random_box(images.shape[2], images.shape[3], share)

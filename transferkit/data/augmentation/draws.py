@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.runtime.machine import sent
+
 WORDS = 4  # 64-bit numbers that Philox gives for each value of its counter
 
 
@@ -41,7 +43,7 @@ class BatchDraws:
         philox.advance(self.first * blocks)
         numbers = np.random.Generator(philox).random((self.count, blocks * WORDS))[:, :columns]
         below_one = np.minimum(numbers.astype(np.float32), np.float32(1 - 2**-24))
-        return torch.from_numpy(below_one).to(self.device)
+        return sent(torch.from_numpy(below_one), self.device)
 
     def of_function(self, place: int) -> BatchDraws:
         """The draws of the function at this place in a chain."""

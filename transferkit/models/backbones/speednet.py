@@ -91,6 +91,8 @@ def identity_convolution(width_in: int, width_out: int) -> nn.Conv2d:
 def shifting_norm(width: int) -> nn.BatchNorm2d:
     """BatchNorm that learns to shift and not to scale, with quick statistics (Jordan 2024, section 3.1)."""
     norm = nn.BatchNorm2d(width, NORM_EPS, NORM_MOMENTUM, affine=False)
+    del norm.weight  # None: without a scale, CUDA's kernel for channels_last gives no gradient of the shift
+    norm.register_buffer("weight", torch.ones(width), persistent=False)
     norm.bias = nn.Parameter(torch.zeros(width))
     return norm
 
