@@ -28,6 +28,8 @@ from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_tensors
 from transferkit.training import defaults, methods
 
+DIGITS = {"data": "digits", "method": "scratch"}
+
 
 def simple_cnn(size: int = 8, **keys: Any) -> Classifier:
     values = {"name": "simple-cnn", "weights": "none", "blocks": 2, "features": 4, "dense": [8], **keys}
@@ -67,6 +69,28 @@ def test_padding_mode_decides_what_lies_beyond_the_border(mode: str) -> None:
 
     # around the pixel 0 at the corner: nothing, the pixel at (1, 1), the corner itself, the last pixel
     assert corner == {"zeros": 0, "reflect": 9, "replicate": 0, "circular": 63}[mode]
+
+
+def test_constant_padding_surrounds_the_map_by_its_value_and_changes_no_name_of_a_weight() -> None:
+    zeros = simple_cnn(padding_mode="zeros")
+    constant = simple_cnn(padding_mode="constant", padding_value=0.25)
+    constant.load_state_dict(zeros.state_dict())  # strict: the same names
+    image = torch.arange(1.0, 65.0).view(8, 8).expand(1, 3, 8, 8)
+    kernel = zeros.body.blocks[0][0].weight  # type: ignore[index]
+    around = torch.full((1, 3, 10, 10), 0.25)
+    around[:, :, 1:9, 1:9] = image
+
+    padding, convolution = constant.body.blocks[0][:2]  # type: ignore[index]
+
+    assert torch.allclose(convolution(padding(image)), nn.functional.conv2d(around, kernel), atol=1e-5)
+    assert maps(constant) == maps(zeros)
+
+
+def test_a_value_for_a_padding_that_is_not_constant_is_refused() -> None:
+    with pytest.raises(
+        TransferkitError, match=r"padding_value 0.5 is for padding_mode=constant; padding_mode is reflect"
+    ):
+        parse({**DIGITS, "backbone": {"name": "simple-cnn", "padding_mode": "reflect", "padding_value": 0.5}})
 
 
 def test_pooling_batchnorm_dropout_and_dense_layers_are_there_as_asked() -> None:

@@ -12,6 +12,7 @@ from transferkit.recipe.settings import RecipePart
 
 WIDEST = 4096
 GIVEN = "given:"  # weights that a network of the user's own program brings, followed by their hash
+ONE_DEVIATION = 1.0  # above the mean of a normalised image
 Count: TypeAlias = Annotated[int, Field(ge=1, le=WIDEST)]
 
 
@@ -55,8 +56,13 @@ class SimpleCnnSettings(BackboneSettings):
     padding: Annotated[int, Field(ge=0, le=64)] | Literal["same"] = Field(
         "same", description="Px added on each side; same: half the kernel, which keeps the size at stride 1."
     )
-    padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = Field(
-        "zeros", description="What stands in the padding."
+    padding_mode: Literal["zeros", "constant", "reflect", "replicate", "circular"] = Field(
+        "zeros", description="What stands in the padding; constant: `padding_value`."
+    )
+    padding_value: float = Field(
+        ONE_DEVIATION,
+        allow_inf_nan=False,
+        description="Of padding_mode constant; in the normalised image, 0 is its mean.",
     )
     pool: Literal["max", "average", "none"] = Field("max", description="Over 2x2 px; none with stride 2 is its rival.")
     batchnorm: bool = Field(True, description="Normalise after each convolution.")
@@ -72,6 +78,15 @@ class SimpleCnnSettings(BackboneSettings):
         if isinstance(values.get("dense"), int):
             values["dense"] = (values["dense"],) if values["dense"] else ()
         return values
+
+    @model_validator(mode="after")
+    def _value_has_a_place(self) -> SimpleCnnSettings:
+        if self.padding_mode != "constant" and self.padding_value != ONE_DEVIATION:
+            raise ValueError(
+                f"padding_value {self.padding_value:g} is for padding_mode=constant; padding_mode is "
+                f"{self.padding_mode}, so write padding_mode: constant, or leave padding_value out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _features_per_block(self) -> SimpleCnnSettings:

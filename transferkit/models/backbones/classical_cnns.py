@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
@@ -62,23 +63,37 @@ class SimpleCnn(nn.Module):
 
 def block(settings: SimpleCnnSettings, width_in: int, width_out: int) -> nn.Sequential:
     """One convolution with what follows it; a bias would be idle before BatchNorm."""
-    convolution = nn.Conv2d(
-        width_in,
-        width_out,
-        settings.kernel,
-        settings.stride,
-        settings.padding_px,
-        bias=not settings.batchnorm,
-        padding_mode=settings.padding_mode,
-    )
-    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # He et al. 2015 (arXiv:1502.01852)
-    layers: list[nn.Module] = [convolution]
+    layers: list[nn.Module] = [convolution(settings, width_in, width_out)]
     if settings.batchnorm:
         layers.append(nn.BatchNorm2d(width_out))
     layers.append(nn.ReLU())
     if settings.pool != "none":
         layers.append(POOLS[settings.pool](2))
-    return nn.Sequential(*layers)
+    numbered = {str(number): layer for number, layer in enumerate(layers)}
+    return nn.Sequential(OrderedDict({**constant_border(settings), **numbered}))
+
+
+def constant_border(settings: SimpleCnnSettings) -> dict[str, nn.Module]:
+    """The layer that pads by a constant, which `nn.Conv2d` cannot do itself; none for other paddings."""
+    if settings.padding_mode != "constant":
+        return {}
+    return {"padding": nn.ConstantPad2d(settings.padding_px, settings.padding_value)}
+
+
+def convolution(settings: SimpleCnnSettings, width_in: int, width_out: int) -> nn.Conv2d:
+    """The convolution of a block; behind a constant border it pads nothing itself."""
+    mode = settings.padding_mode
+    layer = nn.Conv2d(
+        width_in,
+        width_out,
+        settings.kernel,
+        settings.stride,
+        0 if mode == "constant" else settings.padding_px,
+        bias=not settings.batchnorm,
+        padding_mode="zeros" if mode == "constant" else mode,
+    )
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # He et al. 2015 (arXiv:1502.01852)
+    return layer
 
 
 def dense_layers(width_in: int, widths: Sequence[int], dropout: float) -> Iterator[nn.Module]:

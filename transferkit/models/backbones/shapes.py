@@ -20,7 +20,7 @@ class Window:
         kernel: Side of the window in px.
         stride: Px from one window to the next.
         padding: Px added on each side.
-        padding_mode: zeros, reflect, replicate or circular.
+        padding_mode: zeros, constant, reflect, replicate or circular.
     """
 
     layer: str
