@@ -317,6 +317,16 @@ def test_a_store_whose_package_is_missing_says_what_to_type(monkeypatch: pytest.
         remote.read_span("s3://bucket/a.tar", 0, 10)
 
 
+def test_a_web_address_says_which_packages_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: str) -> None:
+        raise ImportError('HTTPFileSystem requires "requests" and "aiohttp" to be installed')
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+
+    with pytest.raises(TransferkitError, match=r"installed\. Type: pip install aiohttp requests$"):
+        remote.read_span("https://example.com/a.tar", 0, 10)
+
+
 # ---- elsewhere ----
 
 

@@ -8,7 +8,9 @@ from typing import IO, Any
 
 from transferkit.runtime.errors import TransferkitError, quoted
 
-PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"} | dict.fromkeys(
+    ("http", "https"), "aiohttp requests"
+)
 
 
 def is_url(name: str) -> bool:

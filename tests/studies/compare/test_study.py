@@ -227,6 +227,19 @@ def test_a_killed_comparison_goes_on_to_the_table_of_an_uninterrupted_one(tmp_pa
     assert sorted(engine.made) == sorted(f"{arm}-seed{seed}" for arm in GOOD for seed in (0, 1))  # none of them twice
 
 
+def test_arms_that_cannot_run_are_all_named_before_the_first_begins(tmp_path: Path, engine: Engine) -> None:
+    arms = Arms(["resnet-mini=none", "alexnet=none"], ["scratch", "probe"])
+    study = study_of("compare", arms, "digits", {"size": 32}, StudySettings(budget="1epochs"))
+
+    with pytest.raises(
+        TransferkitError,
+        match=r"^alexnet-scratch, alexnet-probe: alexnet cannot take images of 32 px.*\nNothing was begun\.$",
+    ):
+        run_study(study, tmp_path / "study", console=SILENT)
+    assert engine.made == []
+    assert not (tmp_path / "study").exists()
+
+
 def test_a_failed_arm_is_reported_and_the_others_go_on(tmp_path: Path, engine: Engine) -> None:
     engine.faults = {"finetune-seed0": TransferkitError("too little memory"), "finetune-seed1": ValueError("bad luck")}
 

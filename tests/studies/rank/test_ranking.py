@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 from typer.testing import CliRunner
 
@@ -292,6 +293,20 @@ def test_a_failed_backbone_is_reported_and_done_alone_the_next_time(
     assert {row.label for row in second.rows} == {"resnet-mini=none", "resnet20=none"}
 
 
+def test_weights_that_are_none_are_refused_before_the_first_backbone_begins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ranking, "score", always_right)
+    (tmp_path / "passwd").write_text("root:x:0:0")
+
+    wanted = ["rank", "resnet-mini=none", f"resnet-mini={tmp_path / 'passwd'}", "--data", "digits"]
+    result = CliRunner().invoke(app, [*wanted, "--out", str(tmp_path / "out")])
+
+    assert isinstance(result.exception, TransferkitError)  # exit code 2
+    assert re.match(r"resnet-mini=passwd: .*passwd is no file of weights\.", str(result.exception))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_backbone_whose_code_breaks_is_a_row_with_its_error_beside_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -321,11 +336,12 @@ def test_scores_of_other_weights_in_the_same_file_are_not_kept(monkeypatch: pyte
         ranking, "score", lambda one, *rest: done.append(one.backbone.weights) or always_right(one, *rest)
     )
     weights = tmp_path / "w.safetensors"
+    network = backbones.load(BackboneSettings(name="resnet-mini", weights="none"), ("one", "two"), 8, SILENT)
     wanted = recipe.ranking_from_options([f"resnet-mini={weights}"], "digits", (), {"images": 60, "size": 8})
 
-    for content in ("one", "one", "other"):
-        if not weights.exists() or weights.read_text() != content:
-            weights.write_text(content)
+    for content in ("one", "", "other"):
+        if content:
+            save_file(network.body.state_dict(), weights, {"content": content})
         ranking.rank(wanted, tmp_path / "out", console=SILENT)
         (tmp_path / "out" / "ranking.json").unlink()  # as if it had been stopped before the end
 

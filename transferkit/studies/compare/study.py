@@ -40,10 +40,13 @@ def run_study(
         The comparison, or the label curve of a study with `labels`.
 
     Raises:
-        TransferkitError: If the folder holds another study, a backbone is unknown, or too few arms came to an end.
+        TransferkitError: Before any work, if the folder holds another study, a backbone is unknown or an arm cannot
+            run.
+        MachineError: If too few arms came to an end.
     """
     console = console or Console()
     require_backbones(study)
+    estimates.require_runnable(first_recipes(study))
     estimates.before_study(study, console)
     folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
     content = anywhere(study)
@@ -73,6 +76,14 @@ def require_backbones(study: Study) -> None:
     for _, _, recipe in study.recipes():
         if not recipe.starting_backbone.weights.startswith("run:"):
             require_known(recipe.starting_backbone)
+
+
+def first_recipes(study: Study) -> dict[str, Recipe]:
+    """A recipe of what is done before and of each arm, as far as one that starts from a run of the study is known."""
+    arms: dict[str, Recipe] = {}
+    for cell, _, recipe in study.recipes(seeds=1):
+        arms.setdefault(study.cells()[cell][0], estimates.as_after(recipe, study.before))
+    return {**study.before, **arms}
 
 
 def train_before(study: Study, folder: Path, console: Console, command: str) -> dict[str, str]:

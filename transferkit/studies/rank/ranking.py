@@ -66,11 +66,13 @@ def rank(
         The ranking: `rows`, best accuracy first, and `pairs`.
 
     Raises:
-        TransferkitError: Before any work, if a backbone is unknown or the folder holds something else.
+        TransferkitError: Before any work, if a backbone is unknown, its weights do not fit or the folder holds
+            something else.
         MachineError: If no backbone came to an end.
     """
     console = console or Console()
     require_backbones(ranking)
+    estimates.require_runnable(ranking.recipes())
     estimates.before_ranking(ranking, console)
     folder = out or Path("runs") / f"{ranking.title}-{ranking.short_hash}"
     content = anywhere(ranking)

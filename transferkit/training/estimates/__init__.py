@@ -1,11 +1,12 @@
 """What work costs before it starts: time and memory from one timed step, downloads, and what a dry run sees."""
 
 from transferkit.training.estimates.announcement import announce, before_ranking, before_run, before_study
-from transferkit.training.estimates.inputs import inputs_in_words, require_weights
-from transferkit.training.estimates.work import estimate, of_ranking, of_study
+from transferkit.training.estimates.inputs import inputs_in_words, require_runnable, require_weights
+from transferkit.training.estimates.work import as_after, estimate, of_ranking, of_study
 
 __all__ = [
     "announce",
+    "as_after",
     "before_ranking",
     "before_run",
     "before_study",
@@ -13,5 +14,6 @@ __all__ = [
     "inputs_in_words",
     "of_ranking",
     "of_study",
+    "require_runnable",
     "require_weights",
 ]

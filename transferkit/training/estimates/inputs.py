@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from transferkit.data import datasets
 from transferkit.models import backbones
 from transferkit.recipe import DataSettings, Recipe
 from transferkit.runtime.console import SILENT
-from transferkit.training import defaults
+from transferkit.runtime.errors import TransferkitError
+from transferkit.training import defaults, methods
 
 
 def outline(data: DataSettings) -> tuple[int, int, int]:
@@ -60,6 +61,40 @@ def require_weights(recipe: Recipe) -> None:
     backbones.require(full.backbone)
     if full.backbone.weights_are_on_disk:
         backbones.load(full.backbone, ("one", "two"), full.input_px, SILENT)
+
+
+def require_runnable(recipes: Mapping[str, Recipe]) -> None:
+    """Refuse, before the first of several recipes begins, all those that cannot be carried out.
+
+    Raises:
+        TransferkitError: Names each recipe whose weights, size, stages or layers do not go with its network.
+        MachineError: If weights on a hub are not here and cannot be downloaded.
+    """
+    mistakes: dict[str, list[str]] = {}
+    for name, recipe in recipes.items():
+        try:
+            require_network(recipe)
+        except TransferkitError as error:
+            mistakes.setdefault(str(error), []).append(name)
+    if mistakes:
+        lines = [f"{', '.join(names)}: {why}" for why, names in mistakes.items()]
+        raise TransferkitError("\n".join([*lines, "Nothing was begun."]))
+
+
+def require_network(recipe: Recipe) -> None:
+    """Build the network as the run will, without downloading its weights, and ask the method whether it takes it.
+
+    How many images there will be in train and val is not known yet: what has too few of them is told by its run.
+
+    Raises:
+        TransferkitError: If weights, size, stages or layers do not go together.
+    """
+    full = resolved_as_run(recipe)
+    backbones.require(full.backbone)
+    here = full.backbone if full.backbone.weights_are_on_disk else full.backbone.model_copy(update={"weights": "none"})
+    labelled, _, _ = outline(recipe.data)
+    classifier = backbones.load(here, ("one", "two"), full.input_px, SILENT)
+    methods.require(classifier, full.method, labelled, labelled)
 
 
 def resolved_as_run(recipe: Recipe) -> Recipe:

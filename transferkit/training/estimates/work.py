@@ -103,11 +103,11 @@ def _of_ranked(recipe: Recipe, most: int) -> str:
 def of_study(study: Study) -> dict[str, str]:
     """One paragraph for what is done before, and for each arm (of a label curve: at each number of labels)."""
     arms = {cell: recipe for cell, seed, recipe in study.recipes() if seed == 0}
-    sized = {cell: _as_after(recipe, study.before) for cell, recipe in arms.items()}
+    sized = {cell: as_after(recipe, study.before) for cell, recipe in arms.items()}
     return {**estimates(study.before), **estimates(sized, study.seeds)}
 
 
-def _as_after(recipe: Recipe, before: Mapping[str, Recipe]) -> Recipe:
+def as_after(recipe: Recipe, before: Mapping[str, Recipe]) -> Recipe:
     """The recipe with the size that the weights `run:NAME` will bring, and without these weights."""
     kind, _, name = recipe.backbone.weights.partition(":")
     if kind != "run" or name not in before:
