@@ -32,8 +32,8 @@ from transferkit.studies.tune.tune import chosen_trial, full_length, rungs
 
 SPACE = {
     "lr_factor": (1.0, 0.3, 3.0),
-    "freeze_to": ("default", "layer2"),
-    "augment": ("none", "trivial"),
+    "freeze_to": ("default", "layer1", "layer2"),
+    "augment": ("none", "trivial", "colour"),
 }
 
 
@@ -71,8 +71,8 @@ def measure(tuning: TuningRecipe, folder: Path) -> dict[str, Any]:
     splits = datasets.load(tuning.base.data, SILENT)
     work = Workshop(tuning, splits, story.start_machine(tuning.base), folder, Console())
     length, settings = full_length(tuning.base, splits), list(points_of(SPACE))
-    halved = search_grid(tuning, SPACE, rungs(len(settings), length, tuning.eta), work.trial)
-    grid = [work.trial(values, Rung(2, length, len(settings))) for values in settings]
+    halved = search_grid(tuning, SPACE, rungs(len(settings), length, tuning.eta), work.trials)
+    grid = work.trials(settings, Rung(2, length, len(settings)))
     chosen = {"tune": chosen_trial(halved), "grid": chosen_trial(grid)}
     answers = {side: right(tuning, trial, folder) for side, trial in chosen.items()}
     difference = paired_difference(answers["tune"], answers["grid"], over="images")
