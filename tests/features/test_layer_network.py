@@ -186,6 +186,26 @@ def test_bf16_features_point_where_those_of_fp32_do() -> None:
     assert float(cosines.min()) >= 0.9999
 
 
+@pytest.mark.parametrize(
+    ("make", "side"),
+    [(resnet18, 32), (small_vit, 32), (small_swin, 32), (of_timm("test_efficientnet"), 64), (of_timm("test_vit"), 160)],
+)
+def test_weights_rounded_once_give_bit_for_bit_what_autocast_gives(
+    make: Callable[[], nn.Module], side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, images = classifier_of(make(), side), batch(3, side)
+
+    once = LayerNetwork(classifier, ["penultimate"], "avg", BF16, SILENT)
+    monkeypatch.setattr(layer_network, "round_weights", lambda _: None)
+    every_time = LayerNetwork(classifier, ["penultimate"], "avg", BF16, SILENT)
+
+    kinds = (nn.Conv2d, nn.Linear)
+    weights = [module.weight.dtype for module in once.network.modules() if type(module) in kinds]
+    assert len(weights) >= 5
+    assert set(weights) == {torch.bfloat16}
+    assert torch.equal(once(images)["penultimate"], every_time(images)["penultimate"])
+
+
 def test_the_pass_ends_at_the_deepest_layer_asked_for() -> None:
     classifier = classifier_of(resnet18(), 32)
 
