@@ -13,6 +13,8 @@ from transferkit.studies.limits.contamination import Overlap
 from transferkit.studies.limits.corruption_severity import CorruptionCell, CorruptionReport, CorruptionRow
 from transferkit.studies.limits.detectors import ScoreRow
 from transferkit.studies.limits.distribution_shift import Gap, ShiftReport
+from transferkit.studies.limits.error_slices import SliceRow, SlicesReport
+from transferkit.studies.limits.gallery import GalleryItem
 from transferkit.studies.limits.in_distribution import CalibrationReport, CalibrationRow, Contract, Duplicates, OwnTest
 from transferkit.studies.limits.leave_out import HeldOutMean, HeldOutReport, HeldOutRow, HeldOutScore
 from transferkit.studies.limits.low_level import LowLevel
@@ -138,7 +140,16 @@ def calm() -> LimitsReport:
         nuisance=None,
         open_world=OpenWorldReport(0.02, (0.1,), ()),
         field=None,
+        slices=SlicesReport(100, False, ()),
     )
+
+
+def error_slice(right: int = 20, n: int = 50) -> SliceRow:
+    """Half cats, half dogs."""
+    accuracy = Share(right, n, (right / n - 0.1, right / n + 0.1))
+    item = GalleryItem(0, "slice-image", "dog", "cat", 0.8, 40)
+    halves = {"cat": n // 2, "dog": n - n // 2}
+    return SliceRow(accuracy, share(0.95, 950), 0.001, 0.9, 0.85, share(0.1), halves, halves, ("slice-image",), (item,))
 
 
 def contract() -> Contract:

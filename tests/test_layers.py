@@ -72,6 +72,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "page",
         "figures summary sweep_curves",
         "comparison_results report",
+        "error_slices",
         "gallery",
         "deployment nuisance",
         "corruption_severity distribution_shift nonsense open_world",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from limits_reports import calm, changed, held_out, open_world, share, shift
+from limits_reports import calm, changed, error_slice, held_out, open_world, share, shift
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -432,6 +432,12 @@ def test_a_calm_report_says_that_nothing_was_found_and_never_more() -> None:
         ("S9", "selective/promise/coverage", 0.3, "cannot promise at most 2.0 % errors"),
         ("S10", "unknown/sets/0/low_level/auroc", 0.96, "image statistics, not content"),
         ("S11", "unknown/sets/0/n", 99, "too few images"),
+        (
+            "S12",
+            "slices/rows",
+            [as_json(error_slice())],
+            "images that look alike to it, 40 % are right, elsewhere 95 %",
+        ),
     ],
 )
 def test_each_rule_fires_on_its_own_evidence(rule: str, path: str, value: Any, words: str) -> None:
@@ -443,6 +449,35 @@ def test_each_rule_fires_on_its_own_evidence(rule: str, path: str, value: Any, w
 
     assert [line.id for line in lines if line.id != "OK"] == [rule]
     assert words in next(line.text for line in lines if line.id == rule)
+
+
+def page_of(report: LimitsReport) -> str:
+    """Its page, with its summary and without pictures."""
+    return limits_page(replace(report, summary=summary(report, Rules())), np.zeros((0, 3, 1, 1), np.uint8))
+
+
+def test_a_slice_that_is_hardly_worse_is_listed_and_no_line_of_the_summary() -> None:
+    report = changed(calm(), "slices/rows", [as_json(error_slice(right=44))])
+
+    assert [line.id for line in summary(report, Rules()).lines] == ["OK"]
+    assert "Groups of alike images on which it is worse" in page_of(report)
+
+
+def test_the_page_has_slices_with_their_pictures_only_where_some_were_found() -> None:
+    found = changed(calm(), "slices/rows", [as_json(error_slice())])
+
+    page, empty = page_of(found), page_of(calm())
+
+    assert "cat (25), dog (25)" in page
+    assert "slice-image" in page
+    assert "Groups of alike images on which it is worse" not in empty
+    assert 'id="slices"' not in empty
+
+
+def test_a_report_says_why_no_slices_were_looked_for() -> None:
+    report = replace(calm(), slices=NotMeasured("80 test images; it takes 100"))
+
+    assert any("80 test images; it takes 100" in item for item in summary(report, Rules()).not_tested)
 
 
 def test_a_rule_without_its_test_is_not_tested_rather_than_quiet() -> None:

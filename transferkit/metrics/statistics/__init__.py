@@ -8,6 +8,7 @@ Which question each answers:
 - `mean_accuracy_interval`: how far may the mean accuracy of several models be from that on all images like these?
 - `mean_accuracy_interval_over_seeds`: how far from that of all trainings like these, on all images like these?
 - `mcnemar_mid_p`: is one set of answers oftener right than another, where only the counts are left?
+- `fisher_lower_p`, `grouped_lower_p`: are some images right less often than the others?
 - `holm`: which of several such answers survive having asked several times?
 - `rank_ranges`: which places in an order do the answers that survive leave to each?
 """
@@ -32,7 +33,13 @@ from transferkit.metrics.statistics.paired_difference import (
     cross_validation_dependence,
     paired_difference,
 )
-from transferkit.metrics.statistics.significance import holm, mcnemar_mid_p, rank_ranges
+from transferkit.metrics.statistics.significance import (
+    fisher_lower_p,
+    grouped_lower_p,
+    holm,
+    mcnemar_mid_p,
+    rank_ranges,
+)
 from transferkit.metrics.statistics.units import Units
 
 __all__ = [
@@ -44,6 +51,8 @@ __all__ = [
     "Units",
     "clopper_pearson",
     "cross_validation_dependence",
+    "fisher_lower_p",
+    "grouped_lower_p",
     "holm",
     "independent_difference",
     "mcnemar_mid_p",

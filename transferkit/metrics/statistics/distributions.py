@@ -96,6 +96,25 @@ def coin_cdf(heads: int, tosses: int) -> float:
     return float(special().bdtr(heads, tosses, 0.5))
 
 
+def hypergeometric_cdf(hits: int, drawn: int, all_hits: int, images: int) -> float:
+    """The chance of at most so many hits among `drawn` of some images, of which `all_hits` are hits.
+
+    Example:
+        >>> round(hypergeometric_cdf(0, 1, 1, 4), 12)
+        0.75
+    """
+    fewest, most = max(0, drawn - (images - all_hits)), min(hits, drawn, all_hits)
+    counts = np.arange(fewest, most + 1)
+    ways = _log_choose(all_hits, counts) + _log_choose(images - all_hits, drawn - counts)
+    return float(min(1.0, np.exp(ways - _log_choose(images, drawn)).sum()))
+
+
+def _log_choose(n: int, k: npt.ArrayLike) -> Floats:
+    log_gamma = special().gammaln
+    ways: Floats = log_gamma(n + 1) - log_gamma(np.add(k, 1)) - log_gamma(np.subtract(n + 1, k))
+    return ways
+
+
 def poisson_upper_tail(count: int, mean: float) -> float:
     """The chance of more than `count` events where `mean` are expected; 1 for a negative count."""
     return 1.0 if count < 0 else float(special().pdtrc(count, mean))

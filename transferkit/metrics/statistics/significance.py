@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from transferkit.metrics.statistics.distributions import coin_cdf, coin_pmf
+from transferkit.metrics.statistics.distributions import coin_cdf, coin_pmf, hypergeometric_cdf, normal_upper_tail
+from transferkit.metrics.statistics.units import Units
 from transferkit.runtime.array_types import Bools
 
 
@@ -30,6 +31,42 @@ def mcnemar_mid_p(only_a: int, only_b: int) -> float:
     if only_a == only_b:
         return 1 - probability / 2
     return 2 * coin_cdf(fewer, discordant) - probability
+
+
+def fisher_lower_p(right: int, n: int, all_right: int, images: int) -> float:
+    """P-value that n of some images are right no less often than the others: Fisher's exact test, one-sided.
+
+    Fisher, J. Roy. Stat. Soc. 98 (1935) 39: the chance of so few right ones if all choices of n images are as likely.
+
+    Args:
+        right: How many of the n are right.
+        n: Images looked at.
+        all_right: How many of all images are right.
+        images: All images, the n among them.
+
+    Example:
+        >>> round(fisher_lower_p(0, 2, 2, 4), 4)
+        0.1667
+    """
+    return hypergeometric_cdf(right, n, all_right, images)
+
+
+def grouped_lower_p(right: Bools, inside: Bools, units: Units) -> float:
+    """The same question where images come in groups, each of which counts as a whole.
+
+    Each group has a part in the covariance of `right` and `inside`. Their sum is held against the root of the sum of
+    their squares: the score test with a variance by clusters (Liang and Zeger, Biometrika 73 (1986) 13). One more group
+    is counted, as different as those inside are on average, which keeps it honest where there are few.
+
+    Args:
+        right: (N,) whether each image is right.
+        inside: (N,) the images looked at.
+        units: Of the N images.
+    """
+    parts = units.sums((inside - inside.mean()) * (right.mean() - right))  # (G,)
+    touched = parts[units.sums(inside.astype(np.int64)) > 0]
+    variance = float((parts**2).sum() + (touched**2).mean())
+    return float(normal_upper_tail(parts.sum() / np.sqrt(variance))) if variance > 0 else 1.0
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

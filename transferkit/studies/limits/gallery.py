@@ -207,6 +207,12 @@ def _items(
     ]
 
 
+def own_items(subject: LimitsSubject, chosen: Sequence[int], album: Album) -> tuple[GalleryItem, ...]:
+    """Some of the run's test images, by index."""
+    indices = np.asarray(chosen, dtype=np.int64)
+    return tuple(_items(subject, subject.test, subject.images.test, indices, album, with_label=True))
+
+
 def nearest(outputs: Outputs, train: Outputs, chosen: Integers) -> Integers:
     """(M, 3), the train images with the largest cosine to each chosen image."""
     bank = torch.nn.functional.normalize(torch.from_numpy(train.features), dim=1)

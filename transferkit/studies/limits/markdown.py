@@ -8,7 +8,8 @@ from transferkit.report.markdown import code_block, escaped, table
 from transferkit.report.number_words import percent, percent_interval
 from transferkit.studies.limits.candidate_sets import ALPHA, SetsElsewhere
 from transferkit.studies.limits.corruption_severity import CorruptionReport
-from transferkit.studies.limits.page import limits_headline, name_in_words, number
+from transferkit.studies.limits.error_slices import in_words
+from transferkit.studies.limits.page import limits_headline, name_in_words, number, slice_rows
 from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.limits.shares import NotMeasured, Share
 
@@ -19,7 +20,7 @@ def limits_markdown(report: LimitsReport) -> str:
     parts = [f"# {escaped(limits_headline(report))}", escaped(report.contract.sentence)]
     parts += ["## Summary", _bullets(lines), "## Not tested", _bullets(report.summary.not_tested)]
     parts += [*_unknown(report), *_held_out(report), *_corruptions(report), *_shift(report), *_nonsense(report)]
-    parts += [*_open_world(report), *_rules(report)]
+    parts += [*_slices(report), *_open_world(report), *_rules(report)]
     parts += ["## How it was made", code_block(report.command)] if report.command else []
     parts += ["## Notes", _bullets(report.notes)]
     return "\n\n".join(parts) + "\n"
@@ -120,6 +121,17 @@ def _nonsense(report: LimitsReport) -> list[str]:
         for row in report.nonsense
     ]
     return ["## Meaningless images", table(["kind", "n", "accepted", "mean confidence", "mostly predicted as"], rows)]
+
+
+def _slices(report: LimitsReport) -> list[str]:
+    if not (slices := slice_rows(report)):
+        return []
+    rows = [
+        [in_words(row), f"{row.accuracy.n:,}", _share(row.accuracy), percent(row.rest.value), percent(row.confidence)]
+        for row in slices
+    ]
+    header = ["mostly", "n", "right", "other images", "mean confidence"]
+    return ["## Groups of alike images on which it is worse", table(header, rows)]
 
 
 def _open_world(report: LimitsReport) -> list[str]:

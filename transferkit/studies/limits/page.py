@@ -25,6 +25,7 @@ from transferkit.runtime.console import printable
 from transferkit.studies.limits.abstaining import SelectiveReport
 from transferkit.studies.limits.candidate_sets import ALPHA
 from transferkit.studies.limits.corruption_severity import CorruptionCell, CorruptionReport, CorruptionRow
+from transferkit.studies.limits.error_slices import SliceRow, in_words
 from transferkit.studies.limits.figures import shift_points
 from transferkit.studies.limits.in_distribution import Contract
 from transferkit.studies.limits.out_of_distribution import Histogram
@@ -50,6 +51,7 @@ EVIDENCE = {  # the sections that a rule of the summary looks at
     "S9": ("abstaining",),
     "S10": ("unknown",),
     "S11": ("own", "unknown"),
+    "S12": ("slices",),
 }
 
 
@@ -63,6 +65,8 @@ def limits_page(report: LimitsReport, pixels: npt.NDArray[np.uint8]) -> str:
         shipped=shipped,
         headline=limits_headline(report),
         sections=sections(report),
+        slices=slice_rows(report),
+        contents=in_words,
         unfolded=unfolded(report),
         sweeps=sweep_curves(report.nuisance),
         sets_miss=ALPHA,
@@ -91,11 +95,17 @@ def limits_headline(report: LimitsReport) -> str:
     return f"Where not to trust {report.contract.run}: {lines[0].text.rstrip('.')}{more}"
 
 
+def slice_rows(report: LimitsReport) -> tuple[SliceRow, ...]:
+    """The error slices; none where none was found or looked for."""
+    return () if isinstance(report.slices, NotMeasured) else report.slices.rows
+
+
 def sections(report: LimitsReport) -> list[tuple[str, str]]:
     """Anchor and words of each section."""
     named = [
         ("contract", "Contract", True),
         ("own", "Own test", True),
+        ("slices", "Error slices", bool(slice_rows(report))),
         ("calibration", "Confidence", True),
         ("abstaining", "Abstaining", True),
         ("corruptions", "Corruptions", True),

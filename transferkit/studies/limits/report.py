@@ -16,6 +16,7 @@ from transferkit.studies.limits.abstaining import CandidateSets, SelectiveReport
 from transferkit.studies.limits.corruption_severity import CorruptionReport
 from transferkit.studies.limits.deployment import DeploymentReport
 from transferkit.studies.limits.distribution_shift import ShiftReport
+from transferkit.studies.limits.error_slices import SlicesReport
 from transferkit.studies.limits.gallery import GalleryGroup
 from transferkit.studies.limits.in_distribution import CalibrationReport, Contract, OwnTest
 from transferkit.studies.limits.leave_out import HeldOutReport
@@ -24,10 +25,11 @@ from transferkit.studies.limits.nuisance import SweepReport
 from transferkit.studies.limits.open_world import OpenWorldReport
 from transferkit.studies.limits.out_of_distribution import UnknownReport
 from transferkit.studies.limits.settings import LimitsSettings
-from transferkit.studies.limits.shares import OrReason
+from transferkit.studies.limits.shares import NotMeasured, OrReason
 from transferkit.studies.limits.strips import StripRow
 
 PICTURES_FILE = "pictures.safetensors"
+BEFORE_SLICES = NotMeasured("this report was made by an earlier version")
 
 Light = Literal["red", "amber", "none"]
 State = Literal["fired", "not fired", "not tested"]
@@ -38,7 +40,7 @@ class SummaryLine:
     """A sentence of the first page with its evidence.
 
     Attributes:
-        id: Of its rule, S1 ... S11; OK for the sentence that no limit was found.
+        id: Of its rule, S1 ... S12; OK for the sentence that no limit was found.
         light: How serious it is.
     """
 
@@ -89,6 +91,7 @@ class LimitsReport(StudyResult):
         nuisance: Harmless changes in steps; None where not asked for.
         open_world: Errors where some inputs show unknown things.
         field: Unlabelled images from where it is to be used; None where there were none.
+        slices: Groups of alike test images on which it is shown to be worse.
         made: When, ISO 8601.
         gallery: Pictures worth a look, as numbers into pictures.safetensors; likewise `strips`.
         summary: The first page.
@@ -115,6 +118,7 @@ class LimitsReport(StudyResult):
     nuisance: SweepReport | None
     open_world: OpenWorldReport
     field: DeploymentReport | None
+    slices: OrReason[SlicesReport] = BEFORE_SLICES
     made: str = ""
     gallery: tuple[GalleryGroup, ...] = ()
     strips: tuple[StripRow, ...] = ()

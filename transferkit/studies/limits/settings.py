@@ -34,6 +34,7 @@ class Rules:
         silent_failures: S7, share of images that are accepted and wrong.
         weak_class: S8, macro recall minus the recall of the worst class.
         coverage: S9, share of images that must be answerable at the target risk.
+        slice_gap: S12, accuracy on all other test images minus that on a group of alike ones shown to be worse.
         low_level: S10, AUROC of the detector minus that of four image statistics.
         few_per_class: S11, fewest test images of a class.
         few_unknown: S11, fewest images of an unknown set.
@@ -48,6 +49,7 @@ class Rules:
     silent_failures: float = 0.05
     weak_class: float = 0.1
     coverage: float = 0.5
+    slice_gap: float = 0.1
     low_level: float = 0.03
     few_per_class: float = 30
     few_unknown: float = 100

@@ -28,6 +28,7 @@ from transferkit.studies.limits.corruption_severity import Corrupted, measure_co
 from transferkit.studies.limits.deployment import DeploymentImages, measure_deployment
 from transferkit.studies.limits.detectors import Detectors, OwnScores, fit_detectors, thresholds_of
 from transferkit.studies.limits.distribution_shift import Shift, ShiftReport, load_shift, measure_shift
+from transferkit.studies.limits.error_slices import measure_slices, with_pictures
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.leave_out import measure_leave_out
 from transferkit.studies.limits.nonsense import measure_nonsense
@@ -123,9 +124,11 @@ def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -
     measured = measure(subject, observations, settings, work)
     album = gallery.make_album(subject, observations.scored_sets, observations.field)
     strips = gallery.strip_rows(observations.corruptions.strips, album)
+    slices = with_pictures(measured.slices, subject, album)
     report = replace(
         measured,
         notes=(*measured.notes, *memory_notes(subject.runtime.device, [subject.classifier.backbone])),
+        slices=slices,
         made=started,
         gallery=tuple(album.groups),
         strips=tuple(strips),
@@ -253,6 +256,7 @@ def measure(subject: LimitsSubject, observations: Observations, settings: Limits
         nuisance=measure_sweeps(subject, settings.seed, console) if settings.sweeps else None,
         open_world=open_world_report(scored_sets, held_out, subject, own, thresholds, settings),
         field=measure_deployment(field, subject, shifts) if field else None,
+        slices=measure_slices(subject, settings.seed),
     )
 
 

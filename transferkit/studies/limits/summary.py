@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from transferkit.report.number_words import rounded_percent
 from transferkit.studies.limits.corruption_severity import CorruptionReport
+from transferkit.studies.limits.error_slices import in_words
 from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.nonsense import NonsenseRow
 from transferkit.studies.limits.out_of_distribution import UnknownSet
@@ -25,7 +26,7 @@ class Rule:
     """A rule of the summary: what it looks at, when it fires, and how serious that is.
 
     Attributes:
-        id: S1 ... S11, the order of severity.
+        id: S1 ... S12; the order of severity is that of `RULES`.
         about: What is looked at.
         threshold: The field of `Rules` that it uses.
         light: red, or amber for what can be fixed or asks for more evidence.
@@ -227,6 +228,23 @@ def is_weak_on_a_class(report: LimitsReport, rules: Rules) -> Sentences | None:
     return [(f"It is weak on “{worst.name}”.", evidence)]
 
 
+def fails_on_a_group(report: LimitsReport, rules: Rules) -> Sentences | None:
+    """S12: a group of alike test images is shown to be answered worse than all others."""
+    if isinstance(report.slices, NotMeasured):
+        return None
+    rows = [row for row in report.slices.rows if row.gap > rules.slice_gap]
+    if not rows:
+        return []
+    worst = rows[0]
+    text = f"On a group of images that look alike to it, {rounded_percent(worst.accuracy.value)} are right"
+    evidence = (
+        f"{evidence_of(worst.accuracy)}; mostly {in_words(worst)}; mean confidence {rounded_percent(worst.confidence)}"
+    )
+    points = f"{100 * rules.slice_gap:g} points"
+    worse = f"{len(rows)} of {report.slices.tested} groups are shown to be worse by more than {points}"
+    return [(f"{text}, elsewhere {rounded_percent(worst.rest.value)}.", f"{evidence}; {worse} (Holm)")]
+
+
 def cannot_promise(report: LimitsReport, rules: Rules) -> Sentences | None:
     """S9: the target risk cannot be promised for half of the images."""
     promise = report.selective.promise
@@ -285,6 +303,7 @@ RULES = (
     Rule("S6", "overconfidence", "overconfidence", "amber", is_overconfident),
     Rule("S7", "silent failures under a shift", "silent_failures", "red", fails_silently),
     Rule("S8", "weakest class", "weak_class", "amber", is_weak_on_a_class),
+    Rule("S12", "groups of alike images", "slice_gap", "amber", fails_on_a_group),
     Rule("S9", "promise by abstaining", "coverage", "amber", cannot_promise),
     Rule("S10", "image statistics suffice", "low_level", "amber", separates_by_statistics),
     Rule("S11", "too few images", "few_per_class", "amber", is_thin),
@@ -325,5 +344,7 @@ def _not_tested(report: LimitsReport) -> Iterator[str]:
         yield "moved, scaled, turned, cropped and covered images (--sweeps)"
     if not report.field:
         yield "images from where it will be used (--field FOLDER)"
+    if isinstance(report.slices, NotMeasured):
+        yield f"groups of alike images on which it is worse: {report.slices.reason}"
     yield "images made to deceive it (adversarial examples)"
     yield "all other unknown classes: the sets used here are a sample, and detection on them is no guarantee"
