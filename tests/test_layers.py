@@ -83,6 +83,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "calls image_sets low_level probit settings shares strips",
     ],
     "training": [
+        "augmented_sheet",
         "estimates",
         "costs defaults",
         "methods",

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from transferkit import report
 from transferkit.data import datasets
-from transferkit.data.augmented_examples import augmented_examples
-from transferkit.data.batches import ShiftAndFlip
 from transferkit.data.images import Images, Splits
 from transferkit.data.thumbnails import thumbnails
 from transferkit.features.cached_outputs import outputs_of
@@ -38,6 +36,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.extras import Extras
 from transferkit.runtime.files import write_tensors
 from transferkit.training import defaults, estimates, methods, several_devices
+from transferkit.training.augmented_sheet import sheet_of
 from transferkit.training.costs import costs, forget_peak, peak_bytes
 from transferkit.training.methods.fitted import Fitted
 
@@ -230,9 +229,8 @@ def save_thumbnails(run: Run, test_images: Images, test: Outputs) -> None:
 
 def save_augmented(run: Run, recipe: Recipe, train: Images) -> None:
     """Keep some training images with augmented copies, where the method makes any."""
-    if (training := recipe.method.training) is not None:
-        moves = ShiftAndFlip(training.shift or 0.0, bool(training.flip))
-        run.write_augmented(augmented_examples(train, moves, training.augment, recipe.seed))
+    if (sheet := sheet_of(recipe, train)) is not None:
+        run.write_augmented(sheet)
 
 
 def save_model(

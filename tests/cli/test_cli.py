@@ -17,6 +17,7 @@ from typing import get_args
 import pytest
 import torch
 from command_line import heeding_ctrl_c, image, refused, transferkit
+from PIL import Image
 from typer.models import OptionInfo
 
 from transferkit import __version__, recipe
@@ -76,15 +77,20 @@ def test_a_command_ends_with_json_on_stdout_and_prose_on_stderr(tmp_path: Path) 
     assert max(map(len, result.stderr.splitlines())) <= 120
 
 
-def test_a_dry_run_says_where_augmented_examples_are_shown(tmp_path: Path) -> None:
+def test_a_dry_run_draws_what_augment_makes_of_the_images_and_names_the_file(tmp_path: Path) -> None:
     command = ("scratch", "simple-cnn", "--data", "digits", "--limit-per-class", "5", "--dry-run")
+    cache = {"TRANSFERKIT_CACHE": str(tmp_path / "cache")}
 
-    plain = transferkit(*command, cwd=tmp_path)
-    augmented = transferkit(*command, "--augment", "trivial", cwd=tmp_path)
+    plain = transferkit(*command, cwd=tmp_path, **cache)
+    augmented = transferkit(*command, "--augment", "trivial", cwd=tmp_path, **cache)
 
-    sentence = "What augment makes of your images is on the page of a run"
+    sentence = "What augment makes of your images: "
     assert (plain.returncode, augmented.returncode) == (0, 0)
-    assert (sentence in plain.stderr, sentence in augmented.stderr) == (False, True)
+    assert sentence not in plain.stderr
+    path = re.search(f"{sentence}(.*\\.png)", augmented.stderr)
+    assert path, augmented.stderr
+    with Image.open(path[1]) as sheet:
+        assert sheet.size == (2 * (8 * 10 - 2), 2 * (4 * 10 - 2))  # an image of 8 px and 7 copies, four rows, gaps of 2
 
 
 def test_the_recipe_of_a_dry_run_is_the_command(tmp_path: Path) -> None:

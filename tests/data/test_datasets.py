@@ -49,6 +49,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 # ---------------------------------------------------------------------------------------------------- menu
 
 
+@pytest.mark.parametrize("test_part", [True, False])
+def test_a_few_of_a_folder_are_training_images_and_no_others_are_decoded(pets: Path, test_part: bool) -> None:
+    if not test_part:
+        shutil.rmtree(pets / "test")
+    settings = FolderData(name="folder", path=pets, test_fraction=0.5)
+
+    few = datasets.few(settings, 3)
+    is_decoded = (cache_folder() / "images").exists()
+    expected = datasets.load(settings, SILENT).train.spread(3)
+
+    assert not is_decoded
+    assert few.ids == expected.ids
+    assert np.array_equal(few.pixels, expected.pixels)
+
+
 def test_menu_cards_and_recipe_name_the_same_data_sets() -> None:
     in_recipe = [get_args(model.model_fields["name"].annotation)[0] for model in DATA_MODELS.values()]
 

@@ -148,21 +148,17 @@ def print_estimate(recipe: recipes.Recipe, as_json: bool) -> None:
     """The recipe, its data and what it would cost, for --dry-run."""
 
     def look() -> tuple[list[str], str]:
-        from transferkit.training import estimates
+        from transferkit.training import augmented_sheet, estimates
 
         estimates.require_weights(recipe)
         folds = recipe.data.folds if recipe.data.fold is None else None
         times = f" {folds} times, once per fold." if folds else ""
-        return [*estimates.inputs_in_words([recipe]), *sheet_advice(recipe)], f"{estimates.estimate(recipe)}{times}"
+        return [
+            *estimates.inputs_in_words([recipe]),
+            *augmented_sheet.draw_before(recipe),
+        ], f"{estimates.estimate(recipe)}{times}"
 
     print_dry_run(recipe, look, as_json)
-
-
-def sheet_advice(recipe: recipes.Recipe) -> list[str]:
-    """Where to see what `augment` makes of images, where it is asked for."""
-    if not recipe.method.model_dump().get("augment"):
-        return []
-    return ["What augment makes of your images is on the page of a run; one epoch is enough to see it (epochs: 1)."]
 
 
 def resume_advice(folder: Path) -> str:

@@ -21,6 +21,7 @@ FOLDERS = {
     "features": ("features",),
     "images": ("images",),
     "downloads": ("downloads", "datasets", "weights"),  # archives, what was unpacked from them, weights
+    "sheets": ("sheets",),  # of augmented examples, drawn by --dry-run
     "given": ("given",),  # images given in Python, of which this may be the only file
 }
 
@@ -30,7 +31,7 @@ class StoredItem:
     """One item of a cache.
 
     Attributes:
-        cache: features, images, downloads or given.
+        cache: features, images, downloads, sheets or given.
         what: Of which network and layer, of which size, or which file.
         of: The data set or folder it was made from; empty where that is not known.
         images: How many; None where it is not counted.
@@ -57,9 +58,9 @@ def sizes() -> Iterator[str]:
 
 
 def stored_items() -> Iterator[StoredItem]:
-    """Every item of every cache: features, what was used last first; then decoded images, downloads, given images."""
+    """Every item of every cache: features, what was used last first; then images, downloads, sheets, given images."""
     yield from _together(map(_features, reversed(inventory.entries())))
-    for name in ("images", "downloads", "given"):
+    for name in ("images", "downloads", "sheets", "given"):
         paths = sorted(path for folder in folders_of(name) if folder.is_dir() for path in _things(folder))
         yield from (_decoded(path) if name == "images" else _file(name, path) for path in paths)
 

@@ -1,7 +1,8 @@
 """The data sets, each a module with `load(settings, console) -> Splits` and `outline(settings) -> Outline`.
 
 The menu is `recipe.DATA_MODELS`, whose settings name these modules and declare what others need to know. One that has
-to be downloaded also has `download_mb(settings)`; one of the user's own files may have `seen_in_words(settings)`.
+to be downloaded also has `download_mb(settings)`; one of the user's own files may have `seen_in_words(settings)`
+and, where it need not decode all to show some, `few(settings, count) -> Images`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from transferkit.recipe import DATA_MODELS, DataSettings
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 
 if TYPE_CHECKING:
-    from transferkit.data.images import Splits
+    from transferkit.data.images import Images, Splits
     from transferkit.runtime.console import Console
 
 
@@ -54,6 +55,21 @@ def load(settings: DataSettings, console: Console) -> Splits:
     for note in splits.notes:
         console.line(note)
     return splits.named(str(settings.own_files.resolve()) if settings.own_files else settings.name)
+
+
+def few(settings: DataSettings, count: int) -> Images:
+    """Some of the training images, evenly spread; of a folder's files no others are decoded.
+
+    Raises:
+        TransferkitError: If the data are missing, unreadable or unfit to train a classifier on.
+    """
+    from transferkit.runtime.console import SILENT
+
+    module = _module(settings)
+    if hasattr(module, "few") and settings.folds is None:
+        chosen: Images = module.few(settings, count)
+        return chosen
+    return load(settings, SILENT).train.spread(count)
 
 
 def _module(settings: DataSettings) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.data.datasets.folder_cache import Decoded, decoded
+from transferkit.data.datasets.folder_cache import DIGEST_BYTES, Decoded, automatic_size, decoded
 from transferkit.data.datasets.folder_depth import seen_reading
 from transferkit.data.datasets.folder_groups import group_notes, with_folders
 from transferkit.data.datasets.folder_outline import outline as outline
@@ -15,6 +15,7 @@ from transferkit.data.datasets.folder_outline import seen_in_words as seen_in_wo
 from transferkit.data.datasets.layout import LISTED, Layout, Part, escaped
 from transferkit.data.datasets.layouts import find
 from transferkit.data.datasets.parts import parted
+from transferkit.data.decoding import decode
 from transferkit.data.images import Images, Splits, aligned, require_known_classes
 from transferkit.data.reading import read_as
 from transferkit.recipe import FolderData
@@ -47,6 +48,24 @@ def load(settings: FolderData, console: Console) -> Splits:
     notes += [*test_notes, *group_notes(layout, used)]
     files = with_folders(files, layout, is_carved=is_carved)
     return replace(splits, notes=tuple(notes), read_as=read_as(reading), files=files)
+
+
+def few(settings: FolderData, count: int) -> Images:
+    """Some of the training images that `load` would give, evenly spread; no others are decoded.
+
+    Raises:
+        TransferkitError: If there are no classes to tell apart, or one of these files is unreadable.
+    """
+    layout = find(settings)
+    paths = [str(layout.root / file.path) for file in layout.files]
+    blank = np.broadcast_to(np.zeros((1, 3, 1, 1), np.uint8), (len(paths), 3, 1, 1))
+    digests = np.zeros((len(paths), DIGEST_BYTES), np.uint8)
+    parts = _parts(layout, Decoded(blank, digests, digests, {}))
+    chosen = parted(parts, settings)[0].train.spread(count)
+    reading, _, _ = seen_reading(paths, settings)
+    side = settings.storage if isinstance(settings.storage, int) else automatic_size(paths, settings.max_megapixels)
+    pixels = np.stack([decode(paths[row], side, reading) for row in chosen.rows])
+    return chosen.with_pixels(pixels)
 
 
 def _parts(layout: Layout, pixels: Decoded) -> dict[str, Images]:
