@@ -87,7 +87,7 @@ def test_every_key_of_a_recipe_is_a_parameter_and_an_unknown_one_names_the_neare
     [
         ({"method": "prob"}, "Unknown method 'prob'. Did you mean 'probe'"),
         ({"epochs": 3}, "transferkit probe: unknown key 'method.epochs'"),
-        ({"C": -1.0}, "transferkit probe: method.C: input should be greater than 0"),
+        ({"C": -1.0}, "transferkit probe: method.C: expected more than 0"),
         ({"backbone": "resnet19"}, "Unknown backbone 'resnet19'"),
     ],
 )

@@ -27,7 +27,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.compare.options import Arms, StudySettings, study_of
 from transferkit.training import defaults
-from transferkit.training.estimates import inputs_in_words, of_ranking, of_study, require_weights
+from transferkit.training.estimates import inputs_in_words, of_ranking, of_study, require_weights, work
 from transferkit.training.estimates.cheaper_sizes import MEASURED, cheaper_size
 from transferkit.training.estimates.inputs import resolved_as_run
 
@@ -241,6 +241,18 @@ def test_a_long_run_is_offered_the_next_smaller_measured_size_with_its_loss() ->
     assert cheaper_size(3600, 128).startswith("Cheaper: --size 96 takes about 34 min; it lost 2.0 points")
     assert cheaper_size(3600, 96).startswith("Cheaper: --size 64 takes about 27 min; it lost 8.7 points")
     assert cheaper_size(900, 128) == cheaper_size(3600, 192) == ""  # short, and not measured
+
+
+def test_the_estimate_comes_before_what_would_be_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_timed", lambda *_: (1.0, 1.0, 1000))
+    recipe = from_options("finetune", "resnet18", "glyphs", {"epochs": 3}, ())
+
+    first, second = work.estimate(recipe).splitlines()
+    of_study = work.estimates({"a": recipe}, 2)["a"].splitlines()
+
+    assert first.startswith("Estimate: ")
+    assert second.startswith("Cheaper: --size 96 takes about ")
+    assert of_study == [f"{first} 2 times, once per seed.", second]
 
 
 def test_every_loss_that_is_offered_stands_in_the_measured_results() -> None:

@@ -247,8 +247,8 @@ def test_names_of_modules_are_replaced_by_the_table(
     [
         ({"file": "../outside.safetensors"}, "must lie below the package's folder"),
         ({"file": "/etc/passwd"}, "must lie below the package's folder"),
-        ({"sha256": "abc"}, "sha256: string should match pattern"),
-        ({"std": [0, 1, 1]}, "std.0: input should be greater than 0"),
+        ({"sha256": "abc"}, "sha256: expected text of the pattern"),
+        ({"std": [0, 1, 1]}, "std.0: expected more than 0"),
         ({"name": "none"}, "none means random weights; choose another name"),
         ({"run": "rm -rf"}, "unknown key 'weights.0.run'"),
     ],

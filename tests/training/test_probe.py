@@ -304,7 +304,7 @@ def test_one_class_is_refused() -> None:
         ({"classifier": "ncm", "layers": "all"}, "layers goes with classifier linear, not with ncm"),
         (
             {"classifier": "svm"},
-            r"method.classifier: input should be 'linear', 'knn', 'ncm' or 'raw-pixels'; found 'svm'",
+            r"method.classifier: expected 'linear', 'knn', 'ncm' or 'raw-pixels'; found 'svm'",
         ),
     ],
 )

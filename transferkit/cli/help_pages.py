@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
 from transferkit.cli.help_texts import EXAMPLES, METHODS_SECTION, OTHERS, SECTIONS
 from transferkit.recipe import METHOD_MODELS
 from transferkit.runtime.console import SHOWS_DETAILS
+from transferkit.runtime.expected_values import sentence
 
 ALL = "--help-all"
 RARE = ", rarely needed"  # ends the panel of an option that `--help` leaves out
@@ -56,7 +58,12 @@ class PageCommand(TyperCommand):
         if ctx.resilient_parsing and args and args[-1].startswith("--"):
             args = args[:-1]  # the shell asks for its value, and the arguments before it are read only without it
         SHOWS_DETAILS.set(any(name in args for name in VERBOSE))
-        return super().parse_args(ctx, [name for name in args if name not in VERBOSE])
+        try:
+            return super().parse_args(ctx, [name for name in args if name not in VERBOSE])
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):  # whose words are for programmers
+                error.message = sentence(error.__cause__)
+            raise
 
 
 class PageGroup(TyperGroup):

@@ -61,6 +61,8 @@ class SimpleCnnSettings(BackboneSettings):
     )
     padding_value: float = Field(
         ONE_DEVIATION,
+        ge=-1000,
+        le=1000,
         allow_inf_nan=False,
         description="Of padding_mode constant; in the normalised image, 0 is its mean.",
     )

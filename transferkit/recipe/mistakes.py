@@ -18,11 +18,11 @@ from transferkit.recipe.menu import ChosenFrom
 from transferkit.recipe.method import METHOD_MODELS
 from transferkit.recipe.settings import RecipePart
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
+from transferkit.runtime.expected_values import expected_value, is_our_own
 
 _Model = TypeVar("_Model", bound=RecipePart)
 LISTED = 20  # mistakes; of more, their number is told
 ELSEWHERE = {"data": " Nor is there a folder or a file of this name."}  # what else could have been meant, by key
-INPUT = "input should be "  # as pydantic begins
 DEEPEST = 20  # groups within each other
 LONGEST_TEXT = 4096  # characters of a value: no path is longer (Linux, PATH_MAX)
 
@@ -103,13 +103,11 @@ def _problem(model: type[RecipePart], detail: Any) -> _Problem:
             return _Problem(f"unknown {path} {quoted(detail['ctx']['tag'])}. ", advice)
         case "union_tag_not_found":
             return _Problem(f"key '{path}.name' is missing: it says which {path} to use.", "")
-        case "value_error":
-            return _Problem(f"{path or 'recipe'}: {detail['ctx']['error']}", "")
+        case _ if is_our_own(detail):
+            return _Problem(f"{path or 'recipe'}: {expected_value(detail)}", "")
         case _:
-            message = detail["msg"][0].lower() + detail["msg"][1:].partition(", unable to parse")[0]
-            asked = INPUT if message.startswith(INPUT) else ""
-            place, value = f"{path or 'recipe'}: {asked}", f"; found {quoted(detail['input'])}."
-            return _Problem(place, message.removeprefix(asked), value)
+            place, value = f"{path or 'recipe'}: expected ", f"; found {quoted(detail['input'])}."
+            return _Problem(place, expected_value(detail), value)
 
 
 def _meant(keys: Sequence[str], model: type[RecipePart]) -> str:

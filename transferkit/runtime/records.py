@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.expected_values import expected_value
 from transferkit.runtime.files import write_json, write_text
 from transferkit.runtime.json_files import AGAIN, MEND, SCHEMAS, read_json, read_line_objects
 
@@ -145,8 +146,7 @@ def _problem(error: ErrorDetails, value: Any) -> str:
         return f"{place} is missing"
     if kind == "json_invalid":  # we wrote this JSON ourselves: all that UTF-8 cannot hold is half a character
         return "it holds half a character, which no text has"
-    choice = error.get("ctx", {}).get("expected", error["msg"])
-    expected = EXPECTED.get(kind.split("_")[0], choice)
+    expected = EXPECTED.get(kind.split("_")[0], expected_value(error))
     return f"{quoted(place or 'the whole')[1:-1]} is {quoted(error['input'])}, expected {expected}"
 
 

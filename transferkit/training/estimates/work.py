@@ -53,7 +53,7 @@ def _estimated(recipe: Recipe) -> tuple[float, str]:
     text = f"Estimate: {work}, {where}{_as_if_alone(recipe)}; {memory}. Timed on one batch, so expect a factor of two."
     is_ours_to_choose = recipe.method.size == "auto" and full.backbone.weights != "none"
     offer = cheaper_size(seconds, full.input_px) if is_ours_to_choose else ""
-    return seconds, f"{offer}\n{text}" if offer else text
+    return seconds, f"{text}\n{offer}" if offer else text
 
 
 def _as_if_alone(recipe: Recipe) -> str:
@@ -77,7 +77,8 @@ def estimates(
     for name, recipe in recipes.items():
         try:
             require_weights(recipe)
-            paragraphs[name] = f"{estimate_one(recipe)}{times}"
+            text, newline, offer = estimate_one(recipe).partition("\n")
+            paragraphs[name] = f"{text}{times}{newline}{offer}"
         except TransferkitError as error:  # the other arms go on, as they do in the study
             paragraphs[name] = f"cannot be estimated: {error}"
     return paragraphs

@@ -1,0 +1,76 @@
+"""Wrong values on the command line and in recipes: our words alone say what was expected."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from transferkit.cli.app import app
+from transferkit.recipe import DATA_MODELS, METHOD_MODELS, Recipe, SimpleCnnSettings, parse_any
+from transferkit.recipe.mistakes import TransferkitError
+
+LIBRARY_WORDS = re.compile(
+    r"value error|assertion failed|input should|unable to|validation|pydantic|valid (in|num|dict|bool)"
+)
+WRONG = ("", "x", "-1", "1.5", ".nan", -1, float("nan"), [], ["a"], {"a": 1}, True, None, "9" * 30)
+
+
+def shown(arguments: str) -> str:
+    """What a command line that is refused prints, on one line without the frame; of an error of ours, its message."""
+    result = CliRunner().invoke(app, arguments.split())
+    assert result.exit_code != 0
+    text = re.sub(r"[╭╮╰╯│─]", " ", result.output) if result.exit_code == 2 else str(result.exception)
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("finetune resnet18 --data digits --epochs x", "'--epochs': expected a whole number; found 'x'."),
+        ("finetune resnet18 --data digits --lr fast", "'--lr': expected a number; found 'fast'."),
+        ("finetune resnet18 --data digits --precision fp8", "'fp8' is not one of 'auto', 'fp32', 'bf16'."),
+        ("compare resnet18 resnet34 --data digits --seeds 0", "'--seeds': expected at least 1; found '0'."),
+        ("limits run --corruptions ful", "'ful' is not one of 'none', 'fast', 'full'."),
+        ("finetune resnet18 --data digits --epochs=-3", "method.epochs: expected at least 1; found -3."),
+        ("finetune resnet18 --data digits --mixup 1000", "method.mixup: expected at most 100; found 1000.0."),
+        ("probe resnet18 --data digits --size foo", "method.size: expected a whole number or 'auto'; found 'foo'."),
+        ("rank resnet18 resnet34 --data digits --images 3", "images: expected at least 10; found 3."),
+    ],
+)
+def test_a_wrong_value_says_in_plain_words_what_was_expected(arguments: str, expected: str) -> None:
+    message = shown(arguments)
+
+    assert expected in message
+    assert not LIBRARY_WORDS.search(message.lower())
+
+
+def refusals() -> list[str]:
+    """What is said of every key of a recipe with each wrong value."""
+    base = {"data": {"name": "digits"}, "backbone": {"name": "simple-cnn"}, "method": {"name": "probe"}}
+    groups = [("method", name, model) for name, model in METHOD_MODELS.items()]
+    groups += [("data", name, model) for name, model in DATA_MODELS.items()]
+    groups += [("backbone", "simple-cnn", SimpleCnnSettings)]
+    recipes = [
+        {**base, group: {"name": name, key: value}}
+        for group, name, model in groups
+        for key in model.model_fields
+        for value in WRONG
+        if key != "name"
+    ]
+    recipes += [{**base, key: value} for key in Recipe.model_fields for value in WRONG]
+    messages = []
+    for recipe in recipes:
+        try:
+            parse_any(recipe, "recipe.yaml")
+        except TransferkitError as error:
+            messages.append(str(error))
+    return messages
+
+
+def test_no_wrong_value_in_a_recipe_is_told_in_the_words_of_a_library() -> None:
+    messages = refusals()
+
+    assert len(messages) > 1000
+    assert [message for message in messages if LIBRARY_WORDS.search(message.lower())] == []

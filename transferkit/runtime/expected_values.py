@@ -1,0 +1,79 @@
+"""What a value should have been, in our words: the one place where pydantic's are put into English for users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails, ValidationError
+
+from transferkit.runtime.errors import quoted
+
+Context = Mapping[str, Any]
+NUMBER, WHOLE, LIST, KEYS = "a number", "a whole number", "a list", "a group of keys"
+PREFIXES = ("Value error, ", "Assertion failed, ", "Input should be ", "Input should ")  # that pydantic begins with
+EXPECTED: dict[str, str | Callable[[Context], str]] = {  # by the kind of error
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing"), NUMBER),
+    "finite_number": "a finite number",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("string_type", "string_sub_type", "string_unicode"), "text"),
+    "path_type": "a path",
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "iterable_type"), LIST),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), KEYS),
+    "none_required": "nothing",
+    "greater_than": lambda context: f"more than {in_digits(context['gt'])}",
+    "greater_than_equal": lambda context: f"at least {in_digits(context['ge'])}",
+    "less_than": lambda context: f"less than {in_digits(context['lt'])}",
+    "less_than_equal": lambda context: f"at most {in_digits(context['le'])}",
+    "too_short": lambda context: f"at least {context['min_length']} entries",
+    "too_long": lambda context: f"at most {context['max_length']} entries",
+    "string_too_short": lambda context: f"at least {context['min_length']} characters",
+    "string_too_long": lambda context: f"at most {context['max_length']} characters",
+    "string_pattern_mismatch": lambda context: f"text of the pattern {context['pattern']}",
+    "literal_error": lambda context: str(context["expected"]),
+    "enum": lambda context: str(context["expected"]),
+}
+
+
+def expected_value(detail: ErrorDetails) -> str:
+    """What was expected where pydantic found something else; of errors of our own, their words.
+
+    Example:
+        >>> expected_value({"type": "int_parsing", "loc": (), "msg": "Input should be ...", "input": "x"})
+        'a whole number'
+    """
+    words = EXPECTED.get(detail["type"])
+    if words is None:
+        return _without_prefix(detail["msg"])
+    return words if isinstance(words, str) else words(detail.get("ctx", {}))
+
+
+def is_our_own(detail: ErrorDetails) -> bool:
+    """Whether the words of an error are a sentence of ours, which says what came by itself."""
+    return detail["type"] in ("value_error", "assertion_error")
+
+
+def sentence(error: ValidationError) -> str:
+    """What was expected of one value, and what came; ways to write it are joined by "or"."""
+    details = error.errors(include_url=False)
+    if is_our_own(details[0]):
+        return expected_value(details[0])
+    ways = " or ".join(dict.fromkeys(map(expected_value, details)))
+    return f"expected {ways}; found {quoted(details[0]['input'])}."
+
+
+def in_digits(number: float) -> str:
+    """A bound as one writes it.
+
+    Example:
+        >>> in_digits(1.0), in_digits(0.5), in_digits(4294967296)
+        ('1', '0.5', '4294967296')
+    """
+    return str(int(number)) if float(number).is_integer() else str(number)
+
+
+def _without_prefix(message: str) -> str:
+    for prefix in PREFIXES:
+        message = message.removeprefix(prefix)
+    return message
