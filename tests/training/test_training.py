@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from transferkit.recipe import FinetuneSettings
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.files import read_tensors, write_tensors
 from transferkit.training import checkpoint as state
 from transferkit.training import epoch, parameter_groups, resolved_training, train
+from transferkit.training.loop import begun
 from transferkit.training.methods import table
 from transferkit.training.mixing import pasted, random_box, remaining_share
-from transferkit.training.optimizers import optimizer_groups
+from transferkit.training.optimizers import optimizer_groups, rate_groups
 from transferkit.training.rates import rate_share
 from transferkit.training.resolved import Mixing
 from transferkit.training.step_loss import StepLoss
@@ -138,6 +141,28 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     ]
     stages = ["stem", "middle", "dense", "head"]
     assert resumed.digest(stages) == whole.digest(stages)
+
+
+def test_a_checkpoint_whose_optimiser_belongs_to_no_parameter_is_refused(tmp_path: Path) -> None:
+    network, chosen = classifier(), resolved_training(settings(optimizer="adamw"))
+    training = begun(network, chosen, parameter_groups(network, chosen), MACHINE)
+    state.save(training, tmp_path / "checkpoint.safetensors")
+    tensors, facts = read_tensors(tmp_path / "checkpoint.safetensors")
+    write_tensors(tmp_path / "checkpoint.safetensors", {**tensors, "optimizer.0.exp_avg": torch.zeros(1)}, facts)
+
+    with pytest.raises(TransferkitError, match=r"is of an earlier version\. Start the run anew: --overwrite\."):
+        state.resume(training, tmp_path / "checkpoint.safetensors")
+
+
+def test_stages_of_like_rate_and_decay_are_one_group_of_the_optimiser() -> None:
+    network, chosen = classifier(), resolved_training(settings())
+    stages = parameter_groups(network, chosen)
+    alike = [replace(group, lr=0.1, layer_decay=1.0, weight_decay=0.01) for group in stages]
+
+    groups = rate_groups(network, alike)
+
+    assert sorted(group.weight_decay for group in groups) == [0.0, 0.01]
+    assert sum(len(group.params) for group in groups) == len(list(network.parameters()))
 
 
 @pytest.mark.parametrize("changes", [{"ema": True, "mixup": 0.2}, {"augment": "trivial"}])

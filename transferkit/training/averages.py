@@ -46,7 +46,7 @@ def kept_share(step: int, total_steps: int) -> float:
 def move(average: Mapping[str, Tensor], values: Mapping[str, Tensor], share: float) -> None:
     """average + share (values - average), in place; what is no floating-point number (a counter) is copied."""
     moving = [name for name, value in values.items() if value.is_floating_point()]
+    counters = [name for name, value in values.items() if not value.is_floating_point()]
     torch._foreach_lerp_([average[name] for name in moving], [values[name] for name in moving], share)
-    for name, value in values.items():
-        if not value.is_floating_point():
-            average[name].copy_(value)
+    if counters:
+        torch._foreach_copy_([average[name] for name in counters], [values[name] for name in counters])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from transferkit.metrics.history import Epoch, History
 from transferkit.models.classifier import Classifier
+from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors, write_tensors
 from transferkit.runtime.records import as_json, from_json
 
@@ -140,8 +141,9 @@ def save(training: Training, path: Path | None) -> None:
     tensors |= {f"best.{name}": value for name, value in (training.best or {}).items()}
     if training.right_at_start is not None:
         tensors["start.right"] = training.right_at_start
-    for index, state in training.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
+    for name, parameter in training.classifier.named_parameters():
+        state = training.optimizer.state.get(parameter, {})
+        tensors |= {f"optimizer.{name}.{key}": value for key, value in state.items() if value is not None}
     facts = CheckpointFacts(training.step, training.history.epochs)
     if (epoch := training.unfinished) is not None:
         tensors |= {"epoch.losses": epoch.losses, "epoch.norms": epoch.norms}
@@ -151,7 +153,11 @@ def save(training: Training, path: Path | None) -> None:
 
 
 def resume(training: Training, path: Path | None) -> None:
-    """Go on from the checkpoint, if there is one."""
+    """Go on from the checkpoint, if there is one.
+
+    Raises:
+        TransferkitError: If another version wrote it.
+    """
     if path is None or not path.exists():
         return
     tensors, header = read_tensors(path)
@@ -167,7 +173,7 @@ def resume(training: Training, path: Path | None) -> None:
         random = _part(tensors, "random.")
         losses, norms = tensors["epoch.losses"], tensors["epoch.norms"]
         training.unfinished = UnfinishedEpoch(losses, norms, facts.images, facts.seconds, random)
-    _restore_optimizer(training.optimizer, _part(tensors, "optimizer."))
+    _restore_optimizer(training, _part(tensors, "optimizer."), path)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -180,11 +186,13 @@ def trained_parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parame
     return [value for group in optimizer.param_groups for value in group["params"]]
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore_optimizer(training: Training, tensors: dict[str, Tensor], path: Path) -> None:
     """Put back momentum and the like, each in its parameter's memory layout, which fused steps rely on."""
-    parameters = trained_parameters(optimizer)
-    for name, tensor in tensors.items():
-        index, _, key = name.partition(".")
-        parameter = parameters[int(index)]
+    parameters = dict(training.classifier.named_parameters())
+    for entry, tensor in tensors.items():
+        name, _, key = entry.rpartition(".")
+        if name not in parameters:
+            raise TransferkitError(f"{path} is of an earlier version. Start the run anew: --overwrite.")
+        parameter = parameters[name]
         like = torch.empty_like(parameter) if tensor.shape == parameter.shape else torch.empty_like(tensor)
-        optimizer.state[parameter][key] = like.copy_(tensor)
+        training.optimizer.state[parameter][key] = like.copy_(tensor)

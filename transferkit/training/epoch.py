@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +93,14 @@ def run_epoch(
     world, network = runtime.world, replica(training.classifier, runtime.world)
     log = StepLog.after(training, runtime.device)
     step_loss = StepLoss(settings.mixing, settings.batch_size, runtime, training.loss_weights)
+    followed = {
+        name: value for name, value in training.classifier.state_dict().items() if name not in training.unaveraged
+    }
     earlier, started = training.seconds + log.seconds, time.perf_counter()
     saved, reported, batch_size = started, log.images, 0
     for images, labels in batches:
         total_steps = pace.total_steps(training.step, _seconds(earlier, started, pace, world))
-        loss, norm = _step(training, network, (images, labels), settings, total_steps, step_loss)
+        loss, norm = _step(training, network, (images, labels), settings, total_steps, step_loss, followed)
         batch_size = len(labels)
         log.add(loss, norm, batch_size)
         if len(log.losses) % STEPS_BETWEEN_WORDS == 0:
@@ -142,8 +145,11 @@ def _step(
     settings: ResolvedTraining,
     total_steps: int,
     step_loss: StepLoss,
+    followed: Mapping[str, Tensor],
 ) -> tuple[float, Tensor]:
     """One gradient step, and its loss; the gradient's norm stays on the device.
+
+    `followed` are the weights and buffers that an average follows, by name.
 
     Raises:
         StepFailed: If the loss or the gradient is not finite.
@@ -162,10 +168,7 @@ def _step(
     training.step += 1
     if training.average is not None:
         update = averages.look_ahead if settings.average == "lookahead" else averages.follow
-        values = training.classifier.state_dict()
-        if training.unaveraged:
-            values = {name: value for name, value in values.items() if name not in training.unaveraged}
-        update(training.average, values, training.step, total_steps)
+        update(training.average, followed, training.step, total_steps)
     return read_loss(), norm
 
 

@@ -56,6 +56,21 @@ def optimizer_groups(
         yield RateGroup(chosen, scale * group.lr, decay, scale)
 
 
+def rate_groups(
+    classifier: Classifier, groups: Sequence[ParameterGroup], norm_bias_scale: float = 1.0
+) -> list[RateGroup]:
+    """Those of all stages, joined where rate and decay are the same: each update is asked of the device on its own.
+
+    Stages that wake at different epochs stay apart, because the momentum of one begins later.
+    """
+    alike: dict[tuple[float, float, float, int, int | None], list[nn.Parameter]] = {}
+    for group in groups:
+        for option in optimizer_groups(classifier, group, norm_bias_scale):
+            key = (option.lr, option.weight_decay, option.scale, group.wakes_at, group.sleeps_at)
+            alike.setdefault(key, []).extend(option.params)
+    return [RateGroup(params, *key[:3]) for key, params in alike.items()]
+
+
 def norm_biases(classifier: Classifier) -> set[str]:
     """Names of the biases of all BatchNorm layers."""
     modules = classifier.named_modules()
