@@ -52,3 +52,11 @@ def test_colours_alone_do_not_tell_the_shapes_apart() -> None:
     by_class = np.stack([means[labels == label].mean(0) for label in range(6)])
 
     assert by_class.std(0).max() < 0.15 * means.std(0).min()
+
+
+def test_plain_shapes_are_white_where_they_cover_a_pixel_and_black_elsewhere() -> None:
+    splits = datasets.load(ShapesData(name="shapes", per_class=6, plain=True), SILENT)
+
+    pixels = splits.train.pixels[:]
+    assert set(np.unique(pixels)) == {0, 64, 128, 191, 255}  # 0 to 4 of the four samples of a pixel
+    assert (pixels == pixels[:, :1]).all()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +18,7 @@ from transferkit.cli.options import (
     Threads,
     Weights,
 )
-from transferkit.cli.terminal import command_line, print_json, working
+from transferkit.cli.terminal import command_line, print_json, print_table, working
 from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_IMAGES, MOST_SEEDS
 from transferkit.runtime.files import require_free
 
@@ -57,7 +55,7 @@ def modes(
         )
         for effect in effects
     ]
-    _table(("mode", "accuracy, % (95 %)", "sd", "spread", "changing, %"), rows)
+    print_table(("mode", "accuracy, % (95 %)", "sd", "spread", "changing, %"), rows)
     console.line(
         f"n = {effects[0].n:,} val images, {effects[0].passes} passes. sd: of the accuracy over passes, in points. "
         "spread: standard deviation over passes of the probability of the answer of eval mode, mean over images. "
@@ -143,21 +141,7 @@ def shifts(
         )
         for row in shifts
     ]
-    _table(("shift, px", "accuracy, %", "same answer, % (95 %)"), rows)
+    print_table(("shift, px", "accuracy, %", "same answer, % (95 %)"), rows)
     console.line(
         f"n = {shifts[0].n:,} val images, each moved up, down, left and right; borders are filled by reflection."
     )
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; the first column stands left."""
-    from rich.table import Table
-
-    from transferkit.runtime.console import Console, printable
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, title in enumerate(titles):
-        table.add_column(title, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*map(printable, row))
-    Console(stream=sys.stdout).show(table)

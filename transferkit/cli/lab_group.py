@@ -9,8 +9,8 @@ import typer
 
 from transferkit.cli import completion
 from transferkit.cli.options import RUN_WORDS, Data, Json, OverwriteFile, Threads, Weights
-from transferkit.cli.terminal import print_json, working
-from transferkit.recipe.settings import MOST_EPOCHS, SEEDS
+from transferkit.cli.terminal import print_json, print_table, working
+from transferkit.recipe.settings import MOST_EPOCHS, MOST_SEEDS, SEEDS
 from transferkit.runtime.files import require_free
 
 lab_app = typer.Typer(help="Experiments for a lecture, each with a finding and a figure.", no_args_is_help=True)
@@ -25,6 +25,7 @@ MOST_STEPS = 10_000
 
 def register(app: typer.Typer) -> None:
     """Add this group to the command line."""
+    lab_app.command("convolution")(convolution)
     lab_app.command("softmax")(softmax)
     lab_app.command("mask-rcnn")(mask_rcnn)
     app.add_typer(lab_app, name="lab")
@@ -82,6 +83,46 @@ def mask_rcnn(
     console.line(f"Masks: {out}")
     if json:
         print_json(lab.result)
+
+
+def convolution(
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE,VALUE...",
+            help="Keys of simple-cnn, all of whose combinations are trained. (default: one change at a time)",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Your images, or the name of a data set. (default: shapes, white on black, 16 px)",
+            autocompletion=completion.data_sets,
+            show_default=False,
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, max=MOST_EPOCHS, help="Of each training.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Trainings of each network.")] = 3,
+    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("convolution.png"),
+    overwrite: OverwriteFile = False,
+    json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Train small CNNs that differ in kernel, stride, padding, pooling or features: what does each bring and cost?"""
+    require_free(out, overwrite)
+    with working() as console:
+        from transferkit.studies.lab.convolution_grid import GridSettings, measure
+        from transferkit.studies.lab.convolution_grid_words import TABLE_TITLES, draw, table_rows
+
+        grid = measure(GridSettings(keys or (), data, epochs, seeds, threads), console)
+        draw(grid, out)
+    if json:
+        print_json(grid)
+        return
+    print_table(TABLE_TITLES, table_rows(grid))
+    for line in (*grid.notes, *grid.sentences, f"Drawn: {out}"):
+        console.line(line)
 
 
 def softmax(

@@ -93,3 +93,17 @@ def print_dry_run(
         Console().line(line)
     if not isinstance(estimates, str):
         announce(estimates, Console())
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout; the first column stands left."""
+    from rich.table import Table
+
+    from transferkit.runtime.console import Console, printable
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*map(printable, row))
+    Console(stream=sys.stdout).show(table)

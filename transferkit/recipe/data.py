@@ -172,6 +172,7 @@ class ShapesData(DataSettings):
     per_class: int = Field(600, ge=2, le=100_000, description="Images drawn of each shape, test included.")
     size: int = Field(32, ge=8, le=128, description="Side of an image in px.")
     drawing_seed: int = Field(0, ge=0, lt=SEEDS, description="Seed that the shapes are drawn from.")
+    plain: bool = Field(False, description="White on black instead of colours and textures: learnt in seconds.")
     test_fraction: float = Field(0.25, gt=0, lt=1, description="Share of every class that is sealed as test.")
 
 

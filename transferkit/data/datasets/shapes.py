@@ -17,6 +17,7 @@ from transferkit.recipe import ShapesData
 from transferkit.runtime.console import Console
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Paint: TypeAlias = Callable[[Floats, np.random.Generator], Pixels]
 
 SAMPLES = 2  # per side of a pixel: four samples are averaged into one
 IMAGES_AT_ONCE = 512
@@ -39,7 +40,7 @@ class Placement:
 def load(settings: ShapesData, console: Console) -> Splits:  # noqa: ARG001 - nothing here takes long
     """`per_class` images of each shape, a stratified share sealed as test; the same settings draw the same pixels."""
     labels = np.repeat(np.arange(len(SHAPES)), settings.per_class)
-    pixels = drawn(labels, settings.size, np.random.default_rng(settings.drawing_seed))
+    pixels = drawn(labels, settings.size, np.random.default_rng(settings.drawing_seed), paint=PAINTS[settings.plain])
     ids = [f"{CLASS_NAMES[label]}-{number % settings.per_class:05d}" for number, label in enumerate(labels)]
     return divided(Images.from_pixels(pixels, labels, CLASS_NAMES, ids), settings.test_fraction, settings)
 
@@ -50,13 +51,26 @@ def outline(settings: ShapesData) -> Outline:
     return Outline.divided(classes * settings.per_class, settings.test_fraction, classes, settings.size)
 
 
-def drawn(labels: npt.NDArray[np.int64], size: int, generator: np.random.Generator) -> Pixels:
-    """Pixels (N, 3, size, size): one shape each, anywhere, turned by any angle, perhaps cut by the border."""
+def drawn(
+    labels: npt.NDArray[np.int64],
+    size: int,
+    generator: np.random.Generator,
+    paint: Paint | None = None,
+) -> Pixels:
+    """Pixels (N, 3, size, size): one shape each, anywhere, turned by any angle, perhaps cut by the border.
+
+    Args:
+        labels: (N,), which shape.
+        size: Side in px.
+        generator: Of places, radii, angles and colours.
+        paint: Turns coverages (B, size, size) into pixels; None: `painted`.
+    """
+    paint = paint or painted
     pixels = np.empty((len(labels), 3, size, size), dtype=np.uint8)
     for start in range(0, len(labels), IMAGES_AT_ONCE):
         batch = slice(start, start + IMAGES_AT_ONCE)
         coverage = coverages(labels[batch], _anywhere(len(labels[batch]), generator), size)
-        pixels[batch] = painted(coverage, generator)
+        pixels[batch] = paint(coverage, generator)
     return pixels
 
 
@@ -84,6 +98,15 @@ def painted(coverage: Floats, generator: np.random.Generator) -> Pixels:
     values = ground + (shape - ground) * coverage[:, None]
     pixels: Pixels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return pixels
+
+
+def white_on_black(coverage: Floats, _: np.random.Generator) -> Pixels:
+    """Pixels (B, 3, H, W) of shapes (B, H, W)."""
+    grey: Pixels = np.rint(coverage * 255).astype(np.uint8)
+    return np.repeat(grey[:, None], 3, axis=1)
+
+
+PAINTS = {False: painted, True: white_on_black}  # by `plain`
 
 
 def textures(count: int, size: int, generator: np.random.Generator) -> Floats:

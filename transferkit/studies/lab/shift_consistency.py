@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from transferkit.data import datasets
-from transferkit.data.batches import to_device
 from transferkit.data.images import Images
 from transferkit.metrics.statistics import wilson
 from transferkit.models.classifier import Classifier
@@ -21,8 +20,8 @@ from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.lab.answers import predicted_classes
 
-BATCH = 256
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # rows down, columns right
 
 
@@ -92,12 +91,8 @@ def moved(images: Tensor, down: int, right: int) -> Tensor:
     return padded[..., top : top + height, left : left + width].to(images.dtype)
 
 
-@torch.no_grad()
 def _answers(
     classifier: Classifier, images: Images, device: torch.device, shift: tuple[int, int]
 ) -> npt.NDArray[np.int64]:
     """The predicted class of each image, moved by so many px down and right."""
-    classifier.eval()
-    batches = [moved(to_device(chunk, device), *shift) for chunk in images.chunks(BATCH)]
-    answers: npt.NDArray[np.int64] = torch.cat([classifier(batch).argmax(1).cpu() for batch in batches]).numpy()
-    return answers
+    return predicted_classes(classifier, images, device, lambda batch: moved(batch, *shift))
