@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,8 @@ from transferkit.cli.terminal import command_line, print_json, print_table, work
 from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_IMAGES, MOST_SEEDS
 from transferkit.runtime.files import require_free
 
+FigureFile = Annotated[Path | None, typer.Option(help="Draw it as well: .png, .svg or .pdf.", show_default=False)]
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
@@ -34,14 +36,25 @@ def register(app: typer.Typer) -> None:
 def modes(
     run: FinishedRun,
     passes: Annotated[int, typer.Option(min=2, max=MOST_EPOCHS, help="Over all val images, each in a new order.")] = 20,
+    batch: Annotated[
+        Literal["shuffled", "sorted"],
+        typer.Option(help="sorted: BatchNorm awake sees batches of one class each, beside shuffled ones."),
+    ] = "shuffled",
+    out: FigureFile = None,
+    overwrite: OverwriteFile = False,
     json: Json = False,
     device: Device = "auto",
 ) -> None:
     """Show what train mode does to a network's predictions: accuracy and spread, with dropout or BatchNorm awake."""
+    if out:
+        require_free(out, overwrite)
     with working() as console:
-        from transferkit.studies.lab.mode_effects import of_run
+        from transferkit.studies.lab.mode_effects import draw, of_run
 
-        effects = of_run(run, passes, console, device)
+        effects = of_run(run, passes, console, device, batch)
+        if out:
+            draw(effects, out)
+            console.line(f"Drawn: {out}")
     if json:
         print_json([vars(effect) for effect in effects])
         return

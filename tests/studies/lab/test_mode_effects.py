@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,49 @@ def test_awake_wakes_one_kind_alone() -> None:
         states = [module.training for module in classifier.body]  # type: ignore[union-attr]
 
     assert states == [False, False, False, True]
+
+
+def test_sorted_batches_hold_one_class_each_and_shuffled_ones_are_as_large() -> None:
+    labels = np.array([0] * 130 + [1] * 5)
+
+    by_class, alike = mode_effects.sorted_by_class(labels), mode_effects.shuffled_alike(labels)
+
+    assert [len(batch) for batch in by_class] == [44, 43, 43, 5]  # at most 64, as equal as can be
+    assert [set(labels[batch]) for batch in by_class] == [{0}, {0}, {0}, {1}]
+    assert [len(batch) for batch in alike] == [44, 43, 43, 5]
+    for batches in (by_class, alike):
+        assert sorted(np.concatenate(batches)) == list(range(135))
+
+
+def test_batchnorm_loses_what_tells_classes_apart_in_batches_of_one_class() -> None:
+    asleep, shuffled, by_class = mode_effects.effects_of_sorting(learnt_batchnorm(), images(), CPU, passes=4)
+
+    assert (asleep.accuracy, shuffled.accuracy) == (1.0, 1.0)
+    assert by_class.mode == "BatchNorm awake, by class"
+    # a batch of one brightness is normalised to mean zero, so noise alone decides
+    assert by_class.accuracy == pytest.approx(0.5, abs=0.2)
+
+
+def learnt_batchnorm() -> Classifier:
+    """BatchNorm whose running statistics are those of all images."""
+    classifier = network(nn.BatchNorm1d(3))
+    pixels = torch.from_numpy(images().pixels[:]).float() / 255 - 0.5
+    norm = classifier.body[2]  # type: ignore[index]
+    norm.running_mean.copy_(pixels.mean((0, 2, 3)))
+    norm.running_var.copy_(pixels.mean((2, 3)).var(0))
+    return classifier
+
+
+def test_sorting_is_refused_where_it_makes_no_difference_or_a_class_is_alone() -> None:
+    with pytest.raises(TransferkitError, match="no BatchNorm, so it makes no difference which images share a batch"):
+        mode_effects.effects_of_sorting(network(nn.Dropout(0.5)), images(), CPU)
+    with pytest.raises(TransferkitError, match="needs two images or more; val has 1 of 'light'"):
+        mode_effects.effects_of_sorting(network(nn.BatchNorm1d(3)), images(5).subset([0, 1, 2, 4]), CPU)
+
+
+def test_modes_are_drawn(tmp_path: Path) -> None:
+    rows = effects(network(nn.BatchNorm1d(3)), images(), CPU, 2)
+
+    mode_effects.draw(rows, tmp_path / "modes.svg")
+
+    assert "BatchNorm awake" in (tmp_path / "modes.svg").read_text(encoding="utf-8")
