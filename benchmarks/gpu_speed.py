@@ -7,6 +7,7 @@ off leaves what it has. A part that fails or lacks something leaves the reason, 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import runpy
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -170,6 +172,26 @@ def solver(bench: Bench) -> dict[str, Any]:
     return {"seconds": 1 / rates["ours"], "problem": list(bench.sizes.solved)}
 
 
+def whole_probe(bench: Bench) -> dict[str, Any]:
+    """A probe as a user asks for it, images to page, and where its seconds go."""
+    pixels = torch.randint(0, 256, (bench.sizes.solved[0] // 10, 3, 32, 32), dtype=torch.uint8).numpy()
+    data = pixels, np.arange(len(pixels)) % 10
+    options: dict[str, Any] = {"weights": "none", "size": bench.sizes.px[128], "quiet": True}
+    profile = cProfile.Profile()
+    started = time.perf_counter()
+    with TemporaryDirectory() as folder:
+        profile.runcall(transferkit.probe, "timm/tf_efficientnet_lite0", data, out=Path(folder) / "run", **options)
+    return {"images": len(pixels), "seconds": time.perf_counter() - started, "where": costliest(profile)}
+
+
+def costliest(profile: cProfile.Profile, count: int = 25) -> dict[str, float]:
+    """Seconds inside the calls of transferkit that took longest, what they call included."""
+    profile.create_stats()
+    calls: dict[Any, Any] = profile.stats  # type: ignore[attr-defined]
+    ours = {f"{Path(file).stem}.{name}": row[3] for (file, _, name), row in calls.items() if "transferkit/" in file}
+    return {name: round(ours[name], 2) for name in sorted(ours, key=ours.__getitem__, reverse=True)[:count]}
+
+
 def corruptions(bench: Bench) -> dict[str, Any]:
     """The whole menu at severity 3 on images of 32 px."""
     pixels = torch.randint(0, 256, (bench.sizes.corrupted, 3, 32, 32), dtype=torch.uint8, device=bench.runtime.device)
@@ -257,6 +279,7 @@ PARTS: dict[str, Callable[[Bench], Any]] = {
     "features resnet18, 128 px": partial(features, 128),
     "features resnet18, 224 px": partial(features, 224),
     "solver, 10 values of C": solver,
+    "a whole probe": whole_probe,
     "corruption suite": corruptions,
     "waits of the host": host_waits,
     "speednet to 94 %": speednet,
