@@ -2,10 +2,12 @@
 
     OMP_NUM_THREADS=1 python benchmarks/guard.py speeds.jsonl
 
-Takes under two minutes on an idle core (30 s of it). Each ratio is over pairs of turns, in seconds of this process. The
-file gets a line with all pairs and the machine's description; they are held against the last line of the same machine
-and libraries. Something got slower where the whole 95 % interval of the change (bootstrap over the pairs of both) lies
-beyond 15 %; the exit code is then 1. Nothing here is a test: a busy machine may need more pairs.
+Takes under two minutes on an idle core (45 s of it). Each ratio is over pairs of turns, in seconds of this process. The
+file gets a line with all pairs and the machine's description; they are held against the last three lines of the same
+machine and libraries. Something got slower where the whole 95 % interval of the change (bootstrap over the pairs of
+both) lies beyond 15 % for each of the three: other work on a machine shifts some ratios, and differently from hour to
+hour. The exit code is then 1. Nothing here is a test. `--plant 1.25` makes ours that many times as slow, to see that it
+is told; such a line is not kept.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from __future__ import annotations
 import argparse
 import atexit
 import json
+import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -42,10 +45,13 @@ from transferkit.runtime.console import SILENT
 
 SLOWER = 1.15  # times as slow: what is told
 FEWEST_PAIRS = 10
+LINES = 3  # of the file, against each of which something has to be slower
+LONG_TURN = 0.2  # seconds; in shorter ones what disturbs a turn is much beside it
 RESAMPLES = 2_000
 SEED = 0
 
 Arms = tuple[Arm, Arm]  # the peer's, and ours
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -70,32 +76,76 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--pairs", type=int, default=FEWEST_PAIRS, help=f"of turns, at least {FEWEST_PAIRS}")
+    parser.add_argument("--plant", type=float, default=1.0, metavar="TIMES", help="make ours so many times as slow")
     arguments = parser.parse_args()
+    if arguments.plant < 1:
+        parser.error(f"--plant is {arguments.plant:g}; expected at least 1, such as 1.25 for a quarter slower")
     if arguments.pairs < FEWEST_PAIRS:
         parser.error(
             f"--pairs is {arguments.pairs}; expected at least {FEWEST_PAIRS}, below which intervals say nothing"
         )
     started = time.perf_counter()
-    speeds = measured(arguments.pairs)
-    before = last_of(arguments.file, speeds.setting)
-    slower = report(speeds, before)
-    with arguments.file.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(speeds)) + "\n")
-    print(f"{time.perf_counter() - started:.0f} s; kept in {arguments.file}")
+    speeds = measured(arguments.pairs, arguments.plant)
+    slower = report(speeds, latest_of(arguments.file, speeds.setting))
+    if arguments.plant == 1:
+        keep(speeds, arguments.file)
+    print(
+        f"{time.perf_counter() - started:.0f} s; {'not kept' if arguments.plant > 1 else f'kept in {arguments.file}'}"
+    )
     return 1 if slower else 0
 
 
-def measured(pairs: int) -> Speeds:
-    """All six, with one thread."""
+def keep(speeds: Speeds, file: Path) -> None:
+    """Append a line."""
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(asdict(speeds)) + "\n")
+
+
+def measured(pairs: int, planted: float = 1.0) -> Speeds:
+    """All six, with one thread; ours so many times as slow as they are."""
     machine.start("cpu", threads=1)
-    ratios = {name: pair_ratios(arms(), pairs) for name, arms in MEASURED.items()}
+    ratios = {name: pair_ratios(arms(), pairs, planted) for name, arms in MEASURED.items()}
     return Speeds(time.strftime("%Y-%m-%d %H:%M"), setting(threads=1), load(), ratios)
 
 
-def pair_ratios(arms: Arms, pairs: int) -> list[float]:
+def pair_ratios(arms: Arms, pairs: int, planted: float = 1.0) -> list[float]:
     """How many times as fast as the peer, pair by pair."""
-    seconds = in_turns({"peer": arms[0], "ours": arms[1]}, pairs)
+    peer, own = arms
+    repeats = repeats_of(peer)
+    both = {"peer": repeated(peer, repeats), "ours": slowed(repeated(own, repeats), planted)}
+    seconds = in_turns(both, pairs)
     return [round(peer / own, 4) for peer, own in zip(seconds["peer"], seconds["ours"], strict=True)]
+
+
+def repeats_of(arm: Arm, clock: Clock = time.process_time) -> int:
+    """How often this is done in a turn of some length; its first call pays for what is paid once and does not count."""
+    arm()
+    started = clock()
+    arm()
+    return max(1, math.ceil(LONG_TURN / max(clock() - started, 1e-6)))
+
+
+def repeated(arm: Arm, times: int) -> Arm:
+    """The same, several times in one turn."""
+
+    def turn() -> None:
+        for _ in range(times):
+            arm()
+
+    return turn
+
+
+def slowed(arm: Arm, times: float, clock: Clock = time.process_time) -> Arm:
+    """The same, after which the processor does nothing useful until so many times the seconds have passed."""
+
+    def turn() -> None:
+        started = clock()
+        arm()
+        end = started + times * (clock() - started)
+        while clock() < end:
+            pass
+
+    return turn if times > 1 else arm
 
 
 def decoding(width: int, height: int, size: int) -> Arms:
@@ -140,24 +190,28 @@ MEASURED: dict[str, Callable[[], Arms]] = {
 }
 
 
-def last_of(file: Path, wanted: Setting) -> Speeds | None:
-    """The last line that was measured with this machine and these libraries."""
+def latest_of(file: Path, wanted: Setting) -> list[Speeds]:
+    """The last lines that were measured with this machine and these libraries, the latest first."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     all_speeds = [Speeds(**{**line, "setting": Setting(**line["setting"])}) for line in map(json.loads, lines)]
-    return next((speeds for speeds in reversed(all_speeds) if speeds.setting == wanted), None)
+    return [speeds for speeds in reversed(all_speeds) if speeds.setting == wanted][:LINES]
 
 
-def report(speeds: Speeds, before: Speeds | None) -> list[str]:
-    """Print every ratio and its change; give the names of what got slower."""
+def report(speeds: Speeds, before: Sequence[Speeds]) -> list[str]:
+    """Print every ratio and its change since the latest line before; give the names of what got slower than in each."""
     print(f"{speeds.setting}; {speeds.load}")
-    print(f"Held against {before.date} ({before.load})." if before else "Nothing kept of this machine yet.")
+    dates = ", ".join(f"{line.date} ({line.load})" for line in before)
+    print(
+        f"Held against {dates}; changes are since the first of these."
+        if before
+        else "Nothing kept of this machine yet."
+    )
     slower: list[str] = []
     for name, pairs in speeds.pairs.items():
-        now = ratio(pairs, [1.0] * len(pairs))
-        change = change_of(pairs, before.pairs[name]) if before and name in before.pairs else None
-        is_slower = change is not None and change[2] < 1 / SLOWER
+        changes = [change_of(pairs, line.pairs[name]) for line in before if name in line.pairs]
+        is_slower = bool(changes) and all(high < 1 / SLOWER for _, _, high in changes)
         slower += [name] * is_slower
-        print(f"{name:30} {now!s:32}{in_words(change)}{'  SLOWER' * is_slower}")
+        print(f"{name:30} {ratio(pairs, [1.0] * len(pairs))!s:32}{in_words(changes[:1])}{'  SLOWER' * is_slower}")
     return slower
 
 
@@ -169,9 +223,9 @@ def change_of(now: list[float], before: list[float]) -> tuple[float, float, floa
     return float(np.median(now) / np.median(before)), float(low), float(high)
 
 
-def in_words(change: tuple[float, float, float] | None) -> str:
-    """The change and its interval."""
-    return "" if change is None else f"  {change[0]:.2f} times as fast as before ({change[1]:.2f} to {change[2]:.2f})"
+def in_words(changes: Sequence[tuple[float, float, float]]) -> str:
+    """The change and its interval, if there is one."""
+    return "".join(f"  {middle:.2f} times as fast as before ({low:.2f} to {high:.2f})" for middle, low, high in changes)
 
 
 if __name__ == "__main__":

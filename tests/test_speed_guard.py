@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from guard import Speeds, change_of, last_of, report
+from guard import Speeds, change_of, latest_of, repeats_of, report, slowed
 from speed.machine import Setting
 from speed.turns import in_turns, ratio
 
@@ -21,7 +21,7 @@ def speeds(middle: float, spread: float = 0.02, setting: Setting = HERE) -> Spee
 
 
 def test_a_fifth_slower_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(speeds(1.6), speeds(2.0)) == ["decode"]
+    assert report(speeds(1.6), [speeds(2.0)]) == ["decode"]
     assert "0.80 times as fast as before" in capsys.readouterr().out
 
 
@@ -29,7 +29,7 @@ def test_a_fifth_slower_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     ("middle", "spread"), [(1.8, 0.02), (2.5, 0.02), (1.6, 1.2)], ids=["tenth", "faster", "unclear"]
 )
 def test_less_than_that_or_an_unclear_change_is_not(middle: float, spread: float) -> None:
-    assert report(speeds(middle, spread), speeds(2.0)) == []
+    assert report(speeds(middle, spread), [speeds(2.0)]) == []
 
 
 def test_the_interval_of_a_change_holds_the_true_one() -> None:
@@ -42,13 +42,42 @@ def test_the_interval_of_a_change_holds_the_true_one() -> None:
 def test_only_the_same_machine_and_libraries_are_compared(tmp_path: Path) -> None:
     file = tmp_path / "speeds.jsonl"
     newer = replace(HERE, packages={"torch": "2.15"})
-    kept = [speeds(1.0), speeds(2.0), speeds(3.0, setting=newer)]
+    kept = [speeds(0.5), speeds(1.0), speeds(1.5), speeds(2.0), speeds(3.0, setting=newer)]
     file.write_text("".join(json.dumps(asdict(line)) + "\n" for line in kept))
 
-    assert last_of(file, HERE) == kept[1]
-    assert last_of(file, newer) == kept[2]
-    assert last_of(file, replace(HERE, cores=4)) is None
-    assert last_of(tmp_path / "none.jsonl", HERE) is None
+    assert latest_of(file, HERE) == [kept[3], kept[2], kept[1]]
+    assert latest_of(file, newer) == [kept[4]]
+    assert latest_of(file, replace(HERE, cores=4)) == []
+    assert latest_of(tmp_path / "none.jsonl", HERE) == []
+
+
+def test_what_is_slower_than_one_line_but_not_than_another_is_not_told() -> None:
+    assert report(speeds(1.6), [speeds(2.0), speeds(1.7)]) == []
+    assert report(speeds(1.6), [speeds(2.0), speeds(2.1)]) == ["decode"]
+
+
+def test_what_is_planted_takes_that_many_times_as_long() -> None:
+    """By a clock of a tenth of a second a look: the arm takes 4 s, and a quarter more is 5 s."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 0.1
+        return now[0]
+
+    def arm() -> None:
+        now[0] += 4
+
+    slowed(arm, 1.25, clock)()
+
+    assert now[0] == pytest.approx(5, abs=0.3)
+    assert slowed(arm, 1.0, clock) is arm
+
+
+def test_short_work_is_repeated_until_a_turn_takes_a_fifth_of_a_second() -> None:
+    seconds = iter([0.0, 0.06, 0.0, 0.5])
+
+    assert repeats_of(lambda: None, lambda: next(seconds)) == 4  # 0.2 / 0.06 = 3.3
+    assert repeats_of(lambda: None, lambda: next(seconds)) == 1
 
 
 def test_arms_take_turns_there_and_back_and_the_first_round_does_not_count() -> None:
