@@ -318,8 +318,9 @@ def test_with_few_val_images_the_threshold_is_the_conformal_rank_of_training_ima
     assert (limits.n, limits.learnt_from, limits.reason) == (60, "training", "")
 
 
-def test_a_tuned_body_with_too_few_val_images_has_its_threshold_from_training_images_too() -> None:
-    bank, val = spread(0.3, n=60), spread(0.3, n=FEWEST_FOR_THRESHOLD - 1, seed=1)
+@pytest.mark.parametrize("n_val", [FEWEST_FOR_THRESHOLD - 1, FEWEST_TO_REJECT - 1])
+def test_a_tuned_body_with_few_val_images_has_its_threshold_from_training_images_too(n_val: int) -> None:
+    bank, val = spread(0.3, n=60), spread(0.3, n=n_val, seed=1)
 
     limits = rejection.fit(val, bank, is_tuned=True)
 
@@ -329,8 +330,8 @@ def test_a_tuned_body_with_too_few_val_images_has_its_threshold_from_training_im
     assert rejection.fit(None, bank, is_tuned=True).candidate_quantile is None
 
 
-def test_twenty_val_images_set_the_threshold_of_a_tuned_body() -> None:
-    val, bank = spread(0.3, n=FEWEST_FOR_THRESHOLD, seed=1), spread(0.3, n=60)
+def test_a_hundred_val_images_set_the_threshold_of_a_tuned_body() -> None:
+    val, bank = spread(0.3, n=FEWEST_TO_REJECT, seed=1), spread(0.3, n=60)
 
     assert rejection.fit(val, bank, is_tuned=True) == rejection.fit(val, bank)
 

@@ -156,17 +156,17 @@ def fit(
             training images are from each other: two trainings may spread their features differently.
         cross_validated: Outputs on training images of heads that have not learnt from them, under a body that has not
             either. With few val images thresholds come from these and from the bank, each image left out in turn.
-        is_tuned: Whether the body went on from pretrained weights. Where val has too few images for any threshold, it
-            comes from the bank likewise: so few images hardly move such a body; docs/detectors.md has the figures.
+        is_tuned: Whether the body went on from pretrained weights. With few val images the threshold comes from the
+            bank likewise: a tuned body keeps training images as far from each other as new ones are from them;
+            docs/detectors.md has the figures.
 
     Raises:
         TransferkitError: If features or scores are not finite.
     """
     few = val is None or len(val) < FEWEST_TO_REJECT
-    if few and bank is not None and cross_validated is not None and len(bank) >= FEWEST_FOR_THRESHOLD:
-        return _left_out(bank, cross_validated)
-    if is_tuned and bank is not None and len(bank) >= FEWEST_FOR_THRESHOLD > (len(val) if val else 0):
-        return _left_out(bank, val)
+    is_unlearnt = cross_validated is not None or is_tuned  # what the body makes of training images is as of new ones
+    if few and is_unlearnt and bank is not None and len(bank) >= FEWEST_FOR_THRESHOLD:
+        return _left_out(bank, val if cross_validated is None else cross_validated)
     if val is None or not len(val):
         return Rejection(0, (), None, None, bank)
     scores = Rejection(0, (), None, None, bank if val_bank is None else val_bank).scores(val)
