@@ -12,6 +12,8 @@ import pytest
 import transferkit
 from transferkit.data import datasets
 from transferkit.data.images import Images
+from transferkit.features.extraction.settings import ExtractSettings
+from transferkit.features.extraction.streaming import extract
 from transferkit.models import backbones
 from transferkit.recipe import ArraysData, BackboneSettings
 from transferkit.runs.run_directory import open_run
@@ -20,6 +22,7 @@ from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.subject import require_colour
 
 SMALL: dict[str, Any] = {"size": 16, "weights": "none", "stem": "cifar", "device": "cpu", "precision": "fp32"}
+ON_CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
 TRAINED = "Expected uint8 images of red, green and blue, since FeatureExtractor learns nothing"
 
 
@@ -86,6 +89,61 @@ def test_a_feature_extractor_refuses_arrays_and_files(tmp_path: Path) -> None:
         extractor.transform(scenes()[0])
     with pytest.raises(TransferkitError, match=rf"{TRAINED}.* found 5 bands in .*scene.npy"):
         extractor.transform(tmp_path)
+
+
+def test_a_feature_extractor_of_a_run_sees_what_the_run_saw(trained: Path, tmp_path: Path) -> None:
+    extractor = transferkit.FeatureExtractor("resnet-mini", weights=str(trained), store=False, **ON_CPU)
+    test = open_run(trained).outputs("test")
+    pixels = scenes()[0]
+    np.save(tmp_path / "scene.npy", pixels[int(test.ids[0].rpartition("/")[2])])
+
+    features = extractor.transform(pixels)
+
+    of_test = features[[int(name.rpartition("/")[2]) for name in test.ids]]
+    np.testing.assert_allclose(of_test, test.features, atol=1e-5)
+    np.testing.assert_allclose(extractor.transform(pixels.transpose(0, 3, 1, 2)), features, atol=1e-6)
+    np.testing.assert_allclose(extractor.transform(tmp_path)[0], test.features[0], atol=1e-5)
+
+
+def test_a_feature_extractor_adapts_a_backbone_to_as_many_bands_as_mean_and_std_have() -> None:
+    pixels = scenes()[0][:2]
+    five = transferkit.FeatureExtractor(
+        "resnet-mini", weights="none", size=16, store=False, mean=[0.4] * 5, std=[0.2] * 5, **ON_CPU
+    )
+
+    assert five.transform(pixels).shape == (2, 128)
+    with pytest.raises(TransferkitError, match=r"Expected images of 5 bands, .* found uint8 \(2, 16, 16, 3\)"):
+        five.transform(pixels[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [([0.5] * 5, None), ([0.5] * 5, [0.2] * 4), ([0.5], [0.0]), (["a"], [1.0]), ([], []), (0.5, 0.2)]
+)
+def test_mean_and_std_come_together_for_each_band(mean: Any, std: Any) -> None:
+    extractor = transferkit.FeatureExtractor("resnet-mini", weights="none", size=16, mean=mean, std=std)
+
+    with pytest.raises(TransferkitError, match="mean and std are given together, a number for each band"):
+        extractor.transform(scenes()[0])
+
+
+def test_extract_reads_all_bands_for_the_weights_of_such_a_run(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    np.save(folder / "a.npy", scenes()[0][0])
+    settings = ExtractSettings("resnet-mini", weights=str(trained), device="cpu", precision="fp32")
+
+    features = np.load(extract(settings, str(folder), tmp_path / "out.npy", SILENT))
+
+    extractor = transferkit.FeatureExtractor("resnet-mini", weights=str(trained), store=False, **ON_CPU)
+    np.testing.assert_allclose(features, extractor.transform(scenes()[0][:1]), atol=1e-5)
+
+
+def test_a_run_may_start_from_one_of_as_many_bands(trained: Path, tmp_path: Path) -> None:
+    options = {**SMALL, "weights": str(trained), "stem": "auto"}
+
+    run = transferkit.probe("resnet-mini", scenes(), out=tmp_path / "next", quiet=True, **options)
+
+    assert open_run(run.path).model.input.mean == open_run(trained).model.input.mean
 
 
 def test_a_fitted_estimator_keeps_its_bands_in_a_pickle() -> None:

@@ -290,7 +290,7 @@ def test_files_of_other_bands_say_what_to_do_instead(tmp_path: Path) -> None:
     folder.mkdir()
     np.save(folder / "a.npy", np.zeros((16, 16, 5), np.uint8))
 
-    with pytest.raises(TransferkitError, match=r"a\.npy has 5 bands, .* Save three of .*\(transferkit probe BACKBONE"):
+    with pytest.raises(TransferkitError, match=r"a\.npy has 5 bands, .* save three of .*\(transferkit probe BACKBONE"):
         extract(SETTINGS, str(folder), tmp_path / "out.npy", SILENT)
 
 

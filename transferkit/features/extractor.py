@@ -11,13 +11,23 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
 from transferkit.data import band_files
+from transferkit.data.images import Images
+from transferkit.data.reading import Reading
 from transferkit.features.engine import BatchSize, Engine, gathered
 from transferkit.features.finite import finite
 from transferkit.features.inventory import described
 from transferkit.features.keys import Key, key_of
 from transferkit.features.layer_network import Compile, LayerNetwork
 from transferkit.features.layers import PENULTIMATE, Pool, require_pool
-from transferkit.features.networks import NetworkSource, default_px, layer_network, loaded, stamp
+from transferkit.features.networks import (
+    BandStatistics,
+    NetworkSource,
+    bands_of_weights,
+    default_px,
+    layer_network,
+    loaded,
+    stamp,
+)
 from transferkit.features.pictures import ImageFiles, Pictures, StorablePictures, as_pictures, bands_in
 from transferkit.features.store import open_store
 from transferkit.features.stored import served
@@ -44,7 +54,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     `transform` takes a uint8 array (N, H, W, 3) or (N, 3, H, W), a list of paths, PIL images or arrays of one size,
     `Images`, the path of a folder (its images in the order of their paths), or a table's column of paths. Files are
-    decoded to the network's size; arrays are resized on the device as everywhere in transferkit.
+    decoded to the network's size; arrays are resized on the device as everywhere in transferkit. Images of other bands
+    are taken where weights are a run's of such images, or where mean and std say how to normalise each band.
 
     Example:
         >>> import numpy as np
@@ -91,7 +102,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             seed: Of random weights.
             verbose: Show progress and choices on stderr.
             stages: Of a network of your own, as in `finetune`.
-            mean: Likewise.
+            mean: What images in [0, 1] are normalised by in place of what the weights say, a number for each band; a
+                backbone by name is adapted to as many bands, as `finetune` does it.
             std: Likewise.
         """
         self.backbone = backbone
@@ -134,7 +146,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def extract(self, images: Any, layers: Sequence[str]) -> dict[str, Features]:
         """Features of several layers in one pass, by the names asked for; `penultimate` is the head's input."""
         self._require_kinds()
-        pictures = pictures_of_colour(images, self._side_px, self.resize)
+        pictures = pictures_of(images, self._side_px, self.resize, self._channels)
         require_pool(self.pool)
         about = described(loaded(self._source)[0], pictures)
         store = open_store(self._screen, about) if self.store and self.pool != "none" else None
@@ -148,7 +160,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def iterate(self, images: Any, layers: Sequence[str] | None = None) -> Iterator[dict[str, Features]]:
         """Features batch by batch, in order, by layer; never more than a batch is held, and nothing is stored."""
         self._require_kinds()
-        pictures = pictures_of_colour(images, self._side_px, self.resize)
+        pictures = pictures_of(images, self._side_px, self.resize, self._channels)
         return self._batches(pictures, layers or [self.layer or PENULTIMATE])
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:  # noqa: ARG002
@@ -220,7 +232,21 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def _source(self) -> NetworkSource:
         backbone, weights = self._named
-        return NetworkSource(backbone, weights, stamp(weights), self._side_px, self.seed, self.verbose)
+        return NetworkSource(backbone, weights, stamp(weights), self._side_px, self.seed, self.verbose, self._bands)
+
+    @property
+    def _bands(self) -> BandStatistics | None:
+        """What images are normalised by in place of what the weights say; a network of one's own knows it already."""
+        if not isinstance(self.backbone, str) or (self.mean is None and self.std is None):
+            return None
+        return band_statistics(self.mean, self.std)
+
+    @property
+    def _channels(self) -> int:
+        """How many bands the images must have."""
+        if (bands := self._bands) is not None:
+            return len(bands[0])
+        return bands_of_weights(self._named[1])
 
     def _network(self, layers: Sequence[str]) -> LayerNetwork:
         return layer_network(self._source, tuple(layers), self.pool, self._runtime, self.verbose)
@@ -237,30 +263,62 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             yield from finite(engine.features_of(pictures, progress, self.batch_size), pictures.ids)
 
 
-def pictures_of_colour(images: Any, side_px: int, resize: str) -> StorablePictures:
-    """Images of many kinds, refused where they have other bands than red, green and blue.
+def pictures_of(images: Any, side_px: int, resize: str, channels: int) -> StorablePictures:
+    """Images of many kinds, refused where they have other bands than the network takes.
 
     Raises:
         TransferkitError: If there are none, their kind is unknown, or an array or the first array file has other bands.
     """
-    if bands_in(images) != 3:
+    if (bands := bands_in_memory(images)) not in (None, channels):
         first = images[0] if isinstance(images, list | tuple) else images
-        raise other_bands(f"{first.dtype} {tuple(first.shape)}")
-    pictures = as_pictures(images, side_px, resize)
+        came = f"Images of {bands} bands" if isinstance(first, Images) else f"{first.dtype} {tuple(first.shape)}"
+        raise other_bands(came, channels)
+    pictures = as_pictures(images, side_px, Reading(resize, channels=channels))
     files = pictures.sources if isinstance(pictures, ImageFiles) else ()
     path = next(filter(band_files.are_bands, files), None)
-    if path is not None and (bands := band_files.shape_of(path)[2]) not in (1, 3):
-        raise other_bands(f"{bands} bands in {path}")
+    if path is not None and (bands := band_files.shape_of(path)[2]) != channels and (bands, channels) != (1, 3):
+        raise other_bands(f"{bands} bands in {path}", channels)
     return pictures
 
 
-def other_bands(images: str) -> TransferkitError:
-    """That images of other bands are not for a network that has not been trained on them."""
+def bands_in_memory(images: Any) -> int | None:
+    """How many bands `Images` or arrays have; None for all that is still to be read."""
+    if isinstance(images, Images):
+        return images.bands
+    first = images[0] if isinstance(images, list | tuple) and images else images
+    is_array = hasattr(first, "dtype") and len(getattr(first, "shape", ())) > 1
+    return bands_in(images) if is_array else None
+
+
+def other_bands(images: str, channels: int) -> TransferkitError:
+    """That a network takes images of other bands than these, and what to do."""
+    if channels != 3:
+        return TransferkitError(f"Expected images of {channels} bands, as the network takes them; found {images}.")
     return TransferkitError(
         "Expected uint8 images of red, green and blue, since FeatureExtractor learns nothing, and other bands are "
-        f"normalised by statistics of training images; found {images}. probe, finetune and TransferClassifier take any "
-        "bands."
+        f"normalised by statistics of training images; found {images}. Give the weights of a run of such images, as in "
+        "weights='runs/NAME', or mean and std with a number for each band. probe, finetune and TransferClassifier "
+        "measure them."
     )
+
+
+def band_statistics(mean: Any, std: Any) -> BandStatistics:
+    """Mean and deviation of each band.
+
+    Raises:
+        TransferkitError: If there is not one of each for every band, or one is of no use.
+    """
+    try:
+        means, deviations = (tuple(map(float, values)) for values in (mean, std))
+    except (TypeError, ValueError):
+        means, deviations = (), ()
+    usable = np.isfinite([*means, *deviations]).all() and min(deviations, default=0) > 0
+    if not usable or len(means) != len(deviations):
+        raise TransferkitError(
+            "mean and std are given together, a number for each band of images in [0, 1], std above 0, as in "
+            f"mean=[0.5] * 5, std=[0.2] * 5; found mean {quoted(mean)} and std {quoted(std)}."
+        )
+    return means, deviations
 
 
 def of_kind(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 
@@ -21,10 +21,17 @@ from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import Console
 from transferkit.runtime.machine import Runtime
 
+BandStatistics: TypeAlias = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation of each, of [0, 1]
+
 
 @dataclass(frozen=True)
 class NetworkSource:
-    """All that decides which network a FeatureExtractor uses; `weights_stamp` changes when a file of weights does."""
+    """All that decides which network a FeatureExtractor uses.
+
+    Attributes:
+        weights_stamp: Changes when a file of weights does.
+        bands: What images are normalised by in place of what the weights say; the stem is adapted to as many bands.
+    """
 
     backbone: str
     weights: str
@@ -32,6 +39,7 @@ class NetworkSource:
     size: int
     seed: int
     verbose: bool
+    bands: BandStatistics | None = None
 
 
 # Clones of an extractor, as a grid search makes them, share the networks of this process.
@@ -46,6 +54,8 @@ def loaded(source: NetworkSource) -> tuple[Classifier, str]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(source.seed)
         classifier = backbones.load(settings, ("-",), source.size, Console(quiet=not source.verbose)).eval()
+        if source.bands is not None:
+            classifier.adapt_to_bands(*source.bands)
     return classifier, weights_digest(classifier.body)
 
 
@@ -70,6 +80,12 @@ def default_px(backbone: str, weights: str) -> int:
     if (folder / MODEL).is_file():
         return read_model(folder).input.size
     return backbones.lookup(BackboneSettings(name=backbone, weights=weights)).made_for_px()
+
+
+def bands_of_weights(weights: str) -> int:
+    """How many bands the images have that weights were made for: those of a run, of all others three."""
+    folder = Path(weights).expanduser()
+    return len(read_model(folder).input.mean) if (folder / MODEL).is_file() else 3
 
 
 def views_words(weights: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit.models.bands import adapt_stem
+from transferkit.models.bands import adapt_stem, bands_of
 from transferkit.models.preparation import as_unit_range, resize
 from transferkit.models.stored_model import RANDOM_WEIGHTS, InputSpec, WeightsRecord
 from transferkit.models.test_time_augmentation import NO_AVERAGING, Averaging
@@ -251,7 +251,7 @@ def measured_width(body: nn.Module, size: int) -> int:
     """
     was_training = body.training
     try:
-        features = body.eval()(torch.zeros(1, 3, size, size))
+        features = body.eval()(torch.zeros(1, bands_of(body), size, size))
     except RuntimeError as error:
         raise TransferkitError(
             f"This backbone cannot take images of {size} x {size} px: {error}. Try a larger --size."

@@ -112,8 +112,9 @@ def _with_advice(error: TransferkitError, path: str) -> str:
         return str(error)
     return (
         f"{path} has {error.__cause__.bands} bands, and extract reads red, green and blue: other bands are normalised "
-        "by statistics of training images, and it learns nothing. Save three of the bands as a file of their own, or "
-        "train on all (transferkit probe BACKBONE --data FOLDER), which keeps features in RUN/outputs."
+        "by statistics of training images, and it learns nothing. Take the weights of a run of such images (--weights "
+        "RUN), save three of the bands as a file of their own, or train on all (transferkit probe BACKBONE --data "
+        "FOLDER), which keeps features in RUN/outputs."
     )
 
 

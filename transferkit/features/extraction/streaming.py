@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transferkit.data.reading import Reading
 from transferkit.features.engine import Engine, gathered
 from transferkit.features.extraction.chunks import Chunks, chunk_rows
 from transferkit.features.extraction.differences import fact_differences
@@ -19,7 +20,7 @@ from transferkit.features.extraction.sources import ImageSource, opened_source
 from transferkit.features.finite import finite, narrowed
 from transferkit.features.keys import versions
 from transferkit.features.layer_network import LayerNetwork
-from transferkit.features.networks import NetworkSource, default_px, loaded, stamp, views_words
+from transferkit.features.networks import NetworkSource, bands_of_weights, default_px, loaded, stamp, views_words
 from transferkit.features.pictures import Pictures
 from transferkit.runtime import folders, machine
 from transferkit.runtime.console import Console, Progress
@@ -78,7 +79,7 @@ def extract_in_chunks(
     settings: ExtractSettings, images: str, out: Path, console: Console, overwrite: bool, listing: Listing | None
 ) -> None:
     """What `extract` says, in a folder of parts that this process alone works in."""
-    partial = parts_folder(out)
+    partial, settings = parts_folder(out), with_bands(settings)
     source = opened_source(images, settings, console)
     runtime = machine.start(settings.device, settings.precision, settings.threads)
     network, weights = made_network(settings, runtime, console)
@@ -93,6 +94,14 @@ def extract_in_chunks(
     )
     compute_missing(chunks, source, network, settings, console)
     finish(out, chunks, facts, console)
+
+
+def with_bands(settings: ExtractSettings) -> ExtractSettings:
+    """The settings, which read all bands of files where the weights are a run's of images of other bands."""
+    bands = bands_of_weights(settings.weights)
+    if bands == 3 or settings.reading is not None:
+        return settings
+    return replace(settings, reading=Reading(settings.resize, channels=bands))
 
 
 def made_network(settings: ExtractSettings, runtime: machine.Runtime, console: Console) -> tuple[LayerNetwork, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from transferkit.models.bands import adapt_stem
 from transferkit.models.weights.content import Weights
 from transferkit.models.weights.reading import Tensors
 from transferkit.runtime.errors import TransferkitError
@@ -21,7 +22,7 @@ def without_head(tensors: Tensors, head: Sequence[str]) -> Tensors:
 
 
 def fill(body: nn.Module, weights: Weights, backbone: str, head: Sequence[str]) -> None:
-    """Put weights into a body, in place; every tensor of the body is replaced.
+    """Put weights into a body, in place; every tensor of the body is replaced, its stem where they know other bands.
 
     Args:
         body: May lie on the meta device.
@@ -32,6 +33,8 @@ def fill(body: nn.Module, weights: Weights, backbone: str, head: Sequence[str]) 
     Raises:
         TransferkitError: Lists missing and unexpected tensors and those of other shapes, and guesses the network.
     """
+    if weights.preparation is not None:
+        adapt_stem(body, len(weights.preparation.mean), pretrained=False)
     tensors = without_head(weights.tensors, head)
     expected = body.state_dict()
     counters = {name for name in expected if name.endswith(".num_batches_tracked")}  # older files have none

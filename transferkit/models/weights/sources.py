@@ -142,10 +142,5 @@ def from_run(folder: Path, backbone: str) -> Weights:
     tensors, _ = read_file(path)
     licence = model.weights.licence if model.weights else "unknown"
     given = model.input
-    if len(given.mean) != 3:
-        raise TransferkitError(
-            f"The run {folder} takes images of {len(given.mean)} bands, and weights are read for three. Start from "
-            "other weights, whose stem is then adapted."
-        )
     preparation = Preparation(given.mean, given.std, given.interpolation, given.crop)
     return Weights(tensors, WeightsRecord("run", folder.resolve().name, sha256_of(path), licence), preparation)
