@@ -10,7 +10,7 @@ import typer
 from transferkit.cli import completion
 from transferkit.cli.options import RUN_WORDS, Data, Json, OverwriteFile, Threads, Weights
 from transferkit.cli.terminal import print_json, print_table, working
-from transferkit.recipe.settings import MOST_EPOCHS, MOST_SEEDS, SEEDS
+from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_SEEDS, SEEDS
 from transferkit.runtime.files import require_free
 
 lab_app = typer.Typer(help="Experiments for a lecture, each with a finding and a figure.", no_args_is_help=True)
@@ -26,6 +26,8 @@ MOST_STEPS = 10_000
 def register(app: typer.Typer) -> None:
     """Add this group to the command line."""
     lab_app.command("convolution")(convolution)
+    lab_app.command("depth")(depth)
+    lab_app.command("equivariance")(equivariance)
     lab_app.command("softmax")(softmax)
     lab_app.command("mask-rcnn")(mask_rcnn)
     app.add_typer(lab_app, name="lab")
@@ -123,6 +125,61 @@ def convolution(
     print_table(TABLE_TITLES, table_rows(grid))
     for line in (*grid.notes, *grid.sentences, f"Drawn: {out}"):
         console.line(line)
+
+
+def depth(
+    backbones: Annotated[
+        list[str] | None, typer.Argument(help="Networks. (default: plain20 plain56 resnet20 resnet56)")
+    ] = None,
+    data: Data = "digits",
+    epochs: Annotated[int, typer.Option(min=1, max=MOST_EPOCHS, help="Of each training.")] = 15,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Trainings of each network.")] = 2,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=LARGEST_PX, help="Input side in px.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("depth.png"),
+    overwrite: OverwriteFile = False,
+    json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Train plain and residual networks of two depths and draw their errors by epoch: does depth alone help?"""
+    require_free(out, overwrite)
+    with working() as console:
+        from transferkit.studies.lab.depth_curves import DepthSettings, measure
+        from transferkit.studies.lab.depth_words import TABLE_TITLES, draw, table_rows
+        from transferkit.studies.lab.gradient_flow import BACKBONES
+
+        result = measure(DepthSettings(backbones or BACKBONES, data, epochs, seeds, size, threads), console)
+        draw(result, out)
+    if json:
+        print_json(result)
+        return
+    print_table(TABLE_TITLES, table_rows(result))
+    for line in (result.notes, *result.sentences, f"Drawn: {out}"):
+        console.line(line)
+
+
+def equivariance(
+    picture: Annotated[
+        Path | None, typer.Argument(metavar="PICTURE", help="A picture. (default: a drawn star)", show_default=False)
+    ] = None,
+    px: Annotated[int, typer.Option(min=1, max=16, help="How far it moves to the right.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Of the dense layer's random weights.")] = 0,
+    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("equivariance.png"),
+    overwrite: OverwriteFile = False,
+    json: Json = False,
+) -> None:
+    """Move a picture and compare what a convolution, pooling and a dense layer make of it: what moves along?"""
+    require_free(out, overwrite)
+    with working() as console:
+        from transferkit.studies.lab.equivariance import compare, draw
+
+        comparison = compare(picture, px, seed)
+        draw(comparison, out)
+    for line in (*comparison.sentences, f"Drawn: {out}"):
+        console.line(line)
+    if json:
+        print_json(comparison.facts)
 
 
 def softmax(
