@@ -49,7 +49,7 @@ COMMANDS = [  # what was typed, the work that is stopped, what is told
     ),
     (["merge", "all.npy", "a.npy"], "transferkit.features.extraction.merging.merge", NOTHING),
     (["gradient-flow"], "transferkit.studies.lab.gradient_flow.measure", NOTHING),
-    (["filters", "resnet20", "--out", "filters.png"], "transferkit.studies.lab.filters.network", NOTHING),
+    (["filters", "resnet20", "--out", "filters.png"], "transferkit.studies.lab.named_networks.named_network", NOTHING),
     (["export", "run"], "transferkit.deploy.export.write_export", NOTHING),
     (["modes", "run"], "transferkit.studies.lab.mode_effects.of_run", NOTHING),
     (["shifts", "run"], "transferkit.studies.lab.shift_consistency.of_run", NOTHING),

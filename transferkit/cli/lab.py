@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from transferkit.cli.options import (
-    Backbone,
     Data,
     Device,
     FinishedRun,
     Json,
+    Network,
     Overwrite,
     OverwriteFile,
     Threads,
@@ -114,22 +114,31 @@ def gradient_flow(
 
 
 def filters(
-    backbone: Backbone,
+    network: Network,
     out: Annotated[Path, typer.Option(help=".png, .svg or .pdf.", show_default=False)],
     image: Annotated[Path | None, typer.Option(help="Draw the maps that this picture leaves in each stage.")] = None,
+    maps: Annotated[
+        Literal["first", "active"], typer.Option(help="Of each stage: the first ten, or the ten most active.")
+    ] = "active",
     weights: Weights = "imagenet",
     size: Annotated[
         int | None, typer.Option(help="Input side in px.", min=8, max=LARGEST_PX, show_default=False)
     ] = None,
     overwrite: OverwriteFile = False,
+    json: Json = False,
 ) -> None:
     """Draw the filters of a network's first convolution, or the feature maps of a picture."""
     require_free(out, overwrite)
     with working() as console:
-        from transferkit.studies.lab.filters import draw, network
+        from transferkit.studies.lab.filters import described
+        from transferkit.studies.lab.named_networks import named_network
 
-        console.line(draw(network(backbone, weights, size, console), image, out))
-    print(out)
+        drawing = described(named_network(network, weights, size, console).classifier, image, out, maps)
+        console.line(drawing.sentence)
+    if json:
+        print_json(drawing)
+    else:
+        print(out)
 
 
 def shifts(

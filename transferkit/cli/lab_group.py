@@ -8,18 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from transferkit.cli import completion
-from transferkit.cli.options import RUN_WORDS, Data, Json, OverwriteFile, Threads, Weights
+from transferkit.cli.options import Data, Json, Network, OverwriteFile, Threads, Weights
 from transferkit.cli.terminal import print_json, print_table, working
 from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_SEEDS, SEEDS
 from transferkit.runtime.files import require_free
 
 lab_app = typer.Typer(help="Experiments for a lecture, each with a finding and a figure.", no_args_is_help=True)
-Network = Annotated[
-    str,
-    typer.Argument(
-        metavar="NETWORK", help=f"A run's folder or a backbone. {RUN_WORDS}", autocompletion=completion.runs
-    ),
-]
 MOST_STEPS = 10_000
 
 

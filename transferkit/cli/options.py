@@ -56,6 +56,12 @@ FinishedRun = Annotated[
         parser=named_run, metavar="RUN", help=f"A run's folder. {RUN_WORDS}", autocompletion=completion.runs
     ),
 ]
+Network = Annotated[
+    str,
+    typer.Argument(
+        metavar="NETWORK", help=f"A backbone, or a run's folder. {RUN_WORDS}", autocompletion=completion.runs
+    ),
+]
 FinishedRuns = Annotated[
     list[Path],
     typer.Argument(

@@ -16,11 +16,12 @@ from transferkit.models.stored_model import InputSpec
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.lab import filters
+from transferkit.studies.lab.named_networks import named_network
 from transferkit.studies.lab.shift_consistency import moved, shifts
 
 
 def test_maps_are_the_outputs_of_the_stages() -> None:
-    network = filters.network("resnet20", "none", None, SILENT)
+    network = named_network("resnet20", "none", None, SILENT).classifier
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
 
     maps = filters.stage_maps(network, pixels)
@@ -38,7 +39,7 @@ def test_maps_are_the_outputs_of_the_stages() -> None:
 
 def test_filters_and_maps_are_drawn_with_a_sentence_on_what_is_shown(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
-    network = filters.network("simple-cnn", "none", 16, SILENT)
+    network = named_network("simple-cnn", "none", 16, SILENT).classifier
 
     told = filters.draw(network, None, tmp_path / "filters.png")
     told_of_maps = filters.draw(network, tmp_path / "red.png", tmp_path / "maps.svg")
@@ -49,9 +50,23 @@ def test_filters_and_maps_are_drawn_with_a_sentence_on_what_is_shown(tmp_path: P
     assert "block3: 128 maps of 2 x 2 px" in (tmp_path / "maps.svg").read_text()
 
 
+def test_the_most_active_maps_are_those_with_the_largest_mean_absolute_value(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    network = named_network("simple-cnn", "none", 16, SILENT).classifier
+    maps = filters.stage_maps(network, np.array(Image.new("RGB", (16, 16), "red")).transpose(2, 0, 1))
+
+    drawing = filters.described(network, tmp_path / "red.png", tmp_path / "maps.svg", "active")
+
+    block1 = drawing.stages[0]
+    means = sorted((-float(abs(map_).mean()), number) for number, map_ in enumerate(maps["block1"]))
+    assert list(block1.shown) == [number for _, number in means[:10]]
+    assert block1.activity == pytest.approx([-mean for mean, _ in means[:10]], rel=1e-5)
+    assert "the 10 maps with the largest mean absolute value" in drawing.sentence
+
+
 def test_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TransferkitError, match=r"Cannot draw a figure as 'f.gif'. Expected a name that ends in .pdf"):
-        filters.draw(filters.network("simple-cnn", "none", 16, SILENT), None, tmp_path / "f.gif")
+        filters.draw(named_network("simple-cnn", "none", 16, SILENT).classifier, None, tmp_path / "f.gif")
 
 
 def test_moved_images_slide_over_a_mirrored_border() -> None:

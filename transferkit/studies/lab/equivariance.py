@@ -190,8 +190,7 @@ def figure(comparison: Equivariance) -> Any:
     from matplotlib.figure import Figure
 
     facts = comparison.facts
-    drawing = Figure(figsize=(7.4, 7.6))
-    drawing.set_layout_engine("constrained", h_pad=0.12)  # inches: room for the titles
+    drawing = Figure(figsize=(7.4, 7.6), layout="constrained")
     grid = drawing.subplots(1 + len(comparison.maps), len(COLUMNS))
     at_rest, of_moved = comparison.pictures
     rows = [(at_rest, of_moved, moved(at_rest, facts.px)), *comparison.maps]
@@ -201,7 +200,8 @@ def figure(comparison: Equivariance) -> Any:
         for axes, map_ in zip(axes_row, (*maps, maps[1] - maps[2]), strict=True):
             axes.imshow(map_.numpy(), cmap="gray", vmin=-bound, vmax=bound, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
-        title = axes_row[0].set_title(name, loc="left", fontsize=9, fontweight="bold")
+        axes_row[0].set_title(" ", fontsize=9)  # the height of a title, without its width
+        title = axes_row[0].text(0, 1.04, name, transform=axes_row[0].transAxes, fontsize=9, fontweight="bold")
         title.set_in_layout(False)  # it is wider than the column below it
     for axes, column in zip(grid[-1], COLUMNS, strict=True):
         axes.set_xlabel(column)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,38 +13,42 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.data.decoding import decode
-from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
-from transferkit.models.stored_model import FILE as MODEL
-from transferkit.models.stored_model import read_model
-from transferkit.recipe import BackboneSettings
-from transferkit.report.matplotlib_figures import STYLE, SUFFIXES
-from transferkit.runtime.console import Console
+from transferkit.report.matplotlib_figures import drawn_to
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import write_atomically
 
 Floats = npt.NDArray[np.float32]
 
+Which: TypeAlias = Literal["first", "active"]
+
 SHOWN_FILTERS = 64
-SHOWN_MAPS = 10  # of each stage: the first, not the prettiest
+SHOWN_MAPS = 10  # of each stage
 COLUMNS = 16
 
 
-def network(name: str, weights: str, size: int | None, console: Console) -> Classifier:
-    """The network to draw; its head plays no part.
+@dataclass(frozen=True)
+class StageMaps:
+    """The maps that a picture leaves in one stage.
 
-    Args:
-        name: Of the backbone.
-        weights: imagenet, none, a file or a run's folder.
-        size: Side of the input in px; None takes the run's, or what suits the network.
-        console: Hears about downloads.
+    Attributes:
+        stage: Its name.
+        shape: (C, h, w).
+        shown: Numbers of the maps that are drawn, from 0, in the order drawn.
+        activity: Their mean absolute values.
     """
-    if size is None and (Path(weights) / MODEL).is_file():
-        size = read_model(Path(weights)).input.size
-    if size is None:
-        size = 32 if backbones.card(name).source == "small" else 224
-    settings = BackboneSettings(name=name, weights=weights)
-    return backbones.load(settings, ("one", "two"), size, console).eval()
+
+    stage: str
+    shape: tuple[int, ...]
+    shown: tuple[int, ...]
+    activity: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a figure shows, in words, and of maps in numbers."""
+
+    sentence: str
+    stages: tuple[StageMaps, ...] = ()
 
 
 def first_filters(classifier: Classifier) -> Tensor:
@@ -92,58 +97,98 @@ def stage_maps(classifier: Classifier, pixels: npt.NDArray[np.uint8]) -> dict[st
     return maps
 
 
-def draw(classifier: Classifier, image: Path | None, path: Path) -> str:
+def draw(classifier: Classifier, image: Path | None, path: Path, which: Which = "first") -> str:
     """Draw filters, or with an image its maps, into a file; says in one sentence what is shown.
+
+    Args:
+        classifier: Whose filters or maps.
+        image: A picture; None draws the filters.
+        path: The file.
+        which: The first maps of each stage, or the most active ones.
 
     Raises:
         TransferkitError: If the format is unknown, the image cannot be read, or there is nothing to draw.
     """
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix not in SUFFIXES:
-        raise TransferkitError(
-            f"Cannot draw a figure as {path.name!r}. Expected a name that ends in .pdf, .png or .svg."
-        )
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    with mpl.rc_context(STYLE):
-        if image is None:
-            figure, sentence = _filters_figure(as_pictures(first_filters(classifier)))
-        else:
-            pixels = decode(image, classifier.input_spec.size, "squash")
-            figure, sentence = _maps_figure(pixels, stage_maps(classifier, pixels))
-        FigureCanvasAgg(figure)
-        write_atomically(path, lambda temporary: figure.savefig(temporary, format=suffix))
-    return sentence
+    return described(classifier, image, path, which).sentence
 
 
-def _filters_figure(pictures: Floats) -> tuple[Any, str]:
-    shown = pictures[:SHOWN_FILTERS]
-    rows = -(-len(shown) // COLUMNS)
-    figure, grid = _grid(rows, min(COLUMNS, len(shown)))
-    _fill(grid.ravel(), shown)
-    side = f"{pictures.shape[1]}x{pictures.shape[2]}"
-    which = "all" if len(shown) == len(pictures) else f"the first {len(shown)} of"
-    scale = "Grey is zero; each filter has its own scale."
-    return figure, f"Drawn: {which} {len(pictures)} filters of the first convolution, {side} px. {scale}"
-
-
-def _maps_figure(pixels: npt.NDArray[np.uint8], maps: dict[str, Floats]) -> tuple[Any, str]:
+def described(classifier: Classifier, image: Path | None, path: Path, which: Which = "first") -> Drawing:
+    """Draw as `draw` does, and say in numbers what is shown."""
+    if image is None:
+        pictures = as_pictures(first_filters(classifier))
+        drawn_to(path, lambda: _filters_figure(pictures))
+        return Drawing(_filters_sentence(pictures))
+    pixels = decode(image, classifier.input_spec.size, "squash")
+    maps = stage_maps(classifier, pixels)
     if not maps:
         raise TransferkitError("No stage of this network gives maps, so there are none to draw.")
+    shown = {stage: CHOICES[which](channels)[:SHOWN_MAPS] for stage, channels in maps.items()}
+    drawn_to(path, lambda: _maps_figure(pixels, maps, shown))
+    stages = tuple(
+        StageMaps(stage, tuple(channels.shape), tuple(shown[stage]), tuple(activity(channels)[shown[stage]].tolist()))
+        for stage, channels in maps.items()
+    )
+    words = f"{WHICH_WORDS[which]} of each stage, beside the image, each with its number"
+    return Drawing(f"Drawn: {words}. Bright is large; each map has its own scale.", stages)
+
+
+def activity(channels: Floats) -> Floats:
+    """How active each of the maps (C, h, w) is: its mean absolute value (C,).
+
+    Example:
+        >>> activity(np.array([[[1.0, -3.0]], [[0.0, 1.0]]], np.float32)).tolist()
+        [2.0, 0.5]
+    """
+    means: Floats = np.abs(channels).mean(axis=(1, 2))
+    return means
+
+
+def most_active(channels: Floats) -> list[int]:
+    """Numbers of the maps (C, h, w), the most active first."""
+    return [int(number) for number in np.argsort(-activity(channels), kind="stable")]
+
+
+CHOICES: dict[Which, Callable[[Floats], list[int]]] = {
+    "first": lambda channels: list(range(len(channels))),
+    "active": most_active,
+}
+WHICH_WORDS: dict[Which, str] = {
+    "first": f"the first {SHOWN_MAPS} maps",
+    "active": f"the {SHOWN_MAPS} maps with the largest mean absolute value, the largest first,",
+}
+
+
+def _filters_figure(pictures: Floats) -> Any:
+    shown = pictures[:SHOWN_FILTERS]
+    figure, grid = _grid(-(-len(shown) // COLUMNS), min(COLUMNS, len(shown)))
+    _fill(grid.ravel(), shown)
+    return figure
+
+
+def _filters_sentence(pictures: Floats) -> str:
+    which = "all" if len(pictures) <= SHOWN_FILTERS else f"the first {SHOWN_FILTERS} of"
+    side = f"{pictures.shape[1]}x{pictures.shape[2]}"
+    scale = "Grey is zero; each filter has its own scale."
+    return f"Drawn: {which} {len(pictures)} filters of the first convolution, {side} px. {scale}"
+
+
+def _maps_figure(pixels: npt.NDArray[np.uint8], maps: dict[str, Floats], shown: dict[str, list[int]]) -> Any:
     figure, grid = _grid(len(maps), SHOWN_MAPS + 1)
     for row, (stage, channels) in zip(grid, maps.items(), strict=True):
-        _fill(row, [pixels.transpose(1, 2, 0), *channels[:SHOWN_MAPS]])
+        _fill(row, [pixels.transpose(1, 2, 0), *channels[shown[stage]]])
+        for place, number in zip(row[1:], shown[stage], strict=False):
+            place.text(0.5, -0.05, str(number), transform=place.transAxes, ha="center", va="top", fontsize=6)
         height, width = channels.shape[1:]
-        row[0].set_title(f"{stage}: {len(channels)} maps of {height} x {width} px", loc="left")
-    shown = f"the first {SHOWN_MAPS} maps of each stage"
-    return figure, f"Drawn: {shown}, beside the image. Bright is large; each map has its own scale."
+        row[0].set_title(" ")  # the height of a title, without its width
+        words = f"{stage}: {len(channels)} maps of {height} x {width} px"
+        row[0].text(0, 1.06, words, transform=row[0].transAxes).set_in_layout(False)
+    return figure
 
 
 def _grid(rows: int, columns: int) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(0.62 * columns, 0.8 * rows), layout="constrained")
+    figure = Figure(figsize=(0.62 * columns, 0.86 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.ravel():
         axes.axis("off")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import FILE as MODEL
-from transferkit.recipe import BackboneSettings
+from transferkit.models.stored_model import read_model
+from transferkit.recipe import BackboneSettings, from_options
 from transferkit.recipe.references import is_reference, run_folder
 from transferkit.runs.run_directory import open_run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
 
 SMALL_PX, USUAL_PX = 32, 224
 
@@ -24,22 +28,36 @@ class NamedNetwork:
     classifier: Classifier
 
 
-def named_network(reference: str, weights: str, size: int | None, console: Console) -> NamedNetwork:
+def named_network(
+    reference: str, weights: str, size: int | None, console: Console, keys: Sequence[str] = ()
+) -> NamedNetwork:
     """The network that a user means.
 
     Args:
-        reference: A run's folder, @last, @2 ..., which bring their weights; else the name of a backbone.
+        reference: A run's folder, @last, @2 ..., which bring their weights and their shape; else a backbone's name.
         weights: Of a backbone: imagenet, none, a file or a run's folder.
         size: Side of the input in px; None takes the run's, or what suits the backbone.
         console: Hears about downloads.
+        keys: `backbone.key=value` of a backbone.
 
     Raises:
-        TransferkitError: If it is neither a finished run nor a backbone.
+        TransferkitError: If it is neither a finished run nor a backbone, or a run is given keys.
     """
     folder = run_folder(reference)
     if is_reference(reference) or (folder / MODEL).is_file():
+        if keys:
+            raise TransferkitError(f"{reference} is a run, whose network is settled. Leave {' '.join(keys)} out.")
         run = open_run(folder)
         return NamedNetwork(run.recipe.backbone.name, load_classifier(run).eval())
-    px = size or (SMALL_PX if backbones.card(reference).source == "small" else USUAL_PX)
-    settings = BackboneSettings(name=reference, weights=weights, stem="imagenet")
+    options = {"weights": weights, "stem": "imagenet"}
+    settings = from_options("probe", reference, "digits", options, keys, "transferkit").backbone
+    px = size or suiting_px(settings)
     return NamedNetwork(reference, backbones.load(settings, ("one", "two"), px, console).eval())
+
+
+def suiting_px(settings: BackboneSettings) -> int:
+    """Side of the input in px: that of the run whose weights these are, else what suits the backbone."""
+    folder = Path(settings.weights).expanduser()
+    if (folder / MODEL).is_file():
+        return read_model(folder).input.size
+    return SMALL_PX if backbones.card(settings.name).source == "small" else USUAL_PX
