@@ -42,13 +42,12 @@
   }
   plain.forEach(explain);
 
-  /* ---- sections that fold: a link to one opens it, and paper shows all ---- */
+  /* ---- sections that fold: a link to one opens it, and paper shows those that are open ---- */
   const unfold = () => {
     document.getElementById(location.hash.slice(1))?.querySelector(":scope > details.fold")?.setAttribute("open", "");
   };
   addEventListener("hashchange", unfold);
   unfold();
-  addEventListener("beforeprint", () => document.querySelectorAll("details.fold").forEach((part) => { part.open = true; }));
 
   /* ---- tables ---- */
   for (const table of document.querySelectorAll("table.sortable")) {
