@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transferkit.cli.options import Backbone, Json, Overrides
-from transferkit.cli.terminal import print_json, print_starting, working
+from transferkit.cli import completion
+from transferkit.cli.options import RUN_WORDS, Json, OverwriteFile
+from transferkit.cli.terminal import print_json, print_starting, print_table, working
 from transferkit.recipe.settings import LARGEST_PX
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import require_free
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 BACKBONE_COLUMNS = ("name", "family", "parameters", "top1", "source")
-LAYER_COLUMNS = ("name", "kind", "shape", "receptive_field", "stride", "parameters", "flops")
 DATASET_COLUMNS = ("name", "classes", "images", "size", "offline", "terms")
 
 
@@ -57,21 +59,47 @@ def print_packaged_weights() -> None:
 
 
 def layers(
-    backbone: Backbone,
-    overrides: Overrides = None,
-    size: Annotated[int, typer.Option(help="Input side in px.", min=8, max=LARGEST_PX)] = 224,
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NETWORK... [KEY=VALUE...]",
+            help=f"Backbones, or runs' folders; and keys, as in backbone.kernel=5. {RUN_WORDS}",
+            autocompletion=completion.backbones,
+        ),
+    ],
+    compare: Annotated[bool, typer.Option("--compare", help="The totals of all networks side by side.")] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Input side in px. (default: a run's own, or what suits the backbone)",
+            min=8,
+            max=LARGEST_PX,
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The table as .csv or .tex.", show_default=False)] = None,
+    overwrite: OverwriteFile = False,
     json: Json = False,
 ) -> None:
-    """List a backbone's layers: output shape, receptive field, stride, parameters, FLOPs."""
-    from transferkit.recipe import from_options
-
-    options = {"weights": "none", "stem": "imagenet"}
-    settings = from_options("probe", backbone, "digits", options, overrides or [], "transferkit layers").backbone
+    """List a network's layers: output shape, receptive field, stride, parameters, FLOPs; or compare several."""
+    keys = [text for text in networks if "=" in text]
+    names = [text for text in networks if "=" not in text]
+    if not names:
+        raise TransferkitError(f"No network is named beside {' '.join(keys)}. Name a backbone or a run first.")
+    if out:
+        require_free(out, overwrite)
     with working() as console:
-        from transferkit.models import backbones as menu
-        from transferkit.models.receptive_fields import layers as layers_of
+        from transferkit.studies.lab.layer_tree import compared, trees
 
-        print_cards(layers_of(menu.load(settings, ["one", "two"], size, console), size), LAYER_COLUMNS, json)
+        listed = (compared if compare else trees)(names, keys, size, console)
+        if out:
+            listed.write(out)
+    if json:
+        print_json(listed.values)
+        return
+    for table in listed.tables:
+        print_table(table.header, table.rows)
+    console.line(listed.note)
 
 
 def datasets(json: Json = False) -> None:

@@ -96,14 +96,14 @@ def print_dry_run(
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; the first column stands left."""
+    """Print a table on stdout; the first column stands left and is not broken."""
     from rich.table import Table
 
     from transferkit.runtime.console import Console, printable
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, title in enumerate(titles):
-        table.add_column(title, justify="right" if number else "left")
+        table.add_column(title, justify="right" if number else "left", no_wrap=not number)
     for row in rows:
         table.add_row(*map(printable, row))
     Console(stream=sys.stdout).show(table)
