@@ -173,6 +173,21 @@ def test_every_shipped_recipe_is_valid_and_opens_with_its_purpose_and_its_comman
     assert len(names) >= 10
 
 
+def test_shipped_recipes_state_an_accuracy_where_theirs_was_measured_and_only_there() -> None:
+    texts = {name: book.find(name).read_text() for name in book.names()}
+    runs = {name: loaded for name in texts if isinstance(loaded := recipe.load(book.find(name)), Recipe)}
+
+    stating = {name for name, loaded in runs.items() if loaded.stated_accuracy is not None}
+
+    assert stating == {"lab-convolution", "lab-dropout"}
+    assert all("# Measured" in texts[name] and "not measured yet" not in texts[name] for name in stating)
+    silent = (
+        texts.keys() - stating - {"my-folder", "quickstart", "probe-layers"}
+    )  # one's own images; told by arm, by layer
+    assert len(silent) >= 20
+    assert all("Ours: not measured yet" in texts[name] for name in silent)
+
+
 def test_every_backbone_of_the_lecture_has_a_finetune_and_a_probe_recipe() -> None:
     expected = {
         f"{method}-{name}"

@@ -20,6 +20,7 @@ from transferkit.data.datasets.table_layout import LABEL_NAMES, PATH_NAMES
 from transferkit.data.images import Images, Pixels
 from transferkit.data.reading import Reading, as_reading
 from transferkit.features.pictures import ImageFiles, as_pictures, bands_in
+from transferkit.recipe.data import own_data
 from transferkit.runtime import cached_files
 from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.errors import TransferkitError, quoted
@@ -43,7 +44,8 @@ def as_named(data: Any) -> str:
     if isinstance(data, str):
         return data
     if isinstance(data, os.PathLike):
-        return f"folder:{os.fspath(data)}"
+        path = str(os.fspath(data))
+        return f"{own_data(path) or 'folder'}:{path}"
     if isinstance(data, Images):
         return _store_arrays(data.pixels, np.array(data.class_names)[data.require_labels()], data.groups)
     if hasattr(data, "columns"):

@@ -128,6 +128,15 @@ def test_a_recipe_is_held_against_the_range_that_it_states(tmp_path: Path) -> No
     assert "is outside the range that mine.yaml states, 0 to 0.1 %." in result.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lab-convolution", "lab-dropout"])
+def test_a_shipped_recipe_comes_out_as_it_states(name: str, tmp_path: Path) -> None:
+    result = transferkit("verify", name, cwd=tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert f"is within the range that {name} states" in " ".join(result.stderr.split())
+
+
 def test_a_recipe_without_a_range_says_how_to_state_one(tmp_path: Path) -> None:
     words = refused(transferkit("verify", "probe-resnet18", cwd=tmp_path))
 
