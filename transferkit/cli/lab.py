@@ -144,14 +144,21 @@ def filters(
 def shifts(
     run: FinishedRun,
     px: Annotated[int, typer.Option(min=1, max=LARGEST_PX, help="Farthest shift, at the images' own size.")] = 2,
+    out: FigureFile = None,
+    overwrite: OverwriteFile = False,
     json: Json = False,
     device: Device = "auto",
 ) -> None:
     """Move the val images by some pixels: does the network give the same answers?"""
+    if out:
+        require_free(out, overwrite)
     with working() as console:
-        from transferkit.studies.lab.shift_consistency import of_run
+        from transferkit.studies.lab.shift_consistency import draw, of_run
 
         shifts = of_run(run, px, console, device)
+        if out:
+            draw(shifts, out)
+            console.line(f"Drawn: {out}")
     if json:
         print_json([vars(row) for row in shifts])
         return

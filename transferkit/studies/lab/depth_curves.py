@@ -15,7 +15,6 @@ import numpy as np
 
 from transferkit.data import datasets
 from transferkit.data.images import Images, Splits
-from transferkit.models import backbones
 from transferkit.recipe import Recipe, from_options
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
@@ -23,6 +22,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.machine import Runtime
 from transferkit.studies.lab.answers import is_right
 from transferkit.studies.lab.gradient_flow import BACKBONES, counted, started
+from transferkit.studies.lab.named_networks import require_backbone
 from transferkit.training import parameter_groups, train
 
 DATA_KEYS = ("data.val_fraction=0.5", "method.ema=false", "method.mixup=0")
@@ -154,7 +154,7 @@ def recipe_of(name: str, settings: DepthSettings, seed: int) -> Recipe:
     Raises:
         TransferkitError: For an unknown network or data set.
     """
-    backbones.card(name)  # refuses an unknown one before any work
+    require_backbone(name)
     options = {"epochs": settings.epochs, "seed": seed, "size": settings.size}
     return from_options("scratch", name, settings.data, options, DATA_KEYS, "transferkit lab depth")
 

@@ -32,6 +32,7 @@ from transferkit.studies.lab.gradient_flow_results import (
     TwinComparison,
     write_gradient_flow_result,
 )
+from transferkit.studies.lab.named_networks import require_backbone
 from transferkit.studies.lab.report import write_gradient_flow
 from transferkit.training import ResolvedTraining, defaults, parameter_groups, resolved_training, train
 
@@ -116,7 +117,7 @@ def recipe_of(name: str, settings: GradientFlowSettings, seed: int) -> Recipe:
         "limit_per_class": settings.limit_per_class,
         "size": settings.size,
     }
-    backbones.card(name)  # refuses an unknown one before any work
+    require_backbone(name)
     shared = {**options, "ema": False, "mixup": 0.0}
     return from_options("scratch", name, settings.data, shared, (), "transferkit gradient-flow")
 

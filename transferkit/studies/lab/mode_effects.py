@@ -15,17 +15,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from transferkit.data import datasets
 from transferkit.data.batches import to_device
 from transferkit.data.images import Images
 from transferkit.metrics.statistics import wilson
 from transferkit.models.classifier import Classifier
 from transferkit.report.matplotlib_figures import HIT, MISS, SOFT, drawn_to
-from transferkit.runs.run_directory import open_run
-from transferkit.runs.stored_classifier import load_classifier
-from transferkit.runtime import machine
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.lab.named_networks import run_on_val
 
 Batch: TypeAlias = Literal["shuffled", "sorted"]
 Labels: TypeAlias = npt.NDArray[np.int64]
@@ -74,12 +71,8 @@ def of_run(
     Raises:
         TransferkitError: If there is no finished run, it has no val images, or neither dropout nor BatchNorm.
     """
-    finished = open_run(run)
-    runtime = machine.start(device, finished.precision)
-    val = datasets.load(finished.recipe.data, console).val
-    if not len(val):
-        raise TransferkitError(f"{run} was made without val images. Run it again with data.val_fraction=0.1.")
-    return EFFECTS[batch](load_classifier(finished).to(runtime.device).eval(), val, runtime.device, passes)
+    opened = run_on_val(run, console, device)
+    return EFFECTS[batch](opened.classifier, opened.val, opened.device, passes)
 
 
 def effects(classifier: Classifier, images: Images, device: torch.device, passes: int = 20) -> list[ModeEffect]:

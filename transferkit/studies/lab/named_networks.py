@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from transferkit.data import datasets
+from transferkit.data.images import Images
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import FILE as MODEL
@@ -14,6 +18,7 @@ from transferkit.recipe import BackboneSettings, from_options
 from transferkit.recipe.references import is_reference, run_folder
 from transferkit.runs.run_directory import open_run
 from transferkit.runs.stored_classifier import load_classifier
+from transferkit.runtime import machine
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 
@@ -53,6 +58,54 @@ def named_network(
     settings = from_options("probe", reference, "digits", options, keys, "transferkit").backbone
     px = size or suiting_px(settings)
     return NamedNetwork(reference, backbones.load(settings, ("one", "two"), px, console).eval())
+
+
+def require_backbone(reference: str) -> None:
+    """Refuse what is no backbone, where networks are trained from random weights.
+
+    Raises:
+        TransferkitError: For a run, whose backbone it names, and for an unknown name.
+    """
+    folder = run_folder(reference)
+    if is_reference(reference) or (folder / MODEL).is_file():
+        name = open_run(folder).recipe.backbone.name
+        raise TransferkitError(
+            f"{reference} is a run. This trains networks from random weights, so name the backbone: {name}"
+        )
+    backbones.card(reference)
+
+
+@dataclass(frozen=True)
+class RunOnVal:
+    """The network of a finished run, its val images, and where to compute."""
+
+    classifier: Classifier
+    val: Images
+    device: torch.device
+
+
+def run_on_val(reference: Path, console: Console, device: str) -> RunOnVal:
+    """What a tool needs that asks a trained network about images; the test set stays sealed.
+
+    Args:
+        reference: A run's folder.
+        console: Hears about the images.
+        device: auto, cpu, cuda ...
+
+    Raises:
+        TransferkitError: If there is no finished run (of a backbone it says how to make one), or it has no val images.
+    """
+    if not reference.exists() and str(reference) in {card.name for card in backbones.names("")}:
+        raise TransferkitError(
+            f"{reference} is a backbone; this asks a trained network about images. Train one, as in `transferkit "
+            f"scratch {reference} --data YOUR_FOLDER`, and then name @last."
+        )
+    run = open_run(reference)
+    runtime = machine.start(device, run.precision)
+    val = datasets.load(run.recipe.data, console).val
+    if not len(val):
+        raise TransferkitError(f"{reference} was made without val images. Run it again with data.val_fraction=0.1.")
+    return RunOnVal(load_classifier(run).to(runtime.device).eval(), val, runtime.device)
 
 
 def suiting_px(settings: BackboneSettings) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from transferkit.data import datasets
 from transferkit.data.images import Images
 from transferkit.metrics.statistics import wilson
 from transferkit.models.classifier import Classifier
-from transferkit.runs.run_directory import open_run
-from transferkit.runs.stored_classifier import load_classifier
-from transferkit.runtime import machine
+from transferkit.report.matplotlib_figures import HIT, MISS, drawn_to
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.lab.answers import predicted_classes
+from transferkit.studies.lab.named_networks import run_on_val
 
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # rows down, columns right
 
@@ -51,12 +51,8 @@ def of_run(run: Path, farthest: int, console: Console, device: str = "auto") -> 
     Raises:
         TransferkitError: If there is no finished run, it has no val images, or they are smaller than the shift.
     """
-    finished = open_run(run)
-    runtime = machine.start(device, finished.precision)
-    val = datasets.load(finished.recipe.data, console).val
-    if not len(val):
-        raise TransferkitError(f"{run} was made without val images. Run it again with data.val_fraction=0.1.")
-    return shifts(load_classifier(finished).to(runtime.device).eval(), val, runtime.device, farthest)
+    opened = run_on_val(run, console, device)
+    return shifts(opened.classifier, opened.val, opened.device, farthest)
 
 
 def shifts(classifier: Classifier, images: Images, device: torch.device, farthest: int) -> list[Shifted]:
@@ -96,3 +92,24 @@ def _answers(
 ) -> npt.NDArray[np.int64]:
     """The predicted class of each image, moved by so many px down and right."""
     return predicted_classes(classifier, images, device, lambda batch: moved(batch, *shift))
+
+
+def draw(rows: Sequence[Shifted], path: Path) -> None:
+    """Draw accuracy and kept answers over the shift; the suffix decides the format."""
+    drawn_to(path, lambda: figure(rows))
+
+
+def figure(rows: Sequence[Shifted]) -> Any:
+    """Two curves over the shift; the answers that stay with their interval."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(4.6, 3), layout="constrained")
+    axes = drawing.subplots()
+    px = [row.px for row in rows]
+    low, high = ([100 * row.interval[end] for row in rows] for end in (0, 1))
+    axes.fill_between(px, low, high, color=HIT, alpha=0.15, lw=0)
+    axes.plot(px, [100 * row.consistency for row in rows], "o-", ms=4, color=HIT, label="same answer as at rest")
+    axes.plot(px, [100 * row.accuracy for row in rows], "s--", ms=4, color=MISS, label="accuracy")
+    axes.set(xlabel="shift, px", ylabel=f"% of {rows[0].n:,} val images", ylim=(0, 102), xticks=px)
+    axes.legend(frameon=False)
+    return drawing
