@@ -76,6 +76,35 @@ def test_objective_is_within_one_in_100_000_of_scikit_learn(name, precision, mon
     assert fits.converged.all()
 
 
+@pytest.mark.parametrize("name", [name for name in DATA if name != "wide"])
+def test_so_it_is_where_only_the_leading_axes_are_sought(name, monkeypatch):
+    monkeypatch.setattr(rotation, "EXACT_UP_TO", 4)
+    monkeypatch.setattr(rotation, "LEADING", 3)
+    features, labels = DATA[name]()
+
+    fits = fit_linear(features, labels, 4, GRID)
+
+    for at, C in enumerate(GRID):
+        expected = sklearn_fit(features, labels, C)
+        best = objective_of(features, labels, expected.coef_, expected.intercept_, C)
+        assert objective_of(features, labels, fits.weight[at], fits.bias[at], C) == pytest.approx(best, rel=1e-5)
+
+
+def test_leading_axes_are_those_of_the_largest_variance_and_all_are_orthonormal(monkeypatch):
+    """Variances of 16, 9 and 4 along three columns, 0.01 along the others: three axes hold them, to a per mille."""
+    monkeypatch.setattr(rotation, "EXACT_UP_TO", 4)
+    monkeypatch.setattr(rotation, "LEADING", 3)
+    deviations = torch.tensor([0.1, 4.0, 0.1, 3.0, 0.1, 2.0, 0.1, 0.1])
+    features = deviations * torch.randn(4000, 8, generator=torch.Generator().manual_seed(0))
+
+    data = rotation.rotate(features, torch.arange(4000) % 2, 2, None, 1)
+
+    exact = torch.linalg.eigvalsh(torch.cov(features.double().T, correction=0)).flip(0)
+    basis = data.axes.basis
+    assert data.spectrum[:3].sort(descending=True).values.tolist() == pytest.approx(exact[:3].tolist(), rel=1e-3)
+    assert basis.T @ basis == pytest.approx(torch.eye(8).double().numpy(), abs=1e-12)
+
+
 def test_probabilities_equal_those_of_scikit_learn():
     features, labels = blobs()
 

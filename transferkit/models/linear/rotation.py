@@ -10,6 +10,9 @@ from torch import Tensor
 from transferkit.models.linear.linear_head import LinearFits
 
 FLOAT64_BELOW = 2e6  # multiply-adds of one evaluation below which float64 costs nothing noticeable
+EXACT_UP_TO = 1024  # images or features up to which all principal axes cost less than they save
+LEADING = 128  # axes looked for beyond that, where the others are as good as any
+POWER_PASSES = 2  # over the images, each of which makes the leading axes clearer
 MISSING_CLASS_GAP = 20.0  # e**-20 = 2e-9: the most probability that a class without training images can get
 
 
@@ -41,8 +44,7 @@ def rotate(features: Tensor, labels: Tensor, num_classes: int, scale: Tensor | N
     axes = Axes(mean, torch.ones_like(mean) if scale is None else scale.double(), mean)
     small = features.numel() * len(present) * problems < FLOAT64_BELOW
     dtype = torch.float64 if small else torch.float32
-    few = len(features) <= features.shape[1]
-    axes = _span_of_images(features, axes) if few else _principal_axes(features, axes, dtype)
+    axes = _axes(features, axes, dtype)
     columns = _rotated(features, axes, dtype)
     squares = [chunk.square().sum(0, dtype=torch.float64) for chunk in torch.split(columns, 4096)]
     spectrum = torch.stack(squares).sum(0) / len(columns)
@@ -74,6 +76,37 @@ def _mean(features: Tensor) -> Tensor:
     """(D,) float64."""
     sums = [chunk.sum(0, dtype=torch.float64) for chunk in torch.split(features, 4096)]
     return torch.stack(sums).sum(0) / len(features)
+
+
+def _axes(features: Tensor, axes: Axes, dtype: torch.dtype) -> Axes:
+    """Those that make the problem well conditioned: all principal ones, or beyond some number the leading ones."""
+    count, width = features.shape
+    if min(count, width) > EXACT_UP_TO and width <= 2 * count:
+        return _leading_axes(features, axes, dtype)
+    return _span_of_images(features, axes) if count <= width else _principal_axes(features, axes, dtype)
+
+
+def _leading_axes(features: Tensor, axes: Axes, dtype: torch.dtype) -> Axes:
+    """The largest principal axes, about, and any that complete them to an orthonormal basis.
+
+    Randomised subspace iteration (Halko, Martinsson and Tropp, SIAM Review 53 (2011), algorithm 4.4).
+    """
+    start = torch.randn(features.shape[1], LEADING, generator=torch.Generator().manual_seed(0))
+    leading = start.to(features.device, dtype)
+    for _ in range(POWER_PASSES):
+        leading = torch.linalg.qr(_gram_times(features, axes, leading))[0]
+    small = leading.T @ _gram_times(features, axes, leading)
+    leading = leading.double() @ torch.linalg.eigh((small + small.T).double())[1]
+    return replace(axes, basis=torch.linalg.qr(leading, mode="complete")[0])
+
+
+def _gram_times(features: Tensor, axes: Axes, vectors: Tensor) -> Tensor:
+    """(D, L), the Gram matrix of the standardised columns times (D, L), without the matrix itself."""
+    product = torch.zeros_like(vectors)
+    for chunk in torch.split(features, 4096):
+        rows = _standardised(chunk, axes, vectors.dtype)
+        product.addmm_(rows.T, rows @ vectors)
+    return product
 
 
 def _principal_axes(features: Tensor, axes: Axes, dtype: torch.dtype) -> Axes:
