@@ -86,7 +86,8 @@ def test_a_name_from_deeper_inside_is_not_public() -> None:
     assert "transferkit.metrics.auroc" in names
 
 
-def test_console_commands_of_the_pages_work() -> None:
+def test_console_commands_of_the_pages_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # for the files that they write
     commands = [
         line.removeprefix("$ transferkit ")
         for page in PAGES

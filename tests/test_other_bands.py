@@ -19,7 +19,8 @@ from transferkit.recipe import ArraysData, BackboneSettings
 from transferkit.runs.run_directory import open_run
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
-from transferkit.studies.limits.subject import require_colour
+from transferkit.studies.limits import nonsense
+from transferkit.studies.limits.shares import NotMeasured
 
 SMALL: dict[str, Any] = {"size": 16, "weights": "none", "stem": "cifar", "device": "cpu", "precision": "fp32"}
 ON_CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
@@ -70,9 +71,32 @@ def test_other_bands_than_the_runs_are_refused(trained: Path) -> None:
         transferkit.load(trained).predict(colour)
 
 
-def test_limits_refuses_before_it_works(trained: Path) -> None:
-    with pytest.raises(TransferkitError, match="have 5 bands, and limits knows those of red, green and blue only"):
-        require_colour(open_run(trained))
+def test_limits_leaves_out_corruptions_alone(trained: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    for number, image in enumerate(np.random.default_rng(1).integers(0, 256, (4, 16, 16, 5), np.uint8)):
+        np.save(odd / f"{number}.npy", image)
+
+    report = transferkit.limits(trained, ood=str(odd), leave_out="none", out=tmp_path / "limits", quiet=True)
+
+    assert report.corruptions == NotMeasured("they are defined for red, green and blue, and the images have 5 bands")
+    assert (report.unknown.sets[0].n, report.nuisance is not None) == (4, True)
+    assert all(row.n for row in report.nonsense)
+
+
+@pytest.mark.parametrize(("bands", "colours"), [(1, 3), (2, 9), (3, 27), (5, 27)])
+def test_meaningless_images_have_the_bands_of_the_runs(bands: int, colours: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, bands, 16, 16), np.uint8)
+
+    sets = nonsense.image_sets(Images.from_pixels(pixels, None, ()), n=6)
+
+    assert {images.bands for images in sets.values()} == {bands}
+    assert len(sets["constant_colours"]) == colours
+
+
+def test_limits_refuses_a_set_of_other_bands(trained: Path) -> None:
+    with pytest.raises(TransferkitError, match="digits has images of 3 bands, and the run takes 5"):
+        transferkit.limits(trained, ood="digits", quiet=True)
 
 
 def test_labels_judges_images_of_other_bands(trained: Path) -> None:

@@ -152,6 +152,9 @@ def measure_corruptions(subject: LimitsSubject, settings: LimitsSettings, consol
     """Accuracy, silent failures and breaking point of every corruption."""
     if settings.corruptions == "none":
         return Corrupted(NotMeasured("not asked for (--corruptions none)"), {})
+    if subject.bands != 3:
+        reason = f"they are defined for red, green and blue, and the images have {subject.bands} band"
+        return Corrupted(NotMeasured(reason + "s" * (subject.bands > 1)), {})
     fast = settings.corruptions == "fast"
     names, severities = (
         (corruptions.FAST, corruptions.FAST_SEVERITIES) if fast else (corruptions.FIFTEEN, corruptions.SEVERITIES)

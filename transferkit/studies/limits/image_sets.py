@@ -122,6 +122,19 @@ def existing(folder: Path) -> Path:
     return folder
 
 
+def require_bands(image_set: ImageSet, bands: int) -> None:
+    """Refuse images that the network cannot take.
+
+    Raises:
+        TransferkitError: If they have other bands than the run's own.
+    """
+    if image_set.images.bands != bands:
+        raise TransferkitError(
+            f"{image_set.name} has images of {image_set.images.bands} bands, and the run takes {bands}. Leave it out, "
+            "or give a folder of images with as many."
+        )
+
+
 def _load_dataset(name: str, root: str, side_px: int, limit: int, seed: int, console: Console) -> ImageSet:
     settings = parse_data({"name": name, "root": root} if root else name)
     splits = datasets.load(settings, console)

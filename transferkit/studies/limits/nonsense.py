@@ -44,6 +44,11 @@ class Sources:
     generator: np.random.Generator
 
     @property
+    def bands(self) -> int:
+        """Of each image."""
+        return int(self.pixels.shape[1])
+
+    @property
     def sides(self) -> tuple[int, int]:
         """Height and width in px."""
         return self.pixels.shape[2], self.pixels.shape[3]
@@ -55,7 +60,7 @@ def image_sets(images: Images, seed: int = 0, n: int = PER_SET) -> dict[str, Ima
     Args:
         images: Of known classes, such as the test images; those taken apart below are drawn from them.
         seed: Another seed, other images.
-        n: Images per set; there are 27 constant colours, and no more taken-apart images than given ones.
+        n: Images per set; there are 27 constant colours (3 in grey), and no more taken-apart images than given ones.
 
     Returns:
         Sets by name, each with its name as the one class; ids of taken-apart images are those of their sources.
@@ -106,9 +111,17 @@ def gaussian_noise(sources: Sources) -> Pixels:
 
 
 def constant_colours(sources: Sources) -> Pixels:
-    """The 27 colours whose channels are 0, 128 or 255; black, grey and white are among them."""
-    colours = np.array(list(product(LEVELS, repeat=3)), dtype=np.uint8)[:, :, None, None]
-    return np.broadcast_to(colours, (len(colours), 3, *sources.sides)).copy()
+    """The 27 colours whose channels are 0, 128 or 255; black, grey and white are among them.
+
+    Of more than three bands, those three greys and 24 of the many other mixtures, drawn by chance.
+    """
+    if sources.bands <= 3:
+        colours = np.array(list(product(LEVELS, repeat=sources.bands)), dtype=np.uint8)
+    else:
+        greys = np.repeat(np.array(LEVELS)[:, None], sources.bands, axis=1)
+        mixtures = sources.generator.choice(LEVELS, (len(LEVELS) ** 3 - len(LEVELS), sources.bands))
+        colours = np.concatenate([greys, mixtures]).astype(np.uint8)
+    return np.broadcast_to(colours[:, :, None, None], (*colours.shape, *sources.sides)).copy()
 
 
 # ------------------------------------------------------------------------------------------------- patterns
@@ -121,7 +134,7 @@ def checkerboards(sources: Sources) -> Pixels:
     shifts = sources.generator.integers(0, 2 * cells, (count, 2))
     rows = (np.arange(height) + shifts[:, :1]) // cells
     columns = (np.arange(width) + shifts[:, 1:]) // cells
-    return _between_colours((rows[:, :, None] + columns[:, None, :]) % 2, sources.generator)
+    return _between_colours((rows[:, :, None] + columns[:, None, :]) % 2, sources)
 
 
 def gradients(sources: Sources) -> Pixels:
@@ -130,7 +143,7 @@ def gradients(sources: Sources) -> Pixels:
     angle = sources.generator.uniform(0, 2 * np.pi, (len(sources.pixels), 1, 1))
     ramp = np.sin(angle) * np.linspace(-1, 1, height)[:, None] + np.cos(angle) * np.linspace(-1, 1, width)
     ramp -= ramp.min(axis=(1, 2), keepdims=True)
-    return _between_colours(ramp / ramp.max(axis=(1, 2), keepdims=True), sources.generator)
+    return _between_colours(ramp / ramp.max(axis=(1, 2), keepdims=True), sources)
 
 
 def text(sources: Sources) -> Pixels:
@@ -139,7 +152,7 @@ def text(sources: Sources) -> Pixels:
 
     paths = [str(path) for path in fonts()]
     masks = [_written(sources.generator.choice(paths), sources) for _ in sources.pixels]
-    return _between_colours(np.stack(masks), sources.generator)
+    return _between_colours(np.stack(masks), sources)
 
 
 def _written(font_path: str, sources: Sources) -> Floats:
@@ -158,9 +171,9 @@ def _written(font_path: str, sources: Sources) -> Floats:
     return np.asarray(canvas.reduce(SAMPLES), dtype=np.float64) / 255
 
 
-def _between_colours(share: npt.NDArray[np.float64] | npt.NDArray[np.int64], generator: np.random.Generator) -> Pixels:
+def _between_colours(share: npt.NDArray[np.float64] | npt.NDArray[np.int64], sources: Sources) -> Pixels:
     """(N, 3, H, W): the first colour where `share` (N, H, W) is 0, the second where it is 1; the widest of 4 pairs."""
-    pairs = generator.uniform(0, 255, (len(share), 4, 2, 3))
+    pairs = sources.generator.uniform(0, 255, (len(share), 4, 2, sources.bands))
     widest = np.abs(pairs[:, :, 0] - pairs[:, :, 1]).sum(axis=-1).argmax(axis=1)
     first, second = np.moveaxis(pairs[np.arange(len(share)), widest][..., None, None], 1, 0)  # (N, 3, 1, 1) each
     return _as_pixels(first + (second - first) * share[:, None])
@@ -172,14 +185,16 @@ def _between_colours(share: npt.NDArray[np.float64] | npt.NDArray[np.int64], gen
 def shuffled_patches(sources: Sources) -> Pixels:
     """Known images cut into 4 x 4 patches that change places; rows and columns that do not divide by 4 stay."""
     count, (height, width) = len(sources.pixels), (side // GRID * GRID for side in sources.sides)
-    shape = (count, 3, GRID, height // GRID, GRID, width // GRID)
+    shape = (count, sources.bands, GRID, height // GRID, GRID, width // GRID)
     patches = sources.pixels[:, :, :height, :width].reshape(shape).transpose(0, 2, 4, 1, 3, 5)
-    patches = patches.reshape(count, GRID * GRID, 3, height // GRID, width // GRID)
+    patches = patches.reshape(count, GRID * GRID, sources.bands, height // GRID, width // GRID)
     order = sources.generator.permuted(np.tile(np.arange(GRID * GRID), (count, 1)), axis=1)
     patches = np.take_along_axis(patches, order[:, :, None, None, None], axis=1)
-    patches = patches.reshape(count, GRID, GRID, 3, height // GRID, width // GRID).transpose(0, 3, 1, 4, 2, 5)
+    patches = patches.reshape(count, GRID, GRID, sources.bands, height // GRID, width // GRID).transpose(
+        0, 3, 1, 4, 2, 5
+    )
     shuffled = sources.pixels.copy()
-    shuffled[:, :, :height, :width] = patches.reshape(count, 3, height, width)
+    shuffled[:, :, :height, :width] = patches.reshape(count, sources.bands, height, width)
     return shuffled
 
 

@@ -165,6 +165,8 @@ def load_elsewhere(subject: LimitsSubject, settings: LimitsSettings, console: Co
     unknown = load_unknown(subject, settings, console)
     shifts = [load_shift(source, subject, settings, console) for source in settings.shift]
     field = load_field(subject, settings, console)
+    for image_set in (*unknown, *(shift.image_set for shift in shifts), *([field] if field else [])):
+        image_sets.require_bands(image_set, subject.bands)
     if not (unknown or shifts or field):
         return ElsewhereImages((), (), None)
     own = own_images(subject)

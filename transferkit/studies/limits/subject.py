@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from transferkit.runs.run_directory import Run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console
-from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.limits.image_sets import sample
 
 
@@ -80,7 +79,13 @@ class LimitsSubject:
     def fit(self) -> Reading:
         """How files are read: as those of the run were; where those were square images, by their middle."""
         data = self.run.recipe.data
-        return reading_of(data) if hasattr(data, "fit") else Reading("crop")
+        reading = reading_of(data) if hasattr(data, "fit") else Reading("crop")
+        return replace(reading, channels=self.bands)
+
+    @property
+    def bands(self) -> int:
+        """How many bands the run's images have."""
+        return self.images.test.bands
 
     @property
     def head(self) -> LinearHead | None:
@@ -103,7 +108,6 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
     Raises:
         TransferkitError: If the images are no longer those that the run was made with.
     """
-    require_colour(run)
     splits = same_images(run, console)
     runtime = machine.start(device, run.precision, run.recipe.threads)
     classifier = load_classifier(run).to(runtime.device).eval()
@@ -134,20 +138,6 @@ def open_subject(run: Run, train_images: int, seed: int, device: str, console: C
     learnt_parts = [splits.train, splits.val] if lacks_val else [splits.train]
     learnt = frozenset(digest.tobytes() for part in learnt_parts for digest in part.digests)
     return LimitsSubject(run, classifier, runtime, images, learnt, train, val, test, shipped, tuple(notes), store)
-
-
-def require_colour(run: Run) -> None:
-    """Refuse a run of other bands before any work.
-
-    Raises:
-        TransferkitError: If its images are not of red, green and blue.
-    """
-    if (bands := len(run.model.input.mean)) != 3:
-        raise TransferkitError(
-            f"The images of {run.path} have {bands} bands, and limits knows those of red, green and blue only: its "
-            "corruptions, drawings and other image sets have three. The run's own page and `transferkit labels "
-            f"{run.path}` work with any bands."
-        )
 
 
 def halves(test: Outputs, seed: int, why: str) -> tuple[Outputs, Outputs, str]:
