@@ -14,6 +14,7 @@ from synthetic_runs import outputs
 
 from transferkit.data.split_facts import ClassCounts
 from transferkit.metrics.outputs import Outputs
+from transferkit.recipe import Recipe
 from transferkit.runs import checks
 from transferkit.runs.checks.early import early_checks
 from transferkit.runs.checks.finding import SEVERITIES
@@ -67,6 +68,24 @@ def test_near_copies_are_told_where_they_change_an_accuracy_by_more_than_its_int
     run = parts_of(n=ClassCounts((700,), (60,), (240,)), near_copies=few(*names, of=240))
 
     assert ("TK023" in [finding.code for finding in checks.findings(run)]) is speaks
+
+
+@pytest.mark.parametrize(
+    ("recipe", "remedy"),
+    [(recipe_of("finetune"), "method.logit_adjustment=1"), (recipe_of("probe"), "method.class_weight=balanced")],
+)
+def test_uneven_classes_are_told_with_the_best_remedy_that_the_method_has(recipe: Recipe, remedy: str) -> None:
+    finding = checks.CHECKS["TK021"].finding("TK021", replace(FAULTS["TK021"], recipe=recipe))
+
+    assert finding is not None
+    assert remedy in finding.command
+
+
+@pytest.mark.parametrize("keys", [{"class_weight": "balanced"}, {"sampler": "balanced"}, {"logit_adjustment": 0.5}])
+def test_uneven_classes_are_not_told_where_something_is_done_about_them(keys: dict[str, object]) -> None:
+    run = replace(FAULTS["TK021"], recipe=recipe_of("finetune", **keys))
+
+    assert checks.CHECKS["TK021"].finding("TK021", run) is None
 
 
 @pytest.mark.parametrize("code", [code for code, check in checks.CHECKS.items() if check.is_early])

@@ -9,6 +9,7 @@ from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runtime.shares import percent
 
 TIMES_AS_MANY = 10  # images of the largest class as of the smallest
+CORRECTIONS = {"logit_adjustment": 1, "class_weight": "balanced"}  # the better one first; docs/transfer.md has figures
 NEAR_SHARE = 0.01  # of the test images looked at, however many there are
 DARK = 0.5  # brightest value, of that which becomes white
 EXPECTED_IN_VAL = 2.0  # images of a class, by its share of train; where chance alone leaves fewer, none is no surprise
@@ -18,21 +19,22 @@ def imbalanced(run: CheckedRun) -> Observation | None:
     """The largest class has at least ten times as many training images as the smallest, and each image counts the same.
 
     The loss then hears little of the small class, and the accuracy hides how seldom it is found: read the mean recall
-    and the matrix. Silent where the recipe counts each class the same.
+    and the matrix. Silent where the recipe counts each class the same, or shifts the logits of rare ones up.
     """
     parts, method = run.parts, run.recipe.method if run.recipe else None
     counts = dict(zip(parts.class_names, parts.n.train, strict=False)) if parts else {}
     if len(counts) < 2 or getattr(method, "class_weight", None) not in (None, "even"):
         return None
-    if getattr(method, "sampler", "shuffled") != "shuffled":
+    if getattr(method, "sampler", "shuffled") != "shuffled" or getattr(method, "logit_adjustment", 0.0):
         return None
     most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] < TIMES_AS_MANY * max(1, counts[fewest]):
         return None
     observed = f"“{most}” has {counts[most]:,} training images and “{fewest}” {counts[fewest]:,}"
     advice = "read the mean recall beside the accuracy, or count each class the same"
-    can_weigh = hasattr(method, "class_weight")
-    return Observation(observed, advice, run.again("method.class_weight=balanced") if can_weigh else "")
+    remedies = (f"method.{key}={value}" for key, value in CORRECTIONS.items() if hasattr(method, key))
+    remedy = next(remedies, "")
+    return Observation(observed, advice, run.again(remedy) if remedy else "")
 
 
 def copies(run: CheckedRun) -> Observation | None:
