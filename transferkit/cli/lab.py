@@ -20,7 +20,7 @@ from transferkit.cli.options import (
 )
 from transferkit.cli.terminal import command_line, print_json, print_table, working
 from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_IMAGES, MOST_SEEDS
-from transferkit.runtime.files import require_free
+from transferkit.runtime.figure_files import require_figure
 
 FigureFile = Annotated[Path | None, typer.Option(help="Draw it as well: .png, .svg or .pdf.", show_default=False)]
 
@@ -46,8 +46,7 @@ def modes(
     device: Device = "auto",
 ) -> None:
     """Show what train mode does to a network's predictions: accuracy and spread, with dropout or BatchNorm awake."""
-    if out:
-        require_free(out, overwrite)
+    require_figure(out, overwrite)
     with working() as console:
         from transferkit.studies.lab.mode_effects import draw, of_run
 
@@ -128,7 +127,7 @@ def filters(
     json: Json = False,
 ) -> None:
     """Draw the filters of a network's first convolution, or the feature maps of a picture."""
-    require_free(out, overwrite)
+    require_figure(out, overwrite)
     with working() as console:
         from transferkit.studies.lab.filters import described
         from transferkit.studies.lab.named_networks import named_network
@@ -150,8 +149,7 @@ def shifts(
     device: Device = "auto",
 ) -> None:
     """Move the val images by some pixels: does the network give the same answers?"""
-    if out:
-        require_free(out, overwrite)
+    require_figure(out, overwrite)
     with working() as console:
         from transferkit.studies.lab.shift_consistency import draw, of_run
 

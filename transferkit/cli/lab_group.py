@@ -11,7 +11,7 @@ from transferkit.cli import completion
 from transferkit.cli.options import Data, Json, Network, OverwriteFile, Threads, Weights
 from transferkit.cli.terminal import print_json, print_table, working
 from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_SEEDS, SEEDS
-from transferkit.runtime.files import require_free
+from transferkit.runtime.figure_files import require_figure
 
 lab_app = typer.Typer(help="Experiments for a lecture, each with a finding and a figure.", no_args_is_help=True)
 MOST_STEPS = 10_000
@@ -41,7 +41,7 @@ def convolve(
     json: Json = False,
 ) -> None:
     """Convolve a picture with a kernel and draw both: what do stride and padding do?"""
-    require_free(out, overwrite)
+    require_figure(out, overwrite)
     with working() as console:
         from transferkit.studies.lab.picture_convolution import convolve as convolve_picture
 
@@ -64,7 +64,7 @@ def mask_rcnn(
     threads: Threads = None,
 ) -> None:
     """Build Mask R-CNN on a network, train it on drawn shapes for a minute, and draw the masks it finds."""
-    require_free(out, overwrite)
+    require_figure(out, overwrite)
     with working() as console:
         from transferkit.runtime import machine
         from transferkit.studies.lab.named_networks import named_network
@@ -106,7 +106,7 @@ def convolution(
     threads: Threads = None,
 ) -> None:
     """Train small CNNs that differ in kernel, stride, padding, pooling or features: what does each bring and cost?"""
-    require_free(out, overwrite)
+    require_figure(out, overwrite)
     with working() as console:
         from transferkit.studies.lab.convolution_grid import GridSettings, measure
         from transferkit.studies.lab.convolution_grid_words import TABLE_TITLES, draw, table_rows
@@ -137,7 +137,7 @@ def depth(
     threads: Threads = None,
 ) -> None:
     """Train plain and residual networks of two depths and draw their errors by epoch: does depth alone help?"""
-    require_free(out, overwrite)
+    require_figure(out, overwrite)
     with working() as console:
         from transferkit.studies.lab.depth_curves import DepthSettings, measure
         from transferkit.studies.lab.depth_words import TABLE_TITLES, draw, table_rows
@@ -164,7 +164,7 @@ def equivariance(
     json: Json = False,
 ) -> None:
     """Move a picture and compare what a convolution, pooling and a dense layer make of it: what moves along?"""
-    require_free(out, overwrite)
+    require_figure(out, overwrite)
     with working() as console:
         from transferkit.studies.lab.equivariance import compare, draw
 
@@ -185,7 +185,7 @@ def softmax(
     json: Json = False,
 ) -> None:
     """Make the softmax-before-the-loss mistake: see it refused, and what it costs where nobody checks."""
-    require_free(out, overwrite)
+    require_figure(out, overwrite)
     with working() as console:
         from transferkit.studies.lab.softmax_mistake import compare, draw
 

@@ -14,9 +14,9 @@ from transferkit.report.short_names import shortened
 from transferkit.report.svg_confusion_matrix import LABELLED_UP_TO, NUMBERED_UP_TO, similarity_order
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError, did_you_mean
+from transferkit.runtime.figure_files import figure_suffix
 from transferkit.runtime.files import write_atomically
 
-SUFFIXES = ("pdf", "png", "svg")
 INK, SOFT, HIT, MISS = "#16202b", "#56616d", "#08488a", "#b33c00"  # blue and orange: apart in every colour vision
 STYLE: Any = {
     "font.size": 8,
@@ -48,11 +48,7 @@ def drawn_to(path: Path, draw: Callable[[], Any]) -> None:
     Raises:
         TransferkitError: If the format is unknown.
     """
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix not in SUFFIXES:
-        raise TransferkitError(
-            f"Cannot draw a figure as {path.name!r}. Expected a name that ends in .pdf, .png or .svg."
-        )
+    suffix = figure_suffix(path)
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

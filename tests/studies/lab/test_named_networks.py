@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import transferkit
+from transferkit.cli.app import app
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.lab import gradient_flow
@@ -49,3 +51,14 @@ def test_shifts_are_drawn(tmp_path: Path) -> None:
     draw([Shifted(0, 9, 0.9, 1.0, (0.8, 1.0)), Shifted(1, 9, 0.5, 0.6, (0.4, 0.8))], tmp_path / "shifts.svg")
 
     assert "same answer as at rest" in (tmp_path / "shifts.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "typed", ["lab convolution", "lab depth", "lab equivariance", "lab softmax", "filters resnet20", "modes run"]
+)
+def test_a_figure_of_another_format_is_refused_before_any_work(typed: str) -> None:
+    result = CliRunner().invoke(app, [*typed.split(), "--out", "figure.gif"])
+
+    assert isinstance(result.exception, TransferkitError)
+    assert "Cannot draw a figure as 'figure.gif'" in str(result.exception)
+    assert "Starting" not in result.output
