@@ -101,7 +101,11 @@ def _branches(
 
 def summary(name: str, classifier: Classifier, size_px: int) -> NetworkSummary:
     """A network's totals, for images of this side."""
-    facts = layers(classifier, size_px)
+    return summary_of(layers(classifier, size_px), name, classifier, size_px)
+
+
+def summary_of(facts: Sequence[LayerFacts], name: str, classifier: Classifier, size_px: int) -> NetworkSummary:
+    """The same where the facts of the layers are there already."""
     maps = [layer for layer in facts if len(layer.shape) == 3 and layer.shape[1] * layer.shape[2] > 1]
     widest = max(facts, key=lambda layer: _values(layer.shape))
     last = maps[-1] if maps else facts[-1]
@@ -168,10 +172,10 @@ def trees(names: Sequence[str], keys: Sequence[str], size: int | None, console: 
     """
     networks = {name: named_network(name, "none", size, console, keys).classifier for name in names}
     facts = {name: layers(network, px_of(network, size)) for name, network in networks.items()}
-    tables = [
-        PaperTable((name, *TREE_TITLES), tree_rows(facts[name], summary(name, network, px_of(network, size))))
-        for name, network in networks.items()
-    ]
+    tables = []
+    for name, network in networks.items():
+        totals = summary_of(facts[name], name, network, px_of(network, size))
+        tables.append(PaperTable((name, *TREE_TITLES), tree_rows(facts[name], totals)))
     plain = {name: [vars(layer) for layer in of_network] for name, of_network in facts.items()}
     return Listing(tuple(tables), plain if len(plain) > 1 else plain[names[0]])
 
