@@ -89,6 +89,7 @@ def layers(
     if out:
         require_free(out, overwrite)
     with working() as console:
+        from transferkit.runtime.console import printable
         from transferkit.studies.lab.layer_tree import compared, trees
 
         listed = (compared if compare else trees)(names, keys, size, console)
@@ -97,7 +98,9 @@ def layers(
     if json:
         print_json(listed.values)
         return
-    for table in listed.tables:
+    for title, table in zip(listed.titles, listed.tables, strict=True):
+        if len(listed.tables) > 1:
+            print(f"\n{printable(title)}")
         print_table(table.header, table.rows)
     console.line(listed.note)
 

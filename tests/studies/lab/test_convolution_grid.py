@@ -17,7 +17,7 @@ from transferkit.studies.lab.convolution_grid import (
     ConvolutionGrid,
     GridRow,
     GridSettings,
-    Training,
+    GridTraining,
     measure,
     multiply_adds,
     recipe_of,
@@ -76,8 +76,8 @@ def test_a_difference_is_the_mean_of_one_network_less_that_of_the_first() -> Non
     network = create("simple-cnn", ["a", "b"], size=8, weights="none", blocks=1, features=1, dense=[2])
     half, most = np.arange(200) % 2 == 0, np.arange(200) % 10 != 0
     trainings = {
-        "first": [Training(half, 3.0)] * 3,
-        "second": [Training(most, 1.0), Training(most, 9.0), Training(most, 2.0)],
+        "first": [GridTraining(half, 3.0)] * 3,
+        "second": [GridTraining(most, 1.0), GridTraining(most, 9.0), GridTraining(most, 2.0)],
     }
 
     first, second = rows({"first": network, "second": network}, trainings, 8)

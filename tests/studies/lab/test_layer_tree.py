@@ -97,3 +97,12 @@ def test_keys_alone_are_no_network() -> None:
 
     assert isinstance(result.exception, TransferkitError)
     assert "No network is named beside backbone.kernel=5" in str(result.exception)
+
+
+def test_several_trees_stand_below_their_names_and_do_not_fit_one_file(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["layers", "lenet", "simple-cnn"])
+
+    assert result.exit_code == 0, result.output
+    assert result.stdout.index("lenet\nlayer") < result.stdout.index("simple-cnn\nlayer")
+    with pytest.raises(TransferkitError, match=r"A file holds one table. Name one network for --out, or add --compare"):
+        trees(["lenet", "simple-cnn"], [], None, SILENT).write(tmp_path / "both.csv")

@@ -209,7 +209,7 @@ def recipe_of(keys: Sequence[str], settings: GridSettings, seed: int) -> Recipe:
 
 
 @dataclass(frozen=True)
-class Training:
+class GridTraining:
     """One network trained with one seed: which val images it gets right, and the seconds of its steps."""
 
     is_right: Bools
@@ -229,7 +229,7 @@ def measure(settings: GridSettings, console: Console) -> ConvolutionGrid:
     splits = datasets.load(grid[0][1][0].data, console)
     named = {title(keys): recipes for keys, recipes in grid}
     networks, refused = built(named, splits, runtime)
-    trainings: dict[str, list[Training]] = {name: [] for name in networks}
+    trainings: dict[str, list[GridTraining]] = {name: [] for name in networks}
     with console.progress("training", settings.seeds * len(networks), "networks") as progress:
         for seed in range(settings.seeds):  # seed by seed, so that a busy minute falls on all networks
             for name in networks:
@@ -277,16 +277,18 @@ def built(
     return networks, refused
 
 
-def trained(recipe: Recipe, splits: Splits, runtime: Runtime) -> Training:
+def trained(recipe: Recipe, splits: Splits, runtime: Runtime) -> GridTraining:
     """One network with one seed."""
     classifier, training = started(recipe, splits.train, runtime)
     groups = parameter_groups(classifier, training)
     nothing = splits.train.subset([])
     history = train(classifier, splits.train, nothing, training, groups, Context(runtime, SILENT, recipe.seed))
-    return Training(is_right(classifier, splits.val, runtime.device), sum(epoch.seconds or 0.0 for epoch in history))
+    return GridTraining(
+        is_right(classifier, splits.val, runtime.device), sum(epoch.seconds or 0.0 for epoch in history)
+    )
 
 
-def rows(networks: dict[str, Classifier], trainings: dict[str, list[Training]], size_px: int) -> Iterator[GridRow]:
+def rows(networks: dict[str, Classifier], trainings: dict[str, list[GridTraining]], size_px: int) -> Iterator[GridRow]:
     """A row per network; each but the first is compared with the first."""
     right = {name: np.stack([training.is_right for training in made]) for name, made in trainings.items()}  # (S, N)
     first, *others = right

@@ -140,9 +140,10 @@ def _values(shape: Sequence[int]) -> int:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What is shown of some networks: tables, and the same as plain values."""
+class LayerListing:
+    """What is shown of some networks: tables with titles, and the same as plain values."""
 
+    titles: tuple[str, ...]
     tables: tuple[PaperTable, ...]
     values: Any
     note: str = "A backbone is shown with a head for two classes, a run with its own."
@@ -158,7 +159,7 @@ class Listing:
         write_table(self.tables[0], path)
 
 
-def trees(names: Sequence[str], keys: Sequence[str], size: int | None, console: Console) -> Listing:
+def trees(names: Sequence[str], keys: Sequence[str], size: int | None, console: Console) -> LayerListing:
     """Each network as a tree.
 
     Args:
@@ -175,12 +176,12 @@ def trees(names: Sequence[str], keys: Sequence[str], size: int | None, console: 
     tables = []
     for name, network in networks.items():
         totals = summary_of(facts[name], name, network, px_of(network, size))
-        tables.append(PaperTable((name, *TREE_TITLES), tree_rows(facts[name], totals)))
+        tables.append(PaperTable(("layer", *TREE_TITLES), tree_rows(facts[name], totals)))
     plain = {name: [vars(layer) for layer in of_network] for name, of_network in facts.items()}
-    return Listing(tuple(tables), plain if len(plain) > 1 else plain[names[0]])
+    return LayerListing(tuple(names), tuple(tables), plain if len(plain) > 1 else plain[names[0]])
 
 
-def compared(names: Sequence[str], keys: Sequence[str], size: int | None, console: Console) -> Listing:
+def compared(names: Sequence[str], keys: Sequence[str], size: int | None, console: Console) -> LayerListing:
     """The totals of all networks side by side; see `trees`.
 
     Raises:
@@ -191,7 +192,7 @@ def compared(names: Sequence[str], keys: Sequence[str], size: int | None, consol
     networks = {name: named_network(name, "none", size, console, keys).classifier for name in names}
     summaries = [summary(name, network, px_of(network, size)) for name, network in networks.items()]
     table = PaperTable(("", *(network.name for network in summaries)), comparison_rows(summaries))
-    return Listing((table,), [vars(network) for network in summaries])
+    return LayerListing(("comparison",), (table,), [vars(network) for network in summaries])
 
 
 def px_of(network: Classifier, size: int | None) -> int:
