@@ -43,7 +43,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "extraction caches",
         "extractor cached_outputs stored_answers data_arguments",
         "fast_classifier stored explanations",
-        "engine networks",
+        "engine networks int8",
         "layer_network store",
         "graphs inventory located",
         "hooks segments",

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from predicting_runs import predicting_run
 
 from transferkit.cli.app import main
 from transferkit.cli.predict import AnswerTable
-from transferkit.deploy import answer_files
+from transferkit.data.images import Images
+from transferkit.deploy import answer_files, prediction
 from transferkit.deploy import answers as answers_module
 from transferkit.deploy.answer_page import most_doubtful
 from transferkit.deploy.answer_rows import AnswerRow
@@ -352,3 +354,22 @@ def test_a_folder_that_is_no_run_is_refused(
         main()
 
     assert "photos is no run: it has no recipe.yaml." in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_in_8_bits_a_run_is_calibrated_on_its_training_images_and_says_so(
+    photos: Path, command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 3, 8, 8), dtype=np.uint8)
+    train = Images.from_pixels(pixels, np.zeros(40, np.int64), ("cat", "dog", "ship"))
+    monkeypatch.setattr(prediction, "same_images", lambda *_: SimpleNamespace(train=train))
+
+    code, answers, messages = command(str(photos), "--precision", "int8", "--json")
+
+    assert code == 0, messages
+    assert "8 bits: calibrating on 35 images" in messages
+    assert "`unknown` is judged by thresholds made in fp32" in messages
+    in_8_bits, own = json.loads(answers), json.loads(command(str(photos), "--json")[1])
+    shares = [[list(row["probabilities"].values()) for row in rows] for rows in (in_8_bits, own)]
+    assert shares[0] != shares[1]
+    assert np.allclose(*shares, atol=0.1)

@@ -137,7 +137,7 @@ def _facts(task: PredictionTask, listing: Listing) -> AnswerFacts:
         listing=listing.digest,
         acceptance=settings.acceptance,
         top=settings.top,
-        precision=model.runtime.precision,
+        precision=model.fast.engine.network.precision,
         device=model.runtime.device.type,
         versions=versions(),
     )

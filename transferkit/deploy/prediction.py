@@ -13,6 +13,7 @@ import numpy.typing as npt
 from torch import nn
 
 from transferkit.data.reading import Reading, reading_of
+from transferkit.features import int8
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.features.pictures import Pictures, as_pictures
 from transferkit.metrics.outputs import Outputs
@@ -21,10 +22,11 @@ from transferkit.models.backbones import own_modules
 from transferkit.models.classifier import Classifier
 from transferkit.ood import rejection
 from transferkit.ood.rejection import Rejection
+from transferkit.runs.own_images import same_images
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
-from transferkit.runtime.console import SILENT
+from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError, quoted
 
 
@@ -212,6 +214,23 @@ def load(run: Run | os.PathLike[str] | str, device: str = "auto", *, module: nn.
     classifier = load_classifier(place).to(runtime.device).eval()
     reading = replace(reading_of(place.recipe.data), channels=len(classifier.input_spec.mean))
     return Model(classifier, runtime, int(min(place.facts.data.size_px)), reading, limits_of(place), place.path)
+
+
+def in_int8(model: Model, run: os.PathLike[str] | str, console: Console) -> Model:
+    """The same model with its body in 8 bits, calibrated on training images of its run; thresholds stay as they are.
+
+    Raises:
+        TransferkitError: If packages are missing, the device is no CPU, the run's images are gone or changed, or 8 bits
+            change its features too much.
+        MachineError: If the network cannot be quantised.
+    """
+    int8.require(model.runtime.device)
+    train = same_images(open_run(run), console).train
+    exact = replace(model, runtime=replace(model.runtime, precision="fp32"))
+    int8.quantise(exact.fast.engine.network, train.subset(int8.spread(len(train))), console)
+    if model.rejection is not None:
+        console.line(f"8 bits: `unknown` is judged by thresholds made in {model.runtime.precision}.")
+    return exact
 
 
 def limits_of(run: Run) -> Rejection | None:

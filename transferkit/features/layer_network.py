@@ -21,6 +21,7 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.machine import Runtime
 
 Compile = Literal["auto", "on", "off"]
+Outputs = Callable[[Tensor], dict[str, Tensor]]  # prepared images to the outputs of modules, by name
 # Seconds of network time that must lie ahead before compiling can pay: in fp32 alone, see `LayerNetwork`. ResNet-18 at
 # 224 px compiles in about 35 s on two cores (benchmarks/features_cpu.py) and gains a few percent.
 COMPILE_PAYS_SECONDS = {"cpu": 900.0, "cuda": 120.0}
@@ -45,6 +46,7 @@ class LayerNetwork:
         backbone: The network's name.
         side_px: Of the prepared images.
         is_graph: Whether the body could be traced.
+        precision: In which it answers: that of the runtime, unless another form was put in its place.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class LayerNetwork:
         self.network = graph or HookedLayers(body, reference.calls, reference.deepest)
         if runtime.precision == "bf16":
             round_weights(self.network)
-        self._compiled: Callable[[Tensor], dict[str, Tensor]] | None = None
+        self.precision: str = runtime.precision
+        self._other: Outputs | None = None
+        self._compiled: Outputs | None = None
         self._compiled_shape: torch.Size | None = None
 
     @torch.no_grad()
@@ -82,7 +86,7 @@ class LayerNetwork:
     def of_prepared(self, prepared: Tensor) -> dict[str, Tensor]:
         """The same, for images (B, 3, size, size) that are prepared already."""
         compiled = self._compiled if prepared.shape == self._compiled_shape else None
-        outputs = self._run(self.network if compiled is None else compiled, enough_images(prepared))
+        outputs = self._run(self._other or compiled or self.network, enough_images(prepared))
         return {
             layer.name: pooled(channels_first(outputs[layer.module].float(), layer.is_channels_last), self.pool)[
                 : len(prepared)
@@ -90,7 +94,11 @@ class LayerNetwork:
             for layer in self.layers
         }
 
-    def _run(self, network: Callable[[Tensor], dict[str, Tensor]], prepared: Tensor) -> dict[str, Tensor]:
+    def use(self, precision: str, other: Outputs) -> None:
+        """From now on have another form of the network answer, which computes in another precision."""
+        self.precision, self._other = precision, other
+
+    def _run(self, network: Outputs, prepared: Tensor) -> dict[str, Tensor]:
         with self.runtime.autocast():
             return network(prepared)
 
@@ -102,7 +110,7 @@ class LayerNetwork:
     def compile_if_it_pays(self, images: Tensor, seconds_left: float) -> None:
         """Compile for batches like `images` if enough seconds of network time lie ahead; says what it chose."""
         device = self.runtime.device.type
-        if self.runtime.precision == "fp32" and seconds_left >= COMPILE_PAYS_SECONDS.get(device, math.inf):
+        if self.precision == "fp32" and seconds_left >= COMPILE_PAYS_SECONDS.get(device, math.inf):
             self.compile(images)
 
     @torch.no_grad()
@@ -128,7 +136,7 @@ class LayerNetwork:
         outcome = "kept" if self.is_compiled else "not kept" if is_right else "not kept, its features differ"
         self.console.line(f"compiled in {seconds:.0f} s, {gain:.2f}x as fast: {outcome}.")
 
-    def _gain(self, compiled: Callable[[Tensor], dict[str, Tensor]], prepared: Tensor, repeats: int = 3) -> float:
+    def _gain(self, compiled: Outputs, prepared: Tensor, repeats: int = 3) -> float:
         """How many times faster the compiled network is; the two take turns, the best of each counts."""
         eager, fast = [], []
         for _ in range(repeats):
@@ -136,7 +144,7 @@ class LayerNetwork:
             fast.append(self._seconds(compiled, prepared))
         return min(eager) / min(fast)
 
-    def _seconds(self, network: Callable[[Tensor], dict[str, Tensor]], prepared: Tensor) -> float:
+    def _seconds(self, network: Outputs, prepared: Tensor) -> float:
         synchronise(self.runtime.device)
         started = time.perf_counter()
         self._run(network, prepared)
@@ -144,7 +152,9 @@ class LayerNetwork:
         return time.perf_counter() - started
 
     def _obstacle_to_compiling(self) -> str:
-        if self.runtime.precision == "bf16":
+        if self.precision not in ("fp32", "bf16"):
+            return f"in {self.precision} another library runs the network"
+        if self.precision == "bf16":
             return "in bf16 a compiled network rounds otherwise than all other passes; use --precision fp32"
         if not self.is_graph:
             return "this network cannot be traced"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,14 +22,13 @@ from transferkit.deploy.export.answering import (
     traced,
 )
 from transferkit.deploy.export.source import ExportSource
+from transferkit.features.int8 import OPSET, PACKAGES, without_advice
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.files import write_atomically
 from transferkit.runtime.optional_libraries import require_packages
 
 FILE = "model.onnx"
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 NEEDS = ("onnxruntime",)  # where the file runs
-OPSET = 20
 
 
 def require() -> None:
@@ -91,17 +88,6 @@ def _translated(model: Answering, images: tuple[Tensor]) -> Any:
             output_names=list(OUTPUTS),
             dynamic_shapes=dynamic_shapes(),
         )
-
-
-@contextmanager
-def without_advice() -> Iterator[None]:
-    """Inside, ONNX's libraries log errors alone: their advice is followed already, or is about their own passes."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def metadata(classifier: Classifier, name: str) -> dict[str, str]:

@@ -1,14 +1,13 @@
 """The ONNX graph in whole numbers of 8 bits: calibrated on training images, its loss measured on val.
 
-Static quantisation, a scale per output channel of each weight (Jacob et al., CVPR 2018, arXiv:1712.05877; Nagel et al.
-2021, arXiv:2106.08295). Only the body is quantised: preparing images, the head, and the distance to training images
-stay in fp32.
+Quantised as in `features.int8`, and only the body: preparing images, the head, and the distance to training images stay
+in fp32.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from transferkit.deploy.export.accuracy_loss import AccuracyLoss, in_words, meas
 from transferkit.deploy.export.answering import reason_of
 from transferkit.deploy.export.source import ExportSource
 from transferkit.deploy.export.turns import images_per_second
+from transferkit.features.int8 import BATCH, quantise_graph
 from transferkit.runs.own_images import same_images, why_no_val
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
@@ -27,9 +27,7 @@ from transferkit.runtime.files import write_atomically
 
 FILE = onnx_graph.FILE
 NEEDS = onnx_graph.NEEDS
-QUANTISED = ("Conv", "MatMul", "Gemm", "Add", "Relu", "Clip", "MaxPool", "GlobalAveragePool", "AveragePool", "Concat")
 CALIBRATION = 200  # training images; the ranges of activations no longer move with more
-BATCH = 25  # of them at a time
 VAL = 5_000  # images on which the loss is measured, at most
 MOST_LOST = 0.01  # end of the interval of the loss, in accuracy, above which the file is refused
 TIMED = 32  # images of a batch by which the two graphs are timed
@@ -125,38 +123,11 @@ def quantise(exact: Path, path: Path, images: Images) -> None:
     Raises:
         MachineError: If the library cannot.
     """
-    from onnxruntime import quantization
-
-    kinds = quantization.QuantType
-    prepared = exact.with_name("prepared.onnx")
     try:
-        with onnx_graph.without_advice():
-            quantization.shape_inference.quant_pre_process(str(exact), str(prepared), skip_symbolic_shape=True)
-            quantization.quantize_static(
-                str(prepared),
-                str(path),
-                _Calibration(images),
-                quant_format=quantization.QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=kinds.QUInt8,
-                weight_type=kinds.QInt8,
-                op_types_to_quantize=list(QUANTISED),
-                nodes_to_quantize=body_nodes(prepared),
-                extra_options={"CalibMovingAverage": True},
-            )
+        feeds = ({"images": np.ascontiguousarray(chunk)} for chunk in images.chunks(BATCH))
+        quantise_graph(exact, path, feeds, body_nodes)
     except Exception as error:
         raise MachineError(f"The graph cannot be quantised: {reason_of(error)} Use --to onnx.") from error
-
-
-class _Calibration:
-    """What onnxruntime reads images by; it asks until there is nothing."""
-
-    def __init__(self, images: Images) -> None:
-        self._chunks: Iterator[Pixels] = images.chunks(BATCH)
-
-    def get_next(self) -> dict[str, Pixels] | None:
-        chunk = next(self._chunks, None)
-        return None if chunk is None else {"images": np.ascontiguousarray(chunk)}
 
 
 def body_nodes(path: Path) -> list[str]:

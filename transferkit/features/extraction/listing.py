@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -49,6 +49,12 @@ class Listing:
     total: int
     class_names: tuple[str, ...]
     digest: str
+
+    def lines_at(self, positions: Collection[int]) -> list[ListedImage]:
+        """Some of the lines, in their order."""
+        wanted = set(positions)
+        whole = ListingPart(self.file, 0, self.total)
+        return [line for lines in whole.batched(10_000) for line in lines if line.number in wanted]
 
     def shard(self, shard: tuple[int, int]) -> ListingPart:
         """The lines of one shard; shards differ by at most one image.

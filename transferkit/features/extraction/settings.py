@@ -30,7 +30,7 @@ class ExtractSettings:
     shard: tuple[int, int] = (1, 1)
     skip_bad: bool = False
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     threads: int | None = None
     batch_size: BatchSize = "auto"
     compile: Compile = "auto"

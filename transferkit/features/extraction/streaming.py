@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.data.reading import Reading
+from transferkit.features import int8
 from transferkit.features.engine import Engine, gathered
 from transferkit.features.extraction.chunks import Chunks, chunk_rows
 from transferkit.features.extraction.differences import fact_differences
@@ -81,8 +82,7 @@ def extract_in_chunks(
     """What `extract` says, in a folder of parts that this process alone works in."""
     partial, settings = parts_folder(out), with_bands(settings)
     source = opened_source(images, settings, console)
-    runtime = machine.start(settings.device, settings.precision, settings.threads)
-    network, weights = made_network(settings, runtime, console)
+    network, weights = made_network(settings, started(settings), console)
     require_known_file(out, [layer.shape_after(settings.pool) for layer in network.layers])
     listing = listing or source.listed(partial)
     facts = facts_of(settings, images, network, weights, listing)
@@ -92,7 +92,7 @@ def extract_in_chunks(
         listing.shard(settings.shard),
         chunk_rows(settings, network, Engine(network, console).batch_size(settings.batch_size)),
     )
-    compute_missing(chunks, source, network, settings, console)
+    compute_missing(chunks, source, listing, network, settings, console)
     finish(out, chunks, facts, console)
 
 
@@ -102,6 +102,15 @@ def with_bands(settings: ExtractSettings) -> ExtractSettings:
     if bands == 3 or settings.reading is not None:
         return settings
     return replace(settings, reading=Reading(settings.resize, channels=bands))
+
+
+def started(settings: ExtractSettings) -> machine.Runtime:
+    """Where to compute; a network in 8 bits is made from one in fp32."""
+    in_int8 = settings.precision == int8.NAME
+    runtime = machine.start(settings.device, "fp32" if in_int8 else settings.precision, settings.threads)
+    if in_int8:
+        int8.require(runtime.device)
+    return runtime
 
 
 def made_network(settings: ExtractSettings, runtime: machine.Runtime, console: Console) -> tuple[LayerNetwork, str]:
@@ -118,6 +127,7 @@ def facts_of(
     settings: ExtractSettings, images: str, network: LayerNetwork, weights: str, listing: Listing
 ) -> ExtractionFacts:
     """What decides the features and which images they are of."""
+    in_int8 = settings.precision == int8.NAME
     return ExtractionFacts(
         FORMAT,
         backbone=settings.backbone,
@@ -127,9 +137,9 @@ def facts_of(
         resize=settings.resize,
         pool=settings.pool,
         shapes={layer.name: tuple(layer.shape_after(settings.pool)) for layer in network.layers},
-        precision=network.runtime.precision,
+        precision=int8.NAME if in_int8 else network.precision,
         device=network.runtime.device.type,
-        versions=versions(),
+        versions=int8.library_versions() if in_int8 else versions(),
         images=images,
         listing=listing.digest,
         images_in_all=listing.total,
@@ -173,13 +183,20 @@ def finish(out: Path, chunks: Chunks, facts: ExtractionFacts, console: Console) 
 
 
 def compute_missing(
-    chunks: Chunks, source: ImageSource, network: LayerNetwork, settings: ExtractSettings, console: Console
+    chunks: Chunks,
+    source: ImageSource,
+    listing: Listing,
+    network: LayerNetwork,
+    settings: ExtractSettings,
+    console: Console,
 ) -> None:
     """Compute and keep every chunk that is not there; never more than one is held."""
     missing = [number for number in chunks.numbers if not chunks.is_there(number)]
     there = len(chunks.numbers) - len(missing)
     if there:
         console.line(f"{there} of {len(chunks.numbers)} chunks are there already; going on with the others.")
+    if missing and settings.precision == int8.NAME:
+        quantise(network, source, listing, settings, console)
     wanted = set(missing)
     total = sum(min(chunks.size, chunks.lines.count - number * chunks.size) for number in missing)
     engine = Engine(network, console, compile=settings.compile, images_ahead=total)
@@ -190,6 +207,15 @@ def compute_missing(
                 pictures = source.pictures(lines, side, settings)
                 rows, skipped = chunk_of(lines, pictures, engine, settings, progress)
                 chunks.write(number, rows, skipped)
+
+
+def quantise(
+    network: LayerNetwork, source: ImageSource, listing: Listing, settings: ExtractSettings, console: Console
+) -> None:
+    """Have the network answer in 8 bits, calibrated on images of the whole listing: alike for all shards."""
+    lines = listing.lines_at(int8.spread(listing.total).tolist())
+    pictures = source.pictures(lines, network.preparation.input_spec.size, settings)
+    int8.quantise(network, pictures, console)
 
 
 def chunk_of(
