@@ -143,21 +143,22 @@ def in_8_bits(network: LayerNetwork, calibration: Iterable[Tensor]) -> Callable[
     with tempfile.TemporaryDirectory(prefix="transferkit-int8-") as workshop:
         exact, small = Path(workshop) / "exact.onnx", Path(workshop) / "small.onnx"
         try:
-            _write(network.network, example[[0, 0]], exact)
+            write_graph(network.network, example[[0, 0]], exact)
             quantise_graph(exact, small, iter([{"images": chunk} for chunk in chunks]))
         except Exception as error:  # whatever a translator may raise
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise MachineError(f"This network cannot be had in 8 bits: {reason} Use another --precision.") from error
-        session = _session(small, network.runtime.threads)
+        answering = session(small, network.runtime.threads)
 
     def outputs(images: Tensor) -> dict[str, Tensor]:
-        arrays = session.run(None, {"images": images.contiguous().numpy()})
+        arrays = answering.run(None, {"images": images.contiguous().numpy()})
         return dict(zip(modules, map(torch.from_numpy, arrays), strict=True))
 
     return outputs
 
 
-def _write(network: nn.Module, images: Tensor, path: Path) -> None:
+def write_graph(network: nn.Module, images: Tensor, path: Path) -> None:
+    """Write a traced network as an ONNX graph from `images`, prepared, any number of them, to its outputs."""
     batch: Any = torch.export.Dim.DYNAMIC
     with without_advice():
         program: Any = torch.onnx.export(
@@ -172,7 +173,8 @@ def _write(network: nn.Module, images: Tensor, path: Path) -> None:
         program.save(path)
 
 
-def _session(path: Path, threads: int) -> Any:
+def session(path: Path, threads: int) -> Any:
+    """A graph ready to run on so many threads of a CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

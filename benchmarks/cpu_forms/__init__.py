@@ -1,0 +1,1 @@
+"""Other forms of a network that were measured and not built."""
