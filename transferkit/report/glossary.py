@@ -35,6 +35,7 @@ GLOSSARY: dict[str, str] = {
     "precision": "Of the images predicted as a class, the share that belongs to it.",
     "F1": "The harmonic mean of precision and recall.",
     "balanced accuracy": "The mean recall of all classes, in which a rare class counts as much as a common one.",
+    "error slice": "A group of alike images that a network is shown to answer worse than all others.",
     "confusion matrix": "How often each true class (row) was predicted as each class (column).",
     "95 % interval": "A range from a method whose ranges hold the true value 95 times in 100.",
     "Wilson": "An interval for a share of images that stays between 0 and 100 % (Wilson 1927).",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic_core import ErrorDetails, ValidationError
 
 from transferkit.runtime.errors import quoted
 
-Context = Mapping[str, Any]
 NUMBER, WHOLE, LIST, KEYS = "a number", "a whole number", "a list", "a group of keys"
 PREFIXES = ("Value error, ", "Assertion failed, ", "Input should be ", "Input should ")  # that pydantic begins with
-EXPECTED: dict[str, str | Callable[[Context], str]] = {  # by the kind of error
+EXPECTED = {  # by the kind of error, with the names of what pydantic tells of it
     **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), WHOLE),
     **dict.fromkeys(("float_type", "float_parsing"), NUMBER),
     "finite_number": "a finite number",
@@ -22,17 +20,17 @@ EXPECTED: dict[str, str | Callable[[Context], str]] = {  # by the kind of error
     **dict.fromkeys(("list_type", "tuple_type", "set_type", "iterable_type"), LIST),
     **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), KEYS),
     "none_required": "nothing",
-    "greater_than": lambda context: f"more than {in_digits(context['gt'])}",
-    "greater_than_equal": lambda context: f"at least {in_digits(context['ge'])}",
-    "less_than": lambda context: f"less than {in_digits(context['lt'])}",
-    "less_than_equal": lambda context: f"at most {in_digits(context['le'])}",
-    "too_short": lambda context: f"at least {context['min_length']} entries",
-    "too_long": lambda context: f"at most {context['max_length']} entries",
-    "string_too_short": lambda context: f"at least {context['min_length']} characters",
-    "string_too_long": lambda context: f"at most {context['max_length']} characters",
-    "string_pattern_mismatch": lambda context: f"text of the pattern {context['pattern']}",
-    "literal_error": lambda context: str(context["expected"]),
-    "enum": lambda context: str(context["expected"]),
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "text of the pattern {pattern}",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
 }
 
 
@@ -46,7 +44,7 @@ def expected_value(detail: ErrorDetails) -> str:
     words = EXPECTED.get(detail["type"])
     if words is None:
         return _without_prefix(detail["msg"])
-    return words if isinstance(words, str) else words(detail.get("ctx", {}))
+    return words.format(**{name: in_digits(value) for name, value in detail.get("ctx", {}).items()})
 
 
 def is_our_own(detail: ErrorDetails) -> bool:
@@ -63,14 +61,14 @@ def sentence(error: ValidationError) -> str:
     return f"expected {ways}; found {quoted(details[0]['input'])}."
 
 
-def in_digits(number: float) -> str:
-    """A bound as one writes it.
+def in_digits(value: Any) -> str:
+    """A bound as one writes it; all that is no number as it is.
 
     Example:
-        >>> in_digits(1.0), in_digits(0.5), in_digits(4294967296)
-        ('1', '0.5', '4294967296')
+        >>> in_digits(1.0), in_digits(0.5), in_digits(4294967296), in_digits("'a' or 'b'")
+        ('1', '0.5', '4294967296', "'a' or 'b'")
     """
-    return str(int(number)) if float(number).is_integer() else str(number)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _without_prefix(message: str) -> str:
