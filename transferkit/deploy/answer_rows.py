@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.deploy.answers import Answer
@@ -75,7 +75,7 @@ class Journal:
         """Add rows at the end."""
         folders.record(self.path)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+            file.write("".join(json.dumps(vars(row)) + "\n" for row in rows))
 
     def read(self) -> Iterator[AnswerRow]:
         """All rows, one in memory at a time."""
