@@ -389,6 +389,8 @@ MARKS = "os^vD<>pPX"
 
 
 def draw_panel(axes: Any, title: str, lines: Sequence[Measured], value: Callable[[Measured], float]) -> None:
+    from matplotlib.ticker import LogLocator
+
     for mark, name in zip(MARKS, dict.fromkeys(line.command for line in lines), strict=False):
         ordered = sorted((line for line in lines if line.command == name), key=lambda line: line.images)
         axes.plot([line.images for line in ordered], list(map(value, ordered)), marker=mark, markersize=4, label=name)
@@ -399,6 +401,10 @@ def draw_panel(axes: Any, title: str, lines: Sequence[Measured], value: Callable
     axes.set(
         xscale="log", yscale="log", xlabel="images", title=title, ylim=(lowest / 1.5, max(map(value, lines)) * 1.5)
     )
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.0f}")
+        axis.set_minor_formatter("")
 
 
 if __name__ == "__main__":
