@@ -75,7 +75,7 @@ def test_the_pictures_of_a_folder_are_not_called_damaged(tmp_path: Path) -> None
 
 
 def test_empty_weights_are_not_the_folder_one_stands_in() -> None:
-    with pytest.raises(TransferkitError, match=r"backbone\.weights: string should have at least 1 character"):
+    with pytest.raises(TransferkitError, match=r"backbone\.weights: expected at least 1 character; found ''"):
         from_options("finetune", "resnet18", "digits", {"weights": ""}, ())
 
 

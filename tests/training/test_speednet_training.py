@@ -313,7 +313,7 @@ def test_what_the_recipe_says_goes_before_the_paper() -> None:
         ("{ema: true, lookahead: true}", "two averages of the weights"),
         ("{decoupled: true, lr: 11.5}", "Give both"),
         ("{freeze_after: whitening_bias}", "'whitening_bias' is no list of stage=epochs. Write whitening_bias=3"),
-        ("{freeze_after: {whitening_bias: 0}}", "greater than or equal to 1"),
+        ("{freeze_after: {whitening_bias: 0}}", "method.freeze_after: expected at least 1; found 0"),
         ("{schedule: triangle}", "triangular"),
     ],
 )

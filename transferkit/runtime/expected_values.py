@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 from pydantic_core import ErrorDetails, ValidationError
@@ -33,6 +34,8 @@ EXPECTED = {  # by the kind of error, with the names of what pydantic tells of i
     "enum": "{expected}",
 }
 
+SINGULAR = {" 1 entries": " 1 entry", " 1 characters": " 1 character"}
+
 
 def expected_value(detail: ErrorDetails) -> str:
     """What was expected where pydantic found something else; of errors of our own, their words.
@@ -41,10 +44,11 @@ def expected_value(detail: ErrorDetails) -> str:
         >>> expected_value({"type": "int_parsing", "loc": (), "msg": "Input should be ...", "input": "x"})
         'a whole number'
     """
-    words = EXPECTED.get(detail["type"])
-    if words is None:
+    template = EXPECTED.get(detail["type"])
+    if template is None:
         return _without_prefix(detail["msg"])
-    return words.format(**{name: in_digits(value) for name, value in detail.get("ctx", {}).items()})
+    text = template.format(**{name: in_digits(value) for name, value in detail.get("ctx", {}).items()})
+    return reduce(lambda words, many: words.replace(many, SINGULAR[many]), SINGULAR, text)
 
 
 def is_our_own(detail: ErrorDetails) -> bool:
