@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from transferkit.metrics.error_slices import clusters_of, error_slices
+from transferkit import metrics
+from transferkit.metrics.error_slices import averaged_over_neighbours, clusters_of, error_slices
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.statistics import Units, fisher_lower_p, grouped_lower_p
 
@@ -40,6 +41,16 @@ def test_a_cloud_that_is_answered_worse_is_found_and_nothing_else() -> None:
     in_cloud = range(2 * PER_BLOB, 3 * PER_BLOB)
     assert all(set(found.members.tolist()) <= set(in_cloud) for found in slices)
     assert all(found.p <= 0.05 and found.accuracy < found.rest_accuracy for found in slices)
+
+
+def test_neighbours_among_a_part_of_many_images_are_found_in_the_same_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics.error_slices, "CANDIDATES", 120)
+    points = blob_outputs(right_with([0.5] * BLOBS)).features.astype(np.float64)
+
+    means = averaged_over_neighbours(points)
+
+    assert means.shape == points.shape
+    assert means.argmax(axis=1).tolist() == np.repeat(np.arange(BLOBS), PER_BLOB).tolist()
 
 
 def test_counts_of_a_slice_are_those_of_its_images() -> None:

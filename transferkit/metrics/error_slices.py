@@ -22,6 +22,7 @@ FEWEST = 10  # images of a cluster that is tested; where images have groups, als
 LARGEST = 0.5  # of all images; beyond it, the rest would be the slice
 COMPONENTS = 64  # principal components that distances are measured in
 NEIGHBOURS = 10  # images whose mean takes an image's place, itself among them
+CANDIDATES = 10_000  # images among which neighbours are looked for: a random part where there are more
 BLOCK = 1_000  # images whose neighbours are looked for at once
 SHARED = 0.5  # of the smaller of two slices: beyond it, only the one that is surer is listed
 
@@ -113,7 +114,7 @@ def clusters_of(features: Features, seed: int) -> list[Integers]:
     """
     from sklearn.cluster import KMeans
 
-    points = averaged_over_neighbours(components(features))
+    points = averaged_over_neighbours(components(features), seed)
     distinct = len(np.unique(points, axis=0))
     counts = sorted({min(MOST_CLUSTERS, len(points) // size, distinct) for size in SIZES} - {0, 1})
     members = []
@@ -134,15 +135,21 @@ def components(features: Features) -> Floats:
     return points
 
 
-def averaged_over_neighbours(points: Floats) -> Floats:
-    """(N, K), each row the mean of the rows with the largest cosine to it, itself among them."""
+def averaged_over_neighbours(points: Floats, seed: int = 0) -> Floats:
+    """(N, K), each row the mean of the rows with the largest cosine to it, itself among them.
+
+    Of more than `CANDIDATES` rows a random part is looked at, so that time grows with N and not with its square.
+    """
     unit = points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-    count = min(NEIGHBOURS, len(points))
+    rows = np.arange(len(points))
+    if len(rows) > CANDIDATES:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, CANDIDATES, replace=False))
+    count = min(NEIGHBOURS, len(rows))
     means = np.empty_like(points)
     for start in range(0, len(points), BLOCK):
-        likeness = unit[start : start + BLOCK] @ unit.T  # (B, N)
+        likeness = unit[start : start + BLOCK] @ unit[rows].T  # (B, candidates)
         nearest = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
-        means[start : start + BLOCK] = points[nearest].mean(axis=1)
+        means[start : start + BLOCK] = points[rows[nearest]].mean(axis=1)
     return means
 
 
