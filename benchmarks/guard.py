@@ -27,19 +27,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from decode_pixels import image_folder, ours, written
-from features_cpu import IMAGENET, plain
+from features_cpu import plain
 from probe_solver import GRID, pooled_features, scikit_learn
 from probe_solver import ours as probe
-from speed.machine import Setting, load, setting
+from speed.machine import Setting, setting
+from speed.machine import load as load_of_machine
 from speed.turns import Arm, in_turns, ratio
-from torch import nn
-from torchvision.models import resnet18
 from train_step import Case, our_steps, plain_steps
 
 from transferkit.data.resizing import by_torch
 from transferkit.features.layer_network import LayerNetwork
-from transferkit.models.classifier import Classifier
-from transferkit.models.stored_model import InputSpec
+from transferkit.models.backbones import load
+from transferkit.recipe import BackboneSettings
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 
@@ -105,7 +104,7 @@ def measured(pairs: int, planted: float = 1.0) -> Speeds:
     """All six, with one thread; ours so many times as slow as they are."""
     machine.start("cpu", threads=1)
     ratios = {name: pair_ratios(arms(), pairs, planted) for name, arms in MEASURED.items()}
-    return Speeds(time.strftime("%Y-%m-%d %H:%M"), setting(threads=1), load(), ratios)
+    return Speeds(time.strftime("%Y-%m-%d %H:%M"), setting(threads=1), load_of_machine(), ratios)
 
 
 def pair_ratios(arms: Arms, pairs: int, planted: float = 1.0) -> list[float]:
@@ -164,12 +163,10 @@ def training(case: Case) -> Arms:
 def features() -> Arms:
     """ResNet-18 at 224 px, beside the plain fp32 loop."""
     torch.manual_seed(SEED)
-    body = resnet18(weights=None).eval()
-    body.fc = nn.Identity()
-    classifier = Classifier(body, 512, ("-",), {}, InputSpec(224, **IMAGENET)).eval()
+    classifier = load(BackboneSettings(name="resnet18", weights="none"), ("a", "b"), 224, SILENT).eval()
     network = LayerNetwork(classifier, ["penultimate"], "avg", machine.start("cpu", threads=1), SILENT)
     images = torch.randint(0, 256, (4, 3, 224, 224), dtype=torch.uint8)
-    return partial(plain(body), images), partial(network, images)
+    return plain(classifier, images), partial(network, images)
 
 
 def probes() -> Arms:

@@ -73,7 +73,7 @@ def subject_of(test: Outputs, side: int = 32) -> Any:
     images = Images.from_pixels(np.zeros((len(test), 3, side, side), np.uint8), test.labels, test.class_names, test.ids)
     limits = rejection.fit(test)
     return SimpleNamespace(
-        test=test, val=test, limits=limits, side_px=side, fit="crop", images=SimpleNamespace(test=images)
+        test=test, val=test, limits=limits, side_px=side, fit="crop", bands=3, images=SimpleNamespace(test=images)
     )
 
 
