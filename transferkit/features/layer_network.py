@@ -85,14 +85,20 @@ class LayerNetwork:
     @torch.no_grad()
     def of_prepared(self, prepared: Tensor) -> dict[str, Tensor]:
         """The same, for images (B, 3, size, size) that are prepared already."""
-        compiled = self._compiled if prepared.shape == self._compiled_shape else None
-        outputs = self._run(self._other or compiled or self.network, enough_images(prepared))
+        outputs = self._run(self._form_for(prepared), enough_images(prepared))
         return {
             layer.name: pooled(channels_first(outputs[layer.module].float(), layer.is_channels_last), self.pool)[
                 : len(prepared)
             ]
             for layer in self.layers
         }
+
+    def _form_for(self, prepared: Tensor) -> Outputs:
+        if self._other is not None:
+            return self._other
+        if self._compiled is not None and prepared.shape == self._compiled_shape:
+            return self._compiled
+        return self.network
 
     def use(self, precision: str, other: Outputs) -> None:
         """From now on have another form of the network answer, which computes in another precision."""
