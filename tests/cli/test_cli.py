@@ -255,15 +255,19 @@ def test_a_finished_run_is_kept(tmp_path: Path) -> None:
     assert "run already holds this run." in refused(transferkit(*command, cwd=tmp_path))
 
 
-def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_training_that_is_stopped_keeps_the_last_epoch_and_says_how_to_go_on(
+    sign: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """By Ctrl-C, or as schedulers and containers do it."""
     process = heeding_ctrl_c(["scratch", "resnet20", *SMALL, "--epochs", "2000", "--out", "run"], tmp_path)
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     _, errors = process.communicate(timeout=60)
 
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in errors
     assert "continue with the same command and --resume" in " ".join(errors.split())
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()

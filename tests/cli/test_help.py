@@ -103,6 +103,14 @@ def test_help_of_an_unknown_command_names_the_nearest(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("words", [(), ("lab",)])
+def test_without_a_command_the_list_of_commands_is_shown(words: tuple[str, ...]) -> None:
+    result = transferkit(*words, cwd=Path.cwd(), COLUMNS="80")
+
+    assert result.returncode == 2
+    assert result.stdout == page(*words, "--help")
+
+
 def test_the_list_of_commands_stands_in_sections(program: Any) -> None:
     text = page("--help")
 

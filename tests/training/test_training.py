@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from transferkit.models.backbones import timm_models
 from transferkit.models.classifier import Classifier
 from transferkit.models.stored_model import InputSpec
 from transferkit.recipe import FinetuneSettings
-from transferkit.runtime.console import SILENT
+from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import read_tensors, write_tensors
@@ -35,14 +36,16 @@ from transferkit.training.resolved import Mixing
 from transferkit.training.step_loss import StepLoss
 
 
-def trained(chosen: FinetuneSettings, seed: int = 0, folder: Path | None = None) -> tuple[Classifier, History]:
+def trained(
+    chosen: FinetuneSettings, seed: int = 0, folder: Path | None = None, console: Console = SILENT
+) -> tuple[Classifier, History]:
     network = classifier()
     if chosen.freeze_to:
         network.freeze(network.stages_up_to(chosen.freeze_to))
     network.batchnorm_frozen = chosen.batchnorm == "eval"
     groups = parameter_groups(network, resolved_training(chosen))
     return network, train(
-        network, images(), images(16, 1), resolved_training(chosen), groups, Context(MACHINE, SILENT, seed, folder)
+        network, images(), images(16, 1), resolved_training(chosen), groups, Context(MACHINE, console, seed, folder)
     )
 
 
@@ -133,8 +136,10 @@ def test_an_interrupted_training_resumes_to_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         trained(settings(**changes), folder=tmp_path)
     monkeypatch.setattr(state, "save", save)
-    resumed, history = trained(settings(**changes), folder=tmp_path)
+    said = io.StringIO()
+    resumed, history = trained(settings(**changes), folder=tmp_path, console=Console(stream=said))
 
+    assert f"resumed after epoch 1: {tmp_path / 'checkpoint.safetensors'}" in said.getvalue()
     judged = ("epoch", "step", "loss", "val_accuracy", "val_loss", "val_gained", "val_lost")
     assert [[getattr(record, key) for key in judged] for record in history] == [
         [getattr(record, key) for key in judged] for record in whole_history

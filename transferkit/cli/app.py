@@ -37,6 +37,7 @@ from transferkit.cli import (
     tune,
     verify,
 )
+from transferkit.cli.ending import exit_code_of, heeding_sigterm
 from transferkit.cli.help_pages import give_pages
 from transferkit.cli.processes import end_now, has_others, together
 from transferkit.runtime.console import printable
@@ -99,18 +100,18 @@ def whole_program(
 
 
 def main() -> None:
-    """The console script: errors become one message and an exit code: 2 the user's mistake, 1 ours, 130 Ctrl-C."""
+    """The console script: errors become one message and an exit code: 2 a mistake, 1 ours, 130 Ctrl-C, 143 SIGTERM."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
-        with together():
+        with heeding_sigterm(), together():
             app()
     except TransferkitError as error:
         if debug:
             raise
-        sys.exit(_failed(str(error), error.exit_code))
+        sys.exit(_failed(str(error), exit_code_of(error.exit_code)))
     except KeyboardInterrupt:  # once more, while the first one was being heeded
-        sys.exit(_failed("Stopped.", Stopped.exit_code))
+        sys.exit(_failed("Stopped.", exit_code_of(Stopped.exit_code)))
     except BrokenPipeError:  # whoever read our output wanted no more of it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

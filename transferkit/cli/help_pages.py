@@ -74,9 +74,12 @@ class PageGroup(TyperGroup):
         formatter.write(group_page(self, ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments; the whole page is no longer here than the usual one."""
+        """Read the arguments, or show the page where there are none; the whole page is no longer than the usual one."""
         if args and args[0] == ALL:
             args = ["--help"]
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            typer.echo(self.get_help(ctx), color=ctx.color)
+            ctx.exit(2)
         return super().parse_args(ctx, args)
 
 

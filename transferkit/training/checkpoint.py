@@ -102,6 +102,12 @@ class Training:
         return 0 if self.unfinished is None else len(self.unfinished.losses)
 
     @property
+    def place_in_words(self) -> str:
+        """How far it has come."""
+        done = f"after epoch {self.epochs}"
+        return f"{done} and {self.steps_into_epoch} steps of the next" if self.steps_into_epoch else done
+
+    @property
     def lr(self) -> float:
         """The highest rate of the groups now, without the scale of each."""
         return max(float(group["lr"] / group["scale"]) for group in self.optimizer.param_groups)

@@ -64,6 +64,8 @@ def train(
     training = begun(classifier, settings, groups, runtime)
     training.loss_weights = settings.balance.loss_weights(images, runtime.device)
     resume(training, context.checkpoint_path)
+    if training.step:
+        console.line(f"resumed {training.place_in_words}: {context.checkpoint_path}")
     world, count = context.runtime.world, step_images(settings, images)
     require_images_for_all(count, world)
     require_batch(groups, smallest_part(count, settings.batch_size, world))
