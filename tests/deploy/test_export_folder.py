@@ -129,6 +129,64 @@ def script(tmp_path: Path) -> Callable[[str, int], Any]:
     return of
 
 
+class OnlyCats(torch.nn.Module):
+    """Stands in for a model of one class: probability 1, score 0, threshold 1."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        one = torch.ones(len(images), 1)
+        return one, one, one[:, 0] - 1, torch.ones(1), one
+
+
+@pytest.fixture
+def predict_py(
+    tmp_path: Path,
+    script: Callable[[str, int], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[object, str, str]]:
+    """Types `python predict.py WORDS`: exit code, answers and complaints."""
+    script("squash", 24)
+
+    def typed(*words: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(torch.export, "load", lambda _: SimpleNamespace(module=OnlyCats))
+        monkeypatch.setattr("sys.argv", ["predict.py", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(tmp_path / "predict.py"), run_name="__main__")
+        return end.value.code, *capsys.readouterr()
+
+    return typed
+
+
+def test_a_broken_picture_costs_predict_py_only_its_own_answer(tmp_path: Path, predict_py: Any) -> None:
+    first, last, broken = saved(tmp_path, "a.jpg", "RGB"), saved(tmp_path, "z.png", "L"), tmp_path / "broken.jpg"
+    broken.write_bytes(first.read_bytes()[:1500])
+
+    code, shown, complaints = predict_py(first, broken, tmp_path / "none.jpg", last)
+
+    assert (code, shown) == (1, f"{first}\tcat\t1.000\n{last}\tcat\t1.000\n")
+    told = complaints.splitlines()
+    assert told[0].startswith(f"{broken}\tunreadable: image file is truncated")
+    assert told[1:] == [f"{tmp_path / 'none.jpg'}\tunreadable: No such file or directory"]
+
+
+def test_predict_py_answers_the_pictures_in_a_folder(tmp_path: Path, predict_py: Any) -> None:
+    (tmp_path / "new" / "deep").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "new" / "notes.txt").write_text("no picture")
+    paths = [saved(tmp_path / "new", "A.JPG", "RGB"), saved(tmp_path / "new" / "deep", "b.webp", "RGB")]
+
+    assert predict_py(tmp_path / "new") == (0, "".join(f"{path}\tcat\t1.000\n" for path in paths), "")
+    assert predict_py(tmp_path / "empty") == (1, "", f"{tmp_path / 'empty'}\tunreadable: no picture in it\n")
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 2), (("--size", "3"), 2), (("--help",), 0)])
+def test_predict_py_shows_how_it_is_used(words: tuple[str, ...], code: int, predict_py: Any) -> None:
+    end, shown, complaints = predict_py(*words)
+
+    assert end == code
+    assert (shown + complaints).startswith("usage: predict.py [-h] IMAGE [IMAGE ...]")
+
+
 @pytest.mark.parametrize("fit", ["squash", "crop"])
 @pytest.mark.parametrize(
     ("name", "mode", "orientation"),
