@@ -51,6 +51,28 @@ def test_folder_colon_path_is_short_for_a_folder_data_set() -> None:
     assert data.path == Path("a/b:c")
 
 
+def test_a_text_is_short_for_a_backbone_with_its_weights_and_for_a_method() -> None:
+    short = "data: cifar10\nbackbone: resnet18=none\nmethod: probe"
+    long = "data: cifar10\nbackbone: {name: resnet18, weights: none}\nmethod: {name: probe}"
+
+    assert read(short) == read(long)
+    assert read(short.replace("=none", "")).backbone.weights == "imagenet"
+
+
+def test_a_short_form_that_is_wrong_names_the_nearest() -> None:
+    with pytest.raises(TransferkitError, match=r"my.yaml: unknown method 'prob'. Did you mean 'probe'\?"):
+        read("data: cifar10\nbackbone: resnet18\nmethod: prob")
+
+
+def test_an_override_changes_a_key_of_a_short_form() -> None:
+    values = recipe.parse_yaml("{data: digits, backbone: resnet18=none, method: probe}", "x")
+
+    changed = recipe.parse(recipe.overridden(values, ["backbone.stem=cifar", "method=scratch", "method.epochs=2"]))
+
+    assert (changed.backbone.weights, changed.backbone.stem) == ("none", "cifar")
+    assert (changed.method.name, dict(changed.method)["epochs"]) == ("scratch", 2)
+
+
 def test_unknown_key_names_file_key_path_nearest_and_valid_keys() -> None:
     with pytest.raises(TransferkitError) as caught:
         read("data: cifar10\nbackbone: {name: resnet18, wieghts: none}\nmethod: {name: finetune}")
@@ -137,6 +159,38 @@ def test_a_study_expands_into_one_recipe_per_arm_and_seed() -> None:
     ]
 
 
+def test_short_forms_in_a_study_are_the_same_study() -> None:
+    short = (
+        "{common: {data: digits, backbone: vgg11=none}, arms: {a: {method: probe}, b: {method: scratch}}, reference: a}"
+    )
+    long = (
+        "{common: {data: {name: digits}, backbone: {name: vgg11, weights: none}}, "
+        "arms: {a: {method: {name: probe}}, b: {method: {name: scratch}}}, reference: a}"
+    )
+
+    studies = [
+        recipe.parse_any(recipe.parse_yaml(f"{text[:-1]}, budget: 9steps}}", "s"), "s") for text in (short, long)
+    ]
+
+    assert studies[0] == studies[1]
+    assert isinstance(studies[0], Study)
+    assert [dict(each.method).get("budget") for _, _, each in studies[0].recipes(1)] == [None, "9steps"]
+
+
+def test_another_backbone_in_an_arm_starts_that_group_afresh() -> None:
+    arms = STUDY.replace("{name: resnet20}", "vgg11=none").replace(
+        "{method: {name: probe}}", "{method: probe, backbone: resnet20}"
+    )
+
+    study = recipe.parse_any(recipe.parse_yaml(arms, "s"), "s")
+
+    assert isinstance(study, Study)
+    assert [(each.backbone.name, each.backbone.weights) for _, _, each in study.recipes(1)] == [
+        ("vgg11", "none"),
+        ("resnet20", "imagenet"),
+    ]
+
+
 @pytest.mark.parametrize("method", ["probe", "finetune"])
 def test_arms_of_a_study_learn_from_train_alone_unless_they_say_otherwise(method: str) -> None:
     arms = STUDY.replace("name: probe", f"name: {method}"), STUDY.replace("name: probe", f"name: {method}, refit: true")
@@ -154,6 +208,11 @@ def test_arms_of_a_study_learn_from_train_alone_unless_they_say_otherwise(method
 def test_a_mistake_in_an_arm_names_the_arm() -> None:
     with pytest.raises(TransferkitError, match=r"study, arm b: unknown method 'prob'. Did you mean 'probe'"):
         recipe.parse_any(recipe.parse_yaml(STUDY.replace("name: probe", "name: prob"), "s"), "s")
+
+
+def test_a_mistake_in_an_arm_names_the_file() -> None:
+    with pytest.raises(TransferkitError, match=r"my.yaml: study, arm b: unknown key 'method.epoch'"):
+        recipe.parse_any(recipe.parse_yaml(STUDY.replace("name: probe", "name: finetune, epoch: 1"), "s"), "my.yaml")
 
 
 def test_unknown_reference_names_the_arms() -> None:

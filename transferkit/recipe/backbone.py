@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from transferkit.recipe.references import weights_source
 from transferkit.recipe.settings import RecipePart
@@ -143,4 +143,5 @@ def _kind_of_backbone(value: Any) -> str:
 Backbone: TypeAlias = Annotated[
     Annotated[SimpleCnnSettings, Tag("simple-cnn")] | Annotated[BackboneSettings, Tag(ANY_BACKBONE)],
     Discriminator(_kind_of_backbone),
+    BeforeValidator(expanded_backbone),
 ]

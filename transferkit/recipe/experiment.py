@@ -27,7 +27,7 @@ class Recipe(RecipePart):
     )
     data: Data = Field(description="Which images; the short form is a name, or folder:PATH.")
     backbone: Backbone = Field(description="Which network, and its weights; the short form is NAME or NAME=WEIGHTS.")
-    method: Method = Field(description="finetune, probe or scratch, with its keys.")
+    method: Method = Field(description="finetune, probe or scratch, with its keys; the short form is the name alone.")
     seed: int = Field(0, ge=0, lt=SEEDS, description="Of order, augmentation and initial weights.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it.")

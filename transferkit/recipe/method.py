@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from transferkit.recipe import budget as budgets
 from transferkit.recipe.augmentation import Augment
@@ -424,7 +424,14 @@ METHOD_MODELS: dict[str, type[MethodSettings]] = {
     "probe": ProbeSettings,
     "scratch": ScratchSettings,
 }
-Method: TypeAlias = Annotated[MethodSettings, ChosenFrom(METHOD_MODELS)]
+
+
+def expanded_method(value: Any) -> Any:
+    """`probe` is short for a mapping with a name."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Method: TypeAlias = Annotated[MethodSettings, ChosenFrom(METHOD_MODELS), BeforeValidator(expanded_method)]
 
 
 def of_method(menu: Mapping[str, _Entry], name: str) -> _Entry:

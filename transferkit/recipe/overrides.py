@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from transferkit.recipe.backbone import expanded_backbone
 from transferkit.recipe.data import expanded_data
+from transferkit.recipe.method import expanded_method
 from transferkit.recipe.yaml_text import DEEPEST, parse_yaml
 from transferkit.runtime.errors import TransferkitError, quoted
+
+SHORT_FORMS: dict[str, Callable[[Any], Any]] = {  # of a recipe's groups: a text that stands for a mapping
+    "data": expanded_data,
+    "backbone": expanded_backbone,
+    "method": expanded_method,
+}
 
 
 def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -33,15 +41,26 @@ def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`changes` laid over `base`, mapping by mapping; another `name` in a group starts that group afresh."""
-    result = dict(base)
-    for key, change in changes.items():
+    result = spelt_out(base)
+    for key, change in spelt_out(changes).items():
         below = result.get(key)
-        if isinstance(below, str) and key == "data" and isinstance(change, Mapping):
-            below = expanded_data(below)
         if isinstance(below, Mapping) and isinstance(change, Mapping) and not _renamed(below, change):
             change = merged(below, change)
         result[key] = change
     return result
+
+
+def spelt_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with each group in full that is there in its short form.
+
+    Example:
+        >>> spelt_out({"backbone": "resnet18=none", "seed": 1})
+        {'backbone': {'name': 'resnet18', 'weights': 'none'}, 'seed': 1}
+    """
+    return {
+        key: SHORT_FORMS[key](value) if key in SHORT_FORMS and isinstance(value, str) else value
+        for key, value in values.items()
+    }
 
 
 def _renamed(below: Mapping[str, Any], change: Mapping[str, Any]) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeAlias, TypeGuard
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from transferkit.recipe import budget as budgets
 from transferkit.recipe.experiment import Recipe, parse
 from transferkit.recipe.method import METHOD_MODELS, BudgetText, MethodSettings
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.overrides import merged
+from transferkit.recipe.overrides import merged, spelt_out
 from transferkit.recipe.settings import (
     MOST_IMAGES,
     MOST_RUNS,
@@ -54,6 +54,16 @@ class Study(RecipePart):
     executor: Executor = None
     workers: Workers = None
 
+    @field_validator("common")
+    @classmethod
+    def _common_in_full(cls, common: dict[str, Any]) -> dict[str, Any]:
+        return spelt_out(common)
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_in_full(cls, arms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {name: spelt_out(keys) for name, keys in arms.items()}
+
     @property
     def short_hash(self) -> str:
         """Eight hex digits over the whole study."""
@@ -65,15 +75,16 @@ class Study(RecipePart):
             return {arm: (arm, None) for arm in self.arms}
         return {f"{arm}-{count}": (arm, count) for count in self.labels for arm in self.arms}
 
-    def recipes(self, seeds: int | None = None) -> Iterator[tuple[str, int, Recipe]]:
-        """Name, seed and complete recipe of every run of the study, or of so many of its seeds."""
+    def recipes(self, seeds: int | None = None, source: str = "") -> Iterator[tuple[str, int, Recipe]]:
+        """Name, seed and complete recipe of every run, or of so many of its seeds; mistakes begin with `source`."""
+        place = f"{source}: {self.name}" if source else self.name
         for cell, (arm, count) in self.cells().items():
             for seed in range(self.seeds if seeds is None else seeds):
                 values = merged(merged(self.common, self.arms[arm]), {"seed": seed, "name": f"{cell}-seed{seed}"})
                 if count is not None:
                     drawn = {"limit_per_class": None if count == "all" else count, "subset_seed": seed}
                     values = merged(values, {"data": drawn})
-                yield cell, seed, parse(_without_refit(self._budgeted(values)), f"{self.name}, arm {arm}")
+                yield cell, seed, parse(_without_refit(self._budgeted(values)), f"{place}, arm {arm}")
 
     def own_length(self, arm: str) -> bool:
         """Whether an arm trains by gradient steps, but not within the study's budget."""
@@ -130,7 +141,7 @@ def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
         raise TransferkitError(f"{source}: {twice[0]} labels per class is there twice.")
     if (runs := len(study.cells()) * study.seeds) > MOST_RUNS:
         raise TransferkitError(f"{source}: {runs:,} runs. Expected at most {MOST_RUNS:,} in one study.")
-    for arm, _, recipe in study.recipes(seeds=1):
+    for arm, _, recipe in study.recipes(seeds=1, source=source):
         if study.labels and _length_grows(recipe):
             raise TransferkitError(
                 f"{source}, arm {arm}: a label curve needs the same number of gradient steps at every number of "
