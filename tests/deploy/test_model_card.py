@@ -37,6 +37,7 @@ from transferkit.recipe.data import FolderData
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.json_files import SCHEMAS
 
 VIT = "timm/vit_tiny_patch16_224"
 
@@ -215,6 +216,58 @@ def test_an_exported_folder_has_the_same_card(tmp_path: Path) -> None:
         assert title in written
     assert "pip install onnxruntime numpy pillow\npython predict.py photo.jpg" in exported
     assert "- It is small." in exported
+
+
+# ------------------------------------------------------------------------------------ what its limits report found
+
+FOUND = {
+    "schema": SCHEMAS["limits.json"],
+    "summary": {
+        "lines": [
+            {"id": "S8", "light": "amber", "text": "It finds 40 % of <b>cats</b>.", "evidence": "n = 12"},
+            {"id": "S9", "light": "red", "text": "It cannot promise 2 % errors.", "evidence": ""},
+        ],
+        "not_tested": ["other images (--shift FOLDER)", "noise"],
+    },
+}
+
+
+def where_not_to_trust(run: Run, tmp_path: Path) -> str:
+    return card_of(run, tmp_path).partition("## Where not to trust it\n")[2].partition("\n## ")[0]
+
+
+def write_limits(run: Run, content: str) -> None:
+    (run.path / "limits").mkdir()
+    (run.path / "limits" / "limits.json").write_text(content)
+
+
+def test_what_limits_found_is_quoted_and_stays_text(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run")
+    write_limits(run, json.dumps(FOUND))
+
+    section = where_not_to_trust(run, tmp_path)
+
+    assert "- S8: It finds 40 % of &lt;b&gt;cats&lt;/b&gt;. (n = 12)\n- S9: It cannot promise 2 % errors.\n" in section
+    assert "- Not tested by its limits report: other images (--shift FOLDER); noise." in section
+    assert "was not looked at" not in section
+
+
+def test_without_a_limits_report_the_card_says_so_with_the_command(tmp_path: Path) -> None:
+    section = where_not_to_trust(run_of(tmp_path / "run"), tmp_path)
+
+    assert "was not looked at. To look: transferkit limits RUN" in section
+    assert str(tmp_path) not in section
+
+
+@pytest.mark.parametrize("content", ["{", json.dumps({**FOUND, "schema": 1})])
+def test_a_limits_report_that_cannot_be_read_is_named_not_passed_over(tmp_path: Path, content: str) -> None:
+    run = run_of(tmp_path / "run")
+    write_limits(run, content)
+
+    section = where_not_to_trust(run, tmp_path)
+
+    assert "is damaged or of another version" in section
+    assert "transferkit limits RUN --overwrite" in section
 
 
 # ---------------------------------------------------------------------------------------- other networks, and folders

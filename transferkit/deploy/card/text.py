@@ -14,10 +14,20 @@ from transferkit.report.content import gather
 from transferkit.report.headline import explanation, headline
 from transferkit.report.markdown import code_block, escaped, table
 from transferkit.report.number_words import percent
+from transferkit.runs.limits_findings import limits_summary
 from transferkit.runs.run_directory import Run
+from transferkit.runtime.errors import TransferkitError
 
 MOST_CLASSES = 1_000  # that a card lists
 NAMED = 20  # classes within a sentence
+NOT_LOOKED_AT = (
+    "No limits report lies with its run: how it does on unknown classes, on corrupted images and with its confidence "
+    "was not looked at. To look: transferkit limits RUN"
+)
+UNREADABLE = (
+    "The limits report of its run is damaged or of another version, so nothing of it is quoted here. To make it again: "
+    "transferkit limits RUN --overwrite"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class CardFiles:
 
 
 def card_text(run: Run, files: CardFiles) -> str:
-    """The card of a finished run: no path and no command, which may name what is nobody's business."""
+    """The card of a finished run: no path and no command of its own, which may name what is nobody's business."""
     content = gather(run)
     verdict = " ".join([headline(content), *explanation(content)])
     parts = [
@@ -47,7 +57,7 @@ def card_text(run: Run, files: CardFiles) -> str:
         escaped(verdict),
         *_how_good(run.evaluation.test),
         "## Where not to trust it",
-        _listed([*limits_in_words(run), files.unknown, *files.notes]),
+        _listed([*limits_in_words(run), files.unknown, *files.notes, *limits_found(run)]),
         "## How to use it",
         files.use,
         "## Data and licences",
@@ -100,6 +110,22 @@ def limits_in_words(run: Run) -> Iterator[str]:
     openings = run.facts.test_openings
     if openings is not None and openings > 1:
         yield f"The test images were looked at {openings} times, so the accuracy may flatter it."
+
+
+def limits_found(run: Run) -> Iterator[str]:
+    """What the limits report of a run found, or that there is none."""
+    try:
+        summary = limits_summary(run)
+    except TransferkitError:
+        yield UNREADABLE
+        return
+    if summary is None:
+        yield NOT_LOOKED_AT
+        return
+    for line in summary.lines:
+        yield f"{line.id}: {line.text}{f' ({line.evidence})' if line.evidence else ''}"
+    if summary.not_tested:
+        yield f"Not tested by its limits report: {'; '.join(summary.not_tested)}."
 
 
 def _worst(scores: Scores) -> ClassResult | None:
