@@ -49,5 +49,9 @@ def labels(
 
 
 def in_words(check: LabelCheck, run: Path) -> list[str]:
-    """What was found, in a few lines."""
-    return [*check.sentences, f"Look at them in {run / 'report.html'}; all are listed in {run / 'labels.csv'}."]
+    """What was found, in a few lines, and the first images by name."""
+    page, issues = run / "report.html", len(check.train.issues) + len(check.test.issues)
+    if not issues:
+        return [*check.sentences, f"The page {page} says how labels were checked."]
+    look, listed = ("Look at it", "it is") if issues == 1 else ("Look at them", "all are")
+    return [*check.sentences, *check.first_issues, f"{look} in {page}; {listed} listed in {run / 'labels.csv'}."]

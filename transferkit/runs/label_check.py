@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from markupsafe import Markup
 from transferkit.runtime.records import Measure, read_record, write_record
 
 FILE = "labels.json"
+NAMED = 5  # on screen; the rest is in labels.csv
 SHOWN = 24  # likely errors of each part, in a notebook
 Judge = Literal["start", "scratch"]
 
@@ -59,7 +61,8 @@ class CheckedPart:
     @property
     def kind(self) -> str:
         """What the images are that were found, in words."""
-        return "likely label errors" if self.are_likely_errors else "labels to check"
+        one, many = ("likely label error", "likely label errors"), ("label to check", "labels to check")
+        return (one if self.are_likely_errors else many)[len(self.issues) != 1]
 
     @property
     def expected_in_words(self) -> str:
@@ -67,8 +70,10 @@ class CheckedPart:
         if self.expected is None or not self.issues:
             return ""
         most = min(round(self.expected), len(self.issues))
-        many = f"about {most:,}" if most < len(self.issues) else "all"
-        return f"{many} of them are to be expected from the model's own mistakes, were every label right"
+        many = f"about {most:,} of them are" if most < len(self.issues) else "all of them are"
+        one = "it is not" if self.are_likely_errors else "it is"
+        subject = one if len(self.issues) == 1 else many
+        return f"{subject} to be expected from the model's own mistakes, were every label right"
 
     def sentence(self, name: str) -> str:
         """How many were found in this part."""
@@ -161,10 +166,22 @@ class LabelCheck:
         errors = [part.sentence(name) for name, part in self.parts.items()]
         differing = sum(not pair.is_labelled_alike for pair in self.duplicates)
         other = f", {differing:,} of them with another label there" if differing else ""
+        images = "images are"
+        if len(self.duplicates) == 1:
+            images, other = "image is", ", with another label there" if differing else ""
         return [
             *errors,
-            f"{len(self.duplicates):,} test images are also in train{other}.",
+            f"{len(self.duplicates):,} test {images} also in train{other}.",
             *(f"  {row.words}" for row in self.accuracy if row.accuracy is not None),
+        ]
+
+    @property
+    def first_issues(self) -> list[str]:
+        """The first images of labels.csv, a line each: the part, its name there, its label and what is suggested."""
+        issues = ((name, issue) for name, part in self.parts.items() for issue in part.issues)
+        return [
+            f"  {name}: {issue.id}, labelled {issue.label}, suggested {issue.suggested}"
+            for name, issue in islice(issues, NAMED)
         ]
 
     def __repr__(self) -> str:

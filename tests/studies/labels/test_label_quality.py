@@ -123,6 +123,33 @@ def test_command_and_page_give_the_number_that_is_expected(tmp_path: Path) -> No
     assert lines[1] == "0 likely label errors in 40 test images."
 
 
+def test_the_command_names_the_first_five_images_with_label_and_suggestion(tmp_path: Path) -> None:
+    run = checked_run(tmp_path / "run")
+    known = run.labels
+    assert known is not None
+
+    lines = in_words(replace(known, train=checked(4, 1.0), test=checked(3, 1.0)), run.path)
+
+    issue = "a.png, labelled cat, suggested dog"
+    assert [line for line in lines if issue in line] == [*[f"  train: {issue}"] * 4, f"  test: {issue}"]
+    assert lines[-1].startswith("Look at them in ")
+    assert lines[-1].endswith("labels.csv.")
+
+
+def test_a_single_finding_is_spoken_of_as_one(tmp_path: Path) -> None:
+    run = checked_run(tmp_path / "run")
+    known = run.labels
+    assert known is not None
+
+    lines = in_words(replace(known, train=checked(1, 0.1), duplicates=()), run.path)
+
+    assert lines[0] == (
+        "1 likely label error in 5,000 train images; it is not to be expected from the model's own mistakes, were "
+        "every label right."
+    )
+    assert lines[-1] == f"Look at it in {run.path / 'report.html'}; it is listed in {run.path / 'labels.csv'}."
+
+
 def test_folds_spread_every_class_evenly() -> None:
     labels = np.repeat([0, 1, 2], [50, 23, 5])
 
@@ -208,9 +235,9 @@ def test_a_check_prints_what_it_found(tmp_path: Path) -> None:
 
     assert repr(check).splitlines() == [
         "LabelCheck:",
-        "  1 likely label errors in 100 train images.",
+        "  1 likely label error in 100 train images.",
         "  0 likely label errors in 40 test images.",
-        "  1 test images are also in train, 1 of them with another label there.",
+        "  1 test image is also in train, with another label there.",
         "     70.0 % (55.0 to 82.0), n = 40: all test images",
     ]
 
