@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from pages import page_of, study, terminal_lines
 from rich.console import Console
+from small_outputs import two_class
 from synthetic_runs import FACTS, finished_run, outputs, with_layers
 
 from transferkit import report
@@ -27,6 +28,7 @@ from transferkit.metrics.temperature import fit_temperature, with_temperature
 from transferkit.models.stored_model import WeightsRecord
 from transferkit.recipe import parse
 from transferkit.report import inline_images, svg_confusion_matrix, svg_lines
+from transferkit.report.confidence_words import verdict, verdict_sentence
 from transferkit.report.headline import class_sentences
 from transferkit.report.matplotlib_figures import FIGURES, figure
 from transferkit.report.published import CIFAR10, Published, published
@@ -183,6 +185,62 @@ def test_calibration_stands_beside_its_temperature_and_what_chance_gives(tmp_pat
         assert f"{100 * ece(with_temperature(test, temperature)):.1f} %" in text
         assert "none: no coverage guarantees it" in text
     assert page.count("Overconfident classes") == 1
+
+
+@pytest.mark.parametrize(
+    ("sure", "right", "in_tile", "sentence"),
+    [
+        (
+            0.55,
+            100,
+            "right more often than it says",
+            "It is right more often than it says: 100 % against 55 % on average",
+        ),
+        (
+            0.95,
+            50,
+            "right less often than it says",
+            "It is overconfident, right less often than it says: 50 % against 95 %",
+        ),
+        (
+            0.8,
+            80,
+            "not distinguishable from calibrated",
+            "It cannot be told apart from a calibrated one: right 80 % of",
+        ),
+    ],
+)
+def test_tile_and_section_give_one_verdict_on_confidence_with_its_numbers(
+    sure: float, right: int, in_tile: str, sentence: str
+) -> None:
+    scores = evaluate(two_class([sure] * 100, [True] * right + [False] * (100 - right))).test
+
+    assert verdict(scores) == in_tile
+    assert verdict_sentence(scores).startswith(sentence)
+    assert "n = 100 test images" in verdict_sentence(scores)
+
+
+def test_a_model_too_sure_here_and_too_unsure_there_is_told_from_a_calibrated_one() -> None:
+    hits = [True] * 100 + [True, False] * 50
+    scores = evaluate(two_class([0.55] * 100 + [0.95] * 100, hits)).test  # 75 % right, 75 % sure
+
+    assert verdict_sentence(scores) == (
+        "On average it is right about as often as it says (75 % against 75 %, n = 200 test images), but not at every "
+        "confidence."
+    )
+
+
+def test_the_page_gives_its_verdict_on_confidence_once_in_words_and_its_table_only_numbers(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", outputs(per_class=100, wrong=30))
+
+    page = html.unescape(page_of(run)).replace("\N{NO-BREAK SPACE}", " ")
+
+    assert run.evaluation is not None
+    scores = run.evaluation.test
+    assert verdict(scores) in page
+    assert verdict_sentence(scores) in page
+    assert verdict_sentence(scores) in (run.path / "report.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"chance alone gives up to \d+\.\d %", page)) == 2
 
 
 def test_no_temperature_is_fitted_on_few_images_and_the_report_says_why(tmp_path: Path) -> None:

@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from transferkit.metrics.results import Calibration, ClassCalibration, Guarantee, SelectiveResult
+from transferkit.metrics.results import Calibration, ClassCalibration, Guarantee, Scores, SelectiveResult
 from transferkit.metrics.statistics import Bounds
 from transferkit.report import number_words as words
 from transferkit.report import sentences, svg_lines
 from transferkit.report.content import Content
 
 CLASSES_SHOWN = 10  # those whose answers keep their promise worst
+_VERDICTS = {  # in a tile, and with its numbers
+    "no images": ("", ""),
+    "calibrated": (
+        "not distinguishable from calibrated",
+        "It cannot be told apart from a calibrated one: right {right} of the time, {says} sure on average ({n}).",
+    ),
+    "overconfident": (
+        "right less often than it says",
+        "It is overconfident, right less often than it says: {right} against {says} on average ({n}).",
+    ),
+    "underconfident": (
+        "right more often than it says",
+        "It is right more often than it says: {right} against {says} on average ({n}).",
+    ),
+    "mixed": (
+        "too sure here, not sure enough there",
+        "On average it is right about as often as it says ({right} against {says}, {n}), but not at every confidence.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +38,8 @@ class ConfidenceSection:
     """What the page says about confidence.
 
     Attributes:
-        words: Of the calibration error, in a tile.
+        verdict: Of the calibration error, in a tile.
+        sentence: The same with its numbers.
         calibration: Rows of its table.
         temperature: In a sentence.
         gaps: The classes whose confidence is farthest from their accuracy.
@@ -27,7 +47,8 @@ class ConfidenceSection:
         drawings: Reliability first, with their names.
     """
 
-    words: str
+    verdict: str
+    sentence: str
     calibration: Sequence[tuple[str, str, str, str]]
     temperature: str
     gaps: Sequence[ClassCalibration]
@@ -43,7 +64,8 @@ def confidence_section(content: Content) -> ConfidenceSection | None:
         return None
     calibration = scores.calibration
     return ConfidenceSection(
-        words=calibration_words(calibration),
+        verdict=verdict(scores),
+        sentence=verdict_sentence(scores),
         calibration=calibration_table(calibration),
         temperature=temperature_words(calibration, sentences.val_images(content)),
         gaps=confidence_rows(calibration),
@@ -53,33 +75,62 @@ def confidence_section(content: Content) -> ConfidenceSection | None:
     )
 
 
-def calibration_words(calibration: Calibration) -> str:
-    """Whether the calibration error differs from that of a calibrated classifier."""
-    return _against_chance(calibration.ece, calibration.ece_if_calibrated)
+def verdict(scores: Scores) -> str:
+    """Whether confidence can be believed, in a few words; empty without images."""
+    return _VERDICTS[_verdict(scores)][0]
 
 
-def _against_chance(value: float, band: Bounds | None) -> str:
+def verdict_sentence(scores: Scores) -> str:
+    """The verdict with how often the model is right, how sure it is, and n; empty without images."""
+    return _VERDICTS[_verdict(scores)][1].format(
+        right=words.rounded_percent(scores.accuracy),
+        says=words.rounded_percent(confidence(scores)),
+        n=words.counted(scores.n, scores.groups, " test images"),
+    )
+
+
+def _verdict(scores: Scores) -> str:
+    """By the ECE over 15 bins against what chance gives; then by the interval of the accuracy."""
+    band = scores.calibration.ece_if_calibrated
     if band is None:
-        return ""
-    inside = value <= band[1]
-    return "not distinguishable from calibrated" if inside else f"a calibrated one stays below {words.percent(band[1])}"
+        return "no images"
+    if scores.calibration.ece <= band[1]:
+        return "calibrated"
+    low, high = scores.interval
+    if confidence(scores) > high:
+        return "overconfident"
+    return "underconfident" if confidence(scores) < low else "mixed"
+
+
+def confidence(scores: Scores) -> float:
+    """Mean confidence of the answers to test images."""
+    return scores.accuracy + scores.calibration.signed_overconfidence
+
+
+def _by_chance(band: Bounds | None) -> str:
+    return "" if band is None else f"chance alone gives up to {words.percent(band[1])}"
 
 
 def calibration_table(calibration: Calibration) -> list[tuple[str, str, str, str]]:
     """Rows of name, value, value with the temperature, and what it means; rows without value are left out."""
-    equal_mass_note = _against_chance(calibration.ece_equal_mass, calibration.ece_equal_mass_if_calibrated)
     share, loss = words.percent, "{:.3f}".format
     with_t = calibration.signed_overconfidence_with_temperature
     rows: tuple[tuple[str, float | None, float | None, Callable[[float], str], str], ...] = (
         ("NLL", calibration.nll, calibration.nll_with_temperature, loss, "nats; 0 is best"),
         ("Brier score", calibration.brier, calibration.brier_with_temperature, loss, "0 is best, 2 worst"),
-        ("ECE, 15 bins", calibration.ece, calibration.ece_with_temperature, share, calibration_words(calibration)),
+        (
+            "ECE, 15 bins",
+            calibration.ece,
+            calibration.ece_with_temperature,
+            share,
+            _by_chance(calibration.ece_if_calibrated),
+        ),
         (
             "ECE, equal mass",
             calibration.ece_equal_mass,
             calibration.ece_equal_mass_with_temperature,
             share,
-            equal_mass_note,
+            _by_chance(calibration.ece_equal_mass_if_calibrated),
         ),
         (
             "debiased RMS gap",

@@ -83,6 +83,7 @@ def _scores(content: Content, scores: Scores) -> list[str]:
             * bool(mistakes)
         ),
         "## Calibration",
+        escaped(confidence_words.verdict_sentence(scores)),
         table(["", "value", "with temperature", ""], confidence_words.calibration_table(scores.calibration)),
         escaped(confidence_words.temperature_words(scores.calibration, sentences.val_images(content))),
         "## Answering only when sure",

@@ -61,8 +61,8 @@ class CheckedPart:
     @property
     def kind(self) -> str:
         """What the images are that were found, in words."""
-        one, many = ("likely label error", "likely label errors"), ("label to check", "labels to check")
-        return (one if self.are_likely_errors else many)[len(self.issues) != 1]
+        plural = "" if len(self.issues) == 1 else "s"
+        return f"likely label error{plural}" if self.are_likely_errors else f"label{plural} to check"
 
     @property
     def expected_in_words(self) -> str:
@@ -71,8 +71,8 @@ class CheckedPart:
             return ""
         most = min(round(self.expected), len(self.issues))
         many = f"about {most:,} of them are" if most < len(self.issues) else "all of them are"
-        one = "it is not" if self.are_likely_errors else "it is"
-        subject = one if len(self.issues) == 1 else many
+        single = "it is not" if self.are_likely_errors else "it is"
+        subject = single if len(self.issues) == 1 else many
         return f"{subject} to be expected from the model's own mistakes, were every label right"
 
     def sentence(self, name: str) -> str:
