@@ -28,9 +28,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     return transferkit.probe("resnet-mini", (PIXELS, NAMES), out=folder, quiet=True, **settings)
 
 
-def test_a_run_prints_its_headline_and_where_its_page_is(run: TrainedRun) -> None:
+def test_a_run_prints_its_accuracy_and_where_its_page_is(run: TrainedRun) -> None:
     assert repr(run).splitlines() == [
-        "A linear probe on raw pixels gets 100.0 % of 16 test images right.",
+        "A linear probe on raw pixels gets 100.0 % of 16 test images right (95 % interval: 80.6 to 100.0).",  # Wilson
         f"Report: {run.path / 'report.html'}",
     ]
 

@@ -171,6 +171,10 @@ def test_the_card_says_how_good_and_where_not_to_trust_it(tmp_path: Path) -> Non
     record = WeightsRecord("torchvision", "IMAGENET1K_V1", "5c106cde", "BSD (torchvision)")
     card = card_of(run_of(tmp_path / "run", weights=record), tmp_path)
 
+    opening = next(line for line in card.split("---\n", 2)[2].splitlines() if line and not line.startswith("#"))
+    assert re.search(
+        r" gets 70\.0 % of 40 test images right \(95 % interval: 54\.6 to 81\.9\)\. ", opening.replace("\\", "")
+    )
     assert "Accuracy 70.0 % (54.6 to 81.9) on 40 test images." in card
     assert "| cat | 10 | 70.0 % (39.7 to 89.2) |" in card
     assert "It knows 4 classes and answers with one of them, whatever an image shows: cat, dog, ship, truck." in card

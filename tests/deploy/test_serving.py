@@ -354,7 +354,8 @@ def test_answers_are_what_the_schema_says(made: Made) -> None:
     assert set(TypeAdapter(Answers).validate_json(content, strict=True).answers[0].__dict__) == set(
         schema["components"]["schemas"]["ImageAnswer"]["properties"]
     )
-    TypeAdapter(ServedRun).validate_json(client.get("/about").content, strict=True)
+    about = TypeAdapter(ServedRun).validate_json(client.get("/about").content, strict=True)
+    assert re.search(r" of [\d,]+ test images right \(95 % interval: \d+\.\d to \d+\.\d\)\.$", about.headline)
     references = set(re.findall(r"#/components/schemas/(\w+)", str(schema)))
     assert references == set(schema["components"]["schemas"])
 

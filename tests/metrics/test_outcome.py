@@ -16,11 +16,14 @@ from synthetic_runs import FACTS, finished_run, outputs
 
 from transferkit import recipe as recipes
 from transferkit import report
+from transferkit.api.trained_run import TrainedRun
 from transferkit.cli.runs import summary
 from transferkit.metrics.evaluation import evaluate
 from transferkit.metrics.history import Epoch, History
 from transferkit.metrics.outcome import against_commonest, since_start
 from transferkit.metrics.outputs import Outputs
+from transferkit.report.content import gather
+from transferkit.report.headline import sentences_for_others
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.records import as_json
 
@@ -165,6 +168,29 @@ def test_a_fine_tuning_worse_than_its_start_says_so_first_with_what_to_try(tmp_p
         ]
         * 3
     )
+
+
+def test_others_read_the_result_first_and_no_advice(tmp_path: Path) -> None:
+    run = told(tmp_path / "run", WORSE)
+
+    # Wilson: 28 of 40
+    result = "Fine-tuned resnet18 gets 70.0 % of 40 test images right (95 % interval: 54.6 to 81.9)."
+    assert report.result_sentence(run) == result
+    assert repr(TrainedRun(run)).splitlines()[0] == result
+    assert sentences_for_others(gather(run))[:2] == [
+        result,
+        "Fine-tuning made resnet18 worse: of 1,000 val images, 90.0 % were right at its start and 80.0 % at the end.",
+    ]
+
+
+def test_others_read_that_a_model_is_no_better_than_guessing(tmp_path: Path) -> None:
+    run = told(tmp_path / "run", BETTER, answers([0] * 9 + [1] * 6, [0] * 15))
+
+    sentences = sentences_for_others(gather(run))
+
+    assert sentences[0].startswith("Fine-tuned resnet18 gets 60.0 % of 15 test images right (95 % interval: ")
+    assert sentences[1] == "It is not shown to be better than always answering “cat” (60.0 %)."
+    assert "try" not in " ".join(sentences)
 
 
 def test_an_option_stays_in_one_piece_on_a_narrow_page(tmp_path: Path) -> None:

@@ -159,8 +159,8 @@ class TrainedRun:
         return str(self.path)
 
     def __repr__(self) -> str:
-        """The headline, and where to read more."""
-        return f"{report.first_sentence(self.folder)}\nReport: {self.path / 'report.html'}"
+        """The accuracy on test, and where to read more."""
+        return f"{report.result_sentence(self.folder)}\nReport: {self.path / 'report.html'}"
 
     def _repr_html_(self) -> str:
         """Tiles, the confusion matrix and a link to the page, for notebooks."""

@@ -78,6 +78,14 @@ def first_sentence(run: Run) -> str:
     return headline(gather(run))
 
 
+def result_sentence(run: Run) -> str:
+    """The accuracy on test with its interval and n, for people who did not make the run."""
+    from transferkit.report import headline
+    from transferkit.report.content import gather
+
+    return headline.result_sentence(gather(run))
+
+
 def findings(run: Run) -> tuple[Finding, ...]:
     """What the numbered checks find in a run, the most serious first."""
     from transferkit.report.content import gather

@@ -23,6 +23,35 @@ def explanation(content: Content) -> list[str]:
     return _sentences(content)[1:]
 
 
+def result_sentence(content: Content) -> str:
+    """The accuracy on test with its interval and n, for people who did not make the run: without advice."""
+    scores = content.scores
+    if not scores:
+        return headline(content)
+    low, high = scores.interval
+    return f"{_result(content, scores)} (95 % interval: {100 * low:.1f} to {100 * high:.1f}{_of_groups(scores)})."
+
+
+def sentences_for_others(content: Content) -> list[str]:
+    """What a model card says: the result first, then what else was seen, without what its maker could try."""
+    scores = content.scores
+    if not scores:
+        return _sentences(content)
+    guess, lost = content.finding("TK002"), content.finding("TK001")
+    return [
+        result_sentence(content),
+        *([f"It is {guess.observed}."] if guess else []),
+        *([f"{lost.observed}."] if lost else []),
+        *_balanced(balanced_accuracy(scores)),
+        *_way(content),
+        *class_sentences(scores, tells_guessing=not guess),
+    ]
+
+
+def _result(content: Content, scores: Scores) -> str:
+    return f"{content.subject} gets {percent(scores.accuracy)} of {scores.n:,} test images right"
+
+
 def _sentences(content: Content) -> list[str]:
     """What went wrong first, then the result, its interval, the way from the start, best and worst class, guessing."""
     scores = content.scores
@@ -34,7 +63,7 @@ def _sentences(content: Content) -> list[str]:
     guess = content.finding("TK002")
     low, high = scores.interval
     balanced = balanced_accuracy(scores)
-    result = f"{content.subject} gets {percent(scores.accuracy)} of {scores.n:,} test images right"
+    result = _result(content, scores)
     return [
         *_lost(content),
         f"{result}, {guess.observed}: {guess.advice}." if guess else f"{result}{_and_balanced(balanced)}.",

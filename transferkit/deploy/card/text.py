@@ -11,7 +11,7 @@ from transferkit.metrics.results import ClassResult, Scores
 from transferkit.metrics.statistics import Bounds
 from transferkit.report import sentences
 from transferkit.report.content import gather
-from transferkit.report.headline import explanation, headline
+from transferkit.report.headline import sentences_for_others
 from transferkit.report.markdown import code_block, escaped, table
 from transferkit.report.number_words import percent
 from transferkit.runs.limits_findings import limits_summary
@@ -50,11 +50,10 @@ class CardFiles:
 def card_text(run: Run, files: CardFiles) -> str:
     """The card of a finished run: no path and no command of its own, which may name what is nobody's business."""
     content = gather(run)
-    verdict = " ".join([headline(content), *explanation(content)])
     parts = [
         front_matter(run, files.name),
         f"# {escaped(files.name)}",
-        escaped(verdict),
+        escaped(" ".join(sentences_for_others(content))),
         *_how_good(run.evaluation.test),
         "## Where not to trust it",
         _listed([*limits_in_words(run), files.unknown, *files.notes, *limits_found(run)]),

@@ -93,7 +93,7 @@ class ServedRun:
 
     Attributes:
         run: Its name.
-        headline: Its verdict in one sentence, with the number of images.
+        headline: Its accuracy on test in one sentence, with the 95 % interval and the number of images.
         class_names: What it can answer, besides "unknown".
         no_unknown_because: Why it never answers "unknown"; else empty.
         explains: Whether it takes explain=true.

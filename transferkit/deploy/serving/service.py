@@ -44,7 +44,7 @@ def about_of(run: Run, model: Model, settings: ServeSettings) -> ServedRun:
     limits = settings.limits
     return ServedRun(
         run=run.path.resolve().name,
-        headline=report.first_sentence(run),
+        headline=report.result_sentence(run),
         class_names=model.class_names,
         no_unknown_because=no_threshold(model),
         explains=settings.explains,
