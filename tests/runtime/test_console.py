@@ -74,6 +74,19 @@ def test_a_terminal_shows_the_curve_beside_the_bar_and_epochs_on_request_alone()
     assert max(map(len, said_by(console).replace("\r", "\n").splitlines())) <= 100  # with the codes that draw the bar
 
 
+def test_what_several_runs_share_is_said_once_as_wide_as_the_terminal() -> None:
+    console = terminal()
+    hint = "TK011 No val images. All 30 labelled images were learnt from and none was set aside: set a tenth aside."
+
+    console.once(hint)
+    console.once(hint)
+
+    first, second = said_by(console).splitlines()
+    assert len(first) <= 80
+    assert second.startswith("  ")
+    assert f"{first} {second.strip()}" == hint
+
+
 def test_a_path_wider_than_the_screen_is_not_cut() -> None:
     console = terminal()
 

@@ -11,7 +11,7 @@ from transferkit.report.number_words import percent, percent_interval
 
 def command(content: Content) -> str:
     """The command that makes this run again: the one typed, or else the one that runs its stored recipe."""
-    stored = f"transferkit run {shlex.quote(content.name + '/recipe.yaml')} --out ANOTHER_FOLDER"
+    stored = f"transferkit run {shlex.quote(content.place + '/recipe.yaml')} --out ANOTHER_FOLDER"
     return (content.facts.command if content.facts else "") or stored
 
 

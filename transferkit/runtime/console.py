@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, TextIO
 
 from transferkit.runtime.notebook_bar import NotebookBar, is_notebook
@@ -31,6 +32,9 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
 
 
+WIDEST = 100  # columns of prose; sentences are easier to read in lines
+
+
 @dataclass
 class Console:
     """Progress and prose. A terminal gets live bars; a file or a pipe gets plain lines.
@@ -42,6 +46,7 @@ class Console:
     stream: TextIO | None = None
     verbose: bool = field(default_factory=SHOWS_DETAILS.get)
     seconds_between_lines: float = 10.0
+    _said: set[str] = field(default_factory=set, repr=False)
     _rich: RichConsole | None = field(default=None, repr=False)
     _display: Any = field(default=None, repr=False)  # of the bars, in a notebook
 
@@ -63,6 +68,13 @@ class Console:
         """One line of prose, printed as it is: names and paths are never read as markup."""
         if not self.quiet:
             self.rich.print(printable(text), markup=False, soft_wrap=not self.rich.is_terminal)
+
+    def once(self, text: str) -> None:
+        """Prose of some sentences, unless this console has said it before: what runs of a study share is said once."""
+        if text not in self._said:
+            self._said.add(text)
+            width = min(WIDEST, self.rich.width) if self.rich.is_terminal else WIDEST
+            self.line(fill(text, width, subsequent_indent="  "))
 
     def detail(self, text: str) -> None:
         """A line for those who look inside."""

@@ -94,7 +94,8 @@ def test_sentences_say_what_is_beyond_chance_and_name_the_rest() -> None:
     assert lines == (
         "reference: 60.0 % (50.2 % to 69.1 % on other images like these).",  # Wilson's interval of 60 of 100
         "kernel=1: 38.0 points less (36.0 to 40.0).",
-        "Not told apart from reference: pool=average.",
+        "Not told apart from reference: pool=average; "
+        "all 2 changes taken together (Holm), while ± in the table is of its row alone.",
     )
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from textwrap import fill
 
 from transferkit.recipe import Recipe
 from transferkit.runs import checks
 from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runs.facts import RunData, RunFacts, StartFacts
 from transferkit.runtime.console import Console
-
-WIDTH = 100  # columns; a check has a sentence or two, which are easier to read as lines
 
 
 class EarlyChecks:
@@ -33,7 +30,7 @@ class EarlyChecks:
         """Print the findings that have not been printed."""
         for finding in checks.early_findings(self._run, self._ignored):
             if finding.code not in self._said:
-                self._console.line(fill(str(finding), WIDTH, subsequent_indent="  "))
+                self._console.once(str(finding))
                 self._said.add(finding.code)
 
     def observe(self, start: StartFacts) -> None:
@@ -50,7 +47,7 @@ def say_of_data(data: RunData, place: str, console: Console) -> tuple[str, ...]:
     run = CheckedRun(place, facts=RunFacts(seconds={}, data=data))
     lines = tuple(str(finding) for finding in checks.early_findings(run))
     for line in lines:
-        console.line(fill(line, WIDTH, subsequent_indent="  "))
+        console.once(line)
     return lines
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator
 
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
@@ -129,7 +128,7 @@ def _cures_of_guessing(run: CheckedRun, rival: Commonest) -> Iterator[str]:
         yield "another backbone (transferkit rank)"
     elif training and training.epochs:
         yield f"--epochs {3 * training.epochs}"
-    yield f"a look at the labels (transferkit labels {shlex.quote(run.name)})"
+    yield f"a look at the labels ({run.ask('labels')})"
 
 
 # ---- what the test set can tell ----

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from transferkit.data.split_facts import SplitFacts
 from transferkit.metrics.history import History
@@ -32,11 +31,6 @@ class CheckedRun:
     history: History = field(default_factory=History)
     model: StoredModel | None = None
     test: Outputs | None = None
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return PurePath(self.place).name
 
     @property
     def scores(self) -> Scores | None:

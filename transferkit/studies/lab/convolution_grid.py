@@ -135,7 +135,8 @@ class ConvolutionGrid:
         differing = [row for row in self.rows[1:] if row.differs]
         changes = [f"{row.name}: {change(row)}." for row in differing] or ["No change is beyond chance."]
         equal = [row.name for row in self.rows[1:] if not row.differs]
-        rest = [f"Not told apart from {first.name}: {'; '.join(equal)}."] if differing and equal else []
+        together = f"all {len(self.rows) - 1} changes taken together (Holm), while ± in the table is of its row alone"
+        rest = [f"Not told apart from {first.name}: {'; '.join(equal)}; {together}."] if differing and equal else []
         return (
             (lead, *changes, *rest)
             if self.seeds > 1
