@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+from command_line import refused, transferkit
 from typer.testing import CliRunner
 
 from transferkit.cli.app import app
@@ -74,3 +76,27 @@ def test_no_wrong_value_in_a_recipe_is_told_in_the_words_of_a_library() -> None:
 
     assert len(messages) > 1000
     assert [message for message in messages if LIBRARY_WORDS.search(message.lower())] == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "path", "quoted"),
+    [
+        (["predict", "run", "new/my", "photo", "1.jpg"], "new/my photo 1.jpg", '"new/my photo 1.jpg"'),
+        (["probe", "resnet18", "--data", "My", "Photos"], "My Photos", '"My Photos"'),
+        (["probe", "resnet18", "--data=My", "Photos"], "My Photos", '"My Photos"'),
+        (["labels", "runs/my", "run"], "runs/my run", '"runs/my run"'),  # Typer itself refuses a word too many
+        (["labels", "runs/my", "$5"], "runs/my $5", "'runs/my $5'"),
+    ],
+)
+def test_a_name_with_spaces_that_exists_is_told_to_need_quotes(
+    typed: list[str], path: str, quoted: str, tmp_path: Path
+) -> None:
+    (tmp_path / path).mkdir(parents=True)
+
+    message = refused(transferkit(*typed, cwd=tmp_path))
+
+    assert message.endswith(f"Names with spaces need quotes: {quoted}.")
+
+
+def test_words_that_are_no_path_together_are_told_nothing_of_quotes(tmp_path: Path) -> None:
+    assert "quotes" not in refused(transferkit("probe", "resnet18", "--data", "My", "Photos", cwd=tmp_path))

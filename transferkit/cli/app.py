@@ -39,6 +39,7 @@ from transferkit.cli import (
 )
 from transferkit.cli.ending import exit_code_of, heeding_sigterm
 from transferkit.cli.help_pages import give_pages
+from transferkit.cli.names_with_spaces import quotes_needed
 from transferkit.cli.processes import end_now, has_others, together
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import Stopped, TransferkitError
@@ -109,7 +110,12 @@ def main() -> None:
     except TransferkitError as error:
         if debug:
             raise
-        sys.exit(_failed(str(error), exit_code_of(error.exit_code)))
+        hint = quotes_needed(sys.argv[1:]) if error.exit_code == TransferkitError.exit_code else ""
+        sys.exit(_failed(f"{error} {hint}".rstrip(), exit_code_of(error.exit_code)))
+    except SystemExit as end:  # Typer has said what it cannot read
+        if end.code == TransferkitError.exit_code and (hint := quotes_needed(sys.argv[1:])):
+            print(printable(hint), file=sys.stderr)
+        raise
     except KeyboardInterrupt:  # once more, while the first one was being heeded
         sys.exit(_failed("Stopped.", exit_code_of(Stopped.exit_code)))
     except BrokenPipeError:  # whoever read our output wanted no more of it, as `head` does
