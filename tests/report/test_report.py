@@ -73,6 +73,22 @@ def test_commands_of_the_page_name_the_folder_from_the_working_directory(
     assert str(tmp_path) not in page
 
 
+def test_once_limits_has_run_the_report_links_its_page_and_advises_it_no_more(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    before, advice = page_of(run), "transferkit limits"
+    (run.path / "limits").mkdir()
+    (run.path / "limits" / "limits.html").write_text("its limits")
+
+    after, shown = page_of(run), "\n".join(terminal_lines(run))
+
+    assert advice in before
+    assert "limits/limits.html" not in before
+    assert '<a href="limits/limits.html">limits/limits.html</a>' in after
+    assert "[limits/limits.html](limits/limits.html)" in (run.path / "report.md").read_text()
+    assert "- Read where not to trust it: what its limits report found." in shown
+    assert advice not in after + shown
+
+
 def test_a_page_made_from_elsewhere_holds_no_path_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = finished_run(tmp_path / "there" / "pets")
     (tmp_path / "here").mkdir()

@@ -31,10 +31,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     for place in ("runs/a/run", "runs/b/Run", f"runs/{STRANGE}"):
         finished_run(folder / place)
-    report.write(finished_run(folder / "runs/with-page"))
-    limits = folder / "runs/with-page" / LIMITS_FOLDER
+    run = finished_run(folder / "runs/with-page")
+    limits = run.path / LIMITS_FOLDER
     limits.mkdir()
     (limits / "limits.html").write_text("its limits")
+    report.write(run)
     transferkit("runs", "bundle", "site", cwd=folder)
     return folder
 
@@ -46,6 +47,15 @@ def test_every_link_of_the_index_leads_to_a_page_of_the_site(home: Path) -> None
     assert len(links.addresses) == 5  # four pages and one of limits
     assert not [address for address in links.addresses if address.startswith(("/", "file:", "http", ".."))]
     assert all((home / "site" / unquote(address)).is_file() for address in links.addresses)
+
+
+def test_the_limits_page_lies_where_the_link_of_its_report_leads(home: Path) -> None:
+    links, place = Links(), home / "site/runs/with-page"
+    links.feed((place / "report.html").read_text())
+    linked = [address for address in links.addresses if not address.startswith("#")]
+
+    assert linked == ["limits/limits.html"]
+    assert (place / linked[0]).read_text() == "its limits"
 
 
 def test_runs_of_one_name_get_folders_of_their_own(home: Path) -> None:

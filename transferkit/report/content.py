@@ -24,6 +24,7 @@ from transferkit.runs.checks.next_steps import NextStep, next_steps
 from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runs.facts import RunFacts
 from transferkit.runs.label_check import LabelCheck
+from transferkit.runs.limits_findings import limits_page
 from transferkit.runs.run_directory import Run
 from transferkit.runs.small_pictures import NO_LABEL_PICTURES, ByIndex, LabelPictures
 from transferkit.runtime.environment import Environment
@@ -57,6 +58,7 @@ class Content:
         labels: Likely label errors and duplicates; None where nobody looked for them.
         label_pictures: Pictures of these.
         missing: What is not there and how to make it, by the name of the part.
+        limits_page: Of the run's limits report, from its folder; empty where there is none.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Content:
     labels: LabelCheck | None
     label_pictures: LabelPictures
     missing: dict[str, str]
+    limits_page: str = ""
 
     @property
     def scores(self) -> Scores | None:
@@ -86,7 +89,16 @@ class Content:
     @cached_property
     def checked(self) -> CheckedRun:
         """The run as checks see it."""
-        return CheckedRun(self.place, self.recipe, self.facts, self.evaluation, self.history, self.model, self.test)
+        return CheckedRun(
+            self.place,
+            self.recipe,
+            self.facts,
+            self.evaluation,
+            self.history,
+            self.model,
+            self.test,
+            self.limits_page,
+        )
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -196,4 +208,5 @@ def gather(run: Run, place: str = "") -> Content:
         label_pictures=read("label pictures", run.label_pictures, NO_LABEL_PICTURES) if labels else NO_LABEL_PICTURES,
         feature_map=read("map", lambda: FeatureMap.load(run.map_path), None),
         missing=missing,
+        limits_page=limits_page(run),
     )

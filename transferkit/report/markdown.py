@@ -46,11 +46,15 @@ def markdown(content: Content) -> str:
 
 
 def _next_steps(content: Content) -> str:
-    steps = [(step.code, step.words, step.command) for step in content.next_steps]
-    steps += [(finding.code, finding.sentence, finding.command) for finding in content.findings[FROM_FINDINGS:]]
-    lines = [f"- {f'{code} ' if code else ''}{escaped(text)} {inline_code(typed)}" for code, text, typed in steps]
+    steps = [(step.code, step.words, inline_code(step.command) or _link(step.page)) for step in content.next_steps]
+    steps += [(row.code, row.sentence, inline_code(row.command)) for row in content.findings[FROM_FINDINGS:]]
+    lines = [f"- {f'{code} ' if code else ''}{escaped(text)} {typed}" for code, text, typed in steps]
     lines += [f"- Muted by the recipe: {', '.join(content.muted)}."] if content.muted else []
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _link(page: str) -> str:
+    return f"[{page}]({page})" if page else ""
 
 
 def _scores(content: Content, scores: Scores) -> list[str]:

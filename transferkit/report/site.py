@@ -11,9 +11,10 @@ from transferkit.report.content import gather
 from transferkit.report.number_words import age
 from transferkit.report.page import page, rendered
 from transferkit.runs import result_folders
+from transferkit.runs.limits_findings import LIMITS_PAGE
 from transferkit.runs.listing import ListedRun
-from transferkit.runs.result_folders import LIMITS, SITE
-from transferkit.runs.run_directory import LIMITS_FOLDER, Run
+from transferkit.runs.result_folders import SITE
+from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_text, write_text
 from transferkit.runtime.folders import ensure_folder
@@ -98,6 +99,6 @@ def _write_entry(folder: Path, run: ListedRun, name: str) -> SiteEntry:
 def _pages(run: Run) -> Iterator[tuple[str, str, str]]:
     """File, what it shows, and its text: the page as it is stored, or as it would be."""
     yield "report.html", "report", read_text(run.path / "report.html") if run.has_page else page(gather(run))
-    limits = run.path / LIMITS_FOLDER / LIMITS.page
+    limits = run.path / LIMITS_PAGE
     if limits.exists():
-        yield LIMITS.page, "limits", read_text(limits)
+        yield LIMITS_PAGE, "limits", read_text(limits)  # where the report's link looks for it

@@ -66,7 +66,8 @@ def what_next(content: Content) -> list[Text]:
     for step in content.next_steps[:STEPS]:
         code = f"{step.code} " if step.code else ""
         lines.append(Text.assemble("- ", (code, "bold"), plain(step.words)))
-        lines += [unwrapped(f"  {step.command}", "cyan")] if step.command else []
+        typed = f"{content.place}/{step.page}" if step.page else step.command
+        lines += [unwrapped(f"  {typed}", "cyan")] if typed else []
     if (more := len(content.findings) - STEPS) > 0:
         lines.append(Text(f"{more} more found by checks, on the page.", style="dim"))
     return lines

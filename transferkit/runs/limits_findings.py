@@ -47,6 +47,6 @@ def limits_summary(run: Run) -> LimitsSummary | None:
     return read_result_record(path, _LimitsFile).summary if path.exists() else None
 
 
-def has_limits_page(run: Run) -> bool:
-    """Whether the page of the limits report is there to be read."""
-    return (run.path / LIMITS_PAGE).exists()
+def limits_page(run: Run) -> str:
+    """The page of the limits report, from the run's folder; empty where there is none."""
+    return LIMITS_PAGE if (run.path / LIMITS_PAGE).exists() else ""

@@ -22,6 +22,7 @@ class CheckedRun:
         place: Its folder, as it is typed.
         recipe: Resolved.
         test: The stored outputs of the test set.
+        limits_page: Of its limits report, from its folder; empty where there is none.
     """
 
     place: str = "RUN"
@@ -31,6 +32,7 @@ class CheckedRun:
     history: History = field(default_factory=History)
     model: StoredModel | None = None
     test: Outputs | None = None
+    limits_page: str = ""
 
     @property
     def scores(self) -> Scores | None:
