@@ -100,3 +100,8 @@ def test_a_name_with_spaces_that_exists_is_told_to_need_quotes(
 
 def test_words_that_are_no_path_together_are_told_nothing_of_quotes(tmp_path: Path) -> None:
     assert "quotes" not in refused(transferkit("probe", "resnet18", "--data", "My", "Photos", cwd=tmp_path))
+
+
+def test_a_command_unlike_any_other_is_answered_with_those_there_are() -> None:
+    assert "No such command 'foo'. Available: convolution, depth, equivariance, mask-rcnn, softmax." in shown("lab foo")
+    assert "No such command 'dpeth'. Did you mean 'depth'?" in shown("lab dpeth")

@@ -574,12 +574,32 @@ def test_a_missing_folder_is_told_with_the_expected_layouts(tmp_path: Path, monk
 
 
 def test_a_folder_without_classes_tells_how_many_images_lie_inside(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
     for index in range(3):
-        image_file(tmp_path / f"{index}.png")
+        image_file(photos / f"{index}.png")
 
-    assert error(tmp_path) == (
-        f"{tmp_path} has no class folders. Expected {tmp_path}/<class>/<image>.jpg; found 3 images directly inside."
+    assert error(photos) == (
+        f"{photos} has no class folders. Expected {photos}/<class>/<image>.jpg; found 3 images directly inside."
     )
+
+
+def test_a_class_folder_given_for_all_is_told_of_the_folder_above(tmp_path: Path) -> None:
+    for name in ("bumpy", "smooth", "notes"):
+        (tmp_path / name).mkdir()
+    image_file(tmp_path / "bumpy" / "0.png")
+    image_file(tmp_path / "smooth" / "0.png")
+
+    assert error(tmp_path / "bumpy").endswith(
+        f"Did you mean {tmp_path}/, which has 2 folders of images, bumpy among them?"
+    )
+
+
+def test_a_train_folder_without_classes_is_not_taken_for_a_class_of_the_folder_above(tmp_path: Path) -> None:
+    image_file(tmp_path / "train" / "0.png")
+    image_file(tmp_path / "test" / "0.png")
+
+    assert "Did you mean" not in error(tmp_path)
+    assert "Did you mean" not in error(tmp_path / "train")
 
 
 def test_one_class_is_told(tmp_path: Path) -> None:

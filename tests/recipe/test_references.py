@@ -131,3 +131,21 @@ def test_open_shows_the_page_of_a_run(home: Path, monkeypatch: pytest.MonkeyPatc
     transferkit("runs", "--open", "@2", cwd=home.parent)
 
     assert shown == [(home / "middle" / "report.html").as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("runs/middel", "runs/middle"), ("old", "runs/old"), ("elsewhere/frist", "elsewhere/first")]
+)
+def test_a_folder_that_is_no_run_names_the_run_with_the_nearest_name(home: Path, typed: str, meant: str) -> None:
+    finished_run(home.parent / "elsewhere" / "first")
+
+    message = refused(transferkit("labels", typed, cwd=home.parent))
+
+    assert message.endswith(
+        f"{typed} is no run: it has no recipe.yaml. Expected a folder that a transferkit command "
+        f"made. Did you mean {meant}?"
+    )
+
+
+def test_a_folder_unlike_any_run_is_asked_nothing(home: Path) -> None:
+    assert "Did you mean" not in refused(transferkit("labels", "photographs", cwd=home.parent))

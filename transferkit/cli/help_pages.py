@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from transferkit.cli.help_texts import EXAMPLES, METHODS_SECTION, OTHERS, SECTIONS
 from transferkit.recipe import METHOD_MODELS
 from transferkit.runtime.console import SHOWS_DETAILS
+from transferkit.runtime.errors import did_you_mean
 from transferkit.runtime.expected_values import sentence
 
 ALL = "--help-all"
@@ -38,6 +39,7 @@ VALUES = {  # what stands behind an option, by its type
     "list[float]": "X",
     "list[int range]": "N",
 }
+UsageError: Any = typer.BadParameter.__base__  # Typer's own or click's, as Typer's version has it
 Row = tuple[str, str]
 VERBOSE = ("-v", "--verbose")  # every command takes it
 VERBOSE_ROW: Row = (", ".join(VERBOSE), "Show details of the work: rates, choices, each pass.")
@@ -81,6 +83,16 @@ class PageGroup(TyperGroup):
             typer.echo(self.get_help(ctx), color=ctx.color)
             ctx.exit(2)
         return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that was named; where none is near, the error lists those there are."""
+        try:
+            return super().resolve_command(ctx, args)
+        except UsageError as error:
+            if error.message.startswith("No such command") and "Did you mean" not in error.message:
+                commands = [name for name, command in self.commands.items() if not command.hidden]
+                error.message += f" {did_you_mean(args[0], commands, len(commands))}"
+            raise
 
 
 def give_pages(app: typer.Typer) -> None:

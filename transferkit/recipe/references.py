@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 
 from transferkit.runtime import folders
@@ -39,6 +40,28 @@ def run_folder(reference: os.PathLike[str] | str, home: Path = HOME) -> Path:
             "`transferkit runs` lists them."
         )
     return numbered[number - 1]
+
+
+def nearest_run(reference: os.PathLike[str] | str, home: Path = HOME) -> str:
+    """Which finished run was likely meant by a folder that is none: a question, or nothing.
+
+    Args:
+        reference: What was typed; runs beside it are proposed, and those of `home`, by their names.
+        home: The folder in which runs are numbered.
+    """
+    place = Path(reference)
+    runs = {str(folder): folder.name for folder in (*_runs_beside(place), *finished_folders(home))}
+    names = get_close_matches(place.name, runs.values(), n=1)
+    return f"Did you mean {next(path for path, name in runs.items() if name == names[0])}?" if names else ""
+
+
+def _runs_beside(place: Path) -> list[Path]:
+    """Finished runs in the folder in which a path would lie."""
+    try:
+        beside = sorted(place.parent.iterdir())
+    except OSError:
+        return []
+    return [folder for folder in beside if (folder / "recipe.yaml").exists() and (folder / "evaluation.json").exists()]
 
 
 def weights_source(text: str) -> str:

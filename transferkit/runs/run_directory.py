@@ -18,7 +18,7 @@ from transferkit.metrics.history import History, read_history, write_history
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, read_evaluation, write_evaluation
 from transferkit.models.stored_model import StoredModel, read_model, write_model
-from transferkit.recipe.references import run_folder
+from transferkit.recipe.references import nearest_run, run_folder
 from transferkit.runs import result_folders
 from transferkit.runs.facts import FORMAT, RunFacts, read_facts, write_facts
 from transferkit.runs.label_check import LabelCheck, read_label_check, write_label_check
@@ -260,7 +260,7 @@ def open_run(path: os.PathLike[str] | str | Run) -> Run:
     if not run.exists:
         raise TransferkitError(
             f"{quoted(str(place))[1:-1]} is no run: it has no recipe.yaml. Expected a folder that a transferkit "
-            "command made."
+            f"command made. {nearest_run(place)}".rstrip()
         )
     if not run.is_finished:
         raise TransferkitError(f"The run {path} did not finish. Continue it with the same command and --resume.")

@@ -107,14 +107,14 @@ def _part(root: Path, folder: Path, group: Group | None, ignored: _Ignored) -> P
     """
     if group == "grandparent":
         return _grouped_part(root, folder, ignored)
-    class_folders = _class_folders(folder, ignored)
+    class_folders = _class_folders(root, folder, ignored)
     ignored.beside += len(_directly_inside(folder))
     files = [_files_below(root, class_folder, group, ignored) for class_folder in class_folders]
     names = in_natural_order({class_name(path.name) for path in class_folders})
     return Part(tuple(file for of_class in files for file in of_class), names)
 
 
-def _class_folders(folder: Path, ignored: _Ignored) -> list[Path]:
+def _class_folders(root: Path, folder: Path, ignored: _Ignored) -> list[Path]:
     """The class folders of one part, in natural order.
 
     Raises:
@@ -124,7 +124,7 @@ def _class_folders(folder: Path, ignored: _Ignored) -> list[Path]:
     if not class_folders:
         raise TransferkitError(
             f"{folder} has no class folders. Expected {folder}/<class>/<image>.jpg; "
-            f"found {len(_directly_inside(folder))} images directly inside."
+            f"found {len(_directly_inside(folder))} images directly inside. {_folder_above(root, folder)}".rstrip()
         )
     names = [escaped(name) for name in class_folders]
     if len(set(names)) < len(names):
@@ -137,6 +137,30 @@ def _class_folders(folder: Path, ignored: _Ignored) -> list[Path]:
             f"Expected {folder}/<class>/<image>.jpg."
         )
     return sorted(class_folders.values(), key=lambda path: natural_key(class_name(path.name)))
+
+
+def _folder_above(root: Path, folder: Path) -> str:
+    """Whether the folder above was meant, in which this one is a class folder among others: a question, or nothing."""
+    if folder != root or not folder.name or not _holds_images(folder):
+        return ""
+    try:
+        beside = _visible_folders(folder.parent, _Ignored())
+    except OSError:
+        return ""
+    classes = [path for path in beside if path.name.lower() not in PARTS and _holds_images(path)]
+    if folder.name.lower() in PARTS or len(classes) < 2:
+        return ""
+    return (
+        f"Did you mean {folder.parent}{os.sep}, which has {len(classes)} folders of images, {folder.name} among them?"
+    )
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether images lie directly inside; False where nobody may look."""
+    try:
+        return bool(_directly_inside(folder))
+    except OSError:
+        return False
 
 
 def _grouped_part(root: Path, folder: Path, ignored: _Ignored) -> Part:
