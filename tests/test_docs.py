@@ -40,6 +40,32 @@ def test_python_blocks_of_a_page_run_one_after_the_other(
         exec(block, names)  # the project's own pages
 
 
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """The file that the section on studies tells a reader to save."""
+    (text,) = [block for block in blocks(ROOT / "docs" / "recipes.md", "yaml") if "arms:" in block]
+    file = tmp_path / "study.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_study_in_recipes_is_a_whole_one_of_ten_lines(study: Path) -> None:
+    result = CliRunner().invoke(app, ["recipes", "validate", str(study)])
+
+    assert result.exit_code == 0, result.output
+    assert "seeds: 2" in study.read_text(encoding="utf-8")
+    assert len(study.read_text(encoding="utf-8").splitlines()) == 10
+
+
+@pytest.mark.slow
+def test_the_study_in_recipes_runs_as_it_stands(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study.parent)
+
+    result = CliRunner().invoke(app, ["run", study.name])
+
+    assert result.exit_code == 0, (result.output, result.exception)
+
+
 def test_pages_hold_python_blocks() -> None:
     assert sum(len(blocks(page, "python")) for page in PAGES) >= 4
 

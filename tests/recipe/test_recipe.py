@@ -215,6 +215,14 @@ def test_a_mistake_in_an_arm_names_the_file() -> None:
         recipe.parse_any(recipe.parse_yaml(STUDY.replace("name: probe", "name: finetune, epoch: 1"), "s"), "my.yaml")
 
 
+def test_the_first_arm_is_the_reference_unless_another_is_named() -> None:
+    study = recipe.parse_any(recipe.parse_yaml(STUDY.replace("reference: a\n", ""), "s"), "s")
+
+    assert isinstance(study, Study)
+    assert study.reference == "a"
+    assert study == recipe.parse_any(recipe.parse_yaml(STUDY, "s"), "s")
+
+
 def test_unknown_reference_names_the_arms() -> None:
     with pytest.raises(TransferkitError, match=r"reference 'c' is no arm. Available: a, b."):
         recipe.parse_any(recipe.parse_yaml(STUDY.replace("reference: a", "reference: c"), "s"), "s")

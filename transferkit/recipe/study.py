@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeAlias, TypeGuard
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from transferkit.recipe import budget as budgets
 from transferkit.recipe.experiment import Recipe, parse
@@ -50,9 +50,17 @@ class Study(RecipePart):
         None,
         description="What differences count as drawn by chance: images, or seeds and images; None: both, if it can.",
     )
-    reference: str = Field(description="The arm the others are compared with.")
+    reference: str = Field("", description="The arm the others are compared with; default: the first.")
     executor: Executor = None
     workers: Workers = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_arm_is_the_reference(cls, values: Any) -> Any:
+        arms = values.get("arms") if isinstance(values, Mapping) else None
+        if not isinstance(arms, Mapping) or "reference" in values:
+            return values
+        return {**values, "reference": str(next(iter(arms), ""))}
 
     @field_validator("common")
     @classmethod
