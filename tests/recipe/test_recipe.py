@@ -82,6 +82,22 @@ def test_unknown_key_names_file_key_path_nearest_and_valid_keys() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ("{name: finetune, C: 0.1}", r"unknown key 'method\.C'\. Available: .* more\. C is a key of probe\.$"),
+        (
+            "{name: probe, epochs: 2}",
+            r"unknown key 'method\.epochs'\. Available: .* epochs is a key of finetune, scratch\.$",
+        ),
+        ("{name: finetune, dataset: digits}", r"unknown key 'method\.dataset'\. Did you mean 'data'\? Available: "),
+    ],
+)
+def test_an_unknown_key_says_whose_it_is_or_which_is_nearest(method: str, says: str) -> None:
+    with pytest.raises(TransferkitError, match=says):
+        read(f"data: cifar10\nbackbone: resnet18\nmethod: {method}")
+
+
 def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(TransferkitError) as caught:
         read("data: cifar1\nbackbone: {nam: resnet18}\nmethod: {name: finetune, epochs: 0}")

@@ -12,17 +12,22 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from transferkit.recipe.backbone import ANY_BACKBONE, BackboneSettings
+from transferkit.recipe.backbone import ANY_BACKBONE, BACKBONE_MODELS, BackboneSettings
 from transferkit.recipe.data import DATA_MODELS
 from transferkit.recipe.menu import ChosenFrom
 from transferkit.recipe.method import METHOD_MODELS
 from transferkit.recipe.settings import RecipePart
-from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
+from transferkit.runtime.errors import TransferkitError, all_of, did_you_mean, is_plain, quoted
 from transferkit.runtime.expected_values import expected_value, is_our_own
 
 _Model = TypeVar("_Model", bound=RecipePart)
 LISTED = 20  # mistakes; of more, their number is told
 ELSEWHERE = {"data": " Nor is there a folder or a file of this name."}  # what else could have been meant, by key
+MENUS: Mapping[str, Mapping[str, type[RecipePart]]] = {  # groups whose name decides which keys they have
+    "backbone": BACKBONE_MODELS,
+    "method": METHOD_MODELS,
+    "data": DATA_MODELS,
+}
 DEEPEST = 20  # groups within each other
 LONGEST_TEXT = 4096  # characters of a value: no path is longer (Linux, PATH_MAX)
 
@@ -94,7 +99,7 @@ def _problem(model: type[RecipePart], detail: Any) -> _Problem:
     path, whole = quoted(".".join(keys))[1:-1], quoted(".".join(keys))
     match detail["type"]:
         case "extra_forbidden":
-            return _Problem(f"unknown key {whole}. ", _meant(keys, model) or did_you_mean(keys[-1], group))
+            return _Problem(f"unknown key {whole}. ", _meant(keys, model) or _nearest(keys, group, model))
         case "missing":
             return _Problem(f"key {whole} is missing.", "")
         case "union_tag_invalid":
@@ -121,6 +126,15 @@ def _meant(keys: Sequence[str], model: type[RecipePart]) -> str:
         return ""
     matching = [name for name, models in groups.items() for of_group in models if keys[0] in of_group.model_fields]
     return f"Did you mean '{matching[0]}.{keys[0]}'?" if matching else ""
+
+
+def _nearest(keys: Sequence[str], group: Sequence[str], model: type[RecipePart]) -> str:
+    """Whose key it is, as `C` is one of probe; or the nearest one, of this group or of the recipe."""
+    *above, key = keys
+    menu = MENUS.get(above[-1], {}) if above else {}
+    if owners := [name for name, settings in menu.items() if key in settings.model_fields]:
+        return f"{all_of(group)} {key} is a key of {', '.join(owners)}."
+    return did_you_mean(key, group, also=model.model_fields if menu else ())
 
 
 def _walk(model: type[RecipePart], location: Sequence[str | int]) -> tuple[list[str], list[str]]:

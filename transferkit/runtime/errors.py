@@ -72,16 +72,27 @@ def is_plain(text: str) -> bool:
     return text.isprintable() or all(unicodedata.category(sign) not in ("Cc", "Cs") for sign in text)
 
 
-def did_you_mean(name: str, options: Iterable[str], limit: int = 12) -> str:
-    """The sentence that guides from a wrong name to the right one.
+def did_you_mean(name: str, options: Iterable[str], limit: int = 12, also: Iterable[str] = ()) -> str:
+    """The sentence that guides from a wrong name to the right one; `also` may be meant, but is not listed.
 
     Example:
         >>> did_you_mean("resnet8", ["alexnet", "resnet18"])
         "Did you mean 'resnet18'? Available: alexnet, resnet18."
     """
     available = sorted(options)
-    nearest = difflib.get_close_matches(str(name)[:LONGEST_QUOTE], available, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(str(name)[:LONGEST_QUOTE], [*available, *also], n=1, cutoff=0.5)
     guess = f"Did you mean '{nearest[0]}'? " if nearest else ""
+    return f"{guess}{all_of(available, limit)}"
+
+
+def all_of(options: Iterable[str], limit: int = 12) -> str:
+    """The sentence that lists what there is.
+
+    Example:
+        >>> all_of(["resnet18", "alexnet", "vgg16"], limit=2)
+        'Available: alexnet, resnet18 and 1 more.'
+    """
+    available = sorted(options)
     shown = ", ".join(available[:limit])
     more = f" and {len(available) - limit} more" if len(available) > limit else ""
-    return f"{guess}Available: {shown}{more}."
+    return f"Available: {shown}{more}."
