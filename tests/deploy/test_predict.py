@@ -27,7 +27,10 @@ from transferkit.deploy.answer_rows import AnswerRow
 from transferkit.deploy.answers import Answer, PredictSettings, answer, task_of
 from transferkit.deploy.prediction import Model, load
 from transferkit.features.extraction import lazy_pictures
+from transferkit.features.extraction.settings import ExtractSettings
+from transferkit.features.extraction.sources import opened_source
 from transferkit.runtime.console import SILENT
+from transferkit.runtime.errors import TransferkitError
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
@@ -310,6 +313,16 @@ def test_two_files_of_one_name_are_both_copied(command: Command, photos: Path) -
 
 
 # ---- what is refused ----
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "webp", "bmp", "tiff"])
+def test_a_picture_on_standard_input_is_no_list_of_paths(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 10), "red").save(file, kind)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(file.getvalue()))))
+
+    with pytest.raises(TransferkitError, match=r"list of paths, one per line, and this looks like a picture\."):
+        opened_source("-", ExtractSettings("resnet18"), SILENT).some_lines()
 
 
 @pytest.mark.usefixtures("photos")

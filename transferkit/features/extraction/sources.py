@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import has_magic, iglob
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from transferkit.runtime.folders import ensure_folder
 from transferkit.runtime.remote import is_url
 
 STANDARD_INPUT = "-"  # the word that stands for it
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")  # how their files begin
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def opened_source(images: str, settings: ExtractSettings, console: Console) -> I
     if is_url(images) or shard_files(images):
         return from_bytes(images)
     if images == STANDARD_INPUT:
-        return ImageSource("standard input", lambda: paths_in(sys.stdin), decoded_files)
+        return ImageSource("standard input", lambda: paths_in(standard_input()), decoded_files)
     path = Path(images)
     if os.path.isdir(path):
         return from_files(images, lambda: image_paths(path), path)
@@ -130,6 +132,22 @@ def opened_source(images: str, settings: ExtractSettings, console: Console) -> I
         f"There are no images at {quoted(images)}. Expected a file, a folder, a glob, a CSV with columns "
         f"path[,label], - for a list on standard input, or a data set. {did_you_mean(images, DATA_MODELS)}"
     )
+
+
+def standard_input() -> Iterable[str]:
+    """The lines of standard input.
+
+    Raises:
+        TransferkitError: If it is a picture instead of a list of paths.
+    """
+    stream = getattr(sys.stdin, "buffer", None)
+    start = stream.peek(64) if isinstance(stream, BufferedReader) else b""
+    if b"\0" in start and (start.startswith(PICTURES) or start[4:8] == b"ftyp"):  # no path holds a zero byte
+        raise TransferkitError(
+            "Standard input is a list of paths, one per line, and this looks like a picture. "
+            "Name its file in place of -."
+        )
+    return sys.stdin
 
 
 def paths_in(texts: Iterable[str]) -> Iterator[tuple[str, ...]]:
