@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,53 @@ def test_a_result_is_read_again_from_the_folder_that_is_named(compared: Path) ->
 def test_a_folder_without_such_a_result_is_an_error_that_names_the_file(compared: Path) -> None:
     with pytest.raises(TransferkitError, match=r"Cannot read .*ranking\.json: No such file"):
         transferkit.Ranking.read(compared)
+
+
+# ------------------------------------------------------------------------------------------------ what was stopped
+
+
+ARMS = """
+name: cmp
+common: {data: digits, backbone: {name: resnet18, weights: none}}
+arms: {probe: {method: probe}, finetune: {method: finetune}}
+reference: probe
+seeds: 2
+"""
+CURVE = f"{ARMS}labels: [5, 10, 20]\nbudget: 30steps\n"
+BACKBONES = "{data: digits, backbones: [resnet18, resnet34, vgg11]}"
+STOPPED = [  # what was asked, a finished part, what it will be, and how much is done
+    (result_folders.STUDY, ARMS, "runs/probe-seed0/evaluation.json", "comparison", "1 of its 4 runs"),
+    (result_folders.STUDY, CURVE, "runs/probe-5-seed1/evaluation.json", "label curve", "1 of its 12 runs"),
+    (result_folders.RANKING, BACKBONES, "backbones/1-resnet18.safetensors", "ranking", "1 of its 3 backbones"),
+]
+
+
+@pytest.mark.parametrize(("kind", "asked", "part", "whole", "done"), STOPPED)
+def test_what_was_stopped_says_how_much_is_done_and_how_to_go_on(
+    kind: Kind, asked: str, part: str, whole: str, done: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cmp"
+    with result_folders.claim(folder, kind, overwrite=False):
+        write_text(folder / f"{kind.name}.yaml", asked)
+        (folder / part).parent.mkdir(parents=True)
+        write_text(folder / part, "{}")
+    table = next(iter(pages.TABLES[kind.name]))
+    message = (
+        f"The {whole} in {folder} is unfinished: {done} are done. Where it was stopped, the same command again goes on."
+    )
+
+    for report in (
+        lambda: pages.rebuild_pages(folder),
+        lambda: pages.draw_figure(folder, "cost", tmp_path / "cost.pdf"),
+        lambda: pages.write_paper_table(folder, table, tmp_path / "table.tex"),
+    ):
+        with pytest.raises(TransferkitError, match=f"^{re.escape(message)}$"):
+            report()
+
+
+def test_a_stopped_tuning_says_that_it_is_unfinished(tmp_path: Path) -> None:
+    with result_folders.claim(tmp_path / "t", result_folders.TUNING, overwrite=False):
+        write_text(tmp_path / "t" / "tuning.yaml", "base: {}")
+
+    with pytest.raises(TransferkitError, match=r"^The tuning in .* is unfinished\. Where it was stopped"):
+        pages.rebuild_pages(tmp_path / "t")

@@ -23,6 +23,7 @@ from transferkit.runs.result_folders import (
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
+from transferkit.studies.unfinished import require_result
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -37,12 +38,14 @@ def rebuild_pages(folder: Path) -> RenderableType:
         Its verdict, for the terminal.
 
     Raises:
-        TransferkitError: If it is no folder of transferkit's, its files are damaged, or another process works in it.
+        TransferkitError: If it is no folder of transferkit's or unfinished, its files are damaged, or another process
+            works in it.
     """
     kind = _kind_of(folder)
     if kind is None:
         return REBUILD["run"](folder)
     with result_folders.hold_results(folder, kind):
+        require_result(folder, kind)
         return REBUILD[kind.name](folder)
 
 
@@ -50,7 +53,7 @@ def draw_figure(folder: Path, name: str, target: Path) -> None:
     """Draw one figure of a folder for a paper.
 
     Raises:
-        TransferkitError: If such a folder has no figure of this name.
+        TransferkitError: If such a folder has no figure of this name, or is unfinished.
     """
     kind = _kind_of(folder)
     draw = DRAW.get(kind.name if kind else "run")
@@ -59,6 +62,8 @@ def draw_figure(folder: Path, name: str, target: Path) -> None:
             f"There is no figure {name!r} here: figures are drawn of runs, comparisons, label curves, rankings and "
             f"limits reports, and {folder} holds a {kind.name if kind else 'run'}."
         )
+    if kind is not None:
+        require_result(folder, kind)
     draw(folder, name, target)
 
 
@@ -77,7 +82,7 @@ def write_paper_table(folder: Path, name: str, target: Path) -> None:
     """Write one table of a folder for a paper, as .tex or .csv.
 
     Raises:
-        TransferkitError: If such a folder has no table of this name.
+        TransferkitError: If such a folder has no table of this name, or is unfinished.
     """
     from transferkit.report.table_files import write_table
 
@@ -86,6 +91,8 @@ def write_paper_table(folder: Path, name: str, target: Path) -> None:
     if name not in tables:
         here = f"it has {', '.join(tables)}" if tables else "comparisons and label curves have arms, rankings backbones"
         raise TransferkitError(f"There is no table {name!r} in {folder}: {here}.")
+    if kind is not None:
+        require_result(folder, kind)
     write_table(tables[name](folder), target)
 
 
