@@ -147,5 +147,13 @@ def test_a_folder_that_is_no_run_names_the_run_with_the_nearest_name(home: Path,
     )
 
 
+def test_weights_that_are_not_there_name_the_run_with_the_nearest_name(home: Path) -> None:
+    arguments = ("finetune", "resnet18", "--data", "digits", "--weights", "runs/middel")
+
+    assert refused(transferkit(*arguments, cwd=home.parent)).endswith(
+        "installed package gives. Did you mean runs/middle?"
+    )
+
+
 def test_a_folder_unlike_any_run_is_asked_nothing(home: Path) -> None:
     assert "Did you mean" not in refused(transferkit("labels", "photographs", cwd=home.parent))

@@ -17,6 +17,7 @@ from transferkit.models.weights.known_packages import same_network
 from transferkit.models.weights.metadata import stated_licence, stated_preparation
 from transferkit.models.weights.packages import from_packages, installed, is_packaged
 from transferkit.models.weights.reading import read_file
+from transferkit.recipe.references import nearest_run
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 
@@ -60,14 +61,14 @@ def require_weights_source(where: str, backbone: str, console: Console | None = 
     packages = installed()
     is_a_word = "/" not in where and "." not in where
     names = {offer.content.name for offer in packages.offers if same_network(offer.content.backbone, backbone)}
-    near = [did_you_mean(where, {"imagenet", "none", *names})] if is_a_word else []
+    near = [did_you_mean(where, {"imagenet", "none", *names})] if is_a_word else [nearest_run(where)]
     raise TransferkitError(
         " ".join(
             [
                 f"No weights at {quoted(where)}: there is no such file or folder. Expected imagenet, none, "
                 "a .safetensors or .pth file, the folder of a run, hf:USER/NAME, or a name that an installed package "
                 "gives.",
-                *near,
+                *filter(None, near),
                 *(packages.problems if is_a_word else ()),
             ]
         )
