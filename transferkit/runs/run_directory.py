@@ -18,15 +18,16 @@ from transferkit.metrics.history import History, read_history, write_history
 from transferkit.metrics.outputs import Outputs
 from transferkit.metrics.results import Evaluation, read_evaluation, write_evaluation
 from transferkit.models.stored_model import StoredModel, read_model, write_model
-from transferkit.recipe.references import nearest_run, run_folder
+from transferkit.recipe.references import run_folder
 from transferkit.runs import result_folders
 from transferkit.runs.facts import FORMAT, RunFacts, read_facts, write_facts
 from transferkit.runs.label_check import LabelCheck, read_label_check, write_label_check
+from transferkit.runs.other_folders import no_run_words
 from transferkit.runs.small_pictures import ByIndex, LabelPictures, PictureSheet, SmallPictures
 from transferkit.runtime import folders
 from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.environment import Environment
-from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import (
     CHECKPOINT,
     REFIT_CHECKPOINT,
@@ -258,10 +259,7 @@ def open_run(path: os.PathLike[str] | str | Run) -> Run:
         )
     run = Run(run_folder(place))
     if not run.exists:
-        raise TransferkitError(
-            f"{quoted(str(place))[1:-1]} is no run: it has no recipe.yaml. Expected a folder that a transferkit "
-            f"command made. {nearest_run(place)}".rstrip()
-        )
+        raise TransferkitError(no_run_words(run.path))
     if not run.is_finished:
         raise TransferkitError(f"The run {path} did not finish. Continue it with the same command and --resume.")
     if run.facts.format > FORMAT:
