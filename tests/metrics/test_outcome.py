@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 from pathlib import Path
@@ -142,18 +143,23 @@ def told(folder: Path, history: History, test: Outputs | None = None, **method: 
     return Run(folder)
 
 
+def on_screen(run: Run, width: int) -> list[str]:
+    """The lines of a verdict on a terminal of so many columns."""
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(report.verdict(run))
+    return console.export_text().splitlines()
+
+
 def first_sentences(run: Run) -> list[str]:
     """Of the screen, the page, the Markdown and the JSON, without their markup."""
-    console = Console(width=80, file=open("/dev/null", "w"), record=True)  # noqa: SIM115
-    console.print(report.verdict(run))
-    lines = console.export_text().splitlines()
-    assert len(lines) <= 50
+    assert len(on_screen(run, width=80)) <= 50
+    first = on_screen(run, width=1_000)[0].replace(str(run.path), run.path.name)  # the page is moved with its run
     page = html.unescape((run.path / "report.html").read_text()).replace("\N{NO-BREAK SPACE}", " ")
     heading = re.sub("<[^>]+>", "", re.split("</?h1[^>]*>", page)[1])
     markdown = (run.path / "report.md").read_text().splitlines()[0].removeprefix("# ").replace("\\", "")
     verdict = json.loads(json.dumps(summary(run)))["verdict"]
-    assert " ".join(line.strip() for line in lines).startswith(heading)
-    return [heading, markdown, verdict]
+    assert first.startswith(heading)
+    return [heading, markdown, verdict.replace(str(run.path), run.path.name)]
 
 
 def test_a_fine_tuning_worse_than_its_start_says_so_first_with_what_to_try(tmp_path: Path) -> None:
