@@ -60,6 +60,14 @@ def sklearn_fit(features: Tensor, labels: Tensor, C: float, **settings: object) 
 # ---- the solver ----
 
 
+def require_best_objectives(fits, features, labels):
+    """At every C the objective is that of scikit-learn."""
+    for at, C in enumerate(GRID):
+        expected = sklearn_fit(features, labels, C)
+        best = objective_of(features, labels, expected.coef_, expected.intercept_, C)
+        assert objective_of(features, labels, fits.weight[at], fits.bias[at], C) == pytest.approx(best, rel=1e-5)
+
+
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("name", DATA)
 def test_objective_is_within_one_in_100_000_of_scikit_learn(name, precision, monkeypatch):
@@ -69,10 +77,7 @@ def test_objective_is_within_one_in_100_000_of_scikit_learn(name, precision, mon
 
     fits = fit_linear(features, labels, 4, GRID)
 
-    for at, C in enumerate(GRID):
-        expected = sklearn_fit(features, labels, C)
-        best = objective_of(features, labels, expected.coef_, expected.intercept_, C)
-        assert objective_of(features, labels, fits.weight[at], fits.bias[at], C) == pytest.approx(best, rel=1e-5)
+    require_best_objectives(fits, features, labels)
     assert fits.converged.all()
 
 
@@ -84,10 +89,7 @@ def test_so_it_is_where_only_the_leading_axes_are_sought(name, monkeypatch):
 
     fits = fit_linear(features, labels, 4, GRID)
 
-    for at, C in enumerate(GRID):
-        expected = sklearn_fit(features, labels, C)
-        best = objective_of(features, labels, expected.coef_, expected.intercept_, C)
-        assert objective_of(features, labels, fits.weight[at], fits.bias[at], C) == pytest.approx(best, rel=1e-5)
+    require_best_objectives(fits, features, labels)
 
 
 def test_leading_axes_are_those_of_the_largest_variance_and_all_are_orthonormal(monkeypatch):

@@ -62,8 +62,7 @@ def folds(
     result = cross_validate(
         recipe, as_path(out), overwrite=overwrite, console=console, command="transferkit.folds(...)"
     )
-    for line in result.lines():
-        console.line(line)
+    console.lines(*result.lines())
     return result
 
 

@@ -11,6 +11,7 @@ from transferkit.cli.options import (
     Data,
     Device,
     FinishedRun,
+    InputSide,
     Json,
     Network,
     Overwrite,
@@ -85,9 +86,7 @@ def gradient_flow(
     ] = None,
     epochs: Annotated[int, typer.Option(min=1, max=MOST_EPOCHS, help="Between the two measurements.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Other weights, another order.")] = 3,
-    size: Annotated[
-        int | None, typer.Option(min=8, max=LARGEST_PX, help="Input side in px.", show_default=False)
-    ] = None,
+    size: InputSide = None,
     images: Annotated[int, typer.Option(min=2, max=MOST_IMAGES, help="On which gradients are measured.")] = 512,
     out: Annotated[Path | None, typer.Option(help="The folder. (default: runs/gradient-flow-<data>)")] = None,
     overwrite: Overwrite = False,
@@ -120,9 +119,7 @@ def filters(
         Literal["first", "active"], typer.Option(help="Of each stage: the first ten, or the ten most active.")
     ] = "active",
     weights: Weights = "imagenet",
-    size: Annotated[
-        int | None, typer.Option(help="Input side in px.", min=8, max=LARGEST_PX, show_default=False)
-    ] = None,
+    size: InputSide = None,
     overwrite: OverwriteFile = False,
     json: Json = False,
 ) -> None:

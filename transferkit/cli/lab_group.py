@@ -8,13 +8,16 @@ from typing import Annotated, Literal
 import typer
 
 from transferkit.cli import completion
-from transferkit.cli.options import Data, Json, Network, OverwriteFile, Threads, Weights
+from transferkit.cli.options import Data, InputSide, Json, Network, OverwriteFile, Threads, Weights
 from transferkit.cli.terminal import print_json, print_table, working
-from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_SEEDS, SEEDS
+from transferkit.recipe.settings import MOST_EPOCHS, MOST_SEEDS, SEEDS
 from transferkit.runtime.figure_files import require_figure
 
 lab_app = typer.Typer(help="Experiments for a lecture, each with a finding and a figure.", no_args_is_help=True)
 MOST_STEPS = 10_000
+Figure = Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")]
+Epochs = Annotated[int, typer.Option(min=1, max=MOST_EPOCHS, help="Of each training.")]
+Seeds = Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Trainings of each network.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +39,7 @@ def convolve(
         Literal["none", "zeros", "constant", "reflect", "replicate", "circular"],
         typer.Option(help="What lies around the picture; constant: grey."),
     ] = "zeros",
-    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("convolved.png"),
+    out: Figure = Path("convolved.png"),
     overwrite: OverwriteFile = False,
     json: Json = False,
 ) -> None:
@@ -58,7 +61,7 @@ def mask_rcnn(
     steps: Annotated[int, typer.Option(min=2, max=MOST_STEPS, help="Of training, on four new scenes each.")] = 40,
     weights: Weights = "imagenet",
     seed: Annotated[int, typer.Option(min=0, max=SEEDS // 2 - 1, help="Of scenes and random weights.")] = 0,
-    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("mask-rcnn.png"),
+    out: Figure = Path("mask-rcnn.png"),
     overwrite: OverwriteFile = False,
     json: Json = False,
     threads: Threads = None,
@@ -98,9 +101,9 @@ def convolution(
             rich_help_panel="Data",
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, max=MOST_EPOCHS, help="Of each training.")] = 8,
-    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Trainings of each network.")] = 3,
-    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("convolution.png"),
+    epochs: Epochs = 8,
+    seeds: Seeds = 3,
+    out: Figure = Path("convolution.png"),
     overwrite: OverwriteFile = False,
     json: Json = False,
     threads: Threads = None,
@@ -115,10 +118,9 @@ def convolution(
         draw(grid, out)
     if json:
         print_json(grid)
-        return
-    print_table(TABLE_TITLES, table_rows(grid))
-    for line in (*grid.notes, *grid.sentences, f"Drawn: {out}"):
-        console.line(line)
+    else:
+        print_table(TABLE_TITLES, table_rows(grid))
+        console.lines(*grid.notes, *grid.sentences, f"Drawn: {out}")
 
 
 def depth(
@@ -126,12 +128,10 @@ def depth(
         list[str] | None, typer.Argument(help="Networks. (default: plain20 plain56 resnet20 resnet56)")
     ] = None,
     data: Data = "digits",
-    epochs: Annotated[int, typer.Option(min=1, max=MOST_EPOCHS, help="Of each training.")] = 15,
-    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Trainings of each network.")] = 2,
-    size: Annotated[
-        int | None, typer.Option(min=8, max=LARGEST_PX, help="Input side in px.", show_default=False)
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("depth.png"),
+    epochs: Epochs = 15,
+    seeds: Seeds = 2,
+    size: InputSide = None,
+    out: Figure = Path("depth.png"),
     overwrite: OverwriteFile = False,
     json: Json = False,
     threads: Threads = None,
@@ -147,10 +147,9 @@ def depth(
         draw(result, out)
     if json:
         print_json(result)
-        return
-    print_table(TABLE_TITLES, table_rows(result))
-    for line in (result.notes, *result.sentences, f"Drawn: {out}"):
-        console.line(line)
+    else:
+        print_table(TABLE_TITLES, table_rows(result))
+        console.lines(result.notes, *result.sentences, f"Drawn: {out}")
 
 
 def equivariance(
@@ -159,7 +158,7 @@ def equivariance(
     ] = None,
     px: Annotated[int, typer.Option(min=1, max=16, help="How far it moves to the right.")] = 3,
     seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Of the dense layer's random weights.")] = 0,
-    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("equivariance.png"),
+    out: Figure = Path("equivariance.png"),
     overwrite: OverwriteFile = False,
     json: Json = False,
 ) -> None:
@@ -170,17 +169,16 @@ def equivariance(
 
         comparison = compare(picture, px, seed)
         draw(comparison, out)
-    for line in (*comparison.sentences, f"Drawn: {out}"):
-        console.line(line)
+    console.lines(*comparison.sentences, f"Drawn: {out}")
     if json:
         print_json(comparison.facts)
 
 
 def softmax(
     data: Data = "digits",
-    epochs: Annotated[int, typer.Option(min=1, max=MOST_EPOCHS, help="Of each training.")] = 10,
+    epochs: Epochs = 10,
     seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Of weights and order, the same for both.")] = 0,
-    out: Annotated[Path, typer.Option(help="The figure: .png, .svg or .pdf.")] = Path("softmax.png"),
+    out: Figure = Path("softmax.png"),
     overwrite: OverwriteFile = False,
     json: Json = False,
 ) -> None:
@@ -191,7 +189,6 @@ def softmax(
 
         result = compare(data, epochs, seed, console)
         draw(result, out)
-    for line in (*result.sentences, f"Loss curves: {out}"):
-        console.line(line)
+    console.lines(*result.sentences, f"Loss curves: {out}")
     if json:
         print_json(result)

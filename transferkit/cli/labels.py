@@ -44,8 +44,7 @@ def labels(
         report.write(open_run(run))
     if json:
         print_json(check)
-    for line in in_words(check, run):
-        console.line(line)
+    console.lines(*in_words(check, run))
 
 
 def in_words(check: LabelCheck, run: Path) -> list[str]:

@@ -54,8 +54,7 @@ def print_packaged_weights() -> None:
 
     console, packages = Console(stream=sys.stdout), weights.installed()
     console.line("\nWeights in installed packages:" if packages.offers else f"\n{weights.PACKAGE_ADVICE}")
-    for line in (*(f"  {offer.summary}" for offer in packages.offers), *packages.problems):
-        console.line(line)
+    console.lines(*(f"  {offer.summary}" for offer in packages.offers), *packages.problems)
 
 
 def layers(

@@ -40,7 +40,6 @@ def lr_find(
 
         rate_range = find_rate(recipe, console)
         write_text(out, rate_page(rate_range, command_line()))
-    for line in (*rate_range.lines, f"Plot: {out}"):
-        console.line(line)
+    console.lines(*rate_range.lines, f"Plot: {out}")
     if json:
         print_json(rate_range)

@@ -38,5 +38,4 @@ def next_(
         chosen = next_images(open_run(run), field, n, console, files=files, device=device)
     if json:
         print_json(chosen)
-    for line in (*chosen.lines(), f"List: {files.csv}", f"Page: {files.page}"):
-        console.line(line)
+    console.lines(*chosen.lines(), f"List: {files.csv}", f"Page: {files.page}")

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from transferkit.cli import completion
 from transferkit.cli.help_pages import RARE
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, RecipePart
-from transferkit.recipe.settings import LARGEST_BATCH, MOST_THREADS
+from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, MOST_THREADS
 from transferkit.recipe.workplace import MOST_WORKERS, ExecutorName
 from transferkit.runtime.console import printable
 
@@ -99,6 +99,7 @@ WeightsOfEach = Annotated[
 ]
 RUN = "Run"
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.", rich_help_panel=RUN)]
+InputSide = Annotated[int | None, typer.Option(help="Input side in px.", min=8, max=LARGEST_PX, show_default=False)]
 PassSize = Annotated[
     int | None,
     typer.Option(

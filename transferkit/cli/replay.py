@@ -35,8 +35,7 @@ def replay(
     if json:
         print_json(made)
         return
-    for line in in_words(made):
-        console.line(line)
+    console.lines(*in_words(made))
     console.show(_table(made.passes))
 
 

@@ -137,8 +137,7 @@ def run_folds(recipe: recipes.Recipe, out: Path | None, overwrite: bool, as_json
         from transferkit.studies.folds.cross_validation import cross_validate
 
         result = cross_validate(recipe, out, overwrite=overwrite, console=console, command=command_line())
-    for line in result.lines():
-        console.line(line)
+    console.lines(*result.lines())
     console.line(f"Report: {result.folder}/report.html")
     if as_json:
         print_json(result)

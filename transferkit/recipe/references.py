@@ -61,7 +61,7 @@ def _runs_beside(place: Path) -> list[Path]:
         beside = sorted(place.parent.iterdir())
     except OSError:
         return []
-    return [folder for folder in beside if (folder / "recipe.yaml").exists() and (folder / "evaluation.json").exists()]
+    return [folder for folder in beside if (folder / "recipe.yaml").exists() and _is_finished(folder)]
 
 
 def weights_source(text: str) -> str:
@@ -85,12 +85,16 @@ def finished_folders(home: Path, *, inside_results: bool = False) -> list[Path]:
         home: Where to look.
         inside_results: Whether runs that belong to a study or a cross-validation count as well.
     """
-    return [folder for folder in _run_folders(home, inside_results) if (folder / "evaluation.json").exists()]
+    return [folder for folder in _run_folders(home, inside_results) if _is_finished(folder)]
 
 
 def unfinished_folders(home: Path) -> list[Path]:
     """The folders of runs that were begun and did not end."""
-    return [folder for folder in _run_folders(home, False) if not (folder / "evaluation.json").exists()]
+    return [folder for folder in _run_folders(home, False) if not _is_finished(folder)]
+
+
+def _is_finished(run: Path) -> bool:
+    return (run / "evaluation.json").exists()
 
 
 def _run_folders(home: Path, inside_results: bool) -> Iterator[Path]:

@@ -69,9 +69,14 @@ class Console:
         if not self.quiet:
             self.rich.print(printable(text), markup=False, soft_wrap=not self.rich.is_terminal)
 
+    def lines(self, *texts: str) -> None:
+        """Each on a line of its own."""
+        for text in texts:
+            self.line(text)
+
     def once(self, text: str) -> None:
         """Prose of some sentences, unless this console has said it before: what runs of a study share is said once."""
-        if text not in self._said:
+        if not self.quiet and text not in self._said:
             self._said.add(text)
             width = min(WIDEST, self.rich.width) if self.rich.is_terminal else WIDEST
             self.line(fill(text, width, subsequent_indent="  "))
