@@ -1,8 +1,8 @@
-"""What training in several processes costs: CPU time per image beside one process alone, in turns.
+"""What training in several processes costs: time per image beside one process alone, in turns.
 
-Wall-clock time of processes that share cores with others says little; CPU time says what each image costs in all
-threads of a process, those of the communication library included. The ratio is the throughput of each process beside
-one alone, as far as nobody waits: on idle cores, with parts of the same size.
+CPU time says what each image costs in all threads of a process, those of the communication library included; it may be
+measured beside other work. Wall-clock time says what a process waits for too; it means something on idle cores alone,
+one for each process. The ratio is the throughput of each process beside one alone.
 
 Usage: OMP_NUM_THREADS=1 python benchmarks/together.py [--network resnet18] [--px 64] [--batch 32] [--turns 5]
 """
@@ -10,12 +10,13 @@ Usage: OMP_NUM_THREADS=1 python benchmarks/together.py [--network resnet18] [--p
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import statistics
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,25 @@ KEYS: dict[str, Any] = {
 }
 
 
-def measured(options: argparse.Namespace, processes: int) -> float:
-    """CPU seconds per image of one process among so many, in steps of `batch` images for each."""
+@dataclass(frozen=True)
+class Spent:
+    """Seconds per image of one process: of the processor, and by the clock on the wall."""
+
+    cpu: float
+    wall: float
+
+    @classmethod
+    def now(cls) -> Spent:
+        """What both clocks say."""
+        return cls(time.process_time(), time.perf_counter())
+
+    def over(self, earlier: Spent, images: float) -> Spent:
+        """What passed since, for each of so many images."""
+        return Spent((self.cpu - earlier.cpu) / images, (self.wall - earlier.wall) / images)
+
+
+def measured(options: argparse.Namespace, processes: int) -> Spent:
+    """What one process among so many spends, in steps of `batch` images for each."""
     world = join()
     runtime = replace(machine.start("cpu", options.precision, 1), world=world)
     torch.manual_seed(0)
@@ -69,13 +87,13 @@ def measured(options: argparse.Namespace, processes: int) -> float:
     training_settings = resolved_training(settings)
     groups = parameter_groups(classifier, training_settings)
     training = begun(classifier, training_settings, groups, runtime)
-    clocks: list[float] = []
-    context = Context(runtime, SILENT, 0, note_epoch=lambda _: clocks.append(time.process_time()))
+    clocks: list[Spent] = []
+    context = Context(runtime, SILENT, 0, note_epoch=lambda _: clocks.append(Spent.now()))
     train_epochs(training, images, images.subset([]), training_settings, groups, context)
-    return (clocks[-1] - clocks[-2]) * processes / count  # of the second epoch; the first pays for what is paid once
+    return clocks[-1].over(clocks[-2], count / processes)  # of the second epoch; the first pays for what is paid once
 
 
-def turn(options: argparse.Namespace, processes: int) -> float:
+def turn(options: argparse.Namespace, processes: int) -> Spent:
     """The mean over the processes of one measurement, in forked ones."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
@@ -88,11 +106,12 @@ def turn(options: argparse.Namespace, processes: int) -> float:
                 continue
             os.environ.update(WORLD_SIZE=str(processes), RANK=str(rank), LOCAL_RANK=str(rank))
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-            (Path(folder) / str(rank)).write_text(str(measured(options, processes)))
+            (Path(folder) / str(rank)).write_text(json.dumps(asdict(measured(options, processes))))
             os._exit(0)
         for child in children:
             os.waitpid(child, 0)
-        return statistics.mean(float(path.read_text()) for path in Path(folder).iterdir())
+        found = [Spent(**json.loads(path.read_text())) for path in Path(folder).iterdir()]
+    return Spent(statistics.mean(one.cpu for one in found), statistics.mean(one.wall for one in found))
 
 
 def main() -> None:
@@ -108,10 +127,20 @@ def main() -> None:
     ratios = []
     for _ in range(options.turns):
         alone, together = turn(options, 1), turn(options, options.processes)
-        ratios.append(alone / together)
-        milliseconds = f"alone {1000 * alone:.2f} ms, together {1000 * together:.2f} ms of CPU per image"
-        print(f"{milliseconds}: {ratios[-1]:.3f}", flush=True)
-    print(f"median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}, n = {len(ratios)}")
+        ratios.append(Spent(alone.cpu / together.cpu, alone.wall / together.wall))
+        print(f"alone {in_words(alone)}; together {in_words(together)}", flush=True)
+    told("CPU time", [ratio.cpu for ratio in ratios])
+    told("wall clock", [ratio.wall for ratio in ratios])
+
+
+def in_words(spent: Spent) -> str:
+    """Both times of an image."""
+    return f"{1000 * spent.cpu:.2f} ms of CPU and {1000 * spent.wall:.2f} ms of the wall clock per image"
+
+
+def told(clock: str, ratios: list[float]) -> None:
+    """The median and the range."""
+    print(f"{clock}: {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}, n = {len(ratios)}")
 
 
 if __name__ == "__main__":

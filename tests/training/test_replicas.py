@@ -96,15 +96,15 @@ def test_processes_together_give_the_weights_of_one(name: str, together: Any, al
 
 
 @pytest.mark.scale
-def test_each_of_101_images_is_judged_once_by_three_processes(tmp_path: Any) -> None:
-    val = images(101, 7)
+def test_each_of_10_001_images_is_judged_once_by_three_processes(tmp_path: Any) -> None:
+    val = images(10_001, 7)
     alone = judged(ALONE, val)
 
     parts = in_processes(3, lambda world: judged(world, val), tmp_path)
 
     assert [torch.equal(is_right, alone[0]) for is_right, _ in parts] == [True] * 3
     assert [loss for _, loss in parts] == pytest.approx([alone[1]] * 3, rel=1e-6)
-    assert len(alone[0]) == 101
+    assert len(alone[0]) == 10_001
 
 
 def judged(world: World, val: Images) -> tuple[torch.Tensor, float]:
