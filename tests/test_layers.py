@@ -59,7 +59,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
     ],
     "runs": [
         "checks",
-        "limits_findings listing own_images run_data stored_classifier",
+        "limits_findings listing own_images run_data same_work stored_classifier",
         "run_directory",
         "other_folders",
         "label_check result_folders small_pictures",

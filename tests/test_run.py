@@ -372,6 +372,29 @@ def test_resume_builds_the_page_of_a_run_that_was_stopped_before_it(finished: Ru
     assert (copy.path / "report.html").read_text() == before
 
 
+def test_resume_of_a_finished_run_says_so_and_changes_nothing(finished: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(finished.path, tmp_path / "finished"))
+    before = {path: path.stat().st_mtime_ns for path in copy.path.rglob("*") if path.is_file()}
+    stream = io.StringIO()
+
+    done = run(digits(), copy.path, resume=True, console=Console(stream=stream))
+
+    assert done.evaluation == finished.evaluation
+    assert stream.getvalue() == f"{copy.path} is finished; nothing is trained again.\n"
+    assert {path: path.stat().st_mtime_ns for path in copy.path.rglob("*") if path.is_file()} == {
+        **before,
+        **{path: path.stat().st_mtime_ns for path in before if path.name == ".transferkit.lock"},
+    }
+
+
+def test_resume_of_a_finished_run_of_another_recipe_names_the_key(finished: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(finished.path, tmp_path / "finished"))
+    other = digits().model_copy(update={"seed": digits().seed + 1})
+
+    with pytest.raises(TransferkitError, match=r"holds a finished run with seed=\d+, and seed=\d+ is asked for"):
+        run(other, copy.path, resume=True, console=SILENT)
+
+
 # ---- what a run can do without ----
 
 

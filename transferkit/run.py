@@ -30,6 +30,7 @@ from transferkit.runs import checks, run_data, run_directory
 from transferkit.runs.checks.early import early_checks
 from transferkit.runs.facts import FORMAT, RunCosts, RunFacts
 from transferkit.runs.run_directory import Run
+from transferkit.runs.same_work import require_same_work
 from transferkit.runtime import distributed, machine
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
@@ -70,12 +71,13 @@ def run(
     if not world.leads:
         distributed.follow_run(world)
         return Run(folder)
-    backbones.require(recipe.starting_backbone, console)
+    if overwrite or not Run(folder).is_finished:
+        backbones.require(recipe.starting_backbone, console)
     with distributed.leading(world), run_directory.claim(folder, overwrite=overwrite, resume=resume) as run:
         if run.is_finished and not overwrite:
-            extras = Extras(console)
-            extras.attempt("curves for TensorBoard", lambda: tensorboard.write(run))
-            show(run, extras)
+            require_same_work(run, recipe)
+            console.line(f"{folder} is finished; nothing is trained again.")
+            complete_page(run, console)
         else:
             with tracking.live(console) as live:
                 carry_out(recipe, run, resume=resume, console=console, command=command, fit=fit, live=live)
@@ -86,8 +88,17 @@ def run_alone(
     recipe: Recipe, out: Path | None = None, *, overwrite: bool, resume: bool, console: Console, command: str
 ) -> Run:
     """Carry out a recipe that is no part of a study: what it will cost is said first. Otherwise as `run`."""
-    estimates.before_run(recipe, console)
+    if overwrite or not Run(out or recipe.default_folder).is_finished:
+        estimates.before_run(recipe, console)
     return run(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command)
+
+
+def complete_page(run: Run, console: Console) -> None:
+    """Write the page of a finished run that was stopped before it."""
+    if not run.has_page:
+        extras = Extras(console)
+        extras.attempt("curves for TensorBoard", lambda: tensorboard.write(run))
+        show(run, extras)
 
 
 def carry_out(

@@ -77,6 +77,18 @@ def test_a_command_ends_with_json_on_stdout_and_prose_on_stderr(tmp_path: Path) 
     assert max(map(len, result.stderr.splitlines())) <= 120
 
 
+def test_a_verdict_can_be_kept_and_a_finished_run_that_is_resumed_says_it_again(tmp_path: Path) -> None:
+    command = ("probe", "resnet20", *SMALL, "--out", "run", "--resume")
+
+    first, again = (transferkit(*command, cwd=tmp_path) for _ in range(2))
+
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert "Report: run/report.html" in first.stdout
+    assert "data: 10 classes" in first.stderr
+    assert again.stdout == first.stdout
+    assert "run is finished; nothing is trained again." in again.stderr
+
+
 def test_a_dry_run_draws_what_augment_makes_of_the_images_and_names_the_file(tmp_path: Path) -> None:
     command = ("scratch", "simple-cnn", "--data", "digits", "--limit-per-class", "5", "--dry-run")
     cache = {"TRANSFERKIT_CACHE": str(tmp_path / "cache")}

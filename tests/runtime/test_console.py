@@ -9,7 +9,7 @@ from rich.console import Console as RichConsole
 from rich.console import Group
 from rich.text import Text
 
-from transferkit.runtime.console import SHOWS_DETAILS, Console
+from transferkit.runtime.console import RESULTS_ON_STDOUT, SHOWS_DETAILS, Console
 from transferkit.runtime.sparkline import sparkline
 
 
@@ -107,3 +107,30 @@ def test_a_console_is_verbose_inside_a_command_that_was_asked_to_be() -> None:
 def test_a_long_curve_has_the_means_of_its_stretches() -> None:
     assert sparkline([0.0, 0.0, 1.0, 1.0], width=2) == "▁█"
     assert len(sparkline([0.1 * number for number in range(37)])) == 10
+
+
+@pytest.mark.parametrize(
+    ("of_a_command", "expected"), [(True, ("a table\n", "working\n")), (False, ("", "working\na table\n"))]
+)
+def test_results_of_a_command_are_on_stdout_and_of_a_call_on_stderr(
+    of_a_command: bool, expected: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = RESULTS_ON_STDOUT.set(of_a_command)
+    try:
+        console = Console()
+        console.line("working")
+        console.result(Text("a table"))
+    finally:
+        RESULTS_ON_STDOUT.reset(token)
+
+    assert tuple(capsys.readouterr()) == expected
+
+
+def test_a_quiet_console_shows_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    token = RESULTS_ON_STDOUT.set(True)
+    try:
+        Console(quiet=True).result("verdict", Text("a table"))
+    finally:
+        RESULTS_ON_STDOUT.reset(token)
+
+    assert tuple(capsys.readouterr()) == ("", "")

@@ -431,5 +431,5 @@ def _run(
     console, command = Console(quiet=quiet), f"transferkit.{method}(...)"
     finished = run_alone(recipe, as_path(out), overwrite=overwrite, resume=resume, console=console, command=command)
     if not quiet:
-        console.show(report.verdict(finished))
+        console.result(report.verdict(finished))
     return TrainedRun(finished)

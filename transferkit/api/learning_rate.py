@@ -60,7 +60,7 @@ def lr_find(
     recipe = from_options("finetune", name, as_named(data), shared, (), "transferkit lr-find")
     console = Console(quiet=quiet)
     rate_range = find_rate(recipe, console)
-    console.lines(*rate_range.lines)
+    console.result(*rate_range.lines)
     if page is not None:
         write_text(page, rate_page(rate_range, "transferkit.lr_find(...)"))
     return rate_range

@@ -62,7 +62,7 @@ def folds(
     result = cross_validate(
         recipe, as_path(out), overwrite=overwrite, console=console, command="transferkit.folds(...)"
     )
-    console.lines(*result.lines())
+    console.result(*result.lines())
     return result
 
 
@@ -95,5 +95,5 @@ def soup(
         folders, as_path(out), greedy=greedy, overwrite=overwrite, console=console, command="transferkit.soup(...)"
     )
     if not quiet:
-        console.show(report.verdict(made))
+        console.result(report.verdict(made))
     return TrainedRun(made)

@@ -40,4 +40,4 @@ def card(
     if json:
         print_json({"folder": str(folder), "address": address})
     elif address:
-        console.line(f"Look at {address}. Others start from it with --weights hf:{push}")
+        console.result(f"Look at {address}. Others start from it with --weights hf:{push}")

@@ -202,7 +202,7 @@ def _compare_runs(runs: list[str], given: StudyOptions) -> None:
         overwrite=given.overwrite,
         command=command_line(),
     )
-    Console().show(comparison_verdict(comparison))
+    Console().result(comparison_verdict(comparison))
     if given.json:
         print_json(comparison)
 
@@ -219,7 +219,7 @@ def run_study(
         from transferkit.studies.compare.report import comparison_verdict
 
         comparison = studies.run_study(study, out, overwrite=overwrite, console=console, command=command_line())
-    console.show(comparison_verdict(comparison))
+    console.result(comparison_verdict(comparison))
     if as_json:
         print_json(comparison)
     return comparison

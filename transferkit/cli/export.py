@@ -46,6 +46,6 @@ def export(
         path, usage = write_export(run, to, out, overwrite=overwrite, allow_loss=allow_loss, console=console)
     if json:
         print_json({"file": str(path), "format": to, "bytes": path.stat().st_size, "usage": usage})
-    console.line(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB), checked against the model. To use it:")
+    console.result(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB), checked against the model. To use it:")
     for line in usage.splitlines():
-        console.line(f"  {line}")
+        console.result(f"  {line}")

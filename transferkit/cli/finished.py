@@ -50,7 +50,7 @@ def report(
     from transferkit.studies.pages import draw_figure, page_of, rebuild_pages, write_paper_table
 
     if figure is None and table is None:
-        Console().show(rebuild_pages(folder))
+        Console().result(rebuild_pages(folder))
         if open_page:
             show_page(page_of(folder))
         return

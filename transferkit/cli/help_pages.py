@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from transferkit.cli.help_texts import EXAMPLES, METHODS_SECTION, OTHERS, SECTIONS
 from transferkit.recipe import METHOD_MODELS
-from transferkit.runtime.console import SHOWS_DETAILS
+from transferkit.runtime.console import RESULTS_ON_STDOUT, SHOWS_DETAILS
 from transferkit.runtime.errors import did_you_mean
 from transferkit.runtime.expected_values import sentence
 
@@ -66,6 +66,14 @@ class PageCommand(TyperCommand):
             if isinstance(error.__cause__, ValidationError):  # whose words are for programmers
                 error.message = sentence(error.__cause__)
             raise
+
+    def invoke(self, ctx: Any) -> Any:
+        """Carry the command out; its results have stdout unless a JSON document does."""
+        token = RESULTS_ON_STDOUT.set(not ctx.params.get("json"))
+        try:
+            return super().invoke(ctx)
+        finally:
+            RESULTS_ON_STDOUT.reset(token)
 
 
 class PageGroup(TyperGroup):

@@ -69,7 +69,7 @@ def modes(
         for effect in effects
     ]
     print_table(("mode", "accuracy, % (95 %)", "sd", "spread", "changing, %"), rows)
-    console.line(
+    console.result(
         f"n = {effects[0].n:,} val images, {effects[0].passes} passes. sd: of the accuracy over passes, in points. "
         "spread: standard deviation over passes of the probability of the answer of eval mode, mean over images. "
         "changing: images that are not given one answer in all passes."
@@ -105,8 +105,8 @@ def gradient_flow(
         chosen = tuple(dict.fromkeys(backbones or BACKBONES))
         settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, size, device, threads)
         flow = measure(settings, folder, console, command_line())
-    console.show(gradient_flow_verdict(flow))
-    console.line(f"Report: {folder / 'report.html'}")
+    console.result(gradient_flow_verdict(flow))
+    console.result(f"Report: {folder / 'report.html'}")
     if json:
         print_json(flow)
 
@@ -130,7 +130,7 @@ def filters(
         from transferkit.studies.lab.named_networks import named_network
 
         drawing = described(named_network(network, weights, size, console).classifier, image, out, maps)
-        console.line(drawing.sentence)
+        console.result(drawing.sentence)
     if json:
         print_json(drawing)
     else:
@@ -166,6 +166,6 @@ def shifts(
         for row in shifts
     ]
     print_table(("shift, px", "accuracy, %", "same answer, % (95 %)"), rows)
-    console.line(
+    console.result(
         f"n = {shifts[0].n:,} val images, each moved up, down, left and right; borders are filled by reflection."
     )

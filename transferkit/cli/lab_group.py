@@ -50,8 +50,8 @@ def convolve(
 
         result = convolve_picture(picture, kernel, stride, padding, out)
     (height, width), (rows, columns) = result.size_px, result.map_px
-    console.line(f"{height} x {width} px become {rows} x {columns}. The width: {result.arithmetic}.")
-    console.line(f"Values from {result.lowest:.3f} to {result.highest:.3f}, of a picture from 0 to 1. Drawn: {out}")
+    console.result(f"{height} x {width} px become {rows} x {columns}. The width: {result.arithmetic}.")
+    console.result(f"Values from {result.lowest:.3f} to {result.highest:.3f}, of a picture from 0 to 1. Drawn: {out}")
     if json:
         print_json(result)
 
@@ -78,8 +78,8 @@ def mask_rcnn(
         chosen = named_network(network, weights, None, console)
         lab = train_and_judge(chosen.classifier, chosen.name, steps, seed, console)
         draw(lab, out)
-    console.line(lab.result.sentence)
-    console.line(f"Masks: {out}")
+    console.result(lab.result.sentence)
+    console.result(f"Masks: {out}")
     if json:
         print_json(lab.result)
 
@@ -120,7 +120,7 @@ def convolution(
         print_json(grid)
     else:
         print_table(TABLE_TITLES, table_rows(grid))
-        console.lines(*grid.notes, *grid.sentences, f"Drawn: {out}")
+        console.result(*grid.notes, *grid.sentences, f"Drawn: {out}")
 
 
 def depth(
@@ -149,7 +149,7 @@ def depth(
         print_json(result)
     else:
         print_table(TABLE_TITLES, table_rows(result))
-        console.lines(result.notes, *result.sentences, f"Drawn: {out}")
+        console.result(result.notes, *result.sentences, f"Drawn: {out}")
 
 
 def equivariance(
@@ -169,7 +169,7 @@ def equivariance(
 
         comparison = compare(picture, px, seed)
         draw(comparison, out)
-    console.lines(*comparison.sentences, f"Drawn: {out}")
+    console.result(*comparison.sentences, f"Drawn: {out}")
     if json:
         print_json(comparison.facts)
 
@@ -189,6 +189,6 @@ def softmax(
 
         result = compare(data, epochs, seed, console)
         draw(result, out)
-    console.lines(*result.sentences, f"Loss curves: {out}")
+    console.result(*result.sentences, f"Loss curves: {out}")
     if json:
         print_json(result)

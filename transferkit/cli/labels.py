@@ -44,7 +44,7 @@ def labels(
         report.write(open_run(run))
     if json:
         print_json(check)
-    console.lines(*in_words(check, run))
+    console.result(*in_words(check, run))
 
 
 def in_words(check: LabelCheck, run: Path) -> list[str]:

@@ -136,6 +136,6 @@ def limits(
         else:
             result = comparison = compare_limits(opened, settings, out or Path("limits-comparison"), work)
             verdict = limits_comparison_verdict(comparison)
-    console.show(verdict)
+    console.result(verdict)
     if json:
         print_json(result)

@@ -54,7 +54,7 @@ def print_packaged_weights() -> None:
 
     console, packages = Console(stream=sys.stdout), weights.installed()
     console.line("\nWeights in installed packages:" if packages.offers else f"\n{weights.PACKAGE_ADVICE}")
-    console.lines(*(f"  {offer.summary}" for offer in packages.offers), *packages.problems)
+    console.result(*(f"  {offer.summary}" for offer in packages.offers), *packages.problems)
 
 
 def layers(
@@ -101,7 +101,7 @@ def layers(
         if len(listed.tables) > 1:
             print(f"\n{printable(title)}")
         print_table(table.header, table.rows)
-    console.line(listed.note)
+    console.result(listed.note)
 
 
 def datasets(json: Json = False) -> None:

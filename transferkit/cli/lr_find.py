@@ -40,6 +40,6 @@ def lr_find(
 
         rate_range = find_rate(recipe, console)
         write_text(out, rate_page(rate_range, command_line()))
-    console.lines(*rate_range.lines, f"Plot: {out}")
+    console.result(*rate_range.lines, f"Plot: {out}")
     if json:
         print_json(rate_range)

@@ -38,4 +38,4 @@ def next_(
         chosen = next_images(open_run(run), field, n, console, files=files, device=device)
     if json:
         print_json(chosen)
-    console.lines(*chosen.lines(), f"List: {files.csv}", f"Page: {files.page}")
+    console.result(*chosen.lines(), f"List: {files.csv}", f"Page: {files.page}")

@@ -99,7 +99,7 @@ def predict(
         answers: list[Answer] = []
         counts = answer_all(task, targets, voice(console, out, answers if json else None))
     for path in filter(None, (sort_into, html, out)):
-        console.line(f"{counts.in_words()}: {path}")
+        console.result(f"{counts.in_words()}: {path}")
     if json:
         print_json(counts if out else list(map(document, answers)))
     require_readable(counts, skip_bad, console)

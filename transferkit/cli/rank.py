@@ -52,7 +52,7 @@ def run_ranking(ranking: RankingRecipe, out: Path | None, overwrite: bool, dry_r
         from transferkit.studies.rank.report import ranking_verdict
 
         result = rankings.rank(ranking, out, overwrite=overwrite, console=console, command=command_line())
-    console.show(ranking_verdict(result))
+    console.result(ranking_verdict(result))
     if as_json:
         print_json(result)
 

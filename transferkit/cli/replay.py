@@ -35,8 +35,8 @@ def replay(
     if json:
         print_json(made)
         return
-    console.lines(*in_words(made))
-    console.show(_table(made.passes))
+    console.result(*in_words(made))
+    console.result(_table(made.passes))
 
 
 def _table(passes: tuple[Pass, ...]) -> Table:

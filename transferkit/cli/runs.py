@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from transferkit.studies.compare.results import Comparison, LabelCurve
 
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue the unfinished run in the folder.", rich_help_panel=RUN)
+    bool,
+    typer.Option(
+        "--resume", help="Continue the run in the folder; a finished one is shown again.", rich_help_panel=RUN
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the recipe, estimate time and memory, and stop.", rich_help_panel=RUN)
@@ -104,8 +107,8 @@ def tell_story(comparison: Comparison | LabelCurve) -> None:
         if not isinstance(comparison, Comparison):  # numbers of labels were asked for
             return
         page = story.tell(comparison, console, command_line())
-    console.line(f"The whole story, to be projected: {page}")
-    console.line("Next, your own photos: transferkit finetune resnet18 --data folder:my-photos")
+    console.result(f"The whole story, to be projected: {page}")
+    console.result("Next, your own photos: transferkit finetune resnet18 --data folder:my-photos")
 
 
 def run_recipe(
@@ -126,7 +129,7 @@ def run_recipe(
         from transferkit import run as story
 
         run = story.run_alone(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command_line())
-    console.show(report.verdict(run))
+    console.result(report.verdict(run))
     if as_json:
         print_json(summary(run))
 
@@ -137,8 +140,8 @@ def run_folds(recipe: recipes.Recipe, out: Path | None, overwrite: bool, as_json
         from transferkit.studies.folds.cross_validation import cross_validate
 
         result = cross_validate(recipe, out, overwrite=overwrite, console=console, command=command_line())
-    console.lines(*result.lines())
-    console.line(f"Report: {result.folder}/report.html")
+    console.result(*result.lines())
+    console.result(f"Report: {result.folder}/report.html")
     if as_json:
         print_json(result)
 

@@ -35,6 +35,6 @@ def soup(
         from transferkit.studies.soup.soup import cook
 
         made = cook(runs, out, greedy=greedy, overwrite=overwrite, console=console, command=command_line())
-    console.show(report.verdict(made))
+    console.result(report.verdict(made))
     if json:
         print_json(summary(made))

@@ -80,7 +80,7 @@ def run_tuning(tuning: TuningRecipe, out: Path | None, overwrite: bool, dry_run:
         from transferkit.studies.tune.report import tuning_verdict
 
         result = tunings.tune(tuning, out, overwrite=overwrite, console=console, command=command_line())
-    console.show(tuning_verdict(result))
+    console.result(tuning_verdict(result))
     if as_json:
         print_json(result)
 

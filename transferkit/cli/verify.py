@@ -38,7 +38,7 @@ def verify(
     stopped = "Stopped. The run is as it was; the same command starts again."
     with working(stopped) as console, place_for(out) as folder:
         result = verified(subject, folder, console)
-    console.lines(*result.lines())
+    console.result(*result.lines())
     if json:
         print_json(result)
     raise typer.Exit(0 if result.is_reproduced else 1)

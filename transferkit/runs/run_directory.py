@@ -294,7 +294,7 @@ def hold_run(run: Run) -> AbstractContextManager[None]:
 def _require_free(run: Run, overwrite: bool, resume: bool) -> None:
     path = run.path
     folders.require_kind(path, KIND, is_older=bool(older_files(run)))
-    if run.is_finished and not overwrite and not (resume and not run.has_page):
+    if run.is_finished and not (overwrite or resume):
         page = f"Look at {path / 'report.html'}" if run.has_page else "Its page is missing: build it with --resume"
         raise TransferkitError(
             f"{path} already holds this run. {page}, choose another folder with --out, or replace it with --overwrite."

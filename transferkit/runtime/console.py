@@ -1,4 +1,4 @@
-"""What a person watching a run sees, on stderr: lines, progress bars, the live training display."""
+"""What a person watching a run sees: on stderr lines, bars and the live training display, on stdout results."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_WORDS = 1.0
 SHOWS_DETAILS: ContextVar[bool] = ContextVar("details", default=False)  # of the command at work: -v
+RESULTS_ON_STDOUT: ContextVar[bool] = ContextVar("results", default=False)  # of a command without --json; not in Python
 
 
 def printable(text: str) -> str:
@@ -67,12 +68,24 @@ class Console:
     def line(self, text: str) -> None:
         """One line of prose, printed as it is: names and paths are never read as markup."""
         if not self.quiet:
-            self.rich.print(printable(text), markup=False, soft_wrap=not self.rich.is_terminal)
+            _print_line(text, self.rich)
 
-    def lines(self, *texts: str) -> None:
-        """Each on a line of its own."""
-        for text in texts:
-            self.line(text)
+    def result(self, *parts: RenderableType) -> None:
+        """What a command was typed for: renderables, or lines as they are.
+
+        It goes to stdout, where it can be kept; beside --json's document, and in Python, to stderr.
+        """
+        rich = self._rich_of_results()
+        for part in parts:
+            if isinstance(part, str):
+                _print_line(part, rich)
+            else:
+                rich.print(part, crop=False)
+
+    def _rich_of_results(self) -> RichConsole:
+        if self.stream is None and RESULTS_ON_STDOUT.get():
+            return Console(self.quiet, sys.stdout).rich
+        return self.rich
 
     def once(self, text: str) -> None:
         """Prose of some sentences, unless this console has said it before: what runs of a study share is said once."""
@@ -188,6 +201,10 @@ class Progress:
         words = f" | {self.words}" if self.words else ""
         done = f"{self.done:,}/{self.total:,} {self.unit}"
         return f"{self.title}: {done} in {seconds:.1f} s ({self.rate:,.0f} {self.unit}/s){words}"
+
+
+def _print_line(text: str, rich: RichConsole) -> None:
+    rich.print(printable(text), markup=False, soft_wrap=not rich.is_terminal)
 
 
 SILENT = Console(quiet=True)

@@ -60,7 +60,7 @@ def test_the_command_says_the_same_as_text_and_as_json(failed: Path) -> None:
     document = CliRunner().invoke(app, ["replay", str(failed), "--device", "cpu", "--json"])
 
     assert text.exit_code == document.exit_code == 0
-    assert "largest output, fp32" in text.stderr
+    assert "largest output, fp32" in text.stdout
     found = json.loads(document.stdout)
     assert found["quantity"] in ("loss", "gradient")
     assert set(found["passes"][0]["stages"]) >= {"stem", "head"}

@@ -125,7 +125,7 @@ def test_a_recipe_is_held_against_the_range_that_it_states(tmp_path: Path) -> No
     result = transferkit("verify", "mine.yaml", cwd=tmp_path)
 
     assert result.returncode == 1
-    assert "is outside the range that mine.yaml states, 0 to 0.1 %." in result.stderr
+    assert "is outside the range that mine.yaml states, 0 to 0.1 %." in result.stdout
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_a_shipped_recipe_comes_out_as_it_states(name: str, tmp_path: Path) -> N
     result = transferkit("verify", name, cwd=tmp_path)
 
     assert result.returncode == 0, result.stderr
-    assert f"is within the range that {name} states" in " ".join(result.stderr.split())
+    assert f"is within the range that {name} states" in " ".join(result.stdout.split())
 
 
 def test_a_recipe_without_a_range_says_how_to_state_one(tmp_path: Path) -> None:
