@@ -176,6 +176,14 @@ class ShapesData(DataSettings):
     test_fraction: float = Field(0.25, gt=0, lt=1, description="Share of every class that is sealed as test.")
 
 
+def _on_this_machine(value: Any) -> Any:
+    if isinstance(value, str | Path) and "://" in str(value):
+        raise PydanticCustomError(
+            "a path", "a path on this machine: data of a URL are learnt from where they are mounted or copied"
+        )
+    return value
+
+
 class OwnData(DataSettings):
     """Keys of the user's own data, whose path alone is enough where data are asked for.
 
@@ -188,7 +196,7 @@ class OwnData(DataSettings):
     side = "any"
     terms = "yours"
 
-    path: Path = Field(description="The folder, or the file.")
+    path: Annotated[Path, BeforeValidator(_on_this_machine)] = Field(description="The folder, or the file.")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="Share sealed as test where there is no test part.")
 
     @property

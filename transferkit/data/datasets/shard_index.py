@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import PurePosixPath
-from typing import IO, Any, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 from transferkit.data.datasets.shard_records import (
+    COMPRESSED_TARS,
     IMAGE_COLUMNS,
-    LABEL_COLUMNS,
+    class_names_beside,
     class_names_of,
+    image_and_label,
     image_bytes,
     label_text,
-    sample_label,
+    named_class,
+    optional_label_text,
+    whole_sample,
 )
-from transferkit.data.image_files import EXTENSIONS
+from transferkit.data.datasets.tar_samples import LABEL_KEYS, TarSample, tar_archive, tar_samples
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.optional_libraries import pyarrow
 from transferkit.runtime.remote import opened, read_span
 
 Place: TypeAlias = tuple[int, int]
 ReadImages: TypeAlias = Callable[[Sequence[Place]], list[bytes]]
-LABEL_ENDINGS = (".cls", ".txt", ".json")
-LARGEST_LABEL = 2**20  # bytes
 
 
 class IndexedRecord(NamedTuple):
@@ -37,44 +38,39 @@ class IndexedRecord(NamedTuple):
 
 
 def tar_index(name: str) -> Iterator[IndexedRecord]:
-    """The samples of a tar file in WebDataset's layout; start and end are bytes of the file.
+    """The images of a tar file in WebDataset's layout; start and end are bytes of the file.
 
     Raises:
         TransferkitError: If the file is damaged, or compressed.
     """
-    with opened(name) as file:
-        try:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
-                yield from _samples(archive, file)
-        except tarfile.TarError as error:
-            raise TransferkitError(
-                f"{name} is no tar file, or damaged or compressed: {error}. Parts of a compressed one cannot be read."
-            ) from error
+    for sample in _samples(name):
+        if image := sample.image():
+            yield IndexedRecord(sample.key, _label_if_clear(sample), image.start, image.end)
 
 
-def _samples(archive: tarfile.TarFile, file: IO[bytes]) -> Iterator[IndexedRecord]:
-    """One record for each image; its class is in the members beside it that share its name up to the first dot."""
-    key, image, labels = "", (0, 0), dict[str, bytes]()
-    for member in archive:
-        archive.members = []  # type: ignore[attr-defined]  # else it keeps them all
-        if not member.isfile():
-            continue
-        whole = PurePosixPath(member.name)
-        stem, _, ending = whole.name.partition(".")
-        sample, ending = str(whole.parent / stem), f".{ending.lower()}"
-        if sample != key:
-            if image[1]:
-                yield IndexedRecord(key, sample_label(labels, None) or "", *image)
-            key, image, labels = sample, (0, 0), {}
-        if ending in EXTENSIONS:
-            image = (member.offset_data, member.offset_data + member.size)
-        elif ending in LABEL_ENDINGS and member.size <= LARGEST_LABEL:
-            here = file.tell()
-            file.seek(member.offset_data)
-            labels[ending] = file.read(member.size)
-            file.seek(here)
-    if image[1]:
-        yield IndexedRecord(key, sample_label(labels, None) or "", *image)
+def _label_if_clear(sample: TarSample) -> str:
+    """The class; "" where there is none, or something else, as a caption of several lines."""
+    try:
+        return sample.label() or ""
+    except TransferkitError:
+        return ""
+
+
+def tar_training_index(path: Path, label_key: str | None) -> Iterator[IndexedRecord]:
+    """The same to learn from: each sample has an image and a class, as `tar_records` reads them.
+
+    Raises:
+        TransferkitError: If one has not, or as `tar_index`.
+    """
+    names = class_names_beside(path)
+    for sample in _samples(str(path)):
+        image, label = whole_sample(sample, label_key)
+        yield IndexedRecord(sample.key, named_class(label, names, sample), image.start, image.end)
+
+
+def _samples(name: str) -> Iterator[TarSample]:
+    with opened(name) as file, tar_archive(name, "r:", file) as archive:
+        yield from tar_samples(archive, name, with_images=False)
 
 
 def tar_reader(name: str) -> ReadImages:
@@ -97,15 +93,31 @@ def parquet_index(name: str) -> Iterator[IndexedRecord]:
     with opened_parquet(name) as file:
         columns = file.schema_arrow.names
         image_column(name, columns)
-        label = next((column for column in LABEL_COLUMNS if column in columns), None)
-        names = class_names_of(file.schema_arrow.metadata or {}, label or "")
-        row = 0
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            values = file.read_row_group(group, columns=[label]).column(0).to_pylist() if label else [""] * count
-            for inside, value in enumerate(values):
-                yield IndexedRecord(str(row), label_text(name, row, value, names) if label else "", group, inside)
-                row += 1
+        label = next((column for column in LABEL_KEYS if column in columns), None)
+        yield from _rows(name, file, label, optional_label_text)
+
+
+def parquet_training_index(path: Path, label_column: str | None) -> Iterator[IndexedRecord]:
+    """The same to learn from: each row has a class, as `parquet_records` reads it.
+
+    Raises:
+        TransferkitError: If one has none, or as `parquet_index`.
+    """
+    with opened_parquet(str(path)) as file:
+        _, label = image_and_label(path, file.schema_arrow.names, label_column)
+        yield from _rows(str(path), file, label, label_text)
+
+
+def _rows(
+    name: str, file: Any, label: str | None, text: Callable[[str, int, Any, list[str]], str]
+) -> Iterator[IndexedRecord]:
+    names, row = class_names_of(file.schema_arrow.metadata or {}, label or ""), 0
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        values = file.read_row_group(group, columns=[label]).column(0).to_pylist() if label else [None] * count
+        for inside, value in enumerate(values):
+            yield IndexedRecord(str(row), text(name, row, value, names), group, inside)
+            row += 1
 
 
 def parquet_reader(name: str) -> ReadImages:
@@ -151,17 +163,38 @@ def image_column(name: str, columns: list[str]) -> str:
 
 
 class IndexedKind(NamedTuple):
-    """How one kind of shard is listed, and read in parts; whether places are bytes of the file."""
+    """How one kind of shard is listed, for its images or to learn from, and read in parts; whether places are bytes."""
 
     records: Callable[[str], Iterator[IndexedRecord]]
+    training_records: Callable[[Path, str | None], Iterator[IndexedRecord]]
     reader: Callable[[str], ReadImages]
     counts_bytes: bool
 
 
 INDEXED: dict[str, IndexedKind] = {
-    ".tar": IndexedKind(tar_index, tar_reader, True),
-    ".parquet": IndexedKind(parquet_index, parquet_reader, False),
+    ".tar": IndexedKind(tar_index, tar_training_index, tar_reader, True),
+    ".parquet": IndexedKind(parquet_index, parquet_training_index, parquet_reader, False),
 }
+
+
+def require_parts(name: str) -> None:
+    """Refuse a tar file that is compressed.
+
+    Raises:
+        TransferkitError: If its name says so.
+    """
+    if name.lower().endswith(COMPRESSED_TARS):
+        raise TransferkitError(f"{name}: parts of a compressed tar cannot be read. Unpack it to a .tar first.")
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file is a shard by its name, compressed or not, and not hidden, as what macOS leaves beside files is.
+
+    Example:
+        >>> is_shard("a.tar"), is_shard("s3://b/a.tar.gz"), is_shard("x/._a.tar"), is_shard("a.jpg")
+        (True, True, False, False)
+    """
+    return name.lower().endswith((*INDEXED, *COMPRESSED_TARS)) and not name.rpartition("/")[2].startswith(".")
 
 
 def ending_of(name: str) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, Protocol, cast
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
-from transferkit.data.image_files import EXTENSIONS
+from transferkit.data.datasets.tar_samples import LABEL_KEYS, Member, TarSample, tar_archive, tar_samples
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.optional_libraries import pyarrow
 
 IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "png")
-LABEL_COLUMNS = ("label", "labels", "class", "target", "fine_label", "cls")
-LARGEST_RECORD = 512 * 2**20  # bytes; no image is larger, and memory holds it
+COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 ROWS = 64  # of a Parquet file, read together
 
 
@@ -37,27 +35,34 @@ def parquet_records(path: Path, label_column: str | None, *, with_images: bool) 
     library = pyarrow()
     try:
         file = library.parquet.ParquetFile(path)
-        image, label = _columns(path, file.schema_arrow.names, label_column)
+        image, label = image_and_label(path, file.schema_arrow.names, label_column)
         names = class_names_of(file.schema_arrow.metadata or {}, label)
         row = 0
         for batch in file.iter_batches(ROWS, columns=[image, label] if with_images else [label]):
             values = batch.column(label).to_pylist()
             cells = batch.column(image).to_pylist() if with_images else [b""] * len(values)
             for cell, value in zip(cells, values, strict=True):
-                yield Record(f"{path.stem}/{row}", image_bytes(path, row, cell), label_text(path, row, value, names))
+                yield Record(str(row), image_bytes(path, row, cell), label_text(path, row, value, names))
                 row += 1
     except (library.ArrowInvalid, OSError) as error:
         raise TransferkitError(f"{path} is no Parquet file, or damaged: {str(error).splitlines()[0]}.") from error
 
 
-def _columns(path: Path, present: list[str], label_column: str | None) -> tuple[str, str]:
+def image_and_label(path: Path, present: list[str], label_column: str | None) -> tuple[str, str]:
+    """The columns of images and of classes.
+
+    Raises:
+        TransferkitError: If there is none, or several of one name.
+    """
     image = next((name for name in IMAGE_COLUMNS if name in present), None)
-    label = label_column or next((name for name in LABEL_COLUMNS if name in present), None)
+    label = label_column or next((name for name in LABEL_KEYS if name in present), None)
     if image is None or label is None:
         raise TransferkitError(
             f"{path} has the columns {', '.join(present)}. Expected image (bytes) and label, or another that "
             "--label-column names."
         )
+    if twice := next((name for name in (image, label) if present.count(name) > 1), None):
+        raise TransferkitError(f"{path} has {present.count(twice)} columns {quoted(twice)}. Expected one.")
     if label not in present:
         raise TransferkitError(f"{path} has no column {quoted(label)}. {did_you_mean(label, present)}")
     return image, label
@@ -93,7 +98,7 @@ def label_text(path: Path | str, row: int, value: Any, names: list[str]) -> str:
     Raises:
         TransferkitError: If it is no class.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or not str(value).strip():
         raise TransferkitError(
             f"{path}, row {row}: label {quoted(value)}. Expected one class, as text or a whole number."
         )
@@ -101,7 +106,17 @@ def label_text(path: Path | str, row: int, value: Any, names: list[str]) -> str:
         if not 0 <= value < len(names):
             raise TransferkitError(f"{path}, row {row}: label {value}, but the schema names {len(names)} classes.")
         return names[value]
-    return str(value)
+    return str(value).strip()
+
+
+def optional_label_text(path: Path | str, row: int, value: Any, names: list[str]) -> str:
+    """The class in a cell; "" where it is left open, as the hub's test parts have it (-1 among numbered names).
+
+    Raises:
+        TransferkitError: If it is something else than a class.
+    """
+    is_open = value is None or (isinstance(value, str) and not value.strip()) or (names and value == -1)
+    return "" if is_open else label_text(path, row, value, names)
 
 
 def tar_records(path: Path, label_column: str | None, *, with_images: bool) -> Iterator[Record]:
@@ -112,65 +127,50 @@ def tar_records(path: Path, label_column: str | None, *, with_images: bool) -> I
     Raises:
         TransferkitError: If the file is damaged, or a sample has no image or no class.
     """
-    beside = path.parent / "classnames.txt"
-    names = beside.read_text(encoding="utf-8").splitlines() if beside.is_file() else []
-    try:
-        with tarfile.open(path, "r|*") as archive:
-            for key, sample in _samples(archive, path, with_images=with_images):
-                yield _sample_record(path, key, sample, names, label_column)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise TransferkitError(f"{path} is no tar file, or damaged: {error}.") from error
+    names = class_names_beside(path)
+    with tar_archive(str(path), "r:*") as archive:
+        for sample in tar_samples(archive, str(path), with_images=with_images):
+            image, label = whole_sample(sample, label_column)
+            yield Record(sample.key, image.content, named_class(label, names, sample))
 
 
-def _samples(archive: tarfile.TarFile, path: Path, *, with_images: bool) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Members in a row that share a name up to its first dot, by what follows the dot."""
-    key, sample = "", cast("dict[str, bytes]", {})
-    for member in archive:
-        if not member.isfile():
-            continue
-        if member.size > LARGEST_RECORD:
-            raise TransferkitError(
-                f"{path}: {quoted(member.name)} has {member.size:,} bytes; at most {LARGEST_RECORD:,}."
-            )
-        whole = PurePosixPath(member.name)
-        stem, _, ending = whole.name.partition(".")
-        name = str(whole.parent / stem)
-        if sample and name != key:
-            yield key, sample
-            sample = {}
-        key, ending = name, f".{ending.lower()}"
-        opened = archive.extractfile(member) if with_images or ending not in EXTENSIONS else None
-        sample[ending] = opened.read() if opened else b""
-    if sample:
-        yield key, sample
+def whole_sample(sample: TarSample, label_key: str | None) -> tuple[Member, str]:
+    """The image and the class of a sample to learn from.
 
-
-def _sample_record(
-    path: Path, key: str, sample: dict[str, bytes], names: list[str], label_column: str | None
-) -> Record:
-    image = next((content for ending, content in sample.items() if ending in EXTENSIONS), None)
-    label = sample_label(sample, label_column)
+    Raises:
+        TransferkitError: If it lacks one.
+    """
+    image, label = sample.image(), sample.label(label_key)
     if image is None or label is None:
-        raise TransferkitError(
-            f"{path}: {quoted(key)} has {', '.join(sample)}. Expected an image, and its class in .cls, .txt or .json."
-        )
-    if label.isdigit() and int(label) < len(names):
-        label = names[int(label)]
-    return Record(f"{path.name.partition('.')[0]}/{key}", image, label)
+        where = f"under {quoted(label_key)} in .json" if label_key else "in .cls, .txt or .json"
+        raise sample.fault(f"Expected an image, and its class {where} directly before or after it")
+    return image, label
 
 
-def sample_label(sample: dict[str, bytes], label_column: str | None) -> str | None:
-    """The class of a WebDataset sample from the members beside its image; None where they tell none."""
-    for ending in (".cls", ".txt"):
-        if ending in sample and label_column is None:
-            return sample[ending].decode("utf-8", "replace").strip()
+def class_names_beside(path: Path) -> list[str]:
+    """The names of numbered classes, from a file classnames.txt beside a shard; none where there is no such file.
+
+    Raises:
+        TransferkitError: If it is not in UTF-8.
+    """
+    beside = path.parent / "classnames.txt"
     try:
-        facts = json.loads(sample.get(".json", b"null"))
-    except ValueError:
-        return None
-    keys = (label_column,) if label_column else LABEL_COLUMNS
-    label = next((facts[key] for key in keys if key in facts), None) if isinstance(facts, dict) else None
-    return str(label) if isinstance(label, (int, str)) and not isinstance(label, bool) else None
+        return beside.read_text(encoding="utf-8").splitlines() if beside.is_file() else []
+    except UnicodeDecodeError as error:
+        raise TransferkitError(f"{beside} is not in UTF-8, from byte {error.start} on. Save it as UTF-8.") from error
+
+
+def named_class(label: str, names: list[str], sample: TarSample) -> str:
+    """The name of a numbered class where there are names.
+
+    Raises:
+        TransferkitError: If there are fewer names than that.
+    """
+    if not names or not label.isdecimal():
+        return label
+    if int(label) >= len(names):
+        raise sample.fault(f"Its class is {label}, and classnames.txt beside the shard names {len(names)}, from 0 on")
+    return names[int(label)]
 
 
 class Reader(Protocol):
@@ -184,6 +184,4 @@ class Reader(Protocol):
 READERS: dict[str, Reader] = {
     ".parquet": parquet_records,
     ".tar": tar_records,
-    ".tar.gz": tar_records,
-    ".tgz": tar_records,
-}
+} | dict.fromkeys(COMPRESSED_TARS, tar_records)

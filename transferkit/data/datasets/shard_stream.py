@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.data.datasets.shard_index import INDEXED, IndexedRecord, ending_of
+from transferkit.data.datasets.shard_index import INDEXED, IndexedRecord, ending_of, require_parts
+from transferkit.data.datasets.shard_records import class_names_beside
 from transferkit.data.decoding import decode
 from transferkit.data.images import Pixels
 from transferkit.data.reading import Reading
@@ -21,7 +22,6 @@ from transferkit.data.streamed_pixels import Rows, StreamedPixels
 from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.cached_files import cache_folder, will_write
 from transferkit.runtime.console import Console
-from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.processor import usable_cores
 
 READ_TOGETHER = 512  # images; what a block of a tar file holds at most
@@ -50,35 +50,31 @@ class ShardIndex:
         return np.arange(len(self.starts)) // READ_TOGETHER if counts_bytes else self.starts
 
 
-def indexed(path: Path, console: Console) -> ShardIndex:
-    """The index of a shard, from the cache where the file has not changed since; else every image is read once.
+def indexed(path: Path, label_column: str | None, console: Console) -> ShardIndex:
+    """The index of a shard, from the cache where neither it nor its names have changed; else every image is read once.
 
     Raises:
         TransferkitError: If the shard cannot be read in parts, or an image has no class.
     """
+    require_parts(str(path))
     facts = path.stat()
-    key = hashlib.sha256(repr((str(path.resolve()), facts.st_size, facts.st_mtime_ns)).encode()).hexdigest()[:32]
+    known = (str(path.resolve()), facts.st_size, facts.st_mtime_ns, label_column, class_names_beside(path))
+    key = hashlib.sha256(repr(known).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     place = cache_folder() / "images" / "shards" / f"{key}.safetensors"
     if place.exists():
         return read_array_record(place, ShardIndex, "index of a shard")
-    if not ending_of(path.name):
-        raise TransferkitError(
-            f"{path}: parts of a compressed tar cannot be read. Unpack it to a .tar, or leave stream."
-        )
-    index = _read_index(str(path), console)
+    index = _read_index(path, label_column, console)
     will_write(place)
     write_array_record(place, index)
     return index
 
 
-def _read_index(name: str, console: Console) -> ShardIndex:
-    kind = INDEXED[ending_of(name)]
-    records = list(kind.records(name))
-    reader = kind.reader(name)
-    if unlabelled := next((record.name for record in records if not record.label), None):
-        raise TransferkitError(f"{name}: {unlabelled!r} has no class. Expected one in .cls, .txt, .json or a column.")
+def _read_index(path: Path, label_column: str | None, console: Console) -> ShardIndex:
+    kind = INDEXED[ending_of(path.name)]
+    records = list(kind.training_records(path, label_column))
+    reader = kind.reader(str(path))
     digests: list[bytes] = []
-    with console.progress(f"index {Path(name).name}", len(records)) as progress:
+    with console.progress(f"index {path.name}", len(records)) as progress:
         for part in _parts(records):
             contents = reader([(record.start, record.end) for record in part])
             digests += [hashlib.blake2b(content, digest_size=16).digest() for content in contents]
@@ -96,12 +92,6 @@ def _parts(records: Sequence[IndexedRecord]) -> Iterator[list[IndexedRecord]]:
     remaining = iter(records)
     while part := list(islice(remaining, READ_TOGETHER)):
         yield part
-
-
-def ids_of(path: Path, index: ShardIndex) -> list[str]:
-    """Shard and name of each image, as `shard_records` calls them."""
-    stem = path.stem if ending_of(path.name) == ".parquet" else path.name.partition(".")[0]
-    return [f"{stem}/{name}" for name in index.names]
 
 
 @dataclass(frozen=True)

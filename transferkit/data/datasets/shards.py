@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,9 @@ from transferkit.data.datasets.folder_depth import LOOKED_AT, seen_reading
 from transferkit.data.datasets.layout import LISTED, PARTS, class_name, in_natural_order
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.datasets.parts import parted
+from transferkit.data.datasets.shard_index import ending_of
 from transferkit.data.datasets.shard_records import READERS, Record
-from transferkit.data.datasets.shard_stream import ShardIndex, ids_of, indexed, streamed_pixels
+from transferkit.data.datasets.shard_stream import ShardIndex, indexed, streamed_pixels
 from transferkit.data.decoding import decode
 from transferkit.data.image_files import reason
 from transferkit.data.images import Images, Pixels, Splits, aligned
@@ -45,7 +47,7 @@ def load(settings: ShardsData, console: Console) -> Splits:
     """
     files = shards_of(settings.path)
     require_sense(settings)
-    indices = _indices(files, console) if settings.stream else {}
+    indices = _indices(files, settings, console) if settings.stream else {}
     labels = {part: _labels(paths, settings, indices.get(part, ())) for part, paths in files.items()}
     names = in_natural_order({label for of_part in labels.values() for label in of_part})
     if "train" not in files or len(names) < 2:
@@ -116,15 +118,16 @@ def _streamed(
     parts, first = {}, 0
     for part, of_part in indices.items():
         known = [number[class_name(label)] for index in of_part for label in index.labels]
-        ids = [f"{part}/{id_}" for path, index in zip(files[part], of_part, strict=True) for id_ in ids_of(path, index)]
+        shards = zip(shard_names(files[part]), of_part, strict=True)
+        ids = [f"{part}/{shard}/{name}" for shard, index in shards for name in index.names]
         rows = np.arange(first, first + len(known))
         parts[part] = Images(storage, rows, np.array(known, np.int64), names, tuple(ids), digests)
         first += len(known)
     return parts, [f"images streamed from their shards at {side} x {side} px ({settings.fit})"]
 
 
-def _indices(files: dict[str, list[Path]], console: Console) -> dict[str, list[ShardIndex]]:
-    return {part: [indexed(path, console) for path in paths] for part, paths in files.items()}
+def _indices(files: dict[str, list[Path]], settings: ShardsData, console: Console) -> dict[str, list[ShardIndex]]:
+    return {part: [indexed(path, settings.label_column, console) for path in paths] for part, paths in files.items()}
 
 
 def outline(settings: ShardsData) -> Outline:
@@ -157,7 +160,7 @@ def shards_of(path: Path) -> dict[str, list[Path]]:
     candidates = [path] if path.is_file() else sorted(path.rglob("*")) if path.is_dir() else []
     files: dict[str, list[Path]] = {}
     for file in candidates:
-        if reader_of(file) and file.is_file():
+        if reader_of(file) and file.is_file() and not file.name.startswith("."):
             files.setdefault(part_of(file), []).append(file)
     if not files:
         what = "holds no shards" if path.is_dir() else "is no shard" if path.exists() else "does not exist"
@@ -181,9 +184,30 @@ def part_of(file: Path) -> str:
     return next((PARTS[word] for word in words if word in PARTS), "train")
 
 
+def shard_names(paths: Sequence[Path]) -> list[str]:
+    """What ids call each shard: its name up to the ending, after its folders where another one has that name.
+
+    Example:
+        >>> shard_names([Path("data/a.tar"), Path("data/b.tar.gz")])
+        ['a', 'b']
+        >>> shard_names([Path("data/day-1/a.tar"), Path("data/day-2/a.tar")])
+        ['day-1/a', 'day-2/a']
+    """
+    stems = [path.stem if ending_of(path.name) == ".parquet" else path.name.partition(".")[0] for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    folders = [path.parent.relative_to(root) for path in paths]
+    named = [(folder / stem).as_posix() for folder, stem in zip(folders, stems, strict=True)]
+    if len(set(named)) == len(named):
+        return named
+    return [(folder / path.name).as_posix() for folder, path in zip(folders, paths, strict=True)]
+
+
 def _records(paths: list[Path], settings: ShardsData, *, with_images: bool = True) -> Iterator[Record]:
-    for path in paths:
-        yield from READERS[reader_of(path)](path, settings.label_column, with_images=with_images)
+    for path, shard in zip(paths, shard_names(paths), strict=True):
+        for record in READERS[reader_of(path)](path, settings.label_column, with_images=with_images):
+            yield record._replace(name=f"{shard}/{record.name}")
 
 
 def _labels(paths: list[Path], settings: ShardsData, indices: Sequence[ShardIndex] = ()) -> list[str]:

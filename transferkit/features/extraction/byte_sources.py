@@ -10,7 +10,7 @@ from glob import has_magic, iglob
 from io import BytesIO
 from itertools import groupby
 
-from transferkit.data.datasets.shard_index import INDEXED, ReadImages, ending_of
+from transferkit.data.datasets.shard_index import INDEXED, ReadImages, ending_of, is_shard, require_parts
 from transferkit.data.image_files import EXTENSIONS
 from transferkit.features.extraction.lazy_pictures import ListedPictures
 from transferkit.features.extraction.listing import ListedImage
@@ -25,9 +25,9 @@ SEPARATOR = "|"  # in a place: file, start, end
 def shard_files(name: str) -> list[str]:
     """The tar or Parquet files that a path means: itself, those directly in a folder, or those of a pattern."""
     if os.path.isdir(name):
-        return sorted(entry.path for entry in os.scandir(name) if ending_of(entry.name) and entry.is_file())
+        return sorted(entry.path for entry in os.scandir(name) if is_shard(entry.name) and entry.is_file())
     names = sorted(iglob(name, recursive=True)) if has_magic(name) else [name]
-    return [path for path in names if ending_of(path) and os.path.isfile(path)]
+    return [path for path in names if is_shard(path) and os.path.isfile(path)]
 
 
 def byte_lines(name: str) -> Iterator[tuple[str, ...]]:
@@ -37,7 +37,7 @@ def byte_lines(name: str) -> Iterator[tuple[str, ...]]:
         TransferkitError: If one cannot be read.
     """
     files = files_at(name) if is_url(name) else shard_files(name)
-    shards = [file for file in files if ending_of(file)]
+    shards = [file for file in files if is_shard(file)]
     if not shards:
         yield from (image_line(file, name) for file in files if os.path.splitext(file)[1].lower() in EXTENSIONS)
         return
@@ -55,6 +55,7 @@ def image_line(file: str, root: str) -> tuple[str, ...]:
 
 def shard_lines(file: str) -> list[tuple[str, ...]]:
     """The images of one shard."""
+    require_parts(file)
     return [
         (f"{file}/{record.name}", record.label, "", SEPARATOR.join((file, str(record.start), str(record.end))))
         for record in INDEXED[ending_of(file)].records(file)
