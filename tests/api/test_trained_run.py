@@ -79,7 +79,7 @@ def test_predictions_are_a_table_in_order(run: TrainedRun) -> None:
 def test_a_frame_of_predictions_has_every_class(run: TrainedRun) -> None:
     frame = run.predict(PIXELS[:3]).to_pandas()
 
-    assert list(frame.columns) == ["image", "name", "probability", "unknown", "percentile", "<b>ight", "dark"]
+    assert list(frame.columns) == ["path", "class", "probability", "unknown", "unusual_percent", "<b>ight", "dark"]
     assert np.allclose(frame[["<b>ight", "dark"]].sum(axis=1), 1.0)
 
 

@@ -169,6 +169,18 @@ def test_a_broken_picture_costs_predict_py_only_its_own_answer(tmp_path: Path, p
     assert told[1:] == [f"{tmp_path / 'none.jpg'}\tunreadable: No such file or directory"]
 
 
+def test_predict_py_without_the_files_beside_it_says_so_in_a_line(tmp_path: Path, predict_py: Any) -> None:
+    (tmp_path / "classes.json").unlink()
+
+    code, shown, complaints = predict_py("a.jpg")
+
+    assert (code, shown) == (2, "")
+    assert complaints == (
+        f"predict.py cannot start: [Errno 2] No such file or directory: '{tmp_path / 'classes.json'}'. It needs the "
+        "packages numpy, pillow and torch, and the files that were exported with it.\n"
+    )
+
+
 def test_predict_py_answers_the_pictures_in_a_folder(tmp_path: Path, predict_py: Any) -> None:
     (tmp_path / "new" / "deep").mkdir(parents=True)
     (tmp_path / "empty").mkdir()

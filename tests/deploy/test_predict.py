@@ -90,7 +90,7 @@ def test_a_pipe_gets_columns_with_tabs_and_a_header(command: Command, photos: Pa
     header, *lines = shown.splitlines()
     predictions = model.predict(photos)
     assert code == 0
-    assert header.split("\t") == ["image", "answer", "probability", "note"]
+    assert header.split("\t") == ["path", "answer", "probability", "note"]
     assert [line.split("\t")[0] for line in lines[:2]] == ["photos/a/00.png", "photos/a/01.png"]
     assert [line.split("\t")[2] for line in lines] == [f"{prediction.probability:.3f}" for prediction in predictions]
 
@@ -99,7 +99,7 @@ def test_a_terminal_gets_aligned_columns(capsys: pytest.CaptureFixture[str]) -> 
     AnswerTable(is_aligned=True).show([Answer("猫.png", None, "empty"), Answer("longer name.png", None, "truncated")])
 
     assert capsys.readouterr().out.splitlines() == [
-        "image            answer      probability  note",
+        "path             answer      probability  note",
         "猫.png           unreadable               empty",
         "longer name.png  unreadable               truncated",
     ]
@@ -248,7 +248,7 @@ def test_json_holds_every_class_and_says_what_is_unreadable(command: Command, ph
     documents = json.loads(shown)
     assert code == 0
     assert sum(documents[0]["probabilities"].values()) == pytest.approx(1.0)
-    assert documents[9] == {"image": "photos/b/19.png", "error": "the file is empty (0 bytes)"}
+    assert documents[9] == {"path": "photos/b/19.png", "error": "the file is empty (0 bytes)"}
 
 
 # ---- the page ----
@@ -330,6 +330,8 @@ def test_a_picture_on_standard_input_is_no_list_of_paths(kind: str, monkeypatch:
     ("words", "message"),
     [
         (["nowhere"], "There are no images at 'nowhere'. Expected a file, a folder, a glob"),
+        (["photos/b/18.jgp"], "photos/b/18.jgp does not exist. Did you mean photos/b/18.png?"),
+        (["photso/b/18.jpg"], "photso/b/18.jpg does not exist; there is no folder photso."),
         (["empty"], "empty holds no images"),
         (["photos", "empty"], "empty holds no images"),
         (["photos", "digits"], "digits, part trainval, is taken by itself. Leave the other sources out."),

@@ -95,7 +95,7 @@ def test_answers_are_those_of_predict(made: Made, model: Model) -> None:
     expected = model.predict([Image.open(io.BytesIO(content)) for content in contents])
     answers = response.json()["answers"]
     assert response.status_code == 200
-    assert [answer["top"][0]["name"] for answer in answers] == [prediction.name for prediction in expected]
+    assert [answer["top"][0]["class"] for answer in answers] == [prediction.name for prediction in expected]
     assert [answer["unusual_percent"] for answer in answers] == [prediction.percentile for prediction in expected]
     assert [answer["answer"] == "unknown" for answer in answers] == [prediction.unknown for prediction in expected]
     assert [len(answer["top"]) for answer in answers] == [2, 2, 2]
@@ -239,6 +239,12 @@ def test_a_refused_body_is_discarded_within_bounds(monkeypatch: pytest.MonkeyPat
     [
         ("/predict?top=0", {"files": form(b"a")}, 400, "top is no number from 1 to 3."),
         ("/predict?explain=perhaps", {"files": form(b"a")}, 400, "explain is neither true nor false."),
+        (
+            "/predict?tpo=2",
+            {"files": form(b"a")},
+            400,
+            "Unknown key 'tpo'. Did you mean 'top'? Available: explain, top.",
+        ),
         ("/predict", {"data": {"images": "text"}}, 415, "Expected a form with files"),
         ("/predict", {"content": b"a", "headers": {"content-type": "multipart/form-data"}}, 400, "The form cannot be"),
         ("/nothing", {}, 404, "Not Found. See /openapi.json."),

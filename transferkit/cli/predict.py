@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from transferkit.deploy.batch_prediction import Voice
     from transferkit.runtime.console import Console
 
-HEADINGS = ("image", "answer", "probability", "note")
+HEADINGS = ("path", "answer", "probability", "note")
 UNREADABLE = "unreadable"
+WORDS = {"name": "class", "percentile": "unusual_percent"}  # of a prediction, as files of answers have them
 MOST_CLASSES = 100  # per image, in a file
 
 
@@ -99,7 +100,7 @@ def predict(
         answers: list[Answer] = []
         counts = answer_all(task, targets, voice(console, out, answers if json else None))
     for path in filter(None, (sort_into, html, out)):
-        console.result(f"{counts.in_words()}: {path}")
+        console.line(f"{counts.in_words()}: {path}")
     if json:
         print_json(counts if out else list(map(document, answers)))
     require_readable(counts, skip_bad, console)
@@ -143,8 +144,8 @@ def voice(console: Console, out: Path | None, answers: list[Answer] | None) -> V
 def document(answer: Answer) -> JsonObject:
     """An answer for --json."""
     if answer.prediction is None:
-        return {"image": answer.path, "error": answer.error}
-    return {"image": answer.path, **vars(answer.prediction)}
+        return {"path": answer.path, "error": answer.error}
+    return {"path": answer.path, **{WORDS.get(key, key): value for key, value in vars(answer.prediction).items()}}
 
 
 def cells(answer: Answer) -> tuple[str, ...]:

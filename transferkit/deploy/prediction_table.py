@@ -12,7 +12,7 @@ from transferkit.data.reading import Reading
 from transferkit.deploy.prediction import Prediction, pictures_of
 from transferkit.runtime.errors import TransferkitError
 
-COLUMNS = ("image", "name", "probability", "unknown", "percentile")
+COLUMNS = ("path", "class", "probability", "unknown", "unusual_percent")
 SHOWN = 20  # rows of a table on a screen
 
 
@@ -41,7 +41,7 @@ class PredictionTable(Sequence[Prediction]):
         return self.predictions[index]
 
     def to_pandas(self) -> Any:
-        """A DataFrame: image, name, probability, unknown and percentile, then a column for each class's probability.
+        """A DataFrame: path, class, probability, unknown, unusual_percent, then a column for each class's probability.
 
         Raises:
             TransferkitError: If pandas is not installed.

@@ -8,7 +8,8 @@ from pathlib import Path
 from transferkit.data.datasets import folder_layout, folder_tables, table_layout
 from transferkit.data.datasets.layout import Layout, expected
 from transferkit.recipe import FolderData
-from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.missing_paths import missing_in_words
 
 
 def find(settings: FolderData) -> Layout:
@@ -29,7 +30,7 @@ def find(settings: FolderData) -> Layout:
         return table_layout.find(path, settings)
     if os.path.exists(path):
         raise TransferkitError(f"{path} is neither a folder nor a .csv file. {expected(path.parent)}")
-    raise TransferkitError(f"{quoted(str(path))[1:-1]} does not exist. {expected(path)}")
+    raise TransferkitError(f"{missing_in_words(path)} {expected(path)}")
 
 
 def _require_no_folders(settings: FolderData, table: Path) -> None:

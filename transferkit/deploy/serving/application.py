@@ -25,6 +25,7 @@ from transferkit.deploy.serving.refusals import Refusal, overloaded
 from transferkit.deploy.serving.settings import ServeSettings
 from transferkit.deploy.serving.uploads import Upload, Waiting, received
 from transferkit.deploy.serving.worker import ExplainedPrediction, NoNumber, Worker
+from transferkit.runtime.errors import did_you_mean, quoted
 
 FOLDER = Path(__file__).parent
 POLICY = (
@@ -41,6 +42,7 @@ OPEN = {  # without a token, since there is nothing of the run in them
     "/metrics": False,
     "/predict": False,
 }
+KEYS = ("top", "explain")  # of a query to /predict
 YES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -164,6 +166,8 @@ def _asked(request: Request, service: Service) -> tuple[int, bool]:
     Raises:
         Refusal: 400.
     """
+    if unknown := sorted(set(request.query_params) - set(KEYS)):
+        raise Refusal(400, f"Unknown key {quoted(unknown[0])}. {did_you_mean(unknown[0], KEYS)}")
     classes = len(service.about.class_names)
     top = request.query_params.get("top", str(min(3, classes)))
     if not (top.isascii() and top.isdecimal() and len(top) < 7 and 1 <= int(top) <= classes):
@@ -199,12 +203,12 @@ async def _answer(service: Service, upload: Upload, top: int, explain: bool) -> 
 def _as_document(name: str, verdict: ExplainedPrediction, top: int) -> ImageAnswer:
     entry = row(Answer(name, verdict.prediction), top)
     return ImageAnswer(
-        file=name,
+        path=name,
         answer=entry.answer,
         probability=entry.probability,
         unknown=entry.unknown,
         unusual_percent=entry.unusual_percent,
-        top=tuple(LikelyClass(*share) for share in entry.top),
+        top=tuple(LikelyClass({"class": likely, "probability": share}) for likely, share in entry.top),
         candidates=verdict.prediction.candidates,
         error="",
         explanation=verdict.explanation,

@@ -6,34 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from transferkit import __version__
 from transferkit.runtime.json_files import JsonObject, JsonValue
 
-
-@dataclass(frozen=True)
-class LikelyClass:
-    """A class and how probable the network calls it, in [0, 1]."""
-
-    name: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A training image that is much like the image to the network.
-
-    Attributes:
-        name: Its class.
-        image: Its file's name or id.
-        similarity: Cosine of the features, in [-1, 1].
-        picture: As a data URI; empty where its file is not at hand.
-    """
-
-    name: str
-    image: str
-    similarity: float
-    picture: str
+# a class and how probable the network calls it, in [0, 1]
+LikelyClass = TypedDict("LikelyClass", {"class": str, "probability": float})
+# a training image that is much like the image to the network: its class, its file's name or id, the cosine of the
+# features in [-1, 1], and the picture as a data URI, empty where its file is not at hand
+Neighbour = TypedDict("Neighbour", {"class": str, "path": str, "similarity": float, "picture": str})
 
 
 @dataclass(frozen=True)
@@ -58,7 +40,7 @@ class ImageAnswer:
     """What the model says of one image.
 
     Attributes:
-        file: The name that it came with, or its number.
+        path: The name that its file came with, or its number.
         answer: A class, or "unknown"; empty where the image could not be read.
         probability: Of the likeliest class, in [0, 1].
         unknown: Whether it is more unusual than the model accepts; null if the run holds no threshold.
@@ -69,7 +51,7 @@ class ImageAnswer:
         explanation: With explain=true.
     """
 
-    file: str
+    path: str
     answer: str
     probability: float | None
     unknown: bool | None

@@ -126,7 +126,8 @@ class Explainer:
 
     def _neighbour(self, bank: Outputs, row: int, cosine: float) -> Neighbour:
         name, image = bank.class_names[int(bank.require_labels()[row])], bank.ids[row]
-        return Neighbour(name, basename(image), round(cosine, 4), self.pictures.uri(image))
+        picture = self.pictures.uri(image)
+        return {"class": name, "path": basename(image), "similarity": round(cosine, 4), "picture": picture}
 
 
 def explainer_of(run: Run, model: Model) -> Explainer:

@@ -61,7 +61,7 @@ async function work() {
 }
 
 async function ask(file) {
-  const failed = (error) => ({ file: file.name, answer: "", error, top: [] });
+  const failed = (error) => ({ path: file.name, answer: "", error, top: [] });
   if (file.size > about.most_bytes) return failed(`larger than ${(about.most_bytes / 1e6).toLocaleString("en")} MB`);
   const form = new FormData();
   form.append("images", file, file.name || "pasted");
@@ -84,7 +84,7 @@ async function ask(file) {
 function show(answer) {
   const card = byId("card").content.firstElementChild.cloneNode(true);
   const part = (selector) => card.querySelector(selector);
-  part(".file bdi").textContent = answer.file;
+  part(".file bdi").textContent = answer.path;
   part("h2 bdi").textContent = answer.error ? "Cannot be read" : answer.answer;
   part(".note").textContent = noteOf(answer);
   card.classList.toggle("unknown", Boolean(answer.unknown));
@@ -99,7 +99,7 @@ function show(answer) {
 function noteOf(answer) {
   if (answer.error) return answer.error;
   const unusual = answer.unusual_percent;
-  if (answer.unknown) return `More unusual than ${unusual}\u00a0% of the model’s own images. It would have been predicted as ${answer.top[0].name}.`;
+  if (answer.unknown) return `More unusual than ${unusual}\u00a0% of the model’s own images. It would have been predicted as ${answer.top[0].class}.`;
   if (unusual === null) return "";
   const others = (answer.candidates || []).filter((name) => name !== answer.answer);
   return others.length ? `Could also be ${others.slice(0, 5).join(", ")}${others.length > 5 ? " …" : ""}.` : "";
@@ -109,7 +109,7 @@ function shareRow(entry) {
   const row = document.createElement("tr");
   const name = row.insertCell(), bar = row.insertCell(), share = row.insertCell();
   const bdi = document.createElement("bdi"), progress = document.createElement("progress");
-  bdi.textContent = entry.name;
+  bdi.textContent = entry.class;
   progress.max = 1;
   progress.value = entry.probability;
   progress.setAttribute("aria-hidden", "true");
@@ -123,8 +123,8 @@ function shareRow(entry) {
 
 function explain(answer, part) {
   const { picture, looked_at: looked, no_map_because: reason, neighbours } = answer.explanation;
-  picture && put(part(".given"), picture, `${answer.file}, cut as the model sees it`);
-  looked && put(part(".looked"), looked, `the same, dark where nothing speaks for ${answer.top[0].name}`);
+  picture && put(part(".given"), picture, `${answer.path}, cut as the model sees it`);
+  looked && put(part(".looked"), looked, `the same, dark where nothing speaks for ${answer.top[0].class}`);
   part(".no-map").textContent = reason ? `There is no map of where it looked: ${reason}.` : "";
   part(".nearest").hidden = !neighbours.length;
   for (const neighbour of neighbours) part(".nearest ul").append(neighbourItem(neighbour));
@@ -144,8 +144,8 @@ function neighbourItem(neighbour) {
     image.alt = "";
     item.append(image);
   }
-  name.textContent = neighbour.name;
-  id.textContent = `${neighbour.image} · ${neighbour.similarity.toFixed(2)}`;
+  name.textContent = neighbour.class;
+  id.textContent = `${neighbour.path} · ${neighbour.similarity.toFixed(2)}`;
   id.className = "soft";
   id.title = "cosine of the features";
   item.append(name, id);

@@ -27,6 +27,7 @@ from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
 from transferkit.runtime.folders import ensure_folder
+from transferkit.runtime.missing_paths import is_meant_as_path, missing_in_words
 from transferkit.runtime.remote import is_url
 
 STANDARD_INPUT = "-"  # the word that stands for it
@@ -128,6 +129,8 @@ def opened_source(images: str, settings: ExtractSettings, console: Console) -> I
         return from_files(
             images, lambda: (Path(name) for name in sorted(iglob(images, recursive=True))), fixed_root(path)
         )
+    if is_meant_as_path(images):
+        raise TransferkitError(missing_in_words(path))
     raise TransferkitError(
         f"There are no images at {quoted(images)}. Expected a file, a folder, a glob, a CSV with columns "
         f"path[,label], - for a list on standard input, or a data set. {did_you_mean(images, DATA_MODELS)}"

@@ -23,6 +23,7 @@ from transferkit.recipe import DATA_MODELS, parse_data
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.files import read_text
+from transferkit.runtime.missing_paths import missing_in_words
 
 NATIVE_IMAGES = 1_000  # looked at in their own size too
 ALIKE = 1.1  # sizes within this factor count as the same
@@ -117,8 +118,8 @@ def existing(folder: Path) -> Path:
         TransferkitError: If it is none.
     """
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise TransferkitError(f"{folder} {what}. Expected a folder with images, in class folders or not.")
+        what = f"{folder} is a file." if folder.exists() else missing_in_words(folder)
+        raise TransferkitError(f"{what} Expected a folder with images, in class folders or not.")
     return folder
 
 
