@@ -13,6 +13,7 @@ import torch
 from browsers import browser as browser
 from command_line import image
 
+from transferkit.metrics import feature_map
 from transferkit.runtime import machine
 
 
@@ -55,6 +56,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("TRANSFERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hub")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_points_on_maps() -> Iterator[None]:
+    """A map of hundreds of test images takes a third of a tiny run's time, and tests of others look at no map."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_map, "POINTS", 60)
         yield
 
 

@@ -16,6 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from transferkit.cli.app import app
+from transferkit.training.estimates import timing
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "tools" / "reference.py"
@@ -112,9 +113,9 @@ def test_a_name_from_deeper_inside_is_not_public() -> None:
     assert "transferkit.metrics.auroc" in names
 
 
-def test_console_commands_of_the_pages_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # for the files that they write
-    commands = [
+def console_commands() -> list[str]:
+    """What a reader of the pages types after `transferkit`."""
+    return [
         line.removeprefix("$ transferkit ")
         for page in PAGES
         for block in blocks(page, "console")
@@ -122,10 +123,30 @@ def test_console_commands_of_the_pages_work(tmp_path: Path, monkeypatch: pytest.
         if line.startswith("$ transferkit ")
     ]
 
+
+def test_console_commands_of_the_pages_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but how long each would take, for which networks are timed."""
+    monkeypatch.chdir(tmp_path)  # for the files that they write
+    for name in ("forward_seconds", "step_seconds"):
+        monkeypatch.setattr(timing, name, lambda *_: 0.001)
+    commands = console_commands()
+
     for command in commands:
         result = CliRunner().invoke(app, shlex.split(command))
         assert result.exit_code == 0, (command, result.output, result.exception)
     assert len(commands) >= 3
+
+
+@pytest.mark.slow
+def test_console_commands_of_the_pages_time_their_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = [command for command in console_commands() if "--dry-run" in command]
+
+    for command in commands:
+        result = CliRunner().invoke(app, shlex.split(command))
+        assert result.exit_code == 0, (command, result.output, result.exception)
+        assert "Estimate: " in result.output, (command, result.output)
+    assert len(commands) >= 10
 
 
 def test_readme_names_every_command() -> None:

@@ -54,7 +54,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "backbones",
         "description pooled_stages receptive_fields weights",
         "classifier heads",
-        "linear logit_checks measured_fields preparation stored_model test_time_augmentation",
+        "linear logit_checks measured_fields preparation stored_model test_time_augmentation undrawn",
         "bands",
     ],
     "runs": [

@@ -244,7 +244,8 @@ def test_a_long_run_is_offered_the_next_smaller_measured_size_with_its_loss() ->
 
 
 def test_the_estimate_comes_before_what_would_be_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "_timed", lambda *_: (1.0, 1.0, 1000))
+    monkeypatch.setattr(work, "_forward", lambda *_: 1.0)
+    monkeypatch.setattr(work, "_step", lambda *_: 1.0)
     recipe = from_options("finetune", "resnet18", "glyphs", {"epochs": 3}, ())
 
     first, second = work.estimate(recipe).splitlines()

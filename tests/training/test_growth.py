@@ -19,6 +19,15 @@ from transferkit.training import checkpoint
 from transferkit.training.estimates import work
 from transferkit.training.growth import cost_share, epoch_px
 
+GROWING: dict[str, Any] = {
+    "size": "16->48",
+    "epochs": 3,
+    "batch_size": 16,
+    "limit_per_class": 4,
+    "test_fraction": 0.05,
+    "quiet": True,
+}
+
 
 def recipe(**keys: Any) -> Recipe:
     return parse(
@@ -88,9 +97,7 @@ def test_a_run_grows_and_ends_at_the_last_size(tmp_path: Path, monkeypatch: pyte
         return prepared
 
     monkeypatch.setattr(Classifier, "prepare", watched)
-    run = transferkit.scratch(
-        "resnet-mini", "digits", size="16->48", epochs=3, batch_size=256, out=tmp_path / "run", quiet=True
-    )
+    run = transferkit.scratch("resnet-mini", "digits", out=tmp_path / "run", **GROWING)
 
     assert [side for side, _ in groupby(learnt_from)] == [16, 32, 48]
     assert judged == {48}
@@ -100,8 +107,7 @@ def test_a_run_grows_and_ends_at_the_last_size(tmp_path: Path, monkeypatch: pyte
 def test_an_interrupted_growth_resumes_at_its_side_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys: dict[str, Any] = {"size": "16->48", "epochs": 3, "batch_size": 256, "quiet": True}
-    whole = transferkit.scratch("resnet-mini", "digits", out=tmp_path / "whole", **keys)
+    whole = transferkit.scratch("resnet-mini", "digits", out=tmp_path / "whole", **GROWING)
     monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_SAVES", 0.0)
     save = checkpoint.save
 
@@ -113,8 +119,8 @@ def test_an_interrupted_growth_resumes_at_its_side_to_the_same_weights(
     with monkeypatch.context() as interrupted:
         interrupted.setattr(checkpoint, "save", save_then_stop)
         with pytest.raises(KeyboardInterrupt):
-            transferkit.scratch("resnet-mini", "digits", out=tmp_path / "run", **keys)
-    resumed = transferkit.scratch("resnet-mini", "digits", out=tmp_path / "run", resume=True, **keys)
+            transferkit.scratch("resnet-mini", "digits", out=tmp_path / "run", **GROWING)
+    resumed = transferkit.scratch("resnet-mini", "digits", out=tmp_path / "run", resume=True, **GROWING)
 
     stages = list(whole.model.classifier.stages)
     assert resumed.model.classifier.digest(stages) == whole.model.classifier.digest(stages)

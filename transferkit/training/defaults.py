@@ -16,7 +16,6 @@ from transferkit.models.receptive_fields import total_flops
 from transferkit.recipe import MethodSettings, Recipe, TrainingSettings
 from transferkit.recipe import budget as budgets
 from transferkit.recipe.mirroring import reason_not_to_mirror
-from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training.methods import stepping
 from transferkit.training.methods.scratch_rates import TRIANGLE_PEAK
@@ -61,8 +60,7 @@ def in_steps(method: TrainingSettings, backbone: Backbone, size_px: int, num_ima
     budget = budgets.read(method.budget) if method.budget else None
     if budget is None or budget.kind != "flops":
         return method
-    bare = backbone.settings.model_copy(update={"weights": "none"})
-    forward = total_flops(backbones.load(bare, ("one", "two"), size_px, SILENT).body, size_px)
+    forward = total_flops(backbones.load_undrawn(backbone.settings, ("one", "two"), size_px).body, size_px)
     batch = min(method.step_images or default_batch(method, num_images, backbone.card), num_images)
     step = 3 * forward * batch
     if budget.amount < step:

@@ -15,7 +15,7 @@ from transferkit.models.backbones.backbone import SOURCES, TIMM, Backbone, Backb
 from transferkit.models.backbones.cards import CARDS, BackboneCard
 from transferkit.models.stored_model import read_model
 from transferkit.recipe import BACKBONE_MODELS, BackboneSettings, backbone_settings
-from transferkit.runtime.console import Console
+from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "card",
     "load",
     "load_for",
+    "load_undrawn",
     "lookup",
     "names",
     "require",
@@ -55,6 +56,20 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, cons
     classifier = loader(with_shape(settings), class_names, size, console)
     classifier.backbone = settings.name
     return classifier
+
+
+def load_undrawn(settings: BackboneSettings, class_names: Sequence[str], size: int) -> Classifier:
+    """The network without its weights, for who wants to know its shape, whether it runs, or how fast.
+
+    Its weights are a few random numbers repeated, since drawing all of them takes most of the time: seconds for VGG-16.
+
+    Raises:
+        TransferkitError: If backbone or size do not exist or do not go together.
+    """
+    from transferkit.models.undrawn import Undrawn
+
+    with Undrawn():
+        return load(settings.model_copy(update={"weights": "none"}), class_names, size, SILENT)
 
 
 def load_for(settings: BackboneSettings, images: Images, size: int, console: Console) -> Classifier:

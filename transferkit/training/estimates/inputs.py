@@ -45,9 +45,7 @@ def inputs_in_words(recipes: Iterable[Recipe]) -> list[str]:
 def _weights_mb(recipe: Recipe) -> int:
     """Megabytes of a network's weights in fp32, without the head."""
     full = resolved_as_run(recipe)
-    network = backbones.load(
-        full.backbone.model_copy(update={"weights": "none"}), ("one", "two"), full.input_px, SILENT
-    )
+    network = backbones.load_undrawn(full.backbone, ("one", "two"), full.input_px)
     return round(sum(float(tensor.nbytes) for tensor in network.body.state_dict().values()) / 1e6)
 
 
@@ -91,9 +89,11 @@ def require_network(recipe: Recipe) -> None:
     """
     full = resolved_as_run(recipe)
     backbones.require(full.backbone)
-    here = full.backbone if full.backbone.weights_are_on_disk else full.backbone.model_copy(update={"weights": "none"})
     labelled, _, _ = outline(recipe.data)
-    classifier = backbones.load(here, ("one", "two"), full.input_px, SILENT)
+    if full.backbone.weights_are_on_disk:
+        classifier = backbones.load(full.backbone, ("one", "two"), full.input_px, SILENT)
+    else:
+        classifier = backbones.load_undrawn(full.backbone, ("one", "two"), full.input_px)
     methods.require(classifier, full.method, labelled, labelled)
 
 

@@ -14,36 +14,32 @@ from transferkit.features.fast_classifier import FastClassifier
 from transferkit.features.layer_network import synchronise
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
-from transferkit.recipe import backbone_settings
+from transferkit.recipe import BackboneSettings, backbone_settings
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 
 FIRST_IMAGES = 16  # of the batch that warms up and tells how long a batch of the run's own size would take
-LONGEST_SECONDS = 3.0  # of a timed batch; above, networks are so large that the first batch tells the same per image
-CLASSES = 10  # of the timed head; its size hardly matters
+LONGEST_SECONDS = 1.0  # of a timed batch; above, networks are so large that the first batch tells the same per image
+NAMES = tuple("0123456789")  # of the timed head; its size hardly matters
 
 
 @lru_cache(maxsize=32)
-def timed_network(
-    backbone: str, size: int, side: int, batch_size: int, runtime: machine.Runtime
-) -> tuple[float, float, int]:
-    """Seconds of a forward pass and of a training step per image, and the number of parameters, without weights."""
-    settings = backbone_settings({**json.loads(backbone), "weights": "none"})
-    names = [str(label) for label in range(CLASSES)]
-    classifier = backbones.load(settings, names, size, SILENT)
-    classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    forward, step = seconds_per_image(classifier, side, batch_size, runtime)
-    return forward, step, sum(parameter.numel() for parameter in classifier.parameters())
+def forward_seconds(backbone: str, size: int, side: int, batch_size: int, runtime: machine.Runtime) -> float:
+    """Seconds of a forward pass per image, in batches of this size."""
+    classifier = undrawn_classifier(backbone, size, runtime)
+    fast = FastClassifier(classifier, runtime, SILENT)
+    return _seconds_per_image(
+        fast, partial(_noise, classifier=classifier, side=side, runtime=runtime), batch_size, runtime
+    )
 
 
-def seconds_per_image(
-    classifier: Classifier, side: int, batch_size: int, runtime: machine.Runtime
-) -> tuple[float, float]:
-    """Seconds of a forward pass and of a whole training step, per image, in batches of the run's own size.
+@lru_cache(maxsize=32)
+def step_seconds(backbone: str, size: int, side: int, batch_size: int, runtime: machine.Runtime) -> float:
+    """Seconds of a whole training step per image, in batches of the run's own size.
 
     In batches of 16 a step of ResNet-18 at 64 px took 1.7 times as long per image as in batches of 64, channels last.
     """
-    fast = FastClassifier(classifier, runtime, SILENT)
+    classifier = undrawn_classifier(backbone, size, runtime)
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.0, momentum=0.9)
 
     def step(images: Tensor) -> None:
@@ -53,12 +49,25 @@ def seconds_per_image(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def timed(work: Callable[[Tensor], object]) -> float:
-        return _seconds_per_image(
-            work, partial(_noise, classifier=classifier, side=side, runtime=runtime), batch_size, runtime
-        )
+    return _seconds_per_image(
+        step, partial(_noise, classifier=classifier, side=side, runtime=runtime), batch_size, runtime
+    )
 
-    return timed(fast), timed(step)
+
+@lru_cache(maxsize=32)
+def parameters(backbone: str, size: int) -> int:
+    """How many numbers the network has, its head for ten classes included."""
+    return sum(parameter.numel() for parameter in backbones.load_undrawn(_settings(backbone), NAMES, size).parameters())
+
+
+def undrawn_classifier(backbone: str, size: int, runtime: machine.Runtime) -> Classifier:
+    """The network on the device, as a run lays it out."""
+    classifier = backbones.load_undrawn(_settings(backbone), NAMES, size)
+    return classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _settings(backbone: str) -> BackboneSettings:
+    return backbone_settings(json.loads(backbone))
 
 
 def _noise(count: int, classifier: Classifier, side: int, runtime: machine.Runtime) -> Tensor:

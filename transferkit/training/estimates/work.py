@@ -10,13 +10,13 @@ from transferkit.runtime import machine
 from transferkit.runtime.durations import duration
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import defaults
+from transferkit.training.estimates import timing
 from transferkit.training.estimates.cheaper_sizes import cheaper_size
 from transferkit.training.estimates.inputs import outline, require_weights, resolved_as_run
-from transferkit.training.estimates.timing import timed_network
 from transferkit.training.growth import cost_share
 
 MINUTE = 60
-PROBED_AT_ONCE = 64  # images of a batch where the method has no size of its own
+PROBED_AT_ONCE = 64  # images of a batch that is answered, whatever the method trains with
 SHORT_PIXELS = 3e6  # of all images that a run shows: below, no network that we know takes a minute
 
 
@@ -44,9 +44,9 @@ def _estimated(recipe: Recipe) -> tuple[float, str]:
     runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
     labelled, tested, side = outline(recipe.data)
     full = resolved_as_run(recipe)
-    forward, step, parameters = _timed(full, labelled, side, runtime)
+    forward, step = _forward(full, labelled, side, runtime), _step(full, labelled, side, runtime)
     seconds = _seconds(full, labelled, tested, forward, step)
-    gigabytes = (parameters * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
+    gigabytes = (timing.parameters(_network(full), full.input_px) * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
     work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {sizes_in_words(full)} px"
     where = f"about {duration(seconds)} on {machine.device_name(runtime.device)}"
     memory = f"{gigabytes:.1f} GB for weights, optimiser state and pixels, besides one batch of activations"
@@ -62,10 +62,21 @@ def _as_if_alone(recipe: Recipe) -> str:
     return f" in one process (what {count} save is not estimated)" if count > 1 else ""
 
 
-def _timed(full: Recipe, images: int, side: int, runtime: machine.Runtime) -> tuple[float, float, int]:
-    asked = getattr(full.method, "batch_size", None)
-    batch_size = min(asked if isinstance(asked, int) else PROBED_AT_ONCE, images)
-    return timed_network(full.backbone.model_dump_json(), full.input_px, side, batch_size, runtime)
+def _network(full: Recipe) -> str:
+    """The network alone, so that arms which differ in nothing but their weights are timed once."""
+    return full.backbone.model_copy(update={"weights": "none"}).model_dump_json()
+
+
+def _forward(full: Recipe, images: int, side: int, runtime: machine.Runtime) -> float:
+    return timing.forward_seconds(_network(full), full.input_px, side, min(PROBED_AT_ONCE, images), runtime)
+
+
+def _step(full: Recipe, images: int, side: int, runtime: machine.Runtime) -> float:
+    """Seconds of a training step per image; 0 where the method takes no steps."""
+    if (training := full.method.training) is None:
+        return 0.0
+    batch_size = min(training.batch_size or PROBED_AT_ONCE, images)
+    return timing.step_seconds(_network(full), full.input_px, side, batch_size, runtime)
 
 
 def estimates(
@@ -94,7 +105,7 @@ def _of_ranked(recipe: Recipe, most: int) -> str:
     labelled, _, side = outline(recipe.data)
     images = min(most, labelled - round(labelled * recipe.data.val_fraction))
     full = defaults.resolved(recipe, images, side)
-    forward, _, _ = _timed(full, images, side, runtime)
+    forward = _forward(full, images, side, runtime)
     where = f"about {duration(images * forward)} on {machine.device_name(runtime.device)}"
     return (
         f"Estimate: features of {images:,} training images at {full.input_px} px, {where}, less where they are stored."
