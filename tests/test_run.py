@@ -169,9 +169,9 @@ def test_c_is_chosen_by_cross_validation_where_val_is_small(finished: Run) -> No
 
 
 def test_a_probe_leaves_the_backbone_bit_for_bit(tmp_path: Path) -> None:
-    source = run(digits("scratch", epochs=1), tmp_path / "source", console=SILENT)
+    source = run(digits("scratch", "resnet20", epochs=1), tmp_path / "source", console=SILENT)
 
-    probed = run(digits("probe", weights=str(source.path)), tmp_path / "probed", console=SILENT)
+    probed = run(digits("probe", "resnet20", weights=str(source.path)), tmp_path / "probed", console=SILENT)
 
     before, _ = checkpoint.read_tensors(source.path / "model.safetensors")
     after, _ = checkpoint.read_tensors(probed.path / "model.safetensors")
@@ -444,12 +444,12 @@ def test_a_fault_after_training_leaves_the_model_and_resume_does_not_train_again
 ) -> None:
     monkeypatch.setattr(run_module, work, refuse)
     with pytest.raises(RuntimeError, match="Expected gradient function"):
-        run(digits(epochs=1), tmp_path / "run", console=SILENT)
+        run(digits(backbone="resnet20", epochs=1), tmp_path / "run", console=SILENT)
     monkeypatch.undo()
     trained, _ = checkpoint.read_tensors(tmp_path / "run" / "model.safetensors")
 
     monkeypatch.setattr("transferkit.training.loop.run_epoch", refuse)
-    again = run(digits(epochs=1), tmp_path / "run", resume=True, console=SILENT)
+    again = run(digits(backbone="resnet20", epochs=1), tmp_path / "run", resume=True, console=SILENT)
 
     tensors, _ = checkpoint.read_tensors(again.path / "model.safetensors")
     assert again.is_finished
@@ -471,7 +471,7 @@ def test_memory_that_does_not_hold_a_batch_is_told_once_and_stands_in_the_report
         return enough(network, prepared)
 
     monkeypatch.setattr(LayerNetwork, "of_prepared", scarce)
-    finished = run(digits("probe"), tmp_path / "run", console=Console(stream=told))
+    finished = run(digits("probe", "resnet20"), tmp_path / "run", console=Console(stream=told))
 
     (fitting,) = engine.FITTING.values()
     line = f"resnet20 at 8 px saw at most {fitting} images at a time: the memory of cpu held no more"

@@ -171,7 +171,7 @@ def test_thirteen_bands_train_predict_and_export(tmp_path: Path) -> None:
             saved(tmp_path / "data" / name / f"{number}.npy", array)
     backbone = {"size": 16, "weights": "none", "quiet": True, "stem": "cifar", "threads": 1, "device": "cpu"}
 
-    run = transferkit.scratch("resnet18", f"folder:{tmp_path / 'data'}", out=tmp_path / "run", epochs=1, **backbone)
+    run = transferkit.scratch("resnet-mini", f"folder:{tmp_path / 'data'}", out=tmp_path / "run", epochs=1, **backbone)
 
     assert len(run.folder.model.input.mean) == 13
     picture = tmp_path / "data" / "town" / "0.npy"

@@ -16,6 +16,7 @@ from transferkit.cli.app import app
 from transferkit.runtime import machine
 
 SMALL = "--data digits --limit-per-class 20 --weights none"
+TINY = "--data digits --limit-per-class 4 --test-fraction 0.05 --weights none"
 SMALLER = "--data glyphs --limit-per-class 10 --weights none"
 
 
@@ -81,7 +82,9 @@ def test_a_linear_probe() -> None:
 
 @pytest.mark.usefixtures("device")
 def test_finetuning_with_every_stage_woken_in_turn() -> None:
-    transferkit(f"finetune resnet20 {SMALL} --epochs 2 --gradual-unfreezing --optimizer adamw --head random --out run")
+    transferkit(
+        f"finetune resnet-mini {TINY} --epochs 2 --gradual-unfreezing --optimizer adamw --head random --out run"
+    )
 
 
 @pytest.mark.slow

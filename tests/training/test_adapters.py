@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 
 PX = 16
+FEW: dict[str, Any] = {"epochs": 1, "limit_per_class": 16, "test_fraction": 0.05, "batch_size": 32, "quiet": True}
 
 
 def network() -> nn.Sequential:
@@ -30,7 +33,7 @@ def network() -> nn.Sequential:
 def pretrained(tmp_path: Path) -> Path:
     """A run whose weights the adapters start from."""
     folder = tmp_path / "pretrained"
-    transferkit.scratch("resnet-mini", "digits", size=PX, epochs=1, batch_size=128, out=folder, quiet=True)
+    transferkit.scratch("resnet-mini", "digits", size=PX, out=folder, **FEW)
     return folder
 
 
@@ -39,11 +42,20 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pretrained(tmp_path_factory.mktemp("start"))
 
 
-def adapted(start: Path, train: str, out: Path) -> transferkit.TrainedRun:
-    options: dict[str, Any] = {"epochs": 1, "batch_size": 128, "refit": False, "precision": "fp32"}
-    return transferkit.finetune(
-        "resnet-mini", "digits", weights=str(start), train=train, out=out, quiet=True, **options
-    )
+Adapted = Callable[[str], transferkit.TrainedRun]
+
+
+@pytest.fixture(scope="module")
+def adapted(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Adapted:
+    """The run that trains an adapter from these weights, made when it is first asked for."""
+
+    @cache
+    def run(train: str) -> transferkit.TrainedRun:
+        options: dict[str, Any] = {"weights": str(start), "refit": False, "precision": "fp32", **FEW}
+        out = tmp_path_factory.mktemp("adapted") / train
+        return transferkit.finetune("resnet-mini", "digits", train=train, out=out, **options)
+
+    return run
 
 
 def fresh(start: Path) -> Classifier:
@@ -58,9 +70,9 @@ def test_each_adapter_trains_its_own_tensors() -> None:
 
 @pytest.mark.parametrize("train", ["bias", "norm"])
 def test_the_file_of_the_change_makes_the_adapted_network_of_the_pretrained_one(
-    train: str, start: Path, tmp_path: Path
+    train: str, start: Path, adapted: Adapted
 ) -> None:
-    run = adapted(start, train, tmp_path / "run")
+    run = adapted(train)
     images = torch.randint(0, 256, (8, 3, PX, PX), dtype=torch.uint8)
 
     merged, result = merge(fresh(start), run.path / "adapter.safetensors"), load_classifier(run.folder).eval()
@@ -73,10 +85,10 @@ def test_the_file_of_the_change_makes_the_adapted_network_of_the_pretrained_one(
 
 @pytest.mark.parametrize(("train", "may_change"), [("bias", biases), ("norm", norms)])
 def test_everything_else_stays_bit_for_bit_buffers_included(
-    train: str, may_change: object, start: Path, tmp_path: Path
+    train: str, may_change: object, start: Path, adapted: Adapted
 ) -> None:
     assert callable(may_change)
-    run = adapted(start, train, tmp_path / "run")
+    run = adapted(train)
     before, after = fresh(start).body.state_dict(), load_classifier(run.folder).body.state_dict()
 
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -85,8 +97,8 @@ def test_everything_else_stays_bit_for_bit_buffers_included(
     assert changed <= may_change(fresh(start).body)
 
 
-def test_a_change_of_another_network_is_refused(start: Path, tmp_path: Path) -> None:
-    run = adapted(start, "bias", tmp_path / "run")
+def test_a_change_of_another_network_is_refused(adapted: Adapted) -> None:
+    run = adapted("bias")
     other = backbones.load(backbone_settings({"name": "resnet20", "weights": "none"}), ("a", "b"), 32, SILENT)
 
     with pytest.raises(TransferkitError, match=r"changes body\..* which this resnet20 does not have"):
@@ -105,8 +117,8 @@ def test_what_does_not_go_with_an_adapter_is_said(keys: dict[str, object], messa
         parse({"data": "digits", "backbone": "resnet20", "method": {"name": "finetune", **keys}})
 
 
-def test_the_trained_numbers_are_those_of_the_adapter_and_the_head(start: Path, tmp_path: Path) -> None:
-    run = adapted(start, "bias", tmp_path / "run")
+def test_the_trained_numbers_are_those_of_the_adapter_and_the_head(adapted: Adapted) -> None:
+    run = adapted("bias")
     stem, head = run.facts.parameter_groups[0], run.facts.parameter_groups[-1]
 
     assert (stem.trained, head.trained) == (32, None)  # the bias of BatchNorm; its convolution has none

@@ -28,6 +28,7 @@ from transferkit.studies.compare.options import Arms, StudySettings, label_count
 from transferkit.studies.compare.report import comparison_verdict
 from transferkit.studies.compare.results import Comparison, LabelCurve, read_comparison
 from transferkit.studies.compare.study import budget_in_words, compare_runs, run_study
+from transferkit.training.estimates import timing
 
 GOOD = {"scratch": 120, "probe": 160, "finetune": 180}  # of 200 images right
 
@@ -142,7 +143,10 @@ def invoked(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, message
 
 
-def test_dry_run_prints_a_study_that_reads_back_as_itself() -> None:
+def test_dry_run_prints_a_study_that_reads_back_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds in ("forward_seconds", "step_seconds"):  # how long it would take is another promise
+        monkeypatch.setattr(timing, seconds, lambda *_: 0.001)
+
     code, printed, _ = invoked("compare", "resnet18", "vgg11_bn", "--budget", "3epochs", "--size", "64", "--dry-run")
 
     read = parse_study(parse_yaml(printed, "printed"), "printed")
@@ -558,7 +562,9 @@ def test_a_comparison_without_labels_has_no_curve(tmp_path: Path) -> None:
 
 
 def test_overwriting_a_real_finished_study_removes_its_runs_and_makes_them_anew(tmp_path: Path) -> None:
-    small = wanted(budget="2steps", seeds=1)
+    arms = Arms(["resnet-mini=none"], ["scratch", "probe", "finetune"])
+    few = {"limit_per_class": 4, "test_fraction": 0.05}
+    small = study_of("compare", arms, "digits", few, StudySettings(budget="2steps", seeds=1))
     folder = tmp_path / "study"
     run_study(small, folder, console=SILENT)
     started = [(path, path.stat().st_mtime_ns) for path in sorted(folder.glob("runs/*/evaluation.json"))]

@@ -34,7 +34,7 @@ SPACE = {"lr_factor": (1.0, 3.0), "augment": ("none", "grey")}
 
 
 def digits(space: dict[str, tuple[Any, ...]] = SPACE, search: str = "grid", **options: Any) -> TuningRecipe:
-    return tuning_from_options("resnet20", "digits", space, {"search": search}, {**SHORT, **options})
+    return tuning_from_options("resnet-mini", "digits", space, {"search": search}, {**SHORT, **options})
 
 
 def a_trial(accuracy: float | None, loss: float = 1.0, rung: int = 0, **values: Any) -> Trial:
