@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from transferkit.cli.app import app
 from transferkit.runtime.errors import TransferkitError
-from transferkit.studies.lab.equivariance import compare, moved, relative_difference
+from transferkit.studies.lab.equivariance import compare, moved, relative_difference, star
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -33,6 +33,16 @@ def test_what_is_compared_is_the_map_of_the_moved_picture_with_the_moved_map() -
     assert torch.allclose(of_moved[:, 3:], at_rest[:, :-3], atol=1e-6)
     # (3, 4) against (3, 0): |4| / |(3, 0)|
     assert relative_difference(torch.tensor([3.0, 4.0]), torch.tensor([3.0, 0.0])) == pytest.approx(4 / 3)
+
+
+def test_the_drawn_star_stands_on_two_tips() -> None:
+    drawn = star() > 0.5
+    top, bottom = drawn[drawn.any(dim=1)][[0, -1]]
+
+    assert torch.equal(drawn, drawn.flip(1))
+    assert top[15:17].all()  # the middle of 32 px
+    assert not bottom[12:20].any()
+    assert bottom.any()
 
 
 def test_a_picture_that_would_leave_its_frame_is_refused() -> None:
