@@ -261,8 +261,8 @@ def _check_section(code: str, check: Check, example: CheckedRun) -> str:
 def glossary() -> str:
     """docs/glossary.md."""
     entries = "\n".join(f"- **{term}**: {meaning}" for term, meaning in sorted(GLOSSARY.items(), key=_alphabetical))
-    hint = "On pages, words with a dotted line explain themselves when pointed at or focused."
-    return f"# Words\n\n{HERE}\n{hint}\n\n{entries}\n"
+    hint = "On the page of a run, words with a dotted line explain themselves when you point at them or tab to them."
+    return f"# Words\n\nThe field's terms, each in a sentence. {hint}\n\n{entries}\n\n{HERE}\n"
 
 
 def _alphabetical(entry: tuple[str, str]) -> str:
