@@ -18,7 +18,8 @@ from torch import Tensor
 
 from transferkit.metrics.history import Epoch
 from transferkit.runs.run_directory import Run
-from transferkit.runtime import launch
+from transferkit.runtime import distributed, launch
+from transferkit.runtime.distributed import World
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.files import read_tensors
 from transferkit.training import checkpoint, loop
@@ -145,6 +146,19 @@ def test_command_that_trains_nothing_lets_the_others_go(tmp_path: Path) -> None:
     ended = command(2, ["finetune", "resnet-mini", *KEYS, "--dry-run"], tmp_path)
 
     assert ended.codes == [0, 0]
+
+
+def test_ctrl_c_is_answered_once(tmp_path: Path) -> None:
+    def be_stopped_where_they_meet(_: int) -> None:
+        distributed.join = interrupted_join  # of this forked process alone
+
+    def interrupted_join() -> World:
+        raise KeyboardInterrupt
+
+    ended = command(2, TYPED, tmp_path, be_stopped_where_they_meet)
+
+    assert ended.codes == [130, 130]
+    assert ended.stderr == ["error: Stopped.\n", ""]
 
 
 # ------------------------------------------------------------------------------------------------------ --devices

@@ -246,3 +246,15 @@ def test_importing_the_room_loads_no_torch() -> None:
 
     assert printed == "False False\n"
     assert executors.is_apart("ray")
+
+
+@pytest.mark.parametrize("name", ["processes", "ray", "slurm"])
+def test_an_executor_under_torchrun_is_refused_before_its_workers_wait_for_each_other(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    with pytest.raises(TransferkitError, match=rf"--executor {name} gives each run a process of its own\. Leave one"):
+        executors.require(name)
+
+    executors.require("here")

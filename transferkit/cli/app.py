@@ -40,7 +40,7 @@ from transferkit.cli import (
 from transferkit.cli.ending import exit_code_of, heeding_sigterm
 from transferkit.cli.help_pages import give_pages
 from transferkit.cli.names_with_spaces import quotes_needed
-from transferkit.cli.processes import end_now, has_others, together
+from transferkit.cli.processes import end_now, has_others, speaks, together
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import Stopped, TransferkitError
 
@@ -116,7 +116,9 @@ def main() -> None:
         if end.code == TransferkitError.exit_code and (hint := quotes_needed(sys.argv[1:])):
             print(printable(hint), file=sys.stderr)
         raise
-    except KeyboardInterrupt:  # once more, while the first one was being heeded
+    except KeyboardInterrupt:  # once more, while the first one was being heeded; or of a process that helps another
+        if not speaks():
+            end_now(exit_code_of(Stopped.exit_code))
         sys.exit(_failed("Stopped.", exit_code_of(Stopped.exit_code)))
     except BrokenPipeError:  # whoever read our output wanted no more of it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

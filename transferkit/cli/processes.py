@@ -19,6 +19,11 @@ def has_others() -> bool:
     return os.environ.get("WORLD_SIZE", "1") not in ("", "1")
 
 
+def speaks() -> bool:
+    """Whether this process says what concerns all of them: it is alone, or the first."""
+    return not has_others() or os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def together() -> Iterator[None]:
     """Around a command: alone nothing happens; a process that does not lead helps the one that does, and ends.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.recipe import Document
-from transferkit.runtime.errors import Stopped
+from transferkit.runtime.errors import FullDisk, Stopped
 
 if TYPE_CHECKING:
     from transferkit.runtime.console import Console
@@ -30,14 +30,27 @@ def working(when_stopped: str | Callable[[], str] = NOTHING_WRITTEN) -> Iterator
 
     Raises:
         Stopped: With these words, at Ctrl-C.
+        FullDisk: With these words after its own.
     """
+    from transferkit.runtime import files
+
     print_starting()
     try:
         from transferkit.runtime.console import Console
 
         yield Console()
     except KeyboardInterrupt:
-        raise Stopped(when_stopped if isinstance(when_stopped, str) else when_stopped()) from None
+        raise Stopped(_words(when_stopped)) from None
+    except FullDisk as error:
+        raise FullDisk(f"{error} {_words(when_stopped)}") from error
+    except OSError as error:
+        if not files.says_full(error):
+            raise
+        raise FullDisk(f"{files.full_disk(error.filename)} {_words(when_stopped)}") from error
+
+
+def _words(when_stopped: str | Callable[[], str]) -> str:
+    return when_stopped if isinstance(when_stopped, str) else when_stopped()
 
 
 def print_starting(doing: str = "Starting") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from transferkit.executors.tasks import Task
 from transferkit.executors.turns import Team, work_through
 from transferkit.executors.workers import usual_workers
 from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
 
 __all__ = ["EXECUTORS", "Task", "carry_out", "is_apart", "require"]
 
@@ -27,9 +29,16 @@ def require(executor: str | None) -> None:
     """Refuse an executor that cannot work here, before any work.
 
     Raises:
-        TransferkitError: If a package or a command is missing; says what to type.
+        TransferkitError: If a package or a command is missing, or torchrun has started other processes to help this
+            one; says what to type.
     """
-    EXECUTORS[executor or "here"].require()
+    chosen = EXECUTORS[executor or "here"]
+    if chosen.IS_APART and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        raise TransferkitError(
+            f"Under torchrun all processes carry out one run together, and --executor {executor} gives each run "
+            "a process of its own. Leave one of the two out."
+        )
+    chosen.require()
 
 
 def carry_out(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -38,8 +38,26 @@ def will_write(*paths: Path) -> None:
 
 def _append(folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
+    with _locked(folder / LOCK):
         folders.add_to_manifest(folder, f"cache of {folder.name}", [name])
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Inside, nobody else has the lock.
+
+    Raises:
+        OSError: If the file system refuses it; the system's own error does not say where.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_listed(path: Path) -> bool:

@@ -158,21 +158,24 @@ def join() -> World:
     return world
 
 
+GO_ON = (
+    "The last complete epoch that was saved is kept: continue with the same command and --resume, with as many "
+    "processes as you like."
+)
+
+
 class PeerLost(MachineError):
     """Another process of this work has ended before the work was done."""
 
 
 def lost(why: str) -> PeerLost:
     """That another process has ended, and how to go on."""
-    return PeerLost(
-        f"Another process of this run has ended, so this one cannot go on ({why}). The last complete epoch that was "
-        "saved is kept: continue with the same command and --resume, with as many processes as you like."
-    )
+    return PeerLost(f"Another process of this run has ended, so this one cannot go on ({why}). {GO_ON}")
 
 
 def _stop(*_: object) -> NoReturn:
-    """What a launcher asks for when a process has died."""
-    raise lost("SIGTERM")
+    """What a launcher asks for when a process has died, or when it is stopped itself."""
+    raise PeerLost(f"Stopped by SIGTERM, as torchrun does when another process has ended, or it itself. {GO_ON}")
 
 
 @contextmanager

@@ -25,6 +25,10 @@ class MachineError(TransferkitError):
     exit_code = 1
 
 
+class FullDisk(MachineError):
+    """There is no room left for a file; names it."""
+
+
 class Stopped(TransferkitError):
     """Ctrl-C; says what is kept. Exit code 130, as shells give it: 128 and the number of SIGINT."""
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.runtime import folders
-from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.errors import FullDisk, MachineError, TransferkitError
 from transferkit.runtime.json_files import JsonObject
 from transferkit.runtime.json_files import read_json as read_json
 
@@ -44,7 +45,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:  # safetensors reports the system's errors as its own
-        raise MachineError(f"Cannot write {path}: {_reason(error)}.") from error
+        if says_full(error):
+            raise full_disk(path) from error
+        raise MachineError(f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error
     finally:
         if temporary != path:
             temporary.unlink(missing_ok=True)
@@ -56,10 +59,24 @@ def _umask() -> int:
     return mask
 
 
-def _reason(error: Exception) -> str:
-    if os.strerror(errno.ENOSPC) in str(error):
-        return "the disk is full. Free some space, or choose another folder with --out"
-    return getattr(error, "strerror", None) or str(error)
+def says_full(error: Exception) -> bool:
+    """Whether an error of the system means that a disk, or one's share of it, is full."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def full_disk(path: Path | str | None) -> FullDisk:
+    """That a file finds no room, and where else it could lie; without a path, that the system names none."""
+    what = f"Cannot write {path}: the disk is full." if path else "A disk is full; the system does not say which."
+    return FullDisk(f"{what} Free some space, or {_elsewhere(Path(path or '.').absolute())}.")
+
+
+def _elsewhere(path: Path) -> str:
+    if path.is_relative_to(cache_folder().absolute()):
+        return "set TRANSFERKIT_CACHE to a folder on another disk"
+    temporary = Path(tempfile.gettempdir()).absolute()
+    if path.is_relative_to(temporary) and path.relative_to(temporary).parts[0].startswith("transferkit-"):
+        return "set TMPDIR to a folder on another disk"
+    return "choose another folder with --out"
 
 
 def require_free(path: Path, overwrite: bool) -> None:

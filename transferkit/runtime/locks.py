@@ -40,7 +40,10 @@ def lock_folder(folder: Path, shown: Path) -> Iterator[None]:
             f"{shown} is in use{_holder(folder)}. Wait until it ends, or choose another folder with --out."
         ) from None
     except OSError as error:
-        raise MachineError(f"Cannot lock {shown}: {error.strerror or error}.") from error
+        raise MachineError(
+            f"Cannot lock {shown}: {error.strerror or error}. Choose another folder with --out, on a disk "
+            "that this user may write to and that has locks."
+        ) from error
     try:
         _write_holder(folder)
         yield

@@ -1,0 +1,66 @@
+"""A disk that is full, or has no locks: one line that says which, and how to go on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+from typing import NoReturn
+
+import filelock
+import pytest
+
+from transferkit.cli.terminal import working
+from transferkit.runtime import cached_files, files, folders
+from transferkit.runtime.errors import FullDisk, MachineError
+
+GO_ON = "Go on with the same command and --resume."
+
+
+def no_room(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_to_free_depends_on_where_the_file_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+    workshop = Path(tempfile.gettempdir()) / "transferkit-export-1"
+
+    for path, words in (
+        (tmp_path / "run" / "model.safetensors", "choose another folder with --out"),
+        (tmp_path / "cache" / "images" / "x.npy", "set TRANSFERKIT_CACHE to a folder on another disk"),
+        (workshop / "model.onnx", "set TMPDIR to a folder on another disk"),
+    ):
+        assert str(files.full_disk(path)) == f"Cannot write {path}: the disk is full. Free some space, or {words}."
+
+
+def test_a_command_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", no_room)
+
+    with pytest.raises(FullDisk, match=rf"file\.txt: the disk is full\. .* with --out\. {GO_ON}$"), working(GO_ON):
+        files.write_text(tmp_path / "file.txt", "text")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_that_a_library_tells_is_one_too(number: int) -> None:
+    with pytest.raises(FullDisk, match=rf"Cannot write a\.npy: the disk is full\. .* {GO_ON}$"), working(lambda: GO_ON):
+        raise OSError(number, os.strerror(number), "a.npy")
+
+
+def test_another_fault_of_the_disk_stays_what_it_is() -> None:
+    with pytest.raises(OSError, match="Permission denied"), working(GO_ON):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), "a.npy")
+
+
+def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", no_locks)
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+
+    message = r"Cannot lock .*run: No locks available\. Choose another folder with --out"
+    with pytest.raises(MachineError, match=message), folders.hold(tmp_path / "run", "test"):
+        pass
+    with pytest.raises(OSError, match=r"No locks available: .*cache/images/\.transferkit\.lock"):
+        cached_files.will_write(tmp_path / "cache" / "images" / "x")
