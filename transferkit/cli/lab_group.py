@@ -58,7 +58,7 @@ def convolve(
 
 def mask_rcnn(
     network: Network,
-    steps: Annotated[int, typer.Option(min=2, max=MOST_STEPS, help="Of training, on four new scenes each.")] = 40,
+    steps: Annotated[int, typer.Option(min=2, max=MOST_STEPS, help="Of training, on twelve new scenes each.")] = 40,
     weights: Weights = "imagenet",
     seed: Annotated[int, typer.Option(min=0, max=SEEDS // 2 - 1, help="Of scenes and random weights.")] = 0,
     out: Figure = Path("mask-rcnn.png"),

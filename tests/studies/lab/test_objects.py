@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from transferkit.cli.app import app
+from transferkit.models.pooled_stages import network_of
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.studies.lab.named_networks import named_network
+from transferkit.studies.lab.object_network import small_mask_rcnn
 from transferkit.studies.lab.object_scenes import Scene, scenes
-from transferkit.studies.lab.object_training import Detections, matched, target
+from transferkit.studies.lab.object_training import Detections, as_input, matched, target
 
 
 def mask(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
@@ -69,6 +72,22 @@ def test_one_detection_counts_for_one_shape() -> None:
 
     assert (match.ious, match.right, match.extra) == ((0.5, 0.0), 1, 0)
     assert matched(SCENE, detections([])).ious == (0.0, 0.0)
+
+
+def test_the_network_learns_from_a_scene_and_answers_with_masks_of_its_size() -> None:
+    torch.manual_seed(0)
+    classifier = named_network("resnet18", "none", 32, SILENT).classifier
+    (scene,) = scenes(1, 64, 0)
+
+    network = small_mask_rcnn(classifier, "resnet18", 4, 64)
+    losses = network.train()([as_input(scene)], [target(scene)])
+    (output,) = network.eval()([as_input(scene)])
+
+    assert set(losses) == {"loss_classifier", "loss_box_reg", "loss_mask", "loss_objectness", "loss_rpn_box_reg"}
+    assert all(loss.isfinite() for loss in losses.values())
+    assert output["masks"].shape[1:] == (1, 64, 64)
+    assert torch.equal(network.backbone.body.conv1.weight, network_of(classifier.body).conv1.weight)
+    assert network.roi_heads.mask_predictor.mask_fcn_logits.out_channels == 4
 
 
 def test_a_network_without_four_scales_is_refused() -> None:
