@@ -26,7 +26,8 @@ from speed.turns import in_turns, ratio
 FIRST_STEP = """
 import os, sys
 sys.argv = ["transferkit", *sys.argv[1:]]
-from transferkit.cli import app
+from transferkit.cli import app, terminal
+terminal.import_torch()  # as the command does, before the next line would
 import transferkit.training.epoch as epoch
 def first_step(*_): os._exit(0)
 epoch._step = first_step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -141,3 +142,15 @@ def test_p_values_of_groups_are_small_by_chance_no_oftener_than_they_say() -> No
         small += grouped_lower_p(generator.random(400) < patients_right, inside, units) <= 0.05
 
     assert small <= 0.05 * 400 + 2 * np.sqrt(400 * 0.05 * 0.95)
+
+
+def test_memory_for_neighbours_grows_with_the_points_alone() -> None:
+    """Likenesses of all pairs, in float64, would take 128 MB."""
+    points = np.random.default_rng(0).normal(size=(4000, 8))
+    tracemalloc.start()
+
+    averaged_over_neighbours(points)
+
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 20e6

@@ -23,7 +23,7 @@ LARGEST = 0.5  # of all images; beyond it, the rest would be the slice
 COMPONENTS = 64  # principal components that distances are measured in
 NEIGHBOURS = 10  # images whose mean takes an image's place, itself among them
 CANDIDATES = 10_000  # images among which neighbours are looked for: a random part where there are more
-BLOCK = 1_000  # images whose neighbours are looked for at once
+LIKENESSES = 500_000  # looked at together: of each of a block of rows to each candidate
 SHARED = 0.5  # of the smaller of two slices: beyond it, only the one that is surer is listed
 
 
@@ -145,11 +145,12 @@ def averaged_over_neighbours(points: Floats, seed: int = 0) -> Floats:
     if len(rows) > CANDIDATES:
         rows = np.sort(np.random.default_rng(seed).choice(rows, CANDIDATES, replace=False))
     count = min(NEIGHBOURS, len(rows))
-    means = np.empty_like(points)
-    for start in range(0, len(points), BLOCK):
-        likeness = unit[start : start + BLOCK] @ unit[rows].T  # (B, candidates)
-        nearest = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
-        means[start : start + BLOCK] = points[rows[nearest]].mean(axis=1)
+    means, candidates = np.empty_like(points), unit[rows].T
+    block = max(1, LIKENESSES // len(rows))
+    for start in range(0, len(points), block):
+        likeness = unit[start : start + block] @ candidates  # (B, candidates)
+        nearest = np.argpartition(likeness, -count, axis=1)[:, -count:]
+        means[start : start + block] = points[rows[nearest]].mean(axis=1)
     return means
 
 
