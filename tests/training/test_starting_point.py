@@ -197,8 +197,16 @@ def test_kept_statistics_are_trained_by_adamw_and_re_estimated_ones_by_sgd() -> 
     kept = finetune_rates.settled_rates(settings(), classifier(), "pretrained")
     trained = finetune_rates.settled_rates(settings(), classifier(), "re-estimated")
 
-    assert (kept.batchnorm, kept.optimizer, kept.clip_norm, kept.head_scale) == ("eval", "adamw", 1.0, 1.0)
+    assert (kept.batchnorm, kept.optimizer, kept.clip_norm) == ("eval", "adamw", 1.0)
     assert (trained.batchnorm, trained.optimizer, trained.clip_norm) == ("train", "sgd", 0.0)
+
+
+def test_a_probes_head_is_made_small_above_batchnorm_and_a_random_one_is_left_as_it_is() -> None:
+    kept = finetune_rates.settled_rates(settings(), classifier(), "pretrained")
+    trained = finetune_rates.settled_rates(settings(), classifier(), "re-estimated")
+    random = finetune_rates.settled_rates(settings(head="random"), classifier(), "pretrained")
+
+    assert (kept.head_scale, trained.head_scale, random.head_scale) == (0.1, 0.3, 1.0)
 
 
 def test_a_network_without_batchnorm_has_layer_decay() -> None:
@@ -208,6 +216,7 @@ def test_a_network_without_batchnorm_has_layer_decay() -> None:
     rates = finetune_rates.settled_rates(settings(), classifier(body), "pretrained")
 
     assert (rates.optimizer, rates.layer_decay, rates.batchnorm) == ("adamw", 0.75, "eval")
+    assert rates.head_scale == 1.0
 
 
 def test_what_is_asked_for_is_kept_and_the_head_follows_the_body() -> None:
