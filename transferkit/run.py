@@ -36,6 +36,7 @@ from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.extras import Extras
 from transferkit.runtime.files import write_tensors
+from transferkit.runtime.folders import require_writable
 from transferkit.training import defaults, estimates, methods, several_devices
 from transferkit.training.augmented_sheet import sheet_of
 from transferkit.training.costs import costs, forget_peak, peak_bytes
@@ -88,7 +89,9 @@ def run_alone(
     recipe: Recipe, out: Path | None = None, *, overwrite: bool, resume: bool, console: Console, command: str
 ) -> Run:
     """Carry out a recipe that is no part of a study: what it will cost is said first. Otherwise as `run`."""
-    if overwrite or not Run(out or recipe.default_folder).is_finished:
+    folder = out or recipe.default_folder
+    require_writable(folder)
+    if overwrite or not Run(folder).is_finished:
         estimates.before_run(recipe, console)
     return run(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command)
 

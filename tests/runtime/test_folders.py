@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from transferkit.runs import result_folders, run_directory
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import write_text
+from transferkit.runtime.files import require_free, write_text
 
 
 def listed(folder: Path) -> list[str]:
@@ -180,3 +182,28 @@ def test_a_folder_called_limits_that_holds_something_else_stays(tmp_path: Path) 
     run_directory.prepare_run_folder(Run(tmp_path), recipe, resume=False)
 
     assert (tmp_path / "limits" / "limits.json").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="only Linux has /proc")
+@pytest.mark.parametrize("path", ["/proc/x/report", "/dev/null/x"])
+def test_a_place_where_nothing_can_be_made_is_refused_before_any_work(path: str) -> None:
+    with pytest.raises(TransferkitError, match=r"You may not write to /proc\.|/dev/null is a file\.") as refusal:
+        folders.require_kind(Path(path), "run")
+
+    assert refusal.value.exit_code == 2
+    with pytest.raises(TransferkitError, match=r"You may not write to /proc\.|/dev/null is a file\."):
+        require_free(Path(path) / "figure.png", overwrite=False)
+
+
+def test_a_read_only_disk_is_told_and_a_tried_folder_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders.require_writable(tmp_path / "new" / "run")
+    assert listed(tmp_path) == []
+
+    def read_only(**_: object) -> str:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", read_only)
+    with pytest.raises(TransferkitError, match="You may not write to"):
+        folders.require_writable(tmp_path)

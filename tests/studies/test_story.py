@@ -23,8 +23,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("quickstart")
     result = transferkit("quickstart", *BRIEF, "--out", "study", cwd=place)
     assert result.returncode == 0, result.stderr
-    assert "The whole story, to be projected: study/story.html" in result.stderr
-    assert "Next, your own photos: transferkit finetune resnet18" in result.stderr
+    assert "The whole story, to be projected: study/story.html" in result.stdout
+    assert "Next, your own photos: transferkit finetune timm/tf_efficientnet_lite0" in result.stdout
     return place / "study"
 
 

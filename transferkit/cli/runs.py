@@ -101,6 +101,7 @@ def quickstart(
 def tell_story(comparison: Comparison | LabelCurve) -> None:
     """Write a comparison's story, and say where it is."""
     with working("Stopped. The comparison is finished; `transferkit quickstart --overwrite` begins again.") as console:
+        from transferkit.models.weights.known_packages import installed_backbone
         from transferkit.studies import story
         from transferkit.studies.compare.results import Comparison
 
@@ -108,7 +109,8 @@ def tell_story(comparison: Comparison | LabelCurve) -> None:
             return
         page = story.tell(comparison, console, command_line())
     console.result(f"The whole story, to be projected: {page}")
-    console.result("Next, your own photos: transferkit finetune resnet18 --data folder:my-photos")
+    backbone = installed_backbone() or "resnet18"  # whose weights are downloaded
+    console.result(f"Next, your own photos: transferkit finetune {backbone} --data folder:my-photos")
 
 
 def run_recipe(

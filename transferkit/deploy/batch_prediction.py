@@ -65,6 +65,7 @@ class Targets:
         for path in filter(None, (self.out, self.html)):
             if path.exists() and not self.overwrite:
                 raise TransferkitError(f"{path} exists. Choose another file, or replace it with --overwrite.")
+            folders.require_writable(path.parent)
         if self.sort_into:
             sorting.require_apart(self.sort_into, words)
 

@@ -80,13 +80,14 @@ def _elsewhere(path: Path) -> str:
 
 
 def require_free(path: Path, overwrite: bool) -> None:
-    """Refuse to replace a file unasked, before any work.
+    """Refuse to replace a file unasked, and a place that cannot be written to, before any work.
 
     Raises:
-        TransferkitError: If it is there and may not be replaced.
+        TransferkitError: If it is there and may not be replaced, or its folder cannot be written to.
     """
     if path.exists() and not overwrite:
         raise TransferkitError(f"{path} exists. Choose another file with --out, or replace it with --overwrite.")
+    folders.require_writable(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

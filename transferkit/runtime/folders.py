@@ -6,10 +6,12 @@ line per file, as a relative path, written before the file itself. Only what it 
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
 import re
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -89,6 +91,26 @@ def _is_left_over(entry: Path) -> bool:
     return entry.name in (*own, *LEFT_BY_SYSTEMS) or PARTIAL.fullmatch(entry.name) is not None
 
 
+def require_writable(folder: Path) -> None:
+    """Refuse a place where nothing can be made, before any work.
+
+    It is tried, as permissions do not tell: root may write everywhere, but not to /proc or a read-only disk.
+
+    Raises:
+        TransferkitError: Names the place.
+        MachineError: If the disk is full.
+    """
+    nearest = next((place for place in (folder, *folder.parents) if place.exists()), Path())
+    if not nearest.is_dir():
+        raise TransferkitError(f"{nearest} is a file. Choose a folder with --out.")
+    try:
+        Path(tempfile.mkdtemp(prefix=".transferkit-", dir=nearest)).rmdir()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise MachineError(f"The disk of {nearest} is full. Free some space, or {OUT_ADVICE.lower()}") from error
+        raise TransferkitError(f"You may not write to {nearest}. {OUT_ADVICE}") from error
+
+
 def require_kind(folder: Path, kind: str, *, is_older: bool = False) -> None:
     """Refuse a folder in which something else lies; nothing is changed.
 
@@ -100,11 +122,7 @@ def require_kind(folder: Path, kind: str, *, is_older: bool = False) -> None:
     Raises:
         TransferkitError: Says what lies there.
     """
-    nearest = next((place for place in (folder, *folder.parents) if place.exists()), Path())
-    if not nearest.is_dir():
-        raise TransferkitError(f"{nearest} is a file. Choose a folder with --out.")
-    if not os.access(nearest, os.W_OK):
-        raise TransferkitError(f"You may not write to {nearest}. {OUT_ADVICE}")
+    require_writable(folder)
     present = kind_of(folder)
     if present not in (None, kind):
         raise TransferkitError(f"{folder} holds a {present} and is no {kind}. {OUT_ADVICE}")

@@ -13,6 +13,7 @@ from torch import Tensor
 from transferkit.data.corruptions import corrupt, require_known, require_pixels
 from transferkit.data.decoding import decode, decode_whole
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.folders import require_writable
 
 LARGEST_PX = 1_024
 
@@ -78,6 +79,7 @@ def _require_distinct(pictures: Sequence[Path]) -> None:
 
 
 def _require_free(targets: Sequence[Path]) -> None:
+    require_writable(targets[0].parent)
     taken = [target for target in targets if target.exists()]
     if taken:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""

