@@ -82,7 +82,7 @@ def test_a_method_that_is_added_has_a_command_with_its_words_and_its_keys(tmp_pa
 def test_a_method_that_is_added_is_estimated(tmp_path: Path) -> None:
     told = succeeded(transferkit("toy", "resnet-mini", *OPTIONS, "--dry-run", cwd=tmp_path))
 
-    assert "Estimate: 40 labelled and 20 test images, 0 epochs at 16 px" in told
+    assert "Estimate: 40 labelled and 20 test images, no epochs at 16 px" in told
 
 
 def test_a_method_that_is_added_leaves_a_run_that_can_be_read_again(run: Path) -> None:

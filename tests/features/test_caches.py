@@ -157,7 +157,7 @@ def test_clearing_leaves_what_others_put_there_and_says_so(cache: Path, tmp_path
 
     said = transferkit("cache", "clear", "all", cwd=tmp_path).stdout
 
-    assert f"1 files in {cache / place} are not listed as transferkit's and stay" in " ".join(said.split())
+    assert f"1 file in {cache / place} is not listed as transferkit's and stays" in " ".join(said.split())
     assert [path for path in cache.rglob("*") if path.is_file()] == [cache / place / "below" / "mine.bin"]
 
 

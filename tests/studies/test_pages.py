@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,11 @@ def test_a_stopped_tuning_says_that_it_is_unfinished(tmp_path: Path) -> None:
 
     with pytest.raises(TransferkitError, match=r"^The tuning in .* is unfinished\. Where it was stopped"):
         pages.rebuild_pages(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    "asked", [pages.require_results, lambda place: pages.draw_figure(place, "cost", place / "a.pdf")]
+)
+def test_what_a_folder_is_comes_before_what_is_asked_of_it(asked: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(TransferkitError, match="is no run"):
+        asked(tmp_path)

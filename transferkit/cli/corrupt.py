@@ -9,6 +9,7 @@ import typer
 
 from transferkit.cli.terminal import working
 from transferkit.recipe.settings import LARGEST_PX, SEEDS
+from transferkit.runtime.plurals import counted
 
 WHEN_STOPPED = "Stopped. The copies made so far are kept; the same command makes all of them anew."
 
@@ -43,4 +44,4 @@ def corrupt(
         from transferkit.data.corruptions.files import write_copies
 
         written = write_copies(images, name or tuple(CORRUPTIONS), severity or SEVERITIES, out, size, seed)
-    console.line(f"Wrote {len(written)} PNG files to {out}.")
+    console.line(f"Wrote {counted(len(written), 'PNG file')} to {out}.")

@@ -19,6 +19,7 @@ import typer
 from transferkit import __version__
 from transferkit.cli.options import Json
 from transferkit.cli.terminal import print_json, print_starting
+from transferkit.runtime.plurals import counted
 
 if TYPE_CHECKING:
     from transferkit.runtime.console import Console
@@ -213,4 +214,4 @@ def _contents(folder: Path) -> str:
         return "empty"
     files = [path for path in folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
-    return f"{len(files)} files, {size / 1e6:,.0f} MB" if files else "empty"
+    return f"{counted(len(files), 'file')}, {size / 1e6:,.0f} MB" if files else "empty"

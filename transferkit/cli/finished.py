@@ -47,7 +47,7 @@ def report(
     """Build the pages of a folder again from what is stored in it, or draw a figure for a paper."""
     print(f"Reading {printable(str(folder))} ...", file=sys.stderr, flush=True)
     from transferkit.runtime.console import Console
-    from transferkit.studies.pages import draw_figure, page_of, rebuild_pages, write_paper_table
+    from transferkit.studies.pages import draw_figure, page_of, rebuild_pages, require_results, write_paper_table
 
     if figure is None and table is None:
         Console().result(rebuild_pages(folder))
@@ -56,6 +56,7 @@ def report(
         return
     if figure is not None and table is not None:
         raise TransferkitError("--figure and --table are two files. Type the command once for each.")
+    require_results(folder, table)
     target = out or Path(f"{figure}.pdf" if figure is not None else f"{table}.tex")
     require_free(target, overwrite)
     if figure is not None:

@@ -28,6 +28,9 @@ from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.plurals import counted
+
+NAMED = 5  # classes in the line that a model prints as
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,14 @@ class Model:
     def class_names(self) -> tuple[str, ...]:
         """The classes it can name; besides these it can answer "unknown"."""
         return self.classifier.class_names
+
+    def __repr__(self) -> str:
+        """What model it is, in a line; `classifier` prints the whole network."""
+        names = self.class_names
+        classes = (
+            f"{counted(len(names), 'class', 'classes')} ({', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)})"
+        )
+        return f"Model: {self.classifier.backbone}, {self.classifier.input_spec.size} px, {classes}"
 
     def predict(self, images: Any, batch_size: int = 128, acceptance: float = ACCEPTANCE) -> list[Prediction]:
         """One prediction per image.

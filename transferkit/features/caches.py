@@ -15,6 +15,7 @@ from transferkit.features.inventory import BUDGET_VARIABLE, Entry, budget_bytes
 from transferkit.runtime import cached_files
 from transferkit.runtime.cached_files import cache_folder
 from transferkit.runtime.errors import TransferkitError, did_you_mean
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import read_record
 
 FOLDERS = {
@@ -129,7 +130,9 @@ def left_files() -> Iterator[str]:
     """A line per folder of the cache that holds files which transferkit did not put there."""
     for folder in (folder for name in FOLDERS for folder in folders_of(name)):
         if folder.is_dir() and (count := cached_files.left(folder)):
-            yield f"{count:,} files in {folder} are not listed as transferkit's and stay; remove them yourself."
+            is_listed = f"file in {folder} is not listed as transferkit's and stays"
+            are_listed = f"files in {folder} are not listed as transferkit's and stay"
+            yield f"{counted(count, is_listed, are_listed)}; remove {'it' if count == 1 else 'them'} yourself."
 
 
 def folders_of(name: str) -> list[Path]:

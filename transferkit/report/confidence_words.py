@@ -123,14 +123,14 @@ def calibration_table(calibration: Calibration) -> list[tuple[str, str, str, str
             calibration.ece,
             calibration.ece_with_temperature,
             share,
-            _by_chance(calibration.ece_if_calibrated),
+            f"the verdict goes by this; {_by_chance(calibration.ece_if_calibrated)}".rstrip("; "),
         ),
         (
             "ECE, equal mass",
             calibration.ece_equal_mass,
             calibration.ece_equal_mass_with_temperature,
             share,
-            _by_chance(calibration.ece_equal_mass_if_calibrated),
+            f"by bins of as many images; {_by_chance(calibration.ece_equal_mass_if_calibrated)}".rstrip("; "),
         ),
         (
             "debiased RMS gap",

@@ -36,6 +36,7 @@ from transferkit.runtime.files import (
     write_text,
 )
 from transferkit.runtime.json_files import JsonObject
+from transferkit.runtime.plurals import with_article
 from transferkit.runtime.records import read_record, write_record
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Run:
         recipe = recipes.load(self.path / "recipe.yaml")
         if not isinstance(recipe, recipes.Recipe):
             kind = type(recipe).__name__.removesuffix("Recipe").lower()
-            raise TransferkitError(f"{self.path / 'recipe.yaml'} is a {kind}, not the recipe of a run.")
+            raise TransferkitError(f"{self.path / 'recipe.yaml'} is {with_article(kind)}, not the recipe of a run.")
         return recipe
 
     @cached_property

@@ -161,8 +161,7 @@ class Progress:
         self.done += units
         self.words = self.words if words is None else words
         if self._live is not None:
-            rate = f"{self.rate:,.0f} {self.unit}/s"
-            shown = {"words": f"{self.words}  {self.curve}".strip(), "rate": rate}
+            shown = {"words": f"{self.words}  {self.curve}".strip(), "rate": self.pace}
             self._live.update(self._task, description=self.title, completed=self.done, total=self.total, **shown)
         elif self.done < self.total and time.perf_counter() - self.last_line > self.console.seconds_between_lines:
             self.last_line = time.perf_counter()
@@ -191,6 +190,11 @@ class Progress:
         return self.done / max(time.perf_counter() - self.started, 1e-9)
 
     @property
+    def pace(self) -> str:
+        """The rate in words; of what takes longer than a second, how long one takes."""
+        return f"{self.rate:,.0f} {self.unit}/s" if self.rate >= 1 else f"{1 / max(self.rate, 1e-9):.1f} s each"
+
+    @property
     def seconds_left(self) -> float:
         """Seconds to the end at this rate."""
         return (self.total - self.done) / max(self.rate, 1e-9)
@@ -200,7 +204,7 @@ class Progress:
         seconds = time.perf_counter() - self.started
         words = f" | {self.words}" if self.words else ""
         done = f"{self.done:,}/{self.total:,} {self.unit}"
-        return f"{self.title}: {done} in {seconds:.1f} s ({self.rate:,.0f} {self.unit}/s){words}"
+        return f"{self.title}: {done} in {seconds:.1f} s ({self.pace}){words}"
 
 
 def _print_line(text: str, rich: RichConsole) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from transferkit import __version__
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.locks import HOLDER, LOCK, lock_folder
+from transferkit.runtime.plurals import with_article
 
 FORMAT = 1  # of the manifest; readers refuse a newer one
 MANIFEST = ".transferkit.jsonl"
@@ -125,7 +126,7 @@ def require_kind(folder: Path, kind: str, *, is_older: bool = False) -> None:
     require_writable(folder)
     present = kind_of(folder)
     if present not in (None, kind):
-        raise TransferkitError(f"{folder} holds a {present} and is no {kind}. {OUT_ADVICE}")
+        raise TransferkitError(f"{folder} holds {with_article(present)} and is no {kind}. {OUT_ADVICE}")
     if present is None and not is_older and not is_vacant(folder):
         raise TransferkitError(f"{folder} holds other files and is no {kind}. {OUT_ADVICE}")
 

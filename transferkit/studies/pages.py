@@ -23,6 +23,7 @@ from transferkit.runs.result_folders import (
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import with_article
 from transferkit.studies.unfinished import require_result
 
 if TYPE_CHECKING:
@@ -49,18 +50,34 @@ def rebuild_pages(folder: Path) -> RenderableType:
         return REBUILD[kind.name](folder)
 
 
+def require_results(folder: Path, table: str | None = None) -> str:
+    """What a folder of results holds, before anything is asked of it: `run`, `study` ...
+
+    Raises:
+        TransferkitError: If it holds nothing of transferkit's, or has no such table.
+    """
+    kind = _kind_of(folder)
+    name = kind.name if kind else "run"
+    if kind is None:
+        open_run(folder)
+    if table is not None and table not in (tables := TABLES.get(name, {})):
+        here = f"it has {', '.join(tables)}" if tables else "comparisons and label curves have arms, rankings backbones"
+        raise TransferkitError(f"There is no table {table!r} in {folder}, which holds {with_article(name)}: {here}.")
+    return name
+
+
 def draw_figure(folder: Path, name: str, target: Path) -> None:
     """Draw one figure of a folder for a paper.
 
     Raises:
         TransferkitError: If such a folder has no figure of this name, or is unfinished.
     """
-    kind = _kind_of(folder)
-    draw = DRAW.get(kind.name if kind else "run")
+    held, kind = require_results(folder), _kind_of(folder)
+    draw = DRAW.get(held)
     if draw is None:
         raise TransferkitError(
             f"There is no figure {name!r} here: figures are drawn of runs, comparisons, label curves, rankings and "
-            f"limits reports, and {folder} holds a {kind.name if kind else 'run'}."
+            f"limits reports, and {folder} holds {with_article(held)}."
         )
     if kind is not None:
         require_result(folder, kind)
@@ -86,14 +103,10 @@ def write_paper_table(folder: Path, name: str, target: Path) -> None:
     """
     from transferkit.report.table_files import write_table
 
-    kind = _kind_of(folder)
-    tables = TABLES.get(kind.name if kind else "run", {})
-    if name not in tables:
-        here = f"it has {', '.join(tables)}" if tables else "comparisons and label curves have arms, rankings backbones"
-        raise TransferkitError(f"There is no table {name!r} in {folder}: {here}.")
+    held, kind = require_results(folder, name), _kind_of(folder)
     if kind is not None:
         require_result(folder, kind)
-    write_table(tables[name](folder), target)
+    write_table(TABLES[held][name](folder), target)
 
 
 def page_of(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transferkit.metrics.history import FEWEST_TO_CHOOSE, History
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.training.checkpoint import Training
 from transferkit.training.resolved import ResolvedTraining
 
@@ -36,9 +37,11 @@ def stop_in_words(history: History, settings: ResolvedTraining) -> str:
     if not settings.patience or best is None or last is None or not is_stopped(history, settings):
         return ""
     result = f"epoch {best.epoch}" if best.epoch else "the start"
+    patience = counted(settings.patience or 0, "epoch")
+    accuracy = f"{100 * (best.val_accuracy or 0.0):.1f} %"
     return (
-        f"stopped after epoch {last.epoch}: val was not better for {settings.patience} epochs (--patience "
-        f"{settings.patience}); best on val is {result}, {100 * (best.val_accuracy or 0.0):.1f} %"
+        f"stopped after epoch {last.epoch}: val was not better for {patience} (--patience {settings.patience}); "
+        f"best on val is {result}, {accuracy}"
     )
 
 

@@ -24,6 +24,7 @@ from transferkit.data.datasets.layout import (
 from transferkit.data.image_files import EXTENSIONS
 from transferkit.recipe.data import Group
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 
 @dataclass
@@ -38,9 +39,12 @@ class _Ignored:
     def notes(self) -> list[str]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in self.other.most_common(5))
         counts = [
-            (self.other.total(), f"{self.other.total()} files that are no images ({kinds})"),
-            (self.hidden, f"{self.hidden} hidden files or folders"),
-            (self.beside, f"{self.beside} images that lie beside the class folders"),
+            (
+                self.other.total(),
+                f"{counted(self.other.total(), 'file that is no image', 'files that are no images')} ({kinds})",
+            ),
+            (self.hidden, counted(self.hidden, "hidden file or folder", "hidden files or folders")),
+            (self.beside, f"{counted(self.beside, 'image that lies', 'images that lie')} beside the class folders"),
             (len(self.folders), f"folders beside train: {', '.join(self.folders)}"),
         ]
         return [f"ignored {text}" for count, text in counts if count]
@@ -122,9 +126,10 @@ def _class_folders(root: Path, folder: Path, ignored: _Ignored) -> list[Path]:
     """
     class_folders = {path.name: path for path in _visible_folders(folder, ignored)}
     if not class_folders:
+        inside = counted(len(_directly_inside(folder)), "image")
         raise TransferkitError(
             f"{folder} has no class folders. Expected {folder}/<class>/<image>.jpg; "
-            f"found {len(_directly_inside(folder))} images directly inside. {_folder_above(root, folder)}".rstrip()
+            f"found {inside} directly inside. {_folder_above(root, folder)}".rstrip()
         )
     names = [escaped(name) for name in class_folders]
     if len(set(names)) < len(names):
@@ -191,9 +196,10 @@ def _grouped_part(root: Path, folder: Path, ignored: _Ignored) -> Part:
             files += [file._replace(group=escaped(group_folder.name)) for file in class_files]
     names = in_natural_order({file.label for file in files})
     if len(names) < 2:
+        classes = counted(len(names), "class", "classes")
         raise TransferkitError(
-            f"{folder} has {len(names)} classes inside its folders; a classifier needs at least two. With "
-            f"data.group=grandparent expected {folder}/<patient>/<class>/<image>.jpg."
+            f"{folder} has {classes} inside its folders; a classifier needs at least two. "
+            f"With data.group=grandparent expected {folder}/<patient>/<class>/<image>.jpg."
         )
     return Part(tuple(sorted(files, key=lambda file: (natural_key(file.label), file.path))), names)
 

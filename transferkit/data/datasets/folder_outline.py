@@ -10,6 +10,7 @@ from transferkit.data.datasets.layout import LISTED
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.decoding import short_side
 from transferkit.recipe import FolderData
+from transferkit.runtime.plurals import counted
 
 LOOKED_AT = 1_000  # files that a dry run opens, evenly spaced
 
@@ -43,7 +44,8 @@ def seen_in_words(settings: FolderData) -> list[str]:
         file.path for file in looked_at if short_side(str(layout.root / file.path), settings.max_megapixels) is None
     ]
     sizes = f"{min(counts.values()):,} to {max(counts.values()):,} training images each"
-    lines = [f"Data: {len(counts)} classes, {sizes}; {len(looked_at):,} of {len(layout.files):,} files opened."]
+    opened = f"{len(looked_at):,} of {counted(len(layout.files), 'file')} opened"
+    lines = [f"Data: {counted(len(counts), 'class', 'classes')}, {sizes}; {opened}."]
     if broken:
         shown = ", ".join(broken[:LISTED])
         lines.append(f"{len(broken)} of them cannot be read: {shown}. Fix or delete them, or use --skip-bad.")

@@ -21,8 +21,9 @@ from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.machine import Runtime
+from transferkit.runtime.plurals import counted
 from transferkit.studies.lab.answers import is_right
-from transferkit.studies.lab.gradient_flow import counted, started
+from transferkit.studies.lab.gradient_flow import started
 from transferkit.training import parameter_groups, train
 
 REFERENCE = ("blocks=2", "features=8", "dense=32")  # kernel 3, stride 1, zeros around, max pooling

@@ -20,8 +20,9 @@ from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.machine import Runtime
+from transferkit.runtime.plurals import counted
 from transferkit.studies.lab.answers import is_right
-from transferkit.studies.lab.gradient_flow import BACKBONES, counted, started
+from transferkit.studies.lab.gradient_flow import BACKBONES, started
 from transferkit.studies.lab.named_networks import require_backbone
 from transferkit.training import parameter_groups, train
 

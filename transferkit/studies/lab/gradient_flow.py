@@ -24,6 +24,7 @@ from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.machine import Runtime
+from transferkit.runtime.plurals import counted
 from transferkit.studies.lab.gradient_flow_results import (
     GradientFlow,
     MomentNorms,
@@ -166,16 +167,6 @@ def started(recipe: Recipe, images: Images, runtime: Runtime) -> tuple[Classifie
     machine.seed_everything(recipe.seed)
     full = defaults.resolved(recipe, len(images), min(images.size_px))
     return network(full.backbone, images, full.input_px).to(runtime.device), resolved_training(full.method)
-
-
-def counted(count: int, word: str) -> str:
-    """A number with its noun.
-
-    Example:
-        >>> counted(1, "epoch"), counted(3, "seed")
-        ('1 epoch', '3 seeds')
-    """
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def network(settings: BackboneSettings, images: Images, size: int) -> Classifier:

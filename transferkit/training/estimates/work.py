@@ -9,6 +9,7 @@ from transferkit.recipe import budget as budgets
 from transferkit.runtime import machine
 from transferkit.runtime.durations import duration
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.training import defaults
 from transferkit.training.estimates import timing
 from transferkit.training.estimates.cheaper_sizes import cheaper_size
@@ -172,7 +173,7 @@ def sizes_in_words(full: Recipe) -> str:
 def in_words(method: MethodSettings) -> str:
     """The length of a method, as the recipe says it."""
     if (training := method.training) is None:
-        return "0 epochs"
+        return "no epochs"
     again = " and as many with val" if getattr(method, "refit", False) else ""
     most = "up to " if training.patience else ""
-    return training.budget or f"{most}{training.epochs} epochs{again}"
+    return training.budget or f"{most}{counted(training.epochs or 0, 'epoch')}{again}"
