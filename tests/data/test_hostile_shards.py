@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +269,50 @@ def write_parquet(path: Path, labels: list[Any], metadata: dict[str, str] | None
 def test_a_url_is_no_data_to_learn_from(data: str) -> None:
     with pytest.raises(TransferkitError, match=r"a path on this machine: data of a URL .* mounted or copied"):
         parse_data(data)
+
+
+def test_what_is_no_image_is_found_before_a_streamed_training(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [*samples(), ("x.png", b"junk"), ("x.cls", b"1"), ("y.png", b""), ("y.cls", b"0")])
+
+    with pytest.raises(TransferkitError, match=r"a\.tar: 2 of 14 images cannot be read: x, y\. Take them out"):
+        load(tmp_path, stream=True)
+
+
+def test_a_streamed_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [*samples(), ("x.png", png(7)[:50]), ("x.cls", b"1")])
+    train = load(tmp_path, stream=True, storage=8, test_fraction=0.1).train
+
+    with pytest.raises(
+        TransferkitError, match=r"train/a/x cannot be read: .*\. Take it out of its shard; or leave stream"
+    ):
+        np.asarray(train.storage)
+
+
+def replaced(path: Path) -> None:
+    write_tar(path, samples(first=100))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+@pytest.mark.parametrize("change", [replaced, cut])
+def test_a_shard_that_changes_while_it_is_streamed_is_named(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    train = load(write_tar(tmp_path / "a.tar", samples()).parent, stream=True, storage=8).train
+    os.utime(tmp_path / "a.tar")
+    assert np.asarray(train.storage).shape == (12, 3, 8, 8)  # another time alone is no change
+
+    change(tmp_path / "a.tar")
+
+    with pytest.raises(
+        TransferkitError, match=r"a\.tar has changed since this run began: train/a/s\d+ is another image"
+    ):
+        np.asarray(train.storage)
+
+
+def test_a_shard_that_vanishes_while_it_is_streamed_is_named(tmp_path: Path) -> None:
+    train = load(write_tar(tmp_path / "a.tar", samples()).parent, stream=True, storage=8).train
+    (tmp_path / "a.tar").unlink()
+
+    with pytest.raises(TransferkitError, match=r"Cannot read .*a\.tar: No such file or directory"):
+        np.asarray(train.storage)

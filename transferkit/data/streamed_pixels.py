@@ -22,6 +22,7 @@ class StreamedPixels:
         shape: (N, C, H, W).
         blocks: (N,), the number of the block that each row lies in; a block's rows are read together.
         window: How many rows are read ahead, and shuffled among each other.
+        read: Gives the encoded images of some rows, each as `decode` takes it.
     """
 
     dtype = np.dtype(np.uint8)
@@ -32,8 +33,8 @@ class StreamedPixels:
         shape: tuple[int, int, int, int],
         blocks: npt.NDArray[np.int32],
         window: int,
-        read: Callable[[Rows], list[bytes]],
-        decode: Callable[[bytes], Pixels],
+        read: Callable[[Rows], list[Any]],
+        decode: Callable[[Any], Pixels],
         threads: int,
     ) -> None:
         self.shape, self.blocks, self.window = shape, blocks, window
@@ -49,7 +50,7 @@ class StreamedPixels:
         """All of them, for those who hold few."""
         return self[np.arange(len(self))]
 
-    def decoded(self, contents: Sequence[bytes]) -> Pixels:
+    def decoded(self, contents: Sequence[Any]) -> Pixels:
         """(B, C, H, W)."""
         if not contents:
             return np.zeros((0, *self.shape[1:]), np.uint8)
@@ -77,7 +78,7 @@ class StreamedPixels:
         if window:
             yield window
 
-    def _read_window(self, batches: Sequence[Rows]) -> list[list[bytes]]:
+    def _read_window(self, batches: Sequence[Rows]) -> list[list[Any]]:
         contents = iter(self.read(np.concatenate(batches)))
         return [[next(contents) for _ in batch] for batch in batches]
 

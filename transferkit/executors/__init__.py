@@ -64,7 +64,7 @@ def carry_out(
         return work_through(tasks, Team(chosen, 1, None, console), Lines(console, len(tasks)))
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
-    team = Team(chosen, workers or usual_workers(), logs, console)
+    team = Team(chosen, max(1, min(workers or usual_workers(), len(tasks))), logs, console)
     with Board(console, tasks, team.log_of) as board:
         failures = work_through(tasks, team, board)
     if not any(logs.iterdir()):

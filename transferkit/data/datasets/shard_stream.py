@@ -9,22 +9,28 @@ from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import UnidentifiedImageError
 
+from transferkit.data.datasets.layout import LISTED
 from transferkit.data.datasets.shard_index import INDEXED, IndexedRecord, ending_of, require_parts
 from transferkit.data.datasets.shard_records import class_names_beside
 from transferkit.data.decoding import decode
+from transferkit.data.image_files import opened, reason
 from transferkit.data.images import Pixels
 from transferkit.data.reading import Reading
 from transferkit.data.streamed_pixels import Rows, StreamedPixels
 from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.cached_files import cache_folder, will_write
 from transferkit.runtime.console import Console
+from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.processor import usable_cores
 
 READ_TOGETHER = 512  # images; what a block of a tar file holds at most
+NUMPY = b"\x93NUMPY"  # how an array of bands begins
 GAP_BYTES = 2**16  # between two images that are read in one request
 
 
@@ -74,11 +80,21 @@ def _read_index(path: Path, label_column: str | None, console: Console) -> Shard
     records = list(kind.training_records(path, label_column))
     reader = kind.reader(str(path))
     digests: list[bytes] = []
+    unreadable: list[str] = []
     with console.progress(f"index {path.name}", len(records)) as progress:
         for part in _parts(records):
             contents = reader([(record.start, record.end) for record in part])
             digests += [hashlib.blake2b(content, digest_size=16).digest() for content in contents]
+            unreadable += [
+                record.name for record, content in zip(part, contents, strict=True) if not may_be_image(content)
+            ]
             progress.advance(len(part))
+    if unreadable:
+        named = ", ".join([*unreadable[:LISTED], *(["..."] if len(unreadable) > LISTED else [])])
+        raise TransferkitError(
+            f"{path}: {len(unreadable)} of {len(records)} images cannot be read: {named}. "
+            "Take them out of the shard; or leave stream out, and bad images with --skip-bad."
+        )
     return ShardIndex(
         np.array([record.start for record in records], np.int64),
         np.array([record.end for record in records], np.int64),
@@ -94,31 +110,82 @@ def _parts(records: Sequence[IndexedRecord]) -> Iterator[list[IndexedRecord]]:
         yield part
 
 
+def may_be_image(content: bytes) -> bool:
+    """Whether a file begins as images do; that costs far less than to decode it, and finds what is no image at all."""
+    if content.startswith(NUMPY):
+        return True
+    try:
+        opened(BytesIO(content)).close()
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # decoding words it
+        return True
+    return True
+
+
+class EncodedImage(NamedTuple):
+    """An image as it lies in its shard, and its row among those of all shards."""
+
+    row: int
+    content: bytes
+
+
 @dataclass(frozen=True)
 class ShardRows:
     """Rows of several shards, one shard after the other.
 
     Attributes:
         files: The shards.
+        ids: N names for people.
+        digests: (N, 16), of the encoded bytes that were indexed.
         first_rows: (F,), the first row of each.
         starts, ends: (N,), as of `ShardIndex`.
     """
 
     files: tuple[str, ...]
+    ids: Sequence[str]
+    digests: Pixels
     first_rows: Rows
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
 
-    def read(self, rows: Rows) -> list[bytes]:
-        """The encoded images of some rows, in their order; neighbours are read in one request."""
+    def read(self, rows: Rows) -> list[EncodedImage]:
+        """The encoded images of some rows, in their order; neighbours are read in one request.
+
+        Raises:
+            TransferkitError: If a shard is gone, or an image in it is another one than when it was indexed.
+        """
         by_place = np.argsort(rows, kind="stable")
-        contents: list[bytes] = [b""] * len(rows)
+        images = [EncodedImage(row, b"") for row in rows.tolist()]
         files = np.searchsorted(self.first_rows, rows[by_place], side="right") - 1
         for file in np.unique(files).tolist():
             chosen = by_place[files == file]
             for position, content in zip(chosen.tolist(), self._of_file(file, rows[chosen]), strict=True):
-                contents[position] = content
-        return contents
+                self._require_unchanged(file, images[position].row, content)
+                images[position] = images[position]._replace(content=content)
+        return images
+
+    def _require_unchanged(self, file: int, row: int, content: bytes) -> None:
+        if hashlib.blake2b(content, digest_size=16).digest() != self.digests[row].tobytes():
+            raise TransferkitError(
+                f"{self.files[file]} has changed since this run began: {self.ids[row]} is another image now. "
+                "Put the shard back as it was and go on with --resume, or start again with --overwrite."
+            )
+
+    def decoded(self, image: EncodedImage, side: int, reading: Reading) -> Pixels:
+        """The pixels (C, side, side) of an image.
+
+        Raises:
+            TransferkitError: If it cannot be read; names it.
+        """
+        try:
+            return decode(BytesIO(image.content), side, reading)
+        except TransferkitError as error:
+            why = reason(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+            raise TransferkitError(
+                f"{self.ids[image.row]} cannot be read: {why}. Take it out of its shard; or leave stream out, and bad "
+                "images with --skip-bad."
+            ) from error
 
     def _of_file(self, file: int, rows: Rows) -> Iterator[bytes]:
         """Of rising rows of one file."""
@@ -132,12 +199,19 @@ class ShardRows:
 
 
 def streamed_pixels(
-    files: Sequence[Path], indices: Sequence[ShardIndex], side: int, reading: Reading, window: int
+    files: Sequence[Path],
+    indices: Sequence[ShardIndex],
+    ids: Sequence[str],
+    side: int,
+    reading: Reading,
+    window: int,
 ) -> StreamedPixels:
-    """The images of all shards as an array that is read as it is needed."""
+    """The images of all shards as an array that is read as it is needed; `ids` name them in messages."""
     counts = [len(index.names) for index in indices]
     rows = ShardRows(
         tuple(map(str, files)),
+        ids,
+        np.concatenate([index.digests for index in indices]),
         np.cumsum([0, *counts[:-1]]),
         np.concatenate([index.starts for index in indices]),
         np.concatenate([index.ends for index in indices]),
@@ -147,7 +221,7 @@ def streamed_pixels(
         _blocks(files, indices),
         window,
         rows.read,
-        partial(_decoded, side=side, reading=reading),
+        partial(rows.decoded, side=side, reading=reading),
         usable_cores(),
     )
 
@@ -160,7 +234,3 @@ def _blocks(files: Sequence[Path], indices: Sequence[ShardIndex]) -> npt.NDArray
         numbered.append(blocks)
         first = int(blocks[-1]) + 1 if len(blocks) else first
     return np.concatenate(numbered).astype(np.int32)
-
-
-def _decoded(content: bytes, side: int, reading: Reading) -> Pixels:
-    return decode(BytesIO(content), side, reading)

@@ -113,17 +113,23 @@ def _streamed(
     """All images, still in their shards; and notes. All parts share one storage."""
     paths = [path for of_part in files.values() for path in of_part]
     every = [index for of_part in indices.values() for index in of_part]
-    storage = streamed_pixels(paths, every, side, reading_of(settings), settings.stream_window)
+    ids = [f"{part}/{name}" for part in indices for name in _names(files[part], indices[part])]
+    storage = streamed_pixels(paths, every, ids, side, reading_of(settings), settings.stream_window)
     digests, number = np.concatenate([index.digests for index in every]), {name: row for row, name in enumerate(names)}
     parts, first = {}, 0
     for part, of_part in indices.items():
         known = [number[class_name(label)] for index in of_part for label in index.labels]
-        shards = zip(shard_names(files[part]), of_part, strict=True)
-        ids = [f"{part}/{shard}/{name}" for shard, index in shards for name in index.names]
         rows = np.arange(first, first + len(known))
-        parts[part] = Images(storage, rows, np.array(known, np.int64), names, tuple(ids), digests)
+        own_ids = tuple(ids[first : first + len(known)])
+        parts[part] = Images(storage, rows, np.array(known, np.int64), names, own_ids, digests)
         first += len(known)
     return parts, [f"images streamed from their shards at {side} x {side} px ({settings.fit})"]
+
+
+def _names(paths: list[Path], indices: list[ShardIndex]) -> Iterator[str]:
+    """Of the images of one part, as `_records` calls them."""
+    for shard, index in zip(shard_names(paths), indices, strict=True):
+        yield from (f"{shard}/{name}" for name in index.names)
 
 
 def _indices(files: dict[str, list[Path]], settings: ShardsData, console: Console) -> dict[str, list[ShardIndex]]:
