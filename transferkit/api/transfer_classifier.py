@@ -37,6 +37,7 @@ from transferkit.recipe import (
 from transferkit.run import fit_network
 from transferkit.runs.stored_classifier import rebuild_classifier
 from transferkit.runtime import machine
+from transferkit.runtime.argument_types import in_python_words
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.records import as_json, from_json
@@ -115,6 +116,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name in known:
             setattr(self, name, settings.get(name))
 
+    @in_python_words()
     def fit(self, X: Any, y: Any) -> TransferClassifier:
         """Carry out the recipe on these images.
 

@@ -34,6 +34,7 @@ from transferkit.features.stored import served
 from transferkit.models.backbones import own_modules
 from transferkit.recipe.references import weights_source
 from transferkit.runtime import machine
+from transferkit.runtime.argument_types import in_python_words
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
@@ -123,6 +124,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.mean = mean
         self.std = std
 
+    @in_python_words()
     def fit(self, X: Any = None, y: Any = None) -> FeatureExtractor:  # noqa: ARG002 - scikit-learn's signature
         """Nothing is learnt; this extractor.
 
@@ -132,6 +134,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self._require_kinds()
         return self
 
+    @in_python_words()
     def transform(self, X: Any) -> Features:
         """Features (N, D) float32 of the images; maps (N, C, H, W) for pool none.
 

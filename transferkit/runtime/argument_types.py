@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from inspect import Parameter, signature
 from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
@@ -17,6 +19,11 @@ IN_WORDS = {
     "Sequence[str]": "a list of names, as in ['resnet18', 'resnet34=none']",
     "str | nn.Module": "a name such as 'resnet18', or a network of your own (an nn.Module, as in Net())",
 }
+COMMANDS = re.compile(r"(`[^`]*`|pip install [^\n]*|(?:transferkit|torchrun) [a-z-]+ [^\n]*)")
+OPTION = re.compile(
+    r"(?<![\w-])--(?P<name>[a-z][a-z-]*[a-z])(?: (?P<value>[A-Z]{2,}\b|\d[\w.]*\b|[a-z][a-z0-9]*(?=[,.;:)]|$)))?"
+)
+SWITCHES = ("overwrite", "resume", "skip_bad")  # are on or off
 CONFIG = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
@@ -30,9 +37,42 @@ def typed(function: Callable[P, Result], name: str = "") -> Callable[P, Result]:
         given = shape.bind(*arguments, **options).arguments
         named = {key: value for key, value in given.items() if shape.parameters[key].kind not in VARIADIC}
         require_types(f"transferkit.{name or function.__name__}", named, function)
-        return function(*arguments, **options)
+        with in_python_words():
+            return function(*arguments, **options)
 
     return call
+
+
+@contextmanager
+def in_python_words() -> Iterator[None]:
+    """Inside, also as a decorator, errors name arguments of Python where they would name options of a command."""
+    try:
+        yield
+    except TransferkitError as error:
+        error.args = (in_python(str(error)),)
+        raise
+
+
+def in_python(message: str) -> str:
+    """A message with the options of the command line as arguments; commands in it stay as they are typed.
+
+    Example:
+        >>> in_python("Use --weights none, --size 64 or --weights FILE, or replace it with --overwrite.")
+        "Use weights='none', size=64 or weights=FILE, or replace it with overwrite=True."
+        >>> in_python("Choose another folder with --out, or type `transferkit limits RUN --overwrite`.")
+        'Choose another folder with out=..., or type `transferkit limits RUN --overwrite`.'
+    """
+    parts = COMMANDS.split(message)
+    return "".join(part if number % 2 else OPTION.sub(_as_argument, part) for number, part in enumerate(parts))
+
+
+def _as_argument(option: re.Match[str]) -> str:
+    name, value = option["name"].replace("-", "_"), option["value"]
+    if name in SWITCHES:
+        return f"{name}=True" + (f" {value}" if value else "")
+    if value is None:
+        return f"{name}=..."
+    return f"{name}={value!r}" if value.islower() else f"{name}={value}"
 
 
 def require_types(source: str, values: Mapping[str, Any], like: Any) -> None:

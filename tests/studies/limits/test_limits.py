@@ -48,7 +48,7 @@ from transferkit.studies.limits.page import limits_page
 from transferkit.studies.limits.report import LimitsReport, SummaryLine
 from transferkit.studies.limits.settings import LimitsSettings, Rules, from_options
 from transferkit.studies.limits.shares import NotMeasured, Share, share_of
-from transferkit.studies.limits.story import Work, measure_limits
+from transferkit.studies.limits.story import Work, is_asked_again, measure_limits
 from transferkit.studies.limits.subject import (
     LimitsSubject,
     halves,
@@ -651,6 +651,19 @@ def test_a_second_report_asks_the_network_nothing(
     again = measure_limits(run, settings, None, Work("cpu", SILENT, overwrite=True))
 
     assert again.test == report.test
+
+
+def test_the_same_report_is_made_again_unasked_and_no_other(report: LimitsReport) -> None:
+    folder, settings = Path(report.folder), report.settings
+
+    assert is_asked_again(folder, settings)
+    assert is_asked_again(folder, replace(settings, ood=(*settings.ood, "glyphs")))
+    assert not is_asked_again(folder, replace(settings, seed=settings.seed + 1))
+
+
+@pytest.mark.usefixtures("report")
+def test_the_page_of_a_run_links_its_limits_report(run: Run) -> None:
+    assert "limits/limits.html" in (run.path / "report.html").read_text()
 
 
 def test_a_report_is_not_overwritten_unasked(report: LimitsReport) -> None:

@@ -12,15 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit import report as pages
 from transferkit.features.engine import memory_notes
 from transferkit.metrics.evaluation import scores_on_test
 from transferkit.metrics.outputs import Outputs
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import LIMITS
 from transferkit.runs.run_directory import LIMITS_FOLDER, Run
+from transferkit.runtime import folders
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.extras import Extras
 from transferkit.runtime.files import write_atomically
 from transferkit.studies.limits import abstaining, gallery, image_sets, in_distribution
 from transferkit.studies.limits.contamination import own_images
@@ -110,8 +113,21 @@ def measure_limits(run: Run, settings: LimitsSettings, out: Path | None, work: W
         TransferkitError: If the run, its images or the images to test with do not allow it.
     """
     folder = out or run.path / LIMITS_FOLDER
-    with result_folders.claim(folder, LIMITS, overwrite=work.overwrite):
+    with result_folders.claim(folder, LIMITS, overwrite=work.overwrite or is_asked_again(folder, settings)):
         return write_report(run, settings, folder, work)
+
+
+def is_asked_again(folder: Path, settings: LimitsSettings) -> bool:
+    """Whether the report in a folder would be made again, perhaps with more images from elsewhere: nothing is lost."""
+    if folders.kind_of(folder) != LIMITS.name or not LIMITS.is_finished(folder):
+        return False
+    try:
+        earlier = LimitsReport.read(folder).settings
+    except TransferkitError:
+        return False
+    is_kept = set(earlier.ood) <= set(settings.ood) and set(earlier.shift) <= set(settings.shift)
+    field = earlier.field or settings.field
+    return is_kept and replace(earlier, ood=settings.ood, shift=settings.shift, field=field) == settings
 
 
 def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -> LimitsReport:
@@ -141,6 +157,8 @@ def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -
     write_scores(folder / "scores.npz", subject, observations)
     report.write(folder)
     write_limits(folder)
+    if folder == run.path / LIMITS_FOLDER:
+        Extras(work.console).attempt("link from the run's page", lambda: pages.write(run))
     return report
 
 

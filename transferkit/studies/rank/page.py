@@ -28,6 +28,8 @@ NO_TOP1 = {
     "run": "weights of a run",
     "timm": "timm's metadata on this machine state no accuracy",
 }
+LONGEST_LABEL = 18  # letters of a backbone beside all columns in 80
+LEFT_OUT = ("kNN", "LogME", "param")  # where a longer one needs the room; the page has them
 COST_TITLE = "Accuracy of a linear probe, %, over the operations per image, GFLOPs"
 
 
@@ -107,10 +109,14 @@ def ranking_verdict(ranking: Ranking) -> RenderableType:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("rank", no_wrap=True)
     table.add_column("backbone", overflow="fold")
-    for title in ("probe, % (95 %)", "kNN", "LogME", "top-1", "GFLOPs", "param", "img/s"):
+    is_wide = any(len(row.label) > LONGEST_LABEL for row in ranking.rows)
+    titles = ("rank", "backbone", "probe, % (95 %)", "kNN", "LogME", "top-1", "GFLOPs", "param", "img/s")
+    shown = [title for title in titles if not (is_wide and title in LEFT_OUT)]
+    for title in shown[2:]:
         table.add_column(title, justify="right", no_wrap=True)
     for row in ranking.rows:
-        table.add_row(*(printable(cell) for cell in _cells(row)))
+        cells = dict(zip(titles, _cells(row), strict=True))
+        table.add_row(*(printable(cells[title]) for title in shown))
     is_tied = any(row.ranks[0] < row.ranks[1] for row in ranking.rows)
     tie = f"Tie: not told apart on these images ({words.counted(ranking.n, ranking.groups)}; Nadeau-Bengio, Holm, 5 %)."
     validation = f"Cross-validated on {ranking.data.n:,} training images; val and test stay closed."
