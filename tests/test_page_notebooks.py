@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))
 LESSONS, LINK, FOLDER = NOTEBOOKS["LESSONS"], NOTEBOOKS["LINK"], NOTEBOOKS["FOLDER"]
-REFUSED: dict[str, int] = {}  # commands whose error the page explains
+REFUSED = {"lab-1-convolution": 1}  # commands whose error the page explains
 
 
 def printed(notebook: dict) -> list[str]:
@@ -23,8 +23,10 @@ def test_notebooks_say_what_their_pages_say() -> None:
 
 
 def test_tutorials_and_lab_sheets_lead_to_their_notebooks() -> None:
-    assert {"first-model", "lab-2-modes", "lab-3-losses", "lab-4-depth", "lab-5-transfer"} <= set(LESSONS)
-    assert set(LESSONS) == {path.stem for path in FOLDER.iterdir()}
+    sheets = {page.stem for page in (ROOT / "docs").glob("lab-*.md")}
+
+    assert len(sheets) == 5
+    assert set(LESSONS) == sheets | {"first-model", "paper-table"} == {path.stem for path in FOLDER.iterdir()}
     for name in LESSONS:
         assert LINK.format(name=name) in (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
@@ -34,7 +36,7 @@ def test_committed_notebooks_were_executed_and_are_small() -> None:
         cells = [cell for cell in NOTEBOOKS["committed"](name)["cells"] if cell["cell_type"] == "code"]
         assert len(cells) >= 3
         assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
-        assert (FOLDER / f"{name}.ipynb").stat().st_size < 150_000
+        assert (FOLDER / f"{name}.ipynb").stat().st_size < 200_000
 
 
 def test_what_refuses_in_a_notebook_is_what_its_page_explains() -> None:

@@ -99,10 +99,14 @@ LESSONS = {
         + '\n\ndraw("my-images", ["circle", "pentagon", "square", "triangle"], each=60, seed=0)\n'
         + 'draw("new-photos", ["circle", "square", "hexagon"], each=4, seed=1)  # nobody teaches it hexagons\n',
     ),
+    "lab-1-convolution": Lesson(ONE_PICTURE, {"PICTURE": "picture.png"}),
     "lab-2-modes": Lesson(),
     "lab-3-losses": Lesson(),
     "lab-4-depth": Lesson(),
     "lab-5-transfer": Lesson(ONE_PICTURE, {"a-photo.jpg": "picture.png"}),
+    "paper-table": Lesson(
+        FOLDERS + '\n\ndraw("my-images", ["circle", "pentagon", "square", "triangle"], each=24, seed=0)\n'
+    ),
 }
 
 
