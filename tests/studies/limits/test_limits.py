@@ -46,7 +46,7 @@ from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.low_level import LowLevel
 from transferkit.studies.limits.page import limits_page
 from transferkit.studies.limits.report import LimitsReport, SummaryLine
-from transferkit.studies.limits.settings import LimitsSettings, Rules, from_options
+from transferkit.studies.limits.settings import HALVED, LimitsSettings, Rules, from_options
 from transferkit.studies.limits.shares import NotMeasured, Share, share_of
 from transferkit.studies.limits.story import Work, is_asked_again, measure_limits
 from transferkit.studies.limits.subject import (
@@ -449,6 +449,21 @@ def test_each_rule_fires_on_its_own_evidence(rule: str, path: str, value: Any, w
 
     assert [line.id for line in lines if line.id != "OK"] == [rule]
     assert words in next(line.text for line in lines if line.id == rule)
+
+
+@pytest.mark.parametrize(
+    ("note", "words"),
+    [
+        ("", "n = 500 val images"),
+        (f"no val: {HALVED} (stratified)", "n = 500 test images, the half that sets thresholds"),
+    ],
+)
+def test_the_images_that_set_thresholds_are_named_for_what_they_are(note: str, words: str) -> None:
+    report = changed(replace(calm(), notes=(note,)), "selective/promise/coverage", 0.3)
+
+    (line,) = summary(report, Rules()).lines
+
+    assert words in line.evidence
 
 
 def page_of(report: LimitsReport) -> str:

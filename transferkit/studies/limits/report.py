@@ -24,7 +24,7 @@ from transferkit.studies.limits.nonsense import NonsenseRow
 from transferkit.studies.limits.nuisance import SweepReport
 from transferkit.studies.limits.open_world import OpenWorldReport
 from transferkit.studies.limits.out_of_distribution import UnknownReport
-from transferkit.studies.limits.settings import LimitsSettings
+from transferkit.studies.limits.settings import HALVED, LimitsSettings
 from transferkit.studies.limits.shares import NotMeasured, OrReason
 from transferkit.studies.limits.strips import StripRow
 
@@ -126,6 +126,12 @@ class LimitsReport(StudyResult):
     seconds: float = 0.0
     folder: str = ""
     schema: int = SCHEMAS[LIMITS.result]
+
+    @property
+    def threshold_images(self) -> str:
+        """What thresholds are set by, beside their number: with val learnt from, half of the test images."""
+        is_halved = any(HALVED in note for note in self.notes)
+        return "test images, the half that sets thresholds" if is_halved else "val images"
 
     def _headline(self) -> str:
         lines = "\n".join(f"  {line.id}: {line.text}" for line in self.summary.lines)

@@ -19,6 +19,8 @@ CHOICES = {"corruptions": get_args(Corruptions), "leave_out": get_args(LeaveOut)
 LISTS = ("ood", "shift", "drop_classes")
 FOLDERS = ("field", "cifar10c")
 
+HALVED = "half of its test images set the thresholds"  # in a note, where val has been learnt from
+
 
 @dataclass(frozen=True)
 class Rules:

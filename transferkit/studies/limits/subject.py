@@ -24,6 +24,7 @@ from transferkit.runs.stored_classifier import load_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.console import Console
 from transferkit.studies.limits.image_sets import sample
+from transferkit.studies.limits.settings import HALVED
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,13 @@ def halves(test: Outputs, seed: int, why: str) -> tuple[Outputs, Outputs, str]:
     generator = np.random.default_rng(seed)
     if test.groups:
         first = held_out(test.require_labels(), group_ranks(test.groups, generator), 0.5)
-        note = f"{why}: half of its test images set the thresholds (whole groups, stratified, seed {seed})"
+        note = f"{why}: {HALVED} (whole groups, stratified, seed {seed})"
         return rows(test, first), rows(test, ~first), note
     first = np.zeros(len(test), dtype=bool)
     for label in range(len(test.class_names)):
         order = generator.permutation(np.flatnonzero(test.require_labels() == label))
         first[order[: len(order) // 2]] = True
-    note = f"{why}: half of its test images set the thresholds (stratified, seed {seed})"
+    note = f"{why}: {HALVED} (stratified, seed {seed})"
     return rows(test, first), rows(test, ~first), note
 
 

@@ -252,7 +252,7 @@ def cannot_promise(report: LimitsReport, rules: Rules) -> Sentences | None:
         return []
     most = f"at most {rounded_percent(promise.target)} errors"
     text = f"It cannot promise {most} for {rounded_percent(rules.coverage)} of the images by abstaining."
-    evidence = f"n = {promise.n_val:,} val images"
+    evidence = f"n = {promise.n_val:,} {report.threshold_images}"
     if promise.coverage is not None:
         evidence = f"largest coverage with that promise: {rounded_percent(promise.coverage)}; {evidence}"
     elif promise.needs is not None and promise.n_val < promise.needs:
