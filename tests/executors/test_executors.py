@@ -22,7 +22,7 @@ from transferkit import executors
 from transferkit.cli.app import app
 from transferkit.executors import EXECUTORS, Task, carry_out, slurm, workers
 from transferkit.executors.board import Board
-from transferkit.executors.ray_address import require_answer
+from transferkit.executors.ray_address import joining, require_answer
 from transferkit.executors.tasks import last_line
 from transferkit.recipe.workplace import ExecutorName
 from transferkit.runtime import folders
@@ -190,6 +190,28 @@ def test_a_missing_engine_is_one_line_that_names_the_extra(
 def test_a_ray_cluster_that_is_not_there_is_refused_at_once(address: str, message: str) -> None:
     with pytest.raises(TransferkitError, match=message):
         require_answer(address)
+
+
+def test_a_ray_cluster_that_ray_itself_does_not_find_is_one_message() -> None:
+    message = r"^No Ray cluster answers at RAY_ADDRESS=auto \(Could not find any running Ray instance\)\. Start it"
+    with pytest.raises(TransferkitError, match=message), joining("auto"):
+        raise ConnectionError("Could not find any running Ray instance.\nMore words.")
+
+
+def test_more_workers_than_work_leave_each_its_whole_share(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    @contextmanager
+    def pool(count: int) -> Iterator[workers.Submit]:
+        asked.append(count)
+        with EXECUTORS["here"].pool(1) as submit:
+            yield submit
+
+    monkeypatch.setattr(EXECUTORS["processes"], "pool", pool)
+
+    carry_out([task(work.write, held / name) for name in "ab"], "processes", 8, held, SILENT)
+
+    assert asked == [2]
 
 
 def test_without_slurm_nothing_runs_in_its_place(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:

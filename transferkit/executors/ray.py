@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from transferkit.executors.ray_address import require_answer
+from transferkit.executors.ray_address import joining, require_answer
 from transferkit.executors.workers import Submit, gpus
 from transferkit.runtime import optional_libraries
 
@@ -26,7 +26,8 @@ def pool(workers: int) -> Iterator[Submit]:
     is_ours = not ray.is_initialized()
     if is_ours:
         own = {} if address else {"num_cpus": workers, "num_gpus": len(gpus()), "include_dashboard": False}
-        ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **own)
+        with joining(address or "local"):
+            ray.init(address=address or "local", log_to_driver=False, configure_logging=False, **own)
     share = min(1.0, ray.cluster_resources().get("GPU", 0) / workers)
     remote = ray.remote(max_retries=0, num_cpus=1, num_gpus=share)(_done)
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from transferkit.runtime.errors import TransferkitError
@@ -31,7 +33,26 @@ def require_answer(address: str) -> None:
     try:
         socket.create_connection((host, port), SECONDS_FOR_AN_ANSWER).close()
     except OSError as error:
-        raise TransferkitError(
-            f"No Ray cluster answers at RAY_ADDRESS={address} ({error.strerror or error}). Start it with `ray start "
-            "--head`, correct the address, or unset RAY_ADDRESS to use this machine alone."
-        ) from error
+        raise no_cluster(address, error.strerror or str(error)) from error
+
+
+def no_cluster(address: str, why: str) -> TransferkitError:
+    """That nobody answers at an address, and what to type."""
+    return TransferkitError(
+        f"No Ray cluster answers at RAY_ADDRESS={address} ({why}). Start it with `ray start --head`, correct the "
+        "address, or unset RAY_ADDRESS to use this machine alone."
+    )
+
+
+@contextmanager
+def joining(address: str) -> Iterator[None]:
+    """Inside, Ray is started or joined; what it says where it finds no cluster becomes a message.
+
+    Raises:
+        TransferkitError: In place of Ray's error.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise no_cluster(address, why) from error
