@@ -47,10 +47,10 @@ def test_help_of_finetune_fits_two_screens_with_three_examples() -> None:
 
 
 def test_every_command_takes_v_for_details(tmp_path: Path) -> None:
-    data = ("--weights", "none", "--limit-per-class", "4", "--size", "8", "--data", "digits", "--out")
+    few = ("--limit-per-class", "4", "--test-fraction", "0.05", "--data", "digits")
 
-    brief = transferkit("probe", "resnet20", *data, "brief", cwd=tmp_path)
-    verbose = transferkit("probe", "resnet20", *data, "verbose", "-v", cwd=tmp_path)
+    brief = transferkit("probe", "resnet-mini", "--weights", "none", *few, "--out", "brief", cwd=tmp_path)
+    verbose = transferkit("probe", "resnet-mini", "--weights", "none", *few, "--out", "verbose", "-v", cwd=tmp_path)
 
     table = "stage   parameters  state"
     assert (table in brief.stderr, table in verbose.stderr) == (False, True), verbose.stderr

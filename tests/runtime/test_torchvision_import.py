@@ -26,3 +26,17 @@ def test_torchvision_asks_the_real_compiler_once_it_is_needed() -> None:
     )
 
     assert printed(code) == "True 2.0"
+
+
+def test_counting_operations_loads_no_compiler_and_leaves_it_usable() -> None:
+    code = (
+        "import sys, torch; from transferkit.models import backbones; "
+        "from transferkit.recipe import backbone_settings; "
+        "from transferkit.models.receptive_fields import total_flops; "
+        "body = backbones.load_undrawn(backbone_settings({'name': 'lenet', 'weights': 'none'}), ('a', 'b'), 32).body; "
+        "count, loaded = total_flops(body, 32), 'torch._dynamo' in sys.modules; "
+        "compiled = torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item(); "
+        "print(loaded, compiled, total_flops(body, 32) == count)"
+    )
+
+    assert printed(code) == "False 2.0 True"

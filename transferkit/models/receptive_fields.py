@@ -17,6 +17,7 @@ from transferkit.models.bands import bands_of
 from transferkit.models.classifier import Classifier
 from transferkit.models.measured_fields import measured_fields
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.torch_compiler import compiler_left_out
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def counted(body: nn.Module, size: int) -> FlopCounterMode:
     tensors = {name: value.detach() for name, value in (*body.named_parameters(), *body.named_buffers())}
     device = next((value.device for value in tensors.values()), torch.device("cpu"))
     counter: FlopCounterMode
-    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+    with compiler_left_out(), FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
         functional_call(body, tensors, (torch.zeros(1, bands_of(body), size, size, device=device),))
     return counter
 
