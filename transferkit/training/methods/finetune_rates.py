@@ -40,16 +40,16 @@ TRAINED_STATISTICS = {
     "adamw": Rates(lr=2e-4, random_head_lr=2e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.3),
 }
 FIXED_STATISTICS = {
-    "sgd": Rates(lr=0.01, random_head_lr=0.1, weight_decay=5e-4, clip_norm=1.0, head_scale=0.1),
-    "adamw": Rates(lr=4e-4, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.1),
+    "sgd": Rates(lr=0.01, random_head_lr=0.1, weight_decay=5e-4, clip_norm=1.0, head_scale=0.3),
+    "adamw": Rates(lr=4e-4, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.3),
 }
 TRANSFORMER = {
     "sgd": Rates(lr=0.01, random_head_lr=0.1, weight_decay=5e-4, clip_norm=1.0),
     "adamw": Rates(lr=5e-5, random_head_lr=5e-4, weight_decay=0.05, clip_norm=1.0, layer_decay=0.75),
 }
 ADAPTED = {  # few numbers take larger steps; the head's are those of full tuning
-    "bias": Rates(lr=2e-3, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.1, probe_head_lr=4e-4),
-    "norm": Rates(lr=2e-3, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.1, probe_head_lr=4e-4),
+    "bias": Rates(lr=2e-3, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.3, probe_head_lr=4e-4),
+    "norm": Rates(lr=2e-3, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.3, probe_head_lr=4e-4),
 }
 
 
