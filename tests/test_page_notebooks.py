@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))
 LESSONS, LINK, FOLDER = NOTEBOOKS["LESSONS"], NOTEBOOKS["LINK"], NOTEBOOKS["FOLDER"]
-REFUSED = {"lab-1-convolution": 1}  # commands whose error the page explains
+REFUSED = {"lab-1-convolution": 1, "production": 1}  # commands whose error the page explains
 
 
 def printed(notebook: dict) -> list[str]:
@@ -26,7 +26,7 @@ def test_tutorials_and_lab_sheets_lead_to_their_notebooks() -> None:
     sheets = {page.stem for page in (ROOT / "docs").glob("lab-*.md")}
 
     assert len(sheets) == 5
-    assert set(LESSONS) == sheets | {"first-model", "paper-table"} == {path.stem for path in FOLDER.iterdir()}
+    assert set(LESSONS) == sheets | {"first-model", "not-photos", "paper-table", "production"} == {path.stem for path in FOLDER.iterdir()}
     for name in LESSONS:
         assert LINK.format(name=name) in (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 

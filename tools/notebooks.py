@@ -104,8 +104,27 @@ LESSONS = {
     "lab-3-losses": Lesson(),
     "lab-4-depth": Lesson(),
     "lab-5-transfer": Lesson(ONE_PICTURE, {"a-photo.jpg": "picture.png"}),
+    "production": Lesson(
+        FOLDERS
+        + '\n\ndraw("my-images", ["circle", "pentagon", "square", "triangle"], each=24, seed=0)\n'
+        + 'draw("other-photos", ["hexagon"], each=40, seed=2)\n'
+        + 'draw("new", ["circle", "square", "hexagon"], each=2, seed=1)\n'
+        + "!transferkit probe timm/tf_efficientnet_lite0 --data folder:my-images --size 160 --out runs/shapes\n",
+        {"textures": "shapes", "new/*.jpg": "new/*/*.jpg"},
+    ),
     "paper-table": Lesson(
         FOLDERS + '\n\ndraw("my-images", ["circle", "pentagon", "square", "triangle"], each=24, seed=0)\n'
+    ),
+    "not-photos": Lesson(
+        FOLDERS
+        + """
+
+draw("my-images", ["circle", "pentagon", "square", "triangle"], each=24, seed=0)
+for path in Path("my-images").rglob("*.jpg"):  # as a microscope would store them: grey, 12 bits in files of 16
+    grey = np.asarray(Image.open(path).convert("L"), dtype=np.uint16)
+    Image.fromarray(grey * 16).save(path.with_suffix(".tif"))
+    path.unlink()
+""",
     ),
 }
 
