@@ -26,7 +26,11 @@ def test_tutorials_and_lab_sheets_lead_to_their_notebooks() -> None:
     sheets = {page.stem for page in (ROOT / "docs").glob("lab-*.md")}
 
     assert len(sheets) == 5
-    assert set(LESSONS) == sheets | {"first-model", "not-photos", "paper-table", "production"} == {path.stem for path in FOLDER.iterdir()}
+    assert (
+        set(LESSONS)
+        == sheets | {"first-model", "not-photos", "paper-table", "production"}
+        == {path.stem for path in FOLDER.iterdir()}
+    )
     for name in LESSONS:
         assert LINK.format(name=name) in (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 

@@ -111,7 +111,7 @@ def test_the_recipe_of_a_dry_run_is_the_command(tmp_path: Path) -> None:
     (tmp_path / "same.yaml").write_text(dry.stdout)
 
     assert dry.returncode == 0, dry.stderr
-    assert "Estimate: 60 labelled and 180 test images, 1 epochs and as many with val at 8 px" in dry.stderr.replace(
+    assert "Estimate: 60 labelled and 180 test images, 1 epoch and as many with val at 8 px" in dry.stderr.replace(
         "\n", " "
     )
     first = transferkit(*command, "--json", "--out", "a", cwd=tmp_path)
@@ -129,7 +129,7 @@ def test_a_folder_of_pictures_is_enough(pets: Path, tmp_path: Path) -> None:
 
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["test"]["n"] == 8
-    assert json.loads(named.stdout)[0]["name"] in ("cat", "dog")
+    assert json.loads(named.stdout)[0]["class"] in ("cat", "dog")
 
 
 def test_unknown_backbone(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_ctrl_c_within_a_study_ends_with_130_and_keeps_its_finished_runs(tmp_pat
 def test_ctrl_c_within_code_from_a_string_ends_with_130_too(tmp_path: Path) -> None:
     (tmp_path / "stopped.py").write_text(
         "from transferkit.cli import app\n"
-        "app.app = lambda: exec('raise KeyboardInterrupt')  # as dataclasses do when they are imported\n"
+        "app.needed = lambda *_: lambda: exec('raise KeyboardInterrupt')  # as dataclasses do when they are imported\n"
         "app.main()\n"
     )
     where = os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[2])])

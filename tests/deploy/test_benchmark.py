@@ -144,7 +144,7 @@ def test_a_run_without_val_names_the_other_part(run: Run, monkeypatch: pytest.Mo
     splits = Splits(images(8), images(40).subset([]), SealedImages(images(20)))
     monkeypatch.setattr(benchmarks, "same_images", lambda *_: splits)
 
-    with pytest.raises(TransferkitError, match=r"no val images\. Choose the others with --on test"):
+    with pytest.raises(TransferkitError, match=r"no val images\. Choose the others with on='test'"):
         measured(run, "fp32")
 
 

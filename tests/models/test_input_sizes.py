@@ -225,7 +225,7 @@ def test_a_study_estimates_each_arm_and_how_often_it_is_run() -> None:
     told = of_study(study)
 
     assert list(told) == ["scratch", "probe"]
-    assert told["scratch"].startswith("Estimate: 40 labelled and 898 test images, 1 epochs at 8 px, about ")
+    assert told["scratch"].startswith("Estimate: 40 labelled and 898 test images, 1 epoch at 8 px, about ")
     assert told["scratch"].endswith(" 2 times, once per seed.")
 
 

@@ -114,7 +114,9 @@ def test_a_tool_that_cannot_begin_stops_the_run_before_it_trains(
     tool = SimpleNamespace(PACKAGE="json", EXTRA="wandb", begin=no_login)
     monkeypatch.setitem(tracking.TOOLS, "wandb", tool)  # type: ignore[arg-type]
 
-    with pytest.raises(TransferkitError, match=r"--track wandb could not begin: .*no API key\. Mend that"):
+    with pytest.raises(
+        TransferkitError, match=r"Tracking by wandb could not begin: .*no API key\. Mend that, or do without track="
+    ):
         transferkit.scratch("resnet-mini", "digits", epochs=1, track="wandb", out=tmp_path / "run", **SHORT)
 
 

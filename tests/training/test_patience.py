@@ -127,7 +127,7 @@ def test_a_val_too_small_to_tell_is_refused_with_what_to_type(tmp_path: Path) ->
 def refitted(val: Images, head: str) -> tuple[History, list[str]]:
     """Fine-tuning of the small network with patience, then on train and val together."""
     labelled = Splits(images(48), val, SealedImages(images(2, 9)))
-    chosen = settings(epochs=40, lr=0.05, patience=3, refit=True, batchnorm="eval", head=head)
+    chosen = settings(epochs=40, lr=0.05, patience=3, refit=True, batchnorm="eval", head=head, head_scale=1.0)
     result = fit(classifier(), labelled, chosen, BackboneSettings(name="resnet20"), Context(MACHINE, SILENT, 0))
     return result.history, list(result.notes)
 

@@ -107,8 +107,8 @@ def whole_program(
 def needed(program: typer.Typer, arguments: Sequence[str]) -> typer.Typer:
     """The program with the command that is named alone, if that needs no other: to build all takes 0.1 s."""
     command = [known for known in program.registered_commands if arguments[:1] == [name_of(known)]]
-    if not command or command[0].callback is help_command.show_help:
-        return program
+    if not command or command[0].callback is help_command.show_help or not program.registered_callback:
+        return program  # without options of its own, a program of one command would take no command's name
     alone = copy(program)
     alone.registered_commands, alone.registered_groups = command, []
     return alone

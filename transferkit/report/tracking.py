@@ -83,7 +83,8 @@ class Live:
             self.tracker = tool.begin(run, settings_of(recipe))
         except Exception as error:  # whatever another library makes of its own settings
             raise TransferkitError(
-                f"--track {self.track} could not begin: {reason(error).rstrip('.')}. Mend that, or leave --track out."
+                f"Tracking by {self.track} could not begin: {reason(error).rstrip('.')}. "
+                "Mend that, or do without --track."
             ) from error
 
     def note_epoch(self, epoch: Epoch) -> None:

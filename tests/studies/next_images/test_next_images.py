@@ -60,15 +60,17 @@ def field(tmp_path: Path) -> Path:
 def command(
     run: TrainedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Exit code and messages of `transferkit next RUN ...`."""
+    """Exit code of `transferkit next RUN ...`, with its result, or with what it says where it fails."""
 
     def call(*words: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["transferkit", "next", str(run.path), *words])
+        code: object = 0
         try:
             main()
         except SystemExit as end:
-            return int(end.code or 0), capsys.readouterr().err
-        return 0, capsys.readouterr().err
+            code = end.code or 0
+        said = capsys.readouterr()
+        return int(str(code)), said.err if code else said.out
 
     return call
 
