@@ -16,7 +16,7 @@ from transferkit.runtime.files import read_text
 
 
 @dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """How many parts of something are done.
 
     Attributes:
@@ -49,25 +49,25 @@ def require_result(folder: Path, kind: Kind) -> None:
     )
 
 
-def _of_study(folder: Path, content: Any) -> Progress:
+def _of_study(folder: Path, content: Any) -> StudyProgress:
     study = parse_study(content)
     before = [folder / "before" / name for name in study.before]
     places = [*before, *(folder / "runs" / f"{cell}-seed{seed}" for cell, seed, _ in study.recipes())]
     whole = "label curve" if study.labels else "comparison"
-    return Progress(whole, sum(Run(place).is_finished for place in places), len(places), "runs")
+    return StudyProgress(whole, sum(Run(place).is_finished for place in places), len(places), "runs")
 
 
-def _of_folds(folder: Path, content: Any) -> Progress:
+def _of_folds(folder: Path, content: Any) -> StudyProgress:
     done = len(finished_folders(folder, inside_results=True))
-    return Progress(FOLDS.name, done, parse(content).data.folds or 0, "folds")
+    return StudyProgress(FOLDS.name, done, parse(content).data.folds or 0, "folds")
 
 
-def _of_ranking(folder: Path, content: Any) -> Progress:
+def _of_ranking(folder: Path, content: Any) -> StudyProgress:
     done = len(list((folder / "backbones").glob("*.safetensors")))
-    return Progress(RANKING.name, done, len(parse_ranking(content).backbones), "backbones")
+    return StudyProgress(RANKING.name, done, len(parse_ranking(content).backbones), "backbones")
 
 
-PROGRESS: dict[str, Callable[[Path, Any], Progress]] = {
+PROGRESS: dict[str, Callable[[Path, Any], StudyProgress]] = {
     STUDY.name: _of_study,
     FOLDS.name: _of_folds,
     RANKING.name: _of_ranking,
