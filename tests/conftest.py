@@ -72,11 +72,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _few_points_on_maps() -> Iterator[None]:
-    """A map of hundreds of test images takes a third of a tiny run's time, and tests of others look at no map."""
+def points_of_a_map() -> Iterator[int]:
+    """60 in tests, which look at no map: hundreds take a third of a tiny run's time. The value: the product's own."""
+    usual = feature_map.POINTS
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_map, "POINTS", 60)
-        yield
+        yield usual
 
 
 @pytest.fixture(scope="session")

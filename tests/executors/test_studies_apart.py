@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,20 @@ from killers import Killer
 
 import transferkit
 from transferkit.executors import slurm
+from transferkit.metrics import feature_map
 from transferkit.recipe import load
 from transferkit.runs.run_directory import CONTINUED, Run
 
 APART = ["processes", "slurm", "ray"]
 ARMS = {"methods": ["scratch", "probe"], "seeds": 3, "budget": "4steps", "limit_per_class": 5, "quiet": True}
 pytestmark = pytest.mark.scale
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _maps_as_in_other_processes(points_of_a_map: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_map, "POINTS", points_of_a_map)
+        yield
 
 
 @pytest.fixture(autouse=True)

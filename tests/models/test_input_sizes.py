@@ -128,6 +128,21 @@ def test_the_weights_of_a_run_bring_its_size(tmp_path: Path) -> None:
     )
 
 
+def test_a_word_for_weights_stays_one_where_a_run_of_that_name_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = backbones.load(BackboneSettings(name="simple-cnn", weights="none"), ("a", "b"), 48, SILENT)
+    recipe, runtime = from_options("scratch", "simple-cnn", "digits", {}, ()), machine.start("cpu", "fp32", 1)
+    (tmp_path / "none").mkdir()
+    save_model(Run(tmp_path / "none"), classifier, recipe, runtime, rejection.fit(None))
+    before = chosen("scratch", "simple-cnn", 16)
+
+    monkeypatch.chdir(tmp_path)
+
+    assert chosen("scratch", "simple-cnn", 16) == before
+    assert before[0] == 16
+
+
 def test_an_asked_size_is_taken_as_it_is() -> None:
     assert chosen("finetune", "resnet18", 256, size=72)[0] == 72
     assert reason("finetune", "resnet18", 256, size=72) == "as asked"

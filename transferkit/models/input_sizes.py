@@ -125,6 +125,11 @@ def sees_small_images(method: MethodSettings, native_px: int) -> bool:
 
 
 def run_facts(backbone: BackboneSettings) -> StoredModel | None:
-    """What the run whose weights are taken says of its model; None where they come from elsewhere."""
+    """What the run whose weights are taken says of its model; None where they come from elsewhere.
+
+    A word such as `none` stays one where a folder of that name lies.
+    """
+    if not backbone.weights_are_on_disk:
+        return None
     folder = Path(backbone.weights)
     return read_model(folder) if (folder / MODEL).is_file() else None

@@ -100,7 +100,7 @@ def with_shape(settings: BackboneSettings) -> BackboneSettings:
     if settings.name not in BACKBONE_MODELS:
         return settings
     shape_keys = BACKBONE_MODELS[settings.name].model_fields.keys() - BackboneSettings.model_fields.keys()
-    trained = _backbone_of_run(Path(settings.weights))
+    trained = _backbone_of_run(Path(settings.weights)) if settings.weights_are_on_disk else None
     known = trained.model_dump(include=shape_keys) if trained else {}
     return backbone_settings({**known, **settings.model_dump(exclude_unset=True)})
 

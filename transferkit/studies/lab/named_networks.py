@@ -111,6 +111,6 @@ def run_on_val(reference: Path, console: Console, device: str) -> RunOnVal:
 def suiting_px(settings: BackboneSettings) -> int:
     """Side of the input in px: that of the run whose weights these are, else what suits the backbone."""
     folder = Path(settings.weights).expanduser()
-    if (folder / MODEL).is_file():
+    if settings.weights_are_on_disk and (folder / MODEL).is_file():
         return read_model(folder).input.size
     return SMALL_PX if backbones.card(settings.name).source == "small" else USUAL_PX
