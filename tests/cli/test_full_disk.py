@@ -14,6 +14,7 @@ import pytest
 from transferkit.cli.terminal import working
 from transferkit.runtime import cached_files, files, folders
 from transferkit.runtime.errors import FullDisk, MachineError
+from transferkit.runtime.full_disk import full_disk
 
 GO_ON = "Go on with the same command and --resume."
 
@@ -31,7 +32,7 @@ def test_what_to_free_depends_on_where_the_file_lies(tmp_path: Path, monkeypatch
         (tmp_path / "cache" / "images" / "x.npy", "set TRANSFERKIT_CACHE to a folder on another disk"),
         (workshop / "model.onnx", "set TMPDIR to a folder on another disk"),
     ):
-        assert str(files.full_disk(path)) == f"Cannot write {path}: the disk is full. Free some space, or {words}."
+        assert str(full_disk(path)) == f"Cannot write {path}: the disk is full. Free some space, or {words}."
 
 
 def test_a_command_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ from transferkit.recipe import (
     GlyphsData,
     SvhnData,
 )
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 

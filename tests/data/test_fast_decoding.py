@@ -18,7 +18,7 @@ from transferkit.data.decoding import decode
 from transferkit.data.images import Images, Pixels
 from transferkit.data.resizing import by_pillow, by_torch, worthwhile
 from transferkit.recipe import FolderData
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 

@@ -35,7 +35,7 @@ def card(
         if push:
             hub_repository.require_writable(push)
         folder = hub_repository.write_repository(run, out, repository=push, overwrite=overwrite)
-        console.line(f"Wrote {folder / hub_repository.README}, {hub_repository.WEIGHTS} and {hub_repository.CONFIG}.")
+        console.result(f"Wrote {folder / hub_repository.README}, {hub_repository.WEIGHTS} and {hub_repository.CONFIG}.")
         address = hub_repository.push(folder, push, public=public, console=console) if push else ""
     if json:
         print_json({"folder": str(folder), "address": address})

@@ -44,4 +44,4 @@ def corrupt(
         from transferkit.data.corruptions.files import write_copies
 
         written = write_copies(images, name or tuple(CORRUPTIONS), severity or SEVERITIES, out, size, seed)
-    console.line(f"Wrote {counted(len(written), 'PNG file')} to {out}.")
+    console.result(f"Wrote {counted(len(written), 'PNG file')} to {out}.")

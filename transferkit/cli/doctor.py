@@ -173,7 +173,7 @@ def _machine() -> Iterator[MachineFinding]:
 
 
 def _caches() -> Iterator[MachineFinding]:
-    from transferkit.runtime.cached_files import cache_folder
+    from transferkit.runtime.cache_place import cache_folder
     from transferkit.runtime.folders import CACHE_ADVICE
 
     folder = cache_folder()

@@ -168,7 +168,7 @@ def merge(
 def list_cache() -> None:
     """List what is kept: of what it is, how much, and when it was used last."""
     from transferkit.features import caches
-    from transferkit.runtime.cached_files import cache_folder
+    from transferkit.runtime.cache_place import cache_folder
     from transferkit.runtime.console import Console
 
     if items := list(caches.stored_items()):

@@ -54,7 +54,7 @@ def modes(
         effects = of_run(run, passes, console, device, batch)
         if out:
             draw(effects, out)
-            console.line(f"Drawn: {out}")
+            console.result(f"Drawn: {out}")
     if json:
         print_json([vars(effect) for effect in effects])
         return
@@ -153,7 +153,7 @@ def shifts(
         shifts = of_run(run, px, console, device)
         if out:
             draw(shifts, out)
-            console.line(f"Drawn: {out}")
+            console.result(f"Drawn: {out}")
     if json:
         print_json([vars(row) for row in shifts])
         return

@@ -10,6 +10,7 @@ import typer
 
 from transferkit.cli.options import Json, Overwrite, named_run
 from transferkit.cli.terminal import print_json, show_page
+from transferkit.runtime.plurals import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,7 +82,7 @@ def bundle(
     else:
         chosen = listing.list_runs(home, inside_results=inside_results).runs
     site = write_site(folder, chosen, overwrite=overwrite)
-    Console().line(f"{len(site.runs):,} run{'s' if len(site.runs) != 1 else ''}: {folder / 'index.html'}")
+    Console().result(f"{counted(len(site.runs), 'run')}: {folder / 'index.html'}")
     if open_page:
         show_page(folder / "index.html")
 

@@ -34,7 +34,7 @@ def working(when_stopped: str | Callable[[], str] = NOTHING_WRITTEN) -> Iterator
         Stopped: With these words, at Ctrl-C.
         FullDisk: With these words after its own.
     """
-    from transferkit.runtime import files
+    from transferkit.runtime.full_disk import full_disk, says_full
 
     print_starting()
     try:
@@ -47,9 +47,9 @@ def working(when_stopped: str | Callable[[], str] = NOTHING_WRITTEN) -> Iterator
     except FullDisk as error:
         raise FullDisk(f"{error} {_words(when_stopped)}") from error
     except OSError as error:
-        if not files.says_full(error):
+        if not says_full(error):
             raise
-        raise FullDisk(f"{files.full_disk(error.filename)} {_words(when_stopped)}") from error
+        raise FullDisk(f"{full_disk(error.filename)} {_words(when_stopped)}") from error
 
 
 def _words(when_stopped: str | Callable[[], str]) -> str:

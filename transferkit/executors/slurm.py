@@ -26,7 +26,7 @@ def require() -> None:
 @contextmanager
 def pool(workers: int) -> Iterator[Submit]:  # noqa: ARG001 - the team keeps so many jobs waiting or running
     """Each piece of work is a job; one that Slurm stops for another's sake is queued again and goes on."""
-    from transferkit.runtime.cached_files import cache_folder
+    from transferkit.runtime.cache_place import cache_folder
 
     submitit = optional_libraries.submitit(CLUSTER)
     notes = tempfile.mkdtemp(dir=ensure_folder(cache_folder() / "slurm"))  # the cache is seen by all machines

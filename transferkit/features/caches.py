@@ -13,7 +13,7 @@ from transferkit.data.datasets.folder_cache import DecodedFacts
 from transferkit.features import inventory
 from transferkit.features.inventory import BUDGET_VARIABLE, Entry, budget_bytes
 from transferkit.runtime import cached_files
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import read_record

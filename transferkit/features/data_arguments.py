@@ -22,7 +22,7 @@ from transferkit.data.reading import Reading, as_reading
 from transferkit.features.pictures import ImageFiles, as_pictures, bands_in
 from transferkit.recipe.data import own_data
 from transferkit.runtime import cached_files
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import write_atomically
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from transferkit.features.segments import INDEX_FILE, About, StoredKey, read_index
 from transferkit.runtime import cached_files, folders
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.errors import TransferkitError
 
 if TYPE_CHECKING:

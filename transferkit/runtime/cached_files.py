@@ -12,16 +12,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from transferkit.runtime import folders
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.locks import LOCK
 
 SCRATCH = re.compile(r"\..+-[a-z0-9_]{8}")  # a folder that `tempfile` made beside the place of what it was to become
-
-
-def cache_folder() -> Path:
-    """Where downloads, decoded images and features are kept: $TRANSFERKIT_CACHE, else the user's cache folder."""
-    if chosen := os.environ.get("TRANSFERKIT_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transferkit"
 
 
 def will_write(*paths: Path) -> None:

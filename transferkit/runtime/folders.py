@@ -6,7 +6,6 @@ line per file, as a relative path, written before the file itself. Only what it 
 
 from __future__ import annotations
 
-import errno
 import glob
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from transferkit import __version__
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.full_disk import full_disk, says_full
 from transferkit.runtime.locks import HOLDER, LOCK, lock_folder
 from transferkit.runtime.plurals import with_article
 
@@ -99,7 +99,7 @@ def require_writable(folder: Path) -> None:
 
     Raises:
         TransferkitError: Names the place.
-        MachineError: If the disk is full.
+        FullDisk: If there is no room.
     """
     nearest = next((place for place in (folder, *folder.parents) if place.exists()), Path())
     if not nearest.is_dir():
@@ -107,8 +107,8 @@ def require_writable(folder: Path) -> None:
     try:
         Path(tempfile.mkdtemp(prefix=".transferkit-", dir=nearest)).rmdir()
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise MachineError(f"The disk of {nearest} is full. Free some space, or {OUT_ADVICE.lower()}") from error
+        if says_full(error):
+            raise full_disk(nearest) from error
         raise TransferkitError(f"You may not write to {nearest}. {OUT_ADVICE}") from error
 
 

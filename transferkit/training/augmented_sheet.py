@@ -14,6 +14,7 @@ from transferkit.data.batches import ShiftAndFlip
 from transferkit.data.images import Images
 from transferkit.recipe import Recipe
 from transferkit.runtime import cached_files
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_atomically
 from transferkit.training import defaults
@@ -44,7 +45,7 @@ def draw_before(recipe: Recipe) -> list[str]:
         return []
     if datasets.download_mb(recipe.data):
         return ["What augment makes of the images can be seen once they are downloaded."]
-    path = cached_files.cache_folder() / "sheets" / f"{recipe.default_folder.name}.png"
+    path = cache_folder() / "sheets" / f"{recipe.default_folder.name}.png"
     try:
         drawn = sheet_of(*_with_images(recipe))
     except TransferkitError as error:

@@ -17,7 +17,7 @@ import numpy as np
 from transferkit.data.images import Images, Splits
 from transferkit.data.splitting import carved
 from transferkit.recipe import Cifar10Data, Cifar100Data
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.console import Console
 from transferkit.runtime.download import fetch, unpack
 from transferkit.runtime.errors import TransferkitError

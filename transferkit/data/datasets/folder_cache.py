@@ -26,7 +26,7 @@ from transferkit.data.images import Pixels, image_digest
 from transferkit.data.reading import Reading, as_reading
 from transferkit.data.resizing import by_pillow, worthwhile
 from transferkit.runtime import cached_files, folders
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.folders import ensure_folder

@@ -24,7 +24,8 @@ from transferkit.data.images import Pixels
 from transferkit.data.reading import Reading
 from transferkit.data.streamed_pixels import Rows, StreamedPixels
 from transferkit.runtime.array_records import read_array_record, write_array_record
-from transferkit.runtime.cached_files import cache_folder, will_write
+from transferkit.runtime.cache_place import cache_folder
+from transferkit.runtime.cached_files import will_write
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.processor import usable_cores

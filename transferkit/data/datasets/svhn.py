@@ -11,7 +11,7 @@ from transferkit.data.datasets.outline import Outline
 from transferkit.data.images import Images, Splits
 from transferkit.data.splitting import carved
 from transferkit.recipe import SvhnData
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.download import fetch
 from transferkit.runtime.errors import TransferkitError

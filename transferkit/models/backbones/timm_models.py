@@ -28,7 +28,7 @@ from transferkit.models.stored_model import RANDOM_WEIGHTS, Triple, WeightsRecor
 from transferkit.models.weights import Weights
 from transferkit.models.weights.content import Preparation
 from transferkit.recipe import BackboneSettings
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 

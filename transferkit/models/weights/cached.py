@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from transferkit.models.weights.known_packages import installed_backbone
-from transferkit.runtime.cached_files import cache_folder
+from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.console import Console
 from transferkit.runtime.download import fetch
 
