@@ -80,9 +80,9 @@ def test_the_site_loads_nothing(home: Path) -> None:
 def test_a_site_is_replaced_only_when_asked(home: Path) -> None:
     assert "already holds a site" in refused(transferkit("runs", "bundle", "site", cwd=home))
     only = transferkit("runs", "bundle", "site2", "runs/with-page", cwd=home)
-    assert only.stderr == "1 run: site2/index.html\n"
+    assert only.stdout == "1 run: site2/index.html\n"
     again = transferkit("runs", "bundle", "site2", "--overwrite", cwd=home)
-    assert again.stderr == "4 runs: site2/index.html\n"
+    assert again.stdout == "4 runs: site2/index.html\n"
 
 
 def test_a_folder_with_other_files_is_left_alone(home: Path) -> None:

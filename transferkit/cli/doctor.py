@@ -84,9 +84,7 @@ def in_one_sentence(findings: list[MachineFinding]) -> str:
     if broken:
         return f"{', '.join(broken)}: broken. Do what the advice says, and run `transferkit doctor` again."
     notes = sum(finding.state == "note" for finding in findings)
-    well = (
-        f"Everything that is needed works; {notes} note{'s' if notes > 1 else ''} above." if notes else "All is well."
-    )
+    well = f"Everything that is needed works; {counted(notes, 'note')} above." if notes else "All is well."
     return f"{well} Try: transferkit quickstart"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from transferkit.deploy.answers import Answer
 from transferkit.runtime import folders
+from transferkit.runtime.plurals import counted
 
 UNKNOWN = "unknown"  # the answer to an image that is more unusual than the model accepts
 DIGITS = 6  # of a probability
@@ -109,7 +110,7 @@ class Tally:
             '1,200 images, 3 unknown'
         """
         unreadable = f", {self.unreadable:,} unreadable" if self.unreadable else ""
-        return f"{self.images:,} image{'' if self.images == 1 else 's'}, {self.unknown:,} unknown{unreadable}"
+        return f"{counted(self.images, 'image')}, {self.unknown:,} unknown{unreadable}"
 
 
 def tally(rows: Iterable[AnswerRow]) -> Tally:

@@ -85,7 +85,7 @@ def verdict_sentence(scores: Scores) -> str:
     return _VERDICTS[_verdict(scores)][1].format(
         right=words.rounded_percent(scores.accuracy),
         says=words.rounded_percent(confidence(scores)),
-        n=words.counted(scores.n, scores.groups, " test images"),
+        n=words.sample_size(scores.n, scores.groups, " test images"),
     )
 
 

@@ -64,11 +64,11 @@ def age(seconds: float | None) -> str:
     return f"{seconds / 3600:.0f} h ago" if seconds < 172_800 else f"{seconds / 86_400:.0f} days ago"
 
 
-def counted(n: int, groups: int | None, of: str = "") -> str:
+def sample_size(n: int, groups: int | None, of: str = "") -> str:
     """How many images, and in how many groups.
 
     Example:
-        >>> counted(160, 20, " test images"), counted(160, None)
+        >>> sample_size(160, 20, " test images"), sample_size(160, None)
         ('n = 160 test images in 20 groups', 'n = 160')
     """
     return f"n = {n:,}{of}" + ("" if groups is None else f" in {groups:,} groups")

@@ -10,6 +10,7 @@ from transferkit.recipe.references import finished_folders, nearest_run
 from transferkit.runs.result_folders import COMPARISON
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.plurals import with_article
 from transferkit.runtime.records import read_record
 
 NAMED = 6  # runs in a message
@@ -32,8 +33,7 @@ def no_run_words(folder: Path) -> str:
     if kind is None:
         expected = "Expected a folder that a transferkit command made."
         return f"{name} is no run: it has no recipe.yaml. {expected} {nearest_run(folder)}".rstrip()
-    article = "an" if kind.startswith(tuple("aeiou")) else "a"
-    return f"{name} holds {article} {kind} and is no run. {_advice(folder)}"
+    return f"{name} holds {with_article(kind)} and is no run. {_advice(folder)}"
 
 
 def _advice(folder: Path) -> str:

@@ -19,6 +19,7 @@ from transferkit.runtime import distributed
 from transferkit.runtime.allocator import keep_freed_memory
 from transferkit.runtime.environment import Environment, package_version
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.processor import cpu_flags, cpu_model, usable_cores
 
 Precision = Literal["fp32", "bf16"]
@@ -80,7 +81,7 @@ def thread_count(threads: int) -> str:
         >>> thread_count(1), thread_count(4)
         ('1 thread', '4 threads')
     """
-    return f"{threads} thread{'' if threads == 1 else 's'}"
+    return counted(threads, "thread")
 
 
 def choose_device(name: str) -> torch.device:
@@ -124,7 +125,7 @@ def device_in_world(name: str) -> torch.device:
     number, gpus = distributed.local_rank(), torch.cuda.device_count()
     if number >= gpus:
         raise TransferkitError(
-            f"This machine has {gpus} GPU{'' if gpus == 1 else 's'}, and process {number + 1} was started on it. Start "
+            f"This machine has {counted(gpus, 'GPU')}, and process {number + 1} was started on it. Start "
             "one process per GPU: --devices or --nproc-per-node may be at most that number."
         )
     return torch.device("cuda", number)

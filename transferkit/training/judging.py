@@ -18,6 +18,7 @@ from transferkit.models.classifier import Classifier
 from transferkit.models.test_time_augmentation import NO_AVERAGING
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.machine import Runtime
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.sparkline import sparkline
 from transferkit.training.checkpoint import Training
 
@@ -139,7 +140,7 @@ def course_in_words(history: History, drawn: str = "") -> str:
         '2 epochs, loss 0.250'
     """
     trained = [epoch for epoch in history if epoch.epoch]
-    epochs = f"{len(trained)} epoch{'' if len(trained) == 1 else 's'}"
+    epochs = counted(len(trained), "epoch")
     judged = [epoch.val_accuracy or 0.0 for epoch in history.judged]
     if len(judged) > 1:
         return f"{epochs}, {drawn or f'val from {100 * judged[0]:.1f} to {100 * judged[-1]:.1f} %'}"

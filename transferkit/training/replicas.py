@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.distributed import World
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.training.checkpoint import Training
 from transferkit.training.failure import read_later
 from transferkit.training.groups import ParameterGroup
@@ -47,7 +48,7 @@ def require_images_for_all(count: int, world: World) -> None:
     """
     if count < world.size:
         raise TransferkitError(
-            f"A step of {count} image{'' if count == 1 else 's'} cannot be shared by {world.size} processes. Use a "
+            f"A step of {counted(count, 'image')} cannot be shared by {world.size} processes. Use a "
             "larger --batch-size, or fewer --devices."
         )
 

@@ -41,7 +41,7 @@ def label_curve_page(curve: LabelCurve, folder: Path) -> str:
         compare_words=compare_words,
         lines=[(point, row, links(row, folder)) for point, row in curve.lines()],
         notes=compare_words.notes(curve),
-        counted=words.counted(curve.n, curve.groups, " test images"),
+        sample_size=words.sample_size(curve.n, curve.groups, " test images"),
         openings=sum(row.test_openings for row in curve.arms),
         scale=track_scale([arm.interval for arm in curve.arms]),
         drawing=line_drawings.label_drawing(curve),
@@ -70,7 +70,7 @@ def label_curve_markdown(curve: LabelCurve) -> str:
         f"# {escaped(curve.name)}",
         escaped(curve.verdict),
         table(HEADER, rows),
-        f"{words.counted(curve.n, curve.groups, ' test images')}.",
+        f"{words.sample_size(curve.n, curve.groups, ' test images')}.",
         "\n".join(f"- {escaped(note)}" for note in compare_words.notes(curve)),
         failures,
     ]
@@ -145,7 +145,7 @@ def _figure(curve: LabelCurve) -> Any:
             capsize=2,
         )
     axes.set_xscale("log")
-    axes.set(xlabel="labels per class", ylabel=f"accuracy, % (95 %, {words.counted(curve.n, curve.groups)})")
+    axes.set(xlabel="labels per class", ylabel=f"accuracy, % (95 %, {words.sample_size(curve.n, curve.groups)})")
     places = [line_drawings.labels_per_class(point, classes) for point in curve.points]
     axes.set_xticks(places, [str(point.labels) for point in curve.points], minor=False)
     axes.set_xticks([], minor=True)

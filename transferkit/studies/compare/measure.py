@@ -18,6 +18,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime.environment import Environment
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import thread_count
+from transferkit.runtime.plurals import counted
 from transferkit.studies.compare.results import Agreement, Arm, ArmDifference, ArmPair, Comparison, LoggedEpoch
 from transferkit.studies.compare.same_data import groups_of, require_same_images
 from transferkit.studies.compare.verdict import verdict
@@ -127,7 +128,7 @@ def length_in_words(run: Run) -> str:
     if training is None:
         return "solved"
     if training.budget is None:
-        return f"{training.epochs} epoch{'s' if training.epochs != 1 else ''}" if training.epochs else ""
+        return counted(training.epochs, "epoch") if training.epochs else ""
     budget = budgets.read(training.budget)
     return budgets.clock(budget.amount) if budget.kind == "seconds" else f"{budget.amount:,.0f} steps"
 

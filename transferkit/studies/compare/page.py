@@ -49,7 +49,7 @@ def comparison_page(comparison: Comparison, folder: Path) -> str:
         linked=[(arm, links(arm, folder)) for arm in arms],
         headline=comparison_headline(comparison),
         units=units(comparison.groups),
-        counted=words.counted(comparison.n, comparison.groups, " test images"),
+        sample_size=words.sample_size(comparison.n, comparison.groups, " test images"),
         compare_words=compare_words,
         notes=compare_words.notes(comparison),
         openings=sum(row.test_openings for row in comparison.arms),

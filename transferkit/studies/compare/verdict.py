@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transferkit.metrics.statistics import Bounds, Over
-from transferkit.report.number_words import counted
+from transferkit.report.number_words import sample_size
+from transferkit.runtime.plurals import counted
 from transferkit.studies.compare.results import Arm, ArmDifference, ArmPair
 
 
@@ -125,11 +126,9 @@ def evidence_in_words(seeds_of_arms: Iterable[int], over: Over, n: int, groups: 
         '95 % intervals over groups, n = 160 in 20 groups, 1 seed'
     """
     counts = sorted(set(seeds_of_arms))
-    seeds = (
-        f"{counts[0]} seed{'s' if counts[0] > 1 else ''}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
-    )
+    seeds = counted(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
     drawn = f"seeds and {units(groups)}" if over == "seeds" else units(groups)
-    return f"95 % intervals over {drawn}, {counted(n, groups)}, {seeds}"
+    return f"95 % intervals over {drawn}, {sample_size(n, groups)}, {seeds}"
 
 
 def units(groups: int | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transferkit.metrics.statistics import Bounds
 from transferkit.report.markdown import escaped, table
-from transferkit.report.number_words import counted, p_value
+from transferkit.report.number_words import p_value, sample_size
 from transferkit.runtime.durations import duration
 from transferkit.studies.compare.results import Arm, ArmDifference, Comparison, LabelCurve
 from transferkit.studies.compare.verdict import signed_points, units
@@ -176,7 +176,7 @@ def markdown(comparison: Comparison) -> str:
             header(comparison.groups),
             [cells(row) for row in sorted(comparison.arms, key=lambda row: row.mean, reverse=True)],
         ),
-        f"{counted(comparison.n, comparison.groups, ' test images')}.",
+        f"{sample_size(comparison.n, comparison.groups, ' test images')}.",
         "\n".join(f"- {escaped(note)}" for note in notes(comparison)),
         failures,
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transferkit.report.number_words import counted, percent
+from transferkit.report.number_words import percent, sample_size
 from transferkit.report.page import rendered
 from transferkit.studies.folds.cross_validation import CrossValidation
 
@@ -20,6 +20,6 @@ def folds_page(result: CrossValidation) -> str:
         verdict=result.lines()[0],
         interval_words=result.lines()[1],
         notes=result.lines()[2:],
-        counted=counted(result.n, result.groups, " labelled images"),
+        sample_size=sample_size(result.n, result.groups, " labelled images"),
         headline=percent(result.accuracy),
     )

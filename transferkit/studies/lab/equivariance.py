@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transferkit.data.datasets.shapes import CLASS_NAMES, Placement, coverages
 from transferkit.report.matplotlib_figures import drawn_to
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.studies.lab.picture_convolution import convolved, kernel_named, opened
 
 SIDE_PX = 32  # of the picture that moves: small enough for a dense layer from all pixels to all
@@ -89,9 +90,7 @@ def in_words(layer: LayerFact, px: int) -> str:
     """
     if layer.moves_along:
         places = px // layer.stride
-        return (
-            f"{layer.name}: its map moves along, by {places} place{'' if places == 1 else 's'}; nothing else changes."
-        )
+        return f"{layer.name}: its map moves along, by {counted(places, 'place')}; nothing else changes."
     share = f"{100 * layer.error:.0f} %"
     if px % layer.stride:
         steps = f"{px} px are no whole number of its steps of {layer.stride} px"

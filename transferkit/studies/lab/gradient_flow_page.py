@@ -20,6 +20,7 @@ from transferkit.report.svg_log_axis import log_ticks
 from transferkit.report.svg_marks import KeyEntry, Style, styles
 from transferkit.runtime.console import printable
 from transferkit.runtime.files import write_atomically
+from transferkit.runtime.plurals import counted
 from transferkit.studies.lab.gradient_flow_results import GradientFlow, NetworkFlow, OverSeeds, TwinComparison
 
 FOLDER = Path(__file__).parent
@@ -29,7 +30,7 @@ DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 def moments(flow: GradientFlow) -> dict[str, str]:
     """The two moments in words."""
-    return {"start": "before training", "trained": f"after {flow.epochs} epoch{'s' if flow.epochs > 1 else ''}"}
+    return {"start": "before training", "trained": f"after {counted(flow.epochs, 'epoch')}"}
 
 
 def sentences(flow: GradientFlow) -> list[str]:
@@ -75,7 +76,7 @@ def comparison(row: TwinComparison, moment: str, seeds: int) -> str:
         >>> comparison(row, "after 1 epoch", 3)
         "after 1 epoch, early gradients of plain56 are 0.061 times resnet56's (0.030 to 0.20 over 3 seeds)."
     """
-    spread = f"({number(row.low)} to {number(row.high)} over {seeds} seed{'s' if seeds > 1 else ''})"
+    spread = f"({number(row.low)} to {number(row.high)} over {counted(seeds, 'seed')})"
     plain, residual = row.plain, row.residual
     if seeds > 1 and row.low < 1 < row.high:
         return f"{moment}, seeds disagree whether early gradients of {plain} or of {residual} are larger {spread}."
@@ -99,7 +100,7 @@ def notes(flow: GradientFlow) -> list[str]:
     """How the numbers were made."""
     return [
         f"n = {flow.n:,} training images of {flow.data} at {flow.size_px} px, in batches of 128, in train "
-        f"mode; {flow.seeds} seed{'s' if flow.seeds > 1 else ''}; trained on {flow.train_images:,} images; "
+        f"mode; {counted(flow.seeds, 'seed')}; trained on {flow.train_images:,} images; "
         f"{flow.device}, fp32.",
         "Norm: the Euclidean norm of the gradient of the mean cross-entropy by one layer's weights. Early: the "
         "geometric mean over the first third of the layers; twins have the same layers, so norms can be compared.",

@@ -10,6 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from transferkit.runtime.files import write_atomically
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.shares import percent
 
 COLUMNS = ("rank", "path", "class_1", "probability_1", "class_2", "probability_2", "nearest_to_share", "reason")
@@ -78,13 +79,9 @@ class NextImages:
 
     def lines(self) -> list[str]:
         """What was chosen from what, in a few sentences."""
-        unreadable = (
-            f" {self.unreadable:,} file{'' if self.unreadable == 1 else 's'} could not be read."
-            if self.unreadable
-            else ""
-        )
+        unreadable = f" {counted(self.unreadable, 'file')} could not be read." if self.unreadable else ""
         return [
-            f"{_images(len(self.images))} to label next, of {self.looked_at:,} in {self.source}.{unreadable}",
+            f"{counted(len(self.images), 'image')} to label next, of {self.looked_at:,} in {self.source}.{unreadable}",
             f"Left out: {self.in_run:,} that the run has already, in train, val or test; {self.near_copies:,} near "
             f"cop{'y' if self.near_copies == 1 else 'ies'} of chosen ones.",
         ]
@@ -117,7 +114,3 @@ class NextImages:
         )
         head = Markup("<tr><th></th><th>image</th><th>reason</th></tr>")
         return Markup("<p>{}</p><table>{}{}</table>{}").format(" ".join(self.lines()), head, body, self._rest)
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"

@@ -118,7 +118,8 @@ def ranking_verdict(ranking: Ranking) -> RenderableType:
         cells = dict(zip(titles, _cells(row), strict=True))
         table.add_row(*(printable(cells[title]) for title in shown))
     is_tied = any(row.ranks[0] < row.ranks[1] for row in ranking.rows)
-    tie = f"Tie: not told apart on these images ({words.counted(ranking.n, ranking.groups)}; Nadeau-Bengio, Holm, 5 %)."
+    drawn = words.sample_size(ranking.n, ranking.groups)
+    tie = f"Tie: not told apart on these images ({drawn}; Nadeau-Bengio, Holm, 5 %)."
     validation = f"Cross-validated on {ranking.data.n:,} training images; val and test stay closed."
     order = Text(printable(order_in_words(ranking.imagenet, ranking.rows)))
     failed = [Text(printable(f"Failed: {failure}")) for failure in ranking.failures]

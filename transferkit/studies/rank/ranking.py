@@ -29,7 +29,7 @@ from transferkit.metrics.statistics import (
 )
 from transferkit.models.backbones import require_known
 from transferkit.recipe import RankingRecipe, Recipe, anywhere, parse_any, parse_yaml
-from transferkit.report.number_words import counted
+from transferkit.report.number_words import sample_size
 from transferkit.runs import result_folders
 from transferkit.runs.checks.early import say_of_data
 from transferkit.runs.result_folders import RANKING
@@ -240,7 +240,7 @@ def verdict(rows: Sequence[RankedBackbone], n: int, groups: int | None = None) -
     """What to choose, in one or two sentences; names a best backbone only where it is shown."""
     best = rows[0]
     low, high = (100 * bound for bound in best.interval)
-    measured = f"{100 * best.accuracy:.1f} % (95 % interval {low:.1f} to {high:.1f}, {counted(n, groups)})"
+    measured = f"{100 * best.accuracy:.1f} % (95 % interval {low:.1f} to {high:.1f}, {sample_size(n, groups)})"
     if len(rows) == 1:
         return f"{best.label} gets {measured}; with one backbone there is nothing to compare."
     first = [row for row in rows if row.ranks[0] == 1]
