@@ -49,8 +49,7 @@ def test_the_command_writes_every_corruption_unless_told_otherwise(picture: Path
     )
 
     assert result.exit_code == 0, result.exception
-    assert f"Wrote {len(CORRUPTIONS)} PNG files to" in result.stderr.replace("\n", " ")
-    assert result.stdout == ""
+    assert result.stdout.replace("\n", " ").startswith(f"Wrote {len(CORRUPTIONS)} PNG files to")
     assert {Image.open(path).size for path in (tmp_path / "out").iterdir()} == {(16, 16)}
 
 
