@@ -12,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from transferkit.runtime.processor import has_bf16_units
+
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -92,6 +94,6 @@ class Arithmetic:
 def arithmetic(device: str, precision: str = "auto") -> Arithmetic:
     """The numbers asked for; `auto`: bf16 where the processor has units for it, else fp32."""
     if precision == "auto":
-        has_units = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        has_units = torch.cuda.is_bf16_supported() if device == "cuda" else has_bf16_units()
         precision = "bf16" if has_units else "fp32"
     return Arithmetic(device, precision)

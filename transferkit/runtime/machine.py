@@ -17,10 +17,11 @@ from torch import Tensor
 
 from transferkit.runtime import distributed
 from transferkit.runtime.allocator import keep_freed_memory
+from transferkit.runtime.depthwise import DepthwiseGradientsInFp32
 from transferkit.runtime.environment import Environment, package_version
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.plurals import counted
-from transferkit.runtime.processor import cpu_flags, cpu_model, usable_cores
+from transferkit.runtime.processor import cpu_model, has_bf16_units, usable_cores
 
 Precision = Literal["fp32", "bf16"]
 
@@ -40,6 +41,13 @@ class Runtime:
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    @contextlib.contextmanager
+    def autocast_of_training(self) -> Iterator[None]:
+        """The same for a forward pass whose gradients are asked for."""
+        is_slow = self.precision == "bf16" and self.device.type == "cpu"
+        with self.autocast(), DepthwiseGradientsInFp32() if is_slow else contextlib.nullcontext():
+            yield
 
 
 def start(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Runtime:
@@ -141,10 +149,10 @@ def choose_precision(device: torch.device, name: str) -> Precision:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 runs on its own units: CUDA since Ampere; CPUs with avx512_bf16 or AMX."""
+    """Whether bf16 runs on its own units: CUDA since Ampere; CPUs with AMX, and AMD's with avx512_bf16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
-    return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
+    return device.type == "cpu" and has_bf16_units()
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -8,6 +8,8 @@ import os
 import platform
 from pathlib import Path
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def usable_cores() -> int:
     """Cores this process may use: the affinity mask, cut by a cgroup quota."""
@@ -30,18 +32,28 @@ def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
 
 def cpu_model() -> str:
     """The processor's model name."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return _described("model name") or platform.processor() or platform.machine()
 
 
 def cpu_flags() -> set[str]:
     """Instruction-set flags the kernel lists; empty where there is no such list."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    lines = (line for line in text.splitlines() if line.startswith("flags"))
-    return set(next(lines, ":").split(":", 1)[1].split())
+    return set(_described("flags").split())
+
+
+def has_bf16_units() -> bool:
+    """Whether the processor multiplies bf16 faster than fp32: with AMX, or AMD's AVX-512.
+
+    Intel's AVX-512 knows the same instruction, and has one unit for it beside two for fp32: where a virtual machine
+    hides AMX, bf16 takes up to twice as long (docs/performance.md).
+    """
+    flags = cpu_flags()
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and _described("vendor_id") == "AuthenticAMD")
+
+
+def _described(key: str) -> str:
+    """What the kernel says of the first processor; empty where it says nothing."""
+    with contextlib.suppress(OSError):
+        for line in CPUINFO.read_text().splitlines():
+            if line.split(":")[0].strip() == key:
+                return line.partition(":")[2].strip()
+    return ""

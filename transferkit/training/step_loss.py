@@ -80,7 +80,7 @@ class StepLoss:
                 yield self._summed(network, batch, part) / counted
 
     def _summed(self, network: Network, batch: MixedBatch, part: slice) -> Tensor:
-        with self.runtime.autocast():
+        with self.runtime.autocast_of_training():
             logits = network(batch.pixels(part))
         criterion = partial(
             F.cross_entropy,

@@ -43,7 +43,7 @@ def step_seconds(backbone: str, size: int, side: int, batch_size: int, runtime: 
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.0, momentum=0.9)
 
     def step(images: Tensor) -> None:
-        with runtime.autocast():
+        with runtime.autocast_of_training():
             loss = classifier.train()(images).float().logsumexp(1).mean()
         loss.backward()
         optimizer.step()
