@@ -30,7 +30,7 @@ from typing import Any
 
 EVENTS = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-DONE = ("already holds", "exists. Choose another file")  # what a finished command answers to being typed again
+DONE = ("exists. Choose another file",)  # what a command that has written its file answers to being typed again
 MINE = {"notes.txt": "mine", "run/notes.txt": "mine", "study/notes.txt": "mine", "cache/features/notes.txt": "mine"}
 SMALL = ["--data", "digits", "--weights", "none", "--limit-per-class", "10", "--threads", "1"]
 TRAINED = [*SMALL, "--epochs", "3"]

@@ -191,11 +191,20 @@ def test_a_probes_val_outputs_come_from_a_head_that_has_not_seen_val(tmp_path: P
     assert not np.allclose(final, val.logits, atol=1e-2)
 
 
-def test_a_finished_run_is_not_overwritten_unasked(finished: Run) -> None:
+def test_a_finished_run_is_no_answer_where_a_key_of_it_is_no_longer_asked_for(finished: Run) -> None:
+    open_keys = {"method": digits().method.model_copy(update={"epochs": None})}
+
+    with pytest.raises(
+        TransferkitError, match=r"with method.epochs=2, and no method.epochs is asked for\. Choose anoth"
+    ):
+        run(digits().model_copy(update=open_keys), finished.path, console=SILENT)
+
+
+def test_a_finished_run_answers_its_own_recipe_with_every_default_written_out(finished: Run) -> None:
     before = (finished.path / "evaluation.json").stat().st_mtime_ns
 
-    with pytest.raises(TransferkitError, match=r"already holds this run. Look at .*report.html, choose another folder"):
-        run(digits(), finished.path, console=SILENT)
+    run(finished.recipe, finished.path, console=SILENT)
+
     assert (finished.path / "evaluation.json").stat().st_mtime_ns == before
 
 
@@ -360,27 +369,27 @@ def test_overwrite_leaves_what_others_put_into_a_run(finished: Run, tmp_path: Pa
     }
 
 
-def test_resume_builds_the_page_of_a_run_that_was_stopped_before_it(finished: Run, tmp_path: Path) -> None:
+def test_the_same_command_builds_the_page_of_a_run_that_was_stopped_before_it(finished: Run, tmp_path: Path) -> None:
     copy = Run(shutil.copytree(finished.path, tmp_path / "finished"))
     before = (copy.path / "report.html").read_text()
     (copy.path / "report.html").unlink()
 
-    with pytest.raises(TransferkitError, match="Its page is missing: build it with --resume"):
-        run(digits(), copy.path, console=SILENT)
-    run(digits(), copy.path, resume=True, console=SILENT)
+    run(digits(), copy.path, console=SILENT)
 
     assert (copy.path / "report.html").read_text() == before
 
 
-def test_resume_of_a_finished_run_says_so_and_changes_nothing(finished: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_finished_run_that_is_asked_for_again_stays_as_it_is(finished: Run, tmp_path: Path, resume: bool) -> None:
     copy = Run(shutil.copytree(finished.path, tmp_path / "finished"))
     before = {path: path.stat().st_mtime_ns for path in copy.path.rglob("*") if path.is_file()}
     stream = io.StringIO()
 
-    done = run(digits(), copy.path, resume=True, console=Console(stream=stream))
+    done = run(digits(), copy.path, resume=resume, console=Console(stream=stream))
 
     assert done.evaluation == finished.evaluation
-    assert stream.getvalue() == f"{copy.path} is finished; nothing is trained again.\n"
+    assert stream.getvalue().startswith(f"{copy.path} has this already, finished on 20")
+    assert "nothing is computed again. Add --overwrite to make it anew" in stream.getvalue()
     assert {path: path.stat().st_mtime_ns for path in copy.path.rglob("*") if path.is_file()} == {
         **before,
         **{path: path.stat().st_mtime_ns for path in before if path.name == ".transferkit.lock"},

@@ -29,8 +29,9 @@ from transferkit.report import tensorboard, tracking
 from transferkit.runs import checks, run_data, run_directory
 from transferkit.runs.checks.early import early_checks
 from transferkit.runs.facts import FORMAT, RunCosts, RunFacts
+from transferkit.runs.result_folders import say_finished
 from transferkit.runs.run_directory import Run
-from transferkit.runs.same_work import require_same_work
+from transferkit.runs.same_work import asked_in_words, require_same_work
 from transferkit.runtime import distributed, machine
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
@@ -77,7 +78,7 @@ def run(
     with distributed.leading(world), run_directory.claim(folder, overwrite=overwrite, resume=resume) as run:
         if run.is_finished and not overwrite:
             require_same_work(run, recipe)
-            console.line(f"{folder} is finished; nothing is trained again.")
+            say_finished(folder, run.path / "evaluation.json", console)
             complete_page(run, console)
         else:
             with tracking.live(console) as live:
@@ -114,8 +115,8 @@ def carry_out(
     clock.lap("data")
 
     context = Context(runtime, console, recipe.seed, run.path, data=recipe.data)
-    recipe, size = resolved(recipe, splits)
-    begun_facts = facts_before_fit(recipe, splits, size)
+    asked, (recipe, size) = asked_in_words(recipe), resolved(recipe, splits)
+    begun_facts = replace(facts_before_fit(recipe, splits, size), asked=asked)
     say(run_data.in_words(begun_facts.data), console)
     classifier = load_network(recipe, splits, size, console)
     begun = run_directory.prepare_run_folder(run, recipe, resume=resume)

@@ -86,7 +86,7 @@ def test_a_verdict_can_be_kept_and_a_finished_run_that_is_resumed_says_it_again(
     assert "Report: run/report.html" in first.stdout
     assert "data: 10 classes" in first.stderr
     assert again.stdout == first.stdout
-    assert "run is finished; nothing is trained again." in again.stderr
+    assert "run has this already, finished on 20" in again.stderr
 
 
 def test_a_dry_run_draws_what_augment_makes_of_the_images_and_names_the_file(tmp_path: Path) -> None:
@@ -260,11 +260,15 @@ def test_weights_that_cannot_be_downloaded_name_the_file_and_the_alternatives(tm
     assert "--weights none" in message
 
 
-def test_a_finished_run_is_kept(tmp_path: Path) -> None:
+def test_a_finished_run_is_shown_again_and_one_with_another_option_refused(tmp_path: Path) -> None:
     command = ["probe", "resnet20", *SMALL, "--out", "run"]
-    transferkit(*command, cwd=tmp_path)
+    first = transferkit(*command, cwd=tmp_path)
 
-    assert "run already holds this run." in refused(transferkit(*command, cwd=tmp_path))
+    again = transferkit(*command, cwd=tmp_path)
+
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert "run has this already, finished on 20" in again.stderr
+    assert "with seed=0, and seed=1 is asked for." in refused(transferkit(*command, "--seed", "1", cwd=tmp_path))
 
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

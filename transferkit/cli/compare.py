@@ -14,6 +14,7 @@ from transferkit.cli.options import (
     RUN,
     Data,
     DryRun,
+    GoOn,
     Json,
     OfExecutor,
     OfWorkers,
@@ -85,6 +86,7 @@ class StudyOptions:
     workers: OfWorkers = None
     out: Out = None
     overwrite: Overwrite = False
+    resume: GoOn = False
     dry_run: DryRun = False
     json: Json = False
 
@@ -194,15 +196,17 @@ def _compare_runs(runs: list[str], given: StudyOptions) -> None:
     from transferkit.studies.compare.study import compare_runs
 
     paths = [named_run(run) for run in runs]
+    console = Console()
     comparison = compare_runs(
         paths,
         given.out,
         reference=given.reference,
         over=given.over,
         overwrite=given.overwrite,
+        console=console,
         command=command_line(),
     )
-    Console().result(comparison_verdict(comparison))
+    console.result(comparison_verdict(comparison))
     if given.json:
         print_json(comparison)
 

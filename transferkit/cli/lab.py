@@ -96,15 +96,13 @@ def gradient_flow(
 ) -> None:
     """Measure the gradient's norm per layer, before training and after an epoch: do skip connections help?"""
     with working() as console:
-        from transferkit.runs import result_folders
         from transferkit.studies.lab.gradient_flow import BACKBONES, GradientFlowSettings, measure
         from transferkit.studies.lab.report import gradient_flow_verdict
 
         folder = out or Path("runs") / f"gradient-flow-{data.replace(':', '-').replace('/', '-')}"
-        result_folders.require_free(folder, result_folders.GRADIENT_FLOW, overwrite=overwrite)
         chosen = tuple(dict.fromkeys(backbones or BACKBONES))
         settings = GradientFlowSettings(chosen, data, epochs, seeds, images, limit_per_class, size, device, threads)
-        flow = measure(settings, folder, console, command_line())
+        flow = measure(settings, folder, console, command_line(), overwrite=overwrite)
     console.result(gradient_flow_verdict(flow))
     console.result(f"Report: {folder / 'report.html'}")
     if json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from transferkit.cli.help_pages import RARE
-from transferkit.cli.options import Device, FinishedRuns, Json, Overwrite, with_groups
+from transferkit.cli.options import Device, FinishedRuns, GoOn, Json, Overwrite, with_groups
 from transferkit.cli.terminal import command_line, print_json, working
 from transferkit.recipe.settings import MOST_IMAGES, SEEDS
 
@@ -117,6 +117,7 @@ def limits(
         typer.Option(help="Folder. (default: RUN/limits; of several runs, limits-comparison)", show_default=False),
     ] = None,
     overwrite: Overwrite = False,
+    _: GoOn = False,
     json: Json = False,
     device: Device = "auto",
 ) -> None:

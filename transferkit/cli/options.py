@@ -126,6 +126,12 @@ Out = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the result that is in the folder.", rich_help_panel=RUN)
 ]
+GoOn = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on with what is unfinished in the folder; it does so unasked.", rich_help_panel=RUN + RARE
+    ),
+]  # of studies, where it changes nothing: whoever knows it from single runs may type it
 Open = Annotated[bool, typer.Option("--open", help="Show the page in the browser.", rich_help_panel=RUN)]
 OverwriteFile = Annotated[bool, typer.Option("--overwrite", help="Replace the file.", rich_help_panel=RUN)]
 DryRun = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from transferkit.cli.options import Data, DryRun, Json, Out, Overwrite, WeightsOfEach, with_options
+from transferkit.cli.options import Data, DryRun, GoOn, Json, Out, Overwrite, WeightsOfEach, with_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import FolderData, RankingRecipe, ranking_from_options
 
@@ -29,6 +29,7 @@ def rank(
     weights: WeightsOfEach = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    _: GoOn = False,
     dry_run: DryRun = False,
     json: Json = False,
     **options: Any,

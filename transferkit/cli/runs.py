@@ -10,7 +10,7 @@ import typer
 
 from transferkit import recipe as recipes
 from transferkit.cli import compare, completion, rank, tune
-from transferkit.cli.options import RUN, Backbone, Data, Json, Out, Overrides, Overwrite, method_options
+from transferkit.cli.options import RUN, Backbone, Data, GoOn, Json, Out, Overrides, Overwrite, method_options
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
 from transferkit.recipe import book
 from transferkit.runtime.json_files import JsonObject
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 Resume = Annotated[
     bool,
-    typer.Option(
-        "--resume", help="Continue the run in the folder; a finished one is shown again.", rich_help_panel=RUN
-    ),
+    typer.Option("--resume", help="Continue an unfinished run in the folder.", rich_help_panel=RUN),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the recipe, estimate time and memory, and stop.", rich_help_panel=RUN)
@@ -87,6 +85,7 @@ def quickstart(
     overrides: Overrides = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    _: GoOn = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:

@@ -176,6 +176,8 @@ class RunFacts:
         weights_px: The size that pretrained weights were made for, where that is known.
         start: Of a training by steps.
         chosen_from: How many runs val chose among, for a soup.
+        asked: The keys of the recipe that were asked for, with their values, before every default was written out; None
+            in runs of earlier versions.
     """
 
     seconds: dict[str, float]
@@ -198,6 +200,7 @@ class RunFacts:
     weights_px: int | None = None
     start: StartFacts = StartFacts()
     chosen_from: int = 0
+    asked: dict[str, str] | None = None
 
     @property
     def total_seconds(self) -> float:

@@ -272,6 +272,8 @@ def open_run(path: os.PathLike[str] | str | Run) -> Run:
 def claim(path: Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Run]:
     """A folder to write a run to, checked before any work; inside, no other process works in it.
 
+    It may hold a finished run: whether that is the run to be made is for `same_work` to say.
+
     Raises:
         TransferkitError: If the folder holds something that would be lost, or another process works in it.
     """
@@ -295,11 +297,6 @@ def hold_run(run: Run) -> AbstractContextManager[None]:
 def _require_free(run: Run, overwrite: bool, resume: bool) -> None:
     path = run.path
     folders.require_kind(path, KIND, is_older=bool(older_files(run)))
-    if run.is_finished and not (overwrite or resume):
-        page = f"Look at {path / 'report.html'}" if run.has_page else "Its page is missing: build it with --resume"
-        raise TransferkitError(
-            f"{path} already holds this run. {page}, choose another folder with --out, or replace it with --overwrite."
-        )
     if run.exists and not run.is_finished and not (overwrite or resume):
         raise TransferkitError(
             f"{path} holds an unfinished run. Continue it with --resume, or start again with --overwrite."

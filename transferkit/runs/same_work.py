@@ -8,6 +8,7 @@ from typing import Any
 from transferkit.recipe import Recipe, RecipePart
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.json_files import JsonObject
 
 NOT_ASKED = ("name", "device", "devices", "threads", "track")  # of the recipe itself: what it is called, where it works
 
@@ -15,18 +16,33 @@ NOT_ASKED = ("name", "device", "devices", "threads", "track")  # of the recipe i
 def require_same_work(run: Run, recipe: Recipe) -> None:
     """Refuse to take a finished run for the answer to a recipe that asks for something else.
 
-    Keys that a recipe leaves at their defaults ask for nothing: in the run they may have been settled.
+    Keys that a recipe leaves at their defaults are open, now and when the run was made: in the run they were settled.
 
     Raises:
         TransferkitError: Names the first key that differs.
     """
+    then, now = run.facts.asked, asked_in_words(recipe)
+    if then == now:
+        return
     stored = {key: value for key, value, _ in keys_of(run.recipe)}
-    for key, value in asked(recipe):
-        if key not in NOT_ASKED and stored.get(key, value) != value:
+    wanted = {key: value for key, value in asked(recipe) if key not in NOT_ASKED}
+    for key in dict.fromkeys((*wanted, *(then or {}))):
+        if key in stored and (key not in wanted or stored[key] != wanted[key]):
+            value = f"{key}={wanted[key]} is" if key in wanted else f"no {key} is"
             raise TransferkitError(
-                f"{run.path} holds a finished run with {key}={stored[key]}, and {key}={value} is asked for. "
+                f"{run.path} holds a finished run with {key}={stored[key]}, and {value} asked for. "
                 "Choose another folder with --out, or replace that run with --overwrite."
             )
+
+
+def asked_in_words(recipe: Recipe) -> dict[str, str]:
+    """The keys that a recipe asks for, with their values."""
+    return {key: str(value) for key, value in asked(recipe) if key not in NOT_ASKED}
+
+
+def mark_of(run: Run) -> JsonObject:
+    """What tells a run from one that took its place, wherever its folder is moved."""
+    return {"run": run.path.resolve().name, "started": run.facts.started}
 
 
 def asked(recipe: Recipe) -> Iterator[tuple[str, Any]]:

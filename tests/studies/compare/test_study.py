@@ -266,13 +266,12 @@ def test_only_the_failed_arm_is_tried_again(tmp_path: Path, engine: Engine) -> N
 
 
 def test_a_finished_study_is_not_run_again_unasked(tmp_path: Path, engine: Engine) -> None:
-    run_study(wanted(), tmp_path / "study", console=SILENT)
-
-    with pytest.raises(
-        TransferkitError, match=r"already holds this study. Look at .*report.html, choose another folder"
-    ):
-        run_study(wanted(), tmp_path / "study", console=SILENT)
+    first = run_study(wanted(), tmp_path / "study", console=SILENT)
+    before = (tmp_path / "study" / "report.html").stat().st_mtime_ns
     engine.made.clear()
+
+    assert run_study(wanted(), tmp_path / "study", console=SILENT) == first
+    assert (engine.made, (tmp_path / "study" / "report.html").stat().st_mtime_ns) == ([], before)
     run_study(wanted(), tmp_path / "study", overwrite=True, console=SILENT)
     assert len(engine.made) == 6
 
@@ -282,7 +281,7 @@ def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
     run_study(wanted(), tmp_path / "study", console=SILENT)
 
     with pytest.raises(
-        TransferkitError, match=r"holds another study. Choose another folder with --out, or use --overwr"
+        TransferkitError, match=r"holds another study, with seeds=2 and not 1. Choose another folder with --out, or rep"
     ):
         run_study(wanted(seeds=1), tmp_path / "study", console=SILENT)
 
@@ -408,6 +407,19 @@ def test_finished_runs_are_compared_without_running_anything(tmp_path: Path, eng
         "scratch-resnet20": 2,
     }
     assert found.leaders == ("finetune-resnet20",)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_comparison_of_finished_runs_that_is_asked_for_again_stays_as_it_is(tmp_path: Path) -> None:
+    run_study(wanted(), tmp_path / "study", console=SILENT)
+    paths = sorted((tmp_path / "study" / "runs").iterdir())
+    first = compare_runs(paths, tmp_path / "out", console=SILENT)
+    before = (tmp_path / "out" / "report.html").stat().st_mtime_ns
+
+    assert compare_runs(paths, tmp_path / "out", console=SILENT) == first
+    assert (tmp_path / "out" / "report.html").stat().st_mtime_ns == before
+    with pytest.raises(TransferkitError, match="holds another comparison, with over=None and not images"):
+        compare_runs(paths, tmp_path / "out", over="images", console=SILENT)
 
 
 @pytest.mark.usefixtures("engine")

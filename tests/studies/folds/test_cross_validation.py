@@ -124,9 +124,10 @@ def test_finished_folds_are_not_done_again(tmp_path: Path) -> None:
     cross_validate(probed(), tmp_path / "folds", console=SILENT)
 
     assert (tmp_path / "folds" / "fold1" / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(TransferkitError, match="already holds this cross-validation"):
-        cross_validate(probed(), tmp_path / "folds", console=SILENT)
-    with pytest.raises(TransferkitError, match="holds another cross-validation"):
+    written = (tmp_path / "folds" / "folds.json").stat().st_mtime_ns
+    cross_validate(probed(), tmp_path / "folds", console=SILENT)
+    assert (tmp_path / "folds" / "folds.json").stat().st_mtime_ns == written
+    with pytest.raises(TransferkitError, match="holds another cross-validation, with seed=0 and not 1"):
         cross_validate(probed(seed=1), tmp_path / "folds", console=SILENT)
 
 

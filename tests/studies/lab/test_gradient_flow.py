@@ -117,6 +117,9 @@ def test_a_measurement_leaves_numbers_page_and_figures(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=80)
     console.print(gradient_flow_verdict(found))
     assert "early gradients of plain20 are" in console.file.getvalue()  # type: ignore[attr-defined]
+    written = (tmp_path / "report.html").stat().st_mtime_ns
+    assert measure(settings, tmp_path, SILENT) == found
+    assert (tmp_path / "report.html").stat().st_mtime_ns == written
 
 
 def test_a_finished_or_foreign_folder_is_kept(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ from transferkit.studies.limits.page import limits_page
 from transferkit.studies.limits.report import LimitsReport, SummaryLine
 from transferkit.studies.limits.settings import HALVED, LimitsSettings, Rules, from_options
 from transferkit.studies.limits.shares import NotMeasured, Share, share_of
-from transferkit.studies.limits.story import Work, is_asked_again, measure_limits
+from transferkit.studies.limits.story import Work, is_asked_for_more, measure_limits
 from transferkit.studies.limits.subject import (
     LimitsSubject,
     halves,
@@ -668,12 +668,24 @@ def test_a_second_report_asks_the_network_nothing(
     assert again.test == report.test
 
 
-def test_the_same_report_is_made_again_unasked_and_no_other(report: LimitsReport) -> None:
+def test_a_report_with_more_images_from_elsewhere_replaces_an_earlier_one_unasked_and_no_other(
+    run: Run, report: LimitsReport, tmp_path: Path
+) -> None:
     folder, settings = Path(report.folder), report.settings
+    other = Run(tmp_path / "other")
 
-    assert is_asked_again(folder, settings)
-    assert is_asked_again(folder, replace(settings, ood=(*settings.ood, "glyphs")))
-    assert not is_asked_again(folder, replace(settings, seed=settings.seed + 1))
+    assert is_asked_for_more(folder, run, replace(settings, ood=(*settings.ood, "glyphs")))
+    assert not is_asked_for_more(folder, run, replace(settings, seed=settings.seed + 1))
+    assert not is_asked_for_more(folder, other, settings)
+
+
+def test_the_same_report_is_asked_for_again_and_stays_as_it_is(run: Run, report: LimitsReport) -> None:
+    before = Path(report.folder, "limits.html").stat().st_mtime_ns
+
+    again = measure_limits(run, report.settings, Path(report.folder), Work("cpu", SILENT))
+
+    assert again == LimitsReport.read(report.folder)
+    assert Path(report.folder, "limits.html").stat().st_mtime_ns == before
 
 
 @pytest.mark.usefixtures("report")

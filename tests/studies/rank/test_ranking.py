@@ -248,9 +248,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_a_finished_ranking_is_not_replaced_unasked(finished: Path) -> None:
-    with pytest.raises(TransferkitError, match=r"already holds this ranking.*--overwrite"):
-        ranking.rank(digits(), finished, console=SILENT)
-    with pytest.raises(TransferkitError, match=r"another ranking.*--out"):
+    before = (finished / "report.html").stat().st_mtime_ns
+
+    assert ranking.rank(digits(), finished, console=SILENT) == Ranking.read(finished)
+    assert (finished / "report.html").stat().st_mtime_ns == before
+    with pytest.raises(TransferkitError, match=r"another ranking, with images=.* and not 50. .*--out"):
         ranking.rank(digits(images=50), finished, console=SILENT)
 
 

@@ -172,8 +172,10 @@ def test_finished_trials_are_not_run_again(tuned: Tuning, monkeypatch: pytest.Mo
 
 
 def test_a_finished_tuning_is_not_replaced_unasked(tuned: Tuning) -> None:
-    with pytest.raises(TransferkitError, match="already holds this tuning"):
-        tune(digits(), Path(tuned.folder), console=SILENT)
+    before = (Path(tuned.folder) / "report.html").stat().st_mtime_ns
+
+    assert tune(digits(), Path(tuned.folder), console=SILENT) == tuned
+    assert (Path(tuned.folder) / "report.html").stat().st_mtime_ns == before
 
 
 def test_a_training_that_diverges_is_a_trial_and_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,14 +17,14 @@ from transferkit.run import run
 from transferkit.runs import result_folders, run_directory
 from transferkit.runs.result_folders import COMPARISON, STUDY
 from transferkit.runs.run_directory import Run
+from transferkit.runs.same_work import mark_of
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
-from transferkit.runtime.files import write_text
 from transferkit.studies.compare.label_curve import label_curve
 from transferkit.studies.compare.measure import compare
 from transferkit.studies.compare.report import write_pages
-from transferkit.studies.compare.results import Comparison, LabelCurve
+from transferkit.studies.compare.results import Comparison, LabelCurve, read_comparison
 from transferkit.studies.compare.same_data import arms_of, chosen_reference, finished_runs, require_same_data
 from transferkit.training import estimates
 
@@ -34,7 +34,8 @@ def run_study(
 ) -> Comparison | LabelCurve:
     """Carry out every run that is not finished yet, compare, and leave comparison.json, report.html and report.md.
 
-    A run that fails is reported and the others go on; starting the study again does only what is missing.
+    A run that fails is reported and the others go on; starting the study again does only what is missing, and where
+    nothing is, returns the comparison that is there.
 
     Returns:
         The comparison, or the label curve of a study with `labels`.
@@ -45,11 +46,14 @@ def run_study(
         MachineError: If too few arms came to an end.
     """
     console = console or Console()
+    folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
+    content = anywhere(study)
+    if result_folders.is_done(folder, STUDY, content, overwrite=overwrite, console=console):
+        return replace(read_comparison(folder), folder=str(folder))
+    result_folders.require_free(folder, STUDY, overwrite=overwrite, content=content)
     require_backbones(study)
     estimates.require_runnable(first_recipes(study))
     estimates.before_study(study, console)
-    folder = out or Path("runs") / f"{study.name}-{study.short_hash}"
-    content = anywhere(study)
     with result_folders.claim(folder, STUDY, overwrite=overwrite, content=content):
         prepare_study_folder(folder, content, overwrite)
         sources = train_before(study, folder, console, command)
@@ -137,7 +141,7 @@ def prepare_study_folder(folder: Path, study: Study, overwrite: bool) -> None:
             if folders.kind_of(folder / name) == run_directory.KIND:
                 run_directory.remove_run(Run(folder / name))
         folders.remove(folder)
-    write_text(folder / "study.yaml", study.to_yaml())
+    result_folders.write_asked(folder, STUDY, study)
     folders.remove(folder, [STUDY.result, STUDY.page])
 
 
@@ -226,6 +230,7 @@ def compare_runs(
     reference: str | None = None,
     over: Over | None = None,
     overwrite: bool = False,
+    console: Console | None = None,
     command: str = "",
 ) -> Comparison | LabelCurve:
     """Compare finished runs, grouped into arms by their recipes apart from the seed; nothing is run.
@@ -233,12 +238,17 @@ def compare_runs(
     Raises:
         TransferkitError: If the runs cannot be compared, or the folder holds something else.
     """
-    arms = arms_of(finished_runs(paths))
-    comparison = compare(arms, chosen_reference(arms, reference), over)
+    runs = finished_runs(paths)
+    arms, asked = arms_of(runs), {"runs": [mark_of(run) for run in runs], "reference": reference, "over": over}
     digest = hashlib.sha256("\n".join(sorted(str(path.resolve()) for path in paths)).encode()).hexdigest()[:8]
     folder = out or Path("runs") / f"compare-{digest}"
+    if result_folders.is_done(folder, COMPARISON, asked, overwrite=overwrite, console=console or Console()):
+        return replace(read_comparison(folder), folder=str(folder))
+    comparison = compare(arms, chosen_reference(arms, reference), over)
     words = "Each run has the length that its recipe says; runs need not cost the same."
     named = replace(comparison, name="compare", command=command, budget_in_words=words)
-    with result_folders.claim(folder, COMPARISON, overwrite=overwrite):
+    with result_folders.claim(folder, COMPARISON, overwrite=overwrite, content=asked):
         folders.remove(folder)
-        return write(folder, named)
+        placed = write(folder, named)
+        result_folders.write_asked(folder, COMPARISON, asked)
+        return placed

@@ -102,13 +102,16 @@ def cross_validate(
         TransferkitError: If the folder holds something else, or a fold cannot be made.
     """
     console = console or Console()
-    estimates.before_run(recipe, console)
     folder = out or recipe.default_folder
+    if result_folders.is_done(folder, FOLDS, recipe, overwrite=overwrite, console=console):
+        return replace(CrossValidation.read(folder), folder=str(folder))
+    result_folders.require_free(folder, FOLDS, overwrite=overwrite, content=recipe)
+    estimates.before_run(recipe, console)
     count = recipe.data.folds or 0
     with result_folders.claim(folder, FOLDS, overwrite=overwrite, content=recipe):
         if overwrite:
             _remove_earlier(folder)
-        write_text(folder / f"{FOLDS.name}.yaml", recipe.to_yaml())
+        result_folders.write_asked(folder, FOLDS, recipe)
         runs = [_run_fold(recipe, number, folder, console, command) for number in range(1, count + 1)]
         result = replace(pooled(runs, command), folder=str(folder))
         result.write(folder)

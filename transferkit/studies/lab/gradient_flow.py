@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from transferkit.studies.lab.gradient_flow_results import (
     NetworkFlow,
     OverSeeds,
     TwinComparison,
+    read_gradient_flow,
     write_gradient_flow_result,
 )
 from transferkit.studies.lab.named_networks import require_backbone
@@ -69,14 +70,21 @@ class GradientFlowSettings:
     threads: int | None = None
 
 
-def measure(settings: GradientFlowSettings, folder: Path, console: Console, command: str = "") -> GradientFlow:
+def measure(
+    settings: GradientFlowSettings, folder: Path, console: Console, command: str = "", *, overwrite: bool = False
+) -> GradientFlow:
     """Train each network from scratch, measure before and after, and leave gradient-flow.json, a page and figures.
 
     Raises:
         TransferkitError: For an unknown network or data set, or a folder that holds something else; before any work.
     """
-    with result_folders.hold_results(folder, GRADIENT_FLOW):
-        return measure_networks(settings, folder, console, command)
+    asked = asdict(settings)
+    if result_folders.is_done(folder, GRADIENT_FLOW, asked, overwrite=overwrite, console=console):
+        return read_gradient_flow(folder)
+    with result_folders.claim(folder, GRADIENT_FLOW, overwrite=overwrite, content=asked):
+        flow = measure_networks(settings, folder, console, command)
+        result_folders.write_asked(folder, GRADIENT_FLOW, asked)
+        return flow
 
 
 def measure_networks(settings: GradientFlowSettings, folder: Path, console: Console, command: str) -> GradientFlow:

@@ -29,7 +29,7 @@ from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.rendering import write_limits_comparison
 from transferkit.studies.limits.report import LimitsReport
 from transferkit.studies.limits.settings import LimitsSettings
-from transferkit.studies.limits.story import Work, measure_limits
+from transferkit.studies.limits.story import Work, asked_of, measure_limits
 
 RESAMPLES = 2_000
 ALPHA = 0.05
@@ -55,7 +55,10 @@ def compare_limits(runs: Sequence[Run], settings: LimitsSettings, out: Path, wor
     names = distinct_names([run.path for run in runs])
     if not work.overwrite:
         require_same_settings([report_folder(run) for run in runs], settings)
-    with result_folders.claim(out, LIMITS_COMPARISON, overwrite=work.overwrite):
+    asked = {"reports": [asked_of(run, settings) for run in runs]}
+    if result_folders.is_done(out, LIMITS_COMPARISON, asked, overwrite=work.overwrite, console=work.console):
+        return replace(LimitsComparison.read(out), folder=str(out))
+    with result_folders.claim(out, LIMITS_COMPARISON, overwrite=work.overwrite, content=asked):
         limits = []
         for name, run in zip(names, runs, strict=True):
             work.console.line(f"limits of {name}")
@@ -65,6 +68,7 @@ def compare_limits(runs: Sequence[Run], settings: LimitsSettings, out: Path, wor
         result_folders.clear_results(out)
         comparison.write(out)
         write_limits_comparison(out)
+        result_folders.write_asked(out, LIMITS_COMPARISON, asked)
     return comparison
 
 

@@ -19,12 +19,15 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.runs import result_folders
 from transferkit.runs.result_folders import LIMITS
 from transferkit.runs.run_directory import LIMITS_FOLDER, Run
+from transferkit.runs.same_work import mark_of
 from transferkit.runtime import folders
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.extras import Extras
 from transferkit.runtime.files import write_atomically
+from transferkit.runtime.json_files import JsonObject
+from transferkit.runtime.records import as_json
 from transferkit.studies.limits import abstaining, gallery, image_sets, in_distribution
 from transferkit.studies.limits.contamination import own_images
 from transferkit.studies.limits.corruption_severity import Corrupted, measure_corruptions
@@ -112,19 +115,30 @@ def measure_limits(run: Run, settings: LimitsSettings, out: Path | None, work: W
     Raises:
         TransferkitError: If the run, its images or the images to test with do not allow it.
     """
-    folder = out or run.path / LIMITS_FOLDER
-    with result_folders.claim(folder, LIMITS, overwrite=work.overwrite or is_asked_again(folder, settings)):
+    folder, asked = out or run.path / LIMITS_FOLDER, asked_of(run, settings)
+    if result_folders.is_done(folder, LIMITS, asked, overwrite=work.overwrite, console=work.console):
+        return replace(LimitsReport.read(folder), folder=str(folder))
+    may_replace = work.overwrite or is_asked_for_more(folder, run, settings)
+    with result_folders.claim(folder, LIMITS, overwrite=may_replace, content=asked):
         return write_report(run, settings, folder, work)
 
 
-def is_asked_again(folder: Path, settings: LimitsSettings) -> bool:
-    """Whether the report in a folder would be made again, perhaps with more images from elsewhere: nothing is lost."""
+def asked_of(run: Run, settings: LimitsSettings) -> JsonObject:
+    """All that a report depends on."""
+    return {**mark_of(run), "settings": as_json(settings)}
+
+
+def is_asked_for_more(folder: Path, run: Run, settings: LimitsSettings) -> bool:
+    """Whether a run's report would be made again, perhaps with more images from elsewhere: nothing is lost."""
     if folders.kind_of(folder) != LIMITS.name or not LIMITS.is_finished(folder):
         return False
     try:
-        earlier = LimitsReport.read(folder).settings
+        report = LimitsReport.read(folder)
     except TransferkitError:
         return False
+    if report.contract.run != run.path.resolve().name:
+        return False
+    earlier = report.settings
     is_kept = set(earlier.ood) <= set(settings.ood) and set(earlier.shift) <= set(settings.shift)
     field = earlier.field or settings.field
     return is_kept and replace(earlier, ood=settings.ood, shift=settings.shift, field=field) == settings
@@ -157,6 +171,7 @@ def write_report(run: Run, settings: LimitsSettings, folder: Path, work: Work) -
     write_scores(folder / "scores.npz", subject, observations)
     report.write(folder)
     write_limits(folder)
+    result_folders.write_asked(folder, LIMITS, asked_of(run, settings))
     if folder == run.path / LIMITS_FOLDER:
         Extras(work.console).attempt("link from the run's page", lambda: pages.write(run))
     return report

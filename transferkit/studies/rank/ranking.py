@@ -38,7 +38,6 @@ from transferkit.runtime import folders, machine
 from transferkit.runtime.array_types import Bools
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError
-from transferkit.runtime.files import write_text
 from transferkit.runtime.machine import Runtime
 from transferkit.studies.rank.backbone_scores import FOLDS, ProbedBackbone, ScoreSource, folds_learnt, sample, score
 from transferkit.studies.rank.imagenet_order import imagenet_order
@@ -60,7 +59,8 @@ def rank(
 ) -> Ranking:
     """Score every backbone that is not scored yet, compare all, and leave ranking.json and a report.
 
-    A backbone that fails is reported and the others go on; starting again does only what is missing.
+    A backbone that fails is reported and the others go on; starting again does only what is missing, and
+    where nothing is, returns the ranking that is there.
 
     Returns:
         The ranking: `rows`, best accuracy first, and `pairs`.
@@ -71,11 +71,14 @@ def rank(
         MachineError: If no backbone came to an end.
     """
     console = console or Console()
+    folder = out or Path("runs") / f"{ranking.title}-{ranking.short_hash}"
+    content = anywhere(ranking)
+    if result_folders.is_done(folder, RANKING, content, overwrite=overwrite, console=console):
+        return replace(Ranking.read(folder), folder=str(folder))
+    result_folders.require_free(folder, RANKING, overwrite=overwrite, content=content)
     require_backbones(ranking)
     estimates.require_runnable(ranking.recipes())
     estimates.before_ranking(ranking, console)
-    folder = out or Path("runs") / f"{ranking.title}-{ranking.short_hash}"
-    content = anywhere(ranking)
     with result_folders.claim(folder, RANKING, overwrite=overwrite, content=content):
         prepare_ranking_folder(folder, content, overwrite)
         return rank_backbones(ranking, folder, console, command)
@@ -126,7 +129,7 @@ def prepare_ranking_folder(folder: Path, ranking: RankingRecipe, overwrite: bool
     """Write the ranking into its folder; what is scored already stays unless overwritten."""
     if overwrite:
         folders.remove(folder)
-    write_text(folder / "ranking.yaml", ranking.to_yaml())
+    result_folders.write_asked(folder, RANKING, ranking)
     folders.remove(folder, [RANKING.result, RANKING.page])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
-from transferkit.runtime.files import write_text
 from transferkit.studies.tune.halving import Rung, rungs
 from transferkit.studies.tune.report import write_pages
 from transferkit.studies.tune.results import ChosenRun, Trial, Tuning
@@ -43,18 +43,22 @@ def tune(
 ) -> Tuning:
     """Try settings by successive halving on val, train the best, and leave tuning.json and a report.
 
-    Trials that finished are not run again; test is opened once, for the chosen training.
+    Trials that finished are not run again, and a finished tuning is returned as it is there; test is opened once, for
+    the chosen training.
 
     Raises:
         TransferkitError: If the folder holds something else, the backbone is unknown, or there are no val images.
         MachineError: If no trial came to an end.
     """
     console = console or Console()
+    folder = out or Path("runs") / f"{tuning.title}-{tuning.short_hash}"
+    content = anywhere(tuning)
+    if result_folders.is_done(folder, TUNING, content, overwrite=overwrite, console=console):
+        return replace(Tuning.read(folder), folder=str(folder))
+    result_folders.require_free(folder, TUNING, overwrite=overwrite, content=content)
     executors.require(tuning.executor)
     if not tuning.base.starting_backbone.weights.startswith("run:"):
         require_known(tuning.base.starting_backbone)
-    folder = out or Path("runs") / f"{tuning.title}-{tuning.short_hash}"
-    content = anywhere(tuning)
     with result_folders.claim(folder, TUNING, overwrite=overwrite, content=content):
         prepare_tuning_folder(folder, content, overwrite)
         splits = datasets.load(tuning.base.data, console)
@@ -79,7 +83,7 @@ def prepare_tuning_folder(folder: Path, tuning: TuningRecipe, overwrite: bool) -
         if folders.kind_of(folder / CHOSEN) == run_directory.KIND:
             run_directory.remove_run(Run(folder / CHOSEN))
         folders.remove(folder)
-    write_text(folder / f"{TUNING.name}.yaml", tuning.to_yaml())
+    result_folders.write_asked(folder, TUNING, tuning)
     folders.remove(folder, [TUNING.result, TUNING.page])
 
 
