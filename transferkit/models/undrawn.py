@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -60,6 +61,13 @@ class Undrawn(TorchFunctionMode):
         fan_in, fan_out = init._calculate_fan_in_and_fan_out(tensor)
         bound = init.calculate_gain(nonlinearity, a) * math.sqrt(3 / (fan_in if mode == "fan_in" else fan_out))
         return self.uniform(tensor, -bound, bound)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Within it, networks get no memory and draw nothing, as torch would load its compiler to draw for no memory."""
+    with torch.device("meta"), Undrawn():
+        yield
 
 
 def _repeat(tensor: Tensor, numbers: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """torch without its compiler, which takes seconds to load and is seldom called.
 
 torch and torchvision import it where they only want to be left alone by it: torchvision's `ops.roi_align` for a
-question that detection networks ask, torch's modes and optimisers to say that a function is not to be compiled. A
-stand-in answers both, and asks the compiler itself as soon as it is there.
+question that detection networks ask, torch's modes and optimisers to say that a function is not to be compiled, or not
+beyond a line. A stand-in answers all three, and gives way to the compiler itself as soon as more is asked of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+import torch
 
 COMPILER, ASKED = "torch._dynamo", "torch._dynamo.utils"
 
@@ -37,24 +39,54 @@ def disable(function: Callable[..., Any], *arguments: Any, **options: Any) -> Ca
     return called
 
 
+def graph_break(*_: Any, **__: Any) -> None:
+    """Where the compiler would have to stop, while there is none."""
+
+
 def is_loaded() -> bool:
     """Whether the compiler itself is there."""
-    return COMPILER in sys.modules and vars(sys.modules[COMPILER]).get("disable") is not disable
+    return COMPILER in sys.modules and not isinstance(sys.modules[COMPILER], StandIn)
+
+
+class StandIn(ModuleType):
+    """A module with a few functions, in place of one that takes long to load."""
+
+    def __init__(self, name: str, *functions: Callable[..., Any]) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+        vars(self).update({function.__name__: function for function in functions})
+
+    def __getattr__(self, name: str) -> Any:
+        """What the stand-in lacks, of the module itself, which is loaded for it."""
+        if name.startswith("__"):  # the import system asks for these
+            raise AttributeError(name)
+        take_out()
+        return getattr(import_module(self.__name__), name)
 
 
 @contextmanager
 def compiler_left_out() -> Iterator[None]:
-    """Inside, torch's compiler is a stand-in with two functions; where it is loaded already, itself."""
+    """Inside, torch's compiler is a stand-in with three functions; where it is loaded already, itself."""
     if COMPILER in sys.modules:
         yield
         return
-    package, utils = ModuleType(COMPILER), ModuleType(ASKED)
-    package.__path__ = []
-    vars(package)["disable"] = disable
-    vars(utils)["is_compile_supported"] = is_compile_supported
-    sys.modules.update({COMPILER: package, ASKED: utils})
+    sys.modules[COMPILER] = StandIn(COMPILER, disable, graph_break)
+    sys.modules[ASKED] = StandIn(ASKED, is_compile_supported)
     try:
         yield
     finally:
-        for name in (COMPILER, ASKED):
-            sys.modules.pop(name, None)
+        take_out()
+
+
+def take_out() -> None:
+    """Have the next import load the compiler itself."""
+    for name in (COMPILER, ASKED):
+        if isinstance(sys.modules.get(name), StandIn):
+            del sys.modules[name]
+
+
+def take_step(optimizer: torch.optim.Optimizer) -> None:
+    """One step of an optimiser, and no gradients any more; torch would load the compiler to keep it from both."""
+    with compiler_left_out():
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)

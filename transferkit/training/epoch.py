@@ -15,6 +15,7 @@ from transferkit.metrics.history import Epoch
 from transferkit.runtime.console import Progress
 from transferkit.runtime.distributed import World
 from transferkit.runtime.machine import Runtime
+from transferkit.runtime.torch_compiler import take_step
 from transferkit.training import averages
 from transferkit.training.checkpoint import (
     SECONDS_BETWEEN_SAVES_INSIDE,
@@ -163,8 +164,7 @@ def _step(
         pull_to_start(training, settings.l2_sp)
     norm = clipped_norm(training, settings.clip_norm or math.inf)
     require_finite(read_loss(), norm, batch, random)
-    training.optimizer.step()
-    training.optimizer.zero_grad(set_to_none=True)
+    take_step(training.optimizer)
     training.step += 1
     if training.average is not None:
         update = averages.look_ahead if settings.average == "lookahead" else averages.follow

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import Runtime
+from transferkit.runtime.torch_compiler import compiler_left_out
 from transferkit.training.checkpoint import Training, trained_parameters
 from transferkit.training.groups import ParameterGroup
 from transferkit.training.resolved import ResolvedTraining
@@ -88,11 +89,11 @@ def create_optimizer(
     options = [dict(vars(group)) for group in groups]
     if not options:
         raise TransferkitError("Every stage is frozen, so nothing would be trained. Choose an earlier --freeze-to.")
-    fused = runtime.device.type in ("cpu", "cuda")
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(options, fused=fused)
-    momentum = settings.momentum
-    return torch.optim.SGD(options, lr=0.1, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    fused, momentum = runtime.device.type in ("cpu", "cuda"), settings.momentum
+    with compiler_left_out():
+        if settings.optimizer == "adamw":
+            return torch.optim.AdamW(options, fused=fused)
+        return torch.optim.SGD(options, lr=0.1, momentum=momentum, nesterov=momentum > 0, fused=fused)
 
 
 def set_rates(training: Training, share: float) -> None:

@@ -9,13 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from transferkit.models import weights
 from transferkit.models.backbones.cards import CARDS
 from transferkit.models.classifier import Classifier, measured_width
 from transferkit.models.stored_model import RANDOM_WEIGHTS, WeightsRecord
+from transferkit.models.undrawn import without_memory
 from transferkit.models.weights import Weights
 from transferkit.recipe import BackboneSettings
 from transferkit.runtime.console import Console
@@ -43,7 +43,7 @@ def load(settings: BackboneSettings, class_names: Sequence[str], size: int, cons
     stem = chosen_stem(settings, kind, size, pretrained_weights)
     warn_of_size(kind, name, stem, size, console)
     # Without memory where every weight is replaced: drawing VGG-16's random weights takes longer than reading a file.
-    with contextlib.nullcontext() if pretrained_weights is None else torch.device("meta"):
+    with contextlib.nullcontext() if pretrained_weights is None else without_memory():
         body, stages = build(name, kind, stem)
     if pretrained_weights is not None:
         head = "classifier" if (kind, stem) == ("vgg", "cifar") else HEADS[kind]

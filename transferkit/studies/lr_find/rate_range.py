@@ -21,6 +21,7 @@ from transferkit.recipe import FinetuneSettings, Recipe
 from transferkit.runtime.console import Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.torch_compiler import take_step
 from transferkit.training import ParameterGroup, ResolvedTraining, parameter_groups, resolved_training
 from transferkit.training.loop import begun
 from transferkit.training.methods import finetune_rates, starting_point
@@ -159,8 +160,7 @@ def _rising(
         tried.append(share * settings.lr)
         losses.append(smooth)
         clipped_norm(training, settings.clip_norm or math.inf)
-        training.optimizer.step()
-        training.optimizer.zero_grad(set_to_none=True)
+        take_step(training.optimizer)
     return tried, losses
 
 
