@@ -55,11 +55,13 @@ def fast_form(
     """
     wanted = tuple(modules.items()), spec.size, len(spec.mean), runtime.device, runtime.precision
     state = wanted, state_of(body)
-    kept = KEPT.get(body)
-    if kept is None or kept[0] != state:
+    earlier, form = KEPT.get(body, (None, None))
+    if form is None or earlier != state:
+        form = None
         forget(body)  # before the next is built, so that there are never two
-        KEPT[body] = kept = state, built(body, modules, spec, runtime, console)
-    return kept[1]
+        form = built(body, modules, spec, runtime, console)
+        KEPT[body] = state, form
+    return form
 
 
 def forget(body: nn.Module) -> None:

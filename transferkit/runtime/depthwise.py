@@ -48,7 +48,10 @@ def _convolved(
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, *geometry: list[int]) -> Tensor:
-        ctx.geometry, ctx.dtypes = geometry, [None if each is None else each.dtype for each in (images, weight, bias)]
+        ctx.geometry, ctx.dtypes = (
+            geometry,
+            [None if value is None else value.dtype for value in (images, weight, bias)],
+        )
         images = images.bfloat16()
         ctx.save_for_backward(images, weight)
         stride, padding, dilation = geometry
@@ -59,7 +62,7 @@ class _Depthwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight = ctx.saved_tensors
-        found = torch.ops.aten.convolution_backward(
+        gradients = torch.ops.aten.convolution_backward(
             gradient.float(),
             images.float(),
             weight.float(),
@@ -70,7 +73,7 @@ class _Depthwise(torch.autograd.Function):
             len(weight),
             ctx.needs_input_grad[:3],
         )
-        own = (None if each is None else each.to(dtype) for each, dtype in zip(found, ctx.dtypes, strict=True))
+        own = (None if value is None else value.to(dtype) for value, dtype in zip(gradients, ctx.dtypes, strict=True))
         return (*own, None, None, None)
 
 
