@@ -1,6 +1,6 @@
 """What a million images cost, and whether memory stays flat: extraction in shards, and training from a stream.
 
-    python benchmarks/mass_extraction.py memory         5,000 and 20,000 tiny images: peak memory of the largest process
+    python benchmarks/mass_extraction.py memory         1,000, 4,000 and 16,000 tiny images: peak memory of the largest process
     python benchmarks/mass_extraction.py cost FOLDER    JPEG files of a folder in tar shards: CPU seconds, by slope
 
 Prints one JSON line per command that it times, and at the end what follows from them. CPU seconds are those of all
@@ -70,8 +70,8 @@ def timed(words: Sequence[str]) -> dict[str, float]:
 
 
 def memory(folder: Path) -> None:
-    """Peak memory at 5,000 and at 20,000 images."""
-    for images in (5_000, 20_000):
+    """Peak memory at 1,000, 4,000 and 16,000 images."""
+    for images in (1_000, 4_000, 16_000):
         shards = str(write_shards(folder / f"tiny-{images}", tiny_images(), images))
         extract = ["extract", "resnet-mini", shards, "--weights", "none", "--size", "16", "--dtype", "float16"]
         for executor in ("here", "processes"):

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from transferkit.data import datasets
+from transferkit.data.datasets import shard_stream
 from transferkit.data.images import Splits
 from transferkit.features.extraction.byte_sources import byte_lines
 from transferkit.recipe import ShardsData, parse_data
@@ -182,12 +183,42 @@ def test_names_of_classes_beside_shards_count_for_streams_too(tmp_path: Path, st
     assert load(tmp_path, stream=stream).train.class_names == ("cat", "dog")
 
     (tmp_path / "classnames.txt").write_text("cat\n", encoding="utf-8")
-    with pytest.raises(TransferkitError, match=r"Its class is 1, and classnames\.txt beside the shard names 1, from 0"):
+    with pytest.raises(TransferkitError, match=r"Its class is 1, and classnames\.txt names 1, from 0"):
         load(tmp_path, stream=stream)
 
     (tmp_path / "classnames.txt").write_bytes(b"caf\xe9\ndog\n")
     with pytest.raises(TransferkitError, match=r"classnames\.txt is not in UTF-8, from byte 3 on"):
         load(tmp_path, stream=stream)
+
+
+@BOTH
+def test_names_of_classes_above_the_folders_of_parts_count_too_and_those_beside_come_first(
+    tmp_path: Path, stream: bool
+) -> None:
+    write_tar(tmp_path / "train" / "0.tar", samples())
+    write_tar(tmp_path / "test" / "0.tar", samples(first=20))
+    (tmp_path / "classnames.txt").write_text("cat\ndog\n", encoding="utf-8")
+
+    assert load(tmp_path, stream=stream).class_names == ("cat", "dog")
+
+    for part in ("train", "test"):
+        (tmp_path / part / "classnames.txt").write_text("ant\nbee\n", encoding="utf-8")
+    assert load(tmp_path, stream=stream).class_names == ("ant", "bee")
+
+
+@pytest.mark.parametrize("place", [".", ".."], ids=["beside", "above"])
+def test_features_have_the_names_of_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    pytest.importorskip("fsspec")
+    write_tar(tmp_path / "train" / "0.tar", samples(2))
+    (tmp_path / "train" / place / "classnames.txt").write_text("cat\ndog\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "train")
+
+    for name in (".", "0.tar", str(tmp_path / "train"), f"file://{tmp_path}/train"):
+        assert [line[1] for line in byte_lines(name)] == ["cat", "dog"], name
+
+    (tmp_path / "train" / place / "classnames.txt").write_text("cat\n", encoding="utf-8")
+    with pytest.raises(TransferkitError, match=r"Its class is 1, and classnames\.txt names 1, from 0 on"):
+        list(byte_lines("0.tar"))
 
 
 @BOTH
@@ -271,19 +302,65 @@ def test_a_url_is_no_data_to_learn_from(data: str) -> None:
         parse_data(data)
 
 
-def test_what_is_no_image_is_found_before_a_streamed_training(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", [*samples(), ("x.png", b"junk"), ("x.cls", b"1"), ("y.png", b""), ("y.cls", b"0")])
+def photo(kind: str) -> bytes:
+    """A picture whose file has some thousand bytes."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, kind)
+    return file.getvalue()
 
-    with pytest.raises(TransferkitError, match=r"a\.tar: 2 of 14 images cannot be read: x, y\. Take them out"):
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_an_image_of_the_test_part_that_was_cut_is_found_before_a_streamed_training(tmp_path: Path, kind: str) -> None:
+    ending, whole = kind.lower(), photo(kind)
+    write_tar(tmp_path / "train.tar", samples())
+    cut = [(f"x.{ending}", whole[: len(whole) * 2 // 3]), ("x.cls", b"1"), (f"y.{ending}", whole), ("y.cls", b"0")]
+    write_tar(tmp_path / "test.tar", [*samples(), *cut])
+
+    with pytest.raises(TransferkitError, match=r"test\.tar: 1 of 14 images cannot be read:\s+x: ") as error:
+        load(tmp_path, stream=True)
+    assert str(error.value).endswith("out of the shard; or leave stream out, and bad images with --skip-bad.")
+
+
+def test_a_damaged_middle_is_found_before_a_streamed_training(tmp_path: Path) -> None:
+    content = bytearray(photo("PNG"))
+    content[len(content) // 2] ^= 1
+    write_tar(tmp_path / "a.tar", [*samples(), ("x.png", bytes(content)), ("x.cls", b"1")])
+
+    with pytest.raises(TransferkitError, match=r"1 of 13 images cannot be read:\s+x: "):
         load(tmp_path, stream=True)
 
 
-def test_a_streamed_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", [*samples(), ("x.png", png(7)[:50]), ("x.cls", b"1")])
-    train = load(tmp_path, stream=True, storage=8, test_fraction=0.1).train
+def test_what_is_no_image_is_found_before_a_streamed_training(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", [*samples(), ("x.png", b"junk"), ("x.cls", b"1"), ("y.png", b""), ("y.cls", b"0")])
 
     with pytest.raises(
-        TransferkitError, match=r"train/a/x cannot be read: .*\. Take it out of its shard; or leave stream"
+        TransferkitError, match=r"a\.tar: 2 of 14 images cannot be read:\s+x: .*\s+y: .*\s+Take them out"
+    ):
+        load(tmp_path, stream=True)
+
+
+def test_an_index_holds_for_the_reading_with_which_images_were_checked(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.full((9, 8), 0.5, np.float32)).save(file, "TIFF")
+    write_tar(tmp_path / "a.tar", [*samples(), ("x.tif", file.getvalue()), ("x.cls", b"1")])
+    load(tmp_path, stream=True, range=(0, 1))
+
+    with pytest.raises(TransferkitError, match=r"1 of 13 images cannot be read:\s+x: .*data\.range=\[0,1\]"):
+        load(tmp_path, stream=True)
+
+
+def test_a_streamed_image_that_cannot_be_decoded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tar(tmp_path / "a.tar", samples())
+    train = load(tmp_path, stream=True, storage=8, test_fraction=0.1).train
+
+    def failing(*_: Any) -> Any:
+        raise TransferkitError("too little of something")
+
+    monkeypatch.setattr(shard_stream, "decode", failing)
+    with pytest.raises(
+        TransferkitError,
+        match=r"train/a/s\d+ cannot be read: too little .*\. Take it out of its shard; or leave stream",
     ):
         np.asarray(train.storage)
 

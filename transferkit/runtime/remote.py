@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -57,6 +58,27 @@ def opened(name: str) -> Iterator[IO[bytes]]:
             yield file
     except OSError as error:
         raise TransferkitError(f"Cannot read {name}: {error.strerror or error}.") from error
+
+
+def is_file(name: str) -> bool:
+    """Whether there is a file; of a URL, also whether it may be read."""
+    if not is_url(name):
+        return os.path.isfile(name)
+    system, path = file_system(name)
+    return bool(system.isfile(path))
+
+
+def folder_of(name: str) -> str:
+    """The folder that a file or a folder lies in; "" above the top of a URL.
+
+    Example:
+        >>> folder_of("s3://bucket/train/0.tar"), folder_of("s3://bucket"), folder_of("/data/0.tar")
+        ('s3://bucket/train', '', '/data')
+    """
+    if not is_url(name):
+        return os.path.dirname(os.path.abspath(name))
+    folder = name.rpartition("/")[0]
+    return "" if folder.endswith("/") else folder
 
 
 def read_span(name: str, start: int = 0, end: int | None = None) -> bytes:

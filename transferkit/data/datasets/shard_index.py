@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from transferkit.data.datasets.shard_records import (
     COMPRESSED_TARS,
     IMAGE_COLUMNS,
-    class_names_beside,
+    class_names_near,
     class_names_of,
     image_and_label,
     image_bytes,
@@ -41,11 +41,13 @@ def tar_index(name: str) -> Iterator[IndexedRecord]:
     """The images of a tar file in WebDataset's layout; start and end are bytes of the file.
 
     Raises:
-        TransferkitError: If the file is damaged, or compressed.
+        TransferkitError: If the file is damaged, or compressed, or a class has a number without a name.
     """
+    names = class_names_near(name)
     for sample in _samples(name):
         if image := sample.image():
-            yield IndexedRecord(sample.key, _label_if_clear(sample), image.start, image.end)
+            label = named_class(_label_if_clear(sample), names, sample)
+            yield IndexedRecord(sample.key, label, image.start, image.end)
 
 
 def _label_if_clear(sample: TarSample) -> str:
@@ -62,7 +64,7 @@ def tar_training_index(path: Path, label_key: str | None) -> Iterator[IndexedRec
     Raises:
         TransferkitError: If one has not, or as `tar_index`.
     """
-    names = class_names_beside(path)
+    names = class_names_near(path)
     for sample in _samples(str(path)):
         image, label = whole_sample(sample, label_key)
         yield IndexedRecord(sample.key, named_class(label, names, sample), image.start, image.end)

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple, Protocol
 from transferkit.data.datasets.tar_samples import LABEL_KEYS, Member, TarSample, tar_archive, tar_samples
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.optional_libraries import pyarrow
+from transferkit.runtime.remote import folder_of, is_file, read_span
 
 IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "png")
 COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+CLASS_NAMES = "classnames.txt"  # of numbered classes, one per line, from 0 on
 ROWS = 64  # of a Parquet file, read together
 
 
@@ -122,12 +124,12 @@ def optional_label_text(path: Path | str, row: int, value: Any, names: list[str]
 def tar_records(path: Path, label_column: str | None, *, with_images: bool) -> Iterator[Record]:
     """The samples of a tar file in WebDataset's layout: neighbours NAME.jpg and NAME.cls (or NAME.txt, NAME.json).
 
-    Nothing is unpacked; numbered classes take their names from a file classnames.txt beside the shards.
+    Nothing is unpacked; numbered classes take their names from a file classnames.txt (`class_names_near`).
 
     Raises:
         TransferkitError: If the file is damaged, or a sample has no image or no class.
     """
-    names = class_names_beside(path)
+    names = class_names_near(path)
     with tar_archive(str(path), "r:*") as archive:
         for sample in tar_samples(archive, str(path), with_images=with_images):
             image, label = whole_sample(sample, label_column)
@@ -147,17 +149,19 @@ def whole_sample(sample: TarSample, label_key: str | None) -> tuple[Member, str]
     return image, label
 
 
-def class_names_beside(path: Path) -> list[str]:
-    """The names of numbered classes, from a file classnames.txt beside a shard; none where there is no such file.
+def class_names_near(shard: Path | str) -> list[str]:
+    """The names of numbered classes: classnames.txt beside a shard, else in the folder above; none without either.
 
     Raises:
         TransferkitError: If it is not in UTF-8.
     """
-    beside = path.parent / "classnames.txt"
+    folder = folder_of(str(shard))
+    places = [f"{place}/{CLASS_NAMES}" for place in (folder, folder and folder_of(folder)) if place]
+    place = next((place for place in places if is_file(place)), "")
     try:
-        return beside.read_text(encoding="utf-8").splitlines() if beside.is_file() else []
+        return read_span(place).decode("utf-8").splitlines() if place else []
     except UnicodeDecodeError as error:
-        raise TransferkitError(f"{beside} is not in UTF-8, from byte {error.start} on. Save it as UTF-8.") from error
+        raise TransferkitError(f"{place} is not in UTF-8, from byte {error.start} on. Save it as UTF-8.") from error
 
 
 def named_class(label: str, names: list[str], sample: TarSample) -> str:
@@ -169,7 +173,7 @@ def named_class(label: str, names: list[str], sample: TarSample) -> str:
     if not names or not label.isdecimal():
         return label
     if int(label) >= len(names):
-        raise sample.fault(f"Its class is {label}, and classnames.txt beside the shard names {len(names)}, from 0 on")
+        raise sample.fault(f"Its class is {label}, and {CLASS_NAMES} names {len(names)}, from 0 on")
     return names[int(label)]
 
 

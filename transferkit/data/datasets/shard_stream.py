@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -13,13 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import UnidentifiedImageError
 
 from transferkit.data.datasets.layout import LISTED
 from transferkit.data.datasets.shard_index import INDEXED, IndexedRecord, ending_of, require_parts
-from transferkit.data.datasets.shard_records import class_names_beside
+from transferkit.data.datasets.shard_records import class_names_near
 from transferkit.data.decoding import decode
-from transferkit.data.image_files import opened, reason
+from transferkit.data.image_files import reason
 from transferkit.data.images import Pixels
 from transferkit.data.reading import Reading
 from transferkit.data.streamed_pixels import Rows, StreamedPixels
@@ -31,7 +31,7 @@ from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.processor import usable_cores
 
 READ_TOGETHER = 512  # images; what a block of a tar file holds at most
-NUMPY = b"\x93NUMPY"  # how an array of bands begins
+CHECKED_PX = 8  # to which images are decoded to see that they can be: JPEGs at an eighth of their size
 GAP_BYTES = 2**16  # between two images that are read in one request
 
 
@@ -57,44 +57,45 @@ class ShardIndex:
         return np.arange(len(self.starts)) // READ_TOGETHER if counts_bytes else self.starts
 
 
-def indexed(path: Path, label_column: str | None, console: Console) -> ShardIndex:
-    """The index of a shard, from the cache where neither it nor its names have changed; else every image is read once.
+def indexed(path: Path, label_column: str | None, reading: Reading, console: Console) -> ShardIndex:
+    """The index of a shard, from the cache where nothing has changed; else every image is read and decoded once.
 
     Raises:
-        TransferkitError: If the shard cannot be read in parts, or an image has no class.
+        TransferkitError: If the shard cannot be read in parts, an image cannot be decoded, or has no class.
     """
     require_parts(str(path))
     facts = path.stat()
-    known = (str(path.resolve()), facts.st_size, facts.st_mtime_ns, label_column, class_names_beside(path))
+    names = class_names_near(path)
+    known = (str(path.resolve()), facts.st_size, facts.st_mtime_ns, label_column, names, reading)
     key = hashlib.sha256(repr(known).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     place = cache_folder() / "images" / "shards" / f"{key}.safetensors"
     if place.exists():
         return read_array_record(place, ShardIndex, "index of a shard")
-    index = _read_index(path, label_column, console)
+    index = _read_index(path, label_column, reading, console)
     will_write(place)
     write_array_record(place, index)
     return index
 
 
-def _read_index(path: Path, label_column: str | None, console: Console) -> ShardIndex:
+def _read_index(path: Path, label_column: str | None, reading: Reading, console: Console) -> ShardIndex:
     kind = INDEXED[ending_of(path.name)]
     records = list(kind.training_records(path, label_column))
     reader = kind.reader(str(path))
     digests: list[bytes] = []
     unreadable: list[str] = []
-    with console.progress(f"index {path.name}", len(records)) as progress:
+    fault = partial(fault_of, reading=reading)
+    with console.progress(f"index {path.name}", len(records)) as progress, ThreadPoolExecutor(usable_cores()) as pool:
         for part in _parts(records):
             contents = reader([(record.start, record.end) for record in part])
             digests += [hashlib.blake2b(content, digest_size=16).digest() for content in contents]
-            unreadable += [
-                record.name for record, content in zip(part, contents, strict=True) if not may_be_image(content)
-            ]
+            faults = pool.map(fault, contents)
+            unreadable += [f"{record.name}: {why}" for record, why in zip(part, faults, strict=True) if why]
             progress.advance(len(part))
     if unreadable:
-        named = ", ".join([*unreadable[:LISTED], *(["..."] if len(unreadable) > LISTED else [])])
+        lines = [*unreadable[:LISTED], *(["..."] if len(unreadable) > LISTED else [])]
         raise TransferkitError(
-            f"{path}: {len(unreadable)} of {len(records)} images cannot be read: {named}. "
-            "Take them out of the shard; or leave stream out, and bad images with --skip-bad."
+            "\n  ".join([f"{path}: {len(unreadable)} of {len(records)} images cannot be read:", *lines])
+            + "\nTake them out of the shard; or leave stream out, and bad images with --skip-bad."
         )
     return ShardIndex(
         np.array([record.start for record in records], np.int64),
@@ -111,17 +112,18 @@ def _parts(records: Sequence[IndexedRecord]) -> Iterator[list[IndexedRecord]]:
         yield part
 
 
-def may_be_image(content: bytes) -> bool:
-    """Whether a file begins as images do; that costs far less than to decode it, and finds what is no image at all."""
-    if content.startswith(NUMPY):
-        return True
+def fault_of(content: bytes, reading: Reading) -> str:
+    """Why an image cannot be read; "" where it can. Decoding it all finds also what was cut off or damaged behind."""
     try:
-        opened(BytesIO(content)).close()
-    except UnidentifiedImageError:
-        return False
-    except Exception:  # decoding words it
-        return True
-    return True
+        decode(BytesIO(content), CHECKED_PX, reading)
+    except TransferkitError as error:
+        return cause_of(error)
+    return ""
+
+
+def cause_of(error: TransferkitError) -> str:
+    """What decoding failed with, without the name of a file that there is not."""
+    return reason(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
 
 
 class EncodedImage(NamedTuple):
@@ -182,9 +184,8 @@ class ShardRows:
         try:
             return decode(BytesIO(image.content), side, reading)
         except TransferkitError as error:
-            why = reason(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
             raise TransferkitError(
-                f"{self.ids[image.row]} cannot be read: {why}. Take it out of its shard; or leave stream out, and bad "
+                f"{self.ids[image.row]} cannot be read: {cause_of(error)}. Take it out of its shard; or leave stream out, and bad "
                 "images with --skip-bad."
             ) from error
 

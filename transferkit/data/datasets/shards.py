@@ -20,9 +20,8 @@ from transferkit.data.datasets.outline import Outline
 from transferkit.data.datasets.parts import parted
 from transferkit.data.datasets.shard_index import ending_of
 from transferkit.data.datasets.shard_records import READERS, Record
-from transferkit.data.datasets.shard_stream import ShardIndex, indexed, streamed_pixels
+from transferkit.data.datasets.shard_stream import ShardIndex, cause_of, indexed, streamed_pixels
 from transferkit.data.decoding import decode
-from transferkit.data.image_files import reason
 from transferkit.data.images import Images, Pixels, Splits, aligned
 from transferkit.data.reading import Reading, read_as, reading_of
 from transferkit.recipe import ShardsData
@@ -47,16 +46,17 @@ def load(settings: ShardsData, console: Console) -> Splits:
     """
     files = shards_of(settings.path)
     require_sense(settings)
+    first = next(iter(files.values()))
+    side = _side(first, settings)
+    sample = [BytesIO(record.image) for record in islice(_records(first, settings), LOOKED_AT)]
+    reading, reading_notes, seen_files = seen_reading(sample, settings)
+    settings = settings.model_copy(update=read_as(reading))
     indices = _indices(files, settings, console) if settings.stream else {}
     labels = {part: _labels(paths, settings, indices.get(part, ())) for part, paths in files.items()}
     names = in_natural_order({label for of_part in labels.values() for label in of_part})
     if "train" not in files or len(names) < 2:
         classes = f"{len(names)} classes: {', '.join(names[:LISTED])}"
         raise TransferkitError(f"{settings.path} has {', '.join(files)} with {classes}. {EXPECTED}.")
-    side = _side(files["train"], settings)
-    sample = [BytesIO(record.image) for record in islice(_records(files["train"], settings), LOOKED_AT)]
-    reading, reading_notes, seen_files = seen_reading(sample, settings)
-    settings = settings.model_copy(update=read_as(reading))
     if settings.stream:
         parts, notes = _streamed(files, indices, names, side, settings)
     else:
@@ -133,7 +133,11 @@ def _names(paths: list[Path], indices: list[ShardIndex]) -> Iterator[str]:
 
 
 def _indices(files: dict[str, list[Path]], settings: ShardsData, console: Console) -> dict[str, list[ShardIndex]]:
-    return {part: [indexed(path, settings.label_column, console) for path in paths] for part, paths in files.items()}
+    reading = reading_of(settings)
+    return {
+        part: [indexed(path, settings.label_column, reading, console) for path in paths]
+        for part, paths in files.items()
+    }
 
 
 def outline(settings: ShardsData) -> Outline:
@@ -269,7 +273,7 @@ def _square(record: Record, side: int, reading: Reading) -> Pixels | str:
     try:
         return decode(BytesIO(record.image), side, reading)
     except TransferkitError as error:
-        return reason(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+        return cause_of(error)
 
 
 def batched(records: Iterator[Record], count: int) -> Iterator[list[Record]]:
