@@ -1,6 +1,6 @@
 """What a million images cost, and whether memory stays flat: extraction in shards, and training from a stream.
 
-    python benchmarks/mass_extraction.py memory         1,000, 4,000 and 16,000 tiny images: peak memory of the largest process
+    python benchmarks/mass_extraction.py memory         1,000, 4,000 and 16,000 tiny images: peak memory of a process
     python benchmarks/mass_extraction.py cost FOLDER    JPEG files of a folder in tar shards: CPU seconds, by slope
 
 Prints one JSON line per command that it times, and at the end what follows from them. CPU seconds are those of all

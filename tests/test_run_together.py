@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import distributed, launch
 from transferkit.runtime.distributed import World
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.extras import Extras
 from transferkit.runtime.files import read_tensors
 from transferkit.training import checkpoint, loop
 
@@ -159,6 +161,22 @@ def test_ctrl_c_is_answered_once(tmp_path: Path) -> None:
 
     assert ended.codes == [130, 130]
     assert ended.stderr == ["error: Stopped.\n", ""]
+
+
+def test_sigterm_stops_also_what_a_run_can_do_without(tmp_path: Path) -> None:
+    def be_stopped_beside_the_results(_: int) -> None:
+        attempt = Extras.attempt
+
+        def stopped(extras: Extras, what: str, make: Callable[[], Any]) -> Any:
+            return attempt(extras, what, lambda: os.kill(os.getpid(), signal.SIGTERM) or make())
+
+        Extras.attempt = stopped  # of this forked process alone
+
+    ended = command(2, TYPED, tmp_path, be_stopped_beside_the_results)
+
+    assert ended.codes == [143, 1]
+    assert "error: Stopped. " in ended.stderr[0]
+    assert ended.stderr[1] == ""
 
 
 # ------------------------------------------------------------------------------------------------------ --devices

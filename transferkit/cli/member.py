@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from transferkit import recipe as recipes
+from transferkit.cli.ending import exit_code_of, heeding_sigterm
 from transferkit.run import run
 from transferkit.runtime import distributed, launch
 from transferkit.runtime.console import Console
@@ -17,11 +18,12 @@ from transferkit.runtime.records import read_record
 def main(path: Path) -> int:
     """Do what a file says with the other processes; the exit code. What failed is left beside the file."""
     try:
-        carry_out(read_record(path, launch.SharedRun))
+        with heeding_sigterm():
+            carry_out(read_record(path, launch.SharedRun))
     except distributed.PeerLost:
         return 1  # the one that was lost is what matters
     except KeyboardInterrupt:
-        return Stopped.exit_code
+        return exit_code_of(Stopped.exit_code)
     except TransferkitError as error:
         launch.tell(path, distributed.launched().rank, error)
         return error.exit_code

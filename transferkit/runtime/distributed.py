@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -153,8 +151,6 @@ def join() -> World:
         _groups["waiting"] = dist.new_group(backend="gloo", timeout=TASK_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise MachineError(f"The {world.size} processes do not find each other: {first_line(error)}.") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
     return world
 
 
@@ -171,11 +167,6 @@ class PeerLost(MachineError):
 def lost(why: str) -> PeerLost:
     """That another process has ended, and how to go on."""
     return PeerLost(f"Another process of this run has ended, so this one cannot go on ({why}). {GO_ON}")
-
-
-def _stop(*_: object) -> NoReturn:
-    """What a launcher asks for when a process has died, or when it is stopped itself."""
-    raise PeerLost(f"Stopped by SIGTERM, as torchrun does when another process has ended, or it itself. {GO_ON}")
 
 
 @contextmanager

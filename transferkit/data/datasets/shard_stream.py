@@ -185,8 +185,8 @@ class ShardRows:
             return decode(BytesIO(image.content), side, reading)
         except TransferkitError as error:
             raise TransferkitError(
-                f"{self.ids[image.row]} cannot be read: {cause_of(error)}. Take it out of its shard; or leave stream out, and bad "
-                "images with --skip-bad."
+                f"{self.ids[image.row]} cannot be read: {cause_of(error)}. Take it out of its shard; or leave stream "
+                "out, and bad images with --skip-bad."
             ) from error
 
     def _of_file(self, file: int, rows: Rows) -> Iterator[bytes]:
