@@ -150,6 +150,14 @@ def test_command_that_trains_nothing_lets_the_others_go(tmp_path: Path) -> None:
     assert ended.codes == [0, 0]
 
 
+def test_training_that_is_no_run_is_done_by_the_first_process_alone(tmp_path: Path) -> None:
+    ended = command(2, ["lr-find", "resnet-mini", *KEYS, "--batch-size", "16"], tmp_path)
+
+    assert ended.codes == [0, 0]
+    assert "Suggested rate of resnet-mini" in (tmp_path / "stdout-0").read_text() + ended.stderr[0]
+    assert (tmp_path / "stdout-1").read_text() + ended.stderr[1] == ""
+
+
 def test_ctrl_c_is_answered_once(tmp_path: Path) -> None:
     def be_stopped_where_they_meet(_: int) -> None:
         distributed.join = interrupted_join  # of this forked process alone

@@ -110,7 +110,7 @@ def carry_out(
 ) -> None:
     """The machine itself: make the run in a folder that may be written to."""
     clock = Clock()
-    runtime = start_machine(recipe)
+    runtime = replace(start_machine(recipe), world=distributed.join())
     splits = datasets.load(recipe.data, console)
     clock.lap("data")
 
@@ -181,8 +181,8 @@ def keep_pictures(run: Run, extras: Extras, recipe: Recipe, train: Images, test_
 
 
 def start_machine(recipe: Recipe) -> machine.Runtime:
-    """Device, precision and threads as the recipe asks for them; the peak of memory forgotten, the seed set."""
-    runtime = replace(machine.start(recipe.device, recipe.precision, recipe.threads), world=distributed.join())
+    """Device, precision and threads as the recipe asks for them, alone; the peak of memory forgotten, the seed set."""
+    runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
     forget_peak(runtime)
     machine.seed_everything(recipe.seed)
     return runtime

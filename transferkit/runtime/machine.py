@@ -28,7 +28,10 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and how a run computes; `notes` say aloud what was chosen by itself, `world` with how many processes."""
+    """Where and how a run computes; `notes` say aloud what was chosen by itself.
+
+    `world` has the processes that share its steps; it is alone unless a run has told the others to follow it.
+    """
 
     device: torch.device
     precision: Precision
