@@ -98,15 +98,18 @@ def test_grey_is_repeated_in_three_planes() -> None:
             "images of type float32. Expected uint8",
         ),
         ({"x": pictures(40, (4, 4, 5)), "y": np.arange(40) % 2}, "images of shape (40, 4, 4, 5)"),
-        ({"x": pictures(), "y": np.arange(39) % 2}, "labels of shape (39, 1) for 40 images"),
+        ({"x": pictures(), "y": np.arange(39) % 2}, "labels of shape (39,) for 40 images"),
         ({"x": pictures(), "y": np.eye(2)[np.arange(40) % 2]}, "several classes in one image are not supported"),
         ({"x": pictures(), "y": np.arange(40) + 0.5}, "labels such as 0.5 are no classes; predicting a number is regr"),
-        ({"first": pictures(), "second": np.arange(40)}, "has the arrays first, second. Expected the arrays images"),
+        (
+            {"first": pictures(), "second": np.arange(40)},
+            "has the arrays 'first', 'second'. Expected the arrays images",
+        ),
         (
             {"x": pictures(), "y": np.arange(40) % 2, "class_names": ["a"]},
-            "labels go to 1, but class_names has 1",
+            "labels go from 0 to 1, and class_names has 1 names, from 0 on",
         ),
-        ({"x": pictures(), "y": np.arange(40) % 2, "groups": [1]}, "1 groups for 40 images"),
+        ({"x": pictures(), "y": np.arange(40) % 2, "groups": [1]}, "groups of shape (1,) for 40 images"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -119,8 +119,10 @@ def _is_installed(package: str) -> bool:
 
 def _memory() -> Iterator[MachineFinding]:
     """How much memory there is, where the system tells it (not on Windows)."""
-    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
-        gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    from transferkit.runtime.processor import memory_bytes
+
+    if (size := memory_bytes()) < sys.maxsize:
+        gigabytes = size / 1e9
         scarce = "" if gigabytes > 6 else "Little for training; use a smaller --batch-size or --size."
         yield MachineFinding("memory", "note" if scarce else "ok", f"{gigabytes:.0f} GB", scarce)
 

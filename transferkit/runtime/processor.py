@@ -1,4 +1,4 @@
-"""The processor: its name, what it can do, and how much of it this process may use. Nothing here loads torch."""
+"""Processor and memory: what they are, and how much of them this process may use. Nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import platform
+import sys
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -28,6 +29,13 @@ def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
         if quota_us > 0:
             return math.ceil(quota_us / period_us)
     return 1 << 16
+
+
+def memory_bytes() -> int:
+    """The memory of this machine; a number without end where the system does not tell it (Windows)."""
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return sys.maxsize
 
 
 def cpu_model() -> str:

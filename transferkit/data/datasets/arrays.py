@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from transferkit.data.band_axis import band_axis, bands_first
-from transferkit.data.datasets.layout import class_name, in_natural_order
+from transferkit.data.datasets import array_labels
+from transferkit.data.datasets.layout import LISTED, in_natural_order
+from transferkit.data.datasets.npz_file import members_of, read_array
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.datasets.parts import parted
-from transferkit.data.images import Images, Labels, Pixels, Splits, aligned
+from transferkit.data.images import Images, Pixels, Splits, aligned
 from transferkit.recipe import ArraysData
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, quoted
@@ -36,16 +37,15 @@ def load(settings: ArraysData, console: Console) -> Splits:  # noqa: ARG001 - no
     Raises:
         TransferkitError: If the file is no such archive, holds Python objects, or its arrays do not fit together.
     """
-    arrays = _arrays(settings.path)
-    parts = dict(_parts(settings.path, arrays))
+    parts, notes = _parts(settings.path)
     names = in_natural_order({name for part in parts.values() for name in part.class_names})
     parts = {part: aligned(images, names) for part, images in parts.items()}
     _require_same_bands(settings.path, parts)
-    splits, _, notes = parted(parts, settings)
+    splits, _, more = parted(parts, settings)
     bands = f" and {splits.train.bands} bands" if splits.train.bands != 3 else ""
     shape = f"{' x '.join(map(str, splits.train.size_px))} px{bands}"
     counts = ", ".join(f"{len(images):,} in {part}" for part, images in parts.items())
-    return replace(splits, notes=(f"{settings.path.name}: images of {shape}, {counts}", *notes))
+    return replace(splits, notes=(f"{settings.path.name}: images of {shape}, {counts}", *notes, *more))
 
 
 def _require_same_bands(path: Path, parts: Mapping[str, Images]) -> None:
@@ -61,7 +61,7 @@ def _require_same_bands(path: Path, parts: Mapping[str, Images]) -> None:
 
 def outline(settings: ArraysData) -> Outline:
     """From the arrays, which have to be read for it."""
-    parts = dict(_parts(settings.path, _arrays(settings.path)))
+    parts, _ = _parts(settings.path)
     tested = len(parts.get("test", ()))
     labelled = sum(map(len, parts.values())) - tested
     classes, px = len(parts["train"].class_names), min(parts["train"].size_px)
@@ -78,75 +78,57 @@ def seen_in_words(settings: ArraysData) -> list[str]:
     return [f"Data: {known.classes} classes, {known.labelled + known.tested:,} images of {known.px} px in one file."]
 
 
-def _arrays(path: Path) -> Mapping[str, npt.NDArray[Any]]:
-    """The arrays by name; nothing in the file is executed."""
-    if not path.is_file():
-        raise TransferkitError(f"{path} is no file. Expected an .npz file, as numpy.savez writes it.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise TransferkitError(f"{path} holds one array without labels. {EXPECTED}.")
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        if "Object arrays" in str(error):
-            raise TransferkitError(
-                f"{path} holds Python objects, which could run any program, and is not read. Save plain arrays of "
-                "numbers and of fixed-length text (labels.astype(str))."
-            ) from error
-        raise TransferkitError(f"{path} is no .npz file, or damaged: {error}.") from error
-
-
-def _parts(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, Images]]:
-    """Train, val and test as the names of arrays say; all is train where names say nothing."""
-    named = {part: (_named(arrays, IMAGE_NAMES, part), _named(arrays, LABEL_NAMES, part)) for part in PARTS}
+def _parts(path: Path) -> tuple[dict[str, Images], list[str]]:
+    """Train, val and test as the names of arrays say, all is train where names say nothing; and notes."""
+    members = members_of(path)
+    named = {part: (_named(members, IMAGE_NAMES, part), _named(members, LABEL_NAMES, part)) for part in PARTS}
+    notes = [
+        f"{images} of {path.name} has no labels beside it and is not used"
+        for images, labels in named.values()
+        if images and not labels
+    ]
     named = {part: names for part, names in named.items() if all(names)}
     if "train" not in named:
-        named = {"train": (_named(arrays, IMAGE_NAMES), _named(arrays, LABEL_NAMES))}
+        named = {"train": (_named(members, IMAGE_NAMES), _named(members, LABEL_NAMES))}
     if not all(named["train"]):
-        raise TransferkitError(f"{path} has the arrays {', '.join(arrays) or 'none'}. {EXPECTED}.")
-    known = arrays.get("class_names")
+        listed = ", ".join([*map(quoted, islice(members, LISTED)), *(["..."] if len(members) > LISTED else [])])
+        raise TransferkitError(f"{path} has the arrays {listed or 'none'}. {EXPECTED}.")
+    known = (
+        array_labels.known_names(path, read_array(path, members["class_names"])) if "class_names" in members else None
+    )
+    parts = {}
     for part, (images, labels) in named.items():
-        groups = _named(arrays, GROUP_NAMES, part if images and part in images else "")
-        yield part, _images(path, part, arrays[images], arrays[labels], known, arrays[groups] if groups else None)
+        groups = _named(members, GROUP_NAMES, part if part in images else "")
+        arrays = (read_array(path, members[name]) if name else None for name in (images, labels, groups))
+        if len(part_images := _images(path, part, known, *arrays)):
+            parts[part] = part_images
+        elif part == "train":
+            raise TransferkitError(f"{path}: {images} holds no images. {EXPECTED}.")
+    return parts, notes
 
 
-def _named(arrays: Mapping[str, npt.NDArray[Any]], names: tuple[str, ...], part: str = "") -> str:
+def _named(members: Collection[str], names: tuple[str, ...], part: str = "") -> str:
     """The array of one of these names: images, train_images, images_train; "" where there is none."""
     forms = [form for name in names for form in ((f"{part}_{name}", f"{name}_{part}") if part else (name,))]
-    return next((form for form in forms if form in arrays), "")
+    return next((form for form in forms if form in members), "")
 
 
-def _images(path: Path, part: str, images: Any, labels: Any, known: Any, groups: Any) -> Images:
-    pixels = as_pixels(images, f"{path}, {part}")
-    if len(labels := labels.reshape(len(labels), -1)) != len(pixels) or labels.shape[1] != 1:
+def _images(path: Path, part: str, known: list[str] | None, images: Any, labels: Any, groups: Any) -> Images:
+    where = f"{path}, {part}"
+    pixels = as_pixels(images, where)
+    if labels.size != len(pixels) or labels.shape[:1] != (len(pixels),):
         raise TransferkitError(
-            f"{path}, {part}: labels of shape {labels.shape} for {len(pixels):,} images. Expected one class per image, "
+            f"{where}: labels of shape {labels.shape} for {len(pixels):,} images. Expected one class per image, "
             "(N,); several classes in one image are not supported."
         )
-    numbers, names = _numbered(path, labels[:, 0], known)
-    if groups is not None and len(groups) != len(pixels):
-        raise TransferkitError(f"{path}, {part}: {len(groups):,} groups for {len(pixels):,} images. Expected one each.")
+    if groups is not None and groups.shape != (len(pixels),):
+        raise TransferkitError(
+            f"{where}: groups of shape {groups.shape} for {len(pixels):,} images. Expected one each, (N,)."
+        )
+    numbers, names = array_labels.numbered(where, labels.reshape(-1), known)
     ids = [f"{part}/{index}" for index in range(len(pixels))]
     together = None if groups is None else [str(group) for group in groups]
     return Images.from_pixels(pixels, numbers, names, ids, groups=together)
-
-
-def _numbered(path: Path, labels: Any, known: Any) -> tuple[Labels, tuple[str, ...]]:
-    """Labels in 0..C-1 along names in natural order; `known` names the classes 0..C-1 of whole numbers."""
-    if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
-        raise TransferkitError(
-            f"{path}: labels such as {quoted(float(labels[labels != np.round(labels)][0]))} are no classes; predicting "
-            "a number is regression, which transferkit does not do."
-        )
-    values = labels.astype(np.int64) if labels.dtype.kind in "bf" else labels
-    if known is not None and values.dtype.kind in "iu":
-        if not 0 <= values.min(initial=0) <= values.max(initial=0) < len(known):
-            raise TransferkitError(f"{path}: labels go to {values.max()}, but class_names has {len(known)} names.")
-        values = np.asarray(known).astype(str)[values]
-    texts = np.array([class_name(str(value)) for value in values])
-    names = in_natural_order(set(texts.tolist()))
-    number = {name: index for index, name in enumerate(names)}
-    return np.array([number[text] for text in texts.tolist()], dtype=np.int64), names
 
 
 def as_pixels(images: Any, where: str) -> Pixels:
@@ -161,6 +143,10 @@ def as_pixels(images: Any, where: str) -> Pixels:
             "(images * 255).round().astype('uint8')."
         )
     planes = images[:, None] if images.ndim == 3 else images
+    if 0 in images.shape[1:]:
+        raise TransferkitError(
+            f"{where}: images of shape {images.shape} have no pixels. Expected some along each side."
+        )
     if (axis := band_axis(planes.shape)) is None:
         raise TransferkitError(
             f"{where}: images of shape {images.shape}. Expected (N, H, W), (N, H, W, 3) or (N, 3, H, W): grey or RGB, "
