@@ -14,7 +14,7 @@ import pytest
 
 from transferkit.recipe import from_options
 from transferkit.runs import result_folders, run_directory
-from transferkit.runs.run_directory import Run
+from transferkit.runs.run_directory import Run, claim
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import require_free, write_text
@@ -143,6 +143,22 @@ def test_a_second_process_is_told_who_holds_the_folder_until_that_one_ends(tmp_p
     with folders.hold(tmp_path, "run"):
         write_text(tmp_path / "recipe.yaml", "")
     assert folders.files_of(tmp_path) == ("recipe.yaml",)
+
+
+def test_a_training_under_way_is_told_from_an_unfinished_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with folders.hold(tmp_path, "run"):
+        write_text(tmp_path / "recipe.yaml", "")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"held\n"
+
+        with pytest.raises(TransferkitError, match=rf"is in use by process {first.pid} on"), claim(tmp_path):
+            pass
+        first.kill()
+
+    with pytest.raises(TransferkitError, match=r"holds an unfinished run\. Continue it with --resume"), claim(tmp_path):
+        pass
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")

@@ -39,6 +39,7 @@ def lr_find(
         from transferkit.studies.lr_find.rate_range import find_rate
 
         rate_range = find_rate(recipe, console)
+        require_free(out, overwrite)  # another process may have ended meanwhile
         write_text(out, rate_page(rate_range, command_line()))
     console.result(*rate_range.lines, f"Plot: {out}")
     if json:

@@ -298,6 +298,7 @@ def _require_free(run: Run, overwrite: bool, resume: bool) -> None:
     path = run.path
     folders.require_kind(path, KIND, is_older=bool(older_files(run)))
     if run.exists and not run.is_finished and not (overwrite or resume):
+        folders.require_idle(path)
         raise TransferkitError(
             f"{path} holds an unfinished run. Continue it with --resume, or start again with --overwrite."
         )

@@ -163,6 +163,18 @@ def hold(folder: Path, kind: str, older_files: Iterable[str] = ()) -> Iterator[N
             forget(place)
 
 
+def require_idle(folder: Path) -> None:
+    """Refuse a folder in which another process works; nothing is left in it.
+
+    Raises:
+        TransferkitError: Says which process.
+    """
+    place = Path(os.path.realpath(folder))
+    if place not in _held and (place / LOCK).exists():
+        with lock_folder(place, folder):
+            pass
+
+
 @contextmanager
 def _working_in(place: Path, kind: str, older_files: Iterable[str]) -> Iterator[None]:
     facts, files = _read_manifest(place)

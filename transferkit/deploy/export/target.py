@@ -66,6 +66,7 @@ def publish(workshop: Path, target: Target, *, overwrite: bool) -> None:
         MachineError: If the disk is full or refuses.
     """
     if not target.is_folder:
+        require_free(target, overwrite=overwrite)  # another process may have ended meanwhile
         write_atomically(target.file, partial(shutil.copyfile, workshop / target.file.name))
         return
     publish_files(workshop, target.file.parent, EXPORTED, overwrite=overwrite)
