@@ -198,6 +198,15 @@ def test_a_file_with_two_labels_is_told_with_both(tmp_path: Path) -> None:
     assert f"names 1 files more than once: {FILES[0]}. {FILES[0]} has the labels circle, indoor; here an" in message
 
 
+@pytest.mark.parametrize("spelling", ["./{}", "images/../{}", "{root}/{}"], ids=["dot", "up", "absolute"])
+def test_a_file_that_is_spelt_in_two_ways_is_one_file(spelling: str, tmp_path: Path) -> None:
+    again = spelling.format(FILES[0], root=tmp_path)
+
+    message = error(table(tmp_path, [*plain(), (again, "indoor")]))
+
+    assert f"names 1 files more than once: {again}. {again} has the labels circle, indoor; here an" in message
+
+
 def test_a_column_for_each_class_is_told(tmp_path: Path) -> None:
     rows = [("path", *SHAPES), *((file, *(str(int(shape == shape_of(file))) for shape in SHAPES)) for file in FILES)]
 

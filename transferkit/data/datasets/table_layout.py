@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -157,12 +158,17 @@ def part_named(split: str, table: Path, line: int) -> str:
 
 
 def _require_once(table: Path, rows: Sequence[Row]) -> None:
-    twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
-    if not twice:
+    files = [os.path.normpath(table.parent / row.path) for row in rows]  # however each line spells its path
+    count = Counter(files)
+    named = {file: row.path for file, row in zip(files, rows, strict=True) if count[file] > 1}
+    if not named:
         return
-    labels = sorted({row.label for row in rows if row.path == twice[0]})
+    first, twice = next(iter(named)), list(named.values())
+    labels = sorted({row.label for file, row in zip(files, rows, strict=True) if file == first})
     both = (
-        f" {twice[0]} has the labels {', '.join(labels[:LISTED])}; here an image has one class." if labels[1:] else ""
+        f" {named[first]} has the labels {', '.join(labels[:LISTED])}; here an image has one class."
+        if labels[1:]
+        else ""
     )
     more = f" and {len(twice) - LISTED} more" if len(twice) > LISTED else ""
     raise TransferkitError(
