@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -231,8 +232,36 @@ def test_patients_above_class_folders_give_a_warning_that_says_what_to_type(tmp_
     splits = load(tmp_path)
 
     assert splits.class_names == ("patient0", "patient1", "patient2", "patient3")
-    assert "all hold folders of the same names (“ill”, “well”)" in found(splits, "TK026")
+    assert "hold folders of other names (“ill”, “well”)" in found(splits, "TK026")
     assert "type --group grandparent" in found(splits, "TK026")
+
+
+@pytest.mark.parametrize(
+    ("folders", "words"),
+    [
+        ("patient{0}/{1}", "(“patient0”, “patient1”) hold folders of other names (“ill”, “well”): if these are"),
+        (
+            "study{0}/sub-{2}/{1}",
+            "(“study0”, “study1”) are named as what is photographed, and “ill”, “well” lie 2 levels",
+        ),
+        (
+            "patient{0}/series{2}{1}",
+            "are named as what is photographed, and no folder has the name of a class: write a CSV",
+        ),
+    ],
+)
+def test_two_folders_named_as_patients_give_a_warning_that_says_what_to_type(
+    folders: str, words: str, tmp_path: Path
+) -> None:
+    for number, (unit, label, inner) in enumerate(itertools.product("01", ("ill", "well"), "01")):
+        for index in range(2):
+            image_file(tmp_path / folders.format(unit, label, inner) / f"{inner}{index}.png", 10 * number + index)
+
+    assert words in found(load(tmp_path), "TK026")
+
+
+def test_patients_inside_class_folders_are_not_taken_for_classes(tmp_path: Path) -> None:
+    assert not found(load(clinic(tmp_path)), "TK026")
 
 
 def test_class_folders_inside_groups_are_read_where_asked(tmp_path: Path) -> None:

@@ -55,8 +55,9 @@ class FileFacts:
     Attributes:
         parted_folders: Folders inside class folders, whose images chance puts into several parts.
         repeated_folders: Folders inside class folders that have the same name in train and in test.
-        outer_folders: Folders taken for classes that all hold the same few `inner_folders`, which may be the classes.
-        inner_folders: These.
+        outer_folders: Folders taken for classes that may be patients, videos or places.
+        inner_folders: Folders inside them that may be the classes; None where none has a class's name.
+        inner_depth: How many levels below the outer ones these lie.
         depth: Of values that are not clipped.
         dropped_bands: Beyond the first three.
     """
@@ -65,5 +66,6 @@ class FileFacts:
     repeated_folders: Names | None = None
     outer_folders: Names | None = None
     inner_folders: Names | None = None
+    inner_depth: int = 1
     depth: Depth | None = None
     dropped_bands: DroppedBands | None = None

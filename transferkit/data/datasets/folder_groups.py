@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from transferkit.data.datasets.layout import Layout, Part, class_name, escaped
 from transferkit.data.file_facts import FileFacts, Names
 from transferkit.data.images import Images
+
+UNIT = re.compile(  # what pictures belong to, with its number: patient01, sub-3, Study_A2, series1b
+    r"(patient|pat|subject|subj|sub|participant|person|donor|animal|study|case|scan|series|session|visit|video|clip|"
+    r"slide|sample|specimen|site)s?[ _.-]?[a-z]?\d+\w*",
+    re.IGNORECASE,
+)
+Swapped: TypeAlias = tuple[set[str], set[str], int]  # folders read as classes, those that may be, how far below
 
 
 def with_folders(files: FileFacts, layout: Layout, *, is_carved: bool) -> FileFacts:
@@ -21,9 +30,9 @@ def with_folders(files: FileFacts, layout: Layout, *, is_carved: bool) -> FileFa
     """
     if layout.has_groups or not layout.by_folders:
         return files
-    if patients_first := _patients_first(layout.train):
-        outer, inner = patients_first
-        return replace(files, outer_folders=outer, inner_folders=inner)
+    if (swapped := _patients_first(layout.train) or _named_as_units(layout.train)) is not None:
+        outer, inner, depth = swapped
+        return replace(files, outer_folders=_names(outer), inner_folders=_names(inner), inner_depth=depth)
     folders = {name: _subfolders(part) for name, part in layout.parts.items()}
     parted = folders["train"] if is_carved else []
     tested = folders.get("test", [])
@@ -64,7 +73,30 @@ def _class_depth(folders: Sequence[str], label: str) -> int:
     return 0 if folders and class_name(folders[0]) == label else 1
 
 
-def _patients_first(train: Part) -> tuple[Names | None, Names | None] | None:
+def _names(names: set[str]) -> Names | None:
+    return Names.some(sorted(names), len(names))
+
+
+def _named_as_units(train: Part) -> Swapped | None:
+    """Class folders that are all named as patients or the like, with folders in them that may be the classes.
+
+    The classes are at the first level below where not all are named so; at none, no folder has a class's name.
+    """
+    levels: list[set[str]] = []
+    for file in train.files:
+        *folders, _ = file.path.split("/")
+        for depth, name in enumerate(folders[_class_depth(folders, file.label) :]):
+            if depth == len(levels):
+                levels.append(set())
+            levels[depth].add(escaped(name))
+    of_units = [all(UNIT.fullmatch(name) for name in names) for names in levels]
+    if len(levels) < 2 or not of_units[0]:
+        return None
+    depth = of_units.index(False) if False in of_units else 0
+    return levels[0], levels[depth] if depth else set(), depth or 1
+
+
+def _patients_first(train: Part) -> Swapped | None:
     """Many class folders that all hold the same few folders: these may be the classes, and the others patients."""
     inside: dict[str, set[str]] = defaultdict(set)
     for outer, inner in _folder_pairs(train):
@@ -73,4 +105,6 @@ def _patients_first(train: Part) -> tuple[Names | None, Names | None] | None:
     is_first = len(inside) == len(train.class_names) and 2 <= len(names) < len(inside)
     if not is_first or any(len(folders) < len(names) / 2 for folders in inside.values()):
         return None
-    return Names.some(sorted(inside), len(inside)), Names.some(sorted(names), len(names))
+    if all(UNIT.fullmatch(name) for name in names):
+        return None
+    return set(inside), names, 1

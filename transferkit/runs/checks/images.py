@@ -115,15 +115,24 @@ def folders_parted(run: CheckedRun) -> Observation | None:
     return None
 
 
+LABEL_TABLE = "write a CSV with the columns path, label and group, one line per image, and type --data folder:FILE.csv"
+
+
 def folders_swapped(run: CheckedRun) -> Observation | None:
-    """The folders read as classes all hold folders of the same few names, which may be the classes.
+    """The folders read as classes all hold the same few folders, or are called patient1, study1 and the like.
 
     So it is where pictures are sorted by patient first and by diagnosis second: the run then learns to tell patients.
     """
-    outer, inner = _files(run).outer_folders, _files(run).inner_folders
-    if outer is None or inner is None:
+    outer, inner, depth = _files(run).outer_folders, _files(run).inner_folders, _files(run).inner_depth
+    if outer is None:
         return None
-    observed = f"the {outer.count:,} folders read as classes ({outer}) all hold folders of the same names ({inner})"
+    if inner is None or depth > 1:
+        below = "no folder has the name of a class" if inner is None else f"{inner} lie {depth} levels below them"
+        observed = (
+            f"the {outer.count:,} folders read as classes ({outer}) are named as what is photographed, and {below}"
+        )
+        return Observation(observed, LABEL_TABLE)
+    observed = f"the {outer.count:,} folders read as classes ({outer}) hold folders of other names ({inner})"
     advice = "if these are the classes, and the outer folders patients, videos or places, type --group grandparent"
     return Observation(observed, advice, run.again("data.group=grandparent"))
 
