@@ -38,6 +38,7 @@ from transferkit.runtime.context import Context
 from transferkit.runtime.extras import Extras
 from transferkit.runtime.files import write_tensors
 from transferkit.runtime.folders import require_writable
+from transferkit.runtime.plurals import counted
 from transferkit.training import defaults, estimates, methods, several_devices
 from transferkit.training.augmented_sheet import sheet_of
 from transferkit.training.costs import costs, forget_peak, peak_bytes
@@ -135,7 +136,7 @@ def carry_out(
     others = fitted.judge_others(test_images)
     test = outputs_of(classifier, test_images, runtime, console, "test")
     run.save_outputs({"val": fitted.val, "test": test})
-    clock.lap("evaluate", f"test: {len(test):,} images", console)
+    clock.lap("evaluate", f"test: {counted(len(test), 'image')}", console)
 
     extras = Extras(console)
     spent = extras.attempt("costs", lambda: costs(recipe, classifier, splits, fitted, runtime, peak_bytes(runtime)))

@@ -107,7 +107,7 @@ def test_grey_is_repeated_in_three_planes() -> None:
         ),
         (
             {"x": pictures(), "y": np.arange(40) % 2, "class_names": ["a"]},
-            "labels go from 0 to 1, and class_names has 1 names, from 0 on",
+            "labels go from 0 to 1, and class_names has 1 name, from 0 on",
         ),
         ({"x": pictures(), "y": np.arange(40) % 2, "groups": [1]}, "groups of shape (1,) for 40 images"),
     ],

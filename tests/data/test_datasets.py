@@ -739,7 +739,7 @@ def test_a_class_of_which_every_file_is_unreadable_is_named(tmp_path: Path) -> N
         ("path,label\n", "has no rows below its header path,label"),
         ("path,label\na.png,\n", "line 2: path or label is missing"),
         ("path,label,split\na.png,cat,tset\n", "line 2: unknown split 'tset'. Did you mean 'test'?"),
-        ("path,label\na.png,cat\na.png,dog\n", "names 1 files more than once: a.png"),
+        ("path,label\na.png,cat\na.png,dog\n", "names 1 file more than once: a.png"),
         ("path,label\na.png,cat\nb.png,cat\n", "has one class, 'cat'"),
         ("path,label,split\na.png,cat,test\n", "has no row with split train"),
         ("path,label\na.png,cat\nb.png,dog\n", "2 of 2 images cannot be read:\n  {}/a.png: there is no such file"),

@@ -140,7 +140,7 @@ def test_one_class_is_refused() -> None:
     [
         (np.zeros((2, 3, 4, 4), np.float32), [0, 1], r"uint8 pixels of shape \(N, bands, H, W\); found float32"),
         (np.zeros((2, 4, 4, 3), np.uint8), [0, 1], r"found uint8 \(2, 4, 4, 3\)"),
-        (np.zeros((2, 3, 4, 4), np.uint8), [0], r"2 images, 1 labels"),
+        (np.zeros((2, 3, 4, 4), np.uint8), [0], r"2 images, 1 label"),
         (np.zeros((2, 3, 4, 4), np.uint8), [0, 3], r"Labels must lie in 0\.\.2.*found 0\.\.3"),
     ],
 )

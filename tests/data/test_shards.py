@@ -162,7 +162,7 @@ def test_the_outline_counts_without_decoding(tmp_path: Path) -> None:
         ({"1.png": b"x"}, r"'1' has \.png\. Expected an image, and its class in \.cls, \.txt or \.json"),
         ({"1.cls": b"cat"}, r"'1' has \.cls\. Expected an image"),
         ({"1.png": b"x", "1.json": b"{damaged"}, "Expected an image, and its class"),
-        ({"1.png": b"x", "1.cls": b"cat"}, r"1 classes: cat\. Expected \.parquet files"),
+        ({"1.png": b"x", "1.cls": b"cat"}, r"1 class: cat\. Expected \.parquet files"),
     ],
 )
 def test_samples_that_are_not_whole_are_named(tmp_path: Path, members: dict[str, bytes], message: str) -> None:

@@ -195,7 +195,7 @@ def test_numbered_classes_are_classes(tmp_path: Path) -> None:
 def test_a_file_with_two_labels_is_told_with_both(tmp_path: Path) -> None:
     message = error(table(tmp_path, [*plain(), (FILES[0], "indoor")]))
 
-    assert f"names 1 files more than once: {FILES[0]}. {FILES[0]} has the labels circle, indoor; here an" in message
+    assert f"names 1 file more than once: {FILES[0]}. {FILES[0]} has the labels circle, indoor; here an" in message
 
 
 @pytest.mark.parametrize("spelling", ["./{}", "images/../{}", "{root}/{}"], ids=["dot", "up", "absolute"])

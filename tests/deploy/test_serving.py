@@ -165,7 +165,7 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch)
     ("limits", "contents", "status", "words"),
     [
         (Limits(megabytes=0.001), [bytes(2000)], 413, "More than 1,000 bytes; send fewer or smaller images."),
-        (Limits(images=1), [b"a", b"b"], 413, "More than 1 images in one request; send several."),
+        (Limits(images=1), [b"a", b"b"], 413, "More than 1 image in one request; send several."),
         (Limits(waiting=1), [b"a", b"b"], 503, "Too many images are waiting. Try again."),
     ],
 )

@@ -165,7 +165,7 @@ def test_unpooled_maps_keep_their_shape(folder: Path, tmp_path: Path) -> None:
         ("out.npy", {"layers": ("stage1", "stage2")}, r"A .npy file holds one layer. Use a .safetensors"),
         ("out.csv", {"pool": "none"}, r"A .csv file cannot hold maps"),
         ("out.npy", {"layers": ("stage9",)}, r"Unknown layer 'stage9'. Did you mean 'stage"),
-        ("out.npy", {"shard": (3, 100)}, r"Shard 3/100 is empty: there are 10 images"),
+        ("out.npy", {"shard": (3, 100)}, r"Shard 3/100 is empty: its list has 10 images"),
     ],
 )
 def test_what_cannot_go_together_is_refused(

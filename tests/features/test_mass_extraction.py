@@ -191,7 +191,7 @@ def test_an_unreadable_image_fails_its_shard_alone_and_the_same_command_goes_on(
 
 
 def test_more_shards_than_images_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TransferkitError, match=r"there are 10 images\. Use fewer shards"):
+    with pytest.raises(TransferkitError, match=r"its list has 10 images\. Use fewer shards"):
         extract_shards(SETTINGS, str(folder), tmp_path / "out.npy", ShardPlan(11), SILENT)
 
 

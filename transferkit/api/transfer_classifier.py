@@ -40,6 +40,7 @@ from transferkit.runtime import machine
 from transferkit.runtime.argument_types import in_python_words
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import as_json, from_json
 
 IN_MEMORY = "arrays:in-memory"  # where the recipe would name its images; nothing is read from there
@@ -228,7 +229,7 @@ def _classes(y: Any, count: int) -> tuple[npt.NDArray[Any], Labels]:
     labels = np.asarray(y)
     if labels.shape not in ((count,), (count, 1)):
         raise TransferkitError(
-            f"Labels of shape {labels.shape} for {count:,} images. Expected one per image, ({count},)."
+            f"Labels of shape {labels.shape} for {counted(count, 'image')}. Expected one per image, ({count},)."
         )
     check_classification_targets(labels)
     classes, numbers = np.unique(labels.reshape(-1), return_inverse=True)

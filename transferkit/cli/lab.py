@@ -22,6 +22,7 @@ from transferkit.cli.options import (
 from transferkit.cli.terminal import command_line, print_json, print_table, working
 from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_IMAGES, MOST_SEEDS
 from transferkit.runtime.figure_files import require_figure
+from transferkit.runtime.plurals import counted
 
 FigureFile = Annotated[Path | None, typer.Option(help="Draw it as well: .png, .svg or .pdf.", show_default=False)]
 
@@ -70,7 +71,8 @@ def modes(
     ]
     print_table(("mode", "accuracy, % (95 %)", "sd", "spread", "changing, %"), rows)
     console.result(
-        f"n = {effects[0].n:,} val images, {effects[0].passes} passes. sd: of the accuracy over passes, in points. "
+        f"n = {counted(effects[0].n, 'val image')}, {effects[0].passes} passes. sd: of the accuracy over passes, in "
+        "points. "
         "spread: standard deviation over passes of the probability of the answer of eval mode, mean over images. "
         "changing: images that are not given one answer in all passes."
     )
@@ -165,5 +167,6 @@ def shifts(
     ]
     print_table(("shift, px", "accuracy, %", "same answer, % (95 %)"), rows)
     console.result(
-        f"n = {shifts[0].n:,} val images, each moved up, down, left and right; borders are filled by reflection."
+        f"n = {counted(shifts[0].n, 'val image')}, each moved up, down, left and right; borders are filled by "
+        "reflection."
     )

@@ -16,6 +16,7 @@ from transferkit.cli.terminal import NOTHING_WRITTEN, print_json, working
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.json_files import JsonObject
+from transferkit.runtime.plurals import counted
 
 if TYPE_CHECKING:
     from transferkit.deploy.answer_rows import Tally
@@ -121,11 +122,11 @@ def require_readable(counts: Tally, skip_bad: bool, console: Console) -> None:
     """
     if counts.unreadable and not skip_bad:
         raise MachineError(
-            f"{counts.unreadable:,} of {counts.images:,} images could not be read; their rows say why. "
+            f"{counts.unreadable:,} of {counted(counts.images, 'image')} could not be read; their rows say why. "
             "All others are answered. With --skip-bad this is no error."
         )
     if counts.unreadable:
-        console.line(f"{counts.unreadable:,} of {counts.images:,} images could not be read.")
+        console.line(f"{counts.unreadable:,} of {counted(counts.images, 'image')} could not be read.")
 
 
 def voice(console: Console, out: Path | None, answers: list[Answer] | None) -> Voice:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from transferkit.data.file_facts import FileFacts
 from transferkit.data.streamed_pixels import StreamedPixels
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -56,13 +57,13 @@ class Images:
         labels = np.zeros(len(self.rows), np.int64) if self.labels is None else self.labels
         if not len(self.rows) == len(labels) == len(self.ids):
             raise TransferkitError(
-                f"Images need one label and one id per image; found {len(self.rows)} images, "
-                f"{len(labels)} labels and {len(self.ids)} ids."
+                f"Images need one label and one id per image; found {counted(len(self.rows), 'image')}, "
+                f"{counted(len(labels), 'label')} and {counted(len(self.ids), 'id')}."
             )
         if self.groups is not None and len(self.groups) != len(self.ids):
             raise TransferkitError(
-                f"Images need one group per image or none at all; found {len(self.ids)} images and "
-                f"{len(self.groups)} groups."
+                f"Images need one group per image or none at all; found {counted(len(self.ids), 'image')} and "
+                f"{counted(len(self.groups), 'group')}."
             )
         if self.labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(self.class_names):
             raise TransferkitError(
@@ -341,7 +342,7 @@ def require_every_class(class_names: Sequence[str], counts: Sequence[int]) -> No
     empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
     if empty:
         raise TransferkitError(
-            f"No training image for {len(empty)} of {len(class_names)} classes: {_listed(empty)}. "
+            f"No training image for {len(empty)} of {counted(len(class_names), 'class', 'classes')}: {_listed(empty)}. "
             "Add images, or remove these class folders."
         )
 

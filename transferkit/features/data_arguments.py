@@ -25,6 +25,7 @@ from transferkit.runtime import cached_files
 from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import write_atomically
+from transferkit.runtime.plurals import counted
 
 EXPECTED = (
     "Expected a data set's name, folder:PATH, (images, labels), Images, a torch Dataset of (image, label), or a table "
@@ -83,7 +84,8 @@ def _store_pair(images: Any, labels: Any) -> str:
     named = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if named.ndim != 1 or len(named) != _count(images):
         raise TransferkitError(
-            f"data holds {_count(images):,} images and labels of shape {named.shape}. Expected one label per image, "
+            f"data holds {counted(_count(images), 'image')} and labels of shape {named.shape}. Expected one label "
+            "per image, "
             f"({_count(images)},)."
         )
     if _are_paths(images):

@@ -24,6 +24,7 @@ from transferkit.models.test_time_augmentation import NO_AVERAGING, Averaging
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import Console, Progress
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.plurals import counted
 
 BatchSize = int | Literal["auto"]
 BATCH_PIXELS = {"cpu": 32 * 224**2, "cuda": 256 * 224**2}  # per batch; on a CPU larger maps fall out of its caches
@@ -152,7 +153,9 @@ class Engine:
         """Half as many images at a time from now on, in all passes of this process; said aloud."""
         FITTING[self._fits_at] = (count + 1) // 2
         console = Console() if self.console.quiet else self.console  # a smaller batch is never silent
-        console.line(f"Out of GPU memory at {count} images: {FITTING[self._fits_at]} at a time from here on.")
+        console.line(
+            f"Out of GPU memory at {counted(count, 'image')}: {FITTING[self._fits_at]} at a time from here on."
+        )
         torch.cuda.empty_cache()
 
     @property
@@ -163,7 +166,8 @@ class Engine:
 def memory_notes(device: torch.device, backbones: Collection[str]) -> list[str]:
     """A line for the report per network that had to be asked in smaller batches, by this process."""
     return [
-        f"{backbone} at {side_px} px saw at most {count} images at a time: the memory of {place} held no more"
+        f"{backbone} at {side_px} px saw at most {counted(count, 'image')} at a time: the memory of {place} held no "
+        "more"
         for (place, backbone, side_px), count in FITTING.items()
         if place == str(device) and backbone in backbones
     ]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.plurals import counted
 
 
 def require_finite_logits(logits: npt.NDArray[np.float32], ids: tuple[str, ...]) -> None:
@@ -20,7 +21,8 @@ def require_finite_logits(logits: npt.NDArray[np.float32], ids: tuple[str, ...])
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(bad):
         raise MachineError(
-            f"The network gives logits that are not finite for {len(bad)} of {len(ids)} images, first {ids[bad[0]]}. "
+            f"The network gives logits that are not finite for {len(bad)} of {counted(len(ids), 'image')}, first "
+            f"{ids[bad[0]]}. "
             "The weights are damaged or training diverged; try --precision fp32 or a smaller --lr."
         )
 
@@ -49,7 +51,8 @@ def require_finite(batch: Mapping[str, Features], ids: Sequence[str]) -> None:
         bad = np.flatnonzero(~np.isfinite(features.reshape(len(features), -1)).all(axis=1))
         if len(bad):
             raise MachineError(
-                f"Layer {layer!r} gives features that are not finite for {len(bad)} of {len(ids)} images of a batch, "
+                f"Layer {layer!r} gives features that are not finite for {len(bad)} of {counted(len(ids), 'image')} "
+                "of a batch, "
                 f"first {ids[bad[0]]}. The weights are damaged or overflow; try precision fp32."
             )
 

@@ -25,6 +25,7 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.environment import package_version
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.optional_libraries import require_packages
+from transferkit.runtime.plurals import counted
 
 NAME = "int8"  # of this precision
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -80,7 +81,7 @@ def quantise(network: LayerNetwork, pictures: Pictures, console: Console) -> Non
     rows = np.arange(len(pictures))
     compared = rows[::COMPARED]
     calibrating = np.setdiff1d(rows, compared) if len(rows) > COMPARED else rows
-    console.line(f"8 bits: calibrating on {len(calibrating)} images ...")
+    console.line(f"8 bits: calibrating on {counted(len(calibrating), 'image')} ...")
     exact = [network.of_prepared(images) for images in prepared(network, pictures, compared)]
     network.use(NAME, in_8_bits(network, prepared(network, pictures, calibrating)))
     small = [network.of_prepared(images) for images in prepared(network, pictures, compared)]
@@ -108,7 +109,9 @@ def require_near(layer: str, cosine: Tensor, console: Console) -> None:
         TransferkitError: Says how far they are.
     """
     mean, least = float(cosine.mean()), float(cosine.min())
-    words = f"cosine to fp32 {mean:.4f} on average, {least:.4f} at least ({len(cosine)} images, layer {layer})"
+    words = (
+        f"cosine to fp32 {mean:.4f} on average, {least:.4f} at least ({counted(len(cosine), 'image')}, layer {layer})"
+    )
     if not mean >= LEAST_COSINE:
         raise TransferkitError(
             f"8 bits change the features of this network too much: {words}; expected {LEAST_COSINE} on average. "

@@ -50,6 +50,7 @@ from transferkit.runtime import cached_files
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.folders import ensure_folder
+from transferkit.runtime.plurals import counted
 
 if TYPE_CHECKING:
     from transferkit.runtime.console import Console
@@ -140,7 +141,7 @@ class FeatureStore:
             remove_entry(entry.path)
             surplus -= entry.bytes
             self.console.line(
-                f"Feature store full: removed {entry.rows:,} rows of layer {entry.key.layer} "
+                f"Feature store full: removed {counted(entry.rows, 'row')} of layer {entry.key.layer} "
                 f"({entry.bytes / 1e6:,.1f} MB), used longest ago."
             )
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from transferkit.runtime.array_records import read_array_record, write_array_record
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Outputs:
             raise TransferkitError(f"Outputs need one row per image in every part; found sizes {sorted(sizes)}.")
         if self.logits.shape[1] != len(self.class_names):
             raise TransferkitError(
-                f"Outputs have {self.logits.shape[1]} logits per image but {len(self.class_names)} class names."
+                f"Outputs have {self.logits.shape[1]} logits per image but "
+                f"{counted(len(self.class_names), 'class name')}."
             )
 
     def __len__(self) -> int:
@@ -56,7 +58,8 @@ class Outputs:
         if self.labels is None:
             raise TransferkitError(
                 f"These outputs of {len(self)} images have no labels, so that nothing can be right or wrong. Expected "
-                f"labels among the {len(self.class_names)} classes of the network: take images with labels."
+                f"labels among the {counted(len(self.class_names), 'class', 'classes')} of the network: take images "
+                "with labels."
             )
         return self.labels
 

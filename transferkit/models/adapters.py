@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transferkit.models.classifier import Classifier
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
+from transferkit.runtime.plurals import counted
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -91,7 +92,8 @@ def merge(classifier: Classifier, path: Path | str) -> Classifier:
     for name, value in tensors.items():
         if name.startswith("body.") and (name not in state or state[name].shape != value.shape):
             raise TransferkitError(
-                f"{path} changes {name} of {value.numel():,} numbers, which this {classifier.backbone or 'network'} "
+                f"{path} changes {name} of {counted(value.numel(), 'number')}, which this "
+                f"{classifier.backbone or 'network'} "
                 "does not have. Give the backbone that the run adapted."
             )
         if name.startswith("body."):

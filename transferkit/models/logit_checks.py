@@ -6,6 +6,8 @@ import math
 
 from torch import Tensor
 
+from transferkit.runtime.plurals import counted
+
 CLOSE = 1e-3  # sums of float32 rows differ from 1 by less
 
 
@@ -14,13 +16,15 @@ def activation(outputs: Tensor) -> str:
     sums = outputs.sum(1)
     if bool((outputs >= 0).all()) and bool(((sums - 1).abs() < CLOSE).all()):
         return (
-            f"The network ends in a softmax: for each of {len(outputs)} images its outputs are positive and sum to 1. "
+            f"The network ends in a softmax: for each of {counted(len(outputs), 'image')} its outputs are positive "
+            "and sum to 1. "
             f"Cross-entropy contains a softmax already; behind a second one the loss cannot fall below "
             f"{loss_floor(outputs.shape[1]):.3f}."
         )
     if bool((outputs <= 0).all()) and bool((outputs.logsumexp(1).abs() < CLOSE).all()):
         return (
-            f"The network ends in a log-softmax: for each of {len(outputs)} images the exponentials of its outputs sum "
+            f"The network ends in a log-softmax: for each of {counted(len(outputs), 'image')} the exponentials of "
+            "its outputs sum "
             "to 1. Cross-entropy contains it already; a second one leaves the loss as it is, but scores that need "
             "logits (energy, largest logit) lose their meaning."
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import CHUNK_ROWS, NotApplicable, Rows, chunks, training_features
+from transferkit.runtime.plurals import counted
 
 ENOUGH_ROWS_PER_COLUMN = 5  # below, the covariance is shrunk
 FEWEST_OF_CLASS = 2  # a class with one image is its own mean and has no spread
@@ -78,7 +79,10 @@ def _skipped(train: Outputs, enough: np.ndarray) -> tuple[str, ...]:
     if not names:
         return ()
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return (f"leaves out {len(names)} of {len(enough)} classes with fewer than two training images: {shown}",)
+    return (
+        f"leaves out {len(names)} of {counted(len(enough), 'class', 'classes')} with fewer than two training images: "
+        f"{shown}",
+    )
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def _gaussians(means: Tensor, covariance: Tensor, notes: tuple[str, ...]) -> Gau
     whitener = vectors[:, varies] / values[varies].sqrt()
     centre = means.mean(dim=0)
     still = int((~varies).sum())
-    ignored = f"ignores {still:,} of {len(values):,} directions in which the training images do not vary"
+    ignored = f"ignores {still:,} of {counted(len(values), 'direction')} in which the training images do not vary"
     return Gaussians(centre, whitener, (means - centre) @ whitener, (*notes, ignored) if still else notes)
 
 
@@ -193,4 +197,6 @@ def _notes(grouped: Grouped, shrinkage: float) -> list[str]:
     n, width = grouped.rows.shape
     if n >= ENOUGH_ROWS_PER_COLUMN * width:
         return []
-    return [f"{n:,} images for {width:,} features: covariance shrunk by {shrinkage:.2f} (Ledoit-Wolf)"]
+    return [
+        f"{counted(n, 'image')} for {counted(width, 'feature')}: covariance shrunk by {shrinkage:.2f} (Ledoit-Wolf)"
+    ]

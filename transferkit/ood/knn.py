@@ -14,6 +14,7 @@ from torch import Tensor
 
 from transferkit.metrics.outputs import Outputs
 from transferkit.ood.contract import Floats, OodSettings, Rows, Score, as_float64, chunks, fitted, training_features
+from transferkit.runtime.plurals import counted
 
 if TYPE_CHECKING:
     from transferkit.models.linear import LinearHead
@@ -73,7 +74,8 @@ def _kept(rows: Rows, settings: OodSettings) -> tuple[Rows, list[str]]:
         return rows, []
     drawn = np.random.default_rng(settings.seed).choice(len(rows), settings.max_train_rows, replace=False)
     note = (
-        f"compares with {settings.max_train_rows:,} of {len(rows):,} training images, drawn with seed {settings.seed}"
+        f"compares with {settings.max_train_rows:,} of {counted(len(rows), 'training image')}, drawn with "
+        f"seed {settings.seed}"
     )
     return rows[np.sort(drawn)], [note]
 

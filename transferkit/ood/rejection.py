@@ -19,6 +19,7 @@ from transferkit.metrics.thresholds import ACCEPTANCE, FEWEST_FOR_THRESHOLD, FEW
 from transferkit.models.stored_model import Thresholds
 from transferkit.ood import knn
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,7 +60,7 @@ class Rejection:
         if self.bank is None:
             return self.score
         digest = hashlib.sha256(self.bank.features.tobytes() + self.bank.require_labels().tobytes()).hexdigest()
-        return f"{self.score} of {len(self.bank)} images {digest}"
+        return f"{self.score} of {counted(len(self.bank), 'image')} {digest}"
 
     def scores(self, outputs: Outputs) -> Floats:
         """(N,) how unusual each image is, higher = more.

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from transferkit.recipe.references import weights_source
 from transferkit.recipe.settings import RecipePart
+from transferkit.runtime.plurals import counted
 
 WIDEST = 4096
 GIVEN = "given:"  # weights that a network of the user's own program brings, followed by their hash
@@ -94,7 +95,8 @@ class SimpleCnnSettings(BackboneSettings):
     def _features_per_block(self) -> SimpleCnnSettings:
         if len(self.widths) != self.blocks:
             raise ValueError(
-                f"features lists {len(self.widths)} blocks and blocks says {self.blocks}; leave blocks out, or give "
+                f"features lists {counted(len(self.widths), 'block')} and blocks says {self.blocks}; leave blocks "
+                "out, or give "
                 "one number, which doubles from block to block"
             )
         if max(self.widths) > WIDEST:

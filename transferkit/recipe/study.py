@@ -21,6 +21,7 @@ from transferkit.recipe.settings import (
 )
 from transferkit.recipe.workplace import PLACE, Executor, Workers, require_apart
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
+from transferkit.runtime.plurals import counted
 
 Labels: TypeAlias = Annotated[int, Field(ge=1, le=MOST_IMAGES)] | Literal["all"]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]*\w[\w.-]*$", max_length=150)]  # of a folder
@@ -146,9 +147,9 @@ def parse_study(values: Mapping[str, Any], source: str = "study") -> Study:
             "Use --seeds 3, or --over images."
         )
     if twice := [count for count in dict.fromkeys(study.labels) if study.labels.count(count) > 1]:
-        raise TransferkitError(f"{source}: {twice[0]} labels per class is there twice.")
+        raise TransferkitError(f"{source}: the number {twice[0]} of labels per class is there twice.")
     if (runs := len(study.cells()) * study.seeds) > MOST_RUNS:
-        raise TransferkitError(f"{source}: {runs:,} runs. Expected at most {MOST_RUNS:,} in one study.")
+        raise TransferkitError(f"{source}: {counted(runs, 'run')}. Expected at most {MOST_RUNS:,} in one study.")
     for arm, _, recipe in study.recipes(seeds=1, source=source):
         if study.labels and _length_grows(recipe):
             raise TransferkitError(

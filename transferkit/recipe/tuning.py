@@ -16,6 +16,7 @@ from transferkit.recipe.settings import MOST_RUNS, RecipePart, hash_of
 from transferkit.recipe.workplace import PLACE, Executor, Workers, require_apart
 from transferkit.recipe.yaml_text import parse_yaml
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.plurals import counted
 
 DEFAULT = "default"  # among the values of a key: leave it as the recipe has it
 EXAMPLE = "Write KEY=VALUE/VALUE, as in lr_factor=0.3/1/3 or augment=none/trivial."
@@ -90,7 +91,7 @@ def parse_tuning(values: Mapping[str, Any], source: str = "tuning") -> TuningRec
             f"{source}: {tuning.base.method.noun} is solved, not trained, so it has no rates or lengths to tune."
         )
     if (count := prod(len(set(map(repr, choices))) for choices in tuning.space.values())) > MOST_RUNS:
-        raise TransferkitError(f"{source}: the space has {count:,} settings. Expected at most {MOST_RUNS:,}.")
+        raise TransferkitError(f"{source}: the space has {counted(count, 'setting')}. Expected at most {MOST_RUNS:,}.")
     if empty := [key for key, choices in tuning.space.items() if not choices]:
         raise TransferkitError(f"{source}: {empty[0]} has no values to choose from. {EXAMPLE}")
     for key, choices in tuning.space.items():

@@ -10,6 +10,7 @@ from transferkit.metrics.statistics import Bounds
 from transferkit.report import number_words as words
 from transferkit.report import sentences, svg_lines
 from transferkit.report.content import Content
+from transferkit.runtime.plurals import counted
 
 CLASSES_SHOWN = 10  # those whose answers keep their promise worst
 _VERDICTS = {  # in a tile, and with its numbers
@@ -203,5 +204,5 @@ def _guarantee(point: Guarantee) -> str:
         return "none: no coverage guarantees it"
     return (
         f"answer {words.percent(point.coverage)}, those with confidence {words.percent(point.threshold)} or more "
-        f"({point.errors:,} errors in {point.n:,}, bound {words.percent(point.bound)})"
+        f"({counted(point.errors or 0, 'error')} in {point.n:,}, bound {words.percent(point.bound)})"
     )

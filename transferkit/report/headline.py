@@ -9,6 +9,7 @@ from transferkit.metrics.statistics import Bounds, mean_share_interval
 from transferkit.report.content import Content
 from transferkit.report.number_words import percent
 from transferkit.runs.checks.outcome import end_words
+from transferkit.runtime.plurals import counted
 
 UNEVEN = 1.5  # times the images of the smallest test class that the largest may have before accuracy hides it
 
@@ -49,7 +50,7 @@ def sentences_for_others(content: Content) -> list[str]:
 
 
 def _result(content: Content, scores: Scores) -> str:
-    return f"{content.subject} gets {percent(scores.accuracy)} of {scores.n:,} test images right"
+    return f"{content.subject} gets {percent(scores.accuracy)} of {counted(scores.n, 'test image')} right"
 
 
 def _sentences(content: Content) -> list[str]:
@@ -149,7 +150,7 @@ def _way(content: Content) -> Iterator[str]:
     start, end = known.start, known.end
     chosen = f" (epoch {end.epoch}, chosen on these images, so slightly optimistic)" if _keeps_best(content) else ""
     yield (
-        f"Of {known.n:,} val images, {percent(start.accuracy)} were right at its start and "
+        f"Of {counted(known.n, 'val image')}, {percent(start.accuracy)} were right at its start and "
         f"{percent(end.accuracy)} {end_words(known)}{chosen}."
     )
 

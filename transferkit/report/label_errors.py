@@ -16,6 +16,7 @@ from transferkit.runs.label_check import (
     LabelledImage,
 )
 from transferkit.runs.small_pictures import ByIndex
+from transferkit.runtime.plurals import counted
 
 SHOWN = 24  # of each kind
 
@@ -98,7 +99,8 @@ def _part(name: str, part: CheckedPart, pictures: ByIndex) -> PartSection:
     shown = f" Below: the {SHOWN} whose label is least probable." if len(rows) > SHOWN else ""
     return PartSection(
         f"{part.kind.capitalize()} in {name}",
-        f"{len(rows):,} of {n:,} images{share}{sampled}{expected}. What the label says, and what it may be.{shown}",
+        f"{len(rows):,} of {counted(n, 'image')}{share}{sampled}{expected}. What the label says, and what it may "
+        f"be.{shown}",
         tuple(_pictured(row, pictures) for row in rows[:SHOWN]),
     )
 
@@ -115,9 +117,12 @@ def _duplicate_words(check: LabelCheck) -> str:
         for kind in ("same pixels", "hash", "features")
         if (count := sum(pair.kind == kind for pair in pairs))
     )
-    among = f" (looked for among {check.train.n:,} training images)"
+    among = f" (looked for among {counted(check.train.n, 'training image')})"
     how = (
         ". A near-duplicate is close by difference hash or by features, and correlates with its like in grey at 16 px; "
         "simple drawings, such as digits, can be so without being copies."
     )
-    return f"{len(pairs):,} of {n:,} test images{f': {kinds}' if kinds else ''}{among}{how} Test left, train right."
+    return (
+        f"{len(pairs):,} of {counted(n, 'test image')}{f': {kinds}' if kinds else ''}{among}{how} Test left, "
+        "train right."
+    )

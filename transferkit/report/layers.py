@@ -15,6 +15,7 @@ from transferkit.metrics.results import ProbeAccuracy, ProbedLayer
 from transferkit.report import number_words as words
 from transferkit.report.content import Content
 from transferkit.report.short_names import shortened
+from transferkit.runtime.plurals import counted
 
 MOST_FLAT_LABELS = 8  # layers whose names fit below the axis side by side
 
@@ -109,7 +110,8 @@ def caveats(content: Content) -> list[str]:
     n = content.facts.data.n if content.facts else None
     learnt = f" and learnt from {n.train + n.val:,} others" if n else ""
     lines = [
-        f"n = {rows[0].given.n:,} test images, 95 % Wilson intervals; every probe chose its C without them{learnt}.",
+        f"n = {counted(rows[0].given.n, 'test image')}, 95 % Wilson intervals; every probe chose its C without "
+        f"them{learnt}.",
         f"Features are averages over each map{_tokens(rows)}, so a layer with more channels gives its probe more "
         "numbers.",
         "Receptive fields are counted before they are cut at the image's border; through skip connections they are the "
@@ -204,7 +206,7 @@ def drawing(content: Content) -> Markup:
     across = [LEFT + (WIDTH - LEFT - RIGHT) * (index + 0.5) / len(rows) for index in range(len(rows))]
     flat = len(rows) <= MOST_FLAT_LABELS
     height = HEIGHT if flat else HEIGHT + 60
-    label = f"Accuracy of a linear probe at {len(rows)} layers, from {rows[0].layer} to {rows[-1].layer}"
+    label = f"Accuracy of a linear probe at {counted(len(rows), 'layer')}, from {rows[0].layer} to {rows[-1].layer}"
     opening = Markup('<svg class="curve wide" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
         WIDTH, height, label
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.shares import percent as percent
 
 
@@ -71,4 +72,4 @@ def sample_size(n: int, groups: int | None, of: str = "") -> str:
         >>> sample_size(160, 20, " test images"), sample_size(160, None)
         ('n = 160 test images in 20 groups', 'n = 160')
     """
-    return f"n = {n:,}{of}" + ("" if groups is None else f" in {groups:,} groups")
+    return f"n = {n:,}{of}" + ("" if groups is None else f" in {counted(groups, 'group')}")

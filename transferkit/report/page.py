@@ -34,6 +34,7 @@ from transferkit.report.svg_whiskers import difference_whisker, whisker
 from transferkit.runs.facts import ProbeFacts, RunFacts
 from transferkit.runtime.durations import duration
 from transferkit.runtime.environment import Environment
+from transferkit.runtime.plurals import counted
 
 ORDER: tuple[str, ...] = ("backbone", "weights", "weights SHA-256", "licence", "method", "input", "operations", "data")
 ORDER += (
@@ -286,7 +287,7 @@ def start_hint(content: Content) -> str:
     images = content.history.start.val_images if content.history.start else None
     if not images:
         return "The start was not judged, because no images were set aside as val."
-    return f"Epoch 0 is the start: the weights that training began with, on the same {images:,} val images."
+    return f"Epoch 0 is the start: the weights that training began with, on the same {counted(images, 'val image')}."
 
 
 def drawings(content: Content) -> list[svg_lines.Drawn]:
@@ -333,7 +334,7 @@ def _made(facts: RunFacts) -> Iterator[tuple[str, str]]:
     yield "images", " · ".join(f"{count:,} {part}" for part, count in vars(data.n).items())
     yield "image size", " x ".join(map(str, data.size_px)) + " px"
     yield "probe", _probe(facts.probe) if facts.probe else ""
-    yield "trained", f"{facts.trained_parameters:,} parameters" if facts.trained_parameters else ""
+    yield "trained", counted(facts.trained_parameters, "parameter") if facts.trained_parameters else ""
     yield "started", facts.started.replace("T", " ").replace("+00:00", " UTC")
     yield "time", " · ".join(f"{part} {duration(seconds)}" for part, seconds in facts.seconds.items())
     yield from ((f"fingerprint of {part}", digest[:16]) for part, digest in vars(data.fingerprint).items())
@@ -356,9 +357,9 @@ def _input(spec: InputSpec, reason: str) -> str:
 
 def _probe(probe: ProbeFacts) -> str:
     if probe.classifier == "knn":
-        return f"{probe.k} nearest of {probe.images:,} images by cosine, temperature {probe.temperature}"
+        return f"{probe.k} nearest of {counted(probe.images or 0, 'image')} by cosine, temperature {probe.temperature}"
     if probe.classifier == "ncm":
-        return f"class means of {probe.images:,} images, {probe.distance} distance"
+        return f"class means of {counted(probe.images or 0, 'image')}, {probe.distance} distance"
     if probe.C is None:
         return ""
     return f"C = {probe.C:.3g}, chosen by {probe.chosen_by}"

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from transferkit.metrics.history import History
 from transferkit.metrics.results import CalibrationBin, Scores, SelectiveResult
 from transferkit.runs.facts import ProbeFacts
+from transferkit.runtime.plurals import counted
 
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 12, 30
@@ -217,7 +218,9 @@ def reliability(bins: Sequence[CalibrationBin]) -> Markup:
         x, y = 100 * group.confidence, 100 * group.accuracy
         parts.append(_segment("range", frame.place(x, low), frame.place(x, high)))
         parts.append(_dot(frame.place(x, y), f"confidence {x:.1f} %, accuracy {y:.1f} %, n = {group.n:,}"))
-    return svg(f"Reliability diagram of {len(bins)} bins", [Markup('<g class="s0">'), *parts, Markup("</g>")])
+    return svg(
+        f"Reliability diagram of {counted(len(bins), 'bin')}", [Markup('<g class="s0">'), *parts, Markup("</g>")]
+    )
 
 
 def risk_coverage(selective: SelectiveResult) -> Markup:

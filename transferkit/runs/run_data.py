@@ -11,6 +11,7 @@ from transferkit.data.split_comparison import split_facts
 from transferkit.data.split_facts import ClassCounts
 from transferkit.recipe import DataSettings
 from transferkit.runs.facts import Fingerprints, ImageCounts, RunData
+from transferkit.runtime.plurals import counted
 
 EACH_CLASS_UP_TO = 20  # classes whose images are counted one by one; of more, the fewest and the most are said
 COLUMNS = 80
@@ -32,9 +33,9 @@ def run_data(settings: DataSettings, splits: Splits) -> RunData:
 def in_words(data: RunData) -> Iterator[str]:
     """The lines that begin a run: how many classes, images in each part, and images of each class."""
     side = " x ".join(str(px) for px in data.size_px[:2])
-    classes = f"{len(data.parts.class_names):,} classes; " if data.parts else ""
+    classes = f"{counted(len(data.parts.class_names), 'class', 'classes')}; " if data.parts else ""
     n = data.n
-    yield f"data: {classes}{n.train:,} train, {n.val:,} val and {n.test:,} test images of {side} px"
+    yield f"data: {classes}{n.train:,} train, {n.val:,} val and {counted(n.test, 'test image')} of {side} px"
     if data.parts:
         yield fill(
             classes_in_words(data.parts.class_names, data.parts.n),

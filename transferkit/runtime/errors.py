@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
+from transferkit.runtime.plurals import counted
+
 LONGEST_QUOTE = 80  # characters of what a message repeats
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring = 3, LONGEST_QUOTE
@@ -56,9 +58,9 @@ def quoted(value: Any, longest: int = LONGEST_QUOTE) -> str:
         ("'resnet8'", "'abab' ... (1,000 characters)", 'a number of 5,001 digits')
     """
     if isinstance(value, str):
-        return repr(value) if len(value) <= longest else f"{value[:longest]!r} ... ({len(value):,} characters)"
+        return repr(value) if len(value) <= longest else f"{value[:longest]!r} ... ({counted(len(value), 'character')})"
     if isinstance(value, int) and (bits := value.bit_length()) > 3 * longest:
-        return f"a number of {int(bits * 0.30103) + 1:,} digits"
+        return f"a number of {counted(int(bits * 0.30103) + 1, 'digit')}"
     try:
         text = _SHORT.repr(value)
     except Exception:  # whatever the value's own repr does

@@ -8,6 +8,8 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+from transferkit.runtime.plurals import counted
+
 MOST_NAMES = 5_000  # of a folder, among which one that is alike is looked for
 ALIKE = 0.6
 LONGEST = 300  # characters of a path that a message repeats
@@ -40,7 +42,7 @@ def is_meant_as_path(word: str) -> bool:
 
 def _shown(path: Path) -> str:
     text = str(path)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text):,} characters)"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({counted(len(text), 'character')})"
 
 
 def _names(folder: Path) -> list[str]:

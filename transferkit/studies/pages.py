@@ -23,7 +23,7 @@ from transferkit.runs.result_folders import (
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.plurals import with_article
+from transferkit.runtime.plurals import counted, with_article
 from transferkit.studies.unfinished import require_result
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def _backbones_table(folder: Path) -> PaperTable:
 def _rebuild_site(folder: Path) -> RenderableType:
     from transferkit.report.site import write_index
 
-    return f"{len(write_index(folder).runs):,} runs: {folder / SITE.page}"
+    return f"{counted(len(write_index(folder).runs), 'run')}: {folder / SITE.page}"
 
 
 KINDS = (STUDY, COMPARISON, FOLDS, RANKING, TUNING, LIMITS, LIMITS_COMPARISON, GRADIENT_FLOW, SITE)

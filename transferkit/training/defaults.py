@@ -17,6 +17,7 @@ from transferkit.recipe import MethodSettings, Recipe, TrainingSettings
 from transferkit.recipe import budget as budgets
 from transferkit.recipe.mirroring import reason_not_to_mirror
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.training.methods import stepping
 from transferkit.training.methods.scratch_rates import TRIANGLE_PEAK
 from transferkit.training.step_defaults import StepDefaults
@@ -66,7 +67,7 @@ def in_steps(method: TrainingSettings, backbone: Backbone, size_px: int, num_ima
     if budget.amount < step:
         raise TransferkitError(
             f"The budget {method.budget!r} buys no step: one step of {backbone.card.name} takes {step:.3g} operations "
-            f"(3 x forward x {batch} images of {size_px} px). Give at least {step:.2g}flops."
+            f"(3 x forward x {counted(batch, 'image')} of {size_px} px). Give at least {step:.2g}flops."
         )
     return method.model_copy(update={"budget": f"{int(budget.amount // step)}steps"})
 

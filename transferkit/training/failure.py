@@ -18,6 +18,7 @@ from transferkit.runtime.distributed import World
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.files import write_tensors
 from transferkit.runtime.machine import Precision
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import as_json
 from transferkit.training.checkpoint import Training
 from transferkit.training.resolved import ResolvedTraining
@@ -68,7 +69,7 @@ def too_large(settings: ResolvedTraining, num_images: int, size_px: int) -> str:
     smaller = f"--batch-size {images // 2} --accumulate {2 * passes}, which is the same step in more passes, or "
     advice = f"Use {smaller if images > 1 else ''}a smaller input"
     return (
-        f"Out of memory in a training step of {images} images{at_once} at {size_px} px. {advice}; "
+        f"Out of memory in a training step of {counted(images, 'image')}{at_once} at {size_px} px. {advice}; "
         "the batch is part of the recipe, so it is not made smaller unasked."
     )
 

@@ -112,7 +112,7 @@ def start_in_words(start: Epoch) -> str:
     if start.val_accuracy is None:
         return "start: not judged, because no images were set aside as val"
     loss = "not finite" if start.val_loss is None else f"{start.val_loss:.3f}"
-    return f"start: val {100 * start.val_accuracy:.1f} %, val loss {loss} ({start.val_images:,} images)"
+    return f"start: val {100 * start.val_accuracy:.1f} %, val loss {loss} ({counted(start.val_images or 0, 'image')})"
 
 
 def val_curve(history: History) -> str:

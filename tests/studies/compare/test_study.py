@@ -186,7 +186,10 @@ def test_dry_run_prints_a_study_that_reads_back_as_itself(monkeypatch: pytest.Mo
             ["curve", "resnet18", "--labels", "5,x"],
             "Cannot read the number of labels 'x'. Expected whole numbers above",
         ),
-        (["curve", "resnet18", "--labels", "5,5"], "transferkit curve: 5 labels per class is there twice."),
+        (
+            ["curve", "resnet18", "--labels", "5,5"],
+            "transferkit curve: the number 5 of labels per class is there twice.",
+        ),
         (
             ["curve", "resnet18", "--budget", "3epochs"],
             "transferkit curve, arm scratch-5: a label curve needs the same number of gradient steps at every number "

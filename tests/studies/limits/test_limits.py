@@ -136,7 +136,7 @@ def test_a_folder_of_unreadable_images_is_refused_with_the_reason(tmp_path: Path
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"no image")
 
-    with pytest.raises(TransferkitError, match=r"None of the 1 images in .*bad can be read: a.png"):
+    with pytest.raises(TransferkitError, match=r"0 of 1 image in .*bad can be read: a.png"):
         load(tmp_path / "bad")
 
 
@@ -164,7 +164,7 @@ def test_dropped_classes_go_by_any_of_their_names(tmp_path: Path) -> None:
     found = image_sets.without_classes(load(tmp_path / "set"), ["Tabby Cat"])
 
     assert len(found) == 3
-    assert found.notes[-1] == "set: 2 images of 1 classes dropped: tabby"
+    assert found.notes[-1] == "set: 2 images of 1 class dropped: tabby"
 
 
 def test_dropped_classes_may_stand_in_a_file(tmp_path: Path) -> None:

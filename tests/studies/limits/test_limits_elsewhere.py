@@ -106,7 +106,7 @@ def test_a_cut_off_stl10_says_what_is_missing(tmp_path: Path) -> None:
     np.array([1], np.uint8).tofile(tmp_path / "test_y.bin")
 
     with pytest.raises(
-        TransferkitError, match=r"1,000 bytes in test_X.bin for 1 labels; expected 27,648 bytes per label"
+        TransferkitError, match=r"1,000 bytes in test_X.bin for 1 label; expected 27,648 bytes per label"
     ):
         distribution_shift.stl10(tmp_path)
 

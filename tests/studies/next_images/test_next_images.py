@@ -145,7 +145,7 @@ def test_an_unreadable_file_is_counted_and_not_chosen(run: TrainedRun, field: Pa
 def test_a_field_of_known_images_alone_is_refused(run: TrainedRun, tmp_path: Path) -> None:
     save(OWN[0], tmp_path / "own.png")
 
-    with pytest.raises(TransferkitError, match=r"None of the 1 readable images in .* is new: the run"):
+    with pytest.raises(TransferkitError, match=r"0 of 1 readable image in .* are new: the run"):
         run.next(tmp_path, quiet=True)
 
 

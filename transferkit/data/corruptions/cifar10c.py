@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from transferkit.data.images import Images, Labels
 from transferkit.runtime.errors import TransferkitError, did_you_mean
+from transferkit.runtime.plurals import counted
 
 PER_SEVERITY = 10_000
 SHAPE = (5 * PER_SEVERITY, 32, 32, 3)
@@ -100,13 +101,13 @@ def _require_same_test(folder: Path, labels: Labels, test: Images) -> None:
     counts, expected = (np.bincount(part, minlength=10) for part in (test.require_labels(), labels))
     if (counts != expected).any():
         raise TransferkitError(
-            f"{folder} is of {len(labels)} test images, {expected.min()} to {expected.max()} per class; "
+            f"{folder} is of {counted(len(labels), 'test image')}, {expected.min()} to {expected.max()} per class; "
             f"the test set has {len(test)}, {counts.min()} to {counts.max()} per class. Use CIFAR-10's whole test set."
         )
     wrong = int((labels != test.require_labels()).sum()) if test.ids == _ids() else 0
     if wrong:
         raise TransferkitError(
-            f"The labels of {folder} and of the test set differ for {wrong} of {len(test)} images. "
+            f"The labels of {folder} and of the test set differ for {wrong} of {counted(len(test), 'image')}. "
             f"One of the two is damaged or reordered; get CIFAR-10-C anew from {SOURCE}."
         )
 

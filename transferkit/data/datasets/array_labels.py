@@ -11,6 +11,7 @@ from transferkit.data.datasets.layout import class_name, in_natural_order
 from transferkit.data.datasets.path_table import LONGEST
 from transferkit.data.images import Labels
 from transferkit.runtime.errors import TransferkitError, is_plain, quoted
+from transferkit.runtime.plurals import counted
 
 MOST = 2.0**53  # beyond which doubles leave out whole numbers
 
@@ -25,7 +26,8 @@ def numbered(where: str, labels: Any, known: list[str] | None) -> tuple[Labels, 
     if known is not None and kinds.dtype.kind in "iu":
         if len(kinds) and not 0 <= kinds[0] <= kinds[-1] < len(known):
             raise TransferkitError(
-                f"{where}: labels go from {kinds[0]} to {kinds[-1]}, and class_names has {len(known)} names, from 0 on."
+                f"{where}: labels go from {kinds[0]} to {kinds[-1]}, and class_names has "
+                f"{counted(len(known), 'name')}, from 0 on."
             )
         texts = [known[kind] for kind in kinds]
     else:

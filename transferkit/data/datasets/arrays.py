@@ -20,6 +20,7 @@ from transferkit.data.images import Images, Pixels, Splits, aligned
 from transferkit.recipe import ArraysData
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.plurals import counted
 
 IMAGE_NAMES = ("images", "image", "x", "X", "data")
 LABEL_NAMES = ("labels", "label", "y", "Y", "targets")
@@ -75,7 +76,10 @@ def outline(settings: ArraysData) -> Outline:
 def seen_in_words(settings: ArraysData) -> list[str]:
     """How many images and classes a dry run sees."""
     known = outline(settings)
-    return [f"Data: {known.classes} classes, {known.labelled + known.tested:,} images of {known.px} px in one file."]
+    return [
+        f"Data: {known.classes} classes, {counted(known.labelled + known.tested, 'image')} of {known.px} px in one "
+        "file."
+    ]
 
 
 def _parts(path: Path) -> tuple[dict[str, Images], list[str]]:
@@ -118,12 +122,13 @@ def _images(path: Path, part: str, known: list[str] | None, images: Any, labels:
     pixels = as_pixels(images, where)
     if labels.size != len(pixels) or labels.shape[:1] != (len(pixels),):
         raise TransferkitError(
-            f"{where}: labels of shape {labels.shape} for {len(pixels):,} images. Expected one class per image, "
+            f"{where}: labels of shape {labels.shape} for {counted(len(pixels), 'image')}. Expected one class per "
+            "image, "
             "(N,); several classes in one image are not supported."
         )
     if groups is not None and groups.shape != (len(pixels),):
         raise TransferkitError(
-            f"{where}: groups of shape {groups.shape} for {len(pixels):,} images. Expected one each, (N,)."
+            f"{where}: groups of shape {groups.shape} for {counted(len(pixels), 'image')}. Expected one each, (N,)."
         )
     numbers, names = array_labels.numbered(where, labels.reshape(-1), known)
     ids = [f"{part}/{index}" for index in range(len(pixels))]

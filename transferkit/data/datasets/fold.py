@@ -12,6 +12,7 @@ from transferkit.data.splitting import split
 from transferkit.recipe import DataSettings
 from transferkit.runtime.array_types import Integers
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 
 def with_fold_as_test(splits: Splits, settings: DataSettings) -> Splits:
@@ -33,7 +34,8 @@ def with_fold_as_test(splits: Splits, settings: DataSettings) -> Splits:
     learnt, test = pool.subset(np.flatnonzero(~held)), pool.subset(np.flatnonzero(held))
     parts = split(learnt, test, val_fraction=settings.val_fraction, limit_per_class=None, seed=settings.carving_seed)
     note = (
-        f"fold {fold} of {folds}: what is called test here are {len(test):,} of the {len(pool):,} labelled images; the "
+        f"fold {fold} of {folds}: what is called test here are {len(test):,} of the "
+        f"{counted(len(pool), 'labelled image')}; the "
         "sealed test part stayed closed"
     )
     return replace(parts, notes=(*splits.notes, note), read_as=splits.read_as, files=splits.files)

@@ -21,6 +21,7 @@ from transferkit.data.reading import read_as
 from transferkit.recipe import FolderData
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 
 def load(settings: FolderData, console: Console) -> Splits:
@@ -119,7 +120,9 @@ def _unreadable_notes(settings: FolderData, layout: Layout, pixels: Decoded) -> 
     if problems and not settings.skip_bad:
         more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
         raise TransferkitError(
-            "\n  ".join([f"{len(problems)} of {len(files)} images cannot be read:", *problems[:LISTED], *more])
+            "\n  ".join(
+                [f"{len(problems)} of {counted(len(files), 'image')} cannot be read:", *problems[:LISTED], *more]
+            )
             + "\nFix or delete them, or leave them out with --skip-bad."
         )
     return [f"skipped, unreadable: {line}" for line in problems]

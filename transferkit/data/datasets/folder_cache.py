@@ -31,6 +31,7 @@ from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.folders import ensure_folder
 from transferkit.runtime.locks import LOCK
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.processor import usable_cores
 from transferkit.runtime.records import read_record, write_record
 
@@ -256,7 +257,7 @@ def _require_space(folder: Path, needed: int, count: int, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise MachineError(
-            f"{count:,} images of {size} x {size} px need {needed / 1e6:,.0f} MB in {folder}, which has "
+            f"{counted(count, 'image')} of {size} x {size} px need {needed / 1e6:,.0f} MB in {folder}, which has "
             f"{free / 1e6:,.0f} MB free. Free some space, set TRANSFERKIT_CACHE to a folder on another disk, or choose "
             f"a smaller --storage."
         )

@@ -14,6 +14,7 @@ from transferkit.data.file_facts import Depth, DroppedBands, FileFacts
 from transferkit.data.reading import DEEPEST, Reading, reading_of, span
 from transferkit.recipe.data import EncodedData
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 LOOKED_AT = 100  # files, evenly spread
 BITS = (8, 10, 12, 14, 16)
@@ -60,7 +61,7 @@ def _range_notes(deep: Sequence[float], reading: Reading, looked_at: int) -> lis
         return []
     is_full = (reading.black, reading.white) == (0, DEEPEST)
     bits = "" if reading.clips else f" ({_bits(reading.white)} bits)"
-    brightest = f"the brightest value in the {looked_at:,} files looked at is {max(deep):,.0f}"
+    brightest = f"the brightest value in the {counted(looked_at, 'file')} looked at is {max(deep):,.0f}"
     hint = "" if is_full else "; data.range=16, or =[lowest,highest], reads them otherwise"
     return [
         f"values from {reading.black:,g} to {reading.white:,.0f}{bits} become black to white: {brightest}{hint}"

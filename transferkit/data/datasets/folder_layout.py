@@ -156,7 +156,8 @@ def _folder_above(root: Path, folder: Path) -> str:
     if folder.name.lower() in PARTS or len(classes) < 2:
         return ""
     return (
-        f"Did you mean {folder.parent}{os.sep}, which has {len(classes)} folders of images, {folder.name} among them?"
+        f"Did you mean {folder.parent}{os.sep}, which has {counted(len(classes), 'folder')} of images, "
+        f"{folder.name} among them?"
     )
 
 
@@ -168,7 +169,7 @@ def _folder_below(folders: Iterable[Path]) -> str:
             parted = [path for path in below if path.name.lower() in PARTS]
             classes = [path for path in below if _holds_images(path)]
             if parted or len(classes) > 1:
-                what = "train and the like" if parted else f"{len(classes)} folders of images"
+                what = "train and the like" if parted else f"{counted(len(classes), 'folder')} of images"
                 return f"Did you mean {folder}{os.sep}, which has {what}?"
     return ""
 

@@ -29,6 +29,7 @@ from transferkit.data.reading import Reading
 from transferkit.data.resizing import RESIZERS
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError
+from transferkit.runtime.plurals import counted
 
 CHUNK = 32  # files per task
 FEW_FILES, FEW_BYTES = 500, 2_000_000  # below both, starting processes takes longer than decoding here
@@ -175,7 +176,7 @@ class _Worker:
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         words = f" ({last[0]})" if last else ""
         return (
-            f"A decoding process died with {cause}{words} on one of {len(paths)} files, from {paths[0]} to "
+            f"A decoding process died with {cause}{words} on one of {counted(len(paths), 'file')}, from {paths[0]} to "
             f"{paths[-1]}. Memory may be short, or a file so damaged that Pillow crashes: free memory or move that "
             "file away."
         )

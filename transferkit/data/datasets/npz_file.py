@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.processor import memory_bytes
 
 MAGIC = b"\x93NUMPY"  # how a single array begins
@@ -54,7 +55,8 @@ def read_array(path: Path, member: str) -> npt.NDArray[Any]:
         size, there = math.prod(shape) * dtype.itemsize, archive.getinfo(member).file_size - file.tell()
         if size != there or min(shape, default=0) < 0:
             raise TransferkitError(
-                f"{path}: {quoted(member)} says that it has shape {quoted(shape)} in {dtype}, {size:,} bytes, and "
+                f"{path}: {quoted(member)} says that it has shape {quoted(shape)} in {dtype}, "
+                f"{counted(size, 'byte')}, and "
                 f"{there:,} are there. Save it again."
             )
         if size > (most := memory_bytes()):
@@ -68,7 +70,7 @@ def read_array(path: Path, member: str) -> npt.NDArray[Any]:
             content[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
             filled += len(piece)
         if filled < size:
-            raise EOFError(f"{member} ends after {filled:,} bytes")
+            raise EOFError(f"{member} ends after {counted(filled, 'byte')}")
     return content.view(dtype).reshape(shape, order=order) if size else np.empty(shape, dtype)
 
 

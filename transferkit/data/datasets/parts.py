@@ -12,6 +12,7 @@ from transferkit.data.images import Images, Splits
 from transferkit.data.splitting import hold_out, split
 from transferkit.recipe import OwnData
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 
 def parted(parts: dict[str, Images], settings: OwnData) -> tuple[Splits, Images, list[str]]:
@@ -36,11 +37,12 @@ def _train_and_test(parts: dict[str, Images], settings: OwnData) -> tuple[Images
         )
     if not len(test):
         raise TransferkitError(
-            f"{settings.path} has no test part, and a share of {settings.test_fraction:g} of its {len(train)} images "
+            f"{settings.path} has no test part, and a share of {settings.test_fraction:g} of its "
+            f"{counted(len(train), 'image')} "
             "is less than one per class. Add images, or raise data.test_fraction."
         )
     whole = "" if test.groups is None else f", {len(set(test.groups)):,} whole groups"
-    share = f"{settings.test_fraction:.0%} of every class ({len(test):,} images{whole}) is sealed as test"
+    share = f"{settings.test_fraction:.0%} of every class ({counted(len(test), 'image')}{whole}) is sealed as test"
     return train, test, [f"no test part in {settings.path}: {share}"]
 
 

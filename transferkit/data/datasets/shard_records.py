@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from transferkit.data.datasets.tar_samples import LABEL_KEYS, Member, TarSample, tar_archive, tar_samples
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.optional_libraries import pyarrow
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.remote import folder_of, is_file, read_span
 
 IMAGE_COLUMNS = ("image", "img", "picture", "jpg", "png")
@@ -106,7 +107,9 @@ def label_text(path: Path | str, row: int, value: Any, names: list[str]) -> str:
         )
     if isinstance(value, int) and names:
         if not 0 <= value < len(names):
-            raise TransferkitError(f"{path}, row {row}: label {value}, but the schema names {len(names)} classes.")
+            raise TransferkitError(
+                f"{path}, row {row}: label {value}, but the schema names {counted(len(names), 'class', 'classes')}."
+            )
         return names[value]
     return str(value).strip()
 

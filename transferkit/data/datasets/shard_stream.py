@@ -28,6 +28,7 @@ from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.cached_files import will_write
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.processor import usable_cores
 
 READ_TOGETHER = 512  # images; what a block of a tar file holds at most
@@ -94,7 +95,7 @@ def _read_index(path: Path, label_column: str | None, reading: Reading, console:
     if unreadable:
         lines = [*unreadable[:LISTED], *(["..."] if len(unreadable) > LISTED else [])]
         raise TransferkitError(
-            "\n  ".join([f"{path}: {len(unreadable)} of {len(records)} images cannot be read:", *lines])
+            "\n  ".join([f"{path}: {len(unreadable)} of {counted(len(records), 'image')} cannot be read:", *lines])
             + "\nTake them out of the shard; or leave stream out, and bad images with --skip-bad."
         )
     return ShardIndex(

@@ -27,6 +27,7 @@ from transferkit.data.reading import Reading, read_as, reading_of
 from transferkit.recipe import ShardsData
 from transferkit.runtime.console import Console, Progress
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.processor import usable_cores
 
 CHUNK = 256  # records decoded together
@@ -55,7 +56,7 @@ def load(settings: ShardsData, console: Console) -> Splits:
     labels = {part: _labels(paths, settings, indices.get(part, ())) for part, paths in files.items()}
     names = in_natural_order({label for of_part in labels.values() for label in of_part})
     if "train" not in files or len(names) < 2:
-        classes = f"{len(names)} classes: {', '.join(names[:LISTED])}"
+        classes = f"{counted(len(names), 'class', 'classes')}: {', '.join(names[:LISTED])}"
         raise TransferkitError(f"{settings.path} has {', '.join(files)} with {classes}. {EXPECTED}.")
     if settings.stream:
         parts, notes = _streamed(files, indices, names, side, settings)
@@ -66,7 +67,7 @@ def load(settings: ShardsData, console: Console) -> Splits:
     count = sum(map(len, files.values()))
     return replace(
         splits,
-        notes=(f"{settings.path.name}: {count:,} shards, {sizes}", *notes, *reading_notes, *more),
+        notes=(f"{settings.path.name}: {counted(count, 'shard')}, {sizes}", *notes, *reading_notes, *more),
         read_as=read_as(reading),
         files=seen_files,
     )
@@ -158,7 +159,10 @@ def outline(settings: ShardsData) -> Outline:
 def seen_in_words(settings: ShardsData) -> list[str]:
     """How many images and classes a dry run sees."""
     known, count = outline(settings), sum(map(len, shards_of(settings.path).values()))
-    return [f"Data: {known.classes} classes, {known.labelled + known.tested:,} images in {count:,} shards."]
+    return [
+        f"Data: {counted(known.classes, 'class', 'classes')}, {counted(known.labelled + known.tested, 'image')} in "
+        f"{counted(count, 'shard')}."
+    ]
 
 
 def shards_of(path: Path) -> dict[str, list[Path]]:
@@ -258,7 +262,7 @@ def _decoded(
     if unreadable and not settings.skip_bad:
         lines = [*islice(unreadable.values(), LISTED), *(["..."] if len(unreadable) > LISTED else [])]
         raise TransferkitError(
-            "\n  ".join([f"{len(unreadable)} of {len(ids)} images cannot be read:", *lines])
+            "\n  ".join([f"{len(unreadable)} of {counted(len(ids), 'image')} cannot be read:", *lines])
             + "\nLeave them out with --skip-bad."
         )
     rows = np.array([row for row in range(len(ids)) if row not in unreadable], dtype=np.int64)

@@ -15,6 +15,7 @@ from transferkit.runtime.cache_place import cache_folder
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.download import fetch
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 CLASS_NAMES = tuple("0123456789")
 HOME = "http://ufldl.stanford.edu/housenumbers/"
@@ -91,6 +92,6 @@ def _arrays(path: Path) -> tuple[Any, Any]:
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[2:] != (3, len(labels)):
         raise TransferkitError(
             f"{path} is no SVHN file. Expected X of shape (32, 32, 3, N), uint8, and y of shape (N, 1); "
-            f"found X {pixels.dtype} {pixels.shape} and {len(labels)} labels."
+            f"found X {pixels.dtype} {pixels.shape} and {counted(len(labels), 'label')}."
         )
     return pixels, labels

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.plurals import counted
 
 SEPARATORS = ("|", ";", ",")
 FEWEST_NUMBERS = 20  # different numbers, from which on they may be measurements
@@ -33,7 +34,8 @@ def _require_single(table: Path, names: Sequence[str], separator: str) -> None:
     is_shared = separator == "|" and len(set(words)) < len(words)
     if combined and (is_shared or len(set(words)) < len(names)):
         raise TransferkitError(
-            f"{table}: {len(combined)} of {len(names)} labels combine several with {separator!r}: {_listed(combined)}. "
+            f"{table}: {len(combined)} of {counted(len(names), 'label')} combine several with {separator!r}: "
+            f"{_listed(combined)}. "
             "Here an image has one class. Keep one of them per row, as by one CSV for each question, or write names "
             f"without {separator!r} if the combinations are the classes."
         )
@@ -46,7 +48,7 @@ def _require_no_quantity(table: Path, names: Sequence[str], rows: int) -> None:
     is_broken = any(value != round(value) for value in values if math.isfinite(value))
     if is_broken or 2 * len(names) > rows:
         raise TransferkitError(
-            f"{table}: the labels are {len(names):,} different numbers in {rows:,} rows ({_listed(names)}): a "
+            f"{table}: the labels are {len(names):,} different numbers in {counted(rows, 'row')} ({_listed(names)}): a "
             "quantity, not classes. Predicting a number is regression, which transferkit does not do. Divide the "
             "range into classes, as low, middle, high, or name the column of the class by --label-column."
         )

@@ -15,6 +15,7 @@ from transferkit.data.datasets.table_labels import require_classes
 from transferkit.data.datasets.table_paths import Places
 from transferkit.recipe import FolderData
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
+from transferkit.runtime.plurals import counted
 
 NEEDED = ("path", "label")  # columns of a CSV
 PATH_NAMES = ("path", "file_name", "filename", "image", "id")
@@ -172,6 +173,6 @@ def _require_once(table: Path, rows: Sequence[Row]) -> None:
     )
     more = f" and {len(twice) - LISTED} more" if len(twice) > LISTED else ""
     raise TransferkitError(
-        f"{table} names {len(twice)} files more than once: {', '.join(twice[:LISTED])}{more}.{both} "
+        f"{table} names {counted(len(twice), 'file')} more than once: {', '.join(twice[:LISTED])}{more}.{both} "
         "Keep one line per file, so that no image is in train and in test."
     )

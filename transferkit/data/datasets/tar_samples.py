@@ -12,6 +12,7 @@ from typing import IO, NamedTuple, Self
 
 from transferkit.data.image_files import EXTENSIONS, PICTURES
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.plurals import counted
 
 LABEL_KEYS = ("label", "labels", "class", "target", "fine_label", "cls")
 LABEL_ENDINGS = (".cls", ".txt", ".json")
@@ -52,7 +53,9 @@ HEADER_ERROR, READ_ERROR = tarfile.HeaderError, tarfile.ReadError
 def _what_is_wrong(error: str, offset: int) -> str:
     """What stands where a header should."""
     if error in ("EmptyHeaderError", "TruncatedHeaderError"):
-        return f"it ends after {offset:,} bytes, without the mark of its end" if offset else "it is empty or cut"
+        return (
+            f"it ends after {counted(offset, 'byte')}, without the mark of its end" if offset else "it is empty or cut"
+        )
     return f"no header at byte {offset:,}"
 
 
@@ -167,7 +170,7 @@ def tar_samples(archive: tarfile.TarFile, path: str, *, with_images: bool) -> It
             continue
         if member.size > LARGEST_RECORD:
             raise TransferkitError(
-                f"{path}: {quoted(member.name)} has {member.size:,} bytes; at most {LARGEST_RECORD:,}."
+                f"{path}: {quoted(member.name)} has {counted(member.size, 'byte')}; at most {LARGEST_RECORD:,}."
             )
         stem, _, ending = whole.name.partition(".")
         key, ending = str(whole.parent / stem), f".{ending.lower()}"

@@ -24,6 +24,7 @@ from transferkit.runtime.argument_types import typed
 from transferkit.runtime.array_types import Floats, Integers
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean
+from transferkit.runtime.plurals import counted
 
 YARDSTICK = "eager"  # by which speeds are divided, where the network is built as its library's
 PARTS = ("val", "test")
@@ -89,7 +90,7 @@ def measure_forms(
         asked = {name: _asked(name, bench, labelled, console) for name in names}
         forms = {name: outcome.form for name, outcome in asked.items() if isinstance(outcome, Answered)}
         beside = YARDSTICK if YARDSTICK in forms else next(iter(forms), "")
-        console.line(f"Timing {len(forms)} forms in turns ...")
+        console.line(f"Timing {counted(len(forms), 'form')} in turns ...")
         speeds = {size: speeds_of(forms, beside, _batch(labelled, size), turns) for size, turns in TURNS.items()}
         notes += _busy(runtime.threads)
     rows = [

@@ -6,6 +6,7 @@ from importlib import metadata
 
 from transferkit.models.backbones import card
 from transferkit.runs.run_directory import Run
+from transferkit.runtime.plurals import counted
 
 LIBRARIES = ("torchvision", "timm")
 HUB_NAMES = {  # what the hub calls the licences that weights state
@@ -38,7 +39,7 @@ def licences(run: Run) -> list[str]:
     counts = data.n
     height, width = data.size_px[0], data.size_px[-1]
     lines = [
-        f"Data: {data.name}, {counts.train:,} train, {counts.val:,} val and {counts.test:,} test images of "
+        f"Data: {data.name}, {counts.train:,} train, {counts.val:,} val and {counted(counts.test, 'test image')} of "
         f"{width} x {height} px. Terms: {_terms(data.terms)}."
     ]
     if weights:

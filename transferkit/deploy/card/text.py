@@ -17,6 +17,7 @@ from transferkit.report.number_words import percent
 from transferkit.runs.limits_findings import limits_summary
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 MOST_CLASSES = 1_000  # that a card lists
 NAMED = 20  # classes within a sentence
@@ -77,7 +78,8 @@ def _how_good(scores: Scores) -> Iterator[str]:
         return
     yield "## How good it is"
     yield (
-        f"Accuracy {_share(scores.accuracy, scores.interval)} on {scores.n:,} test images. In brackets: 95 % intervals."
+        f"Accuracy {_share(scores.accuracy, scores.interval)} on {counted(scores.n, 'test image')}. In brackets: 95 "
+        "% intervals."
     )
     rows = [
         (row.name, f"{row.n:,}", _share(row.recall, row.recall_interval), _share(row.precision, row.precision_interval))
@@ -96,11 +98,12 @@ def limits_in_words(run: Run) -> Iterator[str]:
     """What a reader should fear, in sentences."""
     counts, names, scores = run.facts.data.n, run.model.class_names, run.evaluation.test
     yield (
-        f"It knows {len(names):,} classes and answers with one of them, whatever an image shows: "
+        f"It knows {counted(len(names), 'class', 'classes')} and answers with one of them, whatever an image shows: "
         f"{', '.join(names[:NAMED])}{' ...' if len(names) > NAMED else ''}."
     )
     yield (
-        f"It has learnt from {counts.train:,} images, and {counts.val:,} more helped to choose settings. Nothing is "
+        f"It has learnt from {counted(counts.train, 'image')}, and {counts.val:,} more helped to choose settings. "
+        "Nothing is "
         "known of how it does on images of other cameras, places or times than those."
     )
     if worst := _worst(scores):

@@ -24,6 +24,7 @@ from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 from transferkit.runtime.machine import Precision, Runtime
+from transferkit.runtime.plurals import counted
 
 NOISE = (16, 64, 64)  # (N, H, W) of the images by which two precisions are compared
 
@@ -109,7 +110,8 @@ def precision_words(classifier: Classifier, precision: Precision) -> list[str]:
     difference = float((exact - rounded).abs().max() / exact.abs().max())
     return [
         f"# The run answers in {precision}, in which its thresholds were made; this file computes in fp32. On "
-        f"{len(images)} images of noise their logits differ by up to {100 * difference:.2g} % of the largest."
+        f"{counted(len(images), 'image')} of noise their logits differ by up to {100 * difference:.2g} % of the "
+        "largest."
     ]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from transferkit.data.images import Images, Pixels
 from transferkit.metrics.statistics import Interval, paired_difference
+from transferkit.runtime.plurals import counted
 
 BATCH = 64
 
@@ -52,6 +53,6 @@ def in_words(loss: AccuracyLoss | None, learnt: str) -> str:
     low, high = (100 * end for end in (loss.interval.low, loss.interval.high))
     flattered = f"; {learnt}, so that on new images it may be more" if learnt else ""
     return (
-        f"8 bits cost {100 * loss.loss:.2f} points of accuracy on {loss.images:,} val images "
+        f"8 bits cost {100 * loss.loss:.2f} points of accuracy on {counted(loss.images, 'val image')} "
         f"(95 % interval {low:.2f} to {high:.2f}, paired{flattered})."
     )

@@ -10,6 +10,7 @@ from transferkit.deploy.card.text import CardFiles, card_text
 from transferkit.deploy.export.source import ExportSource
 from transferkit.runtime.environment import package_version
 from transferkit.runtime.files import write_text
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import write_record
 
 
@@ -144,7 +145,7 @@ def model_card(source: ExportSource, program: Program, notes: tuple[str, ...]) -
         f"`{program.file}` was written by `transferkit export --to {program.format}`; `predict.py` asks it.\n\n"
         f"```\npip install {needs}\npython predict.py photo.jpg\n```"
     )
-    name = f"{source.name} for {len(source.class_names)} classes"
+    name = f"{source.name} for {counted(len(source.class_names), 'class', 'classes')}"
     return card_text(source.run, CardFiles(name, use, _unknown_words(source), notes))
 
 

@@ -15,6 +15,7 @@ from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.console import Console, printable
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.runtime.optional_libraries import require_packages
+from transferkit.runtime.plurals import counted
 
 GRACE_SECONDS = 30  # for requests in work, once it is told to stop
 KEEP_ALIVE_SECONDS = 30  # of a connection on which nobody asks; shorter ones close on busy clients
@@ -72,7 +73,7 @@ def _answer(run: Run, settings: ServeSettings, door: socket.socket, console: Con
     try:
         uvicorn.Server(config).run(sockets=[door])
     finally:
-        console.line(f"Stopped after {service.meters.requests:,} requests.")
+        console.line(f"Stopped after {counted(service.meters.requests, 'request')}.")
 
 
 def listening(host: str, port: int) -> socket.socket:

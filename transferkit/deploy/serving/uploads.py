@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from transferkit.deploy.serving.refusals import CLOSE, Refusal, overloaded
 from transferkit.deploy.serving.settings import Limits
+from transferkit.runtime.plurals import counted
 
 IN_MEMORY = 1_000_000  # bytes of a file; the rest waits on disk
 LONGEST_NAME = 200  # characters of a file's name that are given back
@@ -105,7 +106,9 @@ async def _files_of_form(request: Request, body: AsyncGenerator[bytes, None], li
         form = await parser.parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
-            raise Refusal(413, f"More than {limits.images} images in one request; send several.", CLOSE) from None
+            raise Refusal(
+                413, f"More than {counted(limits.images, 'image')} in one request; send several.", CLOSE
+            ) from None
         raise Refusal(400, f"The form cannot be read: {error.message}", CLOSE) from None
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
@@ -138,4 +141,4 @@ async def _counted(body: AsyncGenerator[bytes, None], limits: Limits) -> AsyncGe
 
 
 def _too_large(limits: Limits) -> Refusal:
-    return Refusal(413, f"More than {limits.bytes:,} bytes; send fewer or smaller images.", CLOSE)
+    return Refusal(413, f"More than {counted(limits.bytes, 'byte')}; send fewer or smaller images.", CLOSE)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 LISTING = "listing.csv"
 
@@ -65,5 +66,7 @@ class Listing:
         number, count = shard
         start, stop = (self.total * bound // count for bound in (number - 1, number))
         if start == stop:
-            raise TransferkitError(f"Shard {number}/{count} is empty: there are {self.total} images. Use fewer shards.")
+            raise TransferkitError(
+                f"Shard {number}/{count} is empty: its list has {counted(self.total, 'image')}. Use fewer shards."
+            )
         return ListingPart(self.file, start, stop - start)

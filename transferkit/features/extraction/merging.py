@@ -12,6 +12,7 @@ from transferkit.features.extraction.files import FeatureTable, require_known_fi
 from transferkit.features.extraction.results import facts_path, read_facts, read_rows, require_free, write_result
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import as_json
 
 
@@ -32,7 +33,7 @@ def merge(out: Path, shards: Sequence[Path], console: Console, *, overwrite: boo
     for path, facts in by_shard:
         require_unchanged(path, facts)
     write_result(out, whole, rows, lambda: (part for path, facts in by_shard for part in read_rows(path, facts)))
-    console.line(f"merged {len(by_shard)} shards, {rows:,} images: {out}")
+    console.line(f"merged {counted(len(by_shard), 'shard')}, {counted(rows, 'image')}: {out}")
     return out
 
 

@@ -19,6 +19,7 @@ from transferkit.recipe.settings import hash_of
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.plurals import counted
 
 KIND = "shards of features"
 OWN = {"shard", "device", "threads"}  # settings that may differ between shards of one whole
@@ -112,7 +113,7 @@ def compute(
     if failures:
         reasons = "\n".join(f"{name}: {why}" for name, why in failures.items())
         raise MachineError(
-            f"{len(failures)} of {len(paths)} shards failed; the same command tries them again.\n{reasons}"
+            f"{len(failures)} of {counted(len(paths), 'shard')} failed; the same command tries them again.\n{reasons}"
         )
 
 

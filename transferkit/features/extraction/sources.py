@@ -28,6 +28,7 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
 from transferkit.runtime.folders import ensure_folder
 from transferkit.runtime.missing_paths import is_meant_as_path, missing_in_words
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.remote import is_url
 
 STANDARD_INPUT = "-"  # the word that stands for it
@@ -97,7 +98,9 @@ def opened_sources(words: Sequence[str], settings: ExtractSettings, console: Con
     for source in sources:
         source.some_lines()
     return ImageSource(
-        f"{len(sources)} sources", lambda: (line for source in sources for line in source.some_lines()), decoded_files
+        f"{counted(len(sources), 'source')}",
+        lambda: (line for source in sources for line in source.some_lines()),
+        decoded_files,
     )
 
 
@@ -228,7 +231,9 @@ def from_data_set(name: str, part: Part, console: Console) -> ImageSource:
     chosen: dict[str, Images] = {}
     if part == "test":
         chosen = {"test": splits.test.open()}
-        console.line(f"opened the {len(splits.test):,} test images of {name}: choose nothing by what they show.")
+        console.line(
+            f"opened the {counted(len(splits.test), 'test image')} of {name}: choose nothing by what they show."
+        )
     else:
         parts = {"train": splits.train, "val": splits.val}
         chosen = parts if part == "trainval" else {part: parts[part]}

@@ -27,6 +27,7 @@ from transferkit.runtime import folders, machine
 from transferkit.runtime.console import Console, Progress
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_json
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import as_json, write_record
 
 KIND = "features being extracted"
@@ -175,11 +176,13 @@ def finish(out: Path, chunks: Chunks, facts: ExtractionFacts, console: Console) 
     skipped = tuple(line for number in chunks.numbers for line in chunks.skipped(number))
     rows = sum(chunks.rows(number) for number in chunks.numbers)
     if rows == 0:
-        raise TransferkitError(f"None of {len(skipped)} images could be read, first {skipped[0][0]}: {skipped[0][1]}.")
+        raise TransferkitError(
+            f"0 of {counted(len(skipped), 'image')} could be read, first {skipped[0][0]}: {skipped[0][1]}."
+        )
     write_result(out, replace(facts, skipped=skipped), rows, chunks.read)
     folders.remove(chunks.folder)
     left_out = f", {len(skipped)} unreadable ones left out" if skipped else ""
-    console.line(f"{rows:,} images{left_out}: {out}")
+    console.line(f"{counted(rows, 'image')}{left_out}: {out}")
 
 
 def compute_missing(

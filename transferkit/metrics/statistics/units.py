@@ -9,6 +9,7 @@ import numpy as np
 
 from transferkit.runtime.array_types import Bools, Floats, Integers
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Units:
         if groups is None:
             return cls(images)
         if len(groups) != images:
-            raise TransferkitError(f"{len(groups)} groups for {images} images; expected one name for each image.")
+            raise TransferkitError(
+                f"{counted(len(groups), 'group')} for {counted(images, 'image')}; expected one name for each image."
+            )
         return cls(images, np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64))
 
     @property

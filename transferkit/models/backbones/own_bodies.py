@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from transferkit.models.logit_checks import activation, loss_floor
 from transferkit.runtime.errors import TransferkitError, did_you_mean, reason
+from transferkit.runtime.plurals import counted
 
 Stages = Mapping[str, tuple[str, ...]]
 AskedStages = Sequence[str] | Mapping[str, Sequence[str]] | None
@@ -135,7 +136,8 @@ def _outputs(network: nn.Module, images: Tensor) -> Tensor:
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
         raise TransferkitError(
-            f"Your {name} gives {shape} for {len(images)} images. Expected logits or features, one row per image: "
+            f"Your {name} gives {shape} for {counted(len(images), 'image')}. Expected logits or features, one row "
+            "per image: "
             f"({len(images)}, C)."
         )
     return outputs

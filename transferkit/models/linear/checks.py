@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 
 def check_C(C: Sequence[float]) -> None:
@@ -44,7 +45,7 @@ def check_features(features: Tensor, labels: Tensor, num_classes: int, part: Lit
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise TransferkitError(
             f"The {part} labels run from {int(labels.min())} to {int(labels.max())}; "
-            f"expected 0 to {num_classes - 1} for {num_classes} classes."
+            f"expected 0 to {num_classes - 1} for {counted(num_classes, 'class', 'classes')}."
         )
     present = len(torch.unique(labels))
     if part == "training" and present < 2:

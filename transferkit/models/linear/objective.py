@@ -12,6 +12,7 @@ from torch import Tensor
 from transferkit.models.linear.chunks import rows_at_once
 from transferkit.models.linear.rotation import RotatedData
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 ClassWeight = Literal["balanced"] | Tensor | None
 
@@ -78,7 +79,7 @@ def _class_factors(data: RotatedData, class_weight: ClassWeight, per_class: Tens
     if isinstance(class_weight, Tensor):
         if len(class_weight) != data.num_classes:
             raise TransferkitError(
-                f"class_weight has {len(class_weight)} values; expected one per class, {data.num_classes}."
+                f"class_weight has {counted(len(class_weight), 'value')}; expected one per class, {data.num_classes}."
             )
         return class_weight.to(per_class)[data.present].expand_as(per_class)
     return per_class.sum(1, keepdim=True) / (per_class.shape[1] * per_class)

@@ -10,6 +10,7 @@ from transferkit.metrics.temperature import with_temperature
 from transferkit.metrics.thresholds import FEWEST_FOR_THRESHOLD
 from transferkit.runs.checks.finding import Observation
 from transferkit.runs.checks.subject import CheckedRun
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.shares import percent
 
 TOO_SURE = 0.1  # mean confidence less accuracy
@@ -83,7 +84,8 @@ def labels_suspected(run: CheckedRun) -> Observation | None:
     ):
         return None
     observed = (
-        f"{wrong:,} of {int(np.count_nonzero(sure)):,} test images answered with at least {percent(SURE)} confidence "
+        f"{wrong:,} of {counted(int(np.count_nonzero(sure)), 'test image')} answered with at least {percent(SURE)} "
+        "confidence "
         f"are wrong, where {expected:.1f} would be expected"
     )
     return Observation(observed, "look for wrong labels", run.ask("labels"))

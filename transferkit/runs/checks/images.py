@@ -6,6 +6,7 @@ from transferkit.data.file_facts import FileFacts, Names
 from transferkit.metrics.statistics import wilson
 from transferkit.runs.checks.finding import Observation
 from transferkit.runs.checks.subject import CheckedRun
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.shares import percent
 
 TIMES_AS_MANY = 10  # images of the largest class as of the smallest
@@ -30,7 +31,7 @@ def imbalanced(run: CheckedRun) -> Observation | None:
     most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] < TIMES_AS_MANY * max(1, counts[fewest]):
         return None
-    observed = f"“{most}” has {counts[most]:,} training images and “{fewest}” {counts[fewest]:,}"
+    observed = f"“{most}” has {counted(counts[most], 'training image')} and “{fewest}” {counts[fewest]:,}"
     advice = "read the mean recall beside the accuracy, or count each class the same"
     remedies = (f"method.{key}={value}" for key, value in CORRECTIONS.items() if hasattr(method, key))
     remedy = next(remedies, "")
@@ -65,7 +66,10 @@ def near_copies(run: CheckedRun) -> Observation | None:
     if tested.count < max(NEAR_SHARE, _half_interval(sum(run.parts.n.test) or tested.of)) * tested.of:
         return None
     share = percent(tested.count / tested.of)
-    observed = f"{tested.count:,} of {tested.of:,} test images looked at ({share}) have a near copy in train ({tested})"
+    observed = (
+        f"{tested.count:,} of {counted(tested.of, 'test image')} looked at ({share}) have a near copy in "
+        f"train ({tested})"
+    )
     return Observation(observed, "look at the pairs, and keep what belongs together in one part", run.ask("labels"))
 
 
@@ -88,7 +92,7 @@ def groups_shared(run: CheckedRun) -> Observation | None:
         (run.parts.val_groups, "val", "train"),
     ):
         if groups is not None:
-            observed = f"{groups.count:,} of {groups.of:,} groups of {part} are in {others}, too ({groups})"
+            observed = f"{groups.count:,} of {counted(groups.of, 'group')} of {part} are in {others}, too ({groups})"
             return Observation(observed, "leave each group in one part: what is measured there may be memory")
     return None
 
@@ -102,14 +106,16 @@ def folders_parted(run: CheckedRun) -> Observation | None:
     files = _files(run)
     if parted := files.parted_folders:
         observed = (
-            f"the class folders hold {parted.count:,} folders ({parted}), and chance puts images of one folder into "
+            f"the class folders hold {counted(parted.count, 'folder')} ({parted}), and chance puts images of one "
+            "folder into "
             "train as well as into val or test"
         )
         advice = "if a folder is one patient, video or place, keep each in one part with --group parent"
         return Observation(observed, advice, run.again("data.group=parent"))
     if repeated := files.repeated_folders:
         observed = (
-            f"{repeated.count:,} folders inside class folders have the same name in train and in test ({repeated})"
+            f"{counted(repeated.count, 'folder')} inside class folders have the same name in train and in "
+            f"test ({repeated})"
         )
         return Observation(observed, "if a folder is one patient, video or place, move each into one part")
     return None
@@ -160,7 +166,8 @@ def bands_dropped(run: CheckedRun) -> Observation | None:
     if dropped is None:
         return None
     observed = (
-        f"{dropped.files:,} of {dropped.looked_at:,} files looked at have {dropped.bands} bands, of which the first "
+        f"{dropped.files:,} of {counted(dropped.looked_at, 'file')} looked at have {dropped.bands} bands, of which "
+        "the first "
         "three are read"
     )
     return Observation(observed, "read them all", run.again(f"data.channels={dropped.bands}"))
@@ -189,7 +196,9 @@ def classes_missing(run: CheckedRun) -> Observation | None:
 
 def _missing(run: CheckedRun, part: str, names: list[str]) -> Observation:
     total = len(run.parts.class_names) if run.parts else 0
-    observed = f"{part} has no image of {len(names):,} of {total:,} classes ({Names.some(names, total)})"
+    observed = (
+        f"{part} has no image of {len(names):,} of {counted(total, 'class', 'classes')} ({Names.some(names, total)})"
+    )
     return Observation(observed, f"add images of them to {part}, or leave these classes out")
 
 

@@ -11,6 +11,7 @@ from transferkit.recipe import TrainingSettings
 from transferkit.runs.checks.finding import Observation
 from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runs.facts import RunFacts
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.shares import percent
 
 FEWEST_OF_A_CLASS = 10  # test images; of nine right ones in nine, the 95 % interval of the recall begins at 70 %
@@ -54,7 +55,7 @@ def worse_than_start(run: CheckedRun) -> Observation | None:
     known, training = run.since_start, run.training
     if not known or not training:
         return None
-    name, start, end, images = run.method.fit_name, known.start, known.end, f"{known.n:,} val images"
+    name, start, end, images = run.method.fit_name, known.start, known.end, counted(known.n, "val image")
     advice = f"try {joined(list(_cures_of_loss(training, run.facts, known)))}"
     if end.epoch == 0:
         observed = (
@@ -173,7 +174,7 @@ def few_images_at_all(run: CheckedRun) -> Observation | None:
     if scores is None or scores.interval[1] - scores.interval[0] <= WIDEST:
         return None
     low, high = scores.interval
-    observed = f"{scores.n:,} test images leave the accuracy anywhere from {percent(low)} to {percent(high)}"
+    observed = f"{counted(scores.n, 'test image')} leave the accuracy anywhere from {percent(low)} to {percent(high)}"
     return Observation(observed, "test on every labelled image with --folds 5", run.again("data.folds=5"))
 
 
@@ -193,8 +194,8 @@ def class_never_found(run: CheckedRun) -> Observation | None:
     ]
     if not rows:
         return None
-    observed = f"not one of {rows[0].n:,} test images of {named([rows[0].name])} is found"
-    observed += f", nor any of {len(rows) - 1:,} other classes" if len(rows) > 1 else ""
+    observed = f"not one of {counted(rows[0].n, 'test image')} of {named([rows[0].name])} is found"
+    observed += f", nor any of {counted(len(rows) - 1, 'other class', 'other classes')}" if len(rows) > 1 else ""
     advice = "look at its images in the confusion matrix, and whether train has enough of them under the same name"
     return Observation(observed, advice, run.ask("labels"))
 
@@ -214,8 +215,8 @@ def val_and_test_differ(run: CheckedRun) -> Observation | None:
     if not error or abs(val.accuracy - scores.accuracy) / error < FAR_APART:
         return None
     observed = (
-        f"{percent(val.accuracy)} of {val.n:,} val images are right and {percent(scores.accuracy)} of {scores.n:,} "
-        "test images"
+        f"{percent(val.accuracy)} of {val.n:,} val images are right and {percent(scores.accuracy)} of "
+        f"{counted(scores.n, 'test image')}"
     )
     advice = "ask whether both are drawn alike, and keep what belongs together in one part with --group parent"
     return Observation(observed, advice, run.ask("labels"))

@@ -7,6 +7,7 @@ import math
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.runs.checks.finding import Observation
 from transferkit.runs.checks.subject import CheckedRun
+from transferkit.runtime.plurals import counted
 
 # First loss less ln C of fifteen networks with random weights, two seeds each, 128 digits and 130 images of CIFAR-10:
 # between -0.08 and 0.47, but up to 1.27 for resnet56, whose shortcuts add up. Logits of a random head that vary with
@@ -79,6 +80,7 @@ def chosen_by_few(run: CheckedRun) -> Observation | None:
     if run.facts is None or run.facts.chosen_from < 2 or run.facts.data.n.val >= FEWEST_TO_CHOOSE:
         return None
     observed = (
-        f"{run.facts.data.n.val:,} val images chose among {run.facts.chosen_from} runs, where {FEWEST_TO_CHOOSE} can"
+        f"{counted(run.facts.data.n.val, 'val image')} chose among {run.facts.chosen_from} runs, where "
+        f"{FEWEST_TO_CHOOSE} can"
     )
     return Observation(observed, "take the mean of all of them: leave out --greedy")

@@ -13,6 +13,7 @@ from transferkit.report.svg_lines import Drawn
 from transferkit.report.svg_marks import KeyEntry, Style, key, mark
 from transferkit.report.svg_scatter import CostPoint, accuracy_over_cost
 from transferkit.runtime.durations import duration
+from transferkit.runtime.plurals import counted
 from transferkit.studies.compare.results import Agreement, Arm
 from transferkit.studies.compare.styles import arm_styles
 from transferkit.studies.compare.words import gigaflops
@@ -141,7 +142,9 @@ def _class_chart(classes: Sequence[tuple[str, Sequence[Dot]]], reference: str, c
         for arm, value in dots:
             words = f"{name}, {arm}: {value:+.1f} points to {reference}"
             parts.append(group.format(chosen[arm].classes, mark(chosen[arm], (across(value), middle), words)))
-    return _chart(f"Recall of {len(classes)} classes in points above {reference}", parts, WIDTH_PX, height)
+    return _chart(
+        f"Recall of {counted(len(classes), 'class', 'classes')} in points above {reference}", parts, WIDTH_PX, height
+    )
 
 
 # --------------------------------------------------------------------------------------------------- agreement

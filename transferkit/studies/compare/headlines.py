@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from transferkit.runtime.plurals import counted
 from transferkit.studies.compare.results import Arm, Comparison, LabelCurve, LabelPoint
 from transferkit.studies.compare.styles import by_accuracy
 
@@ -19,7 +20,7 @@ def comparison_headline(comparison: Comparison) -> str:
     leaders = [arm for arm in arms if arm.name in _leaders(comparison)]
     where = "" if comparison.over == "seeds" else ", in these runs"
     if len(arms) == 1:
-        return f"{arms[0].name} gets {_percent(arms[0])} of {comparison.n:,} test images right"
+        return f"{arms[0].name} gets {_percent(arms[0])} of {counted(comparison.n, 'test image')} right"
     if len(leaders) == 1:
         best, second = leaders[0], next(arm for arm in arms if arm is not leaders[0])
         claim = f"{best.name} beats {second.name}" if len(arms) == 2 else f"{best.name} is the best of {len(arms)}"

@@ -13,6 +13,7 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 from transferkit.runtime.json_files import JsonObject, JsonValue
+from transferkit.runtime.plurals import counted
 
 NOT_THE_EXPERIMENT = {
     "seed",
@@ -55,7 +56,7 @@ def require_same_data(runs: Sequence[Run]) -> None:
             if parts[part] != others[part]:
                 raise TransferkitError(
                     f"{first.path} and {other.path} were not made on the same images: their {part} parts differ "
-                    f"({counts[part]:,} and {other_counts[part]:,} images). Make both with the same --data, "
+                    f"({counts[part]:,} and {counted(other_counts[part], 'image')}). Make both with the same --data, "
                     "--limit-per-class, --val-fraction and --split-seed; for several numbers of labels there is "
                     "`transferkit curve`."
                 )

@@ -6,6 +6,7 @@ from transferkit.metrics.statistics import Bounds
 from transferkit.report.markdown import escaped, table
 from transferkit.report.number_words import p_value, sample_size
 from transferkit.runtime.durations import duration
+from transferkit.runtime.plurals import counted
 from transferkit.studies.compare.results import Arm, ArmDifference, Comparison, LabelCurve
 from transferkit.studies.compare.verdict import signed_points, units
 
@@ -116,7 +117,8 @@ def _interval_over_units(which: str, groups: int | None) -> str:
     if groups is None:
         return f"The interval of an accuracy is over test images (Wilson's, {which}): would other images give the same?"
     return (
-        f"The interval of an accuracy is over the {groups:,} groups that the test images come in (a bootstrap of whole "
+        f"The interval of an accuracy is over the {counted(groups, 'group')} that the test images come in (a "
+        "bootstrap of whole "
         f"groups, {which}): would other groups give the same?"
     )
 

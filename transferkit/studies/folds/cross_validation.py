@@ -22,6 +22,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.files import write_text
+from transferkit.runtime.plurals import counted
 from transferkit.training import estimates
 
 
@@ -78,8 +79,9 @@ class CrossValidation(StudyResult):
         over = "" if self.groups is None else f", by {self.groups:,} whole groups"
         shares = [fold.accuracy for fold in self.folds]
         return [
-            f"{self.subject} gets {percent(self.accuracy)} of {self.n:,} labelled images right, each predicted once by "
-            f"the one of {len(self.folds)} models that had not seen it.",
+            f"{self.subject} gets {percent(self.accuracy)} of {counted(self.n, 'labelled image')} right, each "
+            "predicted once by "
+            f"the one of {counted(len(self.folds), 'model')} that had not seen it.",
             f"The 95 % interval goes from {100 * low:.1f} to {percent(high)}{over}; single folds from "
             f"{100 * min(shares):.1f} to {percent(max(shares))}. Balanced accuracy: {percent(self.balanced_accuracy)}.",
             "The models have training images in common, which the interval does not know of, so it is rather too "

@@ -117,8 +117,8 @@ class ConvolutionGrid:
     def notes(self) -> tuple[str, ...]:
         """What the table rests on, and what could not be built."""
         length = f"{counted(self.epochs, 'epoch')}, {counted(self.seeds, 'seed')}"
-        what = f"{self.train_images:,} images of {self.data}, {length}"
-        judged = f"Accuracy: mean over seeds, n = {self.n:,} val images; s: of one training"
+        what = f"{counted(self.train_images, 'image')} of {self.data}, {length}"
+        judged = f"Accuracy: mean over seeds, n = {counted(self.n, 'val image')}; s: of one training"
         points = f"points: against {self.rows[0].name}, over seeds and images"
         return (
             f"{what}; {self.device}. {judged}; {points}.",
@@ -179,7 +179,9 @@ def variants(keys: Sequence[str]) -> list[tuple[str, ...]]:
         return list(ONE_AT_A_TIME)
     grid = list(product(*(values_of(key) for key in keys)))
     if len(grid) > MOST_NETWORKS:
-        raise TransferkitError(f"The grid has {len(grid):,} networks. Give fewer values: at most {MOST_NETWORKS}.")
+        raise TransferkitError(
+            f"The grid has {counted(len(grid), 'network')}. Give fewer values: at most {MOST_NETWORKS}."
+        )
     return grid
 
 

@@ -103,7 +103,10 @@ class DepthCurves:
     def notes(self) -> str:
         """What the numbers rest on."""
         length = f"{counted(self.epochs, 'epoch')}, {counted(self.seeds, 'seed')}"
-        judged = f"errors on {self.train_judged:,} of {self.train_images:,} train images and n = {self.n:,} val images"
+        judged = (
+            f"errors on {self.train_judged:,} of {counted(self.train_images, 'train image')} and n = "
+            f"{counted(self.n, 'val image')}"
+        )
         return f"{self.data}, {length}; {judged}; {self.device}."
 
     @property
@@ -146,7 +149,9 @@ def in_words(shallow: str, deep: str, networks: dict[str, Curves]) -> str:
     pairs = list(zip(networks[shallow].train, networks[deep].train, strict=True))
     worse = sum(of_deep[-1] > of_shallow[-1] for of_shallow, of_deep in pairs)
     errors = f"{100 * networks[deep].last_train:.1f} % against {100 * networks[shallow].last_train:.1f} % of {shallow}"
-    return f"{deep} has the larger error on its own training images in {worse} of {len(pairs)} seeds: {errors}."
+    return (
+        f"{deep} has the larger error on its own training images in {worse} of {counted(len(pairs), 'seed')}: {errors}."
+    )
 
 
 def recipe_of(name: str, settings: DepthSettings, seed: int) -> Recipe:

@@ -16,6 +16,7 @@ from transferkit.data.decoding import decode
 from transferkit.models.classifier import Classifier
 from transferkit.report.matplotlib_figures import drawn_to
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 Floats = npt.NDArray[np.float32]
 
@@ -169,7 +170,7 @@ def _filters_sentence(pictures: Floats) -> str:
     which = "all" if len(pictures) <= SHOWN_FILTERS else f"the first {SHOWN_FILTERS} of"
     side = f"{pictures.shape[1]}x{pictures.shape[2]}"
     scale = "Grey is zero; each filter has its own scale."
-    return f"Drawn: {which} {len(pictures)} filters of the first convolution, {side} px. {scale}"
+    return f"Drawn: {which} {counted(len(pictures), 'filter')} of the first convolution, {side} px. {scale}"
 
 
 def _maps_figure(pixels: npt.NDArray[np.uint8], maps: dict[str, Floats], shown: dict[str, list[int]]) -> Any:
@@ -180,7 +181,7 @@ def _maps_figure(pixels: npt.NDArray[np.uint8], maps: dict[str, Floats], shown: 
             place.text(0.5, -0.05, str(number), transform=place.transAxes, ha="center", va="top", fontsize=6)
         height, width = channels.shape[1:]
         row[0].set_title(" ")  # the height of a title, without its width
-        words = f"{stage}: {len(channels)} maps of {height} x {width} px"
+        words = f"{stage}: {counted(len(channels), 'map')} of {height} x {width} px"
         row[0].text(0, 1.06, words, transform=row[0].transAxes).set_in_layout(False)
     return figure
 

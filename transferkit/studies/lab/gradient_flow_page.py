@@ -99,8 +99,8 @@ def number(value: float) -> str:
 def notes(flow: GradientFlow) -> list[str]:
     """How the numbers were made."""
     return [
-        f"n = {flow.n:,} training images of {flow.data} at {flow.size_px} px, in batches of 128, in train "
-        f"mode; {counted(flow.seeds, 'seed')}; trained on {flow.train_images:,} images; "
+        f"n = {counted(flow.n, 'training image')} of {flow.data} at {flow.size_px} px, in batches of 128, in train "
+        f"mode; {counted(flow.seeds, 'seed')}; trained on {counted(flow.train_images, 'image')}; "
         f"{flow.device}, fp32.",
         "Norm: the Euclidean norm of the gradient of the mean cross-entropy by one layer's weights. Early: the "
         "geometric mean over the first third of the layers; twins have the same layers, so norms can be compared.",

@@ -22,6 +22,7 @@ from transferkit.models.classifier import Classifier
 from transferkit.report.matplotlib_figures import HIT, MISS, SOFT, drawn_to
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.studies.lab.named_networks import run_on_val
 
 Batch: TypeAlias = Literal["shuffled", "sorted"]
@@ -239,5 +240,5 @@ def figure(rows: Sequence[ModeEffect]) -> Any:
         axes.text(100 * row.accuracy, place - 0.16, f"{100 * row.accuracy:.1f}", ha="center", va="bottom", fontsize=7)
     axes.set_yticks(range(len(rows)), [row.mode for row in rows])
     axes.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.7))
-    axes.set_xlabel(f"accuracy, % of {rows[0].n:,} val images, mean of {rows[0].passes} passes (95 %)")
+    axes.set_xlabel(f"accuracy, % of {counted(rows[0].n, 'val image')}, mean of {rows[0].passes} passes (95 %)")
     return drawing

@@ -20,6 +20,7 @@ from transferkit.runs.stored_classifier import rebuild_classifier
 from transferkit.runtime import machine
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import from_json
 from transferkit.training.checkpoint import set_random_state
 from transferkit.training.failure import FAILED_STEP, FailedStepFacts
@@ -192,7 +193,8 @@ def in_words(made: Replay) -> list[str]:
     """What happened, whether it came out again, and where it began."""
     again, other = made.passes
     lines = [
-        f"Step {made.step:,} (epoch {made.epoch}, {made.images} images, rate {made.lr:.2g}, {made.precision}): the "
+        f"Step {made.step:,} (epoch {made.epoch}, {counted(made.images, 'image')}, rate {made.lr:.2g}, "
+        f"{made.precision}): the "
         f"{made.quantity} was {made.value}."
     ]
     lines.append(

@@ -19,6 +19,7 @@ from transferkit.models.classifier import Classifier
 from transferkit.report.matplotlib_figures import HIT, MISS, drawn_to
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.studies.lab.answers import predicted_classes
 from transferkit.studies.lab.named_networks import run_on_val
 
@@ -110,6 +111,6 @@ def figure(rows: Sequence[Shifted]) -> Any:
     axes.fill_between(px, low, high, color=HIT, alpha=0.15, lw=0)
     axes.plot(px, [100 * row.consistency for row in rows], "o-", ms=4, color=HIT, label="same answer as at rest")
     axes.plot(px, [100 * row.accuracy for row in rows], "s--", ms=4, color=MISS, label="accuracy")
-    axes.set(xlabel="shift, px", ylabel=f"% of {rows[0].n:,} val images", ylim=(0, 102), xticks=px)
+    axes.set(xlabel="shift, px", ylabel=f"% of {counted(rows[0].n, 'val image')}", ylim=(0, 102), xticks=px)
     axes.legend(frameon=False)
     return drawing

@@ -18,6 +18,7 @@ from transferkit.runs import result_folders
 from transferkit.runs.result_folders import LIMITS, LIMITS_COMPARISON
 from transferkit.runs.run_directory import LIMITS_FOLDER, Run
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.studies.limits.comparison_results import (
     ComparedMeasure,
     LimitsComparison,
@@ -286,7 +287,10 @@ def _auroc_difference(run: Any, first: Any, seed: int) -> MeasureDifference:
 def verdict(rows: Sequence[ComparedMeasure], names: Sequence[str]) -> list[str]:
     """One sentence per run: where it is better and worse than the first; the last says how that was tested."""
     sentences = [_sentence(index, rows, names) for index in range(1, len(names))]
-    return [*[f"{sentence}." for sentence in sentences[:-1]], f"{sentences[-1]} ({len(rows)} measures, Holm)."]
+    return [
+        *[f"{sentence}." for sentence in sentences[:-1]],
+        f"{sentences[-1]} ({counted(len(rows), 'measure')}, Holm).",
+    ]
 
 
 def _sentence(index: int, rows: Sequence[ComparedMeasure], names: Sequence[str]) -> str:

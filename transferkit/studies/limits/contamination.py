@@ -15,6 +15,7 @@ from transferkit.data.duplicates import CORRELATION, likeness
 from transferkit.data.images import Images
 from transferkit.metrics.outputs import Outputs
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.studies.limits.detectors import ScoreRow
 from transferkit.studies.limits.image_sets import ImageSet
 from transferkit.studies.limits.shares import Share, share_of
@@ -129,7 +130,8 @@ class OwnImages:
         near = alike & ~same
         if (same | near).all():
             raise TransferkitError(
-                f"All {len(same):,} images of {image_set.name} are the run's own images ({same.sum():,}) or near "
+                f"All {counted(len(same), 'image')} of {image_set.name} are the run's own images ({same.sum():,}) or "
+                "near "
                 f"copies of its train images ({near.sum():,}), so that none is left to judge. Expected images that the "
                 "run was not made with; name another folder, or leave this set out."
             )
@@ -161,7 +163,7 @@ def _without(image_set: ImageSet, removed: Bools, words: str) -> ImageSet:
     if not removed.any():
         return image_set
     listed = ", ".join(image_set.images.ids[index] for index in np.flatnonzero(removed)[:NAMED])
-    count = f"{removed.sum():,} of {len(removed):,} images"
+    count = f"{removed.sum():,} of {counted(len(removed), 'image')}"
     return image_set.subset(~removed, f"{image_set.name}: {count} removed as {words}: {listed}")
 
 

@@ -15,6 +15,7 @@ from transferkit.metrics.statistics import Bounds
 from transferkit.metrics.thresholds import fpr95_id, threshold_at
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.studies.limits.shares import Share, as_share, bounds
 from transferkit.studies.limits.subject import LimitsSubject
 
@@ -58,7 +59,8 @@ def require_finite(values: Floats, name: str, where: str) -> None:
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise TransferkitError(
-            f"The score {name} is not finite for {bad} of {len(values)} images of {where}. Nothing is dropped in "
+            f"The score {name} is not finite for {bad} of {counted(len(values), 'image')} of {where}. Nothing is "
+            "dropped in "
             "silence: the outputs are damaged; run the limits again with --overwrite."
         )
 

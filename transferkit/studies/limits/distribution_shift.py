@@ -19,6 +19,7 @@ from transferkit.metrics.statistics import Bounds
 from transferkit.metrics.statistics.distributions import normal_cdf, normal_quantile
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.studies.limits import image_sets
 from transferkit.studies.limits.candidate_sets import SetsElsewhere, promise_of, sets_elsewhere
 from transferkit.studies.limits.contamination import SYNONYMS
@@ -180,8 +181,9 @@ def stl10(folder: Path) -> tuple[Pixels, npt.NDArray[np.int64]]:
     size = 3 * STL10_PX**2
     if len(raw) != len(marks) * size or not len(marks) or not 1 <= marks.min() <= marks.max() <= len(STL10):
         raise TransferkitError(
-            f"{folder} holds no whole STL-10: {len(raw):,} bytes in test_X.bin for {len(marks):,} labels; expected "
-            f"{size:,} bytes per label and labels 1 to 10. Unpack stl10_binary.tar.gz again."
+            f"{folder} holds no whole STL-10: {counted(len(raw), 'byte')} in test_X.bin for "
+            f"{counted(len(marks), 'label')}; expected "
+            f"{counted(size, 'byte')} per label and labels 1 to 10. Unpack stl10_binary.tar.gz again."
         )
     pixels = raw.reshape(-1, 3, STL10_PX, STL10_PX).transpose(0, 1, 3, 2)
     return np.ascontiguousarray(pixels), marks.astype(np.int64) - 1
@@ -221,7 +223,7 @@ def matched(image_set: ImageSet, ours: Sequence[str], is_cifar101: bool = False)
     images = replace(image_set.images.subset(rows), labels=labels[rows], class_names=tuple(ours))
     left_out = [name for name in theirs if name not in position]
     renamed = [f"{name} as {ours[place]}" for name, place in position.items() if name != ours[place]]
-    words = f"{len(position)} of the run's {len(ours)} classes"
+    words = f"{len(position)} of the run's {counted(len(ours), 'class', 'classes')}"
     words += f"; taken {', '.join(renamed)}" if renamed else ""
     words += f"; left out, because the run has no such class: {', '.join(left_out)}" if left_out else ""
     return Shift(replace(image_set, images=images), words + ".", is_cifar101)

@@ -24,6 +24,7 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, quoted
 from transferkit.runtime.files import read_text
 from transferkit.runtime.missing_paths import missing_in_words
+from transferkit.runtime.plurals import counted
 
 NATIVE_IMAGES = 1_000  # looked at in their own size too
 ALIKE = 1.1  # sizes within this factor count as the same
@@ -220,13 +221,15 @@ def _decoded(
     problems = [f"{files[row].path}: {reason}" for row, reason in sorted(pixels.unreadable.items())]
     shown = "; ".join(problems[:LISTED]) + (f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else "")
     if not readable:
-        raise TransferkitError(f"None of the {len(files)} images in {root} can be read: {shown}.")
+        raise TransferkitError(f"0 of {counted(len(files), 'image')} in {root} can be read: {shown}.")
     names = sorted({file.label for file in files})
     labels = np.array([names.index(files[row].label) for row in readable], dtype=np.int64)
     ids = tuple(escaped(str(root / files[row].path)) for row in readable)
     rows, known = np.array(readable, dtype=np.int64), (pixels.digests, "", None, pixels.contents)
     images = Images(pixels.pixels, rows, labels, tuple(names), ids, *known)
-    return images, (f"{len(problems)} of {len(files)} files in {root} cannot be read: {shown}",) if problems else ()
+    return images, (
+        f"{len(problems)} of {counted(len(files), 'file')} in {root} cannot be read: {shown}",
+    ) if problems else ()
 
 
 def class_titles(folder: Path) -> dict[str, str]:
@@ -303,7 +306,9 @@ def without_classes(image_set: ImageSet, dropped: Sequence[str]) -> ImageSet:
         raise TransferkitError(f"{image_set.name}: every class is dropped, so that no image is left.")
     listed = ", ".join(image_set.images.class_names[index].partition(",")[0] for index in gone)
     return image_set.subset(
-        remaining, f"{image_set.name}: {int((~remaining).sum()):,} images of {len(gone)} classes dropped: {listed}"
+        remaining,
+        f"{image_set.name}: {counted(int((~remaining).sum()), 'image')} of {counted(len(gone), 'class', 'classes')} "
+        f"dropped: {listed}",
     )
 
 

@@ -13,6 +13,7 @@ from transferkit.metrics.results import CalibrationBin, ClassCalibration, ClassR
 from transferkit.metrics.statistics import Bounds
 from transferkit.metrics.temperature import with_temperature
 from transferkit.models.stored_model import WeightsRecord
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import Measure
 from transferkit.studies.limits.shares import Share, share_of
 from transferkit.studies.limits.subject import LimitsSubject
@@ -139,7 +140,10 @@ def contract(subject: LimitsSubject) -> Contract:
         made=run.facts.started or None,
         fingerprint=vars(run.facts.data.fingerprint),
         model_digest=subject.classifier.digest([*subject.classifier.stages, "head"]),
-        sentence=f"It can answer only one of these {len(names)} classes; on its own it has no “none of these”.",
+        sentence=(
+            f"It can answer only one of these {counted(len(names), 'class', 'classes')}; on its own it has "
+            "no “none of these”."
+        ),
         score=subject.limits.score,
         threshold=subject.limits.threshold(),
         threshold_reason=subject.limits.reason,
@@ -180,7 +184,7 @@ def calibration(subject: LimitsSubject, scores: Scores) -> CalibrationReport:
     return CalibrationReport(
         temperature=temperature,
         temperature_interval=measured.temperature_interval,
-        temperature_reason="" if temperature else f"{len(subject.val)} val images; a temperature needs 100",
+        temperature_reason="" if temperature else f"{counted(len(subject.val), 'val image')}; a temperature needs 100",
         rows=rows,
         reliability=measured.reliability,
         verdict=calibration_verdict(rows["raw"]),

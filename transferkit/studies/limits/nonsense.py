@@ -16,6 +16,7 @@ from transferkit.metrics.outputs import Outputs
 from transferkit.ood import SUMMARY_SCORE
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.studies.limits.detectors import Detectors
 from transferkit.studies.limits.out_of_distribution import accepted_of
 from transferkit.studies.limits.shares import Share, share_of
@@ -71,7 +72,7 @@ def image_sets(images: Images, seed: int = 0, n: int = PER_SET) -> dict[str, Ima
     if not len(images) or min(images.size_px) < LEAST_PX or n < 1:
         raise TransferkitError(
             f"Nonsense images need at least one image of at least {LEAST_PX} px to take size and content from, and "
-            f"n >= 1; got {len(images)} images of {images.size_px[0]} x {images.size_px[1]} px and n = {n}."
+            f"n >= 1; got {counted(len(images), 'image')} of {images.size_px[0]} x {images.size_px[1]} px and n = {n}."
         )
     return {name: _image_set(name, images, seed, n) for name in SETS}
 

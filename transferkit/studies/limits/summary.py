@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from transferkit.report.number_words import rounded_percent
+from transferkit.runtime.plurals import counted
 from transferkit.studies.limits.corruption_severity import CorruptionReport
 from transferkit.studies.limits.error_slices import in_words
 from transferkit.studies.limits.leave_out import HeldOutReport
@@ -209,7 +210,8 @@ def fails_silently(report: LimitsReport, rules: Rules) -> Sentences | None:
     return [
         (
             text,
-            f"{evidence_of(share)}; {len(bad)} of {len(cells)} shifts above {rounded_percent(rules.silent_failures)}",
+            f"{evidence_of(share)}; {len(bad)} of {counted(len(cells), 'shift')} above "
+            f"{rounded_percent(rules.silent_failures)}",
         )
     ]
 
@@ -315,7 +317,7 @@ RULES = (
 
 def tested(report: LimitsReport) -> str:
     """What the sentence that no limit was found rests on."""
-    parts = [f"n = {report.test.n:,} test images"]
+    parts = [f"n = {counted(report.test.n, 'test image')}"]
     parts += [f"{len(report.unknown.sets)} unknown sets"] if report.unknown.sets else []
     if isinstance(report.corruptions, CorruptionReport):
         parts.append(f"{len(report.corruptions.cells)} corrupted versions")

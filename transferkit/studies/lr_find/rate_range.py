@@ -21,6 +21,7 @@ from transferkit.recipe import FinetuneSettings, Recipe
 from transferkit.runtime.console import Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.torch_compiler import take_step
 from transferkit.training import ParameterGroup, ResolvedTraining, parameter_groups, resolved_training
 from transferkit.training.loop import begun
@@ -72,7 +73,8 @@ class RateRange:
         return [
             f"Suggested rate of {self.backbone}: {self.valley:.2g} (valley, fastai's default rule). The loss falls "
             f"fastest at {self.steepest:.2g}; finetune would take {self.default:.2g}.",
-            f"Read off {len(self.rates)} steps on train at rates from {self.rates[0]:.2g} to {self.rates[-1]:.2g} "
+            f"Read off {counted(len(self.rates), 'step')} on train at rates from {self.rates[0]:.2g} to "
+            f"{self.rates[-1]:.2g} "
             "(Smith 2015, arXiv:1506.01186); no weights were kept. A hint, not a measurement: compare rates on val "
             "with `transferkit tune`.",
         ]
@@ -129,7 +131,8 @@ def range_test(
         classifier.eval()
     if len(losses) < FEWEST:
         raise TransferkitError(
-            f"The loss diverged after {len(losses)} steps, at a rate of {tried[-1] if tried else LOWEST:.2g}: too few "
+            f"The loss diverged after {counted(len(losses), 'step')}, at a rate of "
+            f"{tried[-1] if tried else LOWEST:.2g}: too few "
             "to read a rate off. Try --head probe, or --precision fp32."
         )
     return tried, losses

@@ -22,6 +22,7 @@ from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, quoted
 from transferkit.runtime.files import write_text
+from transferkit.runtime.plurals import counted
 from transferkit.studies.next_images.coverage import Picks, pick
 from transferkit.studies.next_images.pool import Pool, look_at
 from transferkit.studies.next_images.results import NextImage, NextImages
@@ -122,10 +123,11 @@ def choose(
     pool = everything.subset(_new(everything, own))
     if not len(pool):
         raise TransferkitError(
-            f"None of the {len(everything):,} readable images in {task.source.name} is new: the run has them all "
+            f"0 of {counted(len(everything), 'readable image')} in {task.source.name} are new: the run has "
+            "them all "
             "already. Name images that nobody has labelled yet."
         )
-    console.line(f"Choosing among {len(pool):,} images ...")
+    console.line(f"Choosing among {counted(len(pool), 'image')} ...")
     labelled, _ = own
     picks = pick(pool.features, labelled.features, count, pool.sketches.likenesses)
     return NextImages(
@@ -154,7 +156,9 @@ def _own_images(run: Run, task: PredictionTask, console: Console) -> tuple[Known
     labelled = KnownImages(np.concatenate(features), joined([sketches(part) for part in parts]))
     if not len(splits.test):
         return labelled, KnownImages(labelled.features[:0], labelled.sketches.subset(slice(0)))
-    console.line(f"Comparing pictures with the {len(splits.test):,} test images, so that none of them gets into train.")
+    console.line(
+        f"Comparing pictures with the {counted(len(splits.test), 'test image')}, so that none of them gets into train."
+    )
     test = splits.test.open()
     return labelled, KnownImages(_features(task, test, console), sketches(test))
 

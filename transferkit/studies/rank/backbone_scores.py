@@ -28,6 +28,7 @@ from transferkit.runtime.array_records import read_array_record, write_array_rec
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import Runtime, seed_everything
+from transferkit.runtime.plurals import counted
 from transferkit.studies.rank.logme import logme
 from transferkit.studies.rank.results import BackboneFacts
 
@@ -98,7 +99,8 @@ def sample(images: Images, most: int, seed: int) -> Images:
     if min(most, len(images)) < needed:
         mend = "--images" if len(images) >= needed else "more training images; there are"
         raise TransferkitError(
-            f"Cannot rank backbones on {min(most, len(images))} images of {classes} classes: {FOLDS}-fold "
+            f"Cannot rank backbones on {counted(min(most, len(images)), 'image')} of "
+            f"{counted(classes, 'class', 'classes')}: {FOLDS}-fold "
             f"cross-validation needs two images of each class and {2 * FOLDS} in all. "
             + (f"Use {mend} {needed} or more." if len(images) >= needed else f"Add {mend} {len(images)}.")
         )
@@ -183,7 +185,8 @@ def fold_of_each(images: Images, seed: int) -> Labels:
     groups = len(set(images.groups))
     if groups < FOLDS:
         raise TransferkitError(
-            f"Cannot rank backbones on images of {groups} groups: {FOLDS}-fold cross-validation of whole groups needs "
+            f"Cannot rank backbones on images of {counted(groups, 'group')}: {FOLDS}-fold cross-validation of whole "
+            "groups needs "
             f"{FOLDS} or more. Add groups, or leave --group out if images of one group tell nothing about each other."
         )
     return folds_of_all(images.require_labels(), images.groups, FOLDS, seed)

@@ -17,6 +17,7 @@ from transferkit.report.svg_scatter import CostPoint, accuracy_over_cost
 from transferkit.report.svg_whiskers import track_scale
 from transferkit.runtime.console import printable
 from transferkit.runtime.machine import thread_count
+from transferkit.runtime.plurals import counted
 from transferkit.studies.rank.imagenet_order import order_in_words
 from transferkit.studies.rank.results import RankedBackbone, Ranking
 
@@ -67,7 +68,7 @@ def notes(ranking: Ranking) -> list[str]:
     data, rows = ranking.data, ranking.rows
     lines = [
         f"Accuracy: a linear probe on frozen features, {ranking.folds}-fold cross-validation on {data.n:,} of "
-        f"{data.of:,} training images of {data.name}; C is chosen without the images that are answered. "
+        f"{counted(data.of, 'training image')} of {data.name}; C is chosen without the images that are answered. "
         "Neither val nor test was looked at.",
         f"Always answering the commonest class gives {words.percent(data.guessing)}.",
         f"Intervals of accuracies are {_intervals(ranking.groups)}: another training set would move them further.",
@@ -120,7 +121,7 @@ def ranking_verdict(ranking: Ranking) -> RenderableType:
     is_tied = any(row.ranks[0] < row.ranks[1] for row in ranking.rows)
     drawn = words.sample_size(ranking.n, ranking.groups)
     tie = f"Tie: not told apart on these images ({drawn}; Nadeau-Bengio, Holm, 5 %)."
-    validation = f"Cross-validated on {ranking.data.n:,} training images; val and test stay closed."
+    validation = f"Cross-validated on {counted(ranking.data.n, 'training image')}; val and test stay closed."
     order = Text(printable(order_in_words(ranking.imagenet, ranking.rows)))
     failed = [Text(printable(f"Failed: {failure}")) for failure in ranking.failures]
     verdict = Text(printable(ranking.verdict), style="bold")

@@ -19,6 +19,7 @@ from transferkit.runtime.console import Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import read_tensors
+from transferkit.runtime.plurals import counted
 from transferkit.training.methods.fitted import Fitted
 
 Weights = dict[str, Tensor]
@@ -103,7 +104,7 @@ def _fit_by_averaging(runs: Sequence[Run], *, greedy: bool) -> Callable[..., Fit
         classifier.load_state_dict(mean_weights([weights[index] for index in chosen]))
         val = _outputs(classifier, splits.val, context) if len(splits.val) else None
         names = ", ".join(runs[index].path.name for index in chosen)
-        kind = f"greedy, on {len(splits.val):,} val images" if greedy else "uniform"
+        kind = f"greedy, on {counted(len(splits.val), 'val image')}" if greedy else "uniform"
         notes = [f"a soup ({kind}): the mean of the weights of {names}; recipe.yaml is that of {runs[0].path.name}"]
         is_independent = val is not None and not getattr(runs[0].recipe.method, "refit", False)
         return Fitted(val if is_independent else None, groups=[], notes=notes, chosen_from=len(runs) if greedy else 0)

@@ -14,6 +14,7 @@ from transferkit.report import number_words as words
 from transferkit.report.page import rendered
 from transferkit.runtime.console import printable
 from transferkit.runtime.durations import duration
+from transferkit.runtime.plurals import counted
 from transferkit.studies.tune.results import Trial, Tuning
 from transferkit.studies.tune.space import in_words
 
@@ -80,7 +81,8 @@ def notes(tuning: Tuning) -> list[str]:
     return [
         f"Successive halving ({tuning.search}): {tried} settings of the space {space}; one in {tuning.eta} goes on to "
         f"trainings {tuning.eta} times longer.",
-        f"Learnt from {tuning.train:,} train images and chosen on {tuning.val:,} val images, by accuracy and at a tie "
+        f"Learnt from {counted(tuning.train, 'train image')} and chosen on {counted(tuning.val, 'val image')}, by "
+        "accuracy and at a tie "
         f"by loss. Test was opened {tuning.test_openings} times before the choice.",
         f"{tuning.steps:,} gradient steps, the chosen training's {tuning.result.steps:,} among them; every setting of "
         f"the space at full length would have taken {tuning.grid_steps:,}. A step costs more at larger sizes.",

@@ -23,6 +23,7 @@ from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import MachineError
 from transferkit.runtime.machine import Runtime
+from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import read_record, write_record
 from transferkit.studies.tune.halving import Rung
 from transferkit.studies.tune.results import Trial
@@ -107,7 +108,7 @@ def trial_in_words(trial: Trial) -> str:
     """What the terminal says of a trial."""
     if trial.accuracy is None:
         return f"failed: {trial.failure}"
-    return f"val {100 * trial.accuracy:.1f} %, {trial.steps:,} steps, {trial.seconds:.0f} s"
+    return f"val {100 * trial.accuracy:.1f} %, {counted(trial.steps, 'step')}, {trial.seconds:.0f} s"
 
 
 def train_trial(work: Workshop, values: Mapping[str, Any], rung: Rung) -> Trial:

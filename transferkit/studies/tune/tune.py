@@ -22,6 +22,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime import folders
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.studies.tune.halving import Rung, rungs
 from transferkit.studies.tune.report import write_pages
 from transferkit.studies.tune.results import ChosenRun, Trial, Tuning
@@ -179,7 +180,7 @@ def summed_up(
     grid = (of - 1) * judged_steps(run) + result.steps
     verdict = (
         f"Of {tried} settings of {tuning.base.backbone.name}, val prefers {in_words(chosen.values)}: trained at full "
-        f"length it gets {percent(result.accuracy)} of {result.n:,} test images right. The search took "
+        f"length it gets {percent(result.accuracy)} of {counted(result.n, 'test image')} right. The search took "
         f"{rounded_percent(spent / grid)} of the gradient steps of the whole grid."
     )
     return Tuning(

@@ -17,6 +17,7 @@ from transferkit.report.number_words import percent, points
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 
 SOUP = "a soup ("  # how the note of a run begins that was made by averaging others
 
@@ -188,7 +189,8 @@ def _aligned(old: Outputs, new: Outputs) -> Outputs:
     """
     if len(old) != len(new):
         raise TransferkitError(
-            f"The run's outputs/test.safetensors holds {len(old):,} images and its recipe gives {len(new):,}. Copy it "
+            f"The run's outputs/test.safetensors holds {counted(len(old), 'image')} and its recipe gives "
+            f"{len(new):,}. Copy it "
             "back from where the run was made."
         )
     return old

@@ -48,7 +48,10 @@ def _estimated(recipe: Recipe) -> tuple[float, str]:
     forward, step = _forward(full, labelled, side, runtime), _step(full, labelled, side, runtime)
     seconds = _seconds(full, labelled, tested, forward, step)
     gigabytes = (timing.parameters(_network(full), full.input_px) * 4 * 4 + (labelled + tested) * 3 * side * side) / 1e9
-    work = f"{labelled:,} labelled and {tested:,} test images, {in_words(full.method)} at {sizes_in_words(full)} px"
+    work = (
+        f"{labelled:,} labelled and {counted(tested, 'test image')}, {in_words(full.method)} at "
+        f"{sizes_in_words(full)} px"
+    )
     where = f"about {duration(seconds)} on {machine.device_name(runtime.device)}"
     memory = f"{gigabytes:.1f} GB for weights, optimiser state and pixels, besides one batch of activations"
     text = f"Estimate: {work}, {where}{_as_if_alone(recipe)}; {memory}. Timed on one batch, so expect a factor of two."
@@ -109,7 +112,8 @@ def _of_ranked(recipe: Recipe, most: int) -> str:
     forward = _forward(full, images, side, runtime)
     where = f"about {duration(images * forward)} on {machine.device_name(runtime.device)}"
     return (
-        f"Estimate: features of {images:,} training images at {full.input_px} px, {where}, less where they are stored."
+        f"Estimate: features of {counted(images, 'training image')} at {full.input_px} px, {where}, less "
+        "where they are stored."
     )
 
 

@@ -14,6 +14,7 @@ from transferkit.runs.facts import SettledRates, StartFacts
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import REFIT_CHECKPOINT
+from transferkit.runtime.plurals import counted
 from transferkit.training import ParameterGroup, parameter_groups, require_choice, stop_in_words, train, waking_epochs
 from transferkit.training.methods import finetune_rates, mirror_check, starting_point
 from transferkit.training.methods.fitted import Fitted
@@ -107,10 +108,10 @@ def fit_adapted(classifier: Classifier, splits: Splits, settings: FinetuneSettin
     compared = splits.train.spread(COMPARED)
     before_refit = collect(classifier, compared, context.runtime, context.console, "train images")
     everything = splits.train.joined(splits.val)
-    context.console.detail(f"once more on all {len(everything):,} labelled images: train and val together")
+    context.console.detail(f"once more on all {counted(len(everything), 'labelled image')}: train and val together")
     repeated, refit = tuning.repeated(history), again_in(context, history)
     _, again = tune(classifier, repeated, everything, splits.val.subset([]), refit)
-    notes.append(f"the result was trained again on all {len(everything):,} labelled images, val included")
+    notes.append(f"the result was trained again on all {counted(len(everything), 'labelled image')}, val included")
     return replace(
         fitted, val=val, groups=groups, history=history.followed_by(again), notes=notes, train_before_refit=before_refit
     )

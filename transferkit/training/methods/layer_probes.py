@@ -24,6 +24,7 @@ from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.context import Context
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.plurals import counted
 from transferkit.training.methods import probe_heads
 from transferkit.training.methods.probe_heads import LabelledFeatures
 
@@ -84,7 +85,7 @@ class LayerReading:
     def of(self, images: Images, part: str) -> dict[str, Features]:
         """Features by layer; those of the head's input come along where they are needed for the run's own probe."""
         names = list(dict.fromkeys([*self.names, *([PENULTIMATE] if self.kind == GIVEN else [])]))
-        title = f"{part}, {len(self.names)} layers, {self.kind} weights"
+        title = f"{part}, {counted(len(self.names), 'layer')}, {self.kind} weights"
         return stored_layers(
             self.network, images, names, self.context.runtime, self.context.console, title, self.batch_size
         )

@@ -30,6 +30,7 @@ from transferkit.recipe import ProbeSettings
 from transferkit.runs.facts import ProbeFacts
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.machine import Runtime
+from transferkit.runtime.plurals import counted
 
 NEIGHBOURS = 20  # whose answer is the result; Wu et al., CVPR 2018, use 200 of 1.3 million images
 OTHER_NEIGHBOURS = (5, 20, 200)  # reported beside it
@@ -181,7 +182,9 @@ def knn(labelled: LabelledFeatures, settings: ProbeSettings, _seed: int) -> Solv
     )
     others = sorted({k, *(number for number in OTHER_NEIGHBOURS if number <= images)})
     facts = ProbeFacts("knn", k=k, temperature=head.temperature, images=len(head.labels))
-    lines = [f"probe: the {k} nearest of {len(head.labels):,} images by cosine vote, temperature {head.temperature}"]
+    lines = [
+        f"probe: the {k} nearest of {counted(len(head.labels), 'image')} by cosine vote, temperature {head.temperature}"
+    ]
     if settings.k is None and k < NEIGHBOURS:
         lines.append(f"probe: k = {k} instead of {NEIGHBOURS}, there are no more training images.")
     left_out = [str(number) for number in OTHER_NEIGHBOURS if number > images]
@@ -234,7 +237,7 @@ def ncm(labelled: LabelledFeatures, settings: ProbeSettings, _seed: int) -> Solv
     features, labels = labelled.of_result(settings)
     final, images = nearest_class_mean(features, labels, labelled.num_classes), len(labels)
     facts = ProbeFacts("ncm", distance="Euclidean", images=images)
-    line = f"probe: the nearest of {labelled.num_classes} class means of {images:,} images, Euclidean distance"
+    line = f"probe: the nearest of {labelled.num_classes} class means of {counted(images, 'image')}, Euclidean distance"
     return Solved(as_module(final), honest.logits, facts, (line,))
 
 

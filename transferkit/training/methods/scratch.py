@@ -10,6 +10,7 @@ from transferkit.features.fast_classifier import collect
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, ScratchSettings
 from transferkit.runtime.context import Context
+from transferkit.runtime.plurals import counted
 from transferkit.training import parameter_groups, require_choice, stop_in_words, train
 from transferkit.training.methods.fitted import Fitted
 from transferkit.training.methods.scratch_rates import scratch_defaults
@@ -63,4 +64,4 @@ def start_from_images(classifier: Classifier, images: Images, context: Context) 
     chosen = images.spread(STARTED_FROM)
     stages = start_from(classifier.prepare(to_device(chosen.pixels, context.runtime.device)))
     classifier.freeze(stages)
-    context.console.line(f"{', '.join(stages)}: set from {len(chosen):,} training images, and frozen")
+    context.console.line(f"{', '.join(stages)}: set from {counted(len(chosen), 'training image')}, and frozen")
