@@ -117,7 +117,7 @@ def test_groups_do_not_change_the_fingerprint_of_the_pixels() -> None:
 
 
 def test_a_wrong_number_of_groups_is_refused() -> None:
-    with pytest.raises(TransferkitError, match="found 8 images and 1 groups"):
+    with pytest.raises(TransferkitError, match=r"found 8 images and 1 group\."):
         replace(patients(2), groups=("one",))
 
 

@@ -175,7 +175,7 @@ def test_a_broken_picture_costs_predict_py_only_its_own_answer(tmp_path: Path, p
 
     code, shown, complaints = predict_py(first, broken, tmp_path / "none.jpg", last)
 
-    assert (code, shown) == (1, f"{first}\tcat\t1.000\n{last}\tcat\t1.000\n")
+    assert (code, shown) == (2, f"{first}\tcat\t1.000\n{last}\tcat\t1.000\n")
     told = complaints.splitlines()
     assert told[0].startswith(f"{broken}\tunreadable: image file is truncated")
     assert told[1:] == [f"{tmp_path / 'none.jpg'}\tunreadable: No such file or directory"]
@@ -200,7 +200,7 @@ def test_predict_py_answers_the_pictures_in_a_folder(tmp_path: Path, predict_py:
     paths = [saved(tmp_path / "new", "A.JPG", "RGB"), saved(tmp_path / "new" / "deep", "b.webp", "RGB")]
 
     assert predict_py(tmp_path / "new") == (0, "".join(f"{path}\tcat\t1.000\n" for path in paths), "")
-    assert predict_py(tmp_path / "empty") == (1, "", f"{tmp_path / 'empty'}\tunreadable: no picture in it\n")
+    assert predict_py(tmp_path / "empty") == (2, "", f"{tmp_path / 'empty'}\tunreadable: no picture in it\n")
 
 
 @pytest.mark.parametrize(("words", "code"), [((), 2), (("--size", "3"), 2), (("--help",), 0)])
