@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn import metrics as sk
 from small_outputs import EMPTY, of_probabilities, outputs_of, random_outputs, two_class
 
@@ -118,18 +119,24 @@ def test_temperature_finds_the_factor_that_was_put_in():
     assert fit_temperature(outputs_of(2.0 * logits, labels)) == pytest.approx(2.0, abs=0.06)
 
 
-def test_temperature_is_the_best_of_a_fine_grid():
-    outputs = random_outputs()
+@pytest.mark.parametrize("n", [5, 50, 500])
+def test_temperature_is_the_likeliest_of_a_fine_grid(n):
+    outputs = random_outputs(n=n)
 
     fitted = fit_temperature(outputs)
 
-    grid = np.exp(np.linspace(np.log(0.05), np.log(20), 4_000))
-    losses = [nll(with_temperature(outputs, t)) for t in grid]
-    assert fitted == pytest.approx(grid[int(np.argmin(losses))], rel=2e-3)
+    log_t = np.linspace(np.log(0.05), np.log(20), 4_000)
+    likelihoods = [-n * nll(with_temperature(outputs, float(np.exp(value)))) for value in log_t]
+    assert fitted == pytest.approx(np.exp(log_t[np.argmax(likelihoods + norm(0, 0.5).logpdf(log_t))]), rel=2e-3)
 
 
-def test_temperature_is_not_fitted_on_fewer_than_a_hundred_images():
-    assert fit_temperature(random_outputs(n=99)) is None
+def test_few_images_move_the_temperature_little_and_none_do_not():
+    def sure_and_wrong_of(n):
+        return outputs_of(np.tile([5.0, 0.0], (n, 1)), np.ones(n, int))
+
+    one, five, many = (fit_temperature(sure_and_wrong_of(n)) for n in (1, 5, 500))
+    assert 1.5 < one < 2 < five < 4 < 19 < many
+    assert fit_temperature(sure_and_wrong_of(0)) is None
 
 
 def test_temperature_keeps_every_prediction():

@@ -128,7 +128,7 @@ def test_without_stored_val_outputs_there_are_no_limits(tmp_path: Path) -> None:
 def test_an_unusual_image_is_unknown_and_keeps_its_would_be_class(val: Outputs) -> None:
     sure, unsure = np.log([[0.98, 0.02], [0.501, 0.499]]).astype(np.float32)
 
-    found = predictions(said(np.stack([sure, unsure])), rejection.fit(val), 0.95)
+    found = predictions(said(np.stack([sure, unsure])), replace(rejection.fit(val), temperature=None), 0.95)
 
     assert [each.unknown for each in found] == [False, True]
     assert found[1].name == "cat"
@@ -142,6 +142,13 @@ def test_without_threshold_nothing_is_unknown_and_the_reason_is_said() -> None:
     model = Model(None, None, 32, "squash")  # type: ignore[arg-type]
     assert (found[0].unknown, found[0].percentile, found[0].candidates) == (None, None, None)
     assert "no outputs of val to learn it from" in no_threshold(model)
+
+
+def test_probabilities_are_those_of_the_logits_divided_by_the_temperature() -> None:
+    [found] = predictions(said([[math.log(9), 0.0]]), Rejection(100, (), 2.0, None), 0.95)
+
+    assert found.probabilities == pytest.approx({"cat": 0.75, "dog": 0.25})  # 3 to 1, the root of 9 to 1
+    assert found.probability == found.probabilities["cat"]
 
 
 def test_candidates_come_likeliest_first(val: Outputs) -> None:

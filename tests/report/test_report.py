@@ -259,10 +259,10 @@ def test_the_page_gives_its_verdict_on_confidence_once_in_words_and_its_table_on
     assert len(re.findall(r"chance alone gives up to \d+\.\d %", page)) == 2
 
 
-def test_no_temperature_is_fitted_on_few_images_and_the_report_says_why(tmp_path: Path) -> None:
+def test_a_temperature_of_few_images_has_no_interval(tmp_path: Path) -> None:
     page = page_of(finished_run(tmp_path / "run"))
 
-    assert "No temperature: it needs at least 100 val images, and there are 40." in page
+    assert re.search(r"Temperature T = \d\.\d\d, fitted on val, n = 40; above 1 it lowers confidence\.", page)
 
 
 def test_a_promise_names_coverage_threshold_errors_and_bound(tmp_path: Path) -> None:

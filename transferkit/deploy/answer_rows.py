@@ -25,7 +25,7 @@ class AnswerRow:
     Attributes:
         path: Of the file, or the id of an image of a data set.
         answer: A class, or "unknown"; empty where the image could not be read.
-        probability: Of the likeliest class, as the network states it.
+        probability: Of the likeliest class, with the temperature that val gave.
         unknown: Whether the answer is "unknown"; None if the run holds no threshold, or the image could not be read.
         unusual_percent: Per cent of the images that the threshold was learnt from that are no more unusual.
         top: The likeliest classes, each with its probability.

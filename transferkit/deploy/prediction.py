@@ -39,11 +39,11 @@ class Prediction:
 
     Attributes:
         name: The likeliest of its classes, also where the image is `unknown`.
-        probability: Of that class, as the network states it.
+        probability: Of that class; the logits are divided by the temperature that val gave.
         probabilities: Of every class, in the order of the class names; they sum to 1.
         unknown: Whether the image is more unusual than the model accepts; None if the run holds no threshold.
         score: How unusual it is, higher = more: for `knn` the distance to training images, from 0 to 2; for `msp` minus
-            the log of `probability`.
+            the log of the likeliest class's share, without the temperature.
         score_name: Which of them.
         percentile: Per cent of the run's own images that are no more unusual; None if the run holds no threshold.
         judged_by: Which images `percentile` speaks of: "validation", or "training" where val is small.
@@ -137,7 +137,7 @@ def predictions(outputs: Outputs, limits: Rejection | None, acceptance: float) -
     class_names = outputs.class_names
     judge = limits or rejection.fit(None)
     scores = judge.scores(outputs)
-    shares = np.exp(outputs.log_probabilities)
+    shares = np.exp(judge.calibrated(outputs).log_probabilities)
     verdicts = _verdicts(outputs, scores, limits, acceptance)
     return [
         Prediction(

@@ -51,7 +51,6 @@ from transferkit.metrics.results import (
 from transferkit.metrics.selective import augrc, aurc, error_auroc, guaranteed_point, risk_coverage
 from transferkit.metrics.statistics import Bounds, Interval
 from transferkit.metrics.temperature import (
-    FEWEST_FOR_TEMPERATURE,
     fit_temperature,
     temperature_interval,
     with_temperature,
@@ -171,7 +170,6 @@ def _calibration(test: Outputs, val: Outputs | None) -> Calibration:
         ece_equal_mass_if_calibrated=_bounds(ece_equal_mass_if_calibrated(test, seed=0)),
         temperature=temperature,
         temperature_interval=_bounds(temperature_interval(val, seed=0) if val is not None else None),
-        temperature_needs=FEWEST_FOR_TEMPERATURE,
         reliability=tuple(_calibration_bin(group) for group in reliability(test)),
         by_class=tuple(_class_calibration(row) for row in confidence_by_class(test)),
     )

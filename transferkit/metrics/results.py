@@ -152,7 +152,7 @@ class Calibration:
     Attributes:
         debiased_rms: None where every bin has a single image.
         ece_if_calibrated: The 95 % of values that chance gives a calibrated classifier; None without images.
-        temperature: None where val has fewer images than `temperature_needs`.
+        temperature: None without val images.
         nll_with_temperature: The same number with it, as all that end so; None without one.
     """
 
@@ -167,7 +167,6 @@ class Calibration:
     ece_equal_mass_if_calibrated: Bounds | None
     temperature: float | None
     temperature_interval: Bounds | None
-    temperature_needs: int
     reliability: tuple[CalibrationBin, ...]
     by_class: tuple[ClassCalibration, ...]
     nll_with_temperature: float | None = None

@@ -7,29 +7,31 @@ from dataclasses import replace
 import numpy as np
 
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.probabilities import losses_of, nll
+from transferkit.metrics.probabilities import losses_of
 from transferkit.metrics.statistics import Interval
 from transferkit.runtime.array_types import Floats
 from transferkit.runtime.errors import TransferkitError
 
-FEWEST_FOR_TEMPERATURE = 100  # with T = 2 its standard deviation is .13 at n = 200, .23 at 50
+PRIOR_SD = 0.5  # of log T around 0; docs/results.md says by which runs it was chosen
+FEWEST_FOR_INTERVAL = 100  # images that stand for others when they are drawn again
 TEMPERATURE_GRID = 81
 TEMPERATURES = (0.05, 20.0)  # that the search looks at
 
 
 def fit_temperature(val: Outputs) -> float | None:
-    """The T in [0.05, 20] for which logits / T have the lowest loss on validation images; None below 100 images.
+    """The T in [0.05, 20] that validation images make likeliest for logits / T; None without images.
 
-    Guo et al., ICML 2017 (arXiv:1706.04599), section 4.2. The loss is convex in 1 / T, so that the search over
-    log T meets one minimum. T above 1 means that the classifier was overconfident. Never fit it on test images.
+    Guo et al., ICML 2017 (arXiv:1706.04599), section 4.2, with a normal prior on log T, so that few images move it
+    little from 1: it counts as much as their losses do at n = 20 or so, and nothing at n = 500. T above 1 means that
+    the classifier was overconfident. Never fit it on test images.
     """
-    if len(val) < FEWEST_FOR_TEMPERATURE:
+    if not len(val):
         return None
     from scipy import optimize  # takes a while to import; few commands fit a temperature
 
     low, high = np.log(TEMPERATURES)
     minimum = optimize.minimize_scalar(
-        lambda log_t: nll(with_temperature(val, float(np.exp(log_t)))),
+        lambda log_t: float(_losses(val, log_t).sum() + _surprise(log_t)),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-6},
@@ -44,15 +46,27 @@ def temperature_interval(val: Outputs, seed: int, draws: int = 200) -> Interval 
     a resample's T is the vertex of the parabola through its best value and the two beside it. A resample that wants to
     go farther stays at the grid's end.
     """
-    fitted = fit_temperature(val)
-    if fitted is None:
+    if len(val) < FEWEST_FOR_INTERVAL:
         return None
+    fitted = fit_temperature(val)
+    assert fitted is not None
     log_t = np.log(fitted) + np.linspace(-1, 1, TEMPERATURE_GRID) * np.log(4)
-    losses = np.stack([losses_of(with_temperature(val, float(np.exp(value)))) for value in log_t], axis=1)  # (N, G)
+    losses = np.stack([_losses(val, value) for value in log_t], axis=1)  # (N, G)
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(len(val), np.full(len(val), 1 / len(val)), draws)  # (draws, N)
-    low, high = np.quantile(np.exp(_vertices(log_t, counts @ losses)), [0.025, 0.975])
+    low, high = np.quantile(np.exp(_vertices(log_t, counts @ losses + _surprise(log_t))), [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def _losses(val: Outputs, log_t: float) -> Floats:
+    """(N,), in nats."""
+    return losses_of(with_temperature(val, float(np.exp(log_t))))
+
+
+def _surprise(log_t: Floats | float) -> Floats:
+    """Minus the log of the prior's density, up to a constant."""
+    surprise: Floats = np.square(np.asarray(log_t) / PRIOR_SD) / 2
+    return surprise
 
 
 def _vertices(xs: Floats, rows: Floats) -> Floats:

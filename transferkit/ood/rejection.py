@@ -14,7 +14,7 @@ import numpy.typing as npt
 from transferkit import ood
 from transferkit.metrics import conformal
 from transferkit.metrics.outputs import Outputs
-from transferkit.metrics.temperature import fit_temperature
+from transferkit.metrics.temperature import fit_temperature, with_temperature
 from transferkit.metrics.thresholds import ACCEPTANCE, FEWEST_FOR_THRESHOLD, FEWEST_TO_REJECT
 from transferkit.models.stored_model import Thresholds
 from transferkit.ood import knn
@@ -36,7 +36,7 @@ class Rejection:
     Attributes:
         n: Images it was learnt from.
         percentiles: 101 scores; percentiles[a] accepts at least a % of these images. Empty below 20 images.
-        temperature: Divides the logits before a probability is believed; None below 100 images.
+        temperature: Divides the logits before a probability is believed; None where there were none to learn it from.
         candidate_quantile: Largest -log p of a class that belongs to the candidate set; None below 9 images.
         bank: Outputs on some training images, to compare with; None in runs of earlier versions, which scored by msp.
         learnt_from: Which images: "validation", or "training" where each was left out in turn.
@@ -110,6 +110,10 @@ class Rejection:
         """(N, C) which classes are in the candidate set of each image; all of them where val is too small."""
         quantile = math.inf if self.candidate_quantile is None else self.candidate_quantile
         return conformal.lac_sets(conformal.ConformalCalibration(CANDIDATES_MISS, quantile, self.n, None), outputs)
+
+    def calibrated(self, outputs: Outputs) -> Outputs:
+        """The outputs with logits divided by the temperature, as they are where there is none."""
+        return outputs if self.temperature is None else with_temperature(outputs, self.temperature)
 
     @property
     def thresholds(self) -> Thresholds:

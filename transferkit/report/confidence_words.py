@@ -169,8 +169,7 @@ def _points(share: float) -> str:
 def temperature_words(calibration: Calibration, val_images: int) -> str:
     """The temperature with its interval and n, or why there is none."""
     if calibration.temperature is None:
-        needs = f"it needs at least {calibration.temperature_needs} val images"
-        return f"No temperature: {needs}, and there are {val_images:,}."
+        return f"No temperature was fitted on {counted(val_images, 'val image')}."
     interval = calibration.temperature_interval
     bounds = f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     n = f", n = {val_images:,}" if val_images else ""

@@ -24,7 +24,7 @@ def overconfident(run: CheckedRun) -> Observation | None:
     """Mean confidence on test is more than 10 points above the accuracy, and more than chance gives a calibrated model.
 
     Answers and their order stay as they are; the probabilities are overconfident. `predict` divides by the temperature
-    that val asks for, where val has at least 100 images.
+    that val asks for; few val images move it little.
     """
     scores, calibration = run.scores, run.calibration
     if scores is None or calibration is None or calibration.ece_if_calibrated is None:
@@ -36,10 +36,11 @@ def overconfident(run: CheckedRun) -> Observation | None:
         f"confidence is {percent(scores.accuracy + gap)} on average, but only {percent(scores.accuracy)} of "
         f"{scores.n:,} test images are right"
     )
-    if calibration.temperature is None:
+    left = calibration.signed_overconfidence_with_temperature
+    if calibration.temperature is None or left is None or left > TOO_SURE:
         return Observation(
             observed,
-            "set more val images aside, from which a temperature can be learnt",
+            "set more val images aside, from which a better temperature can be learnt",
             run.again("data.val_fraction=0.2"),
         )
     known = calibration.ece_with_temperature

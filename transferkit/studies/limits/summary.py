@@ -187,7 +187,7 @@ def is_overconfident(report: LimitsReport, rules: Rules) -> Sentences | None:
     if row.ece <= row.ece_if_calibrated[1] or row.overconfidence <= rules.overconfidence:
         return []
     temperature = report.calibration.temperature
-    advice = f"; divide the logits by {temperature:.2f}" if temperature else ""
+    advice = f"; `predict` divides the logits by {temperature:.2f}" if temperature else ""
     band = f"a calibrated one stays below {rounded_percent(row.ece_if_calibrated[1])}"
     evidence = f"ECE {rounded_percent(row.ece)}, {band}, n = {row.n:,}"
     return [(f"Its confidence is too high by {100 * row.overconfidence:.1f} points{advice}.", evidence)]
