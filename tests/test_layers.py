@@ -45,7 +45,6 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "fast_classifier stored explanations",
         "engine networks int8",
         "layer_network store",
-        "fast_forms",
         "graphs inventory located",
         "hooks segments",
         "finite layers folding pictures keys",

@@ -16,7 +16,7 @@ from torch import nn
 from torchvision import models
 
 from transferkit.data.images import Images
-from transferkit.features import fast_forms, layer_network
+from transferkit.features import layer_network
 from transferkit.features.folding import fold_batchnorm
 from transferkit.features.graphs import cut_graph
 from transferkit.features.hooks import HookedLayers, inference_copy
@@ -196,8 +196,7 @@ def test_weights_rounded_once_give_bit_for_bit_what_autocast_gives(
     classifier, images = classifier_of(make(), side), batch(3, side)
 
     once = LayerNetwork(classifier, ["penultimate"], "avg", BF16, SILENT)
-    monkeypatch.setattr(fast_forms, "round_weights", lambda _: None)
-    fast_forms.forget(classifier.body)
+    monkeypatch.setattr(layer_network, "round_weights", lambda _: None)
     every_time = LayerNetwork(classifier, ["penultimate"], "avg", BF16, SILENT)
 
     kinds = (nn.Conv2d, nn.Linear)

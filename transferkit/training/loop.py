@@ -10,7 +10,6 @@ import torch
 
 from transferkit.data.batches import ShiftAndFlip, TrainingBatches
 from transferkit.data.images import Images
-from transferkit.features.fast_forms import forget
 from transferkit.metrics.history import Epoch, History
 from transferkit.models.classifier import Classifier
 from transferkit.runs.facts import StartFacts
@@ -117,7 +116,6 @@ def train_epochs(
             steps = step, pace.total_steps(step, training.seconds), batches.steps_per_epoch
             classifier.training_px = epoch_px(settings.start_px, classifier.input_spec.size, *steps)
             progress.title = pace.words(epoch, batches.steps_per_epoch, training.seconds)
-            forget(classifier.body)
             try:
                 trained = run_epoch(training, batches.epoch(epoch, done), settings, pace, runtime, progress, inside)
             except StepFailed as failed:
