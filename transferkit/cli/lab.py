@@ -71,8 +71,8 @@ def modes(
     ]
     print_table(("mode", "accuracy, % (95 %)", "sd", "spread", "changing, %"), rows)
     console.result(
-        f"n = {counted(effects[0].n, 'val image')}, {effects[0].passes} passes. sd: of the accuracy over passes, in "
-        "points. "
+        f"n = {counted(effects[0].n, 'val image')}, {effects[0].passes} passes. sd: of the "
+        "accuracy over passes, in points. "
         "spread: standard deviation over passes of the probability of the answer of eval mode, mean over images. "
         "changing: images that are not given one answer in all passes."
     )
@@ -167,6 +167,6 @@ def shifts(
     ]
     print_table(("shift, px", "accuracy, %", "same answer, % (95 %)"), rows)
     console.result(
-        f"n = {counted(shifts[0].n, 'val image')}, each moved up, down, left and right; borders are filled by "
-        "reflection."
+        f"n = {counted(shifts[0].n, 'val image')}, each moved up, down, left and right; "
+        "borders are filled by reflection."
     )

@@ -84,8 +84,8 @@ def _store_pair(images: Any, labels: Any) -> str:
     named = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if named.ndim != 1 or len(named) != _count(images):
         raise TransferkitError(
-            f"data holds {counted(_count(images), 'image')} and labels of shape {named.shape}. Expected one label "
-            "per image, "
+            f"data holds {counted(_count(images), 'image')} and labels of shape {named.shape}. "
+            "Expected one label per image, "
             f"({_count(images)},)."
         )
     if _are_paths(images):

@@ -166,8 +166,8 @@ class Engine:
 def memory_notes(device: torch.device, backbones: Collection[str]) -> list[str]:
     """A line for the report per network that had to be asked in smaller batches, by this process."""
     return [
-        f"{backbone} at {side_px} px saw at most {counted(count, 'image')} at a time: the memory of {place} held no "
-        "more"
+        f"{backbone} at {side_px} px saw at most {counted(count, 'image')} at a time: the memory of {place} "
+        "held no more"
         for (place, backbone, side_px), count in FITTING.items()
         if place == str(device) and backbone in backbones
     ]

@@ -58,8 +58,8 @@ class Outputs:
         if self.labels is None:
             raise TransferkitError(
                 f"These outputs of {len(self)} images have no labels, so that nothing can be right or wrong. Expected "
-                f"labels among the {counted(len(self.class_names), 'class', 'classes')} of the network: take images "
-                "with labels."
+                f"labels among the {counted(len(self.class_names), 'class', 'classes')} of the "
+                "network: take images with labels."
             )
         return self.labels
 

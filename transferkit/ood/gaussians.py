@@ -80,8 +80,8 @@ def _skipped(train: Outputs, enough: np.ndarray) -> tuple[str, ...]:
         return ()
     shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return (
-        f"leaves out {len(names)} of {counted(len(enough), 'class', 'classes')} with fewer than two training images: "
-        f"{shown}",
+        f"leaves out {len(names)} of {counted(len(enough), 'class', 'classes')} with fewer than "
+        f"two training images: {shown}",
     )
 
 

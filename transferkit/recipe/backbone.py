@@ -95,8 +95,8 @@ class SimpleCnnSettings(BackboneSettings):
     def _features_per_block(self) -> SimpleCnnSettings:
         if len(self.widths) != self.blocks:
             raise ValueError(
-                f"features lists {counted(len(self.widths), 'block')} and blocks says {self.blocks}; leave blocks "
-                "out, or give "
+                f"features lists {counted(len(self.widths), 'block')} and blocks says {self.blocks}; "
+                "leave blocks out, or give "
                 "one number, which doubles from block to block"
             )
         if max(self.widths) > WIDEST:

@@ -99,8 +99,8 @@ def _part(name: str, part: CheckedPart, pictures: ByIndex) -> PartSection:
     shown = f" Below: the {SHOWN} whose label is least probable." if len(rows) > SHOWN else ""
     return PartSection(
         f"{part.kind.capitalize()} in {name}",
-        f"{len(rows):,} of {counted(n, 'image')}{share}{sampled}{expected}. What the label says, and what it may "
-        f"be.{shown}",
+        f"{len(rows):,} of {counted(n, 'image')}{share}{sampled}{expected}. What the label "
+        f"says, and what it may be.{shown}",
         tuple(_pictured(row, pictures) for row in rows[:SHOWN]),
     )
 
@@ -123,6 +123,6 @@ def _duplicate_words(check: LabelCheck) -> str:
         "simple drawings, such as digits, can be so without being copies."
     )
     return (
-        f"{len(pairs):,} of {counted(n, 'test image')}{f': {kinds}' if kinds else ''}{among}{how} Test left, "
-        "train right."
+        f"{len(pairs):,} of {counted(n, 'test image')}{f': {kinds}' if kinds else ''}{among}{how} "
+        "Test left, train right."
     )

@@ -110,10 +110,10 @@ def caveats(content: Content) -> list[str]:
     n = content.facts.data.n if content.facts else None
     learnt = f" and learnt from {n.train + n.val:,} others" if n else ""
     lines = [
-        f"n = {counted(rows[0].given.n, 'test image')}, 95 % Wilson intervals; every probe chose its C without "
-        f"them{learnt}.",
-        f"Features are averages over each map{_tokens(rows)}, so a layer with more channels gives its probe more "
-        "numbers.",
+        f"n = {counted(rows[0].given.n, 'test image')}, 95 % Wilson intervals; every probe "
+        f"chose its C without them{learnt}.",
+        f"Features are averages over each map{_tokens(rows)}, so a layer with more channels "
+        "gives its probe more numbers.",
         "Receptive fields are counted before they are cut at the image's border; through skip connections they are the "
         f"maximum over all paths. The input is {content.model.input.size if content.model else '?'} px wide.",
     ]

@@ -77,8 +77,8 @@ def seen_in_words(settings: ArraysData) -> list[str]:
     """How many images and classes a dry run sees."""
     known = outline(settings)
     return [
-        f"Data: {known.classes} classes, {counted(known.labelled + known.tested, 'image')} of {known.px} px in one "
-        "file."
+        f"Data: {known.classes} classes, {counted(known.labelled + known.tested, 'image')} of {known.px} "
+        "px in one file."
     ]
 
 
@@ -122,8 +122,8 @@ def _images(path: Path, part: str, known: list[str] | None, images: Any, labels:
     pixels = as_pixels(images, where)
     if labels.size != len(pixels) or labels.shape[:1] != (len(pixels),):
         raise TransferkitError(
-            f"{where}: labels of shape {labels.shape} for {counted(len(pixels), 'image')}. Expected one class per "
-            "image, "
+            f"{where}: labels of shape {labels.shape} for {counted(len(pixels), 'image')}. "
+            "Expected one class per image, "
             "(N,); several classes in one image are not supported."
         )
     if groups is not None and groups.shape != (len(pixels),):

@@ -177,8 +177,8 @@ class _Worker:
         words = f" ({last[0]})" if last else ""
         return (
             f"A decoding process died with {cause}{words} on one of {counted(len(paths), 'file')}, from {paths[0]} to "
-            f"{paths[-1]}. Memory may be short, or a file so damaged that Pillow crashes: free memory or move that "
-            "file away."
+            f"{paths[-1]}. Memory may be short, or a file so damaged that Pillow crashes: free "
+            "memory or move that file away."
         )
 
 

@@ -78,8 +78,8 @@ def _how_good(scores: Scores) -> Iterator[str]:
         return
     yield "## How good it is"
     yield (
-        f"Accuracy {_share(scores.accuracy, scores.interval)} on {counted(scores.n, 'test image')}. In brackets: 95 "
-        "% intervals."
+        f"Accuracy {_share(scores.accuracy, scores.interval)} on {counted(scores.n, 'test image')}. "
+        "In brackets: 95 % intervals."
     )
     rows = [
         (row.name, f"{row.n:,}", _share(row.recall, row.recall_interval), _share(row.precision, row.precision_interval))
@@ -102,8 +102,8 @@ def limits_in_words(run: Run) -> Iterator[str]:
         f"{', '.join(names[:NAMED])}{' ...' if len(names) > NAMED else ''}."
     )
     yield (
-        f"It has learnt from {counted(counts.train, 'image')}, and {counts.val:,} more helped to choose settings. "
-        "Nothing is "
+        f"It has learnt from {counted(counts.train, 'image')}, and {counts.val:,} more helped "
+        "to choose settings. Nothing is "
         "known of how it does on images of other cameras, places or times than those."
     )
     if worst := _worst(scores):

@@ -110,8 +110,8 @@ def precision_words(classifier: Classifier, precision: Precision) -> list[str]:
     difference = float((exact - rounded).abs().max() / exact.abs().max())
     return [
         f"# The run answers in {precision}, in which its thresholds were made; this file computes in fp32. On "
-        f"{counted(len(images), 'image')} of noise their logits differ by up to {100 * difference:.2g} % of the "
-        "largest."
+        f"{counted(len(images), 'image')} of noise their logits differ by up to {100 * difference:.2g} "
+        "% of the largest."
     ]
 
 

@@ -136,8 +136,8 @@ def _outputs(network: nn.Module, images: Tensor) -> Tensor:
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
         raise TransferkitError(
-            f"Your {name} gives {shape} for {counted(len(images), 'image')}. Expected logits or features, one row "
-            "per image: "
+            f"Your {name} gives {shape} for {counted(len(images), 'image')}. Expected logits or "
+            "features, one row per image: "
             f"({len(images)}, C)."
         )
     return outputs

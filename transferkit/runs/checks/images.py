@@ -106,8 +106,8 @@ def folders_parted(run: CheckedRun) -> Observation | None:
     files = _files(run)
     if parted := files.parted_folders:
         observed = (
-            f"the class folders hold {counted(parted.count, 'folder')} ({parted}), and chance puts images of one "
-            "folder into "
+            f"the class folders hold {counted(parted.count, 'folder')} ({parted}), and chance "
+            "puts images of one folder into "
             "train as well as into val or test"
         )
         advice = "if a folder is one patient, video or place, keep each in one part with --group parent"
@@ -166,8 +166,8 @@ def bands_dropped(run: CheckedRun) -> Observation | None:
     if dropped is None:
         return None
     observed = (
-        f"{dropped.files:,} of {counted(dropped.looked_at, 'file')} looked at have {dropped.bands} bands, of which "
-        "the first "
+        f"{dropped.files:,} of {counted(dropped.looked_at, 'file')} looked at have {dropped.bands} "
+        "bands, of which the first "
         "three are read"
     )
     return Observation(observed, "read them all", run.again(f"data.channels={dropped.bands}"))

@@ -29,8 +29,8 @@ def first_loss_far(run: CheckedRun) -> Observation | None:
     if chance / 2 <= first.loss <= chance + FAR:
         return None
     observed = (
-        f"before the first step the loss is {first.loss:.2f}; a head that knows nothing yet gives about ln C = "
-        f"{chance:.2f}"
+        f"before the first step the loss is {first.loss:.2f}; a head that knows nothing yet "
+        f"gives about ln C = {chance:.2f}"
     )
     if first.loss > chance:
         advice = "the logits are too large: expect wasted steps, and try a smaller --lr, or --clip-norm 1"

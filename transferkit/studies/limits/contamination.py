@@ -130,8 +130,8 @@ class OwnImages:
         near = alike & ~same
         if (same | near).all():
             raise TransferkitError(
-                f"All {counted(len(same), 'image')} of {image_set.name} are the run's own images ({same.sum():,}) or "
-                "near "
+                f"All {counted(len(same), 'image')} of {image_set.name} are the run's own images ({same.sum():,}) "
+                "or near "
                 f"copies of its train images ({near.sum():,}), so that none is left to judge. Expected images that the "
                 "run was not made with; name another folder, or leave this set out."
             )

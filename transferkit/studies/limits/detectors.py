@@ -59,8 +59,8 @@ def require_finite(values: Floats, name: str, where: str) -> None:
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise TransferkitError(
-            f"The score {name} is not finite for {bad} of {counted(len(values), 'image')} of {where}. Nothing is "
-            "dropped in "
+            f"The score {name} is not finite for {bad} of {counted(len(values), 'image')} of {where}. "
+            "Nothing is dropped in "
             "silence: the outputs are damaged; run the limits again with --overwrite."
         )
 

@@ -173,8 +173,8 @@ def loses_elsewhere(report: LimitsReport, rules: Rules) -> Sentences | None:
     return [
         (
             f"On {row.name} expect {rounded_percent(row.accuracy.value)} instead of {rounded_percent(row.own.value)}.",
-            f"gap 95 % interval {100 * row.gap.interval[0]:.1f} to {100 * row.gap.interval[1]:.1f} points, "
-            f"n = {row.n:,}",
+            f"gap 95 % interval {100 * row.gap.interval[0]:.1f} to {100 * row.gap.interval[1]:.1f} "
+            f"points, n = {row.n:,}",
         )
         for row in report.shift
         if row.gap.interval[0] > rules.shift_gap

@@ -123,8 +123,8 @@ def choose(
     pool = everything.subset(_new(everything, own))
     if not len(pool):
         raise TransferkitError(
-            f"0 of {counted(len(everything), 'readable image')} in {task.source.name} are new: the run has "
-            "them all "
+            f"0 of {counted(len(everything), 'readable image')} in {task.source.name} "
+            "are new: the run has them all "
             "already. Name images that nobody has labelled yet."
         )
     console.line(f"Choosing among {counted(len(pool), 'image')} ...")

@@ -185,8 +185,8 @@ def fold_of_each(images: Images, seed: int) -> Labels:
     groups = len(set(images.groups))
     if groups < FOLDS:
         raise TransferkitError(
-            f"Cannot rank backbones on images of {counted(groups, 'group')}: {FOLDS}-fold cross-validation of whole "
-            "groups needs "
+            f"Cannot rank backbones on images of {counted(groups, 'group')}: {FOLDS}-fold "
+            "cross-validation of whole groups needs "
             f"{FOLDS} or more. Add groups, or leave --group out if images of one group tell nothing about each other."
         )
     return folds_of_all(images.require_labels(), images.groups, FOLDS, seed)

@@ -78,8 +78,8 @@ def notes(ranking: Ranking) -> list[str]:
         f"kNN: {min(row.neighbours for row in rows)} nearest images by cosine, in the same folds. LogME: higher = "
         "the features explain the labels better; comparable within this table only.",
         f"GFLOPs: per image, two operations per multiply-add, without the head. img/s: the fastest of a few batches on "
-        f"{ranking.device}, {ranking.precision}, {thread_count(ranking.threads)}, images in memory, "
-        "uncompiled.",
+        f"{ranking.device}, {ranking.precision}, {thread_count(ranking.threads)}, images "
+        "in memory, uncompiled.",
         "A probe ranks features as they are; fine-tuned, the order can change.",
         order_in_words(ranking.imagenet, rows),
     ]
