@@ -730,7 +730,7 @@ def test_a_test_set_that_is_not_the_files_is_refused(stored: Path) -> None:
     swapped = labels.copy()
     swapped[:2] = [1, 0]
 
-    assert "differ for 2 of 10000 images" in failed(stored, "fog", 1, clean(swapped))
+    assert "differ for 2 of 10,000 images" in failed(stored, "fog", 1, clean(swapped))
     assert "the test set has 500, 50 to 50 per class" in failed(stored, "fog", 1, clean(labels[:500]))
     assert "of use for models of CIFAR-10 only" in failed(stored, "fog", 1, clean(labels % 2, ("cat", "dog")))
 

@@ -204,7 +204,7 @@ def test_a_file_that_is_spelt_in_two_ways_is_one_file(spelling: str, tmp_path: P
 
     message = error(table(tmp_path, [*plain(), (again, "indoor")]))
 
-    assert f"names 1 files more than once: {again}. {again} has the labels circle, indoor; here an" in message
+    assert f"names 1 file more than once: {again}. {again} has the labels circle, indoor; here an" in message
 
 
 def test_a_column_for_each_class_is_told(tmp_path: Path) -> None:

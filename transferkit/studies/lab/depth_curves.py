@@ -144,7 +144,7 @@ def in_words(shallow: str, deep: str, networks: dict[str, Curves]) -> str:
     Example:
         >>> shallow, deep = Curves(((0.9, 0.1),), ((0.9, 0.2),)), Curves(((0.9, 0.4),), ((0.9, 0.5),))
         >>> in_words("plain20", "plain56", {"plain20": shallow, "plain56": deep})
-        'plain56 has the larger error on its own training images in 1 of 1 seeds: 40.0 % against 10.0 % of plain20.'
+        'plain56 has the larger error on its own training images in 1 of 1 seed: 40.0 % against 10.0 % of plain20.'
     """
     pairs = list(zip(networks[shallow].train, networks[deep].train, strict=True))
     worse = sum(of_deep[-1] > of_shallow[-1] for of_shallow, of_deep in pairs)
