@@ -291,11 +291,23 @@ def test_a_dry_run_of_a_study_sees_its_data_once_and_what_it_would_download(
     assert told == ["To be downloaded: cifar10 (170 MB), ImageNet weights of resnet18 (about 45 MB)."]
 
 
-def test_a_dry_run_counts_classes_and_names_files_that_cannot_be_read(tmp_path: Path) -> None:
-    for label, count in (("a", 2), ("b", 3)):
-        (tmp_path / label).mkdir()
+def draw_classes(folder: Path, **counts: int) -> None:
+    for label, count in counts.items():
+        (folder / label).mkdir()
         for index in range(count):
-            Image.new("RGB", (8, 8)).save(tmp_path / label / f"{index}.png")
+            Image.new("RGB", (8, 8)).save(folder / label / f"{index}.png")
+
+
+def test_a_dry_run_counts_images_of_classes_that_have_as_many(tmp_path: Path) -> None:
+    draw_classes(tmp_path, a=2, b=2)
+
+    told = inputs_in_words([from_options("scratch", "resnet20", f"folder:{tmp_path}", {}, ())])
+
+    assert told == ["Data: 2 classes, 2 training images each; 4 of 4 files opened."]
+
+
+def test_a_dry_run_counts_classes_and_names_files_that_cannot_be_read(tmp_path: Path) -> None:
+    draw_classes(tmp_path, a=2, b=3)
     (tmp_path / "b" / "2.png").write_bytes(b"no image")
 
     told = inputs_in_words([from_options("scratch", "resnet20", f"folder:{tmp_path}", {}, ())])

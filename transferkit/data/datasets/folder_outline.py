@@ -43,7 +43,8 @@ def seen_in_words(settings: FolderData) -> list[str]:
     broken = [
         file.path for file in looked_at if short_side(str(layout.root / file.path), settings.max_megapixels) is None
     ]
-    sizes = f"{min(counts.values()):,} to {counted(max(counts.values()), 'training image')} each"
+    fewest, most = min(counts.values()), max(counts.values())
+    sizes = f"{f'{fewest:,} to ' * (fewest < most)}{counted(most, 'training image')} each"
     opened = f"{len(looked_at):,} of {counted(len(layout.files), 'file')} opened"
     lines = [f"Data: {counted(len(counts), 'class', 'classes')}, {sizes}; {opened}."]
     if broken:
