@@ -114,6 +114,16 @@ def test_nothing_is_touched_without_gradients_or_where_autocast_is_off(counted: 
     assert counted == []
 
 
+def test_a_network_of_ones_own_may_call_it_by_names(counted: list[int]) -> None:
+    images, weight = torch.randn(1, 6, 9, 9), torch.randn(6, 1, 5, 5, requires_grad=True)
+
+    with RUNTIME.autocast_of_training():
+        found = F.conv2d(input=images, weight=weight, padding=2, groups=6)
+
+    assert found.shape == images.shape
+    assert counted == [6]
+
+
 def test_every_way_to_write_the_geometry_is_that_of_torch() -> None:
     images, weight = torch.randn(1, 4, 11, 9).bfloat16(), torch.randn(4, 1, 5, 3, requires_grad=True)
 

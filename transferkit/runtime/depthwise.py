@@ -27,7 +27,7 @@ class DepthwiseGradientsInFp32(TorchFunctionMode):
 
 
 def _convolved(
-    images: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | Sequence[int] = 1,
@@ -35,23 +35,21 @@ def _convolved(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d`; a tensor by the name `input` is given in order by every caller."""
-    is_depthwise = 1 < groups == weight.shape[0] == images.shape[-3] and images.ndim == 4
+    """`torch.nn.functional.conv2d`, with its names of arguments."""
+    is_depthwise = 1 < groups == weight.shape[0] == input.shape[-3] and input.ndim == 4
     is_fast = max(weight.shape[-2:]) <= 3 and max(_pair(stride)) == 1
     is_asked = torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
     if not is_asked or not is_depthwise or is_fast or isinstance(padding, str):
-        return F.conv2d(images, weight, bias, stride, padding, dilation, groups)
-    convolved: Tensor = _Depthwise.apply(images, weight, bias, _pair(stride), _pair(padding), _pair(dilation))
+        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    convolved: Tensor = _Depthwise.apply(input, weight, bias, _pair(stride), _pair(padding), _pair(dilation))
     return convolved
 
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, *geometry: list[int]) -> Tensor:
-        ctx.geometry, ctx.dtypes = (
-            geometry,
-            [None if value is None else value.dtype for value in (images, weight, bias)],
-        )
+        ctx.geometry = geometry
+        ctx.dtypes = [None if value is None else value.dtype for value in (images, weight, bias)]
         images = images.bfloat16()
         ctx.save_for_backward(images, weight)
         stride, padding, dilation = geometry
