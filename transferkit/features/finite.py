@@ -52,8 +52,7 @@ def require_finite(batch: Mapping[str, Features], ids: Sequence[str]) -> None:
         if len(bad):
             raise MachineError(
                 f"Layer {layer!r} gives features that are not finite for {len(bad)} of {counted(len(ids), 'image')} "
-                "of a batch, "
-                f"first {ids[bad[0]]}. The weights are damaged or overflow; try precision fp32."
+                f"of a batch, first {ids[bad[0]]}. The weights are damaged or overflow; try precision fp32."
             )
 
 

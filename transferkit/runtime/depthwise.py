@@ -16,7 +16,7 @@ class DepthwiseGradientsInFp32(TorchFunctionMode):
     """Inside, depthwise convolutions of autocast compute forwards in bf16, and their gradients in fp32.
 
     oneDNN has fast bf16 gradients for kernels of up to 3 x 3 at stride 1 alone; for others a plain loop of its own
-    takes 4 to 12 times as long as fp32 does, more than the rest of a MobileNet or EfficientNet together
+    takes 4 to 17 times as long as fp32 does, in EfficientNet-Lite0 more than all the rest of a step
     (docs/performance.md). Outputs are those of autocast; gradients are rounded once less.
     """
 

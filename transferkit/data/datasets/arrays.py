@@ -123,8 +123,7 @@ def _images(path: Path, part: str, known: list[str] | None, images: Any, labels:
     if labels.size != len(pixels) or labels.shape[:1] != (len(pixels),):
         raise TransferkitError(
             f"{where}: labels of shape {labels.shape} for {counted(len(pixels), 'image')}. "
-            "Expected one class per image, "
-            "(N,); several classes in one image are not supported."
+            "Expected one class per image, (N,); several classes in one image are not supported."
         )
     if groups is not None and groups.shape != (len(pixels),):
         raise TransferkitError(

@@ -56,8 +56,7 @@ def read_array(path: Path, member: str) -> npt.NDArray[Any]:
         if size != there or min(shape, default=0) < 0:
             raise TransferkitError(
                 f"{path}: {quoted(member)} says that it has shape {quoted(shape)} in {dtype}, "
-                f"{counted(size, 'byte')}, and "
-                f"{there:,} are there. Save it again."
+                f"{counted(size, 'byte')}, and {there:,} are there. Save it again."
             )
         if size > (most := memory_bytes()):
             raise TransferkitError(

@@ -86,7 +86,6 @@ def labels_suspected(run: CheckedRun) -> Observation | None:
         return None
     observed = (
         f"{wrong:,} of {counted(int(np.count_nonzero(sure)), 'test image')} answered with at least {percent(SURE)} "
-        "confidence "
-        f"are wrong, where {expected:.1f} would be expected"
+        f"confidence are wrong, where {expected:.1f} would be expected"
     )
     return Observation(observed, "look for wrong labels", run.ask("labels"))
