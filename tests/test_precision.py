@@ -78,6 +78,20 @@ def test_every_batch_size_and_every_pass_give_the_same(
     assert asked.logits == close_to(expected.logits)
 
 
+@pytest.mark.parametrize(("precision", "rows"), [("fp32", 1), ("bf16", 2)])
+def test_a_single_image_passes_with_a_copy_of_itself_only_where_layers_round(precision: str, rows: int) -> None:
+    made = backbones.load(BackboneSettings(name="resnet-mini", weights="none"), NAMES, 8, SILENT)
+    network = LayerNetwork(made, ["penultimate"], "avg", Runtime(torch.device("cpu"), precision, 1), SILENT)
+    seen = list[int]()
+    hook = network.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+
+    features = network(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))["penultimate"]
+
+    hook.remove()
+    assert seen == [rows]
+    assert len(features) == 1
+
+
 def test_features_do_not_depend_on_which_other_layers_are_asked_for(runtime: Runtime, images: Images) -> None:
     """The output of a convolution is wanted as it is, before its BatchNorm; what follows is folded all the same."""
     torch.manual_seed(0)

@@ -476,6 +476,14 @@ def test_a_port_in_use_is_one_message(
     assert f"error: Port {port} of 127.0.0.1 is in use. Choose another with --port" in capsys.readouterr().err
 
 
+def test_connections_send_the_body_of_an_answer_without_waiting_for_the_receipt_of_its_head() -> None:
+    with listening("127.0.0.1", 0) as door, socket.create_connection(door.getsockname()):
+        accepted, _ = door.accept()
+
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(TransferkitError, match=r"--host 192\.0\.2\.1 is no address of this machine"):
         listening("192.0.2.1", 0)  # RFC 5737: of documentation alone

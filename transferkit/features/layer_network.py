@@ -29,7 +29,7 @@ COMPILE_PAYS_SECONDS = {"cpu": 900.0, "cuda": 120.0}
 COMPILE_OPTIONS: dict[str, dict[str, str | int | bool | Callable[..., Any]]] = {"cpu": {"freezing": True}, "cuda": {}}
 LEAST_GAIN = 1.03  # a compiled network that is not this much faster is not kept
 SAME = 1e-5  # largest difference between eager and compiled features, relative to the largest feature
-FEWEST_IMAGES = 2  # in a forward pass: for a single one, libraries take other kernels, which round otherwise
+FEWEST_IMAGES = 2  # in a rounded forward pass: for a single one, libraries take other kernels, which round otherwise
 
 
 class LayerNetwork:
@@ -85,7 +85,8 @@ class LayerNetwork:
     @torch.no_grad()
     def of_prepared(self, prepared: Tensor) -> dict[str, Tensor]:
         """The same, for images (B, 3, size, size) that are prepared already."""
-        outputs = self._run(self._form_for(prepared), enough_images(prepared))
+        is_rounded = self.precision != "fp32"
+        outputs = self._run(self._form_for(prepared), enough_images(prepared) if is_rounded else prepared)
         return {
             layer.name: pooled(channels_first(outputs[layer.module].float(), layer.is_channels_last), self.pool)[
                 : len(prepared)

@@ -79,15 +79,20 @@ def _answer(run: Run, settings: ServeSettings, door: socket.socket, console: Con
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there; closed by whoever asks.
 
+    Its connections send at once what they are given. asyncio asks for that only where a socket names its protocol, and
+    otherwise the body of every answer waits for the receipt of its head, about 40 ms on a connection that stays open.
+
     Raises:
         TransferkitError: If the port is taken, or the address is not of this machine.
         MachineError: If the system refuses otherwise.
     """
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(place[:2], family=family, backlog=512)
+        door = socket.create_server(place[:2], family=family, backlog=512)
     except OSError as error:
         raise _refused(host, port, error) from error
+    door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return door
 
 
 def _refused(host: str, port: int, error: OSError) -> TransferkitError:
