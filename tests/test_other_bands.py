@@ -71,6 +71,7 @@ def test_other_bands_than_the_runs_are_refused(trained: Path) -> None:
         transferkit.load(trained).predict(colour)
 
 
+@pytest.mark.slow
 def test_limits_leaves_out_corruptions_alone(trained: Path, tmp_path: Path) -> None:
     odd = tmp_path / "odd"
     odd.mkdir()

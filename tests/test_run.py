@@ -447,6 +447,7 @@ def test_a_page_that_fails_is_told_with_what_to_type_and_resume_writes_it(
     assert done.has_page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", ["outputs_of", "evaluate"])
 def test_a_fault_after_training_leaves_the_model_and_resume_does_not_train_again(
     work: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -30,6 +30,7 @@ from transferkit.runtime.errors import TransferkitError
 SMALL = ["--data", "digits", "--weights", "none", "--limit-per-class", "6", "--test-fraction", "0.1", "--threads", "1"]
 
 
+@pytest.mark.slow
 def test_help_of_every_command_fits_80_columns_and_imports_nothing_slow() -> None:
     code = """
 import sys
@@ -105,6 +106,7 @@ def test_a_dry_run_draws_what_augment_makes_of_the_images_and_names_the_file(tmp
         assert sheet.size == (2 * (8 * 10 - 2), 2 * (4 * 10 - 2))  # an image of 8 px and 7 copies, four rows, gaps of 2
 
 
+@pytest.mark.slow
 def test_the_recipe_of_a_dry_run_is_the_command(tmp_path: Path) -> None:
     command = ["finetune", "resnet20", *SMALL, "--epochs", "1", "--seed", "2"]
     dry = transferkit(*command, "--dry-run", cwd=tmp_path)
@@ -271,6 +273,7 @@ def test_a_finished_run_is_shown_again_and_one_with_another_option_refused(tmp_p
     assert "with seed=0, and seed=1 is asked for." in refused(transferkit(*command, "--seed", "1", cwd=tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_training_that_is_stopped_keeps_the_last_epoch_and_says_how_to_go_on(
     sign: signal.Signals, code: int, tmp_path: Path
@@ -384,6 +387,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         transferkit("probe", "resnet8", "--debug", "--data", "digits", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_report_rebuilds_the_page_and_draws_figures(tmp_path: Path) -> None:
     transferkit("probe", "resnet20", *SMALL, "--out", "run", cwd=tmp_path)
     (tmp_path / "run" / "report.html").unlink()

@@ -162,6 +162,7 @@ def test_an_export_says_how_many_bands_it_takes() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_thirteen_bands_train_predict_and_export(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for label, name in enumerate(("town", "water")):

@@ -169,6 +169,7 @@ def test_mask_rcnn_learns_from_boxes_and_masks(tmp_path: Path) -> None:
     assert bool(network.backbone.body.conv1.weight.grad.abs().sum() > 0)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_mask_rcnn_file_loads_as_the_printed_lines_say(tmp_path: Path) -> None:
     run = stored(tmp_path / "run", "resnet18")
 

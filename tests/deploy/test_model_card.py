@@ -67,6 +67,7 @@ def python_of(card: str) -> str:
     return str(lines)
 
 
+@pytest.mark.slow
 def test_in_python_a_run_writes_the_card_of_the_command(tmp_path: Path) -> None:
     run = TrainedRun(run_of(tmp_path / "run"))
     assert command(run.path, "--out", tmp_path / "by-command")[0] == 0
@@ -329,6 +330,7 @@ def test_an_earlier_card_is_replaced_when_asked_alone(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------- the hub
 
 
+@pytest.mark.slow
 def test_what_is_pushed_is_what_others_start_from(hub: StandIn, tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
 
@@ -345,6 +347,7 @@ def test_what_is_pushed_is_what_others_start_from(hub: StandIn, tmp_path: Path) 
     assert json.loads(hub.repositories["me/pets"]["config.json"])["label_names"] == list(run.model.class_names)
 
 
+@pytest.mark.slow
 def test_a_new_repository_is_private_unless_asked(hub: StandIn, tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
 

@@ -98,6 +98,7 @@ def test_a_task_that_costs_three_workers_is_given_up(held: Path) -> None:
     assert (held / "good").read_text() == "good"
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_command_end_soon_after_it(tmp_path: Path) -> None:
     command = subprocess.Popen([sys.executable, work.__file__, str(tmp_path)])
     until = time.monotonic() + 60

@@ -343,6 +343,7 @@ extract(settings, sys.argv[1], Path(sys.argv[2]), SILENT)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_chunks")
 def test_an_extraction_killed_without_warning_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.npy"

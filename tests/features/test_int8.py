@@ -42,6 +42,7 @@ def network() -> LayerNetwork:
     return LayerNetwork(classifier_of(models.resnet18(), 32), ["layer2", "layer1"], "avg", CPU, SILENT)
 
 
+@pytest.mark.slow
 def test_features_in_8_bits_point_where_those_of_fp32_do_and_differ(network: LayerNetwork) -> None:
     """At least 0.998 cosine for every image, of images that calibrated nothing."""
     images, stream = noise(72, 32), io.StringIO()

@@ -75,6 +75,7 @@ def test_settings_epochs_test_numbers_and_verdict_are_told_the_epochs_while_it_t
     assert notebook.ends == [True]
 
 
+@pytest.mark.slow
 def test_a_second_training_on_train_and_val_goes_on_with_the_epochs_of_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_linear_probe() -> None:
     transferkit(f"probe resnet20 {SMALL} --out run")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("device")
 def test_finetuning_with_every_stage_woken_in_turn() -> None:
     transferkit(

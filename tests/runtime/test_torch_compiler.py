@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from transferkit.runtime import torch_compiler
+
+pytestmark = pytest.mark.slow  # each test starts Python anew
 
 AFTERWARDS = """
 compiled = torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item()

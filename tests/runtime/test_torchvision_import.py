@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow  # each test starts Python anew
+
 SLOW = "{'torch._dynamo', 'torch._inductor', 'scipy', 'sklearn', 'timm', 'matplotlib'}"
 
 

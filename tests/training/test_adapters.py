@@ -68,6 +68,7 @@ def test_each_adapter_trains_its_own_tensors() -> None:
     assert norms(network()) == {f"1.{name}" for name in network()[1].state_dict()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", ["bias", "norm"])
 def test_the_file_of_the_change_makes_the_adapted_network_of_the_pretrained_one(
     train: str, start: Path, adapted: Adapted

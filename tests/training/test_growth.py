@@ -83,6 +83,7 @@ def test_only_in_train_mode_images_have_another_size() -> None:
     assert classifier.eval().prepare(images).shape[-1] == 16
 
 
+@pytest.mark.slow
 def test_a_run_grows_and_ends_at_the_last_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learnt_from: list[int] = []
     judged: set[int] = set()  # val, and the look at the first loss
@@ -104,6 +105,7 @@ def test_a_run_grows_and_ends_at_the_last_size(tmp_path: Path, monkeypatch: pyte
     assert (run.folder.model.input.size, run.model.classifier.training_px) == (48, None)
 
 
+@pytest.mark.slow
 def test_an_interrupted_growth_resumes_at_its_side_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_the_wide_network_is_traced_and_folded_like_others() -> None:
         assert torch.allclose(traced(images)[PENULTIMATE], classifier.features(images), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_is_built_again_from_its_folder_and_others_start_from_its_weights(tmp_path: Path) -> None:
     keys: dict[str, Any] = {"weights": "none", "size": 16, "quiet": True, "precision": "fp32"}
     run = transferkit.probe("resnet-mini", "digits", last_stages=2, C=1.0, out=tmp_path / "run", **keys)
@@ -122,6 +123,7 @@ def test_what_does_not_go_with_several_stages_is_said(keys: dict[str, object], m
         parse({"data": "digits", "backbone": "resnet20", "method": {"name": "probe", **keys}})
 
 
+@pytest.mark.slow
 def test_the_classes_of_libraries_are_refused_and_a_detector_takes_the_network_alone(tmp_path: Path) -> None:
     keys: dict[str, Any] = {"weights": "none", "size": 16, "C": 1.0, "limit_per_class": 5, "stem": "imagenet"}
     run = transferkit.probe("resnet18", "digits", last_stages=2, out=tmp_path / "run", quiet=True, **keys)

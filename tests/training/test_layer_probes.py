@@ -173,6 +173,7 @@ def test_layers_may_be_a_list_or_text_and_survive_the_recipe() -> None:
     assert text == listed
 
 
+@pytest.mark.slow
 def test_the_command_leaves_a_table_json_and_a_figure(tmp_path: Path) -> None:
     place = tmp_path / "run"
     options = ["--data", "digits", "--weights", "none", "--limit-per-class", "6", "--threads", "1", "--C", "1"]

@@ -576,6 +576,7 @@ def test_a_comparison_without_labels_has_no_curve(tmp_path: Path) -> None:
 # ---- whose files ----
 
 
+@pytest.mark.slow
 def test_overwriting_a_real_finished_study_removes_its_runs_and_makes_them_anew(tmp_path: Path) -> None:
     arms = Arms(["resnet-mini=none"], ["scratch", "probe", "finetune"])
     few = {"limit_per_class": 4, "test_fraction": 0.05}

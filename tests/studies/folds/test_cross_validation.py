@@ -131,6 +131,7 @@ def test_finished_folds_are_not_done_again(tmp_path: Path) -> None:
         cross_validate(probed(seed=1), tmp_path / "folds", console=SILENT)
 
 
+@pytest.mark.slow
 def test_command_makes_all_folds_and_prints_one_verdict(tmp_path: Path) -> None:
     options = ["--weights", "none", "--limit-per-class", "8", "--threads", "1", "--folds", "2"]
     result = CliRunner().invoke(

@@ -30,6 +30,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.as_uri()
 
 
+@pytest.mark.slow
 def test_a_limits_page_prints_what_is_open_on_at_most_five_pages(browser: Any, page: str) -> None:
     opened(browser, page)
 

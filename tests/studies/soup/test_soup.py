@@ -70,6 +70,7 @@ def test_runs_of_other_recipes_and_single_runs_are_refused(seeds: list[Run], tmp
         cook([seeds[0].path], tmp_path / "soup", console=SILENT)
 
 
+@pytest.mark.slow
 def test_python_call_is_the_command(seeds: list[Run], tmp_path: Path) -> None:
     made = transferkit.soup(seeds[0], str(seeds[1].path), out=tmp_path / "python", quiet=True)
 

@@ -103,6 +103,7 @@ def test_a_soup_cannot_be_made_by_its_recipe(tmp_path: Path) -> None:
         verify_run(Run(run.path), tmp_path / "again", SILENT)
 
 
+@pytest.mark.slow
 def test_a_run_is_made_again_to_the_same_answers_and_stays_as_it_was(tmp_path: Path) -> None:
     run = story.run(digits("probe"), tmp_path / "run", console=SILENT)
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()}
@@ -116,6 +117,7 @@ def test_a_run_is_made_again_to_the_same_answers_and_stays_as_it_was(tmp_path: P
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_recipe_is_held_against_the_range_that_it_states(tmp_path: Path) -> None:
     recipe = digits("probe").model_copy(update={"stated_accuracy": (0.0, 1.0)})
     impossible = recipe.model_copy(update={"stated_accuracy": (0.0, 0.001)})
