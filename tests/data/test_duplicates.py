@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transferkit.data import duplicates as module
 from transferkit.data.duplicates import copies, difference_hashes, duplicates, joined, sketches
 from transferkit.data.images import Images
 
@@ -49,6 +50,18 @@ def test_a_darker_copy_is_found_by_its_hash() -> None:
 
     assert (pair.test, pair.train, pair.kind) == (3, 5, "hash")
     assert pair.correlation > 0.99
+
+
+def test_a_few_pairs_at_a_time_find_what_all_at_once_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = TEST.copy()
+    test[3], test[19] = (TRAIN[5] * 0.7 + 20).astype(np.uint8), (TRAIN[39] * 0.7 + 20).astype(np.uint8)
+    arguments = images_of(TRAIN), images_of(test), features(40, 0), features(20, 1)
+    at_once = duplicates(*arguments)
+
+    monkeypatch.setattr(module, "AT_ONCE", 3 * 40 + 1)  # three test images beside the 40 of train
+
+    assert duplicates(*arguments) == at_once
+    assert [(pair.test, pair.train) for pair in at_once] == [(3, 5), (19, 39)]
 
 
 def test_a_copy_that_hides_from_the_hash_is_found_by_its_features() -> None:

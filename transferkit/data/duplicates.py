@@ -20,7 +20,7 @@ HASH_BITS_APART = 6  # of 64, at most, for a pair found by hash
 SIDE = 16  # px of the grey pictures that confirm a pair
 CORRELATION = 0.95  # of these, at least
 NEAREST = 3  # training images compared with each test image by features
-ROWS = 512  # test images compared at once
+AT_ONCE = 4_000_000  # pairs of images compared at once: 16 MB
 NEAR_HASH_BITS = 4  # of 64, at most, for a pair that is looked for without features
 NEAR_CORRELATION = 0.98
 SMALLEST_PX = 16  # drawings of 8 px, as in `digits`, are alike without being copies: 43 of 898
@@ -142,7 +142,8 @@ def likeness(train: Images, images: Images) -> Floats:
     if not len(train) or not len(images):
         return np.full(len(images), -1, np.float32)
     bank, grey = torch.from_numpy(_grey(train)).T, torch.from_numpy(_grey(images))
-    highest: Floats = torch.cat([(rows @ bank).max(dim=1).values for rows in torch.split(grey, ROWS)]).numpy()
+    parts = torch.split(grey, rows_at_once(len(train)))
+    highest: Floats = torch.cat([(rows @ bank).max(dim=1).values for rows in parts]).numpy()
     return highest
 
 
@@ -167,8 +168,12 @@ def difference_hashes(images: Images) -> npt.NDArray[np.bool_]:
 
 def _grey(images: Images) -> Floats:
     """(N, 256) of mean 0 and length 1, so that products are correlations; zeros for an image of one brightness."""
-    grey = np.concatenate([_resized(chunk, (SIDE, SIDE)) for chunk in images.chunks(128)]).reshape(len(images), -1)
-    return _unit(grey - grey.mean(axis=1, keepdims=True))
+    grey, done = np.empty((len(images), SIDE * SIDE), np.float32), 0
+    for chunk in images.chunks(128):
+        rows = _resized(chunk, (SIDE, SIDE)).reshape(len(chunk), -1)
+        grey[done : done + len(chunk)] = _unit(rows - rows.mean(axis=1, keepdims=True))
+        done += len(chunk)
+    return grey
 
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Floats:
@@ -194,10 +199,15 @@ def _unit(rows: Floats) -> Floats:
 def _nearest(train: Floats, test: Floats, count: int, least: float) -> list[tuple[int, int]]:
     """Pairs (test, train) of largest products, at least `least`, the best pair of each test image first."""
     everyone: Tensor = torch.from_numpy(train).T
-    pairs = []
-    for start in range(0, len(test), ROWS):
-        products = torch.from_numpy(test[start : start + ROWS]) @ everyone
+    pairs, size = [], rows_at_once(len(train))
+    for start in range(0, len(test), size):
+        products = torch.from_numpy(test[start : start + size]) @ everyone
         values, rows = products.topk(min(count, len(train)), dim=1)
         near = (values >= least - 1e-3).nonzero().tolist()
         pairs += [(start + at, int(rows[at, rank])) for at, rank in near]
     return pairs
+
+
+def rows_at_once(others: int) -> int:
+    """How many images are compared with so many others at once, so that memory does not grow with both."""
+    return max(1, AT_ONCE // max(1, others))
