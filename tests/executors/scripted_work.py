@@ -25,6 +25,13 @@ def fail(place: Path, console: Console) -> None:
     raise TransferkitError(f"{place.name} has no images.")
 
 
+def remark(place: Path, console: Console) -> None:
+    """A task that finds what others find too, and fails over it in one place."""
+    console.once("TK011 No val images.")
+    if place.name == "bad":
+        raise TransferkitError("no val, no choice")
+
+
 def die_once(place: Path, console: Console) -> None:
     """A task whose first worker is killed in the middle."""
     half = place.with_suffix(".half")

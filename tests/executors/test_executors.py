@@ -141,6 +141,16 @@ def test_where_no_table_can_live_lines_say_what_changes(held: Path) -> None:
     assert lines[2:] == ["bad (2 of 2)", "failed: bad: bad has no images."]
 
 
+@pytest.mark.parametrize("name", ["here", *APART])
+def test_what_several_arms_find_is_told_once_wherever_they_run(name: str, held: Path) -> None:
+    tasks = [task(work.remark, held / place) for place in ("bad", "one", "two")]
+
+    with spoken() as (console, stream):
+        carry_out(tasks, name, 2 if name != "here" else None, held, console)
+
+    assert stream.getvalue().count("TK011 No val images.\n") == 1
+
+
 def test_one_table_shows_all_arms_in_80_columns(tmp_path: Path) -> None:
     tasks = [task(work.write, tmp_path / f"finetune-{number}") for number in range(60)]
     stream = io.StringIO()

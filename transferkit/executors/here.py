@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from transferkit.executors.workers import Submit
+from transferkit.executors.workers import Answer, Submit, Work
 
 IS_APART = False
 
@@ -21,7 +21,7 @@ def pool(workers: int) -> Iterator[Submit]:  # noqa: ARG001 - one process is one
     yield _done
 
 
-def _done(work: Callable[[], str]) -> Future[str]:
-    future: Future[str] = Future()
+def _done(work: Work) -> Future[Answer]:
+    future: Future[Answer] = Future()
     future.set_result(work())
     return future

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from transferkit.executors.single_process import SingleProcess
-from transferkit.executors.workers import Pending, Submit, environment_of
+from transferkit.executors.workers import Pending, Submit, Work, environment_of
 
 IS_APART = True
 
@@ -23,7 +23,7 @@ def pool(workers: int) -> Iterator[Submit]:
         for member in staff:
             stack.callback(member.stop)
 
-        def submit(work: Callable[[], str]) -> Pending:
+        def submit(work: Work) -> Pending:
             return next(member for member in staff if member.is_idle).submit(work)
 
         yield submit

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from transferkit.executors.ray_address import joining, require_answer
-from transferkit.executors.workers import Submit, gpus
+from transferkit.executors.workers import Answer, Submit, Work, gpus
 from transferkit.runtime import optional_libraries
 
 IS_APART = True
@@ -37,5 +37,5 @@ def pool(workers: int) -> Iterator[Submit]:
             ray.shutdown()
 
 
-def _done(work: Callable[[], str]) -> str:
+def _done(work: Work) -> Answer:
     return work()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from transferkit.executors.workers import Answer, Work
 from transferkit.runtime import optional_libraries
 
 
@@ -13,9 +13,9 @@ from transferkit.runtime import optional_libraries
 class Requeued:
     """What submitit calls, and what it asks for when Slurm announces the end of a job."""
 
-    work: Callable[[], str]
+    work: Work
 
-    def __call__(self) -> str:
+    def __call__(self) -> Answer:
         """The work itself."""
         return self.work()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
+
+from transferkit.executors.workers import Answer, Work
 
 SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -32,14 +34,14 @@ class SingleProcess:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
         self._pool: Any = None
-        self._last: Future[str] | None = None
+        self._last: Future[Answer] | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether it waits for work."""
         return self._last is None or self._last.done()
 
-    def submit(self, work: Callable[[], str]) -> Future[str]:
+    def submit(self, work: Work) -> Future[Answer]:
         """Hand over work; a lost process is replaced first."""
         if self._pool is None or (self._last is not None and self._last.exception() is not None):
             self.stop()

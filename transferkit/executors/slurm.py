@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from transferkit.executors.requeued import Requeued
-from transferkit.executors.workers import Submit
+from transferkit.executors.workers import Submit, Work
 from transferkit.runtime import optional_libraries
 from transferkit.runtime.folders import ensure_folder
 
@@ -35,7 +35,7 @@ def pool(workers: int) -> Iterator[Submit]:  # noqa: ARG001 - the team keeps so 
     executor.update_parameters(name="transferkit", timeout_min=240, cpus_per_task=threads)
     jobs: list[Any] = []
 
-    def submit(work: Callable[[], str]) -> Any:
+    def submit(work: Work) -> Any:
         jobs.append(executor.submit(Requeued(work)))
         return jobs[-1]
 

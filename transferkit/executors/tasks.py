@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transferkit.executors.workers import Answer
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, reason
 
@@ -34,25 +35,26 @@ class Task:
     is_finished: bool = False
 
 
-def do(task: Task, console: Console) -> str:
-    """Do a task beside the person who watches; why it failed, or nothing."""
+def do(task: Task, console: Console) -> Answer:
+    """Do a task beside the person who watches, who reads its remarks as they come."""
     try:
         task.call(*task.arguments, console)
     except Exception as error:  # one task's fault must not cost the others their hours
-        return reason(error)
-    return ""
+        return Answer(reason(error))
+    return Answer()
 
 
-def do_apart(task: Task, log: Path) -> str:
+def do_apart(task: Task, log: Path) -> Answer:
     """Do a task where nobody watches: what it says goes to its log, which a fault of ours ends as a traceback."""
     with log.open("a", encoding="utf-8", buffering=1) as file, redirect_stderr(file):
+        console = Console(stream=file, seconds_between_lines=SECONDS_BETWEEN_LINES)
         try:
-            task.call(*task.arguments, Console(stream=file, seconds_between_lines=SECONDS_BETWEEN_LINES))
+            task.call(*task.arguments, console)
         except Exception as error:
             if not isinstance(error, TransferkitError):
                 traceback.print_exc(file=file)
-            return reason(error)
-    return ""
+            return Answer(reason(error), console.remarks)
+    return Answer(remarks=console.remarks)
 
 
 def last_line(log: Path, longest: int = 1000) -> str:

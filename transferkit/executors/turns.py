@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Protocol
 
 from transferkit.executors.tasks import Task, do, do_apart
-from transferkit.executors.workers import Pending, Submit
+from transferkit.executors.workers import Answer, Pending, Submit
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, reason
@@ -100,7 +100,7 @@ class _Turns:
                 folders.record(task.place)
                 self.pending[self.team.hand_out(task, submit)] = task
             except TransferkitError as error:
-                self.end(task, str(error))
+                self.end(task, Answer(str(error)))
 
     def collect(self) -> None:
         for job in [job for job in self.pending if job.done()]:
@@ -116,13 +116,15 @@ class _Turns:
             self.waiting.appendleft(task)
             self.watch.lose(task, why)
         else:
-            self.end(task, f"{LIVES} workers were lost at it, so it was given up. The last one: {why}")
+            self.end(task, Answer(f"{LIVES} workers were lost at it, so it was given up. The last one: {why}"))
 
-    def end(self, task: Task, why: str) -> None:
-        self.team.put_away(task, why)
-        self.watch.end(task, why)
-        if why:
-            self.failures[task.name] = why
+    def end(self, task: Task, answer: Answer) -> None:
+        self.team.put_away(task, answer.failure)
+        self.watch.end(task, answer.failure)
+        for remark in answer.remarks:
+            self.team.console.once(remark)
+        if answer.failure:
+            self.failures[task.name] = answer.failure
 
 
 def work_through(tasks: Sequence[Task], team: Team, watch: Watch) -> dict[str, str]:

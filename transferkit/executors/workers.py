@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker gives back of its work, whose results lie in a folder.
+
+    Attributes:
+        failure: Why it failed; empty where it did not.
+        remarks: What it found that whoever waits should be told, once however many workers found it.
+    """
+
+    failure: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 class Pending(Protocol):
@@ -13,11 +27,12 @@ class Pending(Protocol):
     def done(self) -> bool:
         """Whether there is an answer, or nobody left to give it."""
 
-    def result(self) -> str:
+    def result(self) -> Answer:
         """The answer."""
 
 
-Submit: TypeAlias = Callable[[Callable[[], str]], Pending]
+Work: TypeAlias = Callable[[], Answer]
+Submit: TypeAlias = Callable[[Work], Pending]
 
 
 def gpus() -> list[str]:

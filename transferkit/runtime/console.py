@@ -47,7 +47,7 @@ class Console:
     stream: TextIO | None = None
     verbose: bool = field(default_factory=SHOWS_DETAILS.get)
     seconds_between_lines: float = 10.0
-    _said: set[str] = field(default_factory=set, repr=False)
+    _said: dict[str, None] = field(default_factory=dict, repr=False)
     _rich: RichConsole | None = field(default=None, repr=False)
     _display: Any = field(default=None, repr=False)  # of the bars, in a notebook
 
@@ -90,9 +90,14 @@ class Console:
     def once(self, text: str) -> None:
         """Prose of some sentences, unless this console has said it before: what runs of a study share is said once."""
         if not self.quiet and text not in self._said:
-            self._said.add(text)
+            self._said[text] = None
             width = min(WIDEST, self.rich.width) if self.rich.is_terminal else WIDEST
             self.line(fill(text, width, subsequent_indent="  "))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was said once, for a console that must say it too."""
+        return tuple(self._said)
 
     def detail(self, text: str) -> None:
         """A line for those who look inside."""
