@@ -13,7 +13,7 @@ from command_line import refused, transferkit
 
 from transferkit.cli import app as cli
 from transferkit.cli import completion
-from transferkit.cli.help_pages import ALL
+from transferkit.cli.help_pages import ALL, UsageError
 from transferkit.cli.help_texts import EXAMPLES, SECTIONS
 from transferkit.models.backbones import card
 from transferkit.recipe import METHOD_MODELS, TrainingSettings
@@ -101,6 +101,23 @@ def test_help_of_an_unknown_command_names_the_nearest(tmp_path: Path) -> None:
     assert "There is no command 'finetun'. Did you mean 'finetune'?" in refused(
         transferkit("help", "finetun", cwd=tmp_path)
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "advice"),
+    [
+        (("finetune", "resnet18", "--epoch", "3"), "No such option: --epoch. Did you mean --epochs?"),
+        (("finetune", "resnet18", "--quiet"), "No such option: --quiet. All options: transferkit finetune --help-all"),
+        (("--quiet",), "No such option: --quiet. All options: transferkit --help-all"),
+    ],
+)
+def test_an_unknown_option_suggests_near_ones_or_the_page_of_all(
+    typed: tuple[str, ...], advice: str, program: Any
+) -> None:
+    with pytest.raises(UsageError) as error:
+        program.main(list(typed), prog_name="transferkit", standalone_mode=False)
+
+    assert error.value.format_message() == advice
 
 
 @pytest.mark.parametrize("words", [(), ("lab",)])

@@ -6,6 +6,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
 from transferkit.cli.help_texts import EXAMPLES, METHODS_SECTION, OTHERS, SECTIONS
+from transferkit.cli.unknown_options import no_such_option
 from transferkit.recipe import METHOD_MODELS
 from transferkit.runtime.console import RESULTS_ON_STDOUT, SHOWS_DETAILS
 from transferkit.runtime.errors import did_you_mean
@@ -61,7 +63,8 @@ class PageCommand(TyperCommand):
             args = args[:-1]  # the shell asks for its value, and the arguments before it are read only without it
         SHOWS_DETAILS.set(any(name in args for name in VERBOSE))
         try:
-            return super().parse_args(ctx, [name for name in args if name not in VERBOSE])
+            with advising(self, ctx):
+                return super().parse_args(ctx, [name for name in args if name not in VERBOSE])
         except typer.BadParameter as error:
             if isinstance(error.__cause__, ValidationError):  # whose words are for programmers
                 error.message = sentence(error.__cause__)
@@ -90,7 +93,8 @@ class PageGroup(TyperGroup):
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             typer.echo(self.get_help(ctx), color=ctx.color)
             ctx.exit(2)
-        return super().parse_args(ctx, args)
+        with advising(self, ctx):
+            return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that was named; where none is near, the error lists those there are."""
@@ -101,6 +105,20 @@ class PageGroup(TyperGroup):
                 commands = [name for name, command in self.commands.items() if not command.hidden]
                 error.message += f" {did_you_mean(args[0], commands, len(commands))}"
             raise
+
+
+@contextmanager
+def advising(command: Any, ctx: Any) -> Iterator[None]:
+    """Let the error of an unknown option name those that are near, or the page that shows all."""
+    try:
+        yield
+    except UsageError as error:
+        if hasattr(error, "possibilities") and hasattr(error, "option_name"):
+            parameters = [parameter for parameter in command.get_params(ctx) if parameter.param_type_name == "option"]
+            options = [name for option in parameters for name in (*option.opts, *option.secondary_opts)]
+            error.message = no_such_option(error.option_name, [*options, VERBOSE[1]], f"{ctx.command_path} {ALL}")
+            error.possibilities = None  # of Typer, which finds --out near --quiet
+        raise
 
 
 def give_pages(app: typer.Typer) -> None:
