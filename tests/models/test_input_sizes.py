@@ -239,7 +239,7 @@ def test_a_study_estimates_each_arm_and_how_often_it_is_run() -> None:
 
     told = of_study(study)
 
-    assert list(told) == ["scratch", "probe"]
+    assert list(told) == ["scratch", "probe", "in all"]
     assert told["scratch"].startswith("Estimate: 40 labelled and 898 test images, 1 epoch at 8 px, about ")
     assert told["scratch"].endswith(" 2 times, once per seed.")
 
@@ -264,7 +264,7 @@ def test_the_estimate_comes_before_what_would_be_cheaper(monkeypatch: pytest.Mon
     recipe = from_options("finetune", "resnet18", "glyphs", {"epochs": 3}, ())
 
     first, second = work.estimate(recipe).splitlines()
-    of_study = work.estimates({"a": recipe}, 2)["a"].splitlines()
+    of_study = work.estimates({"a": recipe}, 2)["a"].text.splitlines()
 
     assert first.startswith("Estimate: ")
     assert second.startswith("Cheaper: --size 96 takes about ")

@@ -145,6 +145,17 @@ def test_a_second_process_is_told_who_holds_the_folder_until_that_one_ends(tmp_p
     assert folders.files_of(tmp_path) == ("recipe.yaml",)
 
 
+def test_a_program_that_python_started_by_name_is_told_by_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/lib/transferkit/__main__.py", "compare", "@1"])
+
+    with folders.hold(tmp_path, "run"):
+        held_by = json.loads((tmp_path / ".transferkit.holder.json").read_text())
+
+    assert held_by["command"] == "transferkit compare @1"
+
+
 def test_a_training_under_way_is_told_from_an_unfinished_run(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with folders.hold(tmp_path, "run"):

@@ -25,7 +25,7 @@ from transferkit.cli.options import (
     with_groups,
     with_options,
 )
-from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
+from transferkit.cli.terminal import command_line, print_dry_run, print_json, require_complete, working
 from transferkit.recipe import FolderData, Study
 from transferkit.recipe.references import is_reference
 from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
@@ -110,7 +110,7 @@ class StudyOptions:
 
     def run(self, study: Study) -> None:
         """Carry out the study that was meant, and show its table."""
-        run_study(study, self.out, self.overwrite, self.dry_run, self.json)
+        run_whole_study(study, self.out, self.overwrite, self.dry_run, self.json)
 
 
 def register(app: typer.Typer) -> None:
@@ -209,6 +209,16 @@ def _compare_runs(runs: list[str], given: StudyOptions) -> None:
     console.result(comparison_verdict(comparison))
     if given.json:
         print_json(comparison)
+
+
+def run_whole_study(study: Study, out: Path | None, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+    """Carry out a study and show its table.
+
+    Raises:
+        MachineError: After that, if a run failed.
+    """
+    comparison = run_study(study, out, overwrite, dry_run, as_json)
+    require_complete(comparison.failures if comparison else (), "runs")
 
 
 def run_study(

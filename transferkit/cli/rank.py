@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from transferkit.cli.options import Data, DryRun, GoOn, Json, Out, Overwrite, WeightsOfEach, with_options
-from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
+from transferkit.cli.terminal import command_line, print_dry_run, print_json, require_complete, working
 from transferkit.recipe import FolderData, RankingRecipe, ranking_from_options
 
 WHEN_STOPPED = "Stopped. Finished backbones are kept; the same command goes on from there."
@@ -56,6 +56,7 @@ def run_ranking(ranking: RankingRecipe, out: Path | None, overwrite: bool, dry_r
     console.result(ranking_verdict(result))
     if as_json:
         print_json(result)
+    require_complete(result.failures, "backbones")
 
 
 def print_ranking(ranking: RankingRecipe, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 from transferkit import recipe as recipes
 from transferkit.cli import compare, completion, rank, tune
 from transferkit.cli.options import RUN, Backbone, Data, GoOn, Json, Out, Overrides, Overwrite, method_options
-from transferkit.cli.terminal import command_line, print_dry_run, print_json, working
+from transferkit.cli.terminal import command_line, print_dry_run, print_json, require_complete, working
 from transferkit.recipe import book
 from transferkit.runtime.json_files import JsonObject
 
@@ -71,7 +71,7 @@ def run_command(
     """Run a recipe, a study of several, a ranking, or a tuning."""
     loaded = recipes.load(book.find(recipe), overrides or [])
     if isinstance(loaded, recipes.Study):
-        compare.run_study(loaded, out, overwrite, dry_run, json)
+        compare.run_whole_study(loaded, out, overwrite, dry_run, json)
     elif isinstance(loaded, recipes.RankingRecipe):
         rank.run_ranking(loaded, out, overwrite, dry_run, json)
     elif isinstance(loaded, recipes.TuningRecipe):
@@ -95,6 +95,7 @@ def quickstart(
     comparison = compare.run_study(study, out, overwrite, dry_run, json)
     if comparison is not None:
         tell_story(comparison)
+        require_complete(comparison.failures, "runs")
 
 
 def tell_story(comparison: Comparison | LabelCurve) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.recipe import Document
-from transferkit.runtime.errors import FullDisk, Stopped
+from transferkit.runtime.errors import FullDisk, MachineError, Stopped
 
 if TYPE_CHECKING:
     from transferkit.runtime.console import Console
@@ -89,6 +89,23 @@ def show_page(page: Path) -> None:
     address = page.resolve().as_uri()
     if not webbrowser.open(address):
         print(f"No browser was found. The page is {address}", file=sys.stderr)
+
+
+def require_complete(failures: Sequence[str], parts: str) -> None:
+    """End with exit code 1 where a result that has been shown lacks a part, so that scripts do not take it for whole.
+
+    Args:
+        failures: What the result says of parts that came to no end.
+        parts: Such as runs.
+
+    Raises:
+        MachineError: Says how to go on.
+    """
+    if failures:
+        raise MachineError(
+            f"Not all {parts} came to an end; those that failed are named above. The same command tries them again, "
+            "and does nothing else twice."
+        )
 
 
 def print_json(value: Any) -> None:

@@ -53,7 +53,9 @@ def lock_folder(folder: Path, shown: Path) -> Iterator[None]:
 
 
 def _write_holder(folder: Path) -> None:
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name  # python -m transferkit
+    command = shlex.join([name, *sys.argv[1:]])
     since = datetime.now(UTC).isoformat(timespec="seconds")
     facts = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": since}
     with suppress(OSError):  # it only serves another process's message

@@ -257,6 +257,27 @@ def test_a_failed_arm_is_reported_and_the_others_go_on(tmp_path: Path, engine: E
     assert "too little memory" in (tmp_path / "study" / "report.md").read_text()
 
 
+def test_a_command_of_which_a_run_failed_shows_the_rest_and_ends_with_1(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transferkit.training.estimates.before_study", lambda *_: None)
+    engine.faults["probe-seed1"] = TransferkitError("too little memory")
+    options = ["--methods", "scratch,probe", "--seeds", "2", "--data", "digits", "--budget", "30steps"]
+    command = ["compare", "resnet20=none", *options, "--out", str(tmp_path / "study")]
+
+    first = CliRunner().invoke(app, command)
+    engine.faults.clear()
+    second = CliRunner().invoke(app, command)
+
+    assert "failed: probe, seed 1: too little memory" in first.output
+    assert isinstance(first.exception, MachineError)
+    assert str(first.exception) == (
+        "Not all runs came to an end; those that failed are named above. The same command tries them again, and does "
+        "nothing else twice."
+    )
+    assert second.exit_code == 0
+
+
 def test_only_the_failed_arm_is_tried_again(tmp_path: Path, engine: Engine) -> None:
     engine.faults["finetune-seed1"] = TransferkitError("too little memory")
     run_study(wanted(), tmp_path / "study", console=SILENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from transferkit.recipe import MethodSettings, RankingRecipe, Recipe, Study
 from transferkit.recipe import budget as budgets
@@ -14,6 +15,7 @@ from transferkit.training import defaults
 from transferkit.training.estimates import timing
 from transferkit.training.estimates.cheaper_sizes import cheaper_size
 from transferkit.training.estimates.inputs import outline, require_weights, resolved_as_run
+from transferkit.training.estimates.totals import in_all
 from transferkit.training.growth import cost_share
 
 MINUTE = 60
@@ -27,7 +29,7 @@ def estimate(recipe: Recipe) -> str:
     Raises:
         TransferkitError: If the folder, the backbone or the device is not there.
     """
-    return _estimated(recipe)[1]
+    return estimate_run(recipe).text
 
 
 def of_long_run(recipe: Recipe) -> str:
@@ -37,11 +39,24 @@ def of_long_run(recipe: Recipe) -> str:
     shown = (training_length(full.method, labelled, labelled)[0] or 0) + labelled + tested
     if shown * full.input_px**2 < SHORT_PIXELS:
         return ""
-    seconds, text = _estimated(recipe)
-    return text if seconds > MINUTE else ""
+    estimated = estimate_run(recipe)
+    return estimated.text if estimated.seconds > MINUTE else ""
 
 
-def _estimated(recipe: Recipe) -> tuple[float, str]:
+@dataclass(frozen=True)
+class Estimate:
+    """What a run takes: its seconds, 0 where they cannot be told, and a paragraph."""
+
+    seconds: float
+    text: str
+
+
+def estimate_run(recipe: Recipe) -> Estimate:
+    """Time and memory of one run.
+
+    Raises:
+        TransferkitError: If the folder, the backbone or the device is not there.
+    """
     runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
     labelled, tested, side = outline(recipe.data)
     full = resolved_as_run(recipe)
@@ -57,7 +72,7 @@ def _estimated(recipe: Recipe) -> tuple[float, str]:
     text = f"Estimate: {work}, {where}{_as_if_alone(recipe)}; {memory}. Timed on one batch, so expect a factor of two."
     is_ours_to_choose = recipe.method.size == "auto" and full.backbone.weights != "none"
     offer = cheaper_size(seconds, full.input_px) if is_ours_to_choose else ""
-    return seconds, f"{text}\n{offer}" if offer else text
+    return Estimate(seconds, f"{text}\n{offer}" if offer else text)
 
 
 def _as_if_alone(recipe: Recipe) -> str:
@@ -84,44 +99,57 @@ def _step(full: Recipe, images: int, side: int, runtime: machine.Runtime) -> flo
 
 
 def estimates(
-    recipes: Mapping[str, Recipe], repeats: int = 1, estimate_one: Callable[[Recipe], str] = estimate
-) -> dict[str, str]:
-    """One paragraph for each arm of a study or ranking, and how often it is run."""
+    recipes: Mapping[str, Recipe], repeats: int = 1, estimate_one: Callable[[Recipe], Estimate] = estimate_run
+) -> dict[str, Estimate]:
+    """One paragraph for each arm of a study or ranking, with how often it is run; the seconds are those of one time."""
     times = "" if repeats == 1 else f" {repeats} times, once per seed."
-    paragraphs: dict[str, str] = {}
+    arms: dict[str, Estimate] = {}
     for name, recipe in recipes.items():
         try:
             require_weights(recipe)
-            text, newline, offer = estimate_one(recipe).partition("\n")
-            paragraphs[name] = f"{text}{times}{newline}{offer}"
+            estimated = estimate_one(recipe)
+            text, newline, offer = estimated.text.partition("\n")
+            arms[name] = replace(estimated, text=f"{text}{times}{newline}{offer}")
         except TransferkitError as error:  # the other arms go on, as they do in the study
-            paragraphs[name] = f"cannot be estimated: {error}"
-    return paragraphs
+            arms[name] = Estimate(0.0, f"cannot be estimated: {error}")
+    return arms
 
 
 def of_ranking(ranking: RankingRecipe) -> dict[str, str]:
-    """One paragraph for each backbone: one pass over the training images that are ranked on."""
-    return estimates(ranking.recipes(), estimate_one=lambda recipe: _of_ranked(recipe, ranking.images))
+    """One paragraph for each backbone: one pass over the training images that are ranked on; and one for all."""
+    recipes = ranking.recipes()
+    arms = estimates(recipes, estimate_one=lambda recipe: _of_ranked(recipe, ranking.images))
+    total = in_all([_seconds_of(arms)], ranking.executor, ranking.workers, next(iter(recipes.values())))
+    return _paragraphs(arms) | total
 
 
-def _of_ranked(recipe: Recipe, most: int) -> str:
+def _seconds_of(arms: Mapping[str, Estimate], repeats: int = 1) -> list[float]:
+    return [arm.seconds for arm in arms.values() for _ in range(repeats)]
+
+
+def _paragraphs(arms: Mapping[str, Estimate]) -> dict[str, str]:
+    return {name: arm.text for name, arm in arms.items()}
+
+
+def _of_ranked(recipe: Recipe, most: int) -> Estimate:
     runtime = machine.start(recipe.device, recipe.precision, recipe.threads)
     labelled, _, side = outline(recipe.data)
     images = min(most, labelled - round(labelled * recipe.data.val_fraction))
     full = defaults.resolved(recipe, images, side)
     forward = _forward(full, images, side, runtime)
     where = f"about {duration(images * forward)} on {machine.device_name(runtime.device)}"
-    return (
-        f"Estimate: features of {counted(images, 'training image')} at {full.input_px} px, {where}, less "
-        "where they are stored."
-    )
+    text = f"Estimate: features of {counted(images, 'training image')} at {full.input_px} px, {where}, less "
+    return Estimate(images * forward, f"{text}where they are stored.")
 
 
 def of_study(study: Study) -> dict[str, str]:
-    """One paragraph for what is done before, and for each arm (of a label curve: at each number of labels)."""
+    """One paragraph for what is done before, for each arm (of a label curve: at each number of labels), and for all."""
     arms = {cell: recipe for cell, seed, recipe in study.recipes() if seed == 0}
     sized = {cell: as_after(recipe, study.before) for cell, recipe in arms.items()}
-    return {**estimates(study.before), **estimates(sized, study.seeds)}
+    before, after = estimates(study.before), estimates(sized, study.seeds)
+    stages = [_seconds_of(before), _seconds_of(after, study.seeds)]
+    total = in_all(stages, study.executor, study.workers, next(iter(sized.values())))
+    return _paragraphs(before) | _paragraphs(after) | total
 
 
 def as_after(recipe: Recipe, before: Mapping[str, Recipe]) -> Recipe:
