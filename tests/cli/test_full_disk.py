@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import NoReturn
@@ -65,3 +67,22 @@ def test_a_disk_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         pass
     with pytest.raises(OSError, match=r"No locks available: .*cache/images/\.transferkit\.lock"):
         cached_files.will_write(tmp_path / "cache" / "images" / "x")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits no file")
+def test_answers_that_outgrow_the_limit_of_a_file_name_it(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+    code = f"""
+import resource
+from pathlib import Path
+from transferkit.cli.terminal import working
+from transferkit.deploy.answer_rows import AnswerRow, Journal
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
+with working({GO_ON!r}):
+    Journal(Path({str(journal)!r})).append(AnswerRow("a.jpg", "cat", 1.0, False, 50, (), "") for _ in range(100))
+"""
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert f"Cannot write {journal}: it would be larger than a file may be here. Raise the limit" in ended.stderr

@@ -17,8 +17,10 @@ from tests.data.test_datasets import error, image_file, load, noted
 from transferkit.data.groups import group_folds, held_out, in_turns
 from transferkit.data.images import Images, Splits
 from transferkit.data.splitting import hold_out, split
+from transferkit.recipe import Recipe
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
+from transferkit.training.estimates import inputs_in_words
 
 
 def patients(groups: int = 30, per_group: int = 4, classes: int = 2, seed: int = 0) -> Images:
@@ -331,3 +333,22 @@ def test_the_screen_tells_of_groups(tmp_path: Path) -> None:
     load(clinic(tmp_path), Console(stream=stream), **settings)
 
     assert "images of one group stay in one part" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ("patient/class", "the 10 folders read as classes (“patient00”, “patient01”"),
+        ("class/patient", "keep each in one part with --group parent"),
+    ],
+)
+def test_a_dry_run_says_of_folders_what_the_run_would(order: str, words: str, tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "data": {"name": "folder", "path": clinic(tmp_path, order)},
+            "backbone": {"name": "resnet-mini", "weights": "none"},
+            "method": {"name": "probe"},
+        }
+    )
+
+    assert words.lower() in "\n".join(inputs_in_words([recipe])).lower()

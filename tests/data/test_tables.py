@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.test_datasets import all_ids, error, image_file, load, noted
+from transferkit.data.datasets.path_table import header
+from transferkit.runtime.errors import TransferkitError
 
 SHAPES = ("circle", "square", "triangle")
 FILES = [f"images/{shape}/{number:02d}.png" for shape in SHAPES for number in range(8)]
@@ -213,3 +215,12 @@ def test_a_column_for_each_class_is_told(tmp_path: Path) -> None:
     assert "has no column label but a column of 0 and 1 for each of circle, square, triangle" in error(
         table(tmp_path, rows)
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_in_utf_16_is_called_so_with_or_without_its_mark(tmp_path: Path, encoding: str) -> None:
+    table = tmp_path / "images.csv"
+    table.write_bytes("path,label\nä.png,x\n".encode(encoding))
+
+    with pytest.raises(TransferkitError, match=r"images\.csv is text in UTF-16; expected UTF-8\. Save it again as"):
+        header(table)

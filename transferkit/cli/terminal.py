@@ -49,7 +49,7 @@ def working(when_stopped: str | Callable[[], str] = NOTHING_WRITTEN) -> Iterator
     except OSError as error:
         if not says_full(error):
             raise
-        raise FullDisk(f"{full_disk(error.filename)} {_words(when_stopped)}") from error
+        raise FullDisk(f"{full_disk(error.filename, error)} {_words(when_stopped)}") from error
 
 
 def _words(when_stopped: str | Callable[[], str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from transferkit.deploy.answers import Answer
 from transferkit.runtime import folders
+from transferkit.runtime.full_disk import naming
 from transferkit.runtime.plurals import counted
 
 UNKNOWN = "unknown"  # the answer to an image that is more unusual than the model accepts
@@ -75,7 +76,7 @@ class Journal:
     def append(self, rows: Iterable[AnswerRow]) -> None:
         """Add rows at the end."""
         folders.record(self.path)
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(vars(row)) + "\n" for row in rows))
 
     def read(self) -> Iterator[AnswerRow]:

@@ -45,7 +45,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:  # safetensors reports the system's errors as its own
         if says_full(error):
-            raise full_disk(path) from error
+            raise full_disk(path, error) from error
         raise MachineError(f"Cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error
     finally:
         if temporary != path:

@@ -108,7 +108,7 @@ def require_writable(folder: Path) -> None:
         Path(tempfile.mkdtemp(prefix=".transferkit-", dir=nearest)).rmdir()
     except OSError as error:
         if says_full(error):
-            raise full_disk(nearest) from error
+            raise full_disk(nearest, error) from error
         raise TransferkitError(f"You may not write to {nearest}. {OUT_ADVICE}") from error
 
 

@@ -37,7 +37,7 @@ def lock_folder(folder: Path, shown: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise TransferkitError(
-            f"{shown} is in use{_holder(folder)}. Wait until it ends, or choose another folder with --out."
+            f"{shown} is in use{_holder(folder)}. Wait until it ends, or choose another --out."
         ) from None
     except OSError as error:
         raise MachineError(

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from transferkit.data.datasets.outline import Outline
+from transferkit.data.file_facts import FileFacts
 from transferkit.recipe import DATA_MODELS, DataSettings
 from transferkit.runtime.errors import TransferkitError, did_you_mean
 
@@ -95,6 +96,13 @@ def seen_in_words(settings: DataSettings) -> list[str]:
         TransferkitError: If there are no classes to tell apart.
     """
     return list(_module(settings).seen_in_words(settings)) if settings.own_files else []
+
+
+def seen_files(settings: DataSettings) -> FileFacts:
+    """What the names of the user's own folders tell before a file is opened; nothing of other kinds of data."""
+    module = _module(settings)
+    facts: FileFacts = module.seen_files(settings) if hasattr(module, "seen_files") else FileFacts()
+    return facts
 
 
 def download_mb(settings: DataSettings) -> int:

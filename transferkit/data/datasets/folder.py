@@ -11,6 +11,7 @@ from transferkit.data.datasets.folder_cache import DIGEST_BYTES, Decoded, automa
 from transferkit.data.datasets.folder_depth import seen_reading
 from transferkit.data.datasets.folder_groups import group_notes, with_folders
 from transferkit.data.datasets.folder_outline import outline as outline
+from transferkit.data.datasets.folder_outline import seen_files as seen_files
 from transferkit.data.datasets.folder_outline import seen_in_words as seen_in_words
 from transferkit.data.datasets.layout import LISTED, Layout, Part, escaped
 from transferkit.data.datasets.layouts import find
@@ -45,9 +46,8 @@ def load(settings: FolderData, console: Console) -> Splits:
     parts = _parts(layout, pixels)
     splits, test, test_notes = parted(parts, settings)
     used = {"train": splits.train, "val": splits.val, "test": test}
-    is_carved = "test" not in parts or ("val" not in parts and settings.val_fraction > 0)
     notes += [*test_notes, *group_notes(layout, used)]
-    files = with_folders(files, layout, is_carved=is_carved)
+    files = with_folders(files, layout, settings.val_fraction)
     return replace(splits, notes=tuple(notes), read_as=read_as(reading), files=files)
 
 

@@ -20,13 +20,13 @@ UNIT = re.compile(  # what pictures belong to, with its number: patient01, sub-3
 Swapped: TypeAlias = tuple[set[str], set[str], int]  # folders read as classes, those that may be, how far below
 
 
-def with_folders(files: FileFacts, layout: Layout, *, is_carved: bool) -> FileFacts:
+def with_folders(files: FileFacts, layout: Layout, val_fraction: float) -> FileFacts:
     """The facts with those of folders inside class folders, which may be patients, videos or places.
 
     Args:
         files: What was seen of the files.
         layout: Where they lie; nothing is added where groups were named.
-        is_carved: Whether any part was split off by chance.
+        val_fraction: Of train, split off by chance where val is not apart.
     """
     if layout.has_groups or not layout.by_folders:
         return files
@@ -34,6 +34,7 @@ def with_folders(files: FileFacts, layout: Layout, *, is_carved: bool) -> FileFa
         outer, inner, depth = swapped
         return replace(files, outer_folders=_names(outer), inner_folders=_names(inner), inner_depth=depth)
     folders = {name: _subfolders(part) for name, part in layout.parts.items()}
+    is_carved = layout.test is None or (layout.val is None and val_fraction > 0)
     parted = folders["train"] if is_carved else []
     tested = folders.get("test", [])
     repeated = sorted(set(folders["train"]) & set(tested))

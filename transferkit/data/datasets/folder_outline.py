@@ -6,9 +6,11 @@ from collections import Counter
 
 from transferkit.data.datasets import layouts
 from transferkit.data.datasets.folder_cache import automatic_size
+from transferkit.data.datasets.folder_groups import with_folders
 from transferkit.data.datasets.layout import LISTED
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.decoding import short_side
+from transferkit.data.file_facts import FileFacts
 from transferkit.recipe import FolderData
 from transferkit.runtime.plurals import counted
 
@@ -29,6 +31,11 @@ def outline(settings: FolderData) -> Outline:
         tested = len(layout.test.files)
         return Outline(len(layout.files) - tested, tested, classes, side)
     return Outline.divided(len(layout.files), settings.test_fraction, classes, side)
+
+
+def seen_files(settings: FolderData) -> FileFacts:
+    """What the folders are called and hold; no file is opened."""
+    return with_folders(FileFacts(), layouts.find(settings), settings.val_fraction)
 
 
 def seen_in_words(settings: FolderData) -> list[str]:

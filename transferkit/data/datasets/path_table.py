@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from transferkit.runtime.errors import TransferkitError, is_plain, quoted
 from transferkit.runtime.json_files import JsonObject
 
 COLUMNS = ("path", "label", "split", "part", "group")
+SAVE_AS_UTF_8 = "Save it again as “CSV UTF-8” in a spreadsheet, or as UTF-8 in an editor."
+LOOKED_AT = 4096  # bytes, for how the text is written
 LONGEST = 1000  # characters; file systems allow 255 per name
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
@@ -41,15 +45,15 @@ def header(table: Path) -> tuple[str, ...]:
         TransferkitError: If it is no table.
     """
     if _reader(table) is _json_lines:
-        with _readable(table), table.open(encoding="utf-8-sig") as file:
+        with _opened(table) as file:
             return next((tuple(_json_object(table, *line)) for line in enumerate(file, start=1) if line[1].strip()), ())
-    with _readable(table), table.open(newline="", encoding="utf-8-sig") as file:
+    with _opened(table) as file:
         return tuple(csv.DictReader(file, delimiter=delimiter(table)).fieldnames or ())
 
 
 def delimiter(table: Path) -> str:
     """What separates the cells of a CSV: that of commas, semicolons and tabs which cuts the first line most often."""
-    with _readable(table), table.open(newline="", encoding="utf-8-sig") as file:
+    with _opened(table) as file:
         first = file.readline()
     cut = {sign: len(next(csv.reader([first], delimiter=sign), [])) for sign in DELIMITERS}
     return max(cut, key=lambda sign: cut[sign])
@@ -61,14 +65,14 @@ def _reader(table: Path) -> Callable[[Path, Sequence[str]], Iterator[Row]]:
 
 def _csv_lines(table: Path, wanted: Sequence[str]) -> Iterator[Row]:
     sign = delimiter(table)
-    with _readable(table), table.open(newline="", encoding="utf-8-sig") as file:
+    with _opened(table) as file:
         reader = csv.DictReader(file, restval="", delimiter=sign)
         for row in reader:
             yield reader.line_num, {column: _text(cell) for column, cell in row.items() if column in wanted}
 
 
 def _json_lines(table: Path, wanted: Sequence[str]) -> Iterator[Row]:
-    with _readable(table), table.open(encoding="utf-8-sig") as file:
+    with _opened(table) as file:
         for line, text in enumerate(file, start=1):
             if text.strip():
                 row = _json_object(table, line, text)
@@ -85,18 +89,24 @@ def _json_object(table: Path, line: int, text: str) -> JsonObject:
     return row
 
 
-class _readable:
-    """Words what goes wrong while a table is read."""
+@contextmanager
+def _opened(table: Path) -> Iterator[TextIO]:
+    """The table as text; words what goes wrong while it is read."""
+    _require_bytes_of_utf_8(table)
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            yield file
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TransferkitError(f"{table} is no CSV file in UTF-8: {error}. {SAVE_AS_UTF_8}") from error
 
-    def __init__(self, table: Path) -> None:
-        self._table = table
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (UnicodeDecodeError, csv.Error)):
-            raise TransferkitError(f"{self._table} is no CSV file in UTF-8: {error}.") from error
+def _require_bytes_of_utf_8(table: Path) -> None:
+    """Refuse UTF-16, with or without a byte-order mark: of Latin text, every second byte of it is zero."""
+    with table.open("rb") as file:
+        start = file.read(LOOKED_AT)
+    odd, even = start[1::2].count(0), start[::2].count(0)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or max(odd, even) > len(start) / 4:
+        raise TransferkitError(f"{table} is text in UTF-16; expected UTF-8. {SAVE_AS_UTF_8}")
 
 
 def _require_columns(table: Path, names: Sequence[str], columns: Sequence[str]) -> None:

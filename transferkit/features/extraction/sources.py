@@ -27,6 +27,7 @@ from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, did_you_mean, is_plain, quoted
 from transferkit.runtime.folders import ensure_folder
+from transferkit.runtime.full_disk import naming
 from transferkit.runtime.missing_paths import is_meant_as_path, missing_in_words
 from transferkit.runtime.plurals import counted
 from transferkit.runtime.remote import is_url
@@ -72,7 +73,7 @@ class ImageSource:
         file = folder / LISTING
         folders.record(file)
         total, names = 0, set[str]()
-        with file.open("w", encoding="utf-8", newline="") as handle:
+        with naming(file), file.open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle)
             for line in lines:
                 writer.writerow(line)

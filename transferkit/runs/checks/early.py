@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from transferkit.recipe import Recipe
+from transferkit.data import datasets
+from transferkit.data.split_facts import ClassCounts, SplitFacts
+from transferkit.recipe import DataSettings, Recipe
 from transferkit.runs import checks
 from transferkit.runs.checks.subject import CheckedRun
-from transferkit.runs.facts import RunData, RunFacts, StartFacts
+from transferkit.runs.facts import Fingerprints, ImageCounts, RunData, RunFacts, StartFacts
 from transferkit.runtime.console import Console
+
+OF_FOLDERS = ("TK025", "TK026")  # the checks that names of folders are enough for
 
 
 class EarlyChecks:
@@ -49,6 +53,14 @@ def say_of_data(data: RunData, place: str, console: Console) -> tuple[str, ...]:
     for line in lines:
         console.once(line)
     return lines
+
+
+def findings_of_folders(data: DataSettings) -> list[str]:
+    """What checks find in the names of the user's own folders, before any file is opened."""
+    parts = SplitFacts((), ClassCounts((), (), ()), files=datasets.seen_files(data))
+    unread = RunData(data.name, Fingerprints("", "", ""), ImageCounts(0, 0, 0), (), parts=parts)
+    run = CheckedRun(facts=RunFacts(seconds={}, data=unread))
+    return [str(finding) for code in OF_FOLDERS if (finding := checks.CHECKS[code].finding(code, run))]
 
 
 def early_checks(recipe: Recipe, facts: RunFacts, place: str, console: Console) -> EarlyChecks:

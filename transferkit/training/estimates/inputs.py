@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from transferkit.data import datasets
 from transferkit.models import backbones
 from transferkit.recipe import DataSettings, Recipe
+from transferkit.runs.checks.early import findings_of_folders
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
 from transferkit.training import defaults, methods
@@ -21,7 +22,7 @@ def outline(data: DataSettings) -> tuple[int, int, int]:
 
 
 def inputs_in_words(recipes: Iterable[Recipe]) -> list[str]:
-    """What is seen of folders' classes and files, and what would be downloaded, each once.
+    """What is seen of folders' names, classes and files, and what would be downloaded, each once.
 
     Raises:
         TransferkitError: If a folder has no classes, or the files of a data set are not where they should be.
@@ -29,7 +30,7 @@ def inputs_in_words(recipes: Iterable[Recipe]) -> list[str]:
     recipes = list(recipes)
     data = {recipe.data.model_dump_json(): recipe.data for recipe in recipes}.values()
     places = {str(part.own_files): part for part in data}.values()
-    lines = [line for place in places for line in datasets.seen_in_words(place)]
+    lines = [line for place in places for line in (*datasets.seen_in_words(place), *findings_of_folders(place))]
     downloads: dict[str, str] = {
         part.name: f"{part.name} ({size} MB)" for part in data if (size := datasets.download_mb(part))
     }
