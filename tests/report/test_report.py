@@ -265,6 +265,24 @@ def test_a_temperature_of_few_images_has_no_interval(tmp_path: Path) -> None:
     assert re.search(r"Temperature T = \d\.\d\d, fitted on val, n = 40; above 1 it lowers confidence\.", page)
 
 
+def test_the_page_tells_its_confidences_from_those_that_predict_gives(tmp_path: Path) -> None:
+    test = outputs(per_class=100, wrong=30)
+    run = finished_run(tmp_path / "run", test)
+
+    page = html.unescape(page_of(run)).replace("\N{NO-BREAK SPACE}", " ")
+
+    temperature = fit_temperature(test)
+    assert temperature is not None
+    error = f"{100 * ece(with_temperature(test, temperature)):.1f} %"
+    assert f"; {error} as predict answers (temperature {temperature:.2f})</small>" in page
+    said = (
+        "Confidences on this page are without temperature; predict and serve divide the logits by it "
+        f"(T = {temperature:.2f})."
+    )
+    assert page.count(said) == 4  # at the mistakes, the least sure hits, the calibration and the promises
+    assert said in (run.path / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_promise_names_coverage_threshold_errors_and_bound(tmp_path: Path) -> None:
     page = html.unescape(page_of(finished_run(tmp_path / "run", outputs(per_class=500, wrong=0))))
 

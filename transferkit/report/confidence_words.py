@@ -13,6 +13,7 @@ from transferkit.report.content import Content
 from transferkit.runtime.plurals import counted
 
 CLASSES_SHOWN = 10  # those whose answers keep their promise worst
+WITHOUT_T, AS_PREDICTED = "without temperature", "as predict answers"  # the two kinds of confidence, everywhere
 _VERDICTS = {  # in a tile, and with its numbers
     "no images": ("", ""),
     "calibrated": (
@@ -40,6 +41,8 @@ class ConfidenceSection:
 
     Attributes:
         verdict: Of the calibration error, in a tile.
+        as_predicted: The calibration error with the temperature, in the tile; empty without one.
+        raw: That confidences of the page are without the temperature; empty where there is none.
         sentence: The same with its numbers.
         calibration: Rows of its table.
         temperature: In a sentence.
@@ -49,6 +52,8 @@ class ConfidenceSection:
     """
 
     verdict: str
+    as_predicted: str
+    raw: str
     sentence: str
     calibration: Sequence[tuple[str, str, str, str]]
     temperature: str
@@ -66,6 +71,8 @@ def confidence_section(content: Content) -> ConfidenceSection | None:
     calibration = scores.calibration
     return ConfidenceSection(
         verdict=verdict(scores),
+        as_predicted=as_predicted(calibration),
+        raw=raw_words(calibration),
         sentence=verdict_sentence(scores),
         calibration=calibration_table(calibration),
         temperature=temperature_words(calibration, sentences.val_images(content)),
@@ -79,6 +86,23 @@ def confidence_section(content: Content) -> ConfidenceSection | None:
 def verdict(scores: Scores) -> str:
     """Whether confidence can be believed, in a few words; empty without images."""
     return _VERDICTS[_verdict(scores)][0]
+
+
+def as_predicted(calibration: Calibration) -> str:
+    """The calibration error of what `predict` and `serve` answer; empty without a temperature."""
+    if calibration.temperature is None or calibration.ece_with_temperature is None:
+        return ""
+    return (
+        f"{words.percent(calibration.ece_with_temperature)} {AS_PREDICTED} (temperature {calibration.temperature:.2f})"
+    )
+
+
+def raw_words(calibration: Calibration) -> str:
+    """Which confidences a page shows, beside those that `predict` gives; empty where they are the same."""
+    if calibration.temperature is None:
+        return ""
+    divided = f"predict and serve divide the logits by it (T = {calibration.temperature:.2f})"
+    return f"Confidences on this page are {WITHOUT_T}; {divided}."
 
 
 def verdict_sentence(scores: Scores) -> str:
@@ -173,7 +197,8 @@ def temperature_words(calibration: Calibration, val_images: int) -> str:
     interval = calibration.temperature_interval
     bounds = f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     n = f", n = {val_images:,}" if val_images else ""
-    return f"Temperature T = {calibration.temperature:.2f}{bounds}, fitted on val{n}; above 1 it lowers confidence."
+    fitted = f"Temperature T = {calibration.temperature:.2f}{bounds}, fitted on val{n}; above 1 it lowers confidence."
+    return f"{fitted} {raw_words(calibration)}"
 
 
 def confidence_rows(calibration: Calibration) -> list[ClassCalibration]:

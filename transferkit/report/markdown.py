@@ -83,12 +83,18 @@ def _scores(content: Content, scores: Scores) -> list[str]:
         "## Per class",
         table(header, classes),
         *(
-            ["## Most confident mistakes", table(["image", "true", "predicted", "confidence"], mistakes)]
+            [
+                "## Most confident mistakes",
+                table(["image", "true", "predicted", f"confidence, {confidence_words.WITHOUT_T}"], mistakes),
+            ]
             * bool(mistakes)
         ),
         "## Calibration",
         escaped(confidence_words.verdict_sentence(scores)),
-        table(["", "value", "with temperature", ""], confidence_words.calibration_table(scores.calibration)),
+        table(
+            ["", confidence_words.WITHOUT_T, confidence_words.AS_PREDICTED, ""],
+            confidence_words.calibration_table(scores.calibration),
+        ),
         escaped(confidence_words.temperature_words(scores.calibration, sentences.val_images(content))),
         "## Answering only when sure",
         _bullets([*confidence_words.selective(scores.selective), *confidence_words.guarantees(scores.selective)]),
