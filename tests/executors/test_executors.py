@@ -122,6 +122,19 @@ def test_the_log_of_a_failure_is_kept_and_belongs_to_the_folder(held: Path) -> N
     assert "logs/bad.log" in folders.files_of(held)
 
 
+def test_the_log_of_stopped_work_belongs_to_the_folder_too(held: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop_once_it_works(_: Board) -> None:
+        if (held / "logs" / "long.log").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Board, "look", stop_once_it_works)
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out([task(work.wait, held / "long")], "processes", 1, held, SILENT)
+
+    assert "logs/long.log" in folders.files_of(held)
+
+
 def test_what_was_finished_is_not_done_again(held: Path) -> None:
     finished = Task("arm", work.fail, (held / "arm",), held / "arm", is_finished=True)
 
@@ -185,6 +198,34 @@ def test_a_missing_engine_is_one_line_that_names_the_extra(
         TransferkitError, match=rf'^--executor {name} needs .* Type: pip install "transferkit\[{extra}\]"$'
     ):
         carry_out([task(work.write, held / "a")], name, 1, held, SILENT)
+
+
+@pytest.mark.parametrize("name", ["ray", "slurm"])
+def test_an_engine_that_is_kept_out_counts_as_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = {"ray": "ray", "slurm": "submitit"}[name]
+    monkeypatch.setitem(sys.modules, package, None)
+
+    with pytest.raises(
+        TransferkitError, match=rf"^--executor {name} needs {package}, which is not installed\. Type: pip"
+    ):
+        executors.require(name)
+
+
+@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_an_engine_that_does_not_import_is_one_line_that_says_why(
+    name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{package}.py").write_text("import no_such_library")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in [module for module in sys.modules if module.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+
+    with pytest.raises(
+        TransferkitError,
+        match=rf"^--executor {name} needs {package}, which is installed and cannot be imported \(ModuleNotFoundError: "
+        rf"No module named 'no_such_library'\)\. Type: pip install --force-reinstall \"transferkit\[{name}\]\"$",
+    ):
+        executors.require(name)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,14 @@ class _Turns:
     losses: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
+    def take(self, submit: Submit) -> None:
+        while self.waiting or self.pending:
+            self.fill(submit)
+            self.collect()
+            self.watch.look()
+            if self.pending:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
     def fill(self, submit: Submit) -> None:
         while self.waiting and len(self.pending) < self.team.workers:
             task = self.waiting.popleft()
@@ -134,11 +142,10 @@ def work_through(tasks: Sequence[Task], team: Team, watch: Watch) -> dict[str, s
         TransferkitError: If the executor cannot work here.
     """
     turns = _Turns(tasks, team, watch, waiting=deque(tasks))
-    with team.executor.pool(team.workers) as submit:
-        while turns.waiting or turns.pending:
-            turns.fill(submit)
-            turns.collect()
-            watch.look()
-            if turns.pending:
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+    try:
+        with team.executor.pool(team.workers) as submit:
+            turns.take(submit)
+    finally:
+        for task in turns.pending.values():  # of work that was stopped
+            team.put_away(task, "stopped")
     return turns.failures

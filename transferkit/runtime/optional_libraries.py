@@ -7,26 +7,24 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.errors import TransferkitError, reason
 
 
 def pyarrow() -> Any:
     """The library for Parquet, with its module `parquet`; raises TransferkitError if it is not installed."""
-    require_packages("A .parquet file", ["pyarrow"], "parquet")
+    library = _imported("A .parquet file", "pyarrow", "parquet")
     importlib.import_module("pyarrow.parquet")
-    return importlib.import_module("pyarrow")
+    return library
 
 
 def optuna() -> Any:
     """The library that proposes settings; raises TransferkitError if it is not installed."""
-    require_packages("--search optuna", ["optuna"], "tune")
-    return importlib.import_module("optuna")
+    return _imported("--search optuna", "optuna", "tune")
 
 
 def ray() -> Any:
     """The engine of `--executor ray`; raises TransferkitError if it is not installed."""
-    require_packages("--executor ray", ["ray"], "ray")
-    return importlib.import_module("ray")
+    return _imported("--executor ray", "ray", "ray")
 
 
 def submitit(cluster: str) -> Any:
@@ -38,19 +36,34 @@ def submitit(cluster: str) -> Any:
     Raises:
         TransferkitError: If it is not installed, or there is no Slurm here.
     """
-    require_packages("--executor slurm", ["submitit"], "slurm")
+    library = _imported("--executor slurm", "submitit", "slurm")
     if cluster == "slurm" and shutil.which("sbatch") is None:
         raise TransferkitError(
             "--executor slurm needs Slurm's command sbatch, which is not here. Type the command on a login node of the "
             "cluster, or use --executor processes."
         )
-    return importlib.import_module("submitit")
+    return library
 
 
 def tifffile() -> Any:
     """The library for TIFF of many bands; raises TransferkitError if it is not installed."""
-    require_packages("A TIFF of other bands than red, green and blue", ["tifffile"], "bands")
-    return importlib.import_module("tifffile")
+    return _imported("A TIFF of other bands than red, green and blue", "tifffile", "bands")
+
+
+def _imported(user: str, package: str, extra: str) -> Any:
+    """The package; what the arguments mean is told at `require_packages`.
+
+    Raises:
+        TransferkitError: If it is not installed, or is and cannot be imported; says what to type.
+    """
+    require_packages(user, [package], extra)
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise TransferkitError(
+            f"{user} needs {package}, which is installed and cannot be imported ({reason(error)}). "
+            f'Type: pip install --force-reinstall "transferkit[{extra}]"'
+        ) from error
 
 
 def require_packages(user: str, packages: Sequence[str], extra: str) -> None:
@@ -64,9 +77,16 @@ def require_packages(user: str, packages: Sequence[str], extra: str) -> None:
     Raises:
         TransferkitError: Says what is missing and what to type.
     """
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    missing = [name for name in packages if not _is_installed(name)]
     if missing:
         raise TransferkitError(
             f"{user} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed. "
             f'Type: pip install "transferkit[{extra}]"'
         )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # whoever keeps packages out may raise, or leave None among the modules
+        return False

@@ -173,7 +173,8 @@ def compare_cells(study: Study, cells: Mapping[str, list[Run]], failures: list[s
             require_same_data(group)
     arms = {arm: None for cell, (arm, _) in study.cells().items() if cell in cells}
     if not arms or (len(arms) < 2 and not study.labels):
-        raise MachineError("Too few arms finished to compare anything:\n" + "\n".join(failures))
+        reasons = "\n".join(failures)
+        raise MachineError(f"Too few arms finished to compare anything:\n{reasons}\nThe same command tries them again.")
     reference = study.reference if study.reference in arms else next(iter(arms))
     if reference != study.reference:
         failures.append(f"The reference {study.reference} did not finish; {reference} takes its place.")

@@ -75,7 +75,7 @@ def total_in_words(stages: Sequence[Sequence[float]], executor: str | None, staf
         return f"{text}."
     best = sum(seconds_of(stage, staff.at_once) for stage in stages)
     times = [duration(best)] if staff.slowdown == 1 else [duration(best), duration(best * staff.slowdown)]
-    shared = f", {staff.shared}," if staff.shared else ""
+    shared = f", {staff.shared}," if staff.shared and staff.workers > 1 else ""
     return f"{text}; on {counted(staff.workers, 'worker')} of {executor}{shared} about {' to '.join(times)}."
 
 
