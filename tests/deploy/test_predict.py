@@ -252,7 +252,8 @@ def test_json_holds_every_class_and_says_what_is_unreadable(command: Command, ph
     documents = json.loads(shown)
     assert code == 0
     assert sum(documents[0]["probabilities"].values()) == pytest.approx(1.0)
-    assert documents[9] == {"path": "photos/b/19.png", "error": "the file is empty (0 bytes)"}
+    assert documents[0]["answer"] == ("unknown" if documents[0]["unknown"] else documents[0]["class"])
+    assert documents[9] == {"path": "photos/b/19.png", "answer": "", "error": "the file is empty (0 bytes)"}
 
 
 # ---- the page ----

@@ -142,7 +142,7 @@ def test_a_folder_that_is_no_run_names_the_run_with_the_nearest_name(home: Path,
     message = refused(transferkit("labels", typed, cwd=home.parent))
 
     assert message.endswith(
-        f"{typed} is no run: it has no recipe.yaml. Expected a folder that a transferkit command "
+        f"{typed} is no run: there is no such folder. Expected a folder that a transferkit command "
         f"made. Did you mean {meant}?"
     )
 

@@ -143,10 +143,13 @@ def voice(console: Console, out: Path | None, answers: list[Answer] | None) -> V
 
 
 def document(answer: Answer) -> JsonObject:
-    """An answer for --json."""
+    """An answer for --json; `answer` as everywhere, and `class` the likeliest one, also where the answer is unknown."""
+    from transferkit.deploy.answer_rows import name_of
+
+    named: JsonObject = {"path": answer.path, "answer": name_of(answer)}
     if answer.prediction is None:
-        return {"path": answer.path, "error": answer.error}
-    return {"path": answer.path, **{WORDS.get(key, key): value for key, value in vars(answer.prediction).items()}}
+        return {**named, "error": answer.error}
+    return {**named, **{WORDS.get(key, key): value for key, value in vars(answer.prediction).items()}}
 
 
 def cells(answer: Answer) -> tuple[str, ...]:

@@ -49,10 +49,15 @@ def row(answer: Answer, top: int) -> AnswerRow:
         return AnswerRow(answer.path, "", None, None, None, (), answer.error)
     likeliest = heapq.nlargest(top, prediction.probabilities.items(), key=lambda item: item[1])
     classes = tuple((name, round(probability, DIGITS)) for name, probability in likeliest)
-    name = UNKNOWN if prediction.unknown else prediction.name
-    return AnswerRow(
-        answer.path, name, round(prediction.probability, DIGITS), prediction.unknown, prediction.percentile, classes, ""
-    )
+    share = round(prediction.probability, DIGITS)
+    return AnswerRow(answer.path, name_of(answer), share, prediction.unknown, prediction.percentile, classes, "")
+
+
+def name_of(answer: Answer) -> str:
+    """A class, or "unknown"; empty where the image could not be read."""
+    if answer.prediction is None:
+        return ""
+    return UNKNOWN if answer.prediction.unknown else answer.prediction.name
 
 
 @dataclass(frozen=True)

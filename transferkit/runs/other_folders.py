@@ -32,7 +32,8 @@ def no_run_words(folder: Path) -> str:
     kind = folders.kind_of(folder) if os.path.isdir(folder) else None  # False for what can be no path, too
     if kind is None:
         expected = "Expected a folder that a transferkit command made."
-        return f"{name} is no run: it has no recipe.yaml. {expected} {nearest_run(folder)}".rstrip()
+        why = "it has no recipe.yaml" if os.path.lexists(folder) else "there is no such folder"
+        return f"{name} is no run: {why}. {expected} {nearest_run(folder)}".rstrip()
     return f"{name} holds {with_article(kind)} and is no run. {_advice(folder)}"
 
 

@@ -273,7 +273,7 @@ def test_no_such_run_says_what_was_expected(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)  # a long path is shortened in messages
 
     assert refused(Path("nowhere")) == (
-        "nowhere is no run: it has no recipe.yaml. Expected a folder that a transferkit command made."
+        "nowhere is no run: there is no such folder. Expected a folder that a transferkit command made."
     )
 
 

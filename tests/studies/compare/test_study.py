@@ -181,7 +181,7 @@ def test_dry_run_prints_a_study_that_reads_back_as_itself(monkeypatch: pytest.Mo
         (["compare", "resnet8", "--methods", "probe,finetune"], "Unknown backbone 'resnet8'. Did you mean 'resnet18'?"),
         (["compare", "resnet18", "runs/a"], "resnet18 is no folder, and runs/a is one. Give folders of runs alone, or"),
         (["compare", "runs/a", "runs/b", "--seeds", "3"], "--seeds has no effect on finished runs. Leave it out."),
-        (["compare", "runs/a", "runs/b"], "runs/a is no run: it has no recipe.yaml."),
+        (["compare", "runs/a", "runs/b"], "runs/a is no run: there is no such folder."),
         (
             ["curve", "resnet18", "--labels", "5,x"],
             "Cannot read the number of labels 'x'. Expected whole numbers above",
