@@ -22,7 +22,7 @@ from transferkit.features import engine
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.metrics.outputs import Outputs
 from transferkit.recipe import BackboneSettings, FinetuneSettings, from_options
-from transferkit.run import run
+from transferkit.run import run, run_alone
 from transferkit.runs import run_directory
 from transferkit.runs.facts import SettledRates
 from transferkit.runs.run_directory import Run, open_run
@@ -31,7 +31,7 @@ from transferkit.runtime import folders
 from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.training import checkpoint as state
-from transferkit.training import defaults, train
+from transferkit.training import defaults, estimates, train
 from transferkit.training.methods import probe_heads
 
 run_module = importlib.import_module("transferkit.run")  # in the package, `run` is the function
@@ -250,6 +250,14 @@ def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
 
     with pytest.raises(TransferkitError, match=r"holds an unfinished run. Continue it with --resume"):
         run(digits(), tmp_path / "run", console=SILENT)
+
+
+def test_an_unfinished_run_is_refused_before_its_cost_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_directory.prepare_run_folder(Run(tmp_path / "run"), digits(), resume=False)
+    monkeypatch.setattr(estimates, "before_run", lambda *_: pytest.fail("it was timed"))
+
+    with pytest.raises(TransferkitError, match=r"holds an unfinished run\. Continue it with --resume"):
+        run_alone(digits(), tmp_path / "run", overwrite=False, resume=False, console=SILENT, command="")
 
 
 def test_resuming_with_another_recipe_is_refused(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def run_alone(
     """Carry out a recipe that is no part of a study: what it will cost is said first. Otherwise as `run`."""
     folder = out or recipe.default_folder
     require_writable(folder)
+    run_directory.require_free(Run(folder), overwrite, resume)
     if overwrite or not Run(folder).is_finished:
         estimates.before_run(recipe, console)
     return run(recipe, out, overwrite=overwrite, resume=resume, console=console, command=command)

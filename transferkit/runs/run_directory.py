@@ -277,9 +277,9 @@ def claim(path: Path, *, overwrite: bool = False, resume: bool = False) -> Itera
     Raises:
         TransferkitError: If the folder holds something that would be lost, or another process works in it.
     """
-    _require_free(Run(path), overwrite, resume)
+    require_free(Run(path), overwrite, resume)
     with hold_run(Run(path)):
-        _require_free(Run(path), overwrite, resume)  # another process may have ended meanwhile
+        require_free(Run(path), overwrite, resume)  # another process may have ended meanwhile
         yield Run(path)
 
 
@@ -294,7 +294,12 @@ def hold_run(run: Run) -> AbstractContextManager[None]:
     return folders.hold(run.path, KIND, older)
 
 
-def _require_free(run: Run, overwrite: bool, resume: bool) -> None:
+def require_free(run: Run, overwrite: bool, resume: bool) -> None:
+    """Refuse a folder that holds anything else than a run, or an unfinished one that is not to be gone on with.
+
+    Raises:
+        TransferkitError: Says how to go on.
+    """
     path = run.path
     folders.require_kind(path, KIND, is_older=bool(older_files(run)))
     if run.exists and not run.is_finished and not (overwrite or resume):
