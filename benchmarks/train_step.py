@@ -58,6 +58,7 @@ CASES = {
     "32": Case("scratch", "resnet18-cifar", 32, 64),
     "224": Case("finetune", "resnet18", 224, 16),
     "64": Case("finetune", "resnet18", 64, 64),
+    "small": Case("finetune", "resnet18", 64, 16),
     "lite0": Case("finetune", "timm/tf_efficientnet_lite0", 96, 64, steps=1),
     "mobilenet": Case("finetune", "timm/mobilenetv3_small_100", 96, 64, steps=1),
     "convnext": Case("finetune", "timm/convnext_atto", 96, 32, steps=1),

@@ -95,7 +95,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "replicas",
         "groups mixing",
         "early_stopping failure judging",
-        "resolved",
+        "memory_layout resolved",
         "averages balance checkpoint growth initial_checks pace rates same_images several_devices step_defaults",
     ],
 }

@@ -33,6 +33,7 @@ class Classifier(nn.Module):
         adapted: The body's tensors that are trained where an adapter leaves all others as they are, frozen stages
             aside; None where everything is trained.
         training_px: In train mode, the side that images are resized to where it is not that of `input_spec`.
+        channels_first: Whether in train mode images are prepared in that memory layout; else with channels last.
         averages_mirror: Whether in eval mode features are the mean of those of the image and of its mirror image; the
             head is linear, so the logits are the means of the logits.
         layer_numbers: Of the body's parameters, counted from the images, where a body has finer steps than its stages
@@ -67,6 +68,7 @@ class Classifier(nn.Module):
         self.batchnorm_frozen = False
         self.training_px: int | None = None
         self.last_stages = 1
+        self.channels_first = False
         self.averages_mirror = self.averages_shifts = False
         self.register_buffer("mean", torch.tensor(input_spec.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(input_spec.std).view(1, -1, 1, 1), persistent=False)
@@ -112,7 +114,8 @@ class Classifier(nn.Module):
         side = (self.training_px if self.training else None) or spec.size
         resized = resize(as_unit_range(images, len(spec.mean)), side, spec.interpolation, spec.crop)
         prepared = (resized - self.get_buffer("mean")) / self.get_buffer("std")
-        return prepared.contiguous(memory_format=torch.channels_last)
+        is_first = self.training and self.channels_first
+        return prepared.contiguous(memory_format=torch.contiguous_format if is_first else torch.channels_last)
 
     def train(self, mode: bool = True) -> Classifier:
         """Train mode for what is trained; frozen stages (and frozen BatchNorm) stay in eval mode."""

@@ -28,6 +28,7 @@ from transferkit.training.groups import ParameterGroup, require_batch
 from transferkit.training.growth import epoch_px
 from transferkit.training.initial_checks import check_start
 from transferkit.training.judging import course_in_words, judge_now, judge_start, start_in_words, val_curve
+from transferkit.training.memory_layout import laid_out
 from transferkit.training.optimizers import create_optimizer, rate_groups
 from transferkit.training.pace import Pace
 from transferkit.training.replicas import batchnorm_in_words, require_images_for_all
@@ -222,7 +223,7 @@ def begun(
     runtime: Runtime,
 ) -> Training:
     """A training before its first step, with the classifier on the device."""
-    classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    laid_out(classifier, runtime)
     trained = [group for group in groups if group.is_trained]
     options = rate_groups(classifier, trained, settings.norm_bias_lr)
     optimizer = create_optimizer(options, settings, runtime)

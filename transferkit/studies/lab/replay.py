@@ -24,6 +24,7 @@ from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import from_json
 from transferkit.training.checkpoint import set_random_state
 from transferkit.training.failure import FAILED_STEP, FailedStepFacts
+from transferkit.training.memory_layout import laid_out
 from transferkit.training.resolved import Mixing, steps_of
 from transferkit.training.step_loss import StepLoss
 
@@ -122,8 +123,7 @@ def replay(folder: Path | str, device: str = "auto") -> Replay:
 
 
 def _pass(run: Run, tensors: Mapping[str, Tensor], facts: FailedStepFacts, runtime: machine.Runtime) -> Pass:
-    classifier = _classifier(run, tensors, facts)
-    classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier = laid_out(_classifier(run, tensors, facts), runtime)
     weights = {name: _largest(value) for name, value in classifier.named_parameters()}
     images, labels = (tensors[f"batch.{name}"].to(runtime.device) for name in ("images", "labels"))
     random = {name.removeprefix("random."): value for name, value in tensors.items() if name.startswith("random.")}

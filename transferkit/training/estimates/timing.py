@@ -18,6 +18,7 @@ from transferkit.recipe import BackboneSettings, backbone_settings
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.torch_compiler import compiler_left_out, take_step
+from transferkit.training.memory_layout import laid_out
 
 FIRST_IMAGES = 16  # of the batch that warms up and tells how long a batch of the run's own size would take
 LONGEST_SECONDS = 1.0  # of a timed batch; above, networks are so large that the first batch tells the same per image
@@ -63,8 +64,7 @@ def parameters(backbone: str, size: int) -> int:
 
 def undrawn_classifier(backbone: str, size: int, runtime: machine.Runtime) -> Classifier:
     """The network on the device, as a run lays it out."""
-    classifier = backbones.load_undrawn(_settings(backbone), NAMES, size)
-    return classifier.to(runtime.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return laid_out(backbones.load_undrawn(_settings(backbone), NAMES, size), runtime)
 
 
 def _settings(backbone: str) -> BackboneSettings:
