@@ -44,6 +44,7 @@ def images(count: int) -> Images:
 
 
 def test_norms_are_those_of_backward_and_leave_the_network_as_it_was() -> None:
+    torch.manual_seed(1)  # with other weights a number before a ReLU may round to the other side of zero
     network = gradient_flow.network(BackboneSettings(name="resnet20", weights="none"), images(2), 8).eval()
     digest = network.digest([*network.stages, "head"])
     some = images(40)
