@@ -17,12 +17,13 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 import transferkit
+from transferkit.data import datasets
 from transferkit.deploy.prediction import limits_of
 from transferkit.features import engine
 from transferkit.features.layer_network import LayerNetwork
 from transferkit.metrics.outputs import Outputs
 from transferkit.recipe import BackboneSettings, FinetuneSettings, from_options
-from transferkit.run import run, run_alone
+from transferkit.run import resolved, run, run_alone
 from transferkit.runs import run_directory
 from transferkit.runs.facts import SettledRates
 from transferkit.runs.run_directory import Run, open_run
@@ -260,10 +261,12 @@ def test_an_unfinished_run_is_refused_before_its_cost_is_timed(tmp_path: Path, m
         run_alone(digits(), tmp_path / "run", overwrite=False, resume=False, console=SILENT, command="")
 
 
-def test_resuming_with_another_recipe_is_refused(tmp_path: Path) -> None:
-    run_directory.prepare_run_folder(Run(tmp_path / "run"), digits(seed=5), resume=False)
+def test_resuming_with_another_recipe_is_refused_and_names_the_first_key_that_differs(tmp_path: Path) -> None:
+    complete, _ = resolved(digits(), datasets.load(digits().data, SILENT))
+    begun = complete.model_copy(update={"seed": 5, "threads": 1})
+    run_directory.prepare_run_folder(Run(tmp_path / "run"), begun, resume=False)
 
-    with pytest.raises(TransferkitError, match="an unfinished run of another recipe"):
+    with pytest.raises(TransferkitError, match=r"holds an unfinished run with seed=5, and seed=0 is asked for\."):
         run(digits(), tmp_path / "run", resume=True, console=SILENT)
 
 

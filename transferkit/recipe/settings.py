@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -38,6 +38,15 @@ class RecipePart(BaseModel):
     def to_yaml(self) -> str:
         """YAML of these keys, without those that are left open; what reads a whole recipe gets the same one back."""
         return dump_yaml(self.model_dump(mode="json", exclude_none=True))
+
+    def each_key(self, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+        """Each key as a path below `place`, with its value and its default."""
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, RecipePart):
+                yield from value.each_key(f"{place}{name}.")
+            else:
+                yield f"{place}{name}", value, field.get_default(call_default_factory=True)
 
 
 def hash_of(values: Any) -> str:

@@ -346,17 +346,30 @@ def prepare_run_folder(run: Run, recipe: recipes.Recipe, *, resume: bool) -> tup
         TransferkitError: If the unfinished run to continue has another recipe.
     """
     if run.exists and resume:
-        begun = recipes.load(run.path / "recipe.yaml")
-        if begun != recipe.model_copy(update={"devices": getattr(begun, "devices", 1)}):
-            raise TransferkitError(
-                f"{run.path} holds an unfinished run of another recipe, so it cannot be continued with this one. "
-                "Choose another folder with --out, or start again with --overwrite."
-            )
+        _require_same_recipe(run, recipe)
         return (CONTINUED,)
     with hold_run(run):
         _remove_files(run)
         run.write_recipe(recipe)
     return ()
+
+
+def _require_same_recipe(run: Run, recipe: recipes.Recipe) -> None:
+    """On as many devices as one likes.
+
+    Raises:
+        TransferkitError: Names the first key that differs.
+    """
+    begun = recipes.load(run.path / "recipe.yaml")
+    if begun == recipe.model_copy(update={"devices": getattr(begun, "devices", 1)}):
+        return
+    then, now = ({key: value for key, value, _ in part.each_key()} for part in (begun, recipe))
+    differ = [key for key in {**then, **now} if then.get(key) != now.get(key) and key != "devices"]
+    raise TransferkitError(
+        f"{run.path} holds an unfinished run with {differ[0]}={then.get(differ[0])}, and "
+        f"{differ[0]}={now.get(differ[0])} is asked for. Choose another folder with --out, or start again with "
+        "--overwrite."
+    )
 
 
 def remove_run(run: Run) -> None:

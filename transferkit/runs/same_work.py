@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from transferkit.recipe import Recipe, RecipePart
+from transferkit.recipe import Recipe
 from transferkit.runs.run_directory import Run
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.json_files import JsonObject
@@ -24,7 +24,7 @@ def require_same_work(run: Run, recipe: Recipe) -> None:
     then, now = run.facts.asked, asked_in_words(recipe)
     if then == now:
         return
-    stored = {key: value for key, value, _ in keys_of(run.recipe)}
+    stored = {key: value for key, value, _ in run.recipe.each_key()}
     wanted = {key: value for key, value in asked(recipe) if key not in NOT_ASKED}
     for key in dict.fromkeys((*wanted, *(then or {}))):
         if key in stored and (key not in wanted or stored[key] != wanted[key]):
@@ -47,16 +47,6 @@ def mark_of(run: Run) -> JsonObject:
 
 def asked(recipe: Recipe) -> Iterator[tuple[str, Any]]:
     """The keys of a recipe that are not at their defaults, and every name of what was chosen from a menu."""
-    for key, value, default in keys_of(recipe):
+    for key, value, default in recipe.each_key():
         if value != default or key.endswith(".name"):
             yield key, value
-
-
-def keys_of(part: RecipePart, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Each key of a recipe as a path, with its value and its default."""
-    for name, field in type(part).model_fields.items():
-        value = getattr(part, name)
-        if isinstance(value, RecipePart):
-            yield from keys_of(value, f"{place}{name}.")
-        else:
-            yield f"{place}{name}", value, field.get_default(call_default_factory=True)
