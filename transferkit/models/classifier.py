@@ -33,7 +33,7 @@ class Classifier(nn.Module):
         adapted: The body's tensors that are trained where an adapter leaves all others as they are, frozen stages
             aside; None where everything is trained.
         training_px: In train mode, the side that images are resized to where it is not that of `input_spec`.
-        channels_first: Whether in train mode images are prepared in that memory layout; else with channels last.
+        channels_first: Whether in train mode prepared images lie in memory with channels first; else they come last.
         averages_mirror: Whether in eval mode features are the mean of those of the image and of its mirror image; the
             head is linear, so the logits are the means of the logits.
         layer_numbers: Of the body's parameters, counted from the images, where a body has finer steps than its stages
