@@ -352,3 +352,16 @@ def test_a_dry_run_says_of_folders_what_the_run_would(order: str, words: str, tm
     )
 
     assert words.lower() in "\n".join(inputs_in_words([recipe])).lower()
+
+
+def test_a_dry_run_leaves_out_what_the_recipe_mutes(tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "data": {"name": "folder", "path": clinic(tmp_path, "class/patient")},
+            "backbone": {"name": "resnet-mini", "weights": "none"},
+            "method": {"name": "probe"},
+            "ignore": ["TK025"],
+        }
+    )
+
+    assert "--group" not in "\n".join(inputs_in_words([recipe]))

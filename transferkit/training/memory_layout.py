@@ -23,8 +23,8 @@ def laid_out(classifier: Classifier, runtime: Runtime) -> Classifier:
 def works_on_small_maps(classifier: Classifier) -> bool:
     """Whether most multiply-adds of convolutions are dense ones, wider than 1 x 1, onto maps of at most 8 x 8.
 
-    For these oneDNN's fp32 kernels are slower with channels last: ResNet-18 at 64 px trains 1.3 times as fast with
-    channels first, at 224 px 0.85 times, and networks of 1 x 1 and depthwise convolutions 0.4 to 0.8 times.
+    For these oneDNN's fp32 kernels are slower with channels last, and for others with channels first: see
+    docs/performance.md, "Channels first for small maps".
     """
     total = small = 0
 

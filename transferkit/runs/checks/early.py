@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from transferkit.data import datasets
 from transferkit.data.split_facts import ClassCounts, SplitFacts
-from transferkit.recipe import DataSettings, Recipe
+from transferkit.recipe import Recipe
 from transferkit.runs import checks
 from transferkit.runs.checks.subject import CheckedRun
 from transferkit.runs.facts import Fingerprints, ImageCounts, RunData, RunFacts, StartFacts
@@ -55,12 +55,13 @@ def say_of_data(data: RunData, place: str, console: Console) -> tuple[str, ...]:
     return lines
 
 
-def findings_of_folders(data: DataSettings) -> list[str]:
-    """What checks find in the names of the user's own folders, before any file is opened."""
-    parts = SplitFacts((), ClassCounts((), (), ()), files=datasets.seen_files(data))
-    unread = RunData(data.name, Fingerprints("", "", ""), ImageCounts(0, 0, 0), (), parts=parts)
+def findings_of_folders(recipe: Recipe) -> list[str]:
+    """What checks that the recipe does not mute find in the names of its folders, before any file is opened."""
+    parts = SplitFacts((), ClassCounts((), (), ()), files=datasets.seen_files(recipe.data))
+    unread = RunData(recipe.data.name, Fingerprints("", "", ""), ImageCounts(0, 0, 0), (), parts=parts)
     run = CheckedRun(facts=RunFacts(seconds={}, data=unread))
-    return [str(finding) for code in OF_FOLDERS if (finding := checks.CHECKS[code].finding(code, run))]
+    asked = [code for code in OF_FOLDERS if code not in recipe.ignore]
+    return [str(finding) for code in asked if (finding := checks.CHECKS[code].finding(code, run))]
 
 
 def early_checks(recipe: Recipe, facts: RunFacts, place: str, console: Console) -> EarlyChecks:

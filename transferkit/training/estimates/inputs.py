@@ -29,8 +29,8 @@ def inputs_in_words(recipes: Iterable[Recipe]) -> list[str]:
     """
     recipes = list(recipes)
     data = {recipe.data.model_dump_json(): recipe.data for recipe in recipes}.values()
-    places = {str(part.own_files): part for part in data}.values()
-    lines = [line for place in places for line in (*datasets.seen_in_words(place), *findings_of_folders(place))]
+    places = {str(recipe.data.own_files): recipe for recipe in recipes}.values()
+    lines = [line for recipe in places for line in (*datasets.seen_in_words(recipe.data), *findings_of_folders(recipe))]
     downloads: dict[str, str] = {
         part.name: f"{part.name} ({size} MB)" for part in data if (size := datasets.download_mb(part))
     }
