@@ -9,6 +9,8 @@ Arms, in turns, each going on with its own network:
 - transferkit: the steps of `training.train` from uint8 images, with augmentation, resize, norm of the gradient, check
   for numbers that are not finite, and, from scratch, the average of weights. In fp32 too.
 
+With `--layouts` the arms are two plain loops in fp32 with the fused optimiser: channels first and channels last.
+
 Seconds are those of the process, so that other work on the machine does not count.
 """
 
@@ -40,7 +42,6 @@ from transferkit.training.loop import _batches, begun
 from transferkit.training.pace import Pace
 
 NAMES = [str(label) for label in range(10)]
-ARMS = ("plain", "plain, bf16")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ CASES = {
     "mobilenet": Case("finetune", "timm/mobilenetv3_small_100", 96, 64, steps=1),
     "convnext": Case("finetune", "timm/convnext_atto", 96, 32, steps=1),
     "vgg11": Case("finetune", "vgg11", 64, 32, steps=1),
+    "resnet50": Case("finetune", "resnet50", 128, 8),
     "tiny": Case("scratch", "resnet18-cifar", 8, 8),
 }
 OPTIONS = {  # as a plain loop has them
@@ -78,33 +80,43 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=11)
     parser.add_argument("--cases", default="32,224", help=f"of {', '.join(CASES)}")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--layouts", action="store_true", help="plain loops alone, in both memory layouts")
     arguments = parser.parse_args()
     print(f"{setting(arguments.threads)}; {load_of_machine()}")
     for name in arguments.cases.split(","):
-        report(CASES[name], in_turns(arms_of(CASES[name], arguments.threads), arguments.turns))
+        case = CASES[name]
+        arms = layouts_of(case) if arguments.layouts else arms_of(case, arguments.threads)
+        report(case, in_turns(arms, arguments.turns))
 
 
 def arms_of(case: Case, threads: int) -> dict[str, Arm]:
     """By name."""
     return {
-        "plain": plain_steps(case, is_tuned=False),
-        "plain, bf16": plain_steps(case, is_tuned=True),
+        "plain": plain_steps(case, torch.contiguous_format, is_fused=False),
+        "plain, bf16": plain_steps(case, torch.channels_last, is_bf16=True),
         "transferkit, fp32": our_steps(case, machine.start("cpu", "fp32", threads)),
         "transferkit, bf16": our_steps(case, machine.start("cpu", "bf16", threads)),
     }
 
 
-def plain_steps(case: Case, *, is_tuned: bool) -> Callable[[], None]:
+def layouts_of(case: Case) -> dict[str, Arm]:
+    """By name."""
+    layouts = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
+    return {name: plain_steps(case, layout) for name, layout in layouts.items()}
+
+
+def plain_steps(
+    case: Case, layout: torch.memory_format, *, is_bf16: bool = False, is_fused: bool = True
+) -> Callable[[], None]:
     """What one writes first, or after reading about CPUs."""
-    layout = torch.channels_last if is_tuned else torch.contiguous_format
     model = network(case).train().to(memory_format=layout)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=is_tuned)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=is_fused)
     images = torch.randn(case.batch, 3, case.px, case.px).contiguous(memory_format=layout)
     labels = torch.randint(10, (case.batch,))
 
     def steps() -> None:
         for _ in range(case.steps):
-            with torch.autocast("cpu", torch.bfloat16, enabled=is_tuned):
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
                 loss = nn.functional.cross_entropy(logits(model, images), labels)
             optimizer.zero_grad()
             loss.backward()
@@ -152,8 +164,9 @@ def report(case: Case, seconds: Seconds) -> None:
     """A line for each arm."""
     print(f"\n{case.method} {case.backbone}, {case.px} px, batch {case.batch}")
     images = case.batch * case.steps
+    peers = [name for name in seconds if not name.startswith("transferkit")]
     for name, taken in seconds.items():
-        ratios = "; ".join(f"{ratio(seconds[other], taken)!s} of {other}" for other in ARMS)
+        ratios = "; ".join(f"{ratio(seconds[other], taken)!s} of {other}" for other in peers)
         print(f"{name:18} {images / median(taken):7.1f} img/s  {ratios}")
 
 
