@@ -209,19 +209,19 @@ def test_calibration_stands_beside_its_temperature_and_what_chance_gives(tmp_pat
         (
             0.55,
             100,
-            "right more often than it says",
+            "not sure enough",
             "It is right more often than it says: 100 % against 55 % on average",
         ),
         (
             0.95,
             50,
-            "right less often than it says",
+            "too sure",
             "It is overconfident, right less often than it says: 50 % against 95 %",
         ),
         (
             0.8,
             80,
-            "not distinguishable from calibrated",
+            "within chance",
             "It cannot be told apart from a calibrated one: right 80 % of",
         ),
     ],
@@ -274,7 +274,7 @@ def test_the_page_tells_its_confidences_from_those_that_predict_gives(tmp_path: 
     temperature = fit_temperature(test)
     assert temperature is not None
     error = f"{100 * ece(with_temperature(test, temperature)):.1f} %"
-    assert f"; {error} as predict answers (temperature {temperature:.2f})</small>" in page
+    assert f"; {error} as predict answers</small>" in page
     said = (
         "Confidences on this page are without temperature; predict and serve divide the logits by it "
         f"(T = {temperature:.2f})."

@@ -17,19 +17,19 @@ WITHOUT_T, AS_PREDICTED = "without temperature", "as predict answers"  # the two
 _VERDICTS = {  # in a tile, and with its numbers
     "no images": ("", ""),
     "calibrated": (
-        "not distinguishable from calibrated",
+        "within chance",
         "It cannot be told apart from a calibrated one: right {right} of the time, {says} sure on average ({n}).",
     ),
     "overconfident": (
-        "right less often than it says",
+        "too sure",
         "It is overconfident, right less often than it says: {right} against {says} on average ({n}).",
     ),
     "underconfident": (
-        "right more often than it says",
+        "not sure enough",
         "It is right more often than it says: {right} against {says} on average ({n}).",
     ),
     "mixed": (
-        "too sure here, not sure enough there",
+        "here too high, there too low",
         "On average it is right about as often as it says ({right} against {says}, {n}), but not at every confidence.",
     ),
 }
@@ -72,7 +72,7 @@ def confidence_section(content: Content) -> ConfidenceSection | None:
     return ConfidenceSection(
         verdict=verdict(scores),
         as_predicted=as_predicted(calibration),
-        raw=raw_words(calibration),
+        raw=raw_words(calibration.temperature),
         sentence=verdict_sentence(scores),
         calibration=calibration_table(calibration),
         temperature=temperature_words(calibration, sentences.val_images(content)),
@@ -92,16 +92,14 @@ def as_predicted(calibration: Calibration) -> str:
     """The calibration error of what `predict` and `serve` answer; empty without a temperature."""
     if calibration.temperature is None or calibration.ece_with_temperature is None:
         return ""
-    return (
-        f"{words.percent(calibration.ece_with_temperature)} {AS_PREDICTED} (temperature {calibration.temperature:.2f})"
-    )
+    return f"{words.percent(calibration.ece_with_temperature)} {AS_PREDICTED}"
 
 
-def raw_words(calibration: Calibration) -> str:
+def raw_words(temperature: float | None) -> str:
     """Which confidences a page shows, beside those that `predict` gives; empty where they are the same."""
-    if calibration.temperature is None:
+    if temperature is None:
         return ""
-    divided = f"predict and serve divide the logits by it (T = {calibration.temperature:.2f})"
+    divided = f"predict and serve divide the logits by it (T = {temperature:.2f})"
     return f"Confidences on this page are {WITHOUT_T}; {divided}."
 
 
@@ -198,7 +196,7 @@ def temperature_words(calibration: Calibration, val_images: int) -> str:
     bounds = f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     n = f", n = {val_images:,}" if val_images else ""
     fitted = f"Temperature T = {calibration.temperature:.2f}{bounds}, fitted on val{n}; above 1 it lowers confidence."
-    return f"{fitted} {raw_words(calibration)}"
+    return f"{fitted} {raw_words(calibration.temperature)}"
 
 
 def confidence_rows(calibration: Calibration) -> list[ClassCalibration]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -476,6 +477,23 @@ def test_a_slice_that_is_hardly_worse_is_listed_and_no_line_of_the_summary() -> 
 
     assert [line.id for line in summary(report, Rules()).lines] == ["OK"]
     assert "Groups of alike images on which it is worse" in page_of(report)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "names"),
+    [(None, ["as predict answers"]), (1.5, ["without temperature", "as predict answers (T = 1.50)"])],
+)
+def test_the_table_of_confidence_names_the_row_that_predict_answers(
+    temperature: float | None, names: list[str]
+) -> None:
+    calibration = calm().calibration
+    raw = calibration.rows["raw"]
+    rows = {"raw": raw} if temperature is None else {"raw": raw, "with temperature": raw}
+
+    page = page_of(replace(calm(), calibration=replace(calibration, temperature=temperature, rows=rows)))
+
+    section = page.partition('id="calibration"')[2].partition("</section>")[0]
+    assert re.findall(r'<th scope="row">([^<]*)</th>', section) == names
 
 
 def test_the_page_has_slices_with_their_pictures_only_where_some_were_found() -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from transferkit import ood
 from transferkit.report import svg_lines
+from transferkit.report.confidence_words import AS_PREDICTED, WITHOUT_T, raw_words
 from transferkit.report.inline_images import data_uris
 from transferkit.report.page import rendered
 from transferkit.report.short_names import shortened
@@ -27,7 +28,7 @@ from transferkit.studies.limits.candidate_sets import ALPHA
 from transferkit.studies.limits.corruption_severity import CorruptionCell, CorruptionReport, CorruptionRow
 from transferkit.studies.limits.error_slices import SliceRow, in_words
 from transferkit.studies.limits.figures import shift_points
-from transferkit.studies.limits.in_distribution import Contract
+from transferkit.studies.limits.in_distribution import CalibrationReport, CalibrationRow, Contract
 from transferkit.studies.limits.out_of_distribution import Histogram
 from transferkit.studies.limits.probit import scatter
 from transferkit.studies.limits.report import LimitsReport
@@ -74,6 +75,9 @@ def limits_page(report: LimitsReport, pixels: npt.NDArray[np.uint8]) -> str:
         words=name_in_words,
         explained=ood.in_words,
         number=number,
+        calibration=calibration_rows(report.calibration),
+        without_t=WITHOUT_T,
+        raw_words=raw_words(report.calibration.temperature),
         reliability=svg_lines.reliability(report.calibration.reliability),
         risk=risk_drawing(report.selective),
         families=family_drawing(report.corruptions),
@@ -93,6 +97,13 @@ def limits_headline(report: LimitsReport) -> str:
         return report.summary.lines[0].text
     more = f" ({len(lines)} limits found)" if len(lines) > 1 else ""
     return f"Where not to trust {report.contract.run}: {lines[0].text.rstrip('.')}{more}"
+
+
+def calibration_rows(calibration: CalibrationReport) -> list[tuple[str, CalibrationRow]]:
+    """The rows of the table of confidence, by names that say which of them `predict` answers."""
+    temperature = calibration.temperature
+    names = [AS_PREDICTED] if temperature is None else [WITHOUT_T, f"{AS_PREDICTED} (T = {temperature:.2f})"]
+    return list(zip(names, calibration.rows.values(), strict=True))
 
 
 def slice_rows(report: LimitsReport) -> tuple[SliceRow, ...]:
