@@ -37,7 +37,7 @@ INNER_FLOORS = {  # of the large rooms, from the top; a module may import module
         "augmentation fast_jpeg orientation reading resizing splitting ycbcr_tiff",
         "images",
         "split_facts",
-        "band_axis file_facts groups streamed_pixels",
+        "band_axis file_facts groups levels streamed_pixels",
     ],
     "features": [
         "extraction caches",

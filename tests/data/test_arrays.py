@@ -95,7 +95,8 @@ def test_grey_is_repeated_in_three_planes() -> None:
     [
         (
             {"x": pictures().astype(np.float32), "y": np.arange(40) % 2},
-            "images of type float32. Expected uint8",
+            "train: images of type float32 with values from 0 to 255. Expected uint8, whole numbers from 0 to 255, or "
+            "floats from 0 to 1: divide them by what is white, as in images / 255.",
         ),
         ({"x": pictures(40, (4, 4, 5)), "y": np.arange(40) % 2}, "images of shape (40, 4, 4, 5)"),
         ({"x": pictures(), "y": np.arange(39) % 2}, "labels of shape (39,) for 40 images"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from networks import batch
 from PIL import Image
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import transferkit
 from transferkit.data import datasets
@@ -65,6 +65,25 @@ def test_arrays_images_pil_and_a_torch_data_set_of_the_same_images_are_the_same_
     assert splits.class_names == ("cat", "dog")
 
 
+def test_images_as_programs_hold_them_are_the_same_data_as_their_uint8() -> None:
+    grey = PIXELS[:, :1]
+    colour = [PIXELS / 255, torch.from_numpy(PIXELS).float() / 255, PIXELS.astype(np.int64), list(PIXELS)]
+    colour += [list(torch.from_numpy(PIXELS))]
+
+    assert {as_named((images, NAMES[:, None])) for images in colour} == {as_named((PIXELS, NAMES))}
+    assert {as_named((images, NAMES)) for images in (grey, grey[:, 0], grey[:, 0] / 255)} == {as_named((grey, NAMES))}
+
+
+def test_a_transform_that_draws_at_random_is_refused() -> None:
+    class Mirrored(Pairs):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            image, label = super().__getitem__(index)
+            return (image.flip(-1) if torch.rand(()) < 0.5 else image), label
+
+    with pytest.raises(TransferkitError, match=r"gives other pixels for its item \d when it is asked again"):
+        as_named(Mirrored())
+
+
 def test_paths_and_a_table_of_paths_are_the_same_data_read_from_their_files(
     paths: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -102,9 +121,21 @@ def test_a_name_and_a_folder_stay_what_they_are(tmp_path: Path) -> None:
         ((5, NAMES), "The images of data are 5. Expected"),
         ({"train": 1}, "data is a dict. Expected"),
         (pd.DataFrame({"file": ["a.png"]}), "data is a table with the columns 'file'. Expected"),
-        (TensorDataset(torch.zeros(2, 3, 8, 8) - 1, torch.zeros(2)), "float images that are not uint8 divided by 255"),
+        (TensorDataset(torch.zeros(2, 3, 8, 8) - 1, torch.zeros(2)), "values from -1 to -1. Expected uint8"),
         (TensorDataset(torch.zeros(2, 3, 8, 8)), "a TensorDataset whose items are no (image, label). Expected"),
-        ((np.zeros((2, 8, 8, 3)), ["a", "b"]), "found float64 (2, 8, 8, 3). Multiply images in [0, 1] by 255"),
+        ((np.full((2, 8, 8, 3), 16.0), ["a", "b"]), "with values from 16 to 16. Expected uint8"),
+        (
+            (PIXELS, np.eye(2)[np.arange(20) % 2]),
+            "labels of shape (20, 2). Expected one label per image, (20,). Of one",
+        ),
+        ((PIXELS, [None, *NAMES[1:]]), "data holds 1 image without a label (None), the first at row 0. Give each"),
+        ((PIXELS, [*NAMES[:19], float("nan")]), "data holds 1 image without a label (nan), the first at row 19."),
+        (
+            pd.DataFrame({"path": ["a.png", "b.png"], "label": ["x", None]}),
+            "1 image without a label (nan), the first at row 1",
+        ),
+        (((PIXELS, NAMES), (PIXELS, NAMES)), "data is a pair whose second part is a tuple and no list of classes. Exp"),
+        (DataLoader(TensorDataset(torch.zeros(2, 1))), "data is a DataLoader, which mixes and batches. Give what"),
     ],
 )
 def test_what_is_no_data_gets_one_sentence_and_no_array_is_printed(data: Any, message: str) -> None:

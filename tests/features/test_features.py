@@ -87,7 +87,8 @@ def test_rectangular_files_of_mixed_sizes_become_squares(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((2, 8, 8, 3), np.float32), r"found float32 \(2, 8, 8, 3\). Multiply images in \[0, 1\] by 255"),
+        (np.full((2, 8, 8, 3), 2, np.float32), r"float32 with values from 2 to 2. Expected uint8"),
+        (np.zeros((8, 8, 3), np.uint8), r"found uint8 \(8, 8, 3\). Of one image write image\[None\], of grey ones"),
         (np.zeros((2, 8, 8, 4), np.uint8), r"Expected uint8 images .* found uint8 \(2, 8, 8, 4\)"),
         ([np.zeros((8, 8, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)], r"mixed sizes: \(8, 8, 3\), \(9, 8, 3\)"),
         ([], "No images. Expected"),

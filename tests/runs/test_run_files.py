@@ -181,8 +181,11 @@ def test_load_says_what_it_wants(thing: Any) -> None:
 @pytest.mark.parametrize(
     ("images", "words"),
     [
-        (torch.zeros(2, 3, 8, 8), r"found float32 \(2, 3, 8, 8\). Multiply images in \[0, 1\] by 255 and round"),
-        ([torch.zeros(3, 8, 8)], "An object of type Tensor is no image. Expected paths, PIL images or uint8 arrays"),
+        (
+            torch.full((2, 3, 8, 8), -1.0),
+            r"with values from -1 to -1. Expected uint8, .* floats from 0 to 1: leave Norm",
+        ),
+        ([torch.full((3, 8, 8), torch.nan)], "with values that are no numbers. Expected uint8"),
         (None, "An object of type NoneType is no image"),
         (np.zeros((0, 8, 8, 3), np.uint8), "No images. Expected"),
         ("a\0b", r"There is no file or folder a\\x00b"),

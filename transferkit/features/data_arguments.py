@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 from transferkit.data.datasets.folder_cache import automatic_size
 from transferkit.data.datasets.table_layout import LABEL_NAMES, PATH_NAMES
 from transferkit.data.images import Images, Pixels
+from transferkit.data.levels import eight_bit
 from transferkit.data.reading import Reading, as_reading
 from transferkit.features.pictures import ImageFiles, as_pictures, bands_in
 from transferkit.recipe.data import own_data
@@ -31,7 +32,7 @@ EXPECTED = (
     "Expected a data set's name, folder:PATH, (images, labels), Images, a torch Dataset of (image, label), or a table "
     "with the columns path and label"
 )
-EXACT = 1e-3  # of a grey level: a float image that ToTensor made of uint8 is that far from a whole one at most
+ASKED_AGAIN = 8  # items of a data set, to see whether its transform draws at random
 
 
 def as_named(data: Any) -> str:
@@ -53,6 +54,10 @@ def as_named(data: Any) -> str:
         return _store_table(data)
     if isinstance(data, tuple | list) and len(data) == 2:
         return _store_pair(*data)
+    if hasattr(data, "batch_size") and hasattr(data, "dataset"):
+        raise TransferkitError(
+            "data is a DataLoader, which mixes and batches. Give what it draws from: loader.dataset."
+        )
     is_plain = isinstance(data, np.ndarray | Tensor | tuple | list | Mapping)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not is_plain:
         return _store_pair(*_items(data))
@@ -81,19 +86,58 @@ def pixels_of(images: Any, side_px: int, resize: str | Reading) -> Pixels:
 
 def _store_pair(images: Any, labels: Any) -> str:
     """Images and their labels: paths as a table, everything else as arrays."""
-    named = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
-    if named.ndim != 1 or len(named) != _count(images):
-        raise TransferkitError(
-            f"data holds {counted(_count(images), 'image')} and labels of shape {named.shape}. "
-            "Expected one label per image, "
-            f"({_count(images)},)."
-        )
+    count = _count(images)
+    classes = _one_per_image(labels, count)
     if _are_paths(images):
         return _store_rows(
-            [{"path": _absolute(path), "label": str(label)} for path, label in zip(images, named, strict=True)]
+            [{"path": _absolute(path), "label": str(label)} for path, label in zip(images, classes, strict=True)]
         )
+    if getattr(images, "ndim", 0) == 3:  # grey, since there is a label for each
+        images = images[..., None]
     reading = reading_for(images, "squash")
-    return _store_arrays(pixels_of(images, storage_px(images, reading), reading), named, None)
+    return _store_arrays(pixels_of(images, storage_px(images, reading), reading), classes, None)
+
+
+def _one_per_image(labels: Any, count: int) -> npt.NDArray[Any]:
+    """(N,) of labels, a column of them included.
+
+    Raises:
+        TransferkitError: If they are no classes of so many images; says what to write.
+    """
+    try:
+        named = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    except ValueError:  # lists of different lengths
+        raise TransferkitError(
+            f"data is a pair whose second part is {_in_words(labels)} and no list of classes. Expected (images, "
+            "labels): a test part of its own stands in an .npz file (x_train, y_train, x_test, y_test) or in a table "
+            "with a column split."
+        ) from None
+    if named.shape == (count, 1):
+        named = named[:, 0]
+    if named.shape != (count,):
+        one_hot = named.ndim == 2 and len(named) == count and named.dtype.kind in "biuf" and (named.sum(1) == 1).all()
+        hint = " Of one-hot rows give labels.argmax(1)." if one_hot else ""
+        raise TransferkitError(
+            f"data holds {counted(count, 'image')} and labels of shape {named.shape}. Expected one label per image, "
+            f"({count},).{hint}"
+        )
+    require_labelled(labels if isinstance(labels, list | tuple) else named)
+    return named
+
+
+def require_labelled(labels: Iterable[Any]) -> None:
+    """Refuse images without a label: None, or no number, as pandas leaves empty cells.
+
+    Raises:
+        TransferkitError: Names the first.
+    """
+    empty = [(row, label) for row, label in enumerate(labels) if label is None or label != label]
+    if empty:
+        row, label = empty[0]
+        raise TransferkitError(
+            f"data holds {counted(len(empty), 'image')} without a label ({label}), the first at row {row}. "
+            "Give each a class, or leave these rows out."
+        )
 
 
 def _count(images: Any) -> int:
@@ -112,33 +156,30 @@ def _items(data: Any) -> tuple[list[Any], list[Any]]:
     items = [data[index] for index in range(len(data))]
     if not items or not all(isinstance(item, tuple | list) and len(item) == 2 for item in items):
         raise TransferkitError(f"data is {_in_words(data)} whose items are no (image, label). {EXPECTED}.")
+    _require_repeatable(data, items[:ASKED_AGAIN])
     names = getattr(data, "classes", None)
     labels = [label.item() if isinstance(label, Tensor) else label for _, label in items]
     return [_as_image(image) for image, _ in items], [names[label] for label in labels] if names else labels
 
 
-def _as_image(image: Any) -> Any:
-    """A PIL image or a path as it is; (3, H, W) or (H, W, 3) as uint8, also where `ToTensor` made floats of it.
+def _require_repeatable(data: Any, items: Sequence[Any]) -> None:
+    """Refuse a data set that gives other pixels when it is asked again: one draw of its augmentation would be kept.
 
     Raises:
-        TransferkitError: If floats are no 255ths: normalised images are no images any more.
+        TransferkitError: Says where augmentation belongs.
     """
-    if not isinstance(image, Tensor | np.ndarray):
-        return image
-    array = np.asarray(image)
-    if array.dtype.kind != "f":
-        return array
-    levels = 255.0 * array
-    if (
-        levels.min(initial=0) < 0
-        or levels.max(initial=0) > 255
-        or np.abs(levels - np.round(levels)).max(initial=0) > EXACT
-    ):
-        raise TransferkitError(
-            "data gives float images that are not uint8 divided by 255. Leave Normalize and random augmentation out of "
-            "its transform: transferkit prepares images itself, as the weights want them."
-        )
-    return np.round(levels).astype(np.uint8)
+    for row, (image, _) in enumerate(items):
+        if not np.array_equal(np.asarray(image), np.asarray(data[row][0])):
+            raise TransferkitError(
+                f"data gives other pixels for its item {row} when it is asked again. Leave random augmentation out of "
+                "its transform: images are kept once, and transferkit augments them anew in every epoch (augment, "
+                "flip, shift)."
+            )
+
+
+def _as_image(image: Any) -> Any:
+    """A PIL image or a path as it is; (3, H, W) or (H, W, 3) as uint8, also where `ToTensor` made floats of it."""
+    return eight_bit(np.asarray(image)) if isinstance(image, Tensor | np.ndarray) else image
 
 
 def _store_table(table: Any) -> str:
@@ -147,6 +188,7 @@ def _store_table(table: Any) -> str:
     path, label = (next((name for name in names if name in columns), "") for names in (PATH_NAMES, LABEL_NAMES))
     if not path or not label:
         raise TransferkitError(f"data is a table with the columns {quoted(', '.join(columns))}. {EXPECTED}.")
+    require_labelled(list(table[label]))
     values = {"path": [_absolute(str(value)) for value in table[path]], "label": [str(name) for name in table[label]]}
     values |= {name: [str(value) for value in table[name]] for name in ("split", "group") if name in columns}
     return _store_rows([dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)])

@@ -19,6 +19,7 @@ from transferkit.data.band_axis import band_axis, bands_first
 from transferkit.data.decoding import decode
 from transferkit.data.image_files import EXTENSIONS, endings_among, reason, require_regular
 from transferkit.data.images import Images, Labels, Pixels, image_digest
+from transferkit.data.levels import eight_bit
 from transferkit.data.reading import Reading, as_reading
 from transferkit.runtime import environment, processor
 from transferkit.runtime.errors import TransferkitError, quoted
@@ -179,8 +180,8 @@ def from_items(items: Sequence[Any], side_px: int, resize: str | Reading) -> Sto
     """Pictures from a list of paths, PIL images or arrays."""
     from PIL import Image
 
-    if items and all(isinstance(item, np.ndarray) for item in items):
-        return from_array(stacked(items), as_reading(resize).channels)
+    if items and all(isinstance(item, np.ndarray | Tensor) for item in items):
+        return from_array(stacked([np.asarray(item) for item in items]), as_reading(resize).channels)
     strange = [item for item in items if not isinstance(item, (str, os.PathLike, Image.Image))]
     if strange:
         raise TransferkitError(
@@ -206,18 +207,20 @@ def stacked(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 def from_array(array: npt.NDArray[Any], bands: int = 3) -> Images:
-    """Images from uint8 (N, H, W, bands) or (N, bands, H, W).
+    """Images from (N, H, W, bands) or (N, bands, H, W) as `eight_bit` takes them; grey is repeated three times.
 
     Raises:
-        TransferkitError: If type or shape is another.
+        TransferkitError: If type, values or shape are others.
     """
-    axis = next((axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] == bands), None)
-    if array.dtype != np.uint8 or axis is None:
-        hint = " Multiply images in [0, 1] by 255 and round." if array.dtype.kind == "f" else ""
+    grey = 1 if bands == 3 else bands
+    axis = next((axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in (bands, grey)), None)
+    if axis is None:
+        hint = " Of one image write image[None], of grey ones images[..., None]." if array.ndim == 3 else ""
         raise TransferkitError(
-            f"Expected uint8 images (N, H, W, {bands}) or (N, {bands}, H, W); found {array.dtype} {array.shape}.{hint}"
+            f"Expected images (N, H, W, {bands}) or (N, {bands}, H, W); found {array.dtype} {array.shape}.{hint}"
         )
-    return Images.from_pixels(array if axis == 1 else bands_first(array, axis), None, ())
+    planes = bands_first(eight_bit(array), axis)
+    return Images.from_pixels(planes.repeat(bands // planes.shape[1], axis=1), None, ())
 
 
 def bands_in(images: Any) -> int:

@@ -8,8 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from transferkit.data.band_axis import band_axis, bands_first
 from transferkit.data.datasets import array_labels
 from transferkit.data.datasets.layout import LISTED, in_natural_order
@@ -17,6 +15,7 @@ from transferkit.data.datasets.npz_file import members_of, read_array
 from transferkit.data.datasets.outline import Outline
 from transferkit.data.datasets.parts import parted
 from transferkit.data.images import Images, Pixels, Splits, aligned
+from transferkit.data.levels import eight_bit
 from transferkit.recipe import ArraysData
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, quoted
@@ -139,13 +138,8 @@ def as_pixels(images: Any, where: str) -> Pixels:
     """(N, bands, H, W) uint8 of grey (N, H, W) or of (N, H, W, bands), (N, bands, H, W); grey is repeated three times.
 
     Raises:
-        TransferkitError: If it is of another type or shape; says what to do.
+        TransferkitError: If type, values or shape are others; says what to do.
     """
-    if images.dtype != np.uint8:
-        raise TransferkitError(
-            f"{where}: images of type {images.dtype}. Expected uint8, 0 to 255: of values in 0..1 save "
-            "(images * 255).round().astype('uint8')."
-        )
     planes = images[:, None] if images.ndim == 3 else images
     if 0 in images.shape[1:]:
         raise TransferkitError(
@@ -156,5 +150,5 @@ def as_pixels(images: Any, where: str) -> Pixels:
             f"{where}: images of shape {images.shape}. Expected (N, H, W), (N, H, W, 3) or (N, 3, H, W): grey or RGB, "
             "or other bands in the place of 3, fewer than there are pixels along a side."
         )
-    planes = bands_first(planes, axis)
+    planes = bands_first(eight_bit(planes, where), axis)
     return planes.repeat(3, axis=1) if planes.shape[1] == 1 else planes
