@@ -23,7 +23,7 @@ from transferkit.data.images import Images
 from transferkit.deploy.export import bundle, onnx_int8
 from transferkit.deploy.export.accuracy_loss import AccuracyLoss, measure_loss
 from transferkit.deploy.export.answering import Answering
-from transferkit.deploy.export.target import Target, publish, target_of
+from transferkit.deploy.export.target import Target, claim, publish, target_of
 from transferkit.deploy.formats import FORMATS, Format
 from transferkit.metrics.statistics import Interval
 from transferkit.ood import rejection
@@ -95,11 +95,12 @@ def test_an_earlier_export_is_replaced_when_asked_and_a_stranger_beside_it_stays
 def test_a_file_that_came_while_an_export_was_made_stays(tmp_path: Path) -> None:
     (tmp_path / "workshop").mkdir()
     (tmp_path / "workshop" / "model.onnx").write_text("mine")
-    (tmp_path / "model.onnx").write_text("another's")
     place = Target(tmp_path / "model.onnx", is_folder=False)
 
-    with pytest.raises(TransferkitError, match=r"model\.onnx exists\. Choose another file with --out"):
-        publish(tmp_path / "workshop", place, overwrite=False)
+    with claim(place, overwrite=False):
+        (tmp_path / "model.onnx").write_text("another's")
+        with pytest.raises(TransferkitError, match=r"model\.onnx exists\. Choose another file with --out"):
+            publish(tmp_path / "workshop", place)
 
     assert (tmp_path / "model.onnx").read_text() == "another's"
 

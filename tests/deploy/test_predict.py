@@ -343,7 +343,10 @@ def test_a_picture_on_standard_input_is_no_list_of_paths(kind: str, monkeypatch:
         (["photos", "-"], "standard input is taken by itself"),
         (["-"], "standard input holds no images"),
         (["photos", "--out", "answers.xlsx"], "'answers.xlsx'. Available: .csv, .jsonl, .parquet."),
-        (["photos", "--out", "taken.csv"], "taken.csv exists. Choose another file, or replace it with --overwrite."),
+        (
+            ["photos", "--out", "taken.csv"],
+            "taken.csv exists. Choose another file with --out, or replace it with --overwrite.",
+        ),
         (["photos", "--html", "page.pdf"], "--html names 'page.pdf', which is no page. Let it end in .html."),
         (["photos", "--sort-into", "photos/sorted"], "photos/sorted lies in photos, whose images are to be sorted."),
         (["photos/**/*.png", "--sort-into", "photos"], "photos lies in photos, whose images are to be sorted."),

@@ -17,6 +17,7 @@ from transferkit.runs import result_folders, run_directory
 from transferkit.runs.run_directory import Run, claim
 from transferkit.runtime import folders
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.files import claim as claim_file
 from transferkit.runtime.files import require_free, write_text
 
 
@@ -117,6 +118,23 @@ def test_a_folder_in_which_nothing_was_written_is_gone(tmp_path: Path) -> None:
     assert listed(tmp_path) == []
 
 
+def test_a_folder_in_which_a_killed_command_left_its_lock_alone_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "out" / "run").mkdir(parents=True)
+    (tmp_path / "out" / "run" / ".transferkit.lock").touch()
+
+    with folders.hold(tmp_path / "out" / "run", "run"):
+        pass
+
+    assert listed(tmp_path / "out") == []
+
+
+def test_folders_made_around_one_in_which_nothing_was_written_are_gone(tmp_path: Path) -> None:
+    with folders.hold(tmp_path / "new" / "newer" / "run", "run"):
+        pass
+
+    assert listed(tmp_path) == []
+
+
 HOLD = """
 import sys
 from pathlib import Path
@@ -143,6 +161,35 @@ def test_a_second_process_is_told_who_holds_the_folder_until_that_one_ends(tmp_p
     with folders.hold(tmp_path, "run"):
         write_text(tmp_path / "recipe.yaml", "")
     assert folders.files_of(tmp_path) == ("recipe.yaml",)
+
+
+CLAIM = """
+import sys
+from pathlib import Path
+from transferkit.runtime import files
+with files.claim(Path(sys.argv[1]), overwrite=False):
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_file_belongs_to_the_process_that_makes_it_however_many_ask(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "next.csv"
+    command = [sys.executable, "-c", CLAIM, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"claimed\n"
+        for _ in range(2):
+            with (
+                pytest.raises(TransferkitError, match=rf"next.csv.partial is in use by process {first.pid} on"),
+                claim_file(file, overwrite=False),
+            ):
+                pass
+        first.kill()
+
+    with claim_file(file, overwrite=False):
+        write_text(file, "numbers")
+    assert listed(tmp_path / "new") == ["next.csv"]
 
 
 def test_a_program_that_python_started_by_name_is_told_by_that_name(

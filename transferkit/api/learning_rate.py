@@ -12,7 +12,7 @@ from transferkit.api.arguments import OwnPreparation, as_path, named_backbone
 from transferkit.recipe import from_options
 from transferkit.runtime.argument_types import typed
 from transferkit.runtime.console import Console
-from transferkit.runtime.files import require_free, write_text
+from transferkit.runtime.files import claim, write_text
 from transferkit.studies.lr_find.rate_range import RateRange
 
 
@@ -53,14 +53,13 @@ def lr_find(
     from transferkit.studies.lr_find.rate_range import find_rate
 
     page = as_path(out)
-    if page is not None:
-        require_free(page, overwrite)
     name, weights = named_backbone("finetune", backbone, OwnPreparation(stages, mean, std), options)
     shared = {**options, "weights": weights}
     recipe = from_options("finetune", name, as_named(data), shared, (), "transferkit lr-find")
     console = Console(quiet=quiet)
-    rate_range = find_rate(recipe, console)
-    console.result(*rate_range.lines)
-    if page is not None:
-        write_text(page, rate_page(rate_range, "transferkit.lr_find(...)"))
+    with claim(page, overwrite):
+        rate_range = find_rate(recipe, console)
+        console.result(*rate_range.lines)
+        if page is not None:
+            write_text(page, rate_page(rate_range, "transferkit.lr_find(...)"))
     return rate_range

@@ -13,7 +13,7 @@ from transferkit.cli.options import Open, OverwriteFile, named_run
 from transferkit.cli.terminal import show_page
 from transferkit.runtime.console import printable
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import require_free
+from transferkit.runtime.files import claim
 
 
 def register(app: typer.Typer) -> None:
@@ -58,9 +58,9 @@ def report(
         raise TransferkitError("--figure and --table are two files. Type the command once for each.")
     require_results(folder, table)
     target = out or Path(f"{figure}.pdf" if figure is not None else f"{table}.tex")
-    require_free(target, overwrite)
-    if figure is not None:
-        draw_figure(folder, figure, target)
-    elif table is not None:
-        write_paper_table(folder, table, target)
+    with claim(target, overwrite):
+        if figure is not None:
+            draw_figure(folder, figure, target)
+        elif table is not None:
+            write_paper_table(folder, table, target)
     print(target)

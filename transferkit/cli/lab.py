@@ -21,7 +21,7 @@ from transferkit.cli.options import (
 )
 from transferkit.cli.terminal import command_line, print_json, print_table, working
 from transferkit.recipe.settings import LARGEST_PX, MOST_EPOCHS, MOST_IMAGES, MOST_SEEDS
-from transferkit.runtime.figure_files import require_figure
+from transferkit.runtime.figure_files import claim_figure
 from transferkit.runtime.plurals import counted
 
 FigureFile = Annotated[Path | None, typer.Option(help="Draw it as well: .png, .svg or .pdf.", show_default=False)]
@@ -48,8 +48,7 @@ def modes(
     device: Device = "auto",
 ) -> None:
     """Show what train mode does to a network's predictions: accuracy and spread, with dropout or BatchNorm awake."""
-    require_figure(out, overwrite)
-    with working() as console:
+    with claim_figure(out, overwrite), working() as console:
         from transferkit.studies.lab.mode_effects import draw, of_run
 
         effects = of_run(run, passes, console, device, batch)
@@ -124,8 +123,7 @@ def filters(
     json: Json = False,
 ) -> None:
     """Draw the filters of a network's first convolution, or the feature maps of a picture."""
-    require_figure(out, overwrite)
-    with working() as console:
+    with claim_figure(out, overwrite), working() as console:
         from transferkit.studies.lab.filters import described
         from transferkit.studies.lab.named_networks import named_network
 
@@ -146,8 +144,7 @@ def shifts(
     device: Device = "auto",
 ) -> None:
     """Move the val images by some pixels: does the network give the same answers?"""
-    require_figure(out, overwrite)
-    with working() as console:
+    with claim_figure(out, overwrite), working() as console:
         from transferkit.studies.lab.shift_consistency import draw, of_run
 
         shifts = of_run(run, px, console, device)

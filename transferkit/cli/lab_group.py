@@ -11,7 +11,7 @@ from transferkit.cli import completion
 from transferkit.cli.options import Data, InputSide, Json, Network, OverwriteFile, Threads, Weights
 from transferkit.cli.terminal import print_json, print_table, working
 from transferkit.recipe.settings import MOST_EPOCHS, MOST_SEEDS, SEEDS
-from transferkit.runtime.figure_files import require_figure
+from transferkit.runtime.figure_files import claim_figure
 
 lab_app = typer.Typer(help="Experiments for a lecture, each with a finding and a figure.", no_args_is_help=True)
 MOST_STEPS = 10_000
@@ -44,8 +44,7 @@ def convolve(
     json: Json = False,
 ) -> None:
     """Convolve a picture with a kernel and draw both: what do stride and padding do?"""
-    require_figure(out, overwrite)
-    with working() as console:
+    with claim_figure(out, overwrite), working() as console:
         from transferkit.studies.lab.picture_convolution import convolve as convolve_picture
 
         result = convolve_picture(picture, kernel, stride, padding, out)
@@ -67,8 +66,7 @@ def mask_rcnn(
     threads: Threads = None,
 ) -> None:
     """Build Mask R-CNN on a network, train it on drawn shapes for a minute, and draw the masks it finds."""
-    require_figure(out, overwrite)
-    with working() as console:
+    with claim_figure(out, overwrite), working() as console:
         from transferkit.runtime import machine
         from transferkit.studies.lab.named_networks import named_network
         from transferkit.studies.lab.object_figure import draw
@@ -109,8 +107,7 @@ def convolution(
     threads: Threads = None,
 ) -> None:
     """Train small CNNs that differ in kernel, stride, padding, pooling or features: what does each bring and cost?"""
-    require_figure(out, overwrite)
-    with working() as console:
+    with claim_figure(out, overwrite), working() as console:
         from transferkit.studies.lab.convolution_grid import GridSettings, measure
         from transferkit.studies.lab.convolution_grid_words import TABLE_TITLES, draw, table_rows
 
@@ -137,8 +134,7 @@ def depth(
     threads: Threads = None,
 ) -> None:
     """Train plain and residual networks of two depths and draw their errors by epoch: does depth alone help?"""
-    require_figure(out, overwrite)
-    with working() as console:
+    with claim_figure(out, overwrite), working() as console:
         from transferkit.studies.lab.depth_curves import DepthSettings, measure
         from transferkit.studies.lab.depth_words import TABLE_TITLES, draw, table_rows
         from transferkit.studies.lab.gradient_flow import BACKBONES
@@ -163,8 +159,7 @@ def equivariance(
     json: Json = False,
 ) -> None:
     """Move a picture and compare what a convolution, pooling and a dense layer make of it: what moves along?"""
-    require_figure(out, overwrite)
-    with working() as console:
+    with claim_figure(out, overwrite), working() as console:
         from transferkit.studies.lab.equivariance import compare, draw
 
         comparison = compare(picture, px, seed)
@@ -183,8 +178,7 @@ def softmax(
     json: Json = False,
 ) -> None:
     """Make the softmax-before-the-loss mistake: see it refused, and what it costs where nobody checks."""
-    require_figure(out, overwrite)
-    with working() as console:
+    with claim_figure(out, overwrite), working() as console:
         from transferkit.studies.lab.softmax_mistake import compare, draw
 
         result = compare(data, epochs, seed, console)

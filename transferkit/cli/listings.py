@@ -14,7 +14,7 @@ from transferkit.cli.options import RUN_WORDS, Json, OverwriteFile
 from transferkit.cli.terminal import print_json, print_starting, print_table, working
 from transferkit.recipe.settings import LARGEST_PX
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import require_free
+from transferkit.runtime.files import claim
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -85,9 +85,7 @@ def layers(
     names = [text for text in networks if "=" not in text]
     if not names:
         raise TransferkitError(f"No network is named beside {' '.join(keys)}. Name a backbone or a run first.")
-    if out:
-        require_free(out, overwrite)
-    with working() as console:
+    with claim(out, overwrite), working() as console:
         from transferkit.runtime.console import printable
         from transferkit.studies.lab.layer_tree import compared, trees
 

@@ -10,7 +10,7 @@ import typer
 from transferkit.cli.options import Backbone, Data, Json, Overrides, OverwriteFile, method_options
 from transferkit.cli.terminal import command_line, print_json, working
 from transferkit.recipe import METHOD_MODELS, from_options
-from transferkit.runtime.files import require_free
+from transferkit.runtime.files import claim
 
 Page = Annotated[Path, typer.Option(help="The page with the plot.")]
 
@@ -31,15 +31,13 @@ def lr_find(
     **options: Any,
 ) -> None:
     """Find a learning rate for fine-tuning: train a little at rising rates, and keep no weights."""
-    require_free(out, overwrite)
     recipe = from_options("finetune", backbone, data, options, overrides or (), "transferkit lr-find")
-    with working() as console:
+    with claim(out, overwrite), working() as console:
         from transferkit.runtime.files import write_text
         from transferkit.studies.lr_find.page import rate_page
         from transferkit.studies.lr_find.rate_range import find_rate
 
         rate_range = find_rate(recipe, console)
-        require_free(out, overwrite)  # another process may have ended meanwhile
         write_text(out, rate_page(rate_range, command_line()))
     console.result(*rate_range.lines, f"Plot: {out}")
     if json:

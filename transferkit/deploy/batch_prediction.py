@@ -14,12 +14,12 @@ from transferkit.deploy.answer_rows import Journal, Tally, row, tally
 from transferkit.deploy.answers import Answer, PredictionTask, answer
 from transferkit.deploy.prediction import require_acceptance
 from transferkit.features.extraction.listing import Listing, ListingPart
-from transferkit.features.extraction.streaming import parts_folder, prepare_partial_folder
+from transferkit.features.extraction.streaming import prepare_partial_folder
 from transferkit.features.keys import versions
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import write_atomically, write_text
+from transferkit.runtime.files import claim, parts_folder, require_free, write_atomically, write_text
 
 KIND = "predictions being made"
 FORMAT = 1  # of the journal
@@ -55,17 +55,18 @@ class Targets:
         """Refuse what cannot be written, before any work.
 
         Raises:
-            TransferkitError: If the kind of file is unknown, a file exists, or copies would lie among the originals.
+            TransferkitError: If the kind of file is unknown, a file exists or is being made, or copies would lie among
+                the originals.
         """
         if self.out:
             answer_files.require_known(self.out)
             folders.require_kind(parts_folder(self.out), KIND)
+            folders.require_idle(parts_folder(self.out))
         if self.html and self.html.suffix.lower() not in (".html", ".htm"):
             raise TransferkitError(f"--html names {self.html.name!r}, which is no page. Let it end in .html.")
-        for path in filter(None, (self.out, self.html)):
-            if path.exists() and not self.overwrite:
-                raise TransferkitError(f"{path} exists. Choose another file, or replace it with --overwrite.")
-            folders.require_writable(path.parent)
+        for option, path in (("--out", self.out), ("--html", self.html)):
+            if path:
+                require_free(path, self.overwrite, option)
         if self.sort_into:
             sorting.require_apart(self.sort_into, words)
 
@@ -79,7 +80,7 @@ def answer_all(task: PredictionTask, targets: Targets, voice: Voice) -> Tally:
     require_acceptance(task.settings.acceptance)
     if targets.sort_into and not task.source.is_files:
         raise TransferkitError(f"--sort-into copies files, and {task.source.name} has none. Leave it out.")
-    with _workspace(targets.out) as folder:
+    with _workspace(targets.out) as folder, claim(targets.html, targets.overwrite, "--html"):
         listing = task.source.listed(folder)
         prepare_partial_folder(folder, _facts(task, listing), targets.overwrite, voice.console)
         journal = Journal(folder / JOURNAL)
@@ -97,19 +98,15 @@ def _workspace(out: Path | None) -> Iterator[Path]:
             yield Path(folder)
         return
     partial = parts_folder(out)
-    try:
-        with folders.hold(partial, KIND):
-            try:
-                yield partial
-            except BaseException:
-                if (partial / JOURNAL).exists():
-                    raise
-                folders.remove(partial)  # there is no answer to keep yet
+    with folders.hold(partial, KIND):
+        try:
+            yield partial
+        except BaseException:
+            if (partial / JOURNAL).exists():
                 raise
-            folders.remove(partial)
-    finally:
-        if partial.is_dir():
-            folders.forget(partial)
+            folders.remove(partial)  # there is no answer to keep yet
+            raise
+        folders.remove(partial)
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,10 @@ def write_repository(
     """
     place = open_run(run)
     folder = out or place.path / "card"
-    result_folders.require_free(folder, CARD, overwrite=overwrite)
-    source = source_of(place)
-    with tempfile.TemporaryDirectory(prefix="transferkit-card-") as workshop:
-        _write(source, Path(workshop), repository)
-        publish_files(Path(workshop), folder, CARD, overwrite=overwrite)
+    claimed = result_folders.claim(folder, CARD, overwrite=overwrite)
+    with claimed, tempfile.TemporaryDirectory(prefix="transferkit-card-") as workshop:
+        _write(source_of(place), Path(workshop), repository)
+        publish_files(Path(workshop), folder)
     return folder
 
 

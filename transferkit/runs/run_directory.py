@@ -376,7 +376,6 @@ def remove_run(run: Run) -> None:
     """Remove what a run wrote, and nothing else that lies in its folder."""
     with hold_run(run):
         _remove_files(run)
-    folders.forget(run.path)
 
 
 def _remove_files(run: Run) -> None:
@@ -385,5 +384,4 @@ def _remove_files(run: Run) -> None:
     if folders.kind_of(report) == result_folders.LIMITS.name:
         with result_folders.hold_results(report, result_folders.LIMITS):
             folders.remove(report)
-        folders.forget(report)
     folders.remove(run.path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import require_free
+from transferkit.runtime.files import claim
 
 SUFFIXES = ("pdf", "png", "svg")
 
@@ -28,12 +30,14 @@ def figure_suffix(path: Path) -> str:
     return suffix
 
 
-def require_figure(path: Path | None, overwrite: bool) -> None:
-    """Refuse a figure's file that cannot be written; None, no figure, is right.
+@contextmanager
+def claim_figure(path: Path | None, overwrite: bool) -> Iterator[None]:
+    """Refuse a figure's file that cannot be written; inside, no other process draws it. None, no figure, is right.
 
     Raises:
-        TransferkitError: If its format is unknown, or it is there and may not be replaced.
+        TransferkitError: If its format is unknown, it is there and may not be replaced, or another process draws it.
     """
     if path is not None:
         figure_suffix(path)
-        require_free(path, overwrite)
+    with claim(path, overwrite):
+        yield

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+BEING_MADE = "file being made"  # in the manifest of the folder of its parts
+_claimed: dict[Path, str] = {}  # files that this process makes where there was none, with the options that name them
 CHECKPOINT, REFIT_CHECKPOINT = "checkpoint.safetensors", "checkpoint-refit.safetensors"  # of unfinished trainings
 
 
@@ -28,7 +31,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     In a folder that this process works in (`folders.hold`) the file is listed first.
 
     Raises:
-        TransferkitError: If a file lies there that transferkit did not write in its folder.
+        TransferkitError: If a file lies there that transferkit did not write in its folder, or one that came since
+            the file was claimed.
         MachineError: If the disk is full or refuses; `path` is then as it was.
     """
     from safetensors import SafetensorError
@@ -42,6 +46,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary = Path(name)
         write(temporary)
         temporary.chmod(0o666 & ~_umask())
+        if path in _claimed:  # whoever copies files knows of no claim
+            require_free(path, overwrite=False, option=_claimed.pop(path))
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:  # safetensors reports the system's errors as its own
         if says_full(error):
@@ -58,15 +64,45 @@ def _umask() -> int:
     return mask
 
 
-def require_free(path: Path, overwrite: bool) -> None:
+def require_free(path: Path, overwrite: bool, option: str = "--out") -> None:
     """Refuse to replace a file unasked, and a place that cannot be written to, before any work.
 
     Raises:
         TransferkitError: If it is there and may not be replaced, or its folder cannot be written to.
     """
     if path.exists() and not overwrite:
-        raise TransferkitError(f"{path} exists. Choose another file with --out, or replace it with --overwrite.")
+        raise TransferkitError(f"{path} exists. Choose another file with {option}, or replace it with --overwrite.")
     folders.require_writable(path.parent)
+
+
+@contextmanager
+def claim(path: Path | None, overwrite: bool, option: str = "--out") -> Iterator[None]:
+    """Refuse a file as `require_free` does; inside, no other process makes it, and what comes to lie there stays.
+
+    None, no file, is free.
+
+    Raises:
+        TransferkitError: Names the file, or the process that makes it.
+    """
+    if path is None:
+        yield
+        return
+    require_free(path, overwrite, option)
+    parts = parts_folder(path)
+    folders.require_kind(parts, BEING_MADE)
+    with folders.hold(parts, BEING_MADE):
+        require_free(path, overwrite, option)  # another process may have ended meanwhile
+        if not overwrite:
+            _claimed[path] = option
+        try:
+            yield
+        finally:
+            _claimed.pop(path, None)
+
+
+def parts_folder(path: Path) -> Path:
+    """Where parts of a file wait until all are there, and which tells other processes that it is being made."""
+    return path.with_name(path.name + ".partial")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -138,7 +138,8 @@ def require_kind(folder: Path, kind: str, *, is_older: bool = False) -> None:
 def hold(folder: Path, kind: str, older_files: Iterable[str] = ()) -> Iterator[None]:
     """Inside, this process alone works in the folder, and every file that it writes there is listed.
 
-    Left-overs of killed commands are removed. A folder in which nothing was written is gone afterwards.
+    Left-overs of killed commands are removed. A folder that transferkit made, and in which it has nothing, is gone
+    afterwards, with the folders around it that were made for it.
 
     Args:
         folder: Made where it is missing.
@@ -150,17 +151,19 @@ def hold(folder: Path, kind: str, older_files: Iterable[str] = ()) -> Iterator[N
         MachineError: If it cannot be made or written to.
     """
     place = Path(os.path.realpath(folder))
-    if place in _held and _held[place].thread == threading.get_ident():
+    if _is_held_here(place):
         yield
         return
-    is_new = not place.exists()
+    root = next(parent for parent in place.parents if parent.exists())
+    is_new = not place.exists() or (place / LOCK).exists()
     ensure_folder(place, OUT_ADVICE)
-    try:
-        with lock_folder(place, folder), _working_in(place, kind, older_files):
-            yield
-    finally:
-        if is_new and kind_of(place) is None:
-            forget(place)
+    with lock_folder(place, folder):
+        try:
+            with _working_in(place, kind, older_files):
+                yield
+        finally:  # while it is locked: whoever was refused must not touch it
+            if is_new and forget(place):
+                remove_file(place, root)
 
 
 def require_idle(folder: Path) -> None:
@@ -170,9 +173,14 @@ def require_idle(folder: Path) -> None:
         TransferkitError: Says which process.
     """
     place = Path(os.path.realpath(folder))
-    if place not in _held and (place / LOCK).exists():
+    if not _is_held_here(place) and (place / LOCK).exists():
         with lock_folder(place, folder):
             pass
+
+
+def _is_held_here(place: Path) -> bool:
+    """Whether this very thread works in a folder, given by its real path."""
+    return place in _held and _held[place].thread == threading.get_ident()
 
 
 @contextmanager
@@ -223,6 +231,13 @@ def remove(folder: Path, names: Iterable[str] | None = None) -> None:
     _write_manifest(own.folder, own.kind, own.files)
 
 
+def discard_file(path: Path) -> None:
+    """Remove a file that is there or not; where this process works in its folder, from the list, too."""
+    path.unlink(missing_ok=True)
+    if (own := _owner(path)) is not None and (name := _name_in(own, path)) in own.files:
+        remove(own.folder, [name])
+
+
 def remove_partial_files(path: Path) -> None:
     """Remove what killed processes left of a file outside of held folders; none may be at work on it."""
     for left in path.parent.glob(f"{glob.escape(f'.{path.name}.')}*.partial"):
@@ -238,17 +253,21 @@ def discard(folder: Path, kind: str) -> None:
     """
     with hold(folder, kind):
         remove(folder)
-    forget(folder)
 
 
-def forget(folder: Path) -> None:
-    """Remove the manifest of a folder of which nothing is left, and the folder; one that holds something stays."""
+def forget(folder: Path) -> bool:
+    """Remove the manifest of a folder of which nothing is left, and the folder; one that holds something stays.
+
+    Returns:
+        Whether the folder is gone.
+    """
     if files_of(folder) or any(not _is_left_over(entry) for entry in folder.iterdir()):
-        return
+        return False
     for name in (MANIFEST, LOCK, HOLDER):
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # a file browser's mark is left in it
         folder.rmdir()
+    return not folder.exists()
 
 
 def remove_file(path: Path, root: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from transferkit.deploy.export import bundle
 from transferkit.deploy.export.source import ExportSource, source_of
-from transferkit.deploy.export.target import Target, publish, require_free, target_of
+from transferkit.deploy.export.target import Target, claim, publish, target_of
 from transferkit.deploy.formats import FORMATS
 from transferkit.features.fast_classifier import FastClassifier
 from transferkit.models.classifier import Classifier
@@ -74,11 +74,10 @@ def write_export(
     module.require()
     place = open_run(run)
     target = target_of(place.path, to, None if out is None else Path(out), module.FILE)
-    require_free(target, overwrite=overwrite)
-    source = source_of(place, allow_loss=allow_loss, console=console)
-    with tempfile.TemporaryDirectory(prefix="transferkit-export-") as workshop:
+    with claim(target, overwrite=overwrite), tempfile.TemporaryDirectory(prefix="transferkit-export-") as workshop:
+        source = source_of(place, allow_loss=allow_loss, console=console)
         notes = _write(module, source, target, Path(workshop), to)
-        publish(Path(workshop), target, overwrite=overwrite)
+        publish(Path(workshop), target)
     lines = [module.usage(source, target.file), *(f"# {note}" for note in notes)]
     return target.file, "\n".join([*lines, *precision_words(source.classifier, place.precision)])
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from transferkit.deploy.formats import FORMATS
 from transferkit.runs import result_folders
+from transferkit.runtime import files
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.files import write_atomically
 
@@ -46,35 +48,31 @@ def target_of(run: Path, to: str, out: Path | None, file_name: str) -> Target:
     raise TransferkitError(f"{out} does not end in {suffix}, which is what --to {to} writes{folder}.")
 
 
-def require_free(target: Target, *, overwrite: bool) -> None:
-    """Refuse to replace what is there, before any work.
+def claim(target: Target, *, overwrite: bool) -> AbstractContextManager[None]:
+    """Refuse to replace what is there, before any work; inside, no other process writes there.
 
     Raises:
-        TransferkitError: If the file exists, or the folder holds an export or something else.
+        TransferkitError: If the file exists, the folder holds an export or something else, or another process exports.
     """
     if target.is_folder:
-        result_folders.require_free(target.file.parent, EXPORTED, overwrite=overwrite)
-    elif target.file.exists() and not overwrite:
-        raise TransferkitError(f"{target.file} exists. Choose another file with --out, or replace it with --overwrite.")
+        return result_folders.claim(target.file.parent, EXPORTED, overwrite=overwrite)
+    return files.claim(target.file, overwrite)
 
 
-def publish(workshop: Path, target: Target, *, overwrite: bool) -> None:
-    """Put finished files where they belong; of an earlier export in a folder, what its manifest lists is removed.
+def publish(workshop: Path, target: Target) -> None:
+    """Put finished files where they belong, which is claimed; of an earlier export in a folder, all listed files go.
 
     Raises:
-        TransferkitError: If something else lies there by now.
         MachineError: If the disk is full or refuses.
     """
-    if not target.is_folder:
-        require_free(target, overwrite=overwrite)  # another process may have ended meanwhile
+    if target.is_folder:
+        publish_files(workshop, target.file.parent)
+    else:
         write_atomically(target.file, partial(shutil.copyfile, workshop / target.file.name))
-        return
-    publish_files(workshop, target.file.parent, EXPORTED, overwrite=overwrite)
 
 
-def publish_files(workshop: Path, folder: Path, kind: result_folders.Kind, *, overwrite: bool) -> None:
-    """All files of a workshop into a folder of results of this kind; see `publish`."""
-    with result_folders.claim(folder, kind, overwrite=overwrite):
-        result_folders.clear_results(folder)
-        for path in sorted(workshop.iterdir()):
-            write_atomically(folder / path.name, partial(shutil.copyfile, path))
+def publish_files(workshop: Path, folder: Path) -> None:
+    """All files of a workshop into a claimed folder, in place of what is listed there."""
+    result_folders.clear_results(folder)
+    for path in sorted(workshop.iterdir()):
+        write_atomically(folder / path.name, partial(shutil.copyfile, path))

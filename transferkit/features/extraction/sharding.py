@@ -61,7 +61,6 @@ def extract_shards(
         compute(settings, images, listing, paths, plan, console)
         merge(out, paths, console, overwrite=overwrite)
         folders.remove(place)
-    folders.forget(place)
     return out
 
 

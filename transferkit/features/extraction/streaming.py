@@ -26,7 +26,7 @@ from transferkit.features.pictures import Pictures
 from transferkit.runtime import folders, machine
 from transferkit.runtime.console import Console, Progress
 from transferkit.runtime.errors import TransferkitError
-from transferkit.runtime.files import read_json
+from transferkit.runtime.files import parts_folder, read_json
 from transferkit.runtime.plurals import counted
 from transferkit.runtime.records import as_json, write_record
 
@@ -68,13 +68,7 @@ def extract(
         for path in (out, index_path(out), facts_path(out)):
             folders.remove_partial_files(path)
         extract_in_chunks(settings, images, out, console, overwrite, listing)
-    folders.forget(partial)
     return out
-
-
-def parts_folder(out: Path) -> Path:
-    """Where finished parts wait until all are there."""
-    return out.with_name(out.name + ".partial")
 
 
 def extract_in_chunks(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from transferkit.runs.run_directory import Run
 from transferkit.runtime.array_types import Features
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, quoted
-from transferkit.runtime.files import write_text
+from transferkit.runtime.files import claim, write_text
 from transferkit.runtime.plurals import counted
 from transferkit.studies.next_images.coverage import Picks, pick
 from transferkit.studies.next_images.pool import Pool, look_at
@@ -53,19 +54,17 @@ class NextFiles:
         """The page of thumbnails."""
         return self.csv.with_suffix(".html")
 
-    def require(self) -> None:
-        """Refuse what cannot be written, before any work.
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Refuse what cannot be written, before any work; inside, no other process writes these files.
 
         Raises:
-            TransferkitError: If it is no CSV, or one of the files exists.
+            TransferkitError: If it is no CSV, one of the files exists, or another process writes them.
         """
         if self.csv.suffix != ".csv":
             raise TransferkitError(f"--out names {self.csv.name!r}, which is no table. Let it end in .csv.")
-        for path in (self.csv, self.page):
-            if path.exists() and not self.overwrite:
-                raise TransferkitError(
-                    f"{path} exists. Choose another file with --out, or replace it with --overwrite."
-                )
+        with claim(self.csv, self.overwrite), claim(self.page, self.overwrite):
+            yield
 
 
 def next_images(
@@ -92,11 +91,9 @@ def next_images(
     """
     if not isinstance(count, int) or count < 1:
         raise TransferkitError(f"n is {quoted(count)}; expected how many images to choose, at least 1.")
-    if files:
-        files.require()
-    task = task_of(load(run, device), words, PredictSettings(), console)
-    own = _own_images(run, task, console)
-    with tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+    with files.claim() if files else nullcontext(), tempfile.TemporaryDirectory(prefix="transferkit-") as folder:
+        task = task_of(load(run, device), words, PredictSettings(), console)
+        own = _own_images(run, task, console)
         listing = task.source.listed(Path(folder))
         chosen = choose(task, listing, own, count, console)
         if files:
