@@ -135,6 +135,44 @@ def test_the_log_of_stopped_work_belongs_to_the_folder_too(held: Path, monkeypat
     assert "logs/long.log" in folders.files_of(held)
 
 
+@pytest.mark.parametrize("executor", ["here", "processes"])
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_the_log_that_a_killed_command_left_of_a_task_goes_with_it(
+    executor: str, is_finished: bool, held: Path
+) -> None:
+    (held / "logs").mkdir()
+    (held / "logs" / "arm.log").write_text("epoch 1 of 2")
+    (held / "logs" / "mine.txt").write_text("mine")
+
+    carry_out([Task("arm", work.write, (held / "arm",), held / "arm", is_finished)], executor, None, held, SILENT)
+
+    assert [path.name for path in (held / "logs").iterdir()] == ["mine.txt"]
+    assert "logs/arm.log" not in folders.files_of(held)
+
+
+def test_a_failure_here_leaves_no_log_of_an_earlier_one(held: Path) -> None:
+    tasks = [task(work.fail, held / "bad")]
+    carry_out(tasks, "processes", 1, held, SILENT)
+
+    carry_out(tasks, "here", None, held, SILENT)
+
+    assert not (held / "logs").exists()
+
+
+def test_the_log_of_a_task_under_way_belongs_to_the_folder(held: Path) -> None:
+    listed: list[bool] = []
+
+    def look(_: Board) -> None:
+        listed.append("logs/good.log" in folders.files_of(held))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Board, "look", look)
+        carry_out([task(work.write, held / "good")], "processes", 1, held, SILENT)
+
+    assert listed[0]
+    assert folders.files_of(held) == ("good",)
+
+
 def test_what_was_finished_is_not_done_again(held: Path) -> None:
     finished = Task("arm", work.fail, (held / "arm",), held / "arm", is_finished=True)
 

@@ -60,13 +60,9 @@ def carry_out(
         TransferkitError: If the executor cannot work here.
     """
     chosen = EXECUTORS[executor or "here"]
+    count = max(1, min(workers or usual_workers(), len(tasks))) if chosen.IS_APART else 1
+    team = Team(chosen, count, folder / "logs", console)
     if not chosen.IS_APART:
-        return work_through(tasks, Team(chosen, 1, None, console), Lines(console, len(tasks)))
-    logs = folder / "logs"
-    logs.mkdir(exist_ok=True)
-    team = Team(chosen, max(1, min(workers or usual_workers(), len(tasks))), logs, console)
+        return work_through(tasks, team, Lines(console, len(tasks)))
     with Board(console, tasks, team.log_of) as board:
-        failures = work_through(tasks, team, board)
-    if not any(logs.iterdir()):
-        logs.rmdir()
-    return failures
+        return work_through(tasks, team, board)

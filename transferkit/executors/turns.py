@@ -6,6 +6,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,33 +50,33 @@ class Team:
     Attributes:
         executor: A module of the menu.
         workers: How many tasks are with it at once.
-        logs: Where each task's words go; None where the person's own console takes them.
-        console: That one.
+        logs: Where each task's words go, unless the executor works here, where the console takes them.
+        console: The person's own.
     """
 
     executor: ModuleType
     workers: int
-    logs: Path | None
+    logs: Path
     console: Console
 
     def log_of(self, task: Task) -> Path:
         """The file that a task's words go to."""
-        assert self.logs is not None  # asked of work that is apart alone
         return self.logs / f"{NO_FILE_SIGNS.sub('-', task.name)}.log"
 
     def hand_out(self, task: Task, submit: Submit) -> Pending:
         """Give a task to a worker."""
-        work = partial(do, task, self.console) if self.logs is None else partial(do_apart, task, self.log_of(task))
-        return submit(work)
+        if self.executor.IS_APART:
+            self.logs.mkdir(exist_ok=True)
+            self.log_of(task).touch()
+            folders.record_written([self.log_of(task)])  # now, because this process may be killed
+            return submit(partial(do_apart, task, self.log_of(task)))
+        self.put_away(task, "")  # what an earlier command left of it, under another executor
+        return submit(partial(do, task, self.console))
 
     def put_away(self, task: Task, why: str) -> None:
-        """The log of a task that failed is kept beside the results, any other is gone."""
-        if self.logs is None or not self.log_of(task).exists():
-            return
-        if why:
-            folders.record_written([self.log_of(task)])
-        else:
-            self.log_of(task).unlink()
+        """The log of a task that failed is kept beside the results, any other is gone, however old."""
+        if not why:
+            folders.discard_file(self.log_of(task))
 
 
 @dataclass
@@ -101,6 +102,7 @@ class _Turns:
             task = self.waiting.popleft()
             number = self.tasks.index(task) + 1
             if task.is_finished:
+                self.team.put_away(task, "")
                 self.watch.skip(task, number)
                 continue
             self.watch.start(task, number)
@@ -146,6 +148,6 @@ def work_through(tasks: Sequence[Task], team: Team, watch: Watch) -> dict[str, s
         with team.executor.pool(team.workers) as submit:
             turns.take(submit)
     finally:
-        for task in turns.pending.values():  # of work that was stopped
-            team.put_away(task, "stopped")
+        with suppress(OSError):  # a folder that still holds something, or none
+            team.logs.rmdir()
     return turns.failures
