@@ -112,7 +112,8 @@ def carry_out(
 ) -> None:
     """The machine itself: make the run in a folder that may be written to."""
     clock = Clock()
-    runtime = replace(start_machine(recipe), world=distributed.join())
+    shares_steps = fit is methods.fit and recipe.method.trains_by_steps
+    runtime = replace(start_machine(recipe), world=distributed.join() if shares_steps else distributed.ALONE)
     splits = datasets.load(recipe.data, console)
     clock.lap("data")
 

@@ -16,7 +16,8 @@ class Environment:
         packages: Versions, by name.
         device: The processor or GPU.
         precision: In which networks were asked.
-        threads: How many computed.
+        threads: How many computed, in each process.
+        processes: How many took the steps of the training together; None in runs of earlier versions.
     """
 
     python: str | None = None
@@ -25,6 +26,7 @@ class Environment:
     device: str | None = None
     precision: str | None = None
     threads: int | None = None
+    processes: int | None = None
 
 
 def package_version(name: str) -> str:

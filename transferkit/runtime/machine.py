@@ -193,7 +193,7 @@ def device_name(device: torch.device) -> str:
 
 
 def environment(runtime: Runtime) -> Environment:
-    """What a reader needs to repeat a run: versions, device, precision, threads."""
+    """What a reader needs to repeat a run: versions, device, precision, threads, processes."""
     packages = (
         "transferkit",
         "torch",
@@ -211,4 +211,5 @@ def environment(runtime: Runtime) -> Environment:
         device=device_name(runtime.device),
         precision=runtime.precision,
         threads=runtime.threads,
+        processes=runtime.world.size,
     )

@@ -95,6 +95,21 @@ def test_other_versions_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert result.changes == ("device: cuda:0 then, cpu now.", "torch: 2.0 then, 2.1 now.")
 
 
+def test_another_number_of_processes_is_named_where_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier, again = finished_run(tmp_path / "earlier"), finished_run(tmp_path / "again")
+    again.write_environment(Environment(processes=1))
+    monkeypatch.setattr(story, "run", lambda *_, **__: Run(again.path))
+
+    def changes(processes: int | None) -> tuple[str, ...]:
+        earlier.write_environment(Environment(processes=processes))
+        return verify_run(Run(earlier.path), tmp_path / "again", SILENT).changes
+
+    assert changes(2) == ("processes: 2 then, 1 now.",)
+    assert changes(1) == changes(None) == ()
+
+
 def test_a_soup_cannot_be_made_by_its_recipe(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run")
     run.write_facts(replace(run.facts, notes=("a soup (uniform): the mean of a, b",)))

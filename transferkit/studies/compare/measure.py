@@ -238,5 +238,6 @@ def notes(arms: Mapping[str, Sequence[Run]]) -> tuple[str, ...]:
 
 
 def _machine(environment: Environment) -> str:
-    threads = thread_count(environment.threads or 0)
-    return f"{environment.device}, {environment.precision}, {threads}"
+    threads, processes = thread_count(environment.threads or 0), environment.processes or 1
+    shared = f" in each of {processes} processes" if processes > 1 else ""
+    return f"{environment.device}, {environment.precision}, {threads}{shared}"

@@ -207,8 +207,8 @@ def _changes(run: Run, again: Run) -> Iterator[str]:
 
 def _changed_machine(run: Run, again: Run) -> Iterator[str]:
     before, now = run.environment, again.environment
-    for name in ("device", "precision", "threads", "python"):
-        if getattr(before, name) != getattr(now, name):
+    for name in ("device", "precision", "threads", "processes", "python"):
+        if getattr(before, name) not in (None, getattr(now, name)):
             yield f"{name}: {getattr(before, name)} then, {getattr(now, name)} now."
     for name in sorted({*before.packages, *now.packages}):
         if before.packages.get(name) != now.packages.get(name):
