@@ -36,7 +36,7 @@ Points = Annotated[
 Search = Annotated[Literal["grid", "optuna"], typer.Option(help="Who proposes settings; optuna is an extra.")]
 Eta = Annotated[int, typer.Option(min=2, max=10, help="One in so many goes on, to so many times longer trainings.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print the recipe, estimate one full training, and stop.", rich_help_panel=RUN)
+    bool, typer.Option("--dry-run", help="Print the recipe, estimate the search, and stop.", rich_help_panel=RUN)
 ]
 
 
@@ -88,13 +88,15 @@ def run_tuning(tuning: TuningRecipe, out: Path | None, overwrite: bool, dry_run:
 
 
 def print_tuning(tuning: TuningRecipe, as_json: bool) -> None:
-    """The tuning, its data and what one training at full length would cost, for --dry-run."""
+    """The tuning, its data, and what one training at full length and the whole search would take, for --dry-run."""
 
-    def look() -> tuple[list[str], str]:
+    def look() -> tuple[list[str], dict[str, str]]:
+        from transferkit import executors
+        from transferkit.studies.tune.costs import of_tuning
         from transferkit.training import estimates
 
+        executors.require(tuning.executor)
         estimates.require_weights(tuning.base)
-        text = f"One setting at full length: {estimates.estimate(tuning.base)}"
-        return estimates.inputs_in_words([tuning.base]), text
+        return estimates.inputs_in_words([tuning.base]), of_tuning(tuning)
 
     print_dry_run(tuning, look, as_json)

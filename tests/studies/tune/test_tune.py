@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,14 @@ import transferkit
 from transferkit import run as story
 from transferkit.cli.app import app
 from transferkit.data import datasets
-from transferkit.recipe import TuningRecipe, load, points_of, read_space, tuning_from_options
+from transferkit.recipe import Recipe, TuningRecipe, load, points_of, read_space, tuning_from_options
 from transferkit.recipe.budget import Budget
 from transferkit.runs.run_directory import Run
 from transferkit.runtime import optional_libraries
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.studies.pages import rebuild_pages
-from transferkit.studies.tune import searches, trials
+from transferkit.studies.tune import costs, searches, trials
 from transferkit.studies.tune.halving import Rung, best, rungs
 from transferkit.studies.tune.results import Trial, Tuning
 from transferkit.studies.tune.space import points
@@ -220,6 +221,45 @@ def test_without_optuna_one_line_says_what_to_type(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(TransferkitError, match=r'pip install "transferkit\[tune\]"'):
         optional_libraries.optuna()
+
+
+def test_a_dry_run_adds_up_the_whole_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(recipes: Sequence[Recipe]) -> list[float]:
+        """Ten for each epoch; twice that where the input is larger, or val is learnt from in the end."""
+        trainings = [recipe.method for recipe in recipes]
+        return [10.0 * (each.epochs or 0) * (1 + (each.size == 16)) * (2 - (each.refit is False)) for each in trainings]
+
+    monkeypatch.setattr(costs.estimates, "fit_seconds", seconds)
+    monkeypatch.setattr(costs.estimates, "estimate", lambda _: "Estimate: some time.")
+    space, options = {"lr": (1, 2, 3), "size": (8, 16)}, {"weights": "none", "epochs": 9}
+    tuning = tuning_from_options("resnet20", "digits", space, {"executor": "slurm", "workers": 2}, options)
+
+    told = costs.of_tuning(tuning)
+
+    # six settings for 1 epoch, 10 s or 20 s: 90 s; two for 3 epochs, 45 s each on average; one for 9 with val: 270 s
+    assert told["one setting at full length"] == "Estimate: some time."
+    assert told["search"].startswith("6 settings at 1epochs, 2 settings at 3epochs, the best at 9epochs: 39 % of ")
+    # on two workers: 20 + 20 + 10 s beside each other 50 s, then 45 s, then 270 s
+    assert told["in all"] == "9 runs, about 7.5 min one after the other; on 2 workers of slurm about 6.1 min."
+
+
+def test_a_dry_run_needs_no_images_and_no_weights_to_know_the_space() -> None:
+    typed = ["tune", "resnet20", "--data", "digits", "--weights", "none", "--epochs", "9", "--size", "8"]
+
+    result = CliRunner().invoke(app, [*typed, "--dry-run", "--json"])
+
+    estimates = json.loads(result.stdout)["estimates"]
+    assert list(estimates) == ["one setting at full length", "search", "in all"]
+    assert estimates["search"].startswith("12 settings at 1epochs, 4 settings at 3epochs, the best at 9epochs: ")
+    assert estimates["in all"].startswith("17 runs, about ")
+
+
+def test_a_dry_run_refuses_what_the_tuning_would() -> None:
+    typed = ["tune", "resnet20", "--data", "digits", "--weights", "none", "--budget", "10min", "--dry-run"]
+
+    result = CliRunner().invoke(app, typed)
+
+    assert "tune shortens trainings, and 600s is no number of epochs or steps" in str(result.exception)
 
 
 def test_python_and_command_line_mean_the_same_tuning() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.data.images import Splits
 from transferkit.models.backbones import lookup
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import DEFAULT, Recipe, TuningRecipe, points_of
@@ -20,13 +19,12 @@ SMALL_PX, SMALL_STEP_PX = 64, 8  # below this side, by smaller steps
 Space = dict[str, tuple[Any, ...]]
 
 
-def default_space(recipe: Recipe, classifier: Classifier, splits: Splits) -> Space:
+def default_space(recipe: Recipe, classifier: Classifier) -> Space:
     """Rate, size, freezing and augmentation around a complete recipe, the defaults first; what was asked for stays.
 
     Args:
         recipe: As it was asked for.
-        classifier: Its network.
-        splits: Its images.
+        classifier: Its network; no weights are looked at.
     """
     asked = recipe.method.model_fields_set
     keys = type(recipe.method).model_fields
@@ -34,7 +32,7 @@ def default_space(recipe: Recipe, classifier: Classifier, splits: Splits) -> Spa
         "lr_factor": FACTORS if "lr" not in asked else (),
         "size": (DEFAULT, *_larger(recipe, classifier)),
         "freeze_to": (DEFAULT, *_lower_half(classifier)),
-        "augment": (DEFAULT, "trivial") if len(splits.train) else (),
+        "augment": (DEFAULT, "trivial"),
     }
     return {key: values for key, values in space.items() if key in keys and key not in asked and len(values) > 1}
 

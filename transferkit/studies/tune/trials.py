@@ -17,6 +17,7 @@ from transferkit.executors import Task
 from transferkit.metrics.classification import accuracy_with_interval
 from transferkit.metrics.probabilities import nll
 from transferkit.recipe import Recipe, TuningRecipe, parse_any, parse_yaml
+from transferkit.recipe.budget import Budget
 from transferkit.recipe.settings import hash_of
 from transferkit.runtime import machine
 from transferkit.runtime.console import SILENT, Console
@@ -162,7 +163,7 @@ def shortened(recipe: Recipe, splits: Splits, rung: Rung) -> Recipe:
     trial stands for.
     """
     full, _ = story.resolved(recipe, splits)
-    length = {"epochs": None, "budget": None, **_length(rung)}
+    length = length_keys(rung.length)
     short, _ = story.resolved(recipe.model_copy(update={"method": recipe.method.model_copy(update=length)}), splits)
     changes = {**length, "warmup": getattr(short.method, "warmup", None)}
     if hasattr(full.method, "refit"):
@@ -170,6 +171,14 @@ def shortened(recipe: Recipe, splits: Splits, rung: Rung) -> Recipe:
     return full.model_copy(update={"method": full.method.model_copy(update=changes)})
 
 
-def _length(rung: Rung) -> dict[str, int | str]:
-    amount = int(rung.length.amount)
-    return {"epochs": amount} if rung.length.kind == "epochs" else {"budget": f"{amount}steps"}
+def length_keys(length: Budget) -> dict[str, int | str | None]:
+    """The keys of a method that give a training this length.
+
+    Example:
+        >>> length_keys(Budget("steps", 40))
+        {'epochs': None, 'budget': '40steps'}
+    """
+    amount = int(length.amount)
+    return (
+        {"epochs": amount, "budget": None} if length.kind == "epochs" else {"epochs": None, "budget": f"{amount}steps"}
+    )

@@ -13,6 +13,7 @@ from transferkit.data import datasets
 from transferkit.data.images import Splits
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.models.backbones import require_known
+from transferkit.models.classifier import Classifier
 from transferkit.recipe import Recipe, TuningRecipe, anywhere, points_of
 from transferkit.recipe.budget import Budget
 from transferkit.report.number_words import percent, rounded_percent
@@ -65,8 +66,9 @@ def tune(
         splits = datasets.load(tuning.base.data, console)
         require_val(splits)
         space = space_of(tuning, splits)
-        planned = rungs(len(points(tuning, space)), full_length(tuning.base, splits), tuning.eta)
-        console.line(plan_in_words(planned, tuning.base, splits, space))
+        full = full_length(tuning.base, splits)
+        planned = rungs(len(points(tuning, space)), full, tuning.eta)
+        console.line(plan_in_words(planned, full, space))
         trials = try_settings(tuning, splits, space, planned, folder, console)
         openings = splits.test.openings
         chosen = chosen_trial(trials)
@@ -103,8 +105,16 @@ def space_of(tuning: TuningRecipe, splits: Splits) -> Space:
     if tuning.space:
         return dict(tuning.space)
     complete, size = story.resolved(tuning.base, splits)
-    classifier = story.load_network(complete, splits, size, SILENT)
-    space = default_space(tuning.base, classifier, splits)
+    return space_around(tuning.base, story.load_network(complete, splits, size, SILENT))
+
+
+def space_around(base: Recipe, classifier: Classifier) -> Space:
+    """The space that suits a network.
+
+    Raises:
+        TransferkitError: If every key of it was given.
+    """
+    space = default_space(base, classifier)
     if not space:
         raise TransferkitError("Every key that tune would try was given. Leave one out, or name values by --try.")
     return space
@@ -117,9 +127,8 @@ def full_length(base: Recipe, splits: Splits) -> Budget:
     return length_of(training)
 
 
-def plan_in_words(planned: Sequence[Rung], base: Recipe, splits: Splits, space: Mapping[str, Sequence[Any]]) -> str:
+def plan_in_words(planned: Sequence[Rung], full: Budget, space: Mapping[str, Sequence[Any]]) -> str:
     """What will be trained, and for what share of the steps of all settings at full length."""
-    full = full_length(base, splits)
     grid = len(list(points_of(space))) * full.amount
     spent = sum(rung.settings * rung.length.amount for rung in planned) + full.amount
     parts = ", ".join(f"{rung.settings} settings at {rung.length.text}" for rung in planned)

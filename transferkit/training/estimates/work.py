@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from transferkit.recipe import MethodSettings, RankingRecipe, Recipe, Study
@@ -73,6 +73,19 @@ def estimate_run(recipe: Recipe) -> Estimate:
     is_ours_to_choose = recipe.method.size == "auto" and full.backbone.weights != "none"
     offer = cheaper_size(seconds, full.input_px) if is_ours_to_choose else ""
     return Estimate(seconds, f"{text}\n{offer}" if offer else text)
+
+
+def fit_seconds(recipes: Sequence[Recipe]) -> list[float]:
+    """Seconds of trainings on the same images that are judged on val alone, each network being timed once."""
+    first = recipes[0]
+    runtime = machine.start(first.device, first.precision, first.threads)
+    labelled, _, side = outline(first.data)
+    images = labelled - round(labelled * first.data.val_fraction)
+    every = [defaults.resolved(recipe, images, side) for recipe in recipes]
+    return [
+        _seconds(full, labelled, 0, _forward(full, labelled, side, runtime), _step(full, labelled, side, runtime))
+        for full in every
+    ]
 
 
 def _as_if_alone(recipe: Recipe) -> str:
