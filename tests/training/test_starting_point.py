@@ -190,6 +190,47 @@ def test_random_weights_have_no_statistics_worth_keeping() -> None:
     assert starting_point.candidates(network, settings()) == ("re-estimated",)
 
 
+def own_network() -> Classifier:
+    """Without BatchNorm, as a program gave it: four weighted sums of all pixels."""
+    body = nn.Sequential()
+    body.stem, body.top = nn.Conv2d(3, 4, 8), nn.Flatten()
+    network = classifier(body)
+    network.weights = WeightsRecord("given", "as your program gave them")
+    return network
+
+
+def test_given_weights_are_told_from_random_ones_by_a_probe_on_both() -> None:
+    random, taught = own_network(), own_network()
+    taught.body.stem.weight.data.fill_(1.0)  # brightness, by which the classes differ
+    before = taught.digest(["stem"])
+
+    untrained, trained = (
+        starting_point.choose(network, splits(), settings(), context()) for network in (random, taught)
+    )
+
+    assert (untrained.is_untrained, trained.is_untrained) == (True, False)
+    assert "hardly better than random ones (a probe's loss is 0." in untrained.untrained_words()
+    assert trained.untrained_words() == ""
+    assert taught.digest(["stem"]) == before
+
+
+def test_networks_by_name_and_those_with_batchnorm_are_not_compared_with_random_weights() -> None:
+    named, normalised = own_network(), classifier()
+    named.weights, normalised.weights = classifier().weights, own_network().weights
+
+    starts = [starting_point.choose(network, splits(), settings(), context()) for network in (named, normalised)]
+
+    assert [start.random_loss for start in starts] == [None, None]
+
+
+def test_a_fine_tuning_of_weights_that_know_nothing_says_so_and_takes_the_rates_of_random_ones() -> None:
+    fitted = finetune.fit(own_network(), splits(), settings(), BARE, context())
+
+    assert fitted.rates is not None
+    assert (fitted.rates.optimizer, fitted.rates.lr, fitted.rates.layer_decay) == ("adamw", 2.8e-3, 1.0)
+    assert "so the network is trained at rates for random weights" in fitted.notes[0]
+
+
 # ------------------------------------------------------------------------------------------------------ the rates
 
 

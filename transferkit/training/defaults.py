@@ -24,6 +24,7 @@ from transferkit.training.step_defaults import StepDefaults
 
 MANY_IMAGES = 20_000
 BUDGET_STEPS = 10  # in an epoch, at least, where a budget counts steps
+OWN_STEPS = 64  # likewise, for networks of the user's own, which are small
 
 
 def resolved(recipe: Recipe, num_images: int, native_px: int, class_names: Sequence[str] = ()) -> Recipe:
@@ -92,7 +93,8 @@ def default_batch(method: TrainingSettings, num_images: int, backbone: BackboneC
     """
     if backbone.family == "speed" and num_images >= MANY_IMAGES:
         return 1024
-    steps = BUDGET_STEPS if method.budget else stepping(method).STEPS_OF_AN_EPOCH
+    usual = OWN_STEPS if backbone.family == "own" else stepping(method).STEPS_OF_AN_EPOCH
+    steps = BUDGET_STEPS if method.budget else usual
     return max(16, min(128, 1 << max(0, (num_images // steps).bit_length() - 1)))
 
 

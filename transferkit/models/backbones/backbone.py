@@ -144,7 +144,7 @@ def card(name: str) -> BackboneCard:
     if name.startswith(TIMM):
         return BackboneCard(name, _timm_family(name.removeprefix(TIMM).partition(".")[0]), None, None, "timm")
     if name.startswith(OWN):
-        return BackboneCard(name, "classical", None, None, "own")
+        return BackboneCard(name, "own", None, None, "own")
     if name not in CARDS:
         if timm_has(name.partition(".")[0]):
             raise TransferkitError(f"Unknown backbone {name!r}. Did you mean '{TIMM}{name}'? timm has it.")

@@ -94,7 +94,7 @@ def find_rate(recipe: Recipe, console: Console, *, steps: int = STEPS) -> RateRa
     context = Context(runtime, console, recipe.seed)
     classifier.freeze(classifier.stages_up_to(settings.freeze_to) if settings.freeze_to else ())
     start = starting_point.choose(classifier, splits, settings, context)
-    rates = finetune_rates.settled_rates(settings, classifier, start.statistics)
+    rates = finetune_rates.settled_rates(settings, classifier, start.statistics, is_untrained=start.is_untrained)
     training = resolved_training(settings, rates)
     if training.has_random_head:
         start.put_random_head(classifier)

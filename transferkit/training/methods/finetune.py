@@ -94,7 +94,10 @@ def fit_adapted(classifier: Classifier, splits: Splits, settings: FinetuneSettin
     start = starting_point.choose(classifier, splits, settings, context)
     for line in start.words():
         context.console.detail(line)
-    rates = finetune_rates.settled_rates(settings, classifier, start.statistics)
+    if words := start.untrained_words():
+        context.console.line(words)
+        notes.append(words)
+    rates = finetune_rates.settled_rates(settings, classifier, start.statistics, is_untrained=start.is_untrained)
     tuning = FinetunePlan(start, rates, resolved_training(settings, rates))
     fitted = Fitted(None, groups=(), notes=notes, probe=start.facts(), rates=rates)
     observe_mirroring(classifier, tuning, splits.val, context)

@@ -47,16 +47,23 @@ TRANSFORMER = {
     "sgd": Rates(lr=0.01, random_head_lr=0.1, weight_decay=5e-4, clip_norm=1.0),
     "adamw": Rates(lr=5e-5, random_head_lr=5e-4, weight_decay=0.05, clip_norm=1.0, layer_decay=0.75),
 }
+UNTRAINED = {  # weights of one's own that know no more than random ones, without BatchNorm
+    "sgd": Rates(lr=0.1, random_head_lr=0.1, weight_decay=5e-4, clip_norm=1.0, head_scale=0.3),
+    "adamw": Rates(lr=2.8e-3, random_head_lr=2.8e-3, weight_decay=0.05, clip_norm=1.0),  # 1e-3 at 16 images a step
+}
 ADAPTED = {  # few numbers take larger steps; the head's are those of full tuning
     "bias": Rates(lr=2e-3, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.3, probe_head_lr=4e-4),
     "norm": Rates(lr=2e-3, random_head_lr=4e-3, weight_decay=0.05, clip_norm=1.0, head_scale=0.3, probe_head_lr=4e-4),
 }
 
 
-def settled_rates(settings: FinetuneSettings, classifier: Classifier, statistics: Statistics) -> SettledRates:
+def settled_rates(
+    settings: FinetuneSettings, classifier: Classifier, statistics: Statistics, *, is_untrained: bool = False
+) -> SettledRates:
     """Every rate, in the recipe's unit, as asked for or else as suits the start, and BatchNorm as the start has it."""
     trains = statistics == "re-estimated"
-    by_optimizer = TRAINED_STATISTICS if trains else FIXED_STATISTICS if has_batchnorm(classifier) else TRANSFORMER
+    without = UNTRAINED if is_untrained else TRANSFORMER
+    by_optimizer = TRAINED_STATISTICS if trains else FIXED_STATISTICS if has_batchnorm(classifier) else without
     adapted = ADAPTED.get(settings.train)
     optimizer: Optimizer = settings.optimizer or ("sgd" if settings.decoupled or (trains and not adapted) else "adamw")
     rates = adapted if adapted and optimizer == "adamw" else by_optimizer[optimizer]

@@ -30,6 +30,7 @@ FAMILIES = {
     "small": ScratchRates(0.1),
     "classical": ScratchRates(0.05, clip_norm=1.0),
     "speed": ScratchRates(0.1875, weight_decay=1.33e-3),  # training.rates.coupled(11.5, 0.0153, 0.85)
+    "own": ScratchRates(2.8e-3, weight_decay=0.05, clip_norm=1.0, optimizer="adamw"),  # 1e-3 at 16 images a step
     "timm": ScratchRates(5e-4, weight_decay=0.05, clip_norm=1.0, optimizer="adamw"),
 }
 

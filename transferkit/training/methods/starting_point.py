@@ -18,6 +18,7 @@ from transferkit.data.batches import TrainingBatches
 from transferkit.data.images import Images, Splits
 from transferkit.metrics.history import FEWEST_TO_CHOOSE
 from transferkit.models.adapters import adapter_of
+from transferkit.models.backbones.own_bodies import reset
 from transferkit.models.classifier import Classifier
 from transferkit.models.linear import Choice, LinearHead, choose_C, common_scale, fit_chosen
 from transferkit.models.linear.objective import ClassWeight
@@ -31,6 +32,7 @@ from transferkit.training.resolved import balance_of
 
 Statistics = Literal["pretrained", "re-estimated"]
 
+TELLING = 0.9  # of the loss of random weights: weights above it know nothing of these classes that is worth keeping
 BATCH = 128  # images over which one estimate of the statistics is made; those of all batches are averaged
 _BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -46,6 +48,8 @@ class Start:
         labelled: Features and labels that the head is solved on.
         state: Weights and buffers of the body, by name.
         class_weight: What an image of each class counts in the head's loss.
+        random_loss: The same cross-entropy of a probe on the same network with weights drawn anew; None where it was
+            not asked.
     """
 
     statistics: Statistics
@@ -54,6 +58,12 @@ class Start:
     labelled: LabelledFeatures
     state: dict[str, Tensor]
     class_weight: ClassWeight = None
+    random_loss: float | None = None
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the weights tell these classes hardly better than random ones would."""
+        return self.random_loss is not None and self.choice.loss > TELLING * self.random_loss
 
     def put_random_head(self, classifier: Classifier) -> None:
         """Put the body of the classifier whose start this is back to it, below a random head."""
@@ -109,6 +119,15 @@ class Start:
             losses = ", ".join(f"{name} {loss:.3f}" for name, loss in self.loss.items())
             yield f"start: {self.statistics} BatchNorm statistics, by the probe's loss: {losses}"
 
+    def untrained_words(self) -> str:
+        """That nothing is transferred; empty where something is, or it was not asked."""
+        if not self.is_untrained:
+            return ""
+        return (
+            f"these weights tell the classes hardly better than random ones (a probe's loss is {self.choice.loss:.3f}, "
+            f"with weights drawn anew {self.random_loss:.3f}), so the network is trained at rates for random weights"
+        )
+
 
 def choose(classifier: Classifier, splits: Splits, settings: FinetuneSettings, context: Context) -> Start:
     """The starting point whose probe has the lowest cross-entropy on held-out images; test stays closed.
@@ -127,7 +146,24 @@ def choose(classifier: Classifier, splits: Splits, settings: FinetuneSettings, c
         starts[statistics] = _probed(classifier, splits, statistics, settings, context)
     best = min(starts.values(), key=lambda start: start.choice.loss)
     loss = {name: start.choice.loss for name, start in starts.items()}
-    return replace(best, loss=loss)
+    is_asked = classifier.weights.source == "given" and not any(trained_batchnorms(classifier))
+    random_loss = loss_of_random_weights(classifier, splits, settings, context) if is_asked else None
+    return replace(best, loss=loss, random_loss=random_loss)
+
+
+def loss_of_random_weights(
+    classifier: Classifier, splits: Splits, settings: FinetuneSettings, context: Context
+) -> float:
+    """Of a probe on the same network with weights drawn anew; the classifier is as it was afterwards."""
+    before = {name: value.clone() for name, value in classifier.body.state_dict().items()}
+    devices = [context.runtime.device] if context.runtime.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(context.seed)
+            tuple(reset(classifier.body))
+        return _probed(classifier, splits, "pretrained", settings, context).choice.loss
+    finally:
+        classifier.body.load_state_dict(before)
 
 
 def candidates(classifier: Classifier, settings: FinetuneSettings) -> tuple[Statistics, ...]:
