@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,16 +18,19 @@ import transferkit
 from transferkit.models import backbones
 from transferkit.models.backbones import own_modules
 from transferkit.models.backbones.own_bodies import own_body, own_stages
-from transferkit.recipe import BackboneSettings
+from transferkit.recipe import BackboneSettings, ScratchSettings, from_options
 from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import TransferkitError
+from transferkit.training import defaults
 
 PX = 8
-ENDS: dict[str, Callable[[Tensor], Tensor]] = {
+ENDS: dict[str, Callable[[Tensor], Any]] = {
     "logits": lambda logits: logits,
     "softmax": lambda logits: F.softmax(logits, 1),
     "log-softmax": lambda logits: F.log_softmax(logits, 1),
     "sigmoid": torch.sigmoid,
+    "tuple": lambda logits: (logits, logits.mean()),
+    "dict": lambda logits: {"loss": logits.mean(), "logits": logits},
 }
 
 
@@ -52,6 +57,24 @@ class SameLayers(Net):
         return F.relu(self.fc1(torch.flatten(F.avg_pool2d(F.relu(self.conv(x)), 2), 1)))
 
 
+class Also(Net):
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        return self.fc2(self.before_head(x * mask))
+
+
+class Grey(nn.Module):
+    """As a lecture on MNIST writes it: one channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(4 * 6 * 6, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(F.relu(self.conv(x)).flatten(1))
+        return logits
+
+
 class Tokens(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -66,6 +89,13 @@ class Tokens(nn.Module):
 def net(end: str = "logits", kind: type[Net] = Net) -> Net:
     torch.manual_seed(0)
     return kind(end)
+
+
+def scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated, and still in use
+        module: nn.Module = torch.jit.trace(net(), torch.zeros(1, 3, PX, PX))
+    return module
 
 
 def test_the_last_linear_layer_gives_way_to_a_head_for_the_classes() -> None:
@@ -123,12 +153,16 @@ def test_an_activation_before_the_loss_is_refused_before_any_work(end: str, mess
         (np.zeros((9, 3)), {}, r"backbone is a ndarray of shape \(9, 3\). Expected a name"),
         (net(), {"size": None}, "needs size, the side in px of the images it takes, as in size=32"),
         (net(), {"size": "32"}, "as in size=32; found '32'"),
-        (net(), {"size": 16}, "Your Net cannot take RGB images of 16 x 16 px, .* Give the side it was written for"),
-        (nn.Conv2d(1, 3, 3), {}, "to have 1 channels, but got 3 .* let its first layer take 3 channels"),
-        (nn.Conv2d(3, 3, 3), {}, r"gives \(2, 3, 6, 6\) for 2 images. Expected logits or features, one row per image"),
+        (net(), {"size": 16}, r"Your Net cannot take images \(2, 3, 16, 16\): .* Give the side it was written for"),
+        (nn.Conv2d(3, 3, 3), {}, r"gives \(2, 3, 6, 6\) for 2 images. Expected .* Average maps .* x.mean\(\(2, 3\)\)"),
+        (Also(), {}, "missing 1 required positional argument: 'mask'. Its forward has to take the images alone"),
+        (net("tuple"), {}, r"gives a tuple for 2 images. Expected logits .* Return its part \[0\] alone"),
+        (net("dict"), {}, r"gives a dict for 2 images. Expected logits .* Return its part \['logits'\] alone"),
+        (scripted(), {}, "A TorchScript module cannot be taken apart. Give the"),
+        (Grey(), {"mean": (0.5, 0.5, 0.5)}, r"mean is \(0.5, 0.5, 0.5\). Expected 1 number, one per channel: \(0.5\)"),
         (net(), {"stages": ["conv"]}, "'fc1.weight' is in none of the stages conv. Every parameter"),
         (net(), {"stages": ["convs", "fc1"]}, "names 'convs', which the network lacks. Did you mean 'conv'"),
-        (net(), {"std": (1, 2)}, r"std is \(1, 2\). Expected three positive numbers"),
+        (net(), {"std": (1, 2)}, r"std is \(1, 2\). Expected 3 positive numbers"),
         (net(), {"weights": "none"}, "has its weights already: load others into it before"),
         ("resnet20", {"mean": (0, 0, 0)}, "mean goes with a network of your own; resnet20 brings its own"),
     ],
@@ -144,6 +178,38 @@ def test_equal_weights_of_other_code_are_other_weights() -> None:
     assert own_modules.give(net(), PX).settings.weights == first != second
 
 
+def test_a_network_of_one_channel_sees_colours_as_the_grey_that_pillow_makes_of_them() -> None:
+    given = Grey()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, PX, PX, 3), np.uint8)
+    grey = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in pixels])
+
+    classifier = backbones.load(own_modules.give(given, PX).settings, ("a", "b"), PX, SILENT)
+
+    features = classifier.features(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    expected = F.relu(given.conv(torch.from_numpy(grey)[:, None] / 255)).flatten(1)
+    assert torch.allclose(features, expected, atol=1 / 255)
+
+
+@pytest.mark.parametrize("module", [Grey(), nn.Sequential(nn.Flatten(), nn.Linear(PX * PX, 8), nn.ReLU())])
+def test_a_network_of_one_channel_learns_from_grey_and_answers_grey_and_colours_alike(
+    module: nn.Module, tmp_path: Path
+) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (30, PX, PX), np.uint8)
+    run = transferkit.probe(
+        module, (grey, np.arange(30) % 2), size=PX, C=1.0, out=tmp_path / "run", quiet=True, precision="fp32"
+    )
+
+    answers = [run.predict(images) for images in (grey[..., None], grey[..., None].repeat(3, axis=3))]
+
+    assert [answer.name for answer in answers[0]] == [answer.name for answer in answers[1]]
+
+
+def test_a_compiled_module_is_the_module_below() -> None:
+    compiled = torch.compile(net(), backend="eager")
+
+    assert own_modules.give(compiled, PX).settings == own_modules.give(net(), PX).settings
+
+
 def test_from_scratch_every_layer_draws_new_weights() -> None:
     given = own_modules.give(net(), PX).settings
 
@@ -152,6 +218,15 @@ def test_from_scratch_every_layer_draws_new_weights() -> None:
 
     assert torch.equal(kept.body.get_parameter("conv.weight"), net().conv.weight)
     assert not torch.equal(drawn.body.get_parameter("conv.weight"), net().conv.weight)
+
+
+def test_from_scratch_it_takes_many_small_steps_by_adamw() -> None:
+    recipe = from_options("scratch", own_modules.give(net(), PX).settings.name, "digits", {"size": PX}, ())
+
+    method = defaults.resolved(recipe, 450, PX).method
+
+    assert isinstance(method, ScratchSettings)
+    assert (method.optimizer, method.lr, method.batch_size) == ("adamw", 2.8e-3, 16)  # 450 / 64, at least 16
 
 
 def test_features_are_those_before_the_last_linear_layer_of_images_as_asked_for() -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from transferkit.data.band_axis import band_axis, bands_first
@@ -21,6 +22,7 @@ from transferkit.data.image_files import EXTENSIONS, endings_among, reason, requ
 from transferkit.data.images import Images, Labels, Pixels, image_digest
 from transferkit.data.levels import eight_bit
 from transferkit.data.reading import Reading, as_reading
+from transferkit.models.preparation import as_unit_range
 from transferkit.runtime import environment, processor
 from transferkit.runtime.errors import TransferkitError, quoted
 
@@ -207,19 +209,21 @@ def stacked(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 def from_array(array: npt.NDArray[Any], bands: int = 3) -> Images:
-    """Images from (N, H, W, bands) or (N, bands, H, W) as `eight_bit` takes them; grey is repeated three times.
+    """Images from (N, H, W, bands) or (N, bands, H, W) as `eight_bit` takes them, grey for colours and the reverse.
 
     Raises:
         TransferkitError: If type, values or shape are others.
     """
-    grey = 1 if bands == 3 else bands
-    axis = next((axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in (bands, grey)), None)
+    usual = (1, 3) if bands in (1, 3) else (bands,)
+    axis = next((axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in (bands, *usual)), None)
     if axis is None:
         hint = " Of one image write image[None], of grey ones images[..., None]." if array.ndim == 3 else ""
         raise TransferkitError(
             f"Expected images (N, H, W, {bands}) or (N, {bands}, H, W); found {array.dtype} {array.shape}.{hint}"
         )
     planes = bands_first(eight_bit(array), axis)
+    if planes.shape[1] > bands:
+        planes = (255 * as_unit_range(torch.from_numpy(planes), bands)).round().to(torch.uint8).numpy()
     return Images.from_pixels(planes.repeat(bands // planes.shape[1], axis=1), None, ())
 
 

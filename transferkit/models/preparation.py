@@ -8,13 +8,18 @@ from torch.nn import functional as F
 
 from transferkit.runtime.errors import TransferkitError
 
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey: ITU-R BT.601, as Pillow's convert("L")
+
 
 def as_unit_range(images: Tensor, bands: int = 3) -> Tensor:
-    """float32 pixels in [0, 1] from uint8 in 0..255 or from floats that are there already.
+    """float32 pixels in [0, 1] from uint8 in 0..255 or from floats that are there already; of colours, grey if asked.
 
     Raises:
         TransferkitError: If the shape is not (N, bands, H, W).
     """
+    if images.ndim == 4 and (images.shape[1], bands) == (3, 1):
+        shares = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
+        return (as_unit_range(images) * shares).sum(1, keepdim=True)
     if images.ndim != 4 or images.shape[1] != bands:
         raise TransferkitError(f"A classifier takes images (N, {bands}, H, W); found shape {tuple(images.shape)}.")
     return images.float().div(255) if images.dtype == torch.uint8 else images.float()

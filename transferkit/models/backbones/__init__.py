@@ -86,7 +86,10 @@ def load_for(settings: BackboneSettings, images: Images, size: int, console: Con
         MachineError: If weights would have to be downloaded and cannot be.
     """
     classifier = load(settings, images.class_names, size, console)
-    if images.bands != len(classifier.input_spec.mean):
+    taken = len(classifier.input_spec.mean)
+    if (images.bands, taken) == (3, 1):
+        console.line(f"{settings.name} takes grey images: colours become grey, as 0.299 R + 0.587 G + 0.114 B")
+    elif images.bands != taken:
         classifier.adapt_to_bands(*images.band_statistics())
         console.line(
             f"stem adapted from three bands to {images.bands}; each band is normalised by its mean and deviation in "

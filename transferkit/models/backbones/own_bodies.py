@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transferkit.models.bands import ATTRIBUTE, bands_of
 from transferkit.models.logit_checks import activation, loss_floor
 from transferkit.runtime.errors import TransferkitError, did_you_mean, reason
 from transferkit.runtime.plurals import counted
@@ -34,12 +35,14 @@ class OwnBody:
         removed: Name of the linear layer that was taken off; empty where the module gave features already.
         answers: (EXAMPLES, D), what it says of fixed images: two modules whose code differs differ in it.
         order: Names of its modules, in the order in which a forward pass first calls them.
+        bands: How many bands its images have; 1 is grey.
     """
 
     network: nn.Module
     removed: str
     answers: Tensor
     order: tuple[str, ...]
+    bands: int = 3
 
 
 @torch.no_grad()
@@ -47,24 +50,29 @@ def own_body(module: Any, size: int) -> OwnBody:
     """A copy of a module without its last linear layer; the module itself stays as it is.
 
     Raises:
-        TransferkitError: If it is no module, cannot be copied, cannot take RGB images of this side, gives something
-            else than (N, C), or ends in a softmax, a log-softmax or a sigmoid; in one sentence.
+        TransferkitError: If it is no module, cannot be copied, cannot take images of this side, gives something else
+            than (N, C), or ends in a softmax, a log-softmax or a sigmoid; in one sentence.
     """
     network = _copied(module)
-    images = torch.rand(EXAMPLES, 3, size, size, generator=torch.Generator().manual_seed(0))
-    forward_pass = _watched(network, images)
+    images, forward_pass = _first_pass(network, size)
     outputs, linear = forward_pass.outputs, forward_pass.linear
     _refuse_activation(outputs, linear.output if linear else None)
     name = linear.name if linear and torch.equal(linear.output, outputs) else ""
     if name:
         parent, _, last = name.rpartition(".")
         setattr(network.get_submodule(parent), last, nn.Identity())
-    return OwnBody(network, name, network(images) if name else outputs, forward_pass.order)
+    bands = images.shape[1]
+    if bands != bands_of(network):
+        setattr(network, ATTRIBUTE, bands)
+    return OwnBody(network, name, network(images) if name else outputs, forward_pass.order, bands)
 
 
 def _copied(module: Any) -> nn.Module:
     if inspect.isclass(module) and issubclass(module, nn.Module):
         raise TransferkitError(f"{module.__name__} is a class. Expected a network made from it: {module.__name__}().")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TransferkitError("A TorchScript module cannot be taken apart. Give the nn.Module that it was made from.")
+    module = getattr(module, "_orig_mod", module)  # below torch.compile
     if isinstance(module, nn.Linear):
         raise TransferkitError("A single Linear layer has no body below it. Use the method probe with raw pixels.")
     try:
@@ -92,6 +100,23 @@ class _ForwardPass:
     outputs: Tensor
     linear: _LinearCall | None
     order: tuple[str, ...]
+
+
+def _first_pass(network: nn.Module, size: int) -> tuple[Tensor, _ForwardPass]:
+    """Images of as many bands as the network takes, and what it does with them.
+
+    Raises:
+        TransferkitError: If it fails on all; says why on those of its first convolution.
+    """
+    first = (module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d))
+    errors: list[TransferkitError] = []
+    for bands in dict.fromkeys((next(first, 3), 3, 1)):
+        images = torch.rand(EXAMPLES, bands, size, size, generator=torch.Generator().manual_seed(0))
+        try:
+            return images, _watched(network, images)
+        except TransferkitError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _watched(network: nn.Module, images: Tensor) -> _ForwardPass:
@@ -125,22 +150,34 @@ def _outputs(network: nn.Module, images: Tensor) -> Tensor:
     Raises:
         TransferkitError: If the network fails on them, or gives something else.
     """
-    name, px = type(network).__name__, images.shape[-1]
+    name, shape = type(network).__name__, tuple(images.shape)
     try:
         outputs = network(images)
     except Exception as error:  # whatever a forward of the user's own raises
-        raise TransferkitError(
-            f"Your {name} cannot take RGB images of {px} x {px} px, (N, 3, {px}, {px}): {reason(error)}. Give the side "
-            "it was written for as size=..., and let its first layer take 3 channels."
-        ) from error
+        advice = "Give the side it was written for as size=..."
+        if isinstance(error, TypeError):
+            advice = "Its forward has to take the images alone: give every other argument a default"
+        raise TransferkitError(f"Your {name} cannot take images {shape}: {reason(error)}. {advice}.") from error
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
-        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        came = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
         raise TransferkitError(
-            f"Your {name} gives {shape} for {counted(len(images), 'image')}. Expected logits or "
-            "features, one row per image: "
-            f"({len(images)}, C)."
+            f"Your {name} gives {came} for {counted(len(images), 'image')}. Expected logits or features alone, one row "
+            f"per image: ({len(images)}, C).{_way_to_rows(outputs)}"
         )
     return outputs
+
+
+def _way_to_rows(outputs: Any) -> str:
+    """What to change in a forward that gives more than rows; empty where that is not known."""
+    if isinstance(outputs, Tensor):
+        return " Average maps over their sides, as in x.mean((2, 3))." if outputs.ndim == 4 else ""
+    parts = outputs.items() if isinstance(outputs, Mapping) else enumerate(outputs) if _is_list(outputs) else ()
+    place = next((place for place, part in parts if isinstance(part, Tensor) and part.ndim == 2), None)
+    return "" if place is None else f" Return its part [{place!r}] alone, from a module around it if it is not yours."
+
+
+def _is_list(outputs: Any) -> bool:
+    return isinstance(outputs, list | tuple)
 
 
 def _refuse_activation(outputs: Tensor, logits: Tensor | None) -> None:

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from transferkit.models import weights
 from transferkit.models.backbones.own_bodies import AskedStages, OwnBody, own_body, own_stages, reset
 from transferkit.models.classifier import Classifier, measured_width
-from transferkit.models.stored_model import RANDOM_WEIGHTS, InputSpec, StoredModel, Triple, WeightsRecord
+from transferkit.models.stored_model import RANDOM_WEIGHTS, InputSpec, StoredModel, WeightsRecord
 from transferkit.recipe import BackboneSettings
 from transferkit.recipe.backbone import GIVEN
 from transferkit.runtime.console import Console
 from transferkit.runtime.errors import TransferkitError, quoted
 
 OWN = "own/"
-AS_TO_TENSOR: tuple[Triple, Triple] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # images in [0, 1], as ToTensor gives them
+AS_TO_TENSOR = (0.0, 1.0)  # mean and std of each band that leave images in [0, 1], as ToTensor gives them
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def give(module: Any, size: int | None, stages: AskedStages = None, mean: Any = 
     """Keep a copy of a module, and say what a recipe calls it.
 
     Args:
-        module: Takes (N, 3, size, size); its last linear layer is taken off.
+        module: Takes (N, 3, size, size), or grey (N, 1, size, size); its last linear layer is taken off.
         size: Side in px that images are resized to.
         stages: Names of its parts in the order of the forward pass, or those parts by stage; None: its children.
-        mean: Three numbers per channel, for pixels in [0, 1]; None: images stay in [0, 1].
+        mean: A number per channel, for pixels in [0, 1]; None: images stay in [0, 1].
         std: Likewise.
 
     Raises:
@@ -64,11 +64,14 @@ def give(module: Any, size: int | None, stages: AskedStages = None, mean: Any = 
         raise TransferkitError(
             f"A network of your own needs size, the side in px of the images it takes, as in size=32{came}."
         )
-    spec = InputSpec(size, _triple("mean", mean, AS_TO_TENSOR[0]), _triple("std", std, AS_TO_TENSOR[1]))
     body = own_body(module, size)
+    means, stds = (
+        _per_band(*given, body.bands) for given in zip(("mean", "std"), (mean, std), AS_TO_TENSOR, strict=True)
+    )
+    spec = InputSpec(size, means, stds)
     stage_parts = dict(own_stages(body, stages))
     layout = hashlib.sha256(_layout(body.network).encode()).hexdigest()[:6]
-    name = f"{OWN}{re.sub(r'[^A-Za-z0-9_.-]', '_', type(module).__name__)}-{layout}"
+    name = f"{OWN}{re.sub(r'[^A-Za-z0-9_.-]', '_', type(body.network).__name__)}-{layout}"
     settings = BackboneSettings(name=name, weights=GIVEN + _digest(body, stage_parts, spec), stem="imagenet")
     network = OwnNetwork(settings, body, stage_parts, spec)
     _given.pop(f"{name}={settings.weights}", None)
@@ -184,14 +187,17 @@ def _rounded(answers: Tensor) -> Tensor:
     return (1000 * answers / answers.abs().amax().clamp_min(1e-12)).round().to(torch.int16)
 
 
-def _triple(name: str, values: Any, default: Triple) -> Triple:
+def _per_band(name: str, values: Any, default: float, bands: int) -> tuple[float, ...]:
     if values is None:
-        return default
+        return (default,) * bands
     try:
-        first, second, third = (float(value) for value in values)
+        numbers = tuple(float(value) for value in values)
     except (TypeError, ValueError):
-        first = second = third = math.nan
-    if not all(math.isfinite(number) and (name == "mean" or number > 0) for number in (first, second, third)):
-        kind = "positive numbers" if name == "std" else "numbers"
-        raise TransferkitError(f"{name} is {quoted(values)}. Expected three {kind}, one per channel: (0.5, 0.5, 0.5).")
-    return first, second, third
+        numbers = ()
+    is_one_each = len(numbers) == bands and all(math.isfinite(number) for number in numbers)
+    if not is_one_each or (name == "std" and min(numbers) <= 0):
+        kind = f"positive number{'s' * (bands > 1)}" if name == "std" else f"number{'s' * (bands > 1)}"
+        raise TransferkitError(
+            f"{name} is {quoted(values)}. Expected {bands} {kind}, one per channel: ({', '.join(['0.5'] * bands)})."
+        )
+    return numbers
