@@ -11,7 +11,7 @@ from synthetic_runs import finished_run
 from typer.testing import CliRunner
 
 from transferkit.cli.app import app
-from transferkit.runtime import files
+from transferkit.runtime import files, folders
 from transferkit.runtime.errors import TransferkitError
 
 COMMANDS = {
@@ -70,3 +70,35 @@ def test_a_file_that_is_there_is_refused_before_any_work(name: str) -> None:
 
     assert str(result.exception) == f"{name} exists. Choose another file with --out, or replace it with --overwrite."
     assert sorted(path.name for path in Path().iterdir()) == sorted([name, "run"])
+
+
+STUDIES = {
+    "compare": ["compare", "resnet-mini=none", "--methods", "scratch,probe"],
+    "rank": ["rank", "resnet-mini=none"],
+    "tune": ["tune", "resnet-mini", "--weights", "none"],
+    "scratch": ["scratch", "resnet-mini"],
+}
+
+
+@pytest.mark.parametrize("command", STUDIES)
+def test_a_folder_in_which_another_command_works_is_refused_before_anything_is_timed(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transferkit.training.estimates.timing._seconds", pytest.fail)
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with folders.hold(Path("out"), "run" if command == "scratch" else "study"):
+            begun.set()
+            over.wait(60)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert begun.wait(60)
+
+    result = CliRunner().invoke(app, [*STUDIES[command], "--data", "digits", "--out", "out"])
+    over.set()
+    worker.join()
+
+    assert isinstance(result.exception, TransferkitError), result.output
+    assert str(result.exception).startswith("out is in use by process ")

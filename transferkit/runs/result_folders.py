@@ -96,9 +96,10 @@ def require_free(
         content: What is asked for, which an earlier call of the same command has left there.
 
     Raises:
-        TransferkitError: If it holds something else, or is finished.
+        TransferkitError: If it holds something else, is finished, or another process works in it.
     """
     folders.require_kind(folder, kind.name)
+    folders.require_idle(folder)
     if overwrite:
         return
     if content is not None and _asked_file(folder, kind, content).exists() and not was_asked(folder, kind, content):

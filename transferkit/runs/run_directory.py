@@ -295,15 +295,15 @@ def hold_run(run: Run) -> AbstractContextManager[None]:
 
 
 def require_free(run: Run, overwrite: bool, resume: bool) -> None:
-    """Refuse a folder that holds anything else than a run, or an unfinished one that is not to be gone on with.
+    """Refuse a folder that holds anything else than a run, one in use, or an unfinished one not to be gone on with.
 
     Raises:
         TransferkitError: Says how to go on.
     """
     path = run.path
     folders.require_kind(path, KIND, is_older=bool(older_files(run)))
+    folders.require_idle(path)
     if run.exists and not run.is_finished and not (overwrite or resume):
-        folders.require_idle(path)
         raise TransferkitError(
             f"{path} holds an unfinished run. Continue it with --resume, or start again with --overwrite."
         )
