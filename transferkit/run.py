@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ from transferkit.training.augmented_sheet import sheet_of
 from transferkit.training.costs import costs, forget_peak, peak_bytes
 from transferkit.training.methods.fitted import Fitted
 
+NOTHING: Mapping[str, str] = {}
 Fit = Callable[[Classifier, Splits, MethodSettings, BackboneSettings, Context], Fitted]
 
 
@@ -56,8 +57,11 @@ def run(
     console: Console | None = None,
     command: str = "",
     fit: Fit = methods.fit,
+    besides: Mapping[str, str] = NOTHING,
 ) -> Run:
     """Carry out a recipe and leave a finished run in its folder; `fit` may take the place of the method's own.
+
+    What else decides the result then, `besides` the recipe, is kept with it in words, by key.
 
     Raises:
         TransferkitError: If the recipe, the data or the folder do not allow it; nothing is lost.
@@ -78,12 +82,13 @@ def run(
         backbones.require(recipe.starting_backbone, console)
     with distributed.leading(world), run_directory.claim(folder, overwrite=overwrite, resume=resume) as run:
         if run.is_finished and not overwrite:
-            require_same_work(run, recipe)
+            require_same_work(run, recipe, besides)
             say_finished(folder, run.path / "evaluation.json", console)
             complete_page(run, console)
         else:
             with tracking.live(console) as live:
-                carry_out(recipe, run, resume=resume, console=console, command=command, fit=fit, live=live)
+                work = Work(command, fit, besides)
+                carry_out(recipe, run, work, resume=resume, console=console, live=live)
     return run
 
 
@@ -107,18 +112,25 @@ def complete_page(run: Run, console: Console) -> None:
         show(run, extras)
 
 
-def carry_out(
-    recipe: Recipe, run: Run, *, resume: bool, console: Console, command: str, fit: Fit, live: tracking.Live
-) -> None:
+@dataclass(frozen=True)
+class Work:
+    """What a run is told beside its recipe: the command as it was typed, who fits, and what else decides the result."""
+
+    command: str
+    fit: Fit
+    besides: Mapping[str, str]
+
+
+def carry_out(recipe: Recipe, run: Run, work: Work, *, resume: bool, console: Console, live: tracking.Live) -> None:
     """The machine itself: make the run in a folder that may be written to."""
     clock = Clock()
-    shares_steps = fit is methods.fit and recipe.method.trains_by_steps
+    shares_steps = work.fit is methods.fit and recipe.method.trains_by_steps
     runtime = replace(start_machine(recipe), world=distributed.join() if shares_steps else distributed.ALONE)
     splits = datasets.load(recipe.data, console)
     clock.lap("data")
 
     context = Context(runtime, console, recipe.seed, run.path, data=recipe.data)
-    asked, (recipe, size) = asked_in_words(recipe), resolved(recipe, splits)
+    asked, (recipe, size) = asked_in_words(recipe, work.besides), resolved(recipe, splits)
     begun_facts = replace(facts_before_fit(recipe, splits, size), asked=asked)
     say(run_data.in_words(begun_facts.data), console)
     classifier = load_network(recipe, splits, size, console)
@@ -127,7 +139,9 @@ def carry_out(
 
     watch = early_checks(recipe, begun_facts, str(run.path), console)
     live.begin(run, recipe)
-    fitted = fit(classifier, splits, recipe.method, recipe.backbone, context.watched(watch.observe, live.note_epoch))
+    fitted = work.fit(
+        classifier, splits, recipe.method, recipe.backbone, context.watched(watch.observe, live.note_epoch)
+    )
     save_model(run, classifier, recipe, runtime, rejection.fit(fitted.val))  # from here on no fault loses the training
     run.write_history(fitted.history)
     if fitted.change is not None:
@@ -156,7 +170,7 @@ def carry_out(
     run.write_environment(machine.environment(runtime))
     memory = memory_notes(runtime.device, [classifier.backbone])
     notes = (*runtime.notes, *splits.notes, *fitted.notes, *memory, *extras.notes)
-    facts = facts_of(replace(begun_facts, start=watch.start), splits, fitted, clock, command)
+    facts = facts_of(replace(begun_facts, start=watch.start), splits, fitted, clock, work.command)
     run.write_facts(replace(facts, notes=notes, costs=spent or RunCosts()))
     run.write_evaluation(evaluate(test, fitted.val, fitted.history, others))
     run.remove_checkpoint()

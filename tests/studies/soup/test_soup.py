@@ -52,6 +52,25 @@ def test_uniform_soup_is_a_run_with_the_mean_of_the_weights(seeds: list[Run], tm
     assert len(transferkit.load(soup).class_names) == 10
 
 
+def test_a_soup_is_not_taken_for_one_of_other_runs(seeds: list[Run], tmp_path: Path) -> None:
+    again = run(digits(epochs=1, refit=False, seed=1), tmp_path / "again", console=SILENT)
+    soup = cook([made.path for made in seeds], tmp_path / "soup", console=SILENT)
+
+    assert cook([seeds[0].path, seeds[1].path], soup.path, console=SILENT).facts == soup.facts
+    with pytest.raises(
+        TransferkitError,
+        match=r"a finished run with soup=uniform of seed0 of 20\S+, seed1 of 20\S+, and soup=uniform of again of 20",
+    ):
+        cook([seeds[0].path, again.path], soup.path, console=SILENT)
+    with pytest.raises(TransferkitError, match=r"soup=uniform of .* and soup=greedy of seed0"):
+        cook([made.path for made in seeds], soup.path, greedy=True, console=SILENT)
+
+
+def test_a_run_that_is_named_twice_is_one(seeds: list[Run], tmp_path: Path) -> None:
+    with pytest.raises(TransferkitError, match="at least two finished runs, and here is 1"):
+        cook([seeds[0].path, seeds[0].path / ".." / "seed0"], tmp_path / "soup", console=SILENT)
+
+
 def test_greedy_soup_is_no_worse_on_val_than_the_best_run(seeds: list[Run], tmp_path: Path) -> None:
     soup = cook([made.path for made in seeds], tmp_path / "soup", greedy=True, console=SILENT)
 

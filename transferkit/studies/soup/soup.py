@@ -14,6 +14,7 @@ from transferkit.features.fast_classifier import collect
 from transferkit.metrics.outputs import Outputs
 from transferkit.models.classifier import Classifier
 from transferkit.recipe import BackboneSettings, MethodSettings, Recipe
+from transferkit.recipe.settings import hash_of
 from transferkit.runs.run_directory import Run, open_run
 from transferkit.runtime.console import Console
 from transferkit.runtime.context import Context
@@ -51,7 +52,8 @@ def cook(
         TransferkitError: If there are fewer than two runs, they differ in more than their seed, or greedy is asked for
             and they have learnt from val.
     """
-    runs = [open_run(path) for folder in folders for path in _run_folders(folder)]
+    paths = [path for folder in folders for path in _run_folders(folder)]
+    runs = [open_run(path) for path in {path.resolve(): path for path in paths}.values()]
     recipe = require_alike(runs)
     if greedy and getattr(recipe.method, "refit", False):
         raise TransferkitError(
@@ -59,9 +61,16 @@ def cook(
             "studies do), or leave --greedy out."
         )
     named = recipe.model_copy(update={"name": f"soup-{runs[0].path.name}"})
-    place = out or Path("runs") / f"soup-{recipe.short_hash}"
+    besides = {"soup": _in_words(runs, greedy=greedy)}
+    place = out or Path("runs") / f"soup-{hash_of([recipe.short_hash, besides])}"
     fit = _fit_by_averaging(runs, greedy=greedy)
-    return story.run(named, place, overwrite=overwrite, console=console, command=command, fit=fit)
+    return story.run(named, place, overwrite=overwrite, console=console, command=command, fit=fit, besides=besides)
+
+
+def _in_words(runs: Sequence[Run], *, greedy: bool) -> str:
+    """What is averaged and how; a run is told from one that took its place by when it began."""
+    members = sorted(f"{run.path.resolve().name} of {run.facts.started}" for run in runs)
+    return f"{'greedy' if greedy else 'uniform'} of {', '.join(members)}"
 
 
 def _run_folders(folder: Path) -> list[Path]:
