@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 import transferkit
+from transferkit.cli.app import app
 from transferkit.data import datasets
 from transferkit.data.images import Images
 from transferkit.features.extraction.settings import ExtractSettings
@@ -72,6 +75,14 @@ def test_other_bands_than_the_runs_are_refused(trained: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_command_says_of_a_file_of_other_bands_how_many_the_run_has(trained: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "colour.png")
+
+    result = CliRunner().invoke(app, ["predict", str(trained), str(tmp_path / "colour.png")])
+
+    assert "colour.png has 3 bands, and the run has learnt from 5. Give it files with as many." in result.output
+
+
 def test_limits_leaves_out_corruptions_alone(trained: Path, tmp_path: Path) -> None:
     odd = tmp_path / "odd"
     odd.mkdir()

@@ -682,6 +682,22 @@ def test_parts_without_train_are_told(tmp_path: Path) -> None:
     assert f"{tmp_path} has test, val but no train folder" in error(tmp_path)
 
 
+def test_a_reason_that_many_files_share_is_said_once_and_leaving_all_out_is_no_advice(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / name / f"{number:02}.tif")
+
+    message = error(tmp_path)
+
+    heading, *lines, advice = message.split("\n")
+    assert heading == (
+        "24 of 24 images cannot be read: pixels that are no whole numbers; save it with 8 or 16 bits per channel, or "
+        "name the values of black and white, as in data.range=[0,1]"
+    )
+    assert (lines[0], lines[10], advice) == (f"  {tmp_path}/cat/00.tif", "  and 14 more", "Fix or delete them.")
+
+
 def damaged_folder(root: Path) -> Path:
     class_folders(root)
     (root / "cat" / "zero.jpg").touch()

@@ -17,7 +17,7 @@ from transferkit.data import band_files, fast_jpeg
 from transferkit.data.image_files import Source, formats, opened, reason, require_regular
 from transferkit.data.images import Pixels, image_digest
 from transferkit.data.orientation import upright
-from transferkit.data.reading import OtherBands, Reading, UnfitPixels, as_reading, eight_bits
+from transferkit.data.reading import OtherBands, Reading, as_reading, eight_bits
 from transferkit.data.resizing import Resizer, bands_first, by_torch
 from transferkit.data.ycbcr_tiff import PHOTOMETRIC_TAG, is_mistaken_for_rgb, uncompressed_ycbcr
 from transferkit.runtime.errors import TransferkitError
@@ -237,13 +237,7 @@ def _rgb(image: Image.Image, reading: Reading) -> Image.Image:
 
 def _eight_bits(image: Image.Image, reading: Reading) -> Image.Image:
     """Grey of 16 bits, or of any depth where the reading names a window, as grey of 8."""
-    values: Any = np.asarray(image)
-    if values.dtype.kind == "f" and not reading.clips:
-        raise UnfitPixels(
-            f"pixels of mode {image.mode} beyond 16 bits; save it with 8 or 16 bits per channel, or name the values of "
-            "black and white, as in data.range=[0,1]"
-        )
-    return Image.fromarray(eight_bits(values, reading))
+    return Image.fromarray(eight_bits(np.asarray(image), reading))
 
 
 def _name(source: Source) -> str:

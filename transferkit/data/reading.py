@@ -114,18 +114,13 @@ class OtherBands(UnfitPixels):
 
 def _require_inside(values: npt.NDArray[Any], reading: Reading) -> None:
     darkest, brightest = values.min(), values.max()
-    if darkest < 0 or brightest > DEEPEST:
-        raise UnfitPixels(
-            f"pixels from {darkest:g} to {brightest:g}, beyond 16 bits; save it with 8 or 16 bits per channel, or name "
-            "the values of black and white, as in data.range=[-1000,400]"
-        )
+    way = "save it with 8 or 16 bits per channel, or name the values of black and white, as in data.range="
     if values.dtype.kind == "f":
-        raise UnfitPixels(
-            "pixels that are no whole numbers; save it with 8 or 16 bits per channel, or name the values of black and "
-            "white, as in data.range=[0,1]"
-        )
+        raise UnfitPixels(f"pixels that are no whole numbers; {way}[0,1]")
+    if darkest < 0 or brightest > DEEPEST:
+        raise UnfitPixels(f"pixels from {darkest:g} to {brightest:g}, beyond 16 bits; {way}[-1000,400]")
     if brightest > reading.white:
         raise UnfitPixels(
-            f"values up to {brightest:,}, and data.range ends at {reading.white:,.0f}; type data.range=16, or the "
-            "values of black and white"
+            f"values up to {brightest:,}, beyond the {reading.white:,.0f} that are white here (data.range); train with "
+            "data.range=16, or with the values of black and white"
         )

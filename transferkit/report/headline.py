@@ -100,7 +100,7 @@ def _balanced(balanced: tuple[float, Bounds] | None) -> Iterator[str]:
 
 
 def _of_groups(scores: Scores) -> str:
-    return "" if scores.groups is None else f", by {scores.groups:,} whole groups"
+    return "" if scores.groups is None else f", by {counted(scores.groups, 'whole group')}"
 
 
 def class_sentences(scores: Scores, *, tells_guessing: bool) -> Iterator[str]:

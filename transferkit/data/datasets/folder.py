@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,14 +116,19 @@ def _unreadable_notes(settings: FolderData, layout: Layout, pixels: Decoded) -> 
     Raises:
         TransferkitError: If there are unreadable files and they are not to be skipped.
     """
-    files = layout.files
-    problems = [f"{Path(layout.root) / files[row].path}: {reason}" for row, reason in sorted(pixels.unreadable.items())]
-    if problems and not settings.skip_bad:
-        more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
-        raise TransferkitError(
-            "\n  ".join(
-                [f"{len(problems)} of {counted(len(files), 'image')} cannot be read:", *problems[:LISTED], *more]
-            )
-            + "\nFix or delete them, or leave them out with --skip-bad."
-        )
-    return [f"skipped, unreadable: {line}" for line in problems]
+    reasons = {
+        str(Path(layout.root) / layout.files[row].path): reason for row, reason in sorted(pixels.unreadable.items())
+    }
+    if reasons and not settings.skip_bad:
+        raise TransferkitError(_unreadable_in_words(reasons, len(layout.files)))
+    return [f"skipped, unreadable: {path}: {reason}" for path, reason in reasons.items()]
+
+
+def _unreadable_in_words(reasons: Mapping[str, str], files: int) -> str:
+    """The first of the files with their reasons; one that all share is said once."""
+    shared = next(iter(reasons.values())) if len(reasons) > LISTED and len(set(reasons.values())) == 1 else ""
+    lines = [path if shared else f"{path}: {reason}" for path, reason in reasons.items()][:LISTED]
+    more = [f"and {len(reasons) - LISTED} more"] if len(reasons) > LISTED else []
+    heading = f"{len(reasons)} of {counted(files, 'image')} cannot be read: {shared}".rstrip()
+    others = ", or leave them out with --skip-bad" * (len(reasons) < files)
+    return "\n  ".join([heading, *lines, *more]) + f"\nFix or delete them{others}."

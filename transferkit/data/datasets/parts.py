@@ -40,7 +40,7 @@ def _train_and_test(parts: dict[str, Images], settings: OwnData) -> tuple[Images
             f"{settings.path} has no test part, and a share of {settings.test_fraction:g} of its "
             f"{counted(len(train), 'image')} is less than one per class. Add images, or raise data.test_fraction."
         )
-    whole = "" if test.groups is None else f", {len(set(test.groups)):,} whole groups"
+    whole = "" if test.groups is None else f", {counted(len(set(test.groups)), 'whole group')}"
     share = f"{settings.test_fraction:.0%} of every class ({counted(len(test), 'image')}{whole}) is sealed as test"
     return train, test, [f"no test part in {settings.path}: {share}"]
 

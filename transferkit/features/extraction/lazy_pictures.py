@@ -97,24 +97,27 @@ class ListedPictures:
         try:
             return decode(source, self.side_px, self.reading)
         except TransferkitError as error:
-            reason = _with_advice(error, line.id) if isinstance(source, str) else f"{line.id}: {error}"
+            channels = as_reading(self.reading).channels
+            reason = _with_advice(error, line.id, channels) if isinstance(source, str) else f"{line.id}: {error}"
             if not self.skip_bad:
                 raise TransferkitError(
                     f"{reason} Finished chunks are kept; --skip-bad leaves such {self.plural} out."
                 ) from error
             self.unreadable[line.id] = reason
-            return np.zeros((as_reading(self.reading).channels, self.side_px, self.side_px), np.uint8)
+            return np.zeros((channels, self.side_px, self.side_px), np.uint8)
 
 
-def _with_advice(error: TransferkitError, path: str) -> str:
+def _with_advice(error: TransferkitError, path: str, channels: int) -> str:
     """Why a file is not read, and of one with other bands what to do with it."""
     if not isinstance(error.__cause__, OtherBands):
         return str(error)
+    bands = error.__cause__.bands
+    if channels != 3:
+        return f"{path} has {bands} bands, and the run has learnt from {channels}. Give it files with as many."
     return (
-        f"{path} has {error.__cause__.bands} bands, and extract reads red, green and blue: other bands are normalised "
-        "by statistics of training images, and it learns nothing. Take the weights of a run of such images (--weights "
-        "RUN), save three of the bands as a file of their own, or train on all (transferkit probe BACKBONE --data "
-        "FOLDER), which keeps features in RUN/outputs."
+        f"{path} has {bands} bands, and red, green and blue are read here: other bands are normalised by statistics of "
+        "training images. Ask a run of such images (extract: --weights RUN), save three of the bands as a file of "
+        "their own, or train on all (transferkit probe BACKBONE --data FOLDER), which keeps features in RUN/outputs."
     )
 
 

@@ -76,7 +76,7 @@ class CrossValidation(StudyResult):
     def lines(self) -> list[str]:
         """The verdict in sentences."""
         low, high = self.interval
-        over = "" if self.groups is None else f", by {self.groups:,} whole groups"
+        over = "" if self.groups is None else f", by {counted(self.groups, 'whole group')}"
         shares = [fold.accuracy for fold in self.folds]
         return [
             f"{self.subject} gets {percent(self.accuracy)} of {counted(self.n, 'labelled image')} right, each "

@@ -95,7 +95,7 @@ def notes(ranking: Ranking) -> list[str]:
 def _intervals(groups: int | None) -> str:
     if groups is None:
         return "Wilson's, 95 %, over images"
-    return f"by a bootstrap of the {groups:,} whole groups, 95 %, which no fold parts"
+    return f"by a bootstrap of the {counted(groups, 'whole group')}, 95 %, which no fold parts"
 
 
 def _units(groups: int | None) -> str:
