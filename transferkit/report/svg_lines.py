@@ -149,7 +149,7 @@ def _y_range(ys: Sequence[float]) -> tuple[float, float]:
     """A little air around the values; from 0 where they come near it."""
     low, high = min(ys), max(ys)
     air = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
-    return (0.0 if 0 <= low < 0.35 * high else low - air), high + air
+    return (0.0 if 0 <= low <= 0.35 * high else low - air), high + air
 
 
 def _segment(kind: str, start: tuple[float, float], end: tuple[float, float]) -> Markup:

@@ -45,7 +45,7 @@ from transferkit.studies.limits.contamination import NamePair
 from transferkit.studies.limits.in_distribution import CalibrationRow
 from transferkit.studies.limits.leave_out import HeldOutReport
 from transferkit.studies.limits.low_level import LowLevel
-from transferkit.studies.limits.page import limits_page
+from transferkit.studies.limits.page import limits_page, risk_drawing
 from transferkit.studies.limits.report import LimitsReport, SummaryLine
 from transferkit.studies.limits.settings import HALVED, LimitsSettings, Rules, from_options
 from transferkit.studies.limits.shares import NotMeasured, Share, share_of
@@ -470,6 +470,22 @@ def test_the_images_that_set_thresholds_are_named_for_what_they_are(note: str, w
 def page_of(report: LimitsReport) -> str:
     """Its page, with its summary and without pictures."""
     return limits_page(replace(report, summary=summary(report, Rules())), np.zeros((0, 3, 1, 1), np.uint8))
+
+
+def test_an_axis_of_error_rates_that_are_all_zero_begins_at_zero() -> None:
+    selective = calm().selective
+    nothing = replace(selective, risk=(0.0,) * len(selective.risk), error=share(0.0))
+
+    drawing = risk_drawing(nothing)
+
+    assert re.findall(r'text-anchor="end">([-0-9.]+)<', drawing)[0] == "0"
+
+
+def test_a_page_without_val_says_that_half_of_the_test_images_set_the_thresholds() -> None:
+    page = page_of(replace(calm(), notes=(f"no val: {HALVED} (stratified)",)))
+
+    assert "Learnt on test images, the half that sets thresholds; each holds" in page
+    assert "accepts a share of the test images, the half that sets thresholds" in page
 
 
 def test_a_slice_that_is_hardly_worse_is_listed_and_no_line_of_the_summary() -> None:
