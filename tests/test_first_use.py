@@ -204,7 +204,10 @@ def test_fine_tuning_random_weights_is_said_to_transfer_nothing(tmp_path: Path) 
 
     (finding,) = [finding for finding in run.findings if finding.code == "TK013"]
     assert finding.observed == "resnet20 started from random weights, so that nothing was transferred"
-    assert finding.advice == "give it pretrained weights, as with --weights imagenet, or train with transferkit scratch"
+    assert (
+        finding.advice
+        == "it has no ImageNet weights: give it a file of your own by --weights, or train it with transferkit scratch"
+    )
 
 
 def test_a_stopped_run_goes_on_from_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def shown(arguments: str) -> str:
         ("finetune resnet18 --data digits --lr fast", "'--lr': expected a number; found 'fast'."),
         ("finetune resnet18 --data digits --precision fp8", "'fp8' is not one of 'auto', 'fp32', 'bf16'."),
         ("compare resnet18 resnet34 --data digits --seeds 0", "'--seeds': expected at least 1; found '0'."),
-        ("limits run --corruptions ful", "'ful' is not one of 'none', 'fast', 'full'."),
+        ("limits run --corruptions ful", "'ful' is not one of 'none', 'fast', 'full'. Did you mean 'full'?"),
         ("finetune resnet18 --data digits --epochs=-3", "method.epochs: expected at least 1; found -3."),
         ("finetune resnet18 --data digits --mixup 1000", "method.mixup: expected at most 100; found 1000.0."),
         ("probe resnet18 --data digits --size foo", "method.size: expected a whole number or 'auto'; found 'foo'."),

@@ -49,7 +49,7 @@ def test_an_arrow_is_short_for_a_first_and_a_last_size() -> None:
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ("160->96", "start_size 160 is not below size 96"),
+        ("160->96", "start_size 160 is not below size 96. Images grow .* write --size '96->160'"),
         ("96-", "the shell took > for a file's name. Write --size '96->160'"),
         ("96->", "method.size"),
     ],

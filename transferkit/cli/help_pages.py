@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
 from transferkit.cli.help_texts import EXAMPLES, METHODS_SECTION, OTHERS, SECTIONS
-from transferkit.cli.unknown_options import no_such_option
+from transferkit.cli.unknown_options import no_such_option, with_nearest
 from transferkit.recipe import METHOD_MODELS
 from transferkit.runtime.console import RESULTS_ON_STDOUT, SHOWS_DETAILS
 from transferkit.runtime.errors import did_you_mean
@@ -68,6 +68,7 @@ class PageCommand(TyperCommand):
         except typer.BadParameter as error:
             if isinstance(error.__cause__, ValidationError):  # whose words are for programmers
                 error.message = sentence(error.__cause__)
+            error.message = with_nearest(error.message)
             raise
 
     def invoke(self, ctx: Any) -> Any:

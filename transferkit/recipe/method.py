@@ -292,7 +292,10 @@ class TrainingSettings(MethodSettings):
     @model_validator(mode="after")
     def _smaller_first(self) -> Self:
         if self.start_size and self.size != "auto" and self.start_size >= self.size:
-            raise ValueError(f"start_size {self.start_size} is not below size {self.size}.")
+            raise ValueError(
+                f"start_size {self.start_size} is not below size {self.size}. Images grow from the first to the last: "
+                f"write --size '{self.size}->{self.start_size}'."
+            )
         return self
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transferkit.models.backbones.cards import PIXELS
+from transferkit.models.backbones.cards import CARDS, PIXELS
 from transferkit.recipe.mirroring import reason_not_to_mirror
 from transferkit.runs.checks.finding import Observation
 from transferkit.runs.checks.subject import CheckedRun
@@ -81,6 +81,13 @@ def nothing_transferred(run: CheckedRun) -> Observation | None:
     if not is_random or not run.method.starts_from_pretrained or run.recipe.backbone.name == PIXELS.name:
         return None
     observed = f"{run.backbone} started from random weights, so that nothing was transferred"
+    known = CARDS.get(run.recipe.backbone.name)
+    if known is not None and known.top1 is None:
+        return Observation(
+            observed,
+            "it has no ImageNet weights: give it a file of your own by --weights, or train it with transferkit scratch",
+            "",
+        )
     return Observation(
         observed,
         "give it pretrained weights, as with --weights imagenet, or train with transferkit scratch",
