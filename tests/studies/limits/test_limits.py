@@ -488,6 +488,19 @@ def test_a_page_without_val_says_that_half_of_the_test_images_set_the_thresholds
     assert "accepts a share of the test images, the half that sets thresholds" in page
 
 
+@pytest.mark.parametrize(
+    ("learnt_from", "words"),
+    [
+        ("validation", "learnt on 500 val images, so"),
+        ("training", "learnt on 500 training images, each left out in tu"),
+    ],
+)
+def test_the_contract_names_the_images_that_the_shipped_threshold_was_learnt_on(learnt_from: str, words: str) -> None:
+    report = calm()
+
+    assert words in page_of(replace(report, contract=replace(report.contract, learnt_from=learnt_from)))
+
+
 def test_a_slice_that_is_hardly_worse_is_listed_and_no_line_of_the_summary() -> None:
     report = changed(calm(), "slices/rows", [as_json(error_slice(right=44))])
 

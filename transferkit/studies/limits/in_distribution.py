@@ -34,6 +34,7 @@ class Contract:
         score: The score that `predict` uses.
         threshold: Beyond it `predict` answers unknown; None where there is none, for `threshold_reason`.
         n_thresholds: Images that it was learnt on.
+        learnt_from: Which: `validation`, or `training` where each was left out in turn.
     """
 
     run: str
@@ -56,6 +57,13 @@ class Contract:
     threshold: float | None
     threshold_reason: str
     n_thresholds: int
+    learnt_from: str = "validation"
+
+    @property
+    def threshold_images(self) -> str:
+        """What the shipped threshold was learnt on."""
+        kind = "training images, each left out in turn" if self.learnt_from == "training" else "val images"
+        return f"{self.n_thresholds:,} {kind}"
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,7 @@ def contract(subject: LimitsSubject) -> Contract:
         threshold=subject.limits.threshold(),
         threshold_reason=subject.limits.reason,
         n_thresholds=subject.limits.n,
+        learnt_from=subject.limits.learnt_from,
     )
 
 

@@ -292,8 +292,9 @@ def too_few(report: LimitsReport, rules: Rules) -> list[str]:
     test = report.test.per_class
     classes = [f"{row.name} (n = {row.n})" for row in test if row.n < rules.few_per_class]
     sets = [f"{row.name} (n = {row.n})" for row in report.unknown.sets if row.n < rules.few_unknown]
-    val = report.contract.n_thresholds
-    return [*classes, *sets, *([f"thresholds (n = {val} val images)"] if val < rules.few_unknown else [])]
+    contract = report.contract
+    few = [f"thresholds (n = {contract.threshold_images})"] if contract.n_thresholds < rules.few_unknown else []
+    return [*classes, *sets, *few]
 
 
 RULES = (

@@ -86,7 +86,10 @@ def require_alike(runs: Sequence[Run]) -> Recipe:
         TransferkitError: Says which run differs.
     """
     if len(runs) < 2:
-        raise TransferkitError(f"A soup needs at least two finished runs, and here is {len(runs)}.")
+        raise TransferkitError(
+            f"A soup needs at least two finished runs, and here is {len(runs)}. Name runs that differ in their seed: "
+            "transferkit soup RUN RUN. --seed 1 trains another one."
+        )
     first = runs[0].recipe
     if not first.method.trains_by_steps:
         raise TransferkitError(f"{first.method.noun} is solved, not trained, so that its seeds have one result.")
