@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from transferkit.runtime import processor
+from transferkit.executors.workers import environment_of
+from transferkit.runtime import machine, processor
+from transferkit.runtime.errors import TransferkitError
 
 EPYC = ("AuthenticAMD", "AMD EPYC 9B14", "fma avx512f avx512_bf16")
 XEON = ("GenuineIntel", "Intel(R) Xeon(R) Platinum 8581C", "fma avx512f avx512_bf16 amx_bf16 amx_tile")
@@ -37,3 +39,22 @@ def test_without_such_a_list_bf16_has_no_units_and_the_name_is_pythons(
 
     assert not processor.has_bf16_units()
     assert processor.cpu_model() == "arm"
+
+
+@pytest.mark.parametrize(("text", "threads"), [("", None), ("0", None), ("3", 3), ("4,2", 4), (" 2 , 1", 2)])
+def test_threads_are_those_of_omp_at_its_first_depth(
+    text: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+
+    assert processor.asked_threads() == threads
+
+
+@pytest.mark.parametrize("text", ["abc", "-3", "1e3", "1025", ",2", "\u0664"])
+def test_threads_that_are_no_number_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+
+    message = rf"^OMP_NUM_THREADS is '{text}'\. Expected a number of threads, at most 1,024; or unset it"
+    for asking in (processor.asked_threads, machine.start, lambda: environment_of(0, 2)):
+        with pytest.raises(TransferkitError, match=message):
+            asking()

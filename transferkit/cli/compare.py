@@ -28,8 +28,9 @@ from transferkit.cli.options import (
 from transferkit.cli.terminal import command_line, print_dry_run, print_json, require_complete, working
 from transferkit.recipe import FolderData, Study
 from transferkit.recipe.references import is_reference
-from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS, MOST_THREADS
+from transferkit.recipe.settings import LARGEST_PX, MOST_SEEDS
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.processor import MOST_THREADS
 from transferkit.studies.compare.options import DEFAULT_STEPS, Arms, StudySettings, label_counts, listed, study_of
 
 if TYPE_CHECKING:

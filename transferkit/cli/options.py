@@ -17,9 +17,10 @@ from pydantic.fields import FieldInfo
 from transferkit.cli import completion
 from transferkit.cli.help_pages import RARE
 from transferkit.recipe import BackboneSettings, DataSettings, FolderData, RankingRecipe, Recipe, RecipePart
-from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX, MOST_THREADS
+from transferkit.recipe.settings import LARGEST_BATCH, LARGEST_PX
 from transferkit.recipe.workplace import MOST_WORKERS, ExecutorName
 from transferkit.runtime.console import printable
+from transferkit.runtime.processor import MOST_THREADS
 
 COMMON = {  # keys of a recipe whose options `--help` shows; `--help-all` shows them all
     *("limit_per_class", "group", "weights", "classifier", "layers", "epochs", "size", "lr"),

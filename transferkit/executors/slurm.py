@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from transferkit.executors.requeued import Requeued
 from transferkit.executors.workers import Submit, Work
 from transferkit.runtime import optional_libraries
 from transferkit.runtime.folders import ensure_folder
+from transferkit.runtime.processor import asked_threads
 
 IS_APART = True
 CLUSTER = "slurm"  # submitit's `local` runs jobs as processes of this machine
@@ -31,7 +31,7 @@ def pool(workers: int) -> Iterator[Submit]:  # noqa: ARG001 - the team keeps so 
     submitit = optional_libraries.submitit(CLUSTER)
     notes = tempfile.mkdtemp(dir=ensure_folder(cache_folder() / "slurm"))  # the cache is seen by all machines
     executor = submitit.AutoExecutor(folder=notes, cluster=CLUSTER, slurm_max_num_timeout=1000)
-    threads = int(os.environ.get("OMP_NUM_THREADS") or 4)
+    threads = asked_threads() or 4
     executor.update_parameters(name="transferkit", timeout_min=240, cpus_per_task=threads)
     jobs: list[Any] = []
 

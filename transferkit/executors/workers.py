@@ -53,9 +53,9 @@ def usual_workers() -> int:
 
 def environment_of(worker: int, workers: int) -> dict[str, str]:
     """What a worker of this machine finds in its environment: its share of the cores, and one GPU."""
-    from transferkit.runtime.processor import usable_cores
+    from transferkit.runtime.processor import asked_threads, usable_cores
 
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, usable_cores() // workers))
+    threads = str(asked_threads() or max(1, usable_cores() // workers))
     devices = gpus()
     own = {"CUDA_VISIBLE_DEVICES": devices[worker % len(devices)]} if devices else {}
     return {"OMP_NUM_THREADS": threads, **own}

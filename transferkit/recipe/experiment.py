@@ -12,9 +12,10 @@ from transferkit.recipe.backbone import Backbone, BackboneSettings
 from transferkit.recipe.data import Data
 from transferkit.recipe.method import Method
 from transferkit.recipe.mistakes import checked
-from transferkit.recipe.settings import MOST_DEVICES, MOST_THREADS, SEEDS, RecipePart, hash_of
+from transferkit.recipe.settings import MOST_DEVICES, SEEDS, RecipePart, hash_of
 from transferkit.recipe.yaml_text import parse_keys
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.processor import MOST_THREADS
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

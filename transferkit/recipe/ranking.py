@@ -16,13 +16,13 @@ from transferkit.recipe.mistakes import checked
 from transferkit.recipe.settings import (
     LARGEST_PX,
     MOST_IMAGES,
-    MOST_THREADS,
     SEEDS,
     RecipePart,
     hash_of,
 )
 from transferkit.recipe.workplace import PLACE, Executor, Workers, require_apart
 from transferkit.runtime.errors import TransferkitError
+from transferkit.runtime.processor import MOST_THREADS
 
 
 class RankingRecipe(RecipePart):

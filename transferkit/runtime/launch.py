@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from transferkit.runtime.errors import MachineError, Stopped, TransferkitError
-from transferkit.runtime.processor import usable_cores
+from transferkit.runtime.processor import asked_threads, usable_cores
 from transferkit.runtime.records import read_record, write_record
 
 MEMBER = "transferkit.cli.member"  # what each process runs
@@ -86,7 +86,7 @@ def require_devices(count: int, device: str) -> None:
 @contextmanager
 def own_threads(count: int) -> Iterator[None]:
     """Inside, processes that are started share the cores evenly, unless OMP_NUM_THREADS says otherwise."""
-    if os.environ.get("OMP_NUM_THREADS"):
+    if asked_threads():
         yield
         return
     os.environ["OMP_NUM_THREADS"] = str(max(1, usable_cores() // count))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import random
 import sys
@@ -21,7 +20,7 @@ from transferkit.runtime.depthwise import DepthwiseGradientsInFp32
 from transferkit.runtime.environment import Environment, package_version
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.plurals import counted
-from transferkit.runtime.processor import cpu_model, has_bf16_units, usable_cores
+from transferkit.runtime.processor import asked_threads, cpu_model, has_bf16_units, usable_cores
 
 Precision = Literal["fp32", "bf16"]
 
@@ -57,11 +56,12 @@ def start(device: str = "auto", precision: str = "auto", threads: int | None = N
     """Choose device, precision and threads, and set the process up for them.
 
     Raises:
-        TransferkitError: If the device asked for is not there; nothing else is used in its place.
+        TransferkitError: If the device asked for is not there, in whose place nothing else is used; or if
+            OMP_NUM_THREADS is no number.
     """
     chosen = choose_device(device)
     chosen_precision = choose_precision(chosen, precision)
-    chosen_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0) or usable_cores()
+    chosen_threads = threads or asked_threads() or usable_cores()
     torch.set_num_threads(chosen_threads)
     if chosen.type == "cpu":
         keep_freed_memory()

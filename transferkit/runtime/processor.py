@@ -9,6 +9,9 @@ import platform
 import sys
 from pathlib import Path
 
+from transferkit.runtime.errors import TransferkitError, quoted
+
+MOST_THREADS = 1024
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -16,6 +19,22 @@ def usable_cores() -> int:
     """Cores this process may use: the affinity mask, cut by a cgroup quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(affinity, cgroup_cores()))
+
+
+def asked_threads() -> int | None:
+    """How many threads OMP_NUM_THREADS asks for, of a list by depth the first; None where it is not set, or 0.
+
+    Raises:
+        TransferkitError: If it is no such number.
+    """
+    text = os.environ.get("OMP_NUM_THREADS") or "0"
+    first = text.partition(",")[0].strip()
+    if not (first.isascii() and first.isdecimal()) or int(first) > MOST_THREADS:
+        raise TransferkitError(
+            f"OMP_NUM_THREADS is {quoted(text)}. Expected a number of threads, at most {MOST_THREADS:,}; or unset it "
+            "for all usable cores."
+        )
+    return int(first) or None
 
 
 def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> int:
