@@ -42,7 +42,7 @@ def repeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repeat:
             return Run(again.path)
 
         monkeypatch.setattr(story, "run", run)
-        return verify_run(earlier, tmp_path / "again", SILENT)
+        return verify_run(earlier, tmp_path / "new", SILENT)
 
     return verified
 
@@ -90,7 +90,7 @@ def test_other_versions_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     again.write_environment(Environment(device="cpu", packages={"torch": "2.1", "timm": "1.0"}))
     monkeypatch.setattr(story, "run", lambda *_, **__: Run(again.path))
 
-    result = verify_run(Run(earlier.path), tmp_path / "again", SILENT)
+    result = verify_run(Run(earlier.path), tmp_path / "new", SILENT)
 
     assert result.changes == ("device: cuda:0 then, cpu now.", "torch: 2.0 then, 2.1 now.")
 
@@ -104,10 +104,33 @@ def test_another_number_of_processes_is_named_where_it_is_known(
 
     def changes(processes: int | None) -> tuple[str, ...]:
         earlier.write_environment(Environment(processes=processes))
-        return verify_run(Run(earlier.path), tmp_path / "again", SILENT).changes
+        return verify_run(Run(earlier.path), tmp_path / "new", SILENT).changes
 
     assert changes(2) == ("processes: 2 then, 1 now.",)
     assert changes(1) == changes(None) == ()
+
+
+def test_a_run_is_not_held_against_itself_nor_against_an_older_repetition(tmp_path: Path) -> None:
+    earlier = finished_run(tmp_path / "earlier")
+
+    with pytest.raises(TransferkitError, match=r"earlier holds a finished run, and verify makes one anew\. Choose"):
+        verify_run(earlier, earlier.path, SILENT)
+
+
+@pytest.mark.slow
+def test_a_stopped_repetition_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = story.run(digits("probe"), tmp_path / "run", console=SILENT)
+    with monkeypatch.context() as patch:
+        patch.setattr(story, "evaluate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            verify_run(run, tmp_path / "again", SILENT)
+    assert Run(tmp_path / "again").exists
+
+    assert verify_run(run, tmp_path / "again", SILENT).pairing
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_soup_cannot_be_made_by_its_recipe(tmp_path: Path) -> None:
@@ -115,7 +138,7 @@ def test_a_soup_cannot_be_made_by_its_recipe(tmp_path: Path) -> None:
     run.write_facts(replace(run.facts, notes=("a soup (uniform): the mean of a, b",)))
 
     with pytest.raises(TransferkitError, match="is a soup of other runs, which no recipe makes"):
-        verify_run(Run(run.path), tmp_path / "again", SILENT)
+        verify_run(Run(run.path), tmp_path / "new", SILENT)
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def verify_run(run: Run, folder: Path, console: Console, command: str = "") -> V
         raise TransferkitError(
             f"{run.path} is a soup of other runs, which no recipe makes. Verify those, and cook them again."
         )
-    again = story.run(run.recipe, folder, console=console, command=command)
+    again = _made_again(run.recipe, folder, console, command)
     repeated = _measured(again.evaluation.test, str(folder))
     same_images = run.facts.data.fingerprint.test == again.facts.data.fingerprint.test
     return Verification(
@@ -149,11 +149,25 @@ def verify_recipe(recipe: Recipe, name: str, folder: Path, console: Console, com
             f"The recipe {name} states no range to hold a result against. Write one into it, as in "
             "stated_accuracy: [0.92, 0.95]; or verify a finished run of it: transferkit verify RUN"
         )
-    again = story.run(recipe, folder, console=console, command=command)
+    again = _made_again(recipe, folder, console, command)
     repeated, (low, high) = _measured(again.evaluation.test, str(folder)), recipe.stated_accuracy
     is_within = low <= repeated.accuracy <= high
     seconds = again.facts.total_seconds
     return Verification(name, is_within, repeated, None, recipe.stated_accuracy, None, (), seconds)
+
+
+def _made_again(recipe: Recipe, folder: Path, console: Console, command: str) -> Run:
+    """The run of a recipe, or of one that was stopped here; one that is finished would prove nothing.
+
+    Raises:
+        TransferkitError: If the folder holds such a one.
+    """
+    if Run(folder).is_finished:
+        raise TransferkitError(
+            f"{folder} holds a finished run, and verify makes one anew. Choose another folder with --out, or leave "
+            "it out."
+        )
+    return story.run(recipe, folder, resume=True, console=console, command=command)
 
 
 def _measured(test: Scores, place: str) -> MeasuredAccuracy:
