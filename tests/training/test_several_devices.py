@@ -9,7 +9,7 @@ from digits_recipe import digits
 from transferkit.recipe import Recipe
 from transferkit.runtime import launch
 from transferkit.runtime.console import SILENT
-from transferkit.runtime.distributed import World, launched
+from transferkit.runtime.distributed import World, join, launched
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.machine import choose_device
 from transferkit.training import estimates, several_devices
@@ -107,3 +107,23 @@ def test_run_says_what_batchnorm_learns_from() -> None:
     )
     assert batchnorm_in_words(groups, 128, World(0, 8), is_synchronised=True) == ""
     assert batchnorm_in_words(groups[1:], 128, World(0, 8), is_synchronised=False) == ""
+
+
+def test_number_of_processes_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "0")
+
+    with pytest.raises(
+        TransferkitError, match=r"^WORLD_SIZE is 0\. Expected at least 1: start the processes with torchr"
+    ):
+        launched()
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_launcher_that_names_no_meeting_place_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(TransferkitError, match=r"cannot meet \(.*MASTER_ADDR .*\): start the processes with") as caught:
+        join()
+
+    assert caught.value.exit_code == 2

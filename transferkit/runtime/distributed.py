@@ -103,6 +103,9 @@ def _waiting_group() -> Any:
     return _groups["waiting"]
 
 
+HOW_TO_LAUNCH = "start the processes with torchrun, which sets all of its variables, or unset WORLD_SIZE."
+
+
 def launched() -> World:
     """The processes that a launcher such as torchrun has started, by its environment variables.
 
@@ -112,11 +115,13 @@ def launched() -> World:
     size = _from_environment("WORLD_SIZE", 1)
     if size == 1:
         return ALONE
+    if size < 1:
+        raise TransferkitError(f"WORLD_SIZE is {size}. Expected at least 1: {HOW_TO_LAUNCH}")
     rank = _from_environment("RANK", -1)
     if not 0 <= rank < size:
         raise TransferkitError(
-            f"WORLD_SIZE is {size} and RANK is {os.environ.get('RANK', 'not set')}. Expected 0..{size - 1}: start the "
-            "processes with torchrun, which sets both, or unset WORLD_SIZE."
+            f"WORLD_SIZE is {size} and RANK is {os.environ.get('RANK', 'not set')}. Expected 0..{size - 1}: "
+            f"{HOW_TO_LAUNCH}"
         )
     return World(rank, size)
 
@@ -138,6 +143,7 @@ def join() -> World:
     """Meet the other processes that were started with this one; at once where they have met, or where it is alone.
 
     Raises:
+        TransferkitError: If nothing says where they meet.
         MachineError: If they do not come.
     """
     world = launched()
@@ -149,7 +155,11 @@ def join() -> World:
     try:
         dist.init_process_group(backend, timeout=STEP_TIMEOUT)
         _groups["waiting"] = dist.new_group(backend="gloo", timeout=TASK_TIMEOUT)
-    except (RuntimeError, ValueError) as error:
+    except ValueError as error:  # of a variable that is missing or wrong
+        raise TransferkitError(
+            f"WORLD_SIZE is {world.size}, and these processes cannot meet ({first_line(error)}): {HOW_TO_LAUNCH}"
+        ) from error
+    except RuntimeError as error:
         raise MachineError(f"The {world.size} processes do not find each other: {first_line(error)}.") from error
     return world
 
