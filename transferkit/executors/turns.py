@@ -14,10 +14,10 @@ from types import ModuleType
 from typing import Protocol
 
 from transferkit.executors.tasks import Task, do, do_apart
-from transferkit.executors.workers import Answer, Pending, Submit
+from transferkit.executors.workers import Answer, Pending, Submit, loss_in_words
 from transferkit.runtime import folders
 from transferkit.runtime.console import Console
-from transferkit.runtime.errors import TransferkitError, reason
+from transferkit.runtime.errors import TransferkitError
 
 LIVES = 3  # workers that a task may cost before it counts as the cause
 SECONDS_BETWEEN_LOOKS = 0.05
@@ -118,7 +118,7 @@ class _Turns:
             try:
                 self.end(task, job.result())
             except Exception as error:  # whatever an executor raises: nobody answered
-                self.lose(task, reason(error))
+                self.lose(task, loss_in_words(error))
 
     def lose(self, task: Task, why: str) -> None:
         self.losses[task.name] = self.losses.get(task.name, 0) + 1

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+from transferkit.runtime.errors import reason
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,19 @@ class Pending(Protocol):
 
 Work: TypeAlias = Callable[[], Answer]
 Submit: TypeAlias = Callable[[Work], Pending]
+
+
+def loss_in_words(error: Exception) -> str:
+    """Why nobody answered; of a process of loky's that was killed, the signal, which loky tells behind many words.
+
+    Example:
+        >>> loss_in_words(RuntimeError("A worker was terminated. The exit codes of the workers are {SIGTERM(-15)}"))
+        'killed by SIGTERM'
+    """
+    signals = re.search(r"exit codes of the workers are \{(SIG[A-Z]+)\(-\d+\)\}", str(error))
+    if signals is None:
+        return reason(error)
+    return f"killed by {signals[1]}" + ", as where memory runs out" * (signals[1] == "SIGKILL")
 
 
 def gpus() -> list[str]:
