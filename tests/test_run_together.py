@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import image
 from several_processes import Ended, command
 from torch import Tensor
 
@@ -156,6 +157,41 @@ def test_training_that_is_no_run_is_done_by_the_first_process_alone(tmp_path: Pa
     assert ended.codes == [0, 0]
     assert "Suggested rate of resnet-mini" in (tmp_path / "stdout-0").read_text() + ended.stderr[0]
     assert (tmp_path / "stdout-1").read_text() + ended.stderr[1] == ""
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["predict", "run", "picture.png"],
+        ["next", "run", "--field", "picture.png", "-n", "1"],
+        ["extract", "resnet-mini", "picture.png", "--weights", "none", "--out", "features.npy"],
+        ["corrupt", "picture.png", "--name", "fog", "--out", "copies"],
+        ["card", "run"],
+        ["export", "run", "--to", "torch-export", "--out", "model.pt2"],
+        ["shifts", "run"],
+        ["modes", "run", "--passes", "2"],
+    ],
+    ids=lambda typed: typed[0],
+)
+def test_command_on_a_finished_run_is_answered_by_the_first_process_as_by_one(
+    typed: list[str], one: Path, tmp_path: Path
+) -> None:
+    answers = []
+    for processes in (1, 2):
+        place = tmp_path / str(processes)
+        shutil.copytree(one / "run", place / "run")
+        image(place / "picture.png", 90)
+        ended = command(processes, typed, place)
+        assert ended.codes == [0] * processes, "".join(ended.stderr)
+        answers.append((place / "stdout-0").read_text())
+
+    assert answers[0] == answers[1]
+    assert (tmp_path / "2" / "stdout-1").read_text() + ended.stderr[1] == ""
+    assert written(tmp_path / "2") - {Path("stdout-1"), Path("stderr-1")} == written(tmp_path / "1")
+
+
+def written(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*")}
 
 
 def test_ctrl_c_is_answered_once(tmp_path: Path) -> None:
