@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transferkit.runtime.errors import TransferkitError, quoted
+from transferkit.runtime.plurals import counted
 
 Kind = Literal["epochs", "steps", "seconds", "flops", "converged"]
 
@@ -50,6 +51,16 @@ class Budget:
         if self.kind == CONVERGED:
             return CONVERGED
         return f"{self.amount:.15g}{'s' if self.kind == 'seconds' else self.kind}"
+
+    @property
+    def amount_in_words(self) -> str:
+        """A number of epochs or steps for people; everything else as it is read.
+
+        Example:
+            >>> read("1epochs").amount_in_words, read("500steps").amount_in_words
+            ('1 epoch', '500 steps')
+        """
+        return counted(int(self.amount), self.kind[:-1]) if self.kind in ("epochs", "steps") else self.text
 
     @property
     def in_words(self) -> str:

@@ -238,7 +238,7 @@ def test_a_dry_run_adds_up_the_whole_search(monkeypatch: pytest.MonkeyPatch) -> 
 
     # six settings for 1 epoch, 10 s or 20 s: 90 s; two for 3 epochs, 45 s each on average; one for 9 with val: 270 s
     assert told["one setting at full length"] == "Estimate: some time."
-    assert told["search"].startswith("6 settings at 1epochs, 2 settings at 3epochs, the best at 9epochs: 39 % of ")
+    assert told["search"].startswith("6 settings at 1 epoch, 2 settings at 3 epochs, the best at 9 epochs: 39 % of ")
     # on two workers: 20 + 20 + 10 s beside each other 50 s, then 45 s, then 270 s
     assert told["in all"] == "9 runs, about 7.5 min one after the other; on 2 workers of slurm about 6.1 min."
 
@@ -250,7 +250,7 @@ def test_a_dry_run_needs_no_images_and_no_weights_to_know_the_space() -> None:
 
     estimates = json.loads(result.stdout)["estimates"]
     assert list(estimates) == ["one setting at full length", "search", "in all"]
-    assert estimates["search"].startswith("12 settings at 1epochs, 4 settings at 3epochs, the best at 9epochs: ")
+    assert estimates["search"].startswith("12 settings at 1 epoch, 4 settings at 3 epochs, the best at 9 epochs: ")
     assert estimates["in all"].startswith("17 runs, about ")
 
 

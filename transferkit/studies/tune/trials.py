@@ -65,7 +65,7 @@ class Workshop:
         for values in settings:
             path = self.path(values, rung)
             arguments = (self.tuning, self.folder, dict(values), rung)
-            name = f"{in_words(values)}, {rung.length.text}"
+            name = f"{in_words(values)}, {rung.length.amount_in_words}"
             tasks.append(Task(name, try_apart, arguments, path, is_finished=path.exists()))
         asked = self.tuning
         failures = executors.carry_out(tasks, asked.executor, asked.workers, self.folder, self.console)
@@ -87,7 +87,7 @@ class Workshop:
             return read_record(path, Trial)
         trial = train_trial(self, values, rung)
         write_record(path, trial)
-        self.console.line(f"{in_words(values)}, {rung.length.text}: {trial_in_words(trial)}")
+        self.console.line(f"{in_words(values)}, {rung.length.amount_in_words}: {trial_in_words(trial)}")
         return trial
 
 

@@ -128,11 +128,12 @@ def full_length(base: Recipe, splits: Splits) -> Budget:
 
 
 def plan_in_words(planned: Sequence[Rung], full: Budget, space: Mapping[str, Sequence[Any]]) -> str:
-    """What will be trained, and for what share of the steps of all settings at full length."""
+    """What will be trained, and for what share of the epochs or steps of all settings at full length."""
     grid = len(list(points_of(space))) * full.amount
     spent = sum(rung.settings * rung.length.amount for rung in planned) + full.amount
-    parts = ", ".join(f"{rung.settings} settings at {rung.length.text}" for rung in planned)
-    return f"{parts}, the best at {full.text}: {rounded_percent(spent / grid)} of the steps of the whole grid"
+    parts = ", ".join(f"{counted(rung.settings, 'setting')} at {rung.length.amount_in_words}" for rung in planned)
+    share = f"{rounded_percent(spent / grid)} of the {full.kind} of the whole grid"
+    return f"{parts}, the best at {full.amount_in_words}: {share}"
 
 
 def try_settings(
