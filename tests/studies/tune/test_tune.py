@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,8 @@ def test_its_pages_name_every_setting_and_are_built_again(tuned: Tuning) -> None
     assert (folder / "report.html").read_text() == page
     assert page.count("lr_factor=3, augment=grey") >= 2  # in the drawing and in the table
     assert "Test was opened 0 times before the choice" in page
+    (link,) = re.findall(r'href="([^"]*/report.html)"', page)
+    assert (folder / link).is_file()  # of the chosen run
     assert r"lr\_factor=3, augment=grey" in (folder / "report.md").read_text()
     assert Tuning.read(folder) == tuned
 

@@ -76,7 +76,7 @@ class RateRange:
             f"Read off {counted(len(self.rates), 'step')} on train at rates from {self.rates[0]:.2g} to "
             f"{self.rates[-1]:.2g} "
             "(Smith 2015, arXiv:1506.01186); no weights were kept. A hint, not a measurement: compare rates on val "
-            "with `transferkit tune`.",
+            "with transferkit tune.",
         ]
 
 

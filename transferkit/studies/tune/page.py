@@ -102,6 +102,7 @@ def tuning_page(tuning: Tuning) -> str:
         drawing=accuracy_over_length(tuning),
         rows=[(trial, cells(trial)) for trial in rows(tuning)],
         notes=notes(tuning),
+        chosen=Path(tuning.result.run).name,
         in_words=in_words,
     )
 
