@@ -83,7 +83,7 @@ def test_greedy_soup_is_no_worse_on_val_than_the_best_run(seeds: list[Run], tmp_
 def test_runs_of_other_recipes_and_single_runs_are_refused(seeds: list[Run], tmp_path: Path) -> None:
     other = run(digits(epochs=1, refit=False, lr=0.001), tmp_path / "other", console=SILENT)
 
-    with pytest.raises(TransferkitError, match="in more than its seed"):
+    with pytest.raises(TransferkitError, match=r"in more than its seed: method.lr is 0.001 and open"):
         cook([seeds[0].path, other.path], tmp_path / "soup", console=SILENT)
     with pytest.raises(TransferkitError, match="at least two finished runs, and here is 1"):
         cook([seeds[0].path], tmp_path / "soup", console=SILENT)

@@ -94,10 +94,14 @@ def require_alike(runs: Sequence[Run]) -> Recipe:
     if not first.method.trains_by_steps:
         raise TransferkitError(f"{first.method.noun} is solved, not trained, so that its seeds have one result.")
     for run in runs[1:]:
-        if run.recipe.model_copy(update={"name": first.name, "seed": first.seed}) != first:
+        recipe = run.recipe.model_copy(update={"name": first.name, "seed": first.seed})
+        if recipe != first:
+            here, there = ({key: value for key, value, _ in side.each_key()} for side in (recipe, first))
+            key = next((key for key in {**here, **there} if here.get(key) != there.get(key)), "its kind")
+            values = ["open" if side.get(key) is None else str(side[key]) for side in (here, there)]
             raise TransferkitError(
-                f"{run.path} differs from {runs[0].path} in more than its seed. A soup takes runs of one recipe, which "
-                "start from the same weights."
+                f"{run.path} differs from {runs[0].path} in more than its seed: {key} is {' and '.join(values)}. A "
+                "soup takes runs of one recipe, which start from the same weights."
             )
     return first
 
