@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from transferkit.data.groups import group_folds
 from transferkit.models.linear.checks import check_features, check_same_width
-from transferkit.models.linear.linear_head import LinearFits
+from transferkit.models.linear.linear_head import LinearFits, joined
 from transferkit.models.linear.logistic import fit_rotated
 from transferkit.models.linear.objective import ClassWeight, weights_of_rows
 from transferkit.models.linear.rotation import RotatedData, rotate, standardising_scale
@@ -21,7 +22,9 @@ FULL_SWEEP = tuple(10.0 ** (-6.0 + 0.25 * step) for step in range(45))  # 1e-6 .
 Scaling: TypeAlias = Callable[[Tensor], Tensor]  # features (N, D) to what they are divided by (D,)
 Criterion = Literal["accuracy", "loss"]
 
-COARSE_STEP = 6  # the coarse sweep tries every sixth value, 1.5 decades apart
+COARSE = FULL_SWEEP[::6]  # 1.5 decades apart
+TOGETHER = 4  # of the coarse values, up to 0.03: few evaluations solve each; beyond it climbs one by one
+TOLD_APART = 1.96  # standard errors of a paired difference
 REFINED_STEPS = (-4, -2, 2, 4)  # then four values, half a decade apart, around the best
 MAX_FOLDS = 5
 DEFAULT_C = 1.0  # scikit-learn's default, used where nothing can be held out
@@ -58,7 +61,7 @@ class Choice:
     @property
     def on_boundary(self) -> bool:
         """Whether the best value lies at an edge of the grid, so that a better one may lie outside."""
-        return bool(self.grid) and self.C in (self.grid[0], self.grid[-1])
+        return bool(self.grid) and self.C in (FULL_SWEEP[0], FULL_SWEEP[-1])
 
 
 def given_C(C: float) -> Choice:
@@ -84,7 +87,9 @@ def choose_C(
 
     With no val images C is chosen by stratified cross-validation on train, with as many folds as the smallest class
     that has at least two images allows; classes with one image stay in every training part. By accuracy, ties go to the
-    lower mean loss, then to the smaller C; by loss, to the smaller C. Other arguments as for `fit_probe`.
+    lower mean loss, then to the smaller C; by loss, to the smaller C. The coarse sweep goes up from 1e-6 by 1.5 decades
+    and stops at a value whose loss is above the lowest by more than 1.96 standard errors (paired over the images) and
+    whose accuracy is not above the best likewise; then it refines. Other arguments as for `fit_probe`.
 
     Args:
         scaling: What features are divided by before they are penalised; by default the standard deviation of each.
@@ -118,17 +123,25 @@ class _HeldOut:
     @property
     def problems(self) -> int:
         """How many problems are solved together in the coarse sweep."""
-        return len(self.train_weights) * len(FULL_SWEEP[::COARSE_STEP])
+        return len(self.train_weights) * len(COARSE)
 
 
 @dataclass(frozen=True)
-class _Score:
-    """How one C did on the held-out images, and the first of its fits to start others from."""
+class _Tried:
+    """How one C did on the held-out images, those of all folds after one another."""
 
     C: float
-    accuracy: float
-    loss: float
-    fit: LinearFits
+    fits: LinearFits  # G heads
+    correct: Tensor  # (M,) float64, 1 where the answer is right
+    losses: Tensor  # (M,) float64, cross-entropy in nats
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.correct.mean())
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
 
 
 def _held_out(
@@ -173,25 +186,52 @@ def _folds_of_groups(labels: Tensor, groups: Tensor, seed: int) -> Tensor:
     return torch.from_numpy(fold).to(labels.device)
 
 
+# From values of C, and fits for each to start from or none, to how they did.
+_Solve: TypeAlias = Callable[[Sequence[float], Sequence[LinearFits]], list[_Tried]]
+
+
 def _choose(
     data: RotatedData, row_weights: Tensor, held_out: _HeldOut, sweep: Literal["coarse", "full"], by: Criterion
 ) -> Choice:
     """Coarse values first; what follows starts from their solutions."""
-    coarse = FULL_SWEEP[::COARSE_STEP]
-    groups = len(row_weights)
-    first = fit_rotated(data, row_weights, coarse, None, SELECTION_TOLERANCE, SELECTION_EVALUATIONS)
-    scores = _scores(first, coarse, held_out)
-    finer = _refined(_best(scores, by).C) if sweep == "coarse" else _others(FULL_SWEEP, coarse)
-    nearest = [min(sum(c < value for c in coarse), len(coarse) - 1) for value in finer]  # the next higher one
-    start = first.select([group * len(coarse) + at for group in range(groups) for at in nearest])
-    second = fit_rotated(data, row_weights, finer, start, SELECTION_TOLERANCE, SELECTION_EVALUATIONS)
-    scores += _scores(second, finer, held_out)
-    best = _best(scores, by)
-    ascending = sorted(scores, key=lambda score: score.C)
+    solve = partial(_solve, data, row_weights, held_out)
+    coarse = _climb(solve, by) if sweep == "coarse" else solve(COARSE, [])
+    known = [tried.C for tried in coarse]
+    finer = _refined(_best(coarse, by).C) if sweep == "coarse" else _others(FULL_SWEEP, known)
+    nearest = [min(sum(c < value for c in known), len(known) - 1) for value in finer]  # the next higher one
+    tried = coarse + solve(finer, [coarse[at].fits for at in nearest])
+    best = _best(tried, by)
+    ascending = sorted(tried, key=lambda attempt: attempt.C)
     grid, accuracies, losses = (
-        tuple(getattr(score, name) for score in ascending) for name in ("C", "accuracy", "loss")
+        tuple(getattr(attempt, name) for attempt in ascending) for name in ("C", "accuracy", "loss")
     )
-    return Choice(best.C, held_out.name, grid, accuracies, losses, best.fit)
+    return Choice(best.C, held_out.name, grid, accuracies, losses, best.fits.select([0]))
+
+
+def _climb(solve: _Solve, by: Criterion) -> list[_Tried]:
+    """Coarse values upwards, until the held-out images tell that the best lies below.
+
+    Large C, under which the images are separated ever further, take most of the evaluations and are seldom best.
+    """
+    tried = solve(COARSE[:TOGETHER], [])
+    for C in COARSE[TOGETHER:]:
+        if _is_past_the_best(tried, by):
+            break
+        tried += solve([C], [tried[-1].fits])
+    return tried
+
+
+def _is_past_the_best(tried: Sequence[_Tried], by: Criterion) -> bool:
+    """Whether the last value has a loss told to be above another's, and no accuracy told to be above the best's."""
+    last = tried[-1]
+    costs_more = _exceeds(last.losses, _best(tried, "loss").losses)
+    return costs_more and (by == "loss" or not _exceeds(last.correct, _best(tried[:-1], by).correct))
+
+
+def _exceeds(values: Tensor, others: Tensor) -> bool:
+    """Whether the mean of (M,) values is higher than that of others on the same images, by more than its interval."""
+    difference = values - others
+    return bool(difference.mean() > TOLD_APART * difference.std(unbiased=False) / math.sqrt(len(difference)))
 
 
 def _refined(best: float) -> tuple[float, ...]:
@@ -204,21 +244,28 @@ def _others(values: Sequence[float], known: Sequence[float]) -> tuple[float, ...
     return tuple(value for value in values if value not in known)
 
 
-def _best(scores: Sequence[_Score], by: Criterion = "accuracy") -> _Score:
+def _best(tried: Sequence[_Tried], by: Criterion) -> _Tried:
     if by == "loss":
-        return min(scores, key=lambda score: (score.loss, score.C))
-    return max(scores, key=lambda score: (score.accuracy, -score.loss, -score.C))
+        return min(tried, key=lambda attempt: (attempt.loss, attempt.C))
+    return max(tried, key=lambda attempt: (attempt.accuracy, -attempt.loss, -attempt.C))
 
 
-def _scores(fits: LinearFits, grid: Sequence[float], held_out: _HeldOut) -> list[_Score]:
-    """Accuracy and mean loss per C, pooled over the folds."""
-    correct, loss = torch.zeros(len(grid)).double(), torch.zeros(len(grid)).double()
-    for group, judged in enumerate(held_out.judged):
+def _solve(
+    data: RotatedData, row_weights: Tensor, held_out: _HeldOut, C: Sequence[float], starts: Sequence[LinearFits]
+) -> list[_Tried]:
+    """Fit every C to every fold, together, and judge each."""
+    count, folds = len(C), range(len(row_weights))
+    start = joined([starts[at].select([fold]) for fold in folds for at in range(count)]) if starts else None
+    fits = fit_rotated(data, row_weights, C, start, SELECTION_TOLERANCE, SELECTION_EVALUATIONS)
+    return [_judged(held_out, value, fits.select([fold * count + at for fold in folds])) for at, value in enumerate(C)]
+
+
+def _judged(held_out: _HeldOut, C: float, fits: LinearFits) -> _Tried:
+    """What the heads of one C, one for each fold, answer to the images that each did not learn from."""
+    correct, losses = [], []
+    for fold, judged in enumerate(held_out.judged):
         features, labels = held_out.features[judged], held_out.labels[judged]
-        for at in range(len(grid)):
-            log_p = fits.head(group * len(grid) + at).logits(features).log_softmax(1)
-            correct[at] += (log_p.argmax(1) == labels).sum().item()
-            loss[at] -= log_p.gather(1, labels[:, None]).sum(dtype=torch.float64).item()
-    count = int(held_out.judged.sum())
-    rows = zip(grid, (correct / count).tolist(), (loss / count).tolist(), strict=True)
-    return [_Score(*row, fits.select([at])) for at, row in enumerate(rows)]
+        log_p = fits.head(fold).logits(features).log_softmax(1)
+        correct.append((log_p.argmax(1) == labels).double())
+        losses.append(-log_p.gather(1, labels[:, None])[:, 0].double())
+    return _Tried(C, fits, torch.cat(correct), torch.cat(losses))

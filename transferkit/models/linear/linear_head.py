@@ -52,3 +52,8 @@ class LinearFits:
         """Some of the problems, in the order asked for; an index may repeat."""
         chosen = torch.tensor(indices, device=self.weight.device)
         return LinearFits(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def joined(fits: Sequence[LinearFits]) -> LinearFits:
+    """Problems of several calls, one after another."""
+    return LinearFits(*(torch.cat([getattr(some, field.name) for some in fits]) for field in fields(LinearFits)))

@@ -62,7 +62,8 @@ def fit_probe(
         val_features: (M, D) float32; M may be 0.
         val_labels: (M,) int64.
         num_classes: Rows of the head; a class without images gets a finite row that never wins.
-        sweep: "coarse" tries 8 values 1.5 decades apart and 4 around the best; "full" tries 45, 1e-6 to 1e5.
+        sweep: "coarse" tries up to 8 values 1.5 decades apart, as far up as it may pay, and 4 around the best; "full"
+            tries 45, 1e-6 to 1e5.
         C: Skip the choice and use this value.
         class_weight: "balanced", (num_classes,) weights, or None.
         seed: Shuffles the folds; unused when val has images.
