@@ -1,8 +1,9 @@
 """torch without its compiler, which takes seconds to load and is seldom called.
 
-torch and torchvision import it where they only want to be left alone by it: torchvision's `ops.roi_align` for a
-question that detection networks ask, torch's modes and optimisers to say that a function is not to be compiled, or not
-beyond a line. A stand-in answers all three, and gives way to the compiler itself as soon as more is asked of it.
+torch, torchvision and timm import it where they only want to be left alone by it: torchvision's `ops.roi_align` for a
+question that detection networks ask, torch's modes and optimisers and timm's NaFlexViT to say that a function is not to
+be compiled, or not beyond a line. A stand-in answers all three, and gives way to the compiler itself as soon as more is
+asked of it.
 """
 
 from __future__ import annotations
@@ -76,6 +77,15 @@ def compiler_left_out() -> Iterator[None]:
         yield
     finally:
         take_out()
+
+
+def imported(name: str) -> ModuleType:
+    """A module, without the compiler; with it, where a version of the module asks more of it at its import."""
+    try:
+        with compiler_left_out():
+            return import_module(name)
+    except (ImportError, AttributeError):
+        return import_module(name)
 
 
 def take_out() -> None:

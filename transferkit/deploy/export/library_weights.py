@@ -74,13 +74,15 @@ def twin_of(source: ExportSource) -> tuple[nn.Module, dict[str, Tensor]]:
 
 def built(name: str, num_classes: int, size: int) -> nn.Module:
     """The library's own network, with random weights."""
+    network: nn.Module
     if library(name) == "timm":
-        import timm
+        from transferkit.runtime.timm_import import timm
 
-        return timm.create_model(name.removeprefix(TIMM), num_classes=num_classes, img_size=fixed_px(name, size))
-    from torchvision import models
+        network = timm.create_model(name.removeprefix(TIMM), num_classes=num_classes, img_size=fixed_px(name, size))
+    else:
+        from transferkit.runtime.torchvision_import import models
 
-    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
+        network = models.get_model(name, weights=None, num_classes=num_classes)
     return network
 
 

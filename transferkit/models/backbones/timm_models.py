@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from transferkit.runtime import torchvision_import  # noqa: F401 - before timm, which would load the compiler with it
+from transferkit.runtime import timm_import  # noqa: F401 - before timm, which would load the compiler with it
 
 # isort: split
 import timm

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypedDict
 
-from transferkit.runtime import torchvision_import  # noqa: F401 - before timm, which would load the compiler with it
+from transferkit.runtime import timm_import  # noqa: F401 - before timm, which would load the compiler with it
 
 # isort: split
 import timm

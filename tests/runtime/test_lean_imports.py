@@ -1,4 +1,4 @@
-"""torchvision comes without torch's compiler, which is there as soon as somebody asks for it."""
+"""torchvision and timm come without torch's compiler, which is there as soon as somebody asks for it."""
 
 from __future__ import annotations
 
@@ -44,3 +44,14 @@ def test_counting_operations_loads_no_compiler_and_leaves_it_usable() -> None:
     )
 
     assert printed(code) == "False 2.0 True"
+
+
+def test_timm_comes_without_the_compiler_and_leaves_it_usable() -> None:
+    code = (
+        "import sys, torch, transferkit.models.backbones.timm_models; "
+        "loaded = 'torch._dynamo' in sys.modules; "
+        "compiled = torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item(); "
+        "print(loaded, compiled)"
+    )
+
+    assert printed(code) == "False 2.0"
