@@ -583,6 +583,16 @@ def test_a_folder_without_classes_tells_how_many_images_lie_inside(tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [("train-0.parquet", "shards:{}"), ("a.tar", "shards:{}"), ("labels.csv", "{}/labels.csv"), ("a.npz", "{}/a.npz")],
+)
+def test_a_folder_of_data_of_another_kind_is_told_what_to_type(name: str, typed: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
+
+    assert error(tmp_path).endswith(f"It holds {name}: type --data {typed.format(tmp_path)}.")
+
+
 def test_a_class_folder_given_for_all_is_told_of_the_folder_above(tmp_path: Path) -> None:
     for name in ("bumpy", "smooth", "notes"):
         (tmp_path / name).mkdir()

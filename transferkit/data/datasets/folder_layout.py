@@ -26,6 +26,8 @@ from transferkit.recipe.data import Group
 from transferkit.runtime.errors import TransferkitError
 from transferkit.runtime.plurals import counted
 
+SHARDS, FILES = (".parquet", ".tar"), (".csv", ".tsv", ".jsonl", ".npz")  # data of other kinds
+
 
 @dataclass
 class _Ignored:
@@ -129,7 +131,7 @@ def _class_folders(root: Path, folder: Path, ignored: _Ignored) -> list[Path]:
         inside = counted(len(_directly_inside(folder)), "image")
         raise TransferkitError(
             f"{folder} has no class folders. Expected {folder}/<class>/<image>.jpg; "
-            f"found {inside} directly inside. {_folder_above(root, folder)}".rstrip()
+            f"found {inside} directly inside. {_folder_above(root, folder) or _other_data(folder)}".rstrip()
         )
     names = [escaped(name) for name in class_folders]
     if len(set(names)) < len(names):
@@ -159,6 +161,15 @@ def _folder_above(root: Path, folder: Path) -> str:
         f"Did you mean {folder.parent}{os.sep}, which has {counted(len(classes), 'folder')} of images, "
         f"{folder.name} among them?"
     )
+
+
+def _other_data(folder: Path) -> str:
+    """What to type where shards, a table or arrays lie in a folder: a sentence, or nothing."""
+    names = sorted(entry.name for entry in os.scandir(folder) if not _is_hidden(entry.name))
+    for endings, place in ((SHARDS, f"shards:{folder}"), (FILES, f"{folder}{os.sep}{{}}")):
+        if name := next((name for name in names if name.lower().endswith(endings)), ""):
+            return f"It holds {escaped(name)}: type --data {place.format(name)}."
+    return ""
 
 
 def _folder_below(folders: Iterable[Path]) -> str:
