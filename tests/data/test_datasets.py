@@ -685,6 +685,19 @@ def test_class_names_that_differ_between_train_and_test_are_shown(tmp_path: Path
     assert message.startswith(f"{tmp_path}, test: Class names differ. Only here: 'Cat'; only in train: 'cat'.")
 
 
+def test_training_and_testing_are_parts_and_beside_other_folders_classes(tmp_path: Path) -> None:
+    for name in ("Training", "Testing"):
+        class_folders(tmp_path / "scans" / name)
+    for name in ("training", "testing", "meeting"):
+        for index in range(10):
+            image_file(tmp_path / "rooms" / name / f"{index}.png")
+
+    scans, rooms = load(tmp_path / "scans"), load(tmp_path / "rooms")
+
+    assert (scans.class_names, len(scans.test)) == (("cat", "dog"), 20)
+    assert rooms.class_names == ("meeting", "testing", "training")
+
+
 def test_parts_without_train_are_told(tmp_path: Path) -> None:
     class_folders(tmp_path / "test")
     class_folders(tmp_path / "val")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferkit.data.datasets.layout import (
+    ACTIVITIES,
     LISTED,
     PARTS,
     File,
@@ -90,7 +91,10 @@ def find(root: Path, group: Group | None) -> Layout:
 
 
 def _part_folders(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
-    """The folders of train, val and test; none where `train` is a class among others, as in bus, car, train."""
+    """The folders of train, val and test; none where they are classes among others, as in bus, car, train."""
+    names = {folder.name.lower() for folder in folders}
+    if names & ACTIVITIES.keys() and not names <= PARTS.keys():
+        return {}
     named = [(PARTS[folder.name.lower()], folder) for folder in folders if folder.name.lower() in PARTS]
     parts = dict(named)
     if not parts or (set(parts) == {"train"} and len(folders) > 1):

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+ACTIVITIES = {"training": "train", "testing": "test"}  # parts, unless they are classes among others
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", **ACTIVITIES}
 LISTED = 10
 
 

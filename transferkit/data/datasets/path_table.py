@@ -83,7 +83,10 @@ def _json_object(table: Path, line: int, text: str) -> JsonObject:
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise TransferkitError(f"{table}, line {line}: no JSON ({error}).") from error
+        raise TransferkitError(
+            f"{table}, line {line}: no JSON ({error}). Expected an object, as in "
+            '{"file_name": "a.png", "label": "cat"}, in each line.'
+        ) from error
     if not isinstance(row, dict):
         raise TransferkitError(f"{table}, line {line}: expected a JSON object, as {{...}}; found {quoted(text[:80])}.")
     return row
