@@ -12,10 +12,10 @@ from transferkit.executors.board import Board, Lines
 from transferkit.executors.tasks import Task
 from transferkit.executors.turns import Team, work_through
 from transferkit.executors.workers import usual_workers
-from transferkit.runtime.console import Console
+from transferkit.runtime.console import SILENT, Console
 from transferkit.runtime.errors import TransferkitError
 
-__all__ = ["EXECUTORS", "Task", "carry_out", "is_apart", "require"]
+__all__ = ["EXECUTORS", "Task", "carry_out", "is_apart", "put_away_logs", "require"]
 
 EXECUTORS: dict[str, ModuleType] = {"here": here, "processes": processes, "slurm": slurm, "ray": ray}
 
@@ -66,3 +66,11 @@ def carry_out(
         return work_through(tasks, team, Lines(console, len(tasks)))
     with Board(console, tasks, team.log_of) as board:
         return work_through(tasks, team, board)
+
+
+def put_away_logs(tasks: Sequence[Task], folder: Path) -> None:
+    """Remove what earlier commands that were killed left of tasks which are done without an executor now."""
+    team = Team(here, 1, folder / "logs", SILENT)
+    for task in tasks:
+        team.put_away(task, "")
+    team.remove_empty_folder()

@@ -78,6 +78,11 @@ class Team:
         if not why:
             folders.discard_file(self.log_of(task))
 
+    def remove_empty_folder(self) -> None:
+        """Remove the folder of logs where none is kept."""
+        with suppress(OSError):  # a folder that still holds something, or none
+            self.logs.rmdir()
+
 
 @dataclass
 class _Turns:
@@ -148,6 +153,5 @@ def work_through(tasks: Sequence[Task], team: Team, watch: Watch) -> dict[str, s
         with team.executor.pool(team.workers) as submit:
             turns.take(submit)
     finally:
-        with suppress(OSError):  # a folder that still holds something, or none
-            team.logs.rmdir()
+        team.remove_empty_folder()
     return turns.failures

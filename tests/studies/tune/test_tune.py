@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import transferkit
 from transferkit import run as story
 from transferkit.cli.app import app
 from transferkit.data import datasets
+from transferkit.executors.turns import NO_FILE_SIGNS
 from transferkit.recipe import Recipe, TuningRecipe, load, points_of, read_space, tuning_from_options
 from transferkit.recipe.budget import Budget
 from transferkit.runs.run_directory import Run
@@ -26,7 +28,7 @@ from transferkit.studies.pages import rebuild_pages
 from transferkit.studies.tune import costs, searches, trials
 from transferkit.studies.tune.halving import Rung, best, rungs
 from transferkit.studies.tune.results import Trial, Tuning
-from transferkit.studies.tune.space import points
+from transferkit.studies.tune.space import in_words, points
 from transferkit.studies.tune.tune import chosen_trial, tune
 from transferkit.training import methods
 from transferkit.training.methods import finetune_rates
@@ -173,6 +175,22 @@ def test_finished_trials_are_not_run_again(tuned: Tuning, monkeypatch: pytest.Mo
     again = tune(digits(), folder, console=SILENT, command="as typed")
 
     assert again == tuned
+
+
+def test_logs_that_a_killed_command_left_of_trials_go_with_them_also_here(tuned: Tuning, tmp_path: Path) -> None:
+    folder = tmp_path / "tuned"
+    shutil.copytree(tuned.folder, folder)
+    (folder / "tuning.json").unlink()
+    (folder / "logs").mkdir()
+    lengths = [Budget(trial.length_unit, trial.length).amount_in_words for trial in tuned.trials]
+    names = [f"{in_words(trial.values)}, {length}" for trial, length in zip(tuned.trials, lengths, strict=True)]
+    for name in names:
+        (folder / "logs" / f"{NO_FILE_SIGNS.sub('-', name)}.log").write_text("epoch 1 of 1")
+
+    tune(digits(), folder, console=SILENT)
+
+    assert len(names) >= 4
+    assert not (folder / "logs").exists()
 
 
 def test_a_finished_tuning_is_not_replaced_unasked(tuned: Tuning) -> None:

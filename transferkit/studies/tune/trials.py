@@ -56,17 +56,20 @@ class Workshop:
             TransferkitError: If a setting does not go with network or images.
             MachineError: If workers were lost at one, again and again.
         """
+        tasks = [self._task(values, rung) for values in settings]
         if executors.is_apart(self.tuning.executor):
-            self._try_apart(settings, rung)
+            self._try_apart(tasks)
+        else:
+            executors.put_away_logs(tasks, self.folder)
         return [self.trial(values, rung) for values in settings]
 
-    def _try_apart(self, settings: Sequence[Mapping[str, Any]], rung: Rung) -> None:
-        tasks = []
-        for values in settings:
-            path = self.path(values, rung)
-            arguments = (self.tuning, self.folder, dict(values), rung)
-            name = f"{in_words(values)}, {rung.length.amount_in_words}"
-            tasks.append(Task(name, try_apart, arguments, path, is_finished=path.exists()))
+    def _task(self, values: Mapping[str, Any], rung: Rung) -> Task:
+        path, arguments = self.path(values, rung), (self.tuning, self.folder, dict(values), rung)
+        return Task(
+            f"{in_words(values)}, {rung.length.amount_in_words}", try_apart, arguments, path, is_finished=path.exists()
+        )
+
+    def _try_apart(self, tasks: Sequence[Task]) -> None:
         asked = self.tuning
         failures = executors.carry_out(tasks, asked.executor, asked.workers, self.folder, self.console)
         if failures:
