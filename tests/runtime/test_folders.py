@@ -230,6 +230,14 @@ def test_a_linked_folder_is_the_folder_it_leads_to(tmp_path: Path) -> None:
     assert folders.files_of(tmp_path / "link") == ("recipe.yaml",)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_that_leads_nowhere_is_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "figure.png").symlink_to("not mounted")
+
+    with pytest.raises(TransferkitError, match=r"figure\.png exists\. Choose another file with --out"):
+        require_free(tmp_path / "figure.png", overwrite=False)
+
+
 def test_a_run_that_is_made_again_loses_its_limits_report_and_no_file_of_the_user(tmp_path: Path) -> None:
     run = Run(tmp_path)
     recipe = from_options("scratch", "resnet20", "digits", {}, ())

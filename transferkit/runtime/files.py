@@ -70,7 +70,7 @@ def require_free(path: Path, overwrite: bool, option: str = "--out") -> None:
     Raises:
         TransferkitError: If it is there and may not be replaced, or its folder cannot be written to.
     """
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise TransferkitError(f"{path} exists. Choose another file with {option}, or replace it with --overwrite.")
     folders.require_writable(path.parent)
 
