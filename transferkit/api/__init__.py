@@ -162,7 +162,7 @@ def tune(
             `"default"` among them leaves the key alone. None: rates, sizes, freezing and augmentation that suit.
         points: Try so many settings of the space, drawn at random; None: all.
         search: grid, or optuna.
-        eta: One in so many settings goes on, to a training so many times longer.
+        eta: How many times longer those settings are trained that go on, two in its square.
         executor: Where trials run: here in turn (the default), processes, slurm or ray.
         workers: How many at once.
         out: The folder; default runs/tune-<recipe>-<hash>.

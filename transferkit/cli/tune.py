@@ -34,7 +34,10 @@ Points = Annotated[
     int | None, typer.Option(min=1, max=MOST_RUNS, help="Try so many settings at random. (default: all)")
 ]
 Search = Annotated[Literal["grid", "optuna"], typer.Option(help="Who proposes settings; optuna is an extra.")]
-Eta = Annotated[int, typer.Option(min=2, max=10, help="One in so many goes on, to so many times longer trainings.")]
+Eta = Annotated[
+    int,
+    typer.Option(min=2, max=10, help="How many times longer those settings are trained that go on, two in its square."),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the recipe, estimate the search, and stop.", rich_help_panel=RUN)
 ]

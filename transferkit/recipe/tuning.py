@@ -38,7 +38,9 @@ class TuningRecipe(RecipePart):
     search: Literal["grid", "optuna"] = Field(
         "grid", description="optuna: settings are proposed by its TPE sampler, which learns from those before."
     )
-    eta: int = Field(3, ge=2, le=10, description="One in so many settings goes on, to a training so many times longer.")
+    eta: int = Field(
+        3, ge=2, le=10, description="How many times longer those settings are trained that go on, two in its square."
+    )
     executor: Executor = None
     workers: Workers = None
 

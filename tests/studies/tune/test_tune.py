@@ -26,7 +26,7 @@ from transferkit.runtime.console import SILENT
 from transferkit.runtime.errors import MachineError, TransferkitError
 from transferkit.studies.pages import rebuild_pages
 from transferkit.studies.tune import costs, searches, trials
-from transferkit.studies.tune.halving import Rung, best, rungs
+from transferkit.studies.tune.halving import Rung, best_first, rungs
 from transferkit.studies.tune.results import Trial, Tuning
 from transferkit.studies.tune.space import in_words, points
 from transferkit.studies.tune.tune import chosen_trial, tune
@@ -56,13 +56,24 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuning:
 def test_settings_and_lengths_of_the_rungs() -> None:
     planned = rungs(27, Budget("epochs", 9), eta=3)
 
-    assert [(rung.settings, rung.length.text) for rung in planned] == [(27, "1epochs"), (9, "3epochs")]
-    # 27 x 1/9 + 9 x 1/3 + 1 full trainings, of 27: 26 % of the steps of the grid
-    assert sum(rung.settings * rung.length.amount for rung in planned) + 9 == pytest.approx(0.26 * 27 * 9, rel=0.01)
+    assert [(rung.settings, rung.length.text) for rung in planned] == [(27, "1epochs"), (6, "3epochs"), (2, "9epochs")]
+    # 27 x 1/9 + 6 x 1/3 + 2 + 1 full trainings, of 27: 30 % of the steps of the grid
+    assert sum(rung.settings * rung.length.amount for rung in planned) + 9 == pytest.approx(0.30 * 27 * 9, rel=0.02)
+
+
+def test_few_settings_have_no_training_of_full_length_before_the_chosen_one() -> None:
+    assert [(rung.settings, rung.length.text) for rung in rungs(17, Budget("epochs", 9), 3)] == [
+        (17, "1epochs"),
+        (4, "3epochs"),
+    ]
 
 
 def test_trainings_too_short_to_divide_twice_have_one_rung() -> None:
     assert [rung.length.text for rung in rungs(12, Budget("epochs", 3), 3)] == ["1epochs"]
+    assert [(rung.settings, rung.length.text) for rung in rungs(27, Budget("epochs", 3), 3)] == [
+        (27, "1epochs"),
+        (2, "3epochs"),
+    ]
     assert [rung.settings for rung in rungs(3, Budget("epochs", 30), 3)] == [3]
 
 
@@ -83,7 +94,19 @@ def test_no_trial_with_an_end_is_an_error_that_says_why() -> None:
 
 
 def test_failed_trials_come_last() -> None:
-    assert best(["failed", "poor"], [a_trial(None).badness, a_trial(0.01).badness], 1) == ["poor"]
+    failed, poor, dear = (
+        a_trial(accuracy, loss).badness for accuracy, loss in ((None, None), (0.01, 9.0), (0.0, 99.0))
+    )
+
+    assert best_first(["failed", "poor", "dear"], [failed, poor, dear]) == ["poor", "dear", "failed"]
+
+
+def test_the_most_accurate_and_those_of_the_lowest_loss_go_on_by_turns() -> None:
+    # at the start's accuracy after one epoch, nearly unmoved; and far from it, but on a better way
+    unmoved, hardly, fast, faster = a_trial(0.25, 2.9), a_trial(0.24, 2.8), a_trial(0.16, 2.7), a_trial(0.15, 2.6)
+    badness = [trial.badness for trial in (unmoved, hardly, fast, faster)]
+
+    assert best_first(["unmoved", "hardly", "fast", "faster"], badness) == ["unmoved", "faster", "hardly", "fast"]
 
 
 # ---- space ----
@@ -271,8 +294,8 @@ def test_a_dry_run_needs_no_images_and_no_weights_to_know_the_space() -> None:
 
     estimates = json.loads(result.stdout)["estimates"]
     assert list(estimates) == ["one setting at full length", "search", "in all"]
-    assert estimates["search"].startswith("12 settings at 1 epoch, 4 settings at 3 epochs, the best at 9 epochs: ")
-    assert estimates["in all"].startswith("17 runs, about ")
+    assert estimates["search"].startswith("12 settings at 1 epoch, 3 settings at 3 epochs, the best at 9 epochs: ")
+    assert estimates["in all"].startswith("16 runs, about ")
 
 
 def test_a_dry_run_refuses_what_the_tuning_would() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from markupsafe import Markup
@@ -19,6 +20,10 @@ from transferkit.studies.tune.results import Trial, Tuning
 from transferkit.studies.tune.space import in_words
 
 FOLDER = Path(__file__).parent
+GO_ON = {
+    "grid": "By turns the most accurate setting and that of the lowest loss went on to longer trainings.",
+    "optuna": "Which went on to longer trainings Optuna said, by accuracy.",
+}
 SHOWN = 10  # rows of the terminal's table
 HEADER = ("setting", "length", "px", "rate", "val accuracy (95 %)", "val loss", "time")
 
@@ -78,12 +83,13 @@ def notes(tuning: Tuning) -> list[str]:
     """How it was chosen, and what the numbers do not say."""
     tried = f"{tuning.points} of {tuning.of}" if tuning.points < tuning.of else f"all {tuning.of}"
     space = "; ".join(f"{key}: {', '.join(map(_written, values))}" for key, values in tuning.space.items())
+    lengths = Counter(length_in_words(trial) for trial in tuning.trials)
+    rungs = ", ".join(f"{count} at {length}" for length, count in lengths.items())
     return [
-        f"Successive halving ({tuning.search}): {tried} settings of the space {space}; one in {tuning.eta} goes on to "
-        f"trainings {tuning.eta} times longer.",
-        f"Learnt from {counted(tuning.train, 'train image')} and chosen on {counted(tuning.val, 'val image')}, by "
-        "accuracy and at a tie "
-        f"by loss. Test was opened {tuning.test_openings} times before the choice.",
+        f"Successive halving ({tuning.search}): {tried} settings of the space {space}; {rungs}. {GO_ON[tuning.search]}",
+        f"Learnt from {counted(tuning.train, 'train image')} and chosen on {counted(tuning.val, 'val image')}, of "
+        "the longest trainings by accuracy and at a tie by loss. "
+        f"Test was opened {tuning.test_openings} times before the choice.",
         f"{tuning.steps:,} gradient steps, the chosen training's {tuning.result.steps:,} among them; every setting of "
         f"the space at full length would have taken {tuning.grid_steps:,}. A step costs more at larger sizes.",
         *tuning.notes,

@@ -7,7 +7,7 @@ from typing import Any
 
 from transferkit.recipe import DEFAULT, TuningRecipe
 from transferkit.runtime import optional_libraries
-from transferkit.studies.tune.halving import Rung, best
+from transferkit.studies.tune.halving import Rung, best_first
 from transferkit.studies.tune.results import Trial
 from transferkit.studies.tune.space import points
 
@@ -22,7 +22,7 @@ def search_grid(
     settings, trials = points(tuning, space), []
     for rung in rungs:
         tried = measure(settings[: rung.settings], rung)
-        settings = best(settings[: rung.settings], [trial.badness for trial in tried], len(tried))
+        settings = best_first(settings[: rung.settings], [trial.badness for trial in tried])
         trials += tried
     return trials
 
