@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,3 +86,19 @@ def test_a_large_pool_is_stood_for_by_a_sample_and_all_of_it_may_be_picked(monke
 
     assert sorted(picks.positions.tolist()) == list(range(50))
     assert picks.positions.tolist() == pick(pool, pool[:1], 50, itself(50)).positions.tolist()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process as Linux tells it")
+def test_a_larger_pool_takes_no_more_working_memory() -> None:
+    code = (
+        "import re, torch\n"
+        "from transferkit.studies.next_images.coverage import Coverage\n"
+        "def held(): return int(re.search(r'RssAnon:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1024\n"
+        "rows = torch.nn.functional.normalize(torch.randn(10_000, 64))\n"
+        "state = Coverage(rows, rows, torch.ones(10_000), torch.full((10_000,), -1.0))\n"
+        "state.gains(torch.arange(256)); before = held(); state.gains(torch.arange(10_000)); print(held() - before)\n"
+    )
+
+    grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert float(grown) < 30  # MiB: of 40 products of 10 MB one is held at a time

@@ -99,15 +99,18 @@ class Coverage:
     similarity: Tensor
 
     def gains(self, positions: Tensor) -> npt.NDArray[np.float32]:
-        """(B,), by how much each of these candidates would raise the weighted sum of similarities."""
-        chunks = [self._gains(self.candidates[rows]) for rows in torch.split(positions, ROWS)]
-        gains: npt.NDArray[np.float32] = torch.cat(chunks).numpy()
-        return gains
+        """(B,), by how much each of these candidates would raise the weighted sum of similarities.
 
-    def _gains(self, candidates: Tensor) -> Tensor:
-        raised: Tensor = (self.covered @ candidates.T).sub_(self.similarity[:, None]).clamp_min_(0)  # (S, B)
-        gains: Tensor = self.weights @ raised
-        return gains
+        Into memory taken once: small results between large products would keep the heap from using them again.
+        """
+        gains = torch.empty(len(positions))
+        raised = torch.empty(min(ROWS, len(positions)), len(self.covered))
+        for rows, sums in zip(torch.split(positions, ROWS), torch.split(gains, ROWS), strict=True):
+            part = raised[: len(rows)]
+            torch.mm(self.candidates[rows], self.covered.T, out=part).sub_(self.similarity).clamp_min_(0)
+            torch.mv(part, self.weights, out=sums)
+        whole: npt.NDArray[np.float32] = gains.numpy()
+        return whole
 
     def best(self, bounds: npt.NDArray[np.float32], available: Mask) -> int:
         """The available candidate with the largest gain; brings `bounds`, upper limits of all gains, up to date."""
